@@ -1,0 +1,1 @@
+"""The computation of one trial: load, split, scale, build, fit, evaluate. No side effects but a callback."""
