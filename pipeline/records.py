@@ -102,6 +102,47 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cut:
+    """Which samples of a data set train and which validate, before anything is copied, fitted or scaled.
+
+    ``train`` and ``valid`` are positions in ``Dataset.X``, int64, without a common sample. The test part is the one
+    that the data set itself sets aside.
+    """
+
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    config: SplitConfig
+
+    def __post_init__(self) -> None:
+        for name, positions in (("train", self.train), ("valid", self.valid)):
+            require(positions.ndim == 1 and len(positions) >= 1, f"{name} part", "1 sample or more", positions.shape)
+        n_common = len(np.intersect1d(self.train, self.valid))
+        require(n_common == 0, "number of samples that train and valid share", "0", n_common)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scaler:
+    """The scaling of features, ``x * scale + offset`` in float32; the served model does the same with its own layer.
+
+    Either two plain numbers for all features, or two arrays ``(n_features,)`` float32.
+    """
+
+    scale: float | NDArray[np.float32]
+    offset: float | NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        require(
+            np.shape(self.scale) == np.shape(self.offset), "shape of offset", "that of scale", np.shape(self.offset)
+        )
+        for name, value in (("scale", self.scale), ("offset", self.offset)):
+            is_float32 = (
+                value.dtype == np.float32 if isinstance(value, np.ndarray) else float(np.float32(value)) == value
+            )
+            require(is_float32, name, "of float32's precision", value)
+            require(bool(np.isfinite(value).all()), name, "finite", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
     """One part of a split, ready for training: X ``(n, n_features)`` float32, y ``(n,)`` int64."""
 

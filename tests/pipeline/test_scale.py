@@ -1,0 +1,135 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from pipeline.config import SplitConfig
+from pipeline.records import Cut, Dataset, Scaler
+from pipeline.scale import scale
+from pipeline.split import split
+
+TRAIN = np.array([5, 0, 3])
+VALID = np.array([4, 1])
+CUT = Cut(train=TRAIN, valid=VALID, config=SplitConfig())
+
+
+def table(n_samples: int = 6, n_features: int = 4, n_test: int = 3) -> Dataset:
+    rng = np.random.default_rng(0)
+    return Dataset(
+        name="table",
+        sha256="0" * 64,
+        source="made here",
+        X=rng.normal(5, 3, (n_samples, n_features)),
+        y=np.arange(n_samples) % 2,
+        X_test=rng.normal(5, 3, (n_test, n_features)),
+        y_test=np.arange(n_test) % 2,
+        class_names=("even", "odd"),
+    )
+
+
+def pictures() -> Dataset:
+    X = np.random.default_rng(0).integers(0, 256, (6, 2, 3), dtype=np.uint8)
+    return dataclasses.replace(table(), X=X, X_test=X[:3], pixel_max=255)
+
+
+def test_scaler_ignores_validation_and_test_parts():
+    dataset = table()
+    changed = dataset.X.copy()
+    changed[[1, 2, 4]] = 1e6
+    elsewhere = dataclasses.replace(dataset, X=changed, X_test=np.full_like(dataset.X_test, 1e6))
+
+    parts, scaler = scale(dataset, CUT)
+    parts_elsewhere, scaler_elsewhere = scale(elsewhere, CUT)
+
+    np.testing.assert_array_equal(scaler.scale, scaler_elsewhere.scale)
+    np.testing.assert_array_equal(scaler.offset, scaler_elsewhere.offset)
+    np.testing.assert_array_equal(parts.train.X, parts_elsewhere.train.X)
+    assert parts_elsewhere.valid.X.min() > 1e4
+
+
+def test_scaler_follows_the_training_part():
+    dataset = table()
+    changed = dataset.X.copy()
+    changed[TRAIN[0]] += 1
+
+    _, scaler = scale(dataset, CUT)
+    _, moved = scale(dataclasses.replace(dataset, X=changed), CUT)
+
+    assert (scaler.offset != moved.offset).all()
+
+
+@pytest.mark.parametrize("dataset", [table(), pictures()], ids=["table", "pictures"])
+def test_every_part_is_float32_times_scale_plus_offset_to_the_bit(dataset):
+    parts, scaler = scale(dataset, CUT)
+
+    for part, X, y in (
+        (parts.train, dataset.X[TRAIN], dataset.y[TRAIN]),
+        (parts.valid, dataset.X[VALID], dataset.y[VALID]),
+        (parts.test, dataset.X_test, dataset.y_test),
+    ):
+        expected = X.reshape(len(X), -1).astype(np.float32) * scaler.scale + scaler.offset
+        assert part.X.dtype == expected.dtype == np.float32
+        np.testing.assert_array_equal(part.X, expected)
+        np.testing.assert_array_equal(part.y, y)
+
+
+def test_pixels_are_divided_by_their_largest_possible_value_and_not_by_the_largest_seen():
+    dark = dataclasses.replace(pictures(), X=np.full((6, 2, 3), 51, np.uint8))
+
+    parts, scaler = scale(dark, CUT)
+
+    assert (scaler.scale, scaler.offset) == (float(np.float32(1 / 255)), 0)
+    np.testing.assert_allclose(parts.train.X, 0.2, rtol=1e-6)
+
+
+def test_features_are_standardised_as_scikit_learn_does_over_many_blocks():
+    dataset = table(n_samples=20_000)
+    cut = split(dataset, SplitConfig())
+    standard = StandardScaler().fit(dataset.X[cut.train])
+
+    parts, scaler = scale(dataset, cut)
+
+    np.testing.assert_allclose(parts.valid.X, standard.transform(dataset.X[cut.valid]), atol=1e-5)
+    np.testing.assert_allclose(scaler.scale, 1 / standard.scale_, rtol=1e-6)
+    np.testing.assert_allclose(parts.train.X.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(parts.train.X.std(axis=0), 1, atol=1e-5)
+
+
+def test_feature_that_is_constant_in_the_training_part_is_moved_to_zero():
+    dataset = table()
+    dataset.X[TRAIN, 2] = 7.0
+
+    parts, scaler = scale(dataset, CUT)
+
+    assert scaler.scale[2] == 1
+    np.testing.assert_array_equal(parts.train.X[:, 2], 0)
+
+
+def test_scaling_leaves_the_data_set_as_it_was():
+    dataset = table()
+    before = dataset.X.copy()
+
+    scale(dataset, CUT)
+
+    np.testing.assert_array_equal(dataset.X, before)
+
+
+def test_data_set_without_test_part_gives_a_split_without_one():
+    parts, _ = scale(dataclasses.replace(table(), X_test=None, y_test=None), CUT)
+
+    assert parts.test is None
+
+
+@pytest.mark.parametrize(
+    ("scale_", "offset", "message"),
+    [
+        (1 / 255, 0.0, "scale must be of float32's precision"),
+        (np.ones(2), np.zeros(2), "scale must be of float32's precision"),
+        (np.ones(2, np.float32), 0.0, "shape of offset must be that of scale"),
+        (float("inf"), 0.0, "scale must be finite"),
+    ],
+)
+def test_scaler_that_the_served_model_could_not_repeat_is_refused(scale_, offset, message):
+    with pytest.raises(ValueError, match=message):
+        Scaler(scale=scale_, offset=offset)
