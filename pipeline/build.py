@@ -1,0 +1,132 @@
+"""Models: configurations to compiled Keras models, and trained models to models that take raw samples.
+
+Models end in logits: softmax followed by a logarithm clips probabilities and costs an extra pass, while the loss on
+logits is exact. Probabilities belong to :func:`serving_model`, which a user calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import ModelConfig, OptimizerConfig
+
+#: Names in Keras of the optimizers in ``config.OPTIMIZERS`` (``keras.optimizers.get`` does not know all of them).
+_KERAS_OPTIMIZERS = {
+    "sgd": "SGD",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adamax": "Adamax",
+    "nadam": "Nadam",
+    "ftrl": "Ftrl",
+    "lion": "Lion",
+    "lamb": "Lamb",
+    "muon": "Muon",
+}
+
+
+def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_classes: int, seed: int) -> keras.Model:
+    """Return a compiled Keras model: flat samples in, logits out.
+
+    Hidden layer ``i`` starts from the same weights whatever comes behind it, so that networks of different depth
+    with one seed differ by the added layers alone.
+
+    Parameters
+    ----------
+    model, optimizer
+        What to build.
+    n_features, n_classes
+        Width of the input and of the output.
+    seed
+        Of the initial weights and of dropout; each layer gets its own stream.
+    """
+    seeds = _layer_seeds(seed)
+    output_seed = next(seeds)
+    layers: list[Any] = [keras.Input((n_features,))]
+    for number, n_units in enumerate(model.units, start=1):
+        weight_seed, dropout_seed = next(seeds), next(seeds)
+        layers.append(_dense(n_units, model.activation, weight_seed, name=f"hidden_{number}"))
+        if model.dropout > 0:
+            layers.append(keras.layers.Dropout(model.dropout, seed=dropout_seed, name=f"dropout_{number}"))
+    layers.append(_dense(n_classes, None, output_seed, name="logits"))
+    network = keras.Sequential(layers, name="mlp")
+    network.compile(
+        optimizer=build_optimizer(optimizer),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return network
+
+
+def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    """Return the Keras optimizer that ``config`` names, with its knobs; knobs not given keep Keras's defaults."""
+    optimizer_class = getattr(keras.optimizers, _KERAS_OPTIMIZERS[config.name])
+    return optimizer_class(learning_rate=config.learning_rate, **dict(config.knobs))
+
+
+def serving_model(
+    model: keras.Model,
+    *,
+    sample_shape: tuple[int, ...],
+    scale: float | NDArray[np.float32],
+    offset: float | NDArray[np.float32],
+) -> keras.Model:
+    """Return a model that takes samples as the data set has them and gives probabilities of the classes.
+
+    It consists of stock Keras layers only, so that it loads without custom objects, and owns copies of the weights.
+
+    Parameters
+    ----------
+    model
+        A trained model of :func:`build`.
+    sample_shape
+        Shape of one raw sample, ``(28, 28)`` for pixels.
+    scale, offset
+        What was done to each raw value before training, ``x * scale + offset``: one number, or one a feature,
+        ``(n_features,)``.
+
+    Returns
+    -------
+    keras.Model
+        ``(n, *sample_shape)`` to probabilities ``(n, n_classes)`` float32.
+    """
+    trained = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
+    copies = [layer.__class__.from_config(layer.get_config()) for layer in trained]
+    serving = keras.Sequential(
+        [
+            keras.Input(sample_shape, name="sample"),
+            keras.layers.Flatten(name="flatten"),
+            keras.layers.Rescaling(_plain(scale), _plain(offset), name="scale"),
+            *copies,
+            keras.layers.Softmax(name="probabilities"),
+        ],
+        name="mlp_serving",
+    )
+    for layer, copy in zip(trained, copies, strict=True):
+        copy.set_weights(layer.get_weights())
+    return serving
+
+
+def _dense(n_units: int, activation: str | None, seed: int, *, name: str) -> keras.layers.Dense:
+    initializer = keras.initializers.GlorotUniform(seed=seed)
+    return keras.layers.Dense(n_units, activation=activation, kernel_initializer=initializer, name=name)
+
+
+def _layer_seeds(seed: int) -> Iterator[int]:
+    """Yield one independent seed after another; below 2**31, as Keras's generators take them."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield int(rng.integers(2**31))
+
+
+def _plain(value: float | NDArray[np.float32]) -> float | list[float]:
+    """Return ``value`` as a layer's configuration can hold it in JSON."""
+    array = np.asarray(value, dtype=np.float32)
+    return float(array) if array.ndim == 0 else [float(entry) for entry in array.ravel()]
