@@ -1,0 +1,69 @@
+"""Every key that is written to MLflow, spelled once.
+
+The part before a slash is the section of the charts page that the metric appears in. Curves carry the epoch,
+counted from 1, as their step; scalars have no step of their own.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = "1"
+DEFAULT_EXPERIMENT = "depthcheck"
+
+# Metrics. The curves `train/loss`, `train/<metric>`, `valid/loss`, `valid/<metric>` and `learning_rate` are spelled by
+# pipeline.records.History.curves, since a trial reports with them while it knows nothing of MLflow.
+EPOCH_SECONDS = "epoch_seconds"
+BEST_EPOCH = "best/epoch"
+N_PARAMS = "n_params"
+FIT_SECONDS = "fit_seconds"
+TRIALS_DONE = "trials_done"
+
+# Tags of our own.
+STUDY = "study"
+PHASE = "phase"
+DEPTH = "depth"
+OPTIMIZER = "optimizer"
+TRIAL_NUMBER = "trial_number"
+STATE = "state"
+CELL = "cell"
+METRIC = "metric"
+VALID_SAMPLES = "valid_samples"
+TEST_SAMPLES = "test_samples"
+FAILURE = "failure"
+CODE_VERSION = "code_version"
+DIRTY = "dirty"
+SCHEMA = "schema_version"
+BEST_TRIAL = "best_trial"
+BEST_RUN = "best_run_id"
+
+# Values of the tag `phase` that no trial has.
+PHASE_STUDY = "study"
+PHASE_SESSION = "session"
+
+# Tags that MLflow itself reads.
+PARENT_RUN = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+NOTE = "mlflow.note.content"
+SOURCE_NAME = "mlflow.source.name"
+SOURCE_TYPE = "mlflow.source.type"
+SOURCE_COMMIT = "mlflow.source.git.commit"
+USER = "mlflow.user"
+DATASET_CONTEXT = "mlflow.data.context"
+
+# Names of artifacts and of the logged model.
+MODEL = "model"
+TRACEBACK = "traceback.txt"
+
+
+def final(quantity: str) -> str:
+    """Return the key of the validation part's value that counts, ``final/valid_loss``."""
+    return f"final/valid_{quantity}"
+
+
+def best(metric: str) -> str:
+    """Return the key of the best epoch's validation score, ``best/valid_accuracy``."""
+    return f"best/valid_{metric}"
+
+
+def test(quantity: str) -> str:
+    """Return the key of a value on the test part, ``test/accuracy``."""
+    return f"test/{quantity}"

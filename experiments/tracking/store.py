@@ -1,0 +1,153 @@
+"""The tracking store: where it is, a client to it, and its troubles under one name.
+
+MLflow is imported when a store is first used, never before: the import takes seconds, and a command line with a typing
+error should not wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_DEFAULT_URI = "sqlite:///mlflow.db"
+# Limits of one log_batch and of the length of a value.
+_MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100
+_MAX_PARAM, _MAX_TAG = 6000, 8000
+# What MLflow says on its own account: migrations of a new database, database errors that reach our user as a
+# TrackingError, and that a model has no input signature (see docs/decisions/tracking.md).
+_QUIET = {
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "mlflow.tensorflow": logging.ERROR,
+    "mlflow.utils.requirements_utils": logging.ERROR,
+}
+
+
+class TrackingError(RuntimeError):
+    """The tracking store cannot be reached, read or written; never the fault of a trial."""
+
+
+def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> str:
+    """Return the absolute address of the tracking store.
+
+    Parameters
+    ----------
+    environ
+        ``MLFLOW_TRACKING_URI`` is read from here; without it the store is ``mlflow.db`` in the working directory.
+    cwd
+        What a relative path is relative to. By default the directory in which the user typed ``mlflow run``, since
+        a project from a git address runs in a temporary clone, else the working directory.
+
+    Returns
+    -------
+    str
+        Addresses of servers and absolute paths as they are, a relative SQLite path made absolute.
+    """
+    uri = environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_URI
+    path = uri.removeprefix(_SQLITE)
+    if not uri.startswith(_SQLITE) or path.startswith("/") or ":" in path or not path:
+        return uri
+    base = cwd or (_launch_directory() if "MLFLOW_RUN_ID" in environ else Path.cwd())
+    return f"{_SQLITE}{base.resolve() / path}"
+
+
+def store_directory(uri: str) -> Path | None:
+    """Return the folder that an SQLite store lives in, or None where the store is a server."""
+    return Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else None
+
+
+def _launch_directory() -> Path:
+    """Return the working directory of the ``mlflow run`` that started this process, or our own."""
+    for process in psutil.Process().parents():
+        try:
+            if any(Path(word).stem == "mlflow" for word in process.cmdline()[:3]):
+                return Path(process.cwd())
+        except psutil.Error:
+            break
+    return Path.cwd()
+
+
+@contextmanager
+def storage(action: str) -> Iterator[None]:
+    """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise TrackingError(f"{action}: {reason}") from error
+
+
+def client(uri: str) -> MlflowClient:
+    """Return this process's client of the store at ``uri``; it may be shared by threads.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be opened.
+    """
+    # Keyed by process, too: database connections do not survive a fork.
+    return _client(uri, os.getpid())
+
+
+@cache
+def _client(uri: str, _process: int) -> MlflowClient:
+    load_mlflow()
+    from mlflow import MlflowClient
+
+    with storage(f"cannot open the tracking store {uri}"):
+        return MlflowClient(tracking_uri=uri)
+
+
+@cache
+def load_mlflow() -> None:
+    """Import MLflow once, without telemetry unless the user chose it, and without its small talk."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow
+
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    assert mlflow.__version__
+
+
+def log_batch(
+    api: MlflowClient,
+    run_id: str,
+    *,
+    metrics: Sequence[tuple[str, float, int]] = (),
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    model_id: str | None = None,
+) -> None:
+    """Write metrics (key, value, step), parameters and tags in as few calls as MLflow's limits allow.
+
+    Parameters
+    ----------
+    model_id
+        The logged model that the metrics are of, beside the run.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    points = [Metric(key, value, now, step, model_id=model_id) for key, value, step in metrics]
+    fixed = [Param(key, str(value)[:_MAX_PARAM]) for key, value in (params or {}).items()]
+    labels = [RunTag(key, value[:_MAX_TAG]) for key, value in (tags or {}).items()]
+    while points or fixed or labels:
+        api.log_batch(run_id, points[:_MAX_METRICS], fixed[:_MAX_PARAMS], labels[:_MAX_TAGS])
+        points, fixed, labels = points[_MAX_METRICS:], fixed[_MAX_PARAMS:], labels[_MAX_TAGS:]

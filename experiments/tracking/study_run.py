@@ -1,0 +1,193 @@
+"""The parent run of a study: opened, described, and closed by the coordinator."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from experiments.tracking import keys
+from experiments.tracking.environment import CodeVersion, code_version
+from experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
+from pipeline.config import ParamValue
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RunEnd = Literal["FINISHED", "FAILED", "KILLED"]
+Artifact = str | Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRun:
+    """Where a study is recorded. It can be pickled: this is all that a worker needs to write its trial.
+
+    Attributes
+    ----------
+    tracking_uri
+        Absolute address of the store.
+    experiment_id, run_id
+        The parent run, and the MLflow experiment that it and its children live in.
+    study
+        Name of the study, and of its run.
+    session_run_id
+        The run that ``mlflow run`` made when it continued this study, or None.
+    continued
+        Whether the parent run was there before.
+    shared_tags
+        Tags that the parent and every trial carry.
+    """
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+    study: str
+    session_run_id: str | None = None
+    continued: bool = False
+    shared_tags: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self, markdown: str) -> None:
+        """Replace the description at the top of the study's page."""
+        self.set_tags({keys.NOTE: markdown})
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the parent run."""
+        with storage(f"cannot tag the run of study {self.study}"):
+            log_batch(client(self.tracking_uri), self.run_id, tags=tags)
+
+    def log_best(self, *, number: int, run_id: str, score: float, metric: str, trials_done: int) -> None:
+        """Note the best trial so far; over ``trials_done`` this makes the study's own curve."""
+        values = {keys.best(metric): score, keys.TRIALS_DONE: float(trials_done)}
+        with storage(f"cannot note the best trial of study {self.study}"):
+            log_batch(
+                client(self.tracking_uri),
+                self.run_id,
+                metrics=[(key, value, trials_done) for key, value in values.items()],
+                tags={keys.BEST_TRIAL: str(number), keys.BEST_RUN: run_id},
+            )
+
+    def log_artifacts(self, artifacts: Mapping[str, Artifact]) -> None:
+        """Write texts as they are and mappings as JSON, under the artifact names that are their keys."""
+        api = client(self.tracking_uri)
+        with storage(f"cannot write artifacts of study {self.study}"):
+            for name, content in artifacts.items():
+                if isinstance(content, str):
+                    api.log_text(self.run_id, content, name)
+                else:
+                    api.log_dict(self.run_id, dict(content), name)
+
+    def finish(self, status: RunEnd = "FINISHED") -> None:
+        """End the parent run, and the session's run where there is one.
+
+        ``mlflow run`` leaves a state that we set as it is: this is how an interrupted study ends KILLED, not FAILED.
+        """
+        api = client(self.tracking_uri)
+        with storage(f"cannot end the run of study {self.study}"):
+            for run_id in filter(None, (self.run_id, self.session_run_id)):
+                api.set_terminated(run_id, status)
+
+
+def open_parent(
+    study: str,
+    *,
+    uri: str | None = None,
+    parent_run_id: str | None = None,
+    description: str = "",
+    params: Mapping[str, ParamValue] | None = None,
+    tags: Mapping[str, str] | None = None,
+    artifacts: Mapping[str, Artifact] | None = None,
+    code: CodeVersion | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> StudyRun:
+    """Open the parent run of a new study, or of one that continues.
+
+    The run that ``mlflow run`` has made (``MLFLOW_RUN_ID``) becomes the parent of a new study, and a child of the
+    parent of a continued one. Without ``mlflow run`` a new study gets a run of its own.
+
+    Parameters
+    ----------
+    study
+        Name of the study.
+    uri
+        Address of the store; by default :func:`tracking_uri` of ``environ``.
+    parent_run_id
+        The parent's run where the study was begun before.
+    description
+        Markdown for the top of the run's page; an empty one leaves what is there.
+    params
+        Parameters of the study. Those that the run has already, from ``mlflow run``, are left as they are.
+    tags, artifacts
+        More of both. The artifacts of a continued study go into a folder ``sessions/<time>``.
+    code
+        By default the version of the checkout that this package is in.
+    environ
+        Where MLflow's variables are read from.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be reached or has no run ``parent_run_id``.
+    """
+    uri = uri or tracking_uri(environ)
+    launched = environ.get("MLFLOW_RUN_ID")
+    api = client(uri)
+    stamp = datetime.now().astimezone()
+    with storage(f"cannot open the run of study {study} in {uri}"):
+        run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
+        api.update_run(run_id, status="RUNNING", name=study)
+        run = api.get_run(run_id)
+        shared = {
+            keys.STUDY: study,
+            **(code or code_version()).tags(),
+            keys.SCHEMA: keys.SCHEMA_VERSION,
+            **_source_tags(run.data.tags, environ),
+        }
+        own = {keys.PHASE: keys.PHASE_STUDY, **({keys.NOTE: description} if description else {}), **(tags or {})}
+        new = {key: value for key, value in (params or {}).items() if key not in run.data.params}
+        log_batch(api, run_id, params=new, tags={**shared, **own})
+        session = launched if launched not in (None, run_id) else None
+        if session is not None:
+            api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
+            log_batch(api, session, tags={**shared, keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION})
+    opened = StudyRun(
+        tracking_uri=uri,
+        experiment_id=run.info.experiment_id,
+        run_id=run_id,
+        study=study,
+        session_run_id=session,
+        continued=parent_run_id is not None,
+        shared_tags=shared,
+    )
+    folder = f"sessions/{stamp:%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
+    opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
+    return opened
+
+
+def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str]) -> str:
+    experiment_id = environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(
+        api, environ.get("MLFLOW_EXPERIMENT_NAME") or keys.DEFAULT_EXPERIMENT, uri
+    )
+    run_id: str = api.create_run(experiment_id, run_name=study).info.run_id
+    return run_id
+
+
+def _experiment(api: MlflowClient, name: str, uri: str) -> str:
+    found = api.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    # MLflow would put the artifacts below the working directory; they belong beside their database.
+    folder = store_directory(uri)
+    return api.create_experiment(name, None if folder is None else (folder / "mlruns" / name).as_uri())
+
+
+def _source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags for MLflow's columns Source, User and Version, as far as ``mlflow run`` has set none."""
+    try:
+        user = environ.get("LOGNAME") or getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    defaults = {keys.USER: user, keys.SOURCE_NAME: "experiments", keys.SOURCE_TYPE: "PROJECT"}
+    return {key: tags.get(key, value) for key, value in defaults.items()}

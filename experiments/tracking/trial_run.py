@@ -1,0 +1,227 @@
+"""The run of one trial, written by the worker that trains it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.tracking import keys
+from experiments.tracking.model import log_model
+from experiments.tracking.store import client, log_batch, storage
+from experiments.tracking.study_run import RunEnd, StudyRun
+from pipeline.config import TrialConfig
+from pipeline.records import Dataset, History, TrialResult
+
+_DIGEST_LENGTH = 16
+Row = tuple[str, float, int]
+
+
+class TrialRun:
+    """A trial's run while it trains. Ends by exactly one of :meth:`finish`, :meth:`fail` and :meth:`kill`.
+
+    Not to be shared between threads.
+
+    Parameters
+    ----------
+    study
+        The study that the trial belongs to.
+    run_id
+        The trial's own run.
+    flush_seconds
+        Least time between two writes of curves: an epoch of milliseconds is not worth the 10 ms that a write costs.
+    """
+
+    def __init__(self, study: StudyRun, run_id: str, *, flush_seconds: float = 1.0) -> None:
+        self.study = study
+        self.run_id = run_id
+        self._api = client(study.tracking_uri)
+        self._flush_seconds = flush_seconds
+        self._flushed_at = time.monotonic()
+        self._rows: list[Row] = []
+        self._seen: set[tuple[str, int]] = set()
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add a point to each curve.
+
+        Parameters
+        ----------
+        epoch
+            Counted from 1.
+        metrics
+            By the keys of :meth:`pipeline.records.History.curves`; ``epoch_seconds`` may be among them.
+        """
+        self._add([(key, float(value), epoch) for key, value in metrics.items()])
+        if time.monotonic() - self._flushed_at >= self._flush_seconds:
+            with storage(f"cannot write the curves of run {self.run_id}"):
+                log_batch(self._api, self.run_id, metrics=self._rows)
+            self._rows.clear()
+            self._flushed_at = time.monotonic()
+
+    def finish(self, result: TrialResult, model: Any = None) -> None:
+        """Write what is left of the curves, the result and the model, and end the run.
+
+        Parameters
+        ----------
+        result
+            Epochs that :meth:`log_epoch` never saw are written from its history.
+        model
+            A Keras model from raw samples to probabilities, or None.
+
+        Raises
+        ------
+        TrackingError
+            When the store does not take it. The run then stays RUNNING, and its trial does not count.
+        """
+        self._add(_curve_rows(result.history))
+        with storage(f"cannot write the result of run {self.run_id}"):
+            model_id = None
+            if model is not None:
+                model_id = log_model(self._api, self.study.experiment_id, self.run_id, model, result.config.to_params())
+            log_batch(self._api, self.run_id, metrics=self._rows)
+            # The tags that make a result complete go last: a run that has them has everything.
+            scalars = [(key, value, 0) for key, value in _scalars(result).items()]
+            log_batch(self._api, self.run_id, metrics=scalars, tags=_result_tags(result), model_id=model_id)
+        self._end("FAILED" if result.state == "failed" else "FINISHED")
+
+    def fail(self, traceback_text: str) -> None:
+        """End the run as FAILED, with its traceback as description and artifact, and its last line as a tag."""
+        lines = traceback_text.strip().splitlines() or ["no traceback"]
+        note = f"**{lines[-1]}**\n\n```\n{traceback_text.strip()[-6000:]}\n```"
+        with storage(f"cannot write the failure of run {self.run_id}"):
+            self._api.log_text(self.run_id, traceback_text, keys.TRACEBACK)
+            tags = {keys.STATE: "failed", keys.FAILURE: lines[-1], keys.NOTE: note}
+            log_batch(self._api, self.run_id, metrics=self._rows, tags=tags)
+        self._end("FAILED")
+
+    def kill(self, note: str) -> None:
+        """End the run as KILLED: an attempt that was interrupted and does not count as a trial."""
+        with storage(f"cannot close run {self.run_id}"):
+            log_batch(self._api, self.run_id, metrics=self._rows, tags={keys.NOTE: note})
+        self._end("KILLED")
+
+    def _add(self, rows: list[Row]) -> None:
+        for key, value, epoch in rows:
+            if (key, epoch) not in self._seen:
+                self._seen.add((key, epoch))
+                self._rows.append((key, value, epoch))
+
+    def _end(self, status: RunEnd) -> None:
+        with storage(f"cannot end run {self.run_id}"):
+            self._api.set_terminated(self.run_id, status)
+
+
+def start_trial(
+    study: StudyRun,
+    *,
+    number: int,
+    phase: str,
+    config: TrialConfig,
+    cell: str = "",
+    dataset: Dataset | None = None,
+    metric: str = "accuracy",
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    flush_seconds: float = 1.0,
+) -> TrialRun:
+    """Create the run of a trial below its study's run, with parameters, tags and data set.
+
+    Parameters
+    ----------
+    study
+        The study's run, as the coordinator opened it.
+    number
+        The trial's number in the study.
+    phase
+        Of the study: anchor, compare, exploit or confirm.
+    config
+        Its parameters are logged, only the active ones.
+    cell
+        The combination of compared levels that the trial stands for, as the study names it.
+    dataset
+        Logged as the run's input by name, hash, source and shape; the arrays are not read.
+    metric
+        Name of the score.
+    name
+        Of the run; by default number, depth and optimizer.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be reached or written.
+    """
+    depth, optimizer = str(config.model.depth), config.optimizer.name
+    all_tags = {
+        **study.shared_tags,
+        keys.PARENT_RUN: study.run_id,
+        keys.PHASE: phase,
+        keys.DEPTH: depth,
+        keys.OPTIMIZER: optimizer,
+        keys.TRIAL_NUMBER: str(number),
+        keys.METRIC: metric,
+        **({keys.CELL: cell} if cell else {}),
+        **(tags or {}),
+    }
+    api = client(study.tracking_uri)
+    with storage(f"cannot create the run of trial {number}"):
+        run_name = name or f"{number:03d} depth {depth} {optimizer}"
+        run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
+        log_batch(api, run_id, params=config.to_params())
+        if dataset is not None:
+            api.log_inputs(run_id, datasets=[_dataset_input(dataset)])
+    return TrialRun(study, run_id, flush_seconds=flush_seconds)
+
+
+def _dataset_input(dataset: Dataset) -> Any:
+    from mlflow.data.schema import TensorDatasetSchema
+    from mlflow.entities import Dataset as DatasetEntity
+    from mlflow.entities import DatasetInput, InputTag
+    from mlflow.types import Schema, TensorSpec
+
+    features = Schema([TensorSpec(np.dtype(dataset.X.dtype), (-1, *dataset.sample_shape))])
+    targets = Schema([TensorSpec(np.dtype(dataset.y.dtype), (-1,))])
+    entity = DatasetEntity(
+        name=dataset.name,
+        digest=dataset.sha256[:_DIGEST_LENGTH],
+        source_type="local",
+        source=json.dumps({"uri": dataset.source}),
+        schema=json.dumps(TensorDatasetSchema(features, targets).to_dict()),
+        profile=json.dumps({"n_samples": len(dataset.X), "n_classes": dataset.n_classes, "sha256": dataset.sha256}),
+    )
+    return DatasetInput(entity, [InputTag(keys.DATASET_CONTEXT, "training")])
+
+
+def _curve_rows(history: History) -> list[Row]:
+    curves = {**history.curves(), keys.EPOCH_SECONDS: history.seconds}
+    return [(key, value, epoch) for key, values in curves.items() for epoch, value in enumerate(values, start=1)]
+
+
+def _scalars(result: TrialResult) -> dict[str, float]:
+    valid, test = result.valid, result.test
+    scalars: dict[str, float] = {
+        keys.final("loss"): valid.loss,
+        keys.final(valid.metric): valid.score,
+        keys.N_PARAMS: result.n_params,
+        keys.FIT_SECONDS: result.fit_seconds,
+    }
+    scores = [(score, -epoch) for epoch, score in enumerate(result.history.valid_score, start=1) if np.isfinite(score)]
+    if scores:
+        best, minus_epoch = max(scores)
+        scalars |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
+    if test is not None:
+        scalars |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
+    return scalars
+
+
+def _result_tags(result: TrialResult) -> dict[str, str]:
+    tags = {
+        keys.STATE: result.state,
+        keys.METRIC: result.valid.metric,
+        keys.VALID_SAMPLES: str(result.valid.n_samples),
+    }
+    if result.test is not None:
+        tags[keys.TEST_SAMPLES] = str(result.test.n_samples)
+    return tags
