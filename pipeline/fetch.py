@@ -1,0 +1,155 @@
+"""Fetch data from outside: Keras's own download, and a Debian package without being root.
+
+Both run in processes of their own: this one neither imports TensorFlow nor changes anything of the system. Each file
+arrives complete or not at all, so that several processes may fetch the same at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DataNotFoundError(ValueError):
+    """The data are not where they were looked for, or are not what they should be."""
+
+
+def keras_home() -> Path:
+    """Return the folder that Keras keeps its things in, by Keras's own rule, without importing Keras."""
+    if "KERAS_HOME" in os.environ:
+        return Path(os.environ["KERAS_HOME"])
+    home = Path.home()
+    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
+
+
+def fetch_with_keras(module: str, subfolder: str, target: Path, *, timeout_seconds: float = 600) -> None:
+    """Have Keras download one of its data sets, and keep the files.
+
+    Keras gets a home of its own for it, which is removed in the end: it trusts whatever already lies in its usual
+    cache, so that a download that was once cut off would stay damaged for ever.
+
+    Parameters
+    ----------
+    module
+        Name below ``keras.datasets``, ``fashion_mnist``.
+    subfolder
+        Where Keras puts it below ``datasets``, ``fashion-mnist``.
+    target
+        Made when it is not there; files of the same names are replaced.
+    timeout_seconds
+        Bounds the whole; a network that stays silent for 20 s ends it earlier.
+
+    Raises
+    ------
+    DataNotFoundError
+        With Keras's reason.
+    """
+    program = f"import socket; socket.setdefaulttimeout(20); from keras.datasets import {module}; {module}.load_data()"
+    with _workplace(target) as work:
+        done = _run([sys.executable, "-c", program], timeout_seconds=timeout_seconds, KERAS_HOME=str(work))
+        if done.returncode:
+            raise DataNotFoundError(_lines(done.stderr)[-1])
+        _move_files(work / "datasets" / subfolder, target)
+
+
+def fetch_debian_folder(package: str, folder: str, target: Path, *, timeout_seconds: float = 300) -> None:
+    """Copy a folder out of a Debian or Ubuntu package, which stays uninstalled; any user can.
+
+    apt-get works on lists and a cache of its own, in a folder that is removed in the end, and verifies signatures
+    with the system's keys.
+
+    Parameters
+    ----------
+    package
+        Name of the package, ``dataset-fashion-mnist``.
+    folder
+        Path inside the package, without the leading slash.
+    target
+        Made when it is not there; files of the same names are replaced.
+    timeout_seconds
+        Bounds each of the three steps.
+
+    Raises
+    ------
+    DataNotFoundError
+        With the reason of apt-get or dpkg-deb.
+    """
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise DataNotFoundError(f"{tool} is not on this machine")
+    with _workplace(target) as work:
+        apt_get = ["apt-get", "-q", "-c", str(_write_apt_config(work))]
+        update = _run([*apt_get, "update"], cwd=work, timeout_seconds=timeout_seconds)
+        download = _run([*apt_get, "download", package], cwd=work, timeout_seconds=timeout_seconds)
+        archives = list(work.glob("*.deb"))
+        # An update that misses some other archive's list ends with an error too: the download is what tells.
+        if download.returncode or not archives:
+            raise DataNotFoundError("; ".join([*_lines(update.stderr)[:1], *_lines(download.stderr)[-1:]]))
+        unpack = _run(["dpkg-deb", "-x", str(archives[0]), "unpacked"], cwd=work, timeout_seconds=timeout_seconds)
+        if unpack.returncode:
+            raise DataNotFoundError(_lines(unpack.stderr)[-1])
+        _move_files(work / "unpacked" / folder, target)
+
+
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """Give a folder beside the target, on the same disk: from there files are moved in one step each."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
+        yield Path(work).resolve()
+
+
+def _move_files(source: Path, target: Path) -> None:
+    """Put each file in its place in one step: a reader, or another process that does the same, never sees half."""
+    target.mkdir(exist_ok=True)
+    for file in source.iterdir():
+        file.replace(target / file.name)
+
+
+def _write_apt_config(work: Path) -> Path:
+    """Write what keeps apt-get inside ``work``, and the system's own hooks out of it."""
+    (work / "lists" / "partial").mkdir(parents=True)
+    (work / "cache" / "archives" / "partial").mkdir(parents=True)
+    config = work / "apt.conf"
+    config.write_text(
+        f"""
+        Dir::State::Lists "{work}/lists";
+        Dir::Cache "{work}/cache";
+        APT::Sandbox::User "root";
+        Acquire::Languages "none";
+        Acquire::http::Timeout "20";
+        Acquire::Retries "1";
+        #clear APT::Update::Pre-Invoke;
+        #clear APT::Update::Post-Invoke;
+        #clear APT::Update::Post-Invoke-Success;
+        """,
+        encoding="utf-8",
+    )
+    return config
+
+
+def _run(
+    command: list[str], *, timeout_seconds: float, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            timeout=timeout_seconds,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LC_ALL": "C", **environment},
+        )
+    except subprocess.TimeoutExpired:
+        raise DataNotFoundError(f"{Path(command[0]).name} had not finished after {timeout_seconds:g} s") from None
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()] or ["no reason given"]

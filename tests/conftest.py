@@ -1,0 +1,39 @@
+"""Data that tests of several packages share."""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from pipeline.fashion_mnist import FILES
+from pipeline.load import DataNotFoundError, load
+from pipeline.records import Dataset
+
+# A busy machine is no defect: examples may take as long as they need.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(request: pytest.FixtureRequest) -> Dataset:
+    """Fashion-MNIST itself, by load's own way; what was fetched once is kept in pytest's cache."""
+    try:
+        return load("fashion-mnist", cache=request.config.cache.mkdir("data"))
+    except DataNotFoundError as trouble:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"without a network: {trouble}")
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist_folder(fashion_mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the four plain IDX files, written anew from the arrays."""
+    folder = tmp_path_factory.mktemp("fashion-mnist")
+    arrays = (fashion_mnist.X, fashion_mnist.y, fashion_mnist.X_test, fashion_mnist.y_test)
+    for name, array in zip(FILES, arrays, strict=True):
+        header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
+    return folder
