@@ -206,11 +206,12 @@ class TrialConfig:
             When a parameter is missing or has no valid value.
         """
         text = {key: str(value) for key, value in params.items()}
-        missing = [key for key in _REQUIRED_PARAMS if key not in text]
+        required = _REQUIRED_PARAMS if text.get("depth") == "0" else _REQUIRED_PARAMS + _HIDDEN_PARAMS
+        missing = [key for key in required if key not in text]
         require(
             not missing,
             "parameters of a trial",
-            f"complete ({', '.join(_REQUIRED_PARAMS)})",
+            f"complete ({', '.join(required)})",
             f"none for {missing}",
         )
         depth, optimizer = int(text["depth"]), text["optimizer"]
@@ -250,6 +251,7 @@ _REQUIRED_PARAMS = (
     "epochs",
     "seed",
 )
+_HIDDEN_PARAMS = ("units", "activation", "dropout")
 
 
 def _knob_from_text(knob: str, text: str) -> bool | int | float:

@@ -1,0 +1,185 @@
+import dataclasses
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import (
+    ACTIVATIONS,
+    BOOLEAN_KNOBS,
+    INTEGER_KNOBS,
+    OPTIMIZERS,
+    FitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SplitConfig,
+    TrialConfig,
+)
+
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+seeds = st.integers(0, 2**63)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelConfig:
+    units = tuple(draw(st.lists(st.integers(1, 4096), max_size=6)))
+    if not units:
+        return ModelConfig(units=(), activation=None)
+    return ModelConfig(
+        units=units,
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+        dropout=draw(st.floats(0, 1, exclude_max=True)),
+    )
+
+
+def values(knob: str) -> st.SearchStrategy[bool | int | float]:
+    if knob in BOOLEAN_KNOBS:
+        return st.booleans()
+    return st.integers(0, 100) if knob in INTEGER_KNOBS else st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def optimizers(draw: st.DrawFn) -> OptimizerConfig:
+    name = draw(st.sampled_from(sorted(OPTIMIZERS)))
+    knobs = draw(st.lists(st.sampled_from(OPTIMIZERS[name]), unique=True))
+    return OptimizerConfig(
+        name=name, learning_rate=draw(positive), knobs=tuple((knob, draw(values(knob))) for knob in knobs)
+    )
+
+
+trials = st.builds(
+    TrialConfig,
+    data=st.text(min_size=1),
+    data_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    split=st.builds(SplitConfig, valid_size=st.floats(0, 1, exclude_min=True, exclude_max=True), seed=seeds),
+    model=models(),
+    optimizer=optimizers(),
+    fit=st.builds(FitConfig, epochs=st.integers(1, 10_000), batch_size=st.integers(1, 2**20), seed=seeds),
+)
+TRIAL = TrialConfig(
+    data="digits",
+    data_sha256="0" * 64,
+    split=SplitConfig(),
+    model=ModelConfig(units=(100, 100), activation="relu", dropout=0.1),
+    optimizer=OptimizerConfig(name="sgd", learning_rate=0.01, knobs=(("nesterov", True), ("momentum", 0.9))),
+    fit=FitConfig(epochs=2, batch_size=32, seed=1),
+)
+
+
+@given(trials)
+def test_trial_survives_its_parameters(trial):
+    assert TrialConfig.from_params(trial.to_params()) == trial
+
+
+@given(trials)
+def test_trial_survives_its_parameters_as_the_strings_that_a_tracking_server_returns(trial):
+    as_logged = {key: str(value) for key, value in trial.to_params().items()}
+
+    assert TrialConfig.from_params({**as_logged, "someone_elses": "note"}) == trial
+
+
+@given(trials, trials)
+def test_different_trials_have_different_parameters(one, other):
+    assert (one == other) == (one.to_params() == other.to_params())
+
+
+def test_parameters_are_those_that_are_active():
+    assert TRIAL.to_params() == {
+        "data": "digits",
+        "data_sha256": "0" * 64,
+        "valid_size": 0.2,
+        "split_seed": 1234,
+        "depth": 2,
+        "units": 100,
+        "activation": "relu",
+        "dropout": 0.1,
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "nesterov": True,
+        "batch_size": 32,
+        "epochs": 2,
+        "seed": 1,
+    }
+    linear = dataclasses.replace(TRIAL, model=ModelConfig(units=(), activation=None))
+    assert linear.to_params().keys().isdisjoint({"units", "activation", "dropout"})
+
+
+def test_units_of_unequal_layers_are_listed():
+    uneven = dataclasses.replace(TRIAL, model=ModelConfig(units=(64, 32, 64), activation="relu"))
+
+    assert uneven.to_params()["units"] == "64,32,64"
+
+
+@pytest.mark.parametrize("missing", ["data", "optimizer", "learning_rate", "seed", "units", "activation", "dropout"])
+def test_missing_parameter_is_named(missing):
+    params = TRIAL.to_params()
+    del params[missing]
+
+    with pytest.raises(ValueError, match=rf"got .none for \['{missing}'\]"):
+        TrialConfig.from_params(params)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"units": "64,32,16"}, "number of units must be one or 2, got '64,32,16'"),
+        ({"optimizer": "adem"}, "optimizer must be one of sgd, .*, got 'adem'"),
+        ({"nesterov": "yes"}, "nesterov must be True or False, got 'yes'"),
+        ({"epochs": "0"}, "epochs must be a whole number of at least 1, got 0"),
+        ({"learning_rate": "nan"}, "learning_rate must be above 0, got nan"),
+    ],
+)
+def test_parameter_without_a_valid_value_is_named(changed, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        TrialConfig.from_params({**TRIAL.to_params(), **changed})
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: SplitConfig(valid_size=1.0), "valid_size must be between 0 and 1, got 1.0"),
+        (lambda: SplitConfig(seed=-1), "split seed must be a whole number of at least 0, got -1"),
+        (lambda: ModelConfig(units=(0,), activation="relu"), "units must be whole numbers of at least 1, got 0"),
+        (lambda: ModelConfig(units=(True,), activation="relu"), "units must be whole numbers of at least 1, got True"),
+        (lambda: ModelConfig(units=(8,), activation=None), "activation must be one of .*, got None"),
+        (
+            lambda: ModelConfig(units=(8,), activation="relu", dropout=1),
+            "dropout must be at least 0 and below 1, got 1",
+        ),
+        (
+            lambda: ModelConfig(units=(), activation="relu"),
+            "activation without a hidden layer must be None, got 'relu'",
+        ),
+        (lambda: OptimizerConfig(name="adam", learning_rate=0), "learning_rate must be above 0, got 0"),
+        (
+            lambda: OptimizerConfig(name="adam", learning_rate=1, knobs=(("momentum", 0.9),)),
+            "knob of adam must be one of beta_1, .*, got 'momentum'",
+        ),
+        (
+            lambda: OptimizerConfig(name="sgd", learning_rate=1, knobs=(("momentum", 0.9), ("momentum", 0.8))),
+            "knobs of sgd must be named once each",
+        ),
+        (lambda: FitConfig(epochs=1, batch_size=0, seed=1), "batch_size must be a whole number of at least 1, got 0"),
+        (lambda: FitConfig(epochs=1.5, batch_size=1, seed=1), "epochs must be a whole number of at least 1, got 1.5"),
+    ],
+)
+def test_configuration_that_cannot_be_is_refused_with_what_was_expected(make, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        make()
+
+
+def test_knobs_are_equal_in_any_order():
+    one = OptimizerConfig(name="sgd", learning_rate=1, knobs=(("momentum", 0.9), ("nesterov", True)))
+    other = OptimizerConfig(name="sgd", learning_rate=1, knobs=(("nesterov", True), ("momentum", 0.9)))
+
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+def test_configurations_need_nothing_but_the_standard_library():
+    from pipeline import config
+
+    imported = {name.partition(".")[0] for name in vars(config) if name in sys.modules}
+    assert imported <= set(sys.stdlib_module_names)
