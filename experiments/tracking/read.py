@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from experiments.tracking import keys
+from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
 from experiments.tracking.store import client, log_batch, storage
-from experiments.tracking.study_run import StudyRun
 from pipeline.config import TrialConfig
 from pipeline.records import Evaluation, History, Phase, TrialRecord, TrialState
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_PAGE = 1000
-_BULK = 100  # the most runs that the server takes in one question
-_MAX_POINTS = 25_000  # and the most points that it gives in one answer
 Curves = dict[str, dict[int, float]]
 
 
@@ -77,13 +74,15 @@ def running_trials(uri: str, parent_run_id: str) -> list[OpenTrial]:
         ]
 
 
-def close_stale(study: StudyRun, number: int | None = None, note: str = "Interrupted: its process ended.") -> list[str]:
-    """Close as KILLED what a killed process left RUNNING below the study's run.
+def close_stale(
+    uri: str, parent_run_id: str, number: int | None = None, note: str = "Interrupted: its process ended."
+) -> list[str]:
+    """Close as KILLED the trials' runs that a killed process left RUNNING.
 
     Parameters
     ----------
     number
-        Only runs of this trial; by default all but the session that is going on.
+        Only runs of this trial; by default of all.
     note
         Becomes the description of each.
 
@@ -92,17 +91,12 @@ def close_stale(study: StudyRun, number: int | None = None, note: str = "Interru
     list of str
         The runs that were closed.
     """
-    api = client(study.tracking_uri)
-    condition = "attributes.status = 'RUNNING'"
-    if number is not None:
-        condition += f" and tags.{keys.TRIAL_NUMBER} = '{number}'"
-    with storage(f"cannot close runs of study {study.study}"):
-        stale = [run.info.run_id for run in _children(api, study.run_id, condition)]
-        stale = [run_id for run_id in stale if run_id != study.session_run_id]
-        for run_id in stale:
-            log_batch(api, run_id, tags={keys.NOTE: note})
-            api.set_terminated(run_id, "KILLED")
-    return stale
+    stale = [trial for trial in running_trials(uri, parent_run_id) if number in (None, trial.number)]
+    with storage(f"cannot close the runs of interrupted trials in {uri}"):
+        for trial in stale:
+            log_batch(client(uri), trial.run_id, tags={keys.NOTE: note})
+            client(uri).set_terminated(trial.run_id, "KILLED")
+    return [trial.run_id for trial in stale]
 
 
 def studies(uri: str, study: str | None = None) -> list[StudySummary]:
@@ -113,7 +107,7 @@ def studies(uri: str, study: str | None = None) -> list[StudySummary]:
         condition += f" and tags.{keys.STUDY} = '{_quoted(study)}'"
     with storage(f"cannot read the studies in {uri}"):
         experiments = [experiment.experiment_id for experiment in api.search_experiments()]
-        runs = list(_search(api, experiments, condition))
+        runs = list(search(api, experiments, condition))
     return [
         StudySummary(
             run_id=run.info.run_id,
@@ -134,7 +128,7 @@ def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
         for run in sorted(_children(api, parent_run_id, condition), key=_started):
             if _counts(run):
                 first.setdefault(int(run.data.tags[keys.TRIAL_NUMBER]), run)
-        curves = _curves(api, uri, list(first.values()))
+        curves = _curves(api, list(first.values()))
     return [_record(first[number], number, curves[first[number].info.run_id]) for number in sorted(first)]
 
 
@@ -144,17 +138,7 @@ def _counts(run: Run) -> bool:
 
 def _children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
     experiment_id = api.get_run(parent_run_id).info.experiment_id
-    yield from _search(api, [experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
-
-
-def _search(api: MlflowClient, experiment_ids: Sequence[str], condition: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = api.search_runs(list(experiment_ids), condition, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    yield from search(api, [experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
 
 
 def _quoted(text: str) -> str:
@@ -171,29 +155,23 @@ def _curve_keys(metric: str) -> dict[str, str]:
     return {**dict(zip(History(metric=metric).curves(), fields, strict=True)), keys.EPOCH_SECONDS: "seconds"}
 
 
-def _curves(api: MlflowClient, uri: str, runs: Sequence[Run]) -> dict[str, Curves]:
+def _curves(api: MlflowClient, runs: Sequence[Run]) -> dict[str, Curves]:
     """Read all curves of all runs, a question for each key and hundred runs."""
     curves: dict[str, Curves] = defaultdict(lambda: defaultdict(dict))
     wanted = {key for run in runs for key in _curve_keys(run.data.tags[keys.METRIC])}
-    run_ids = [run.info.run_id for run in runs]
-    for start in range(0, len(run_ids), _BULK):
-        some = run_ids[start : start + _BULK]
-        for key in wanted:
-            for run_id, step, value in _points(api, uri, some, key):
-                curves[run_id][key][step] = value
+    for run_ids in _groups(runs):
+        for key in sorted(wanted):
+            for run_id, step, value in metric_points(api, run_ids, key):
+                curves[run_id][key][step] = _value(value)
     return curves
 
 
-def _points(api: MlflowClient, uri: str, run_ids: Sequence[str], key: str) -> Iterator[tuple[str, int, float]]:
-    # MlflowClient itself asks for one curve of one run at a time: 300 questions for 50 trials.
-    store: Any = api._tracking_client.store
-    if hasattr(store, "get_metric_history_bulk"):
-        for found in store.get_metric_history_bulk(run_ids, key, sys.maxsize):
-            yield found.run_id, found.step, _value(found.value)
-        return
-    for run_id in run_ids:
-        for metric in api.get_metric_history(run_id, key):
-            yield run_id, metric.step, _value(metric.value)
+def _groups(runs: Sequence[Run]) -> Iterator[list[str]]:
+    """Group the runs so that the points of one curve of each stay within what one answer holds."""
+    epochs = max((int(run.data.params["epochs"]) for run in runs), default=1)
+    size = max(1, min(MAX_BULK_RUNS, MAX_BULK_POINTS // epochs))
+    for start in range(0, len(runs), size):
+        yield [run.info.run_id for run in runs[start : start + size]]
 
 
 def _value(value: float) -> float:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite:///"
 _DEFAULT_URI = "sqlite:///mlflow.db"
+_REACH_SECONDS = 20
 # Limits of one log_batch and of the length of a value.
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100
 _MAX_PARAM, _MAX_TAG = 6000, 8000
@@ -88,7 +91,7 @@ def storage(action: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise TrackingError(f"{action}: {reason}") from error
 
@@ -111,7 +114,26 @@ def _client(uri: str, _process: int) -> MlflowClient:
     from mlflow import MlflowClient
 
     with storage(f"cannot open the tracking store {uri}"):
+        _require_reachable(uri)
         return MlflowClient(tracking_uri=uri)
+
+
+def _require_reachable(uri: str) -> None:
+    """Fail at once where MLflow would try again for minutes: a folder that is not there, a server that is away."""
+    folder = store_directory(uri)
+    if folder is not None:
+        database = Path(uri.removeprefix(_SQLITE))
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {folder}")
+        if not os.access(database if database.exists() else folder, os.W_OK):
+            raise PermissionError(f"no permission to write {database}")
+        if database.exists():
+            with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+                connection.execute("PRAGMA schema_version")
+    elif uri.startswith(("http://", "https://")):
+        import requests
+
+        requests.head(uri, timeout=_REACH_SECONDS)
 
 
 @cache

@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from experiments.tracking import keys
+from experiments.tracking.bulk import search
 from experiments.tracking.environment import CodeVersion, code_version
 from experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from pipeline.config import ParamValue
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 RunEnd = Literal["FINISHED", "FAILED", "KILLED"]
 Artifact = str | Mapping[str, object]
@@ -149,6 +151,7 @@ def open_parent(
         new = {key: value for key, value in (params or {}).items() if key not in run.data.params}
         log_batch(api, run_id, params=new, tags={**shared, **own})
         session = launched if launched not in (None, run_id) else None
+        _close_sessions(api, run, keep=session)
         if session is not None:
             api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
             log_batch(api, session, tags={**shared, keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION})
@@ -164,6 +167,17 @@ def open_parent(
     folder = f"sessions/{stamp:%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
     opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
     return opened
+
+
+def _close_sessions(api: MlflowClient, parent: Run, keep: str | None) -> None:
+    """Close the sessions of this study that a kill of ``mlflow run`` left RUNNING."""
+    condition = (
+        f"tags.`{keys.PARENT_RUN}` = '{parent.info.run_id}' and tags.{keys.PHASE} = '{keys.PHASE_SESSION}' "
+        "and attributes.status = 'RUNNING'"
+    )
+    for session in search(api, [parent.info.experiment_id], condition):
+        if session.info.run_id != keep:
+            api.set_terminated(session.info.run_id, "KILLED")
 
 
 def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str]) -> str:

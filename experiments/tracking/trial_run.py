@@ -44,6 +44,11 @@ class TrialRun:
         self._rows: list[Row] = []
         self._seen: set[tuple[str, int]] = set()
 
+    def log_dataset(self, dataset: Dataset) -> None:
+        """Log the data as the run's input: name, hash, source and shape. The arrays are not read."""
+        with storage(f"cannot write the data set of run {self.run_id}"):
+            self._api.log_inputs(self.run_id, datasets=[_dataset_input(dataset)])
+
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve.
 
@@ -120,14 +125,13 @@ def start_trial(
     number: int,
     phase: str,
     config: TrialConfig,
-    cell: str = "",
-    dataset: Dataset | None = None,
+    cell: Mapping[str, object] | None = None,
     metric: str = "accuracy",
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
     flush_seconds: float = 1.0,
 ) -> TrialRun:
-    """Create the run of a trial below its study's run, with parameters, tags and data set.
+    """Create the run of a trial below its study's run, with parameters and tags.
 
     Parameters
     ----------
@@ -140,9 +144,7 @@ def start_trial(
     config
         Its parameters are logged, only the active ones.
     cell
-        The combination of compared levels that the trial stands for, as the study names it.
-    dataset
-        Logged as the run's input by name, hash, source and shape; the arrays are not read.
+        The compared dimensions and the levels of them that the trial stands for.
     metric
         Name of the score.
     name
@@ -162,7 +164,7 @@ def start_trial(
         keys.OPTIMIZER: optimizer,
         keys.TRIAL_NUMBER: str(number),
         keys.METRIC: metric,
-        **({keys.CELL: cell} if cell else {}),
+        **({keys.CELL: ", ".join(f"{key}={value}" for key, value in cell.items())} if cell else {}),
         **(tags or {}),
     }
     api = client(study.tracking_uri)
@@ -170,8 +172,6 @@ def start_trial(
         run_name = name or f"{number:03d} depth {depth} {optimizer}"
         run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
         log_batch(api, run_id, params=config.to_params())
-        if dataset is not None:
-            api.log_inputs(run_id, datasets=[_dataset_input(dataset)])
     return TrialRun(study, run_id, flush_seconds=flush_seconds)
 
 
