@@ -6,6 +6,7 @@ optimizer with its name in front (``sgd.learning_rate``).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import optuna
@@ -22,6 +23,9 @@ from experiments.dimensions import HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices
 from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, ParamValue, TrialConfig
 
 Point = Mapping[str, ParamValue]
+
+#: Trials that have a group of parameters before TPE models it; phase *compare* has usually brought them.
+_RANDOM_BEFORE = 5
 
 
 def parameter(name: str, optimizer: str) -> str:
@@ -103,9 +107,11 @@ def propose(experiment: Experiment, history: Sequence[FrozenTrial], *, seed: int
     seed
         Of the sampler, new for each proposal.
     """
-    sampler = optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group and constant_liar, since 2.8
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_RANDOM_BEFORE
+        )
     scratch = optuna.create_study(direction="maximize", sampler=sampler)
     scratch.add_trials([trial for trial in history if trial.state != TrialState.FAIL])
     trial = scratch.ask()

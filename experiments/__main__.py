@@ -1,0 +1,110 @@
+"""The command line: ``python -m experiments run --experiment fashion_mnist --trials 50``.
+
+MLproject's entry points call it. Bad input ends in one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from experiments import definition
+
+#: What MLproject hands down for a parameter that the user did not give.
+NOT_GIVEN = ("", "auto")
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message} (--help shows what there is)", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    _stop_politely()
+    try:
+        return _run(options, console)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except RuntimeError as error:  # storage in trouble, or all trials failing alike
+        print(f"error: {error}; the same command goes on where it stopped", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m experiments", description="Does another hidden layer help? Another optimizer?")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run a study, or go on with it")
+    run.add_argument("--experiment", default="fashion_mnist", help="name of a shipped definition, or a .toml file")
+    run.add_argument("--trials", default="", help="trials of all phases together")
+    run.add_argument("--epochs", default="", help="epochs of each trial")
+    run.add_argument("--workers", default="", help="worker processes on this machine; one a core")
+    run.add_argument("--seed", default="", help="seed of the study")
+    run.add_argument("--study", default="", help="a name of your own for the study")
+    run.add_argument("--scheduler", default="", help="address of your own Dask cluster, tcp://host:8786")
+    run.add_argument("--storage", default="", help="URL of the Optuna storage")
+    run.add_argument("--data-folder", default="", help="folder that has the data set's files")
+    return parser
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    given = {name: None if value in NOT_GIVEN else value for name, value in vars(options).items()}
+    experiment = definition.read(definition.find(given["experiment"] or "fashion_mnist"))
+    counts = {
+        name: None if given[name] is None else definition.whole_number(given[name], name, lowest=lowest)
+        for name, lowest in (("trials", 1), ("epochs", 1), ("workers", 1), ("seed", 0))
+    }
+    scheduler = given["scheduler"]
+    if scheduler is not None and "://" not in scheduler:
+        raise ValueError(f"scheduler must be an address like tcp://host:8786, got {scheduler!r}")
+    # Not before here: the imports take a second, and a typing error should not wait for them.
+    from experiments import farewell, session
+
+    request = session.Request(
+        experiment=experiment.with_overrides(trials=counts["trials"], epochs=counts["epochs"], seed=counts["seed"]),
+        study=given["study"],
+        workers=counts["workers"],
+        scheduler=scheduler,
+        storage=given["storage"],
+        data_folder=Path(given["data_folder"]).expanduser() if given["data_folder"] else None,
+    )
+    started = time.monotonic()
+    ending = session.run(request, console)
+    console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
+    return 0
+
+
+def _stop_politely() -> None:
+    """Make SIGTERM, and the death of the process that started us, end the study as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started_by = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == started_by:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

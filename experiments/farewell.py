@@ -1,0 +1,32 @@
+"""The last lines that a session prints: the best configuration, where the results are, what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from experiments.describe import best_of, in_words
+from experiments.progress import duration
+from experiments.session import Ending
+
+
+def text(ending: Ending, *, seconds: float) -> str:
+    """Return the end of a session in words."""
+    states = Counter(trial.state for trial in ending.trials)
+    lines = [
+        "",
+        f"study {ending.study} has ended: {len(ending.trials)} of {ending.n_planned} trials "
+        f"({', '.join(f'{n} {state}' for state, n in sorted(states.items()))}) after {duration(seconds)}",
+    ]
+    best = best_of(ending.trials)
+    if best is not None:
+        lines += [
+            f"  best trial    {best.number}: {best.score:.4f} on the validation part",
+            f"                {in_words(best.point)}",
+        ]
+    lines += [
+        f"  browse        mlflow ui --backend-store-uri {ending.tracking_uri}",
+        f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
+        f"  study         optuna-dashboard {ending.storage}",
+        "  more trials   the same command with a higher number of trials extends this study",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,173 @@
+"""The study as Optuna stores it: which trials were started, how they ended, and the budgets that were asked for.
+
+One coordinator writes it. Each step is one transaction, so that a process killed at any moment leaves either the
+state before it or the state after it. Stock Optuna and optuna-dashboard open the same storage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.definition import SCHEMA_VERSION
+from experiments.design import PlannedTrial
+from experiments.space import Point
+from experiments.task import Outcome
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "diverged": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Ledger:
+    """One study in Optuna's storage.
+
+    Not for two coordinators at once; readers may come and go.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    @classmethod
+    def open(cls, storage: str, name: str, definition: Mapping[str, Any]) -> Ledger:
+        """Open the study of that name, or create it.
+
+        Parameters
+        ----------
+        storage
+            Any URL that Optuna takes.
+        definition
+            What defines the study, in JSON's types.
+
+        Raises
+        ------
+        ValueError
+            When the storage cannot be opened, or holds a study of that name with another definition, or one that
+            a newer version wrote.
+        """
+        try:
+            study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"storage must be a URL that Optuna can open, got {storage!r} ({reason})") from error
+        ledger = cls(study)
+        stored = study.user_attrs.get("definition")
+        if stored is None:
+            study.set_user_attr("schema_version", SCHEMA_VERSION)
+            study.set_user_attr("definition", dict(definition))
+        elif study.user_attrs.get("schema_version", 0) > SCHEMA_VERSION:
+            raise ValueError(
+                f"study {name!r} must have schema version {SCHEMA_VERSION} or older, "
+                f"got {study.user_attrs['schema_version']}: a newer version of the project wrote it"
+            )
+        elif stored != (asked := json.loads(json.dumps(definition))):
+            differs = sorted(key for key in {*stored, *asked} if stored.get(key) != asked.get(key))
+            raise ValueError(
+                f"study {name!r} must be continued with its own definition, "
+                f"got another {', '.join(differs)}; choose another name for a new study"
+            )
+        return ledger
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self._study.study_name
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The MLflow run that holds the study's trials, or None before there is one."""
+        run_id: str | None = self._study.user_attrs.get("parent_run_id")
+        return run_id
+
+    def set_parent_run_id(self, run_id: str) -> None:
+        """Remember the MLflow run that holds the study's trials."""
+        self._study.set_user_attr("parent_run_id", run_id)
+
+    def raise_budget(self, trials: int) -> list[int]:
+        """Return the budgets so far, ascending; ``trials`` joins them when it asks for more than the last."""
+        budgets: list[int] = list(self._study.user_attrs.get("budgets", []))
+        if not budgets or trials > budgets[-1]:
+            budgets.append(trials)
+            self._study.set_user_attr("budgets", budgets)
+        return budgets
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials in the order of their numbers; not to be changed."""
+        return sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number)
+
+    def start(self, planned: PlannedTrial, point: Point, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Add the trial as RUNNING, with all of its parameters, in one transaction.
+
+        Raises
+        ------
+        RuntimeError
+            When Optuna gives it another number: somebody else wrote into the study.
+        """
+        self._study.add_trial(
+            optuna.create_trial(
+                state=TrialState.RUNNING,
+                params={name: point[name] for name in distributions},
+                distributions=dict(distributions),
+                user_attrs={
+                    "phase": planned.phase,
+                    "cell": dict(planned.cell),
+                    "seed": planned.seed,
+                    "point": dict(point),
+                },
+            )
+        )
+        number = self.trials()[-1].number
+        if number != planned.number:
+            raise RuntimeError(f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?")
+
+    def tell(self, outcome: Outcome) -> None:
+        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING and complete or not."""
+        frozen = self.trials()[outcome.number]
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        if outcome.state != "failed":
+            for epoch, score in enumerate(outcome.scores, start=1):
+                if epoch not in frozen.intermediate_values:
+                    trial.report(score, epoch)
+        for key in ("run_id", "state", "failure"):
+            if (value := getattr(outcome, key)) is not None:
+                trial.set_user_attr(key, value)
+        state = _STATES[outcome.state]
+        self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
+
+
+def point_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the whole point of a trial, fixed values and the anchor's included."""
+    point: dict[str, Any] = trial.user_attrs["point"]
+    return point
+
+
+def is_told(trial: FrozenTrial) -> bool:
+    """Tell whether the trial has ended."""
+    return trial.state.is_finished()
+
+
+def as_known_at(trials: Sequence[FrozenTrial], number: int, window: int) -> list[FrozenTrial]:
+    """Return the history that the proposal of trial ``number`` may know.
+
+    Trials up to ``number - window`` with their values; those after it as RUNNING ones, whether they have ended by
+    now or not, so that the proposal does not depend on who was faster.
+    """
+    known = []
+    for trial in trials[:number]:
+        if trial.number <= number - window:
+            known.append(trial)
+        else:
+            known.append(
+                optuna.create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+            )
+    return known

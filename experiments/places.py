@@ -1,0 +1,58 @@
+"""Where the project keeps things on a machine: caches of data and programs, and the study's storage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import platformdirs
+
+from experiments.tracking.store import store_directory
+
+_NAME = "depthcheck"
+
+
+def data_cache() -> Path:
+    """Return the folder for data sets that were fetched."""
+    return Path(platformdirs.user_cache_dir(_NAME)) / "data"
+
+
+def program_cache() -> Path:
+    """Return the folder for XLA's compiled programs."""
+    return Path(platformdirs.user_cache_dir(_NAME)) / "programs"
+
+
+def logs() -> Path:
+    """Return the folder for what worker processes print."""
+    return Path(platformdirs.user_log_dir(_NAME))
+
+
+def storage_folder(tracking_uri: str) -> Path:
+    """Return the folder of ``optuna.db``: beside the tracking database, so that both are found again together.
+
+    Where tracking is a server there is no such place, and a folder of the user's own data stands in, one a server.
+    """
+    folder = store_directory(tracking_uri)
+    if folder is not None:
+        return folder
+    server = hashlib.sha256(tracking_uri.encode()).hexdigest()[:8]
+    return Path(platformdirs.user_data_dir(_NAME)) / server
+
+
+def default_storage(tracking_uri: str) -> str:
+    """Return the URL of the Optuna storage that belongs to a tracking store."""
+    return f"sqlite:///{storage_folder(tracking_uri) / 'optuna.db'}"
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Complain where nothing can be written in a folder, or it cannot be made; nothing is made here.
+
+    Raises
+    ------
+    ValueError
+        With what the folder is for and its path.
+    """
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"{what} must be a folder that can be written to, got {folder}")

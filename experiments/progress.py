@@ -1,0 +1,109 @@
+"""What is seen of a running study: a live bar on a terminal, a line a trial elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from experiments.task import Outcome
+
+
+class StudyProgress:
+    """Counts epochs of all trials, so that the time left is known before the first trial ends.
+
+    Parameters
+    ----------
+    console
+        Where to; a bar when it is a terminal.
+    n_trials, epochs
+        Trials of the whole study and epochs of each.
+    n_ended
+        Trials that had ended before this session.
+    best
+        The best score so far, or None.
+    """
+
+    def __init__(self, console: Console, *, n_trials: int, epochs: int, n_ended: int, best: float | None) -> None:
+        self._console = console
+        self._n_trials, self._epochs = n_trials, epochs
+        self._n_ended, self._best = n_ended, best
+        self._epochs_of: dict[int, int] = {}
+        self._epochs_done = 0
+        self._epochs_to_do = (n_trials - n_ended) * epochs
+        self._start = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> StudyProgress:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[status]}"),
+                console=self._console,
+            )  # fmt: skip
+            self._task = self._bar.add_task("trials", total=self._n_trials * self._epochs, status="starting workers")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def epoch(self, number: int, epoch: int) -> None:
+        """Note that a trial has finished an epoch; may be called from another thread."""
+        if number in self._epochs_of:
+            self._epochs_done += max(epoch - self._epochs_of[number], 0)
+            self._epochs_of[number] = max(epoch, self._epochs_of[number])
+        self._draw()
+
+    def started(self, number: int) -> None:
+        """Note that a trial has gone to a worker."""
+        self._epochs_of[number] = 0
+        self._draw()
+
+    def ended(self, outcome: Outcome, label: str) -> None:
+        """Note how a trial ended."""
+        self._epochs_done += self._epochs - self._epochs_of.pop(outcome.number, 0)
+        self._n_ended += 1
+        if outcome.state in ("finished", "diverged") and outcome.score is not None:
+            self._best = outcome.score if self._best is None else max(self._best, outcome.score)
+        score = "" if outcome.score is None else f"  {outcome.score:.4f}"
+        state = "" if outcome.state == "finished" else f"  {outcome.state}"
+        line = f"trial {outcome.number:>3}  {label}{score}{state}  {outcome.fit_seconds:.1f} s"
+        if self._bar is None:
+            line = f"[{self._n_ended}/{self._n_trials}] {line}  best {self._best_text()}  left {self._left()}"
+        if self._bar is None or outcome.state == "failed":
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._bar is None or self._task is None:
+            return
+        done = (self._n_trials * self._epochs - self._epochs_to_do) + self._epochs_done
+        status = (
+            f"{self._n_ended}/{self._n_trials} done, {len(self._epochs_of)} running, "
+            f"best {self._best_text()}, left {self._left()}"
+        )
+        self._bar.update(self._task, completed=done, status=status)
+
+    def _best_text(self) -> str:
+        return "-" if self._best is None else f"{self._best:.4f}"
+
+    def _left(self) -> str:
+        """Estimate the time left from the mean time of an epoch in this session."""
+        if not self._epochs_done:
+            return "?"
+        seconds = (time.monotonic() - self._start) / self._epochs_done * (self._epochs_to_do - self._epochs_done)
+        return duration(seconds)
+
+
+def duration(seconds: float) -> str:
+    """Return a number of seconds in words as short as its size allows: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,235 @@
+"""One session of a study: from what the user asked for to the last trial, or to a clean stop.
+
+Checks everything first, so that bad input is refused before anything is written or trained; then opens the ledger and
+the parent run, starts workers, and lets the coordinator run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Client
+from rich.console import Console
+
+from experiments import design, launch, places, tracking
+from experiments.definition import Experiment
+from experiments.describe import EndedTrial, best_of, study_markdown
+from experiments.ledger import Ledger, is_told, point_of
+from experiments.lock import held
+from experiments.progress import StudyProgress
+from experiments.study import Coordinator, StudyContext
+from experiments.tracking.study_run import RunEnd
+from experiments.worker import outcome_of
+from pipeline.load import load
+from pipeline.records import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for, checked as far as it can be without the data.
+
+    Attributes
+    ----------
+    study
+        A name for the study, or None for the one derived from its definition.
+    workers
+        Number of worker processes on this machine, or None for one a core.
+    scheduler
+        Address of the user's own Dask cluster, or None.
+    storage
+        URL of the Optuna storage, or None for the file beside the tracking database.
+    data_folder
+        Where the user keeps the data, or None.
+    """
+
+    experiment: Experiment
+    study: str | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    storage: str | None = None
+    data_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Where a session's results are."""
+
+    study: str
+    tracking_uri: str
+    storage: str
+    parent_run_id: str
+    experiment_id: str
+    n_planned: int
+    trials: tuple[EndedTrial, ...]
+
+
+def run(request: Request, console: Console) -> Ending:
+    """Run the study that was asked for, or go on with it.
+
+    Raises
+    ------
+    ValueError
+        When something asked for cannot be: one line, and nothing has been written.
+    TrackingError
+        When the tracking store is in trouble; the study can be continued.
+    RuntimeError
+        When all trials fail alike.
+    KeyboardInterrupt
+        When the user stops it: nothing is left RUNNING then, and the study can be continued.
+    """
+    experiment = request.experiment
+    uri = tracking.tracking_uri()
+    storage = request.storage or places.default_storage(uri)
+    folder = places.storage_folder(uri)
+    places.require_writable(folder, "the folder of the study's storage")
+    dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
+    study = request.study or experiment.study_name(dataset.sha256)
+    with held(folder, study), _workers(request) as client:
+        ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
+        budgets = ledger.raise_budget(experiment.budget.trials)
+        plan = design.plan(experiment, budgets)
+        study_run = _open_parent(ledger, experiment, dataset, uri, plan)
+        _heal(ledger, study_run)
+        context = StudyContext(
+            experiment=experiment,
+            data_sha256=dataset.sha256,
+            data_folder=str(request.data_folder) if request.data_folder else None,
+            study_run=study_run,
+        )
+        console.print(_announcement(ledger, storage, uri, plan))
+        status: RunEnd = "FAILED"
+        try:
+            progress = StudyProgress(
+                console,
+                n_trials=len(plan),
+                epochs=experiment.budget.epochs,
+                n_ended=len(ended(ledger)),
+                best=_best_score(ledger),
+            )
+            with progress:
+                Coordinator(context, ledger, client, progress).run(plan)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            console.print("stopping: interrupted trials are closed as KILLED", highlight=False)
+            raise
+        finally:
+            launch.kill_workers(client)
+            tracking.close_stale(study_run.tracking_uri, study_run.run_id)
+            _note_result(ledger, experiment, dataset, study_run, len(plan))
+            study_run.finish(status)
+    return Ending(
+        study=study,
+        tracking_uri=uri,
+        storage=storage,
+        parent_run_id=study_run.run_id,
+        experiment_id=study_run.experiment_id,
+        n_planned=len(plan),
+        trials=tuple(ended(ledger)),
+    )
+
+
+def ended(ledger: Ledger) -> list[EndedTrial]:
+    """Return the study's trials that have ended."""
+    return [
+        EndedTrial(
+            number=trial.number,
+            run_id=trial.user_attrs.get("run_id", ""),
+            phase=trial.user_attrs["phase"],
+            state=trial.user_attrs["state"],
+            score=trial.value,
+            point=point_of(trial),
+        )
+        for trial in ledger.trials()
+        if is_told(trial)
+    ]
+
+
+@contextlib.contextmanager
+def _workers(request: Request) -> Iterator[Client]:
+    if request.scheduler is not None:
+        with launch.connected(request.scheduler) as client:
+            yield client
+    else:
+        n_workers = request.workers or len(os.sched_getaffinity(0))
+        with launch.embedded(n_workers, places.program_cache()) as client:
+            yield client
+
+
+def _open_parent(
+    ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: str, plan: list[design.PlannedTrial]
+) -> tracking.StudyRun:
+    definition = experiment.as_json()
+    study_run = tracking.open_parent(
+        ledger.name,
+        uri=uri,
+        parent_run_id=ledger.parent_run_id,
+        description=study_markdown(
+            experiment, dataset, study=ledger.name, n_planned=len(plan), trials=ended(ledger)
+        ),
+        params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},
+        artifacts={
+            "design.json": {
+                "question": experiment.question,
+                "definition": definition,
+                "data": {"name": dataset.name, "sha256": dataset.sha256, "source": dataset.source},
+                "plan": [
+                    {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
+                     "point": None if trial.point is None else dict(trial.point)}
+                    for trial in plan
+                ],
+            },
+            "environment.json": tracking.environment(),
+        },
+    )  # fmt: skip
+    ledger.set_parent_run_id(study_run.run_id)
+    return study_run
+
+
+def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
+    """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
+    if not study_run.continued:
+        return
+    tracking.close_stale(study_run.tracking_uri, study_run.run_id)
+    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
+    if not untold:
+        return
+    for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
+        if record.number in untold:
+            ledger.tell(outcome_of(record))
+
+
+def _announcement(ledger: Ledger, storage: str, uri: str, plan: Sequence[design.PlannedTrial]) -> str:
+    n_ended = len(ended(ledger))
+    verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
+    phases = Counter(trial.phase for trial in plan)
+    lines = [
+        f"study {ledger.name} {verb} ({', '.join(f'{phase} {n}' for phase, n in phases.items())})",
+        f"  runs go to    {uri}",
+        f"  study goes to {storage}",
+    ]
+    if phases["exploit"] and not phases["compare"]:
+        lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")
+    return "\n".join(lines)
+
+
+def _best_score(ledger: Ledger) -> float | None:
+    best = best_of(ended(ledger))
+    return None if best is None else best.score
+
+
+def _note_result(
+    ledger: Ledger, experiment: Experiment, dataset: Dataset, study_run: tracking.StudyRun, n_planned: int
+) -> None:
+    trials = ended(ledger)
+    study_run.describe(study_markdown(experiment, dataset, study=ledger.name, n_planned=n_planned, trials=trials))
+    best = best_of(trials)
+    if best is not None and best.score is not None:
+        study_run.log_best(
+            number=best.number, run_id=best.run_id, score=best.score, metric="accuracy", trials_done=len(trials)
+        )

@@ -1,0 +1,51 @@
+"""What goes to a worker and what comes back: plain frozen records that can be pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from experiments.tracking import StudyRun
+from pipeline.config import ParamValue, TrialConfig
+from pipeline.records import Phase, TrialState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTask:
+    """All that a worker needs to train one trial.
+
+    Attributes
+    ----------
+    study_run
+        The study's run in MLflow, below which the trial's goes.
+    prune_below
+        One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
+    data_folder
+        The folder that the user named for the data, or None.
+    """
+
+    study_run: StudyRun
+    number: int
+    phase: Phase
+    cell: Mapping[str, ParamValue]
+    config: TrialConfig
+    data_folder: str | None = None
+    prune_below: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a trial ended, as the coordinator tells it to Optuna.
+
+    ``score`` is that of the validation part after the last epoch (chance where it diverged, None where it failed),
+    ``scores`` has one an epoch.
+    """
+
+    number: int
+    run_id: str
+    state: TrialState
+    score: float | None
+    scores: tuple[float, ...]
+    fit_seconds: float
+    n_params: int | None = None
+    failure: str | None = None

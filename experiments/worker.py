@@ -1,0 +1,111 @@
+"""What a Dask worker runs: one trial, with its curves and its model logged while and after it trains.
+
+A worker holds no state that matters. The data set and compiled programs are kept between trials because reading and
+compiling take time, and change nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from distributed import get_worker
+
+from experiments import places, tracking
+from experiments.task import Outcome, TrialTask
+from pipeline.load import load
+from pipeline.records import Dataset, TrialRecord
+
+#: Topic of Dask's events that tell the coordinator of each epoch.
+EPOCH_TOPIC = "depthcheck-epoch"
+
+#: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
+_one_at_a_time = threading.Lock()
+
+
+def run_task(task: TrialTask) -> Outcome:
+    """Train one trial and log it; what an earlier attempt has finished is not trained again.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store cannot be written. A failure of the trial itself is an outcome, no exception.
+    """
+    with _one_at_a_time:
+        study = task.study_run
+        done = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
+        if done is not None:
+            return outcome_of(done)
+        note = "Interrupted: its worker died. The trial was run again."
+        tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=note)
+        run = tracking.start_trial(study, number=task.number, phase=task.phase, config=task.config, cell=task.cell)
+        try:
+            return _train(task, run, _tell_coordinator(task.number))
+        except tracking.TrackingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
+            run.fail(traceback.format_exc())
+            return Outcome(
+                number=task.number,
+                run_id=run.run_id,
+                state="failed",
+                score=None,
+                scores=(),
+                fit_seconds=0.0,
+                failure=f"{type(error).__name__}: {error}".splitlines()[0],
+            )
+
+
+def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:
+    # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
+    from pipeline.trial import run_trial
+
+    dataset = _dataset(task.config.data, task.data_folder)
+    run.log_dataset(dataset)
+
+    def on_epoch_end(epoch: int, metrics: dict[str, float]) -> None:
+        run.log_epoch(epoch, metrics)
+        on_epoch(epoch)
+
+    result, model = run_trial(task.config, dataset, on_epoch_end=on_epoch_end, prune_below=task.prune_below)
+    run.finish(result, model)
+    return Outcome(
+        number=task.number,
+        run_id=run.run_id,
+        state=result.state,
+        score=result.valid.score,
+        scores=result.history.valid_score,
+        n_params=result.n_params,
+        fit_seconds=result.fit_seconds,
+    )
+
+
+def outcome_of(record: TrialRecord) -> Outcome:
+    """Return the outcome of a trial that was logged to its end."""
+    valid = record.evaluation("valid")
+    return Outcome(
+        number=record.number,
+        run_id=record.run_id,
+        state=record.state,
+        score=None if valid is None else valid.score,
+        scores=record.history.valid_score,
+        n_params=record.n_params,
+        fit_seconds=record.fit_seconds or 0.0,
+        failure=record.failure,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(name: str, folder: str | None) -> Dataset:
+    return load(name, folder=Path(folder) if folder else None, cache=places.data_cache())
+
+
+def _tell_coordinator(number: int) -> Callable[[int], None]:
+    try:
+        worker = get_worker()
+    except ValueError:  # called without Dask
+        return lambda _epoch: None
+    return lambda epoch: worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch})
