@@ -1,0 +1,151 @@
+"""The confirm runs of each finalist, and what two finalists differ by on the seeds they share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.records import TrialRecord
+from reports.difference import difference_of_means, paired_difference, probability_better
+from reports.records import Difference, Finalist, FinalistRow, Spread, StudyDesign
+
+Predictions = Mapping[str, NDArray[np.generic]]
+JudgingPart = Literal["test", "valid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """Confirm runs that ended (finished or diverged), by finalist and seed, and the part that judges them.
+
+    ``part`` is *test* wherever any run was judged on one, else *valid*, else None. ``seeds`` are all that any confirm
+    run was started with, crashed ones included.
+    """
+
+    design: StudyDesign
+    finalists: tuple[Finalist, ...]
+    runs: Mapping[str, Mapping[int, TrialRecord]]
+    seeds: tuple[int, ...]
+    part: JudgingPart | None
+    predictions: Predictions
+
+    def scores(self, finalist: str, part: str | None) -> dict[int, float]:
+        """Return seed -> score on a part, for the runs that have one; a diverged run has the score of chance."""
+        found: dict[int, float] = {}
+        for seed, run in self.runs.get(finalist, {}).items() if part else ():
+            evaluation = run.evaluation(part or "")
+            if run.state == "diverged":
+                found[seed] = self.design.chance
+            elif evaluation is not None and np.isfinite(evaluation.score):
+                found[seed] = evaluation.score
+        return found
+
+    def spread(self, finalist: str, part: str) -> Spread | None:
+        """Return mean and standard deviation over seeds, or None where nothing was judged on that part."""
+        if not any(run.evaluation(part) for runs in self.runs.values() for run in runs.values()):
+            return None
+        scores = list(self.scores(finalist, part).values())
+        if not scores:
+            return None
+        sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+        return Spread(mean=float(np.mean(scores)), sd=sd, n=len(scores))
+
+    def difference(self, a: str, b: str) -> Difference | None:
+        """Return A minus B over the seeds that both have, or None where there is none.
+
+        Seeds and examples where every run has its predictions; else from the scores alone.
+        """
+        scores_a, scores_b = self.scores(a, self.part), self.scores(b, self.part)
+        seeds = sorted(scores_a.keys() & scores_b.keys())
+        if not seeds:
+            return None
+        tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
+        is_share = self.design.metric.is_share
+        if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
+            return paired_difference(tables[0], tables[1], is_share=is_share)
+        means = [np.array([scores[seed] for seed in seeds]) for scores in (scores_a, scores_b)]
+        return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=is_share)
+
+    def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
+        """Return the probability that a fresh run of A beats one of B, and from how many pairs it was counted."""
+        if a is None or b is None:
+            return None, 0
+        scores = [np.array(list(self.scores(finalist, self.part).values())) for finalist in (a, b)]
+        n_pairs = len(scores[0]) * len(scores[1])
+        return (probability_better(scores[0], scores[1]), n_pairs) if n_pairs else (None, 0)
+
+    def _by_example(self, finalist: str, seeds: Sequence[int]) -> NDArray[np.generic] | None:
+        """Return ``(n_seeds, n_examples)``, or None where predictions are missing or do not fit the logged score."""
+        rows = [self._example_scores(self.runs[finalist][seed]) for seed in seeds]
+        whole = [row for row in rows if row is not None]
+        if len(whole) < len(rows) or len({len(row) for row in whole}) != 1:
+            return None
+        return np.stack(whole)
+
+    def _example_scores(self, run: TrialRecord) -> NDArray[np.generic] | None:
+        if self.part != "test":
+            return None
+        if run.state == "diverged":
+            return np.full(self._n_examples(), self.design.chance)
+        scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
+        if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
+            return None
+        # Logged scores went through float32.
+        return scores if abs(float(scores.mean()) - evaluation.score) < 1e-5 else None
+
+    def _n_examples(self) -> int:
+        sizes = [
+            evaluation.n_samples
+            for runs in self.runs.values()
+            for run in runs.values()
+            if self.part and (evaluation := run.evaluation(self.part))
+        ]
+        return max(sizes, default=1)
+
+
+def gather(
+    records: Sequence[TrialRecord], finalists: Sequence[Finalist], predictions: Predictions, design: StudyDesign
+) -> Confirmed:
+    """Sort the confirm runs by finalist and seed; of two runs of one seed, the one with the lower number counts."""
+    runs: dict[str, dict[int, TrialRecord]] = {finalist.id: {} for finalist in finalists}
+    ordered = sorted((r for r in records if r.phase == "confirm"), key=lambda record: record.number)
+    for record in ordered:
+        finalist = record.tags.get("finalist")
+        if finalist in runs and record.state in ("finished", "diverged"):
+            runs[finalist].setdefault(record.config.fit.seed, record)
+    judged = {evaluation.part for of in runs.values() for run in of.values() for evaluation in run.evaluations}
+    part: JudgingPart | None = "test" if "test" in judged else "valid" if "valid" in judged else None
+    seeds = tuple(sorted({record.config.fit.seed for record in ordered}))
+    return Confirmed(
+        design=design, finalists=tuple(finalists), runs=runs, seeds=seeds, part=part, predictions=predictions
+    )
+
+
+def finalist_row(finalist: Finalist, confirmed: Confirmed) -> FinalistRow:
+    """Sum up a finalist's fresh seeds."""
+    runs = confirmed.runs[finalist.id]
+    valid = confirmed.spread(finalist.id, "valid")
+    return FinalistRow(
+        finalist=finalist,
+        valid=valid,
+        test=confirmed.spread(finalist.id, "test"),
+        optimism=optimism(finalist.selected_score, valid),
+        n_diverged=sum(run.state == "diverged" for run in runs.values()),
+        missing_seeds=tuple(seed for seed in confirmed.seeds if seed not in runs),
+        n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
+        fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
+    )
+
+
+def optimism(selected: float | None, confirmed: Spread | None) -> float | None:
+    """Return the selected score minus the confirmed mean: what the winner owed to luck (the winner's curse)."""
+    return None if selected is None or confirmed is None else selected - confirmed.mean
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are known, or None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

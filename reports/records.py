@@ -1,0 +1,349 @@
+"""The frozen records of a comparison: what a study set out to compare, and what was found.
+
+Only data live here, checked when they are made; the statistics stand in ``difference``, ``verdict``, ``effort`` and
+``checks``. Scores and differences are in the metric's own scale (an accuracy of 0.885, a difference of 0.004) all the
+way through; :meth:`Metric.text` turns them into the unit a reader sees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.config import TrialConfig, require
+
+VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
+LevelStatus = Literal[
+    "confirmed", "partly confirmed", "unconfirmed", "never trained", "diverged", "failed", "no trials"
+]
+DifferenceMethod = Literal["seeds and examples", "seeds, examples bounded", "seeds only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """The score that decides, larger is better, and the unit in which a reader sees its differences.
+
+    ``is_share`` says that the score is the mean of zeros and ones (an accuracy), which bounds its variance;
+    ``perfect`` is the best score there is.
+    """
+
+    name: str = "accuracy"
+    unit: str = "points"
+    scale: float = 100.0
+    is_share: bool = True
+    perfect: float = 1.0
+
+    def text(self, value: float, *, half_width: float | None = None, signed: bool = True) -> str:
+        """Return a difference in the reader's unit, with no more digits than its interval supports."""
+        shown = self.scale * value
+        half = abs(self.scale * half_width) if half_width else 0.1
+        decimals = min(4, max(0, 1 - math.floor(math.log10(half)))) if math.isfinite(half) and half > 0 else 2
+        number = f"{shown:{'+' if signed else ''}.{decimals}f}"
+        return f"{number} {self.unit}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """What is compared: its levels in order, as text, and the level that the others are held against."""
+
+    name: str
+    levels: tuple[str, ...]
+    reference: str
+
+    def __post_init__(self) -> None:
+        require(len(self.levels) >= 1, f"levels of {self.name}", "at least one", self.levels)
+        require(len(set(self.levels)) == len(self.levels), f"levels of {self.name}", "named once each", self.levels)
+        require(self.reference in self.levels, f"reference of {self.name}", f"one of {self.levels}", self.reference)
+
+    @classmethod
+    def of(cls, name: str, levels: tuple[str, ...]) -> Factor:
+        """Make a factor with the declared reference: depth 1, sgd, otherwise the first level."""
+        declared = {"depth": "1", "optimizer": "sgd"}.get(name)
+        return cls(name=name, levels=levels, reference=declared if declared in levels else levels[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRange:
+    """The range in which a parameter was searched, and where: ``when`` names a parameter and its value, or is None."""
+
+    parameter: str
+    low: float
+    high: float
+    log: bool = False
+    when: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        require(self.low < self.high, f"range of {self.parameter}", "low below high", (self.low, self.high))
+        require(not self.log or self.low > 0, f"low of {self.parameter} on a log scale", "above 0", self.low)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyDesign:
+    """What was laid down before the first trial.
+
+    Attributes
+    ----------
+    factors
+        The questions, one each.
+    chance
+        The score of always giving the commonest answer: what a network that learned nothing gets.
+    equivalence
+        Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
+    min_seeds, n_seeds
+        Paired seeds under which no verdict is given, and those planned.
+    budgets
+        Trials planned for each phase.
+    ranges
+        Where each tuned number was searched.
+    earlier_test_openings
+        How often the test part of these data had been opened before this study, or None where nobody counted.
+    """
+
+    name: str
+    factors: tuple[Factor, ...]
+    metric: Metric = Metric()
+    chance: float
+    equivalence: float = 0.003
+    min_seeds: int = 5
+    n_seeds: int = 5
+    budgets: Mapping[str, int] = field(default_factory=dict)
+    ranges: tuple[SearchRange, ...] = ()
+    earlier_test_openings: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [factor.name for factor in self.factors]
+        require(len(set(names)) == len(names), "factors", "named once each", names)
+        require(math.isfinite(self.chance), "chance", "a finite score", self.chance)
+        require(self.equivalence > 0, "equivalence", "above 0", self.equivalence)
+        require(self.min_seeds >= 2, "min_seeds", "at least 2", self.min_seeds)
+        require(self.n_seeds >= 1, "n_seeds", "at least 1", self.n_seeds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finalist:
+    """A configuration chosen to be trained again on fresh seeds.
+
+    Attributes
+    ----------
+    id
+        Its short name, the value of the tag ``finalist`` of its confirm runs.
+    config
+        The configuration; its seed is that of the trial it was selected by and counts for nothing here.
+    selected_score, selected_number
+        Validation score and number of the trial it was selected by, or None where no search chose it.
+    stands_for
+        The (factor, level) pairs of which it is the best; empty for the best of the exploit phase.
+    """
+
+    id: str
+    config: TrialConfig
+    selected_score: float | None = None
+    selected_number: int | None = None
+    stands_for: tuple[tuple[str, str], ...] = ()
+    origin: str = "compare"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Mean and standard deviation over ``n`` runs that differ in their seed alone; sd is None for one run."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    def __post_init__(self) -> None:
+        require(self.n >= 1, "runs of a spread", "at least 1", self.n)
+        require((self.sd is None) == (self.n == 1), "sd", "None for one run and a number for more", (self.sd, self.n))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Mean score of A minus that of B, paired by seed, with its 95 % interval and where its variance comes from.
+
+    Attributes
+    ----------
+    estimate, low, high
+        In the metric's scale. ``low`` and ``high`` are None for one seed: one run says nothing about its spread.
+    p
+        Two-sided, of no difference; None together with the interval.
+    df
+        Degrees of freedom of the t quantile (Satterthwaite); None together with the interval.
+    by_seed
+        ``(n_seeds,)`` the difference at each seed.
+    seed_variance, example_variance, rest_variance
+        Of the effect of a seed on the whole test part, of an example over all seeds, and of both together.
+    method
+        Whether examples were counted in, and how.
+    """
+
+    estimate: float
+    low: float | None
+    high: float | None
+    p: float | None
+    df: float | None
+    by_seed: tuple[float, ...]
+    n_examples: int
+    seed_variance: float = 0.0
+    example_variance: float = 0.0
+    rest_variance: float = 0.0
+    method: DifferenceMethod
+
+    def __post_init__(self) -> None:
+        require(len(self.by_seed) >= 1, "paired seeds of a difference", "at least 1", len(self.by_seed))
+        known = {value is None for value in (self.low, self.high, self.p, self.df)}
+        require(len(known) == 1, "interval, p and df", "all given or all None", (self.low, self.high, self.p, self.df))
+        if self.low is not None and self.high is not None:
+            require(self.low <= self.estimate <= self.high, "estimate", "inside its interval", self.estimate)
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of paired seeds."""
+        return len(self.by_seed)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval, or None where there is none."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One of the six words, the reason in a sentence, and how many more seeds are asked for (None: seeds cannot)."""
+
+    word: VerdictWord
+    because: str
+    more_seeds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """A level against the reference level of its factor, each seen at the best configuration found for it.
+
+    Attributes
+    ----------
+    difference
+        Level minus reference, or None where no seed is shared.
+    p_holm
+        Adjusted within the question; None where there is no p.
+    p_better, n_pairs
+        Share of all pairs of runs in which the level's run beats the reference's (ties half), and how many pairs.
+    p_better_search
+        How often the level's best would have beaten the reference's by validation score, had each been given a random
+        half of its trials: how much hangs on the luck of the search. None with fewer than four trials each.
+    """
+
+    factor: str
+    level: str
+    reference: str
+    level_finalist: str | None
+    reference_finalist: str | None
+    same_configuration: bool = False
+    difference: Difference | None = None
+    p_holm: float | None = None
+    p_better: float | None = None
+    n_pairs: int = 0
+    p_better_search: float | None = None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRow:
+    """One row of a factor's table. Counts are of the compare phase; scores in the metric's scale.
+
+    ``optimism`` is the selected validation score minus the confirmed mean validation score: the winner's curse.
+    """
+
+    factor: str
+    level: str
+    is_reference: bool
+    status: LevelStatus
+    n_finished: int
+    n_failed: int
+    n_diverged: int
+    n_pruned: int
+    n_untrained: int
+    best: TrialConfig | None
+    finalist: str | None
+    selected_score: float | None
+    selected_number: int | None
+    valid: Spread | None
+    test: Spread | None
+    optimism: float | None
+    n_params: int | None
+    fit_seconds: float | None
+
+    @property
+    def n_trials(self) -> int:
+        """Trials of the compare phase, whatever became of them."""
+        return self.n_finished + self.n_failed + self.n_diverged + self.n_pruned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalistRow:
+    """A finalist with what its fresh seeds gave; ``missing_seeds`` are planned or shared seeds without a result."""
+
+    finalist: Finalist
+    valid: Spread | None
+    test: Spread | None
+    optimism: float | None
+    n_diverged: int
+    missing_seeds: tuple[int, ...]
+    n_params: int | None
+    fit_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One factor's table and contrasts, the best level by confirmed validation score, and what is missing."""
+
+    factor: Factor
+    rows: tuple[LevelRow, ...]
+    contrasts: tuple[Contrast, ...]
+    best_level: str | None
+    missing: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        levels = tuple(row.level for row in self.rows)
+        require(levels == self.factor.levels, f"rows of {self.factor.name}", str(self.factor.levels), levels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The finalist with the best confirmed validation mean, and the cheapest within practical equivalence of it.
+
+    Both are chosen on the validation part. ``cheapest`` may be the recommended one itself; ``contrast`` is the
+    cheapest minus the recommended on the part that judges, None where they are one.
+    """
+
+    recommended: FinalistRow
+    cheapest: FinalistRow
+    difference: Difference | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One row of the section *Can you trust this*."""
+
+    name: str
+    state: Literal["pass", "warn"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All that the report says, before it is drawn and written."""
+
+    design: StudyDesign
+    part: Literal["test", "valid"] | None
+    questions: tuple[Question, ...]
+    finalists: tuple[FinalistRow, ...]
+    recommendation: Recommendation | None
+    checks: tuple[Check, ...]
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if check.state == "warn")

@@ -1,0 +1,96 @@
+"""From an interval to a word. Pure; the rules are written out for readers in docs/comparison.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from statsmodels.stats.multitest import multipletests
+
+from reports.difference import seeds_to_detect
+from reports.records import Difference, Metric, Verdict
+
+SIGNIFICANCE = 0.05
+
+
+def adjust(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Adjust the p of one question's contrasts by Holm's step-down method; contrasts without a p stay without."""
+    known = [p for p in p_values if p is not None]
+    if len(known) < 2:  # statsmodels collects the process's garbage at each call: 18 ms
+        return tuple(p_values)
+    adjusted = iter(multipletests(known, method="holm")[1])
+    return tuple(None if p is None else float(next(adjusted)) for p in p_values)
+
+
+def decide(
+    difference: Difference, p_holm: float | None, *, equivalence: float, min_seeds: int, metric: Metric
+) -> Verdict:
+    """Give the verdict on a contrast between two levels that both trained.
+
+    *Helps* needs two things: a Holm-adjusted p of at most 0.05, so that chance is held off over all contrasts of the
+    question, and an estimate outside the region of practical equivalence, so that a tiny effect that a large study can
+    see is not sold as a help. *Practically equal* needs the whole 95 % interval inside that region. A p above 0.05 is
+    never read as "no difference".
+
+    Parameters
+    ----------
+    difference
+        Level minus reference.
+    p_holm
+        Adjusted within the question, or None where there is no interval.
+    equivalence
+        Half the width of the region of practical equivalence, in the metric's scale.
+    """
+    if difference.n_seeds < min_seeds:
+        return _not_enough(difference, equivalence, min_seeds)
+    if difference.low is None or difference.high is None or p_holm is None:
+        return Verdict(word="inconclusive", because="the part that judges has a single example")
+    region = f"{metric.text(equivalence, signed=False)} either way"
+    if -equivalence < difference.low and difference.high < equivalence:
+        return Verdict(word="practically equal", because=f"the whole interval lies within {region}")
+    if p_holm <= SIGNIFICANCE and abs(difference.estimate) >= equivalence:
+        word, side = ("helps", "above") if difference.estimate > 0 else ("hurts", "below")
+        return Verdict(word=word, because=f"the interval lies {side} zero, adjusted for the question's contrasts")  # type: ignore[arg-type]
+    return Verdict(word="inconclusive", because=_why_open(difference, p_holm, region, equivalence))
+
+
+def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> Verdict:
+    """Add to an inconclusive verdict how many more seeds would show what matters with a probability of 80 %.
+
+    What matters is the larger of the region of practical equivalence and the difference seen. The number stays None
+    where no number of seeds is enough, since the examples of the test part are too few.
+    """
+    if verdict.word != "inconclusive":
+        return verdict
+    needed = seeds_to_detect(difference, max(equivalence, abs(difference.estimate)))
+    if needed is None:
+        return Verdict(
+            word=verdict.word, because=f"{verdict.because}; more seeds cannot settle it, more test examples can"
+        )
+    more = max(needed - difference.n_seeds, 1)
+    return Verdict(word=verdict.word, because=verdict.because, more_seeds=more)
+
+
+def missing_verdict(min_seeds: int, because: str) -> Verdict:
+    """Give the verdict where there is no pair of confirmed runs at all."""
+    return Verdict(word="not enough evidence", because=because, more_seeds=min_seeds)
+
+
+def _not_enough(difference: Difference, equivalence: float, min_seeds: int) -> Verdict:
+    needed = seeds_to_detect(difference, max(equivalence, abs(difference.estimate)))
+    more = max(min_seeds, needed or 0) - difference.n_seeds
+    return Verdict(
+        word="not enough evidence",
+        because=f"{difference.n_seeds} paired {'seed' if difference.n_seeds == 1 else 'seeds'}, "
+        f"at least {min_seeds} are asked for: {more} more {'seed' if more == 1 else 'seeds'} needed",
+        more_seeds=more,
+    )
+
+
+def _why_open(difference: Difference, p_holm: float, region: str, equivalence: float) -> str:
+    if p_holm <= SIGNIFICANCE:
+        return f"different from zero, but the best estimate is within {region}: too small to matter, or not, is open"
+    if difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high:
+        return "the interval excludes zero, but not after the adjustment for all contrasts of the question"
+    if abs(difference.estimate) >= equivalence:
+        return "the interval includes zero, and differences that would matter"
+    return f"the interval reaches beyond {region}"
