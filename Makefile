@@ -1,0 +1,69 @@
+TRIALS ?= 50
+ARGS ?=
+BENCH ?= speed
+
+# The first Python on PATH that will do; make run PYTHON=/path/to/python3.11 names another.
+SUITS := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(firstword $(foreach python,python3 python3.11 python3.12 python3.13, \
+	$(shell $(python) -c '$(SUITS)' >/dev/null 2>&1 && echo $(python))) python3)
+define CHECK_PYTHON
+import sys
+remedy = "; name another one: make run PYTHON=/path/to/python3.11"
+have = "%s is Python %d.%d" % ((sys.executable,) + tuple(sys.version_info[:2]))
+if not (3, 11) <= sys.version_info[:2] < (3, 14):
+    sys.exit("Depthcheck needs Python 3.11, 3.12 or 3.13, but " + have + remedy)
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit(have + " without its venv module (Debian, Ubuntu: apt-get install python3-venv)" + remedy)
+endef
+export CHECK_PYTHON
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+# Without bytecode every worker would take twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run ui test check bench lock clean
+
+run: .venv/installed  ## the main job: make run TRIALS=50 ARGS="-P epochs=5"
+	.venv/bin/python -m mlflow run . --env-manager local --experiment-name depthcheck -P trials=$(TRIALS) $(ARGS)
+
+ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
+	.venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)
+
+test: .venv/installed-dev
+	.venv/bin/python -m pytest $(ARGS)
+
+check: .venv/installed-dev
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+bench: .venv/installed  ## benchmarks/speed.py, or another: make bench BENCH=verdicts
+	.venv/bin/python -m benchmarks.$(BENCH) $(ARGS)
+
+lock: .venv/installed-dev  ## pin pyproject.toml's ranges: make lock ARGS=--upgrade
+	$(COMPILE) pyproject.toml --output-file requirements.txt $(ARGS)
+	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt $(ARGS)
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock"
+
+clean:  ## all that make made; never a result
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/installed: requirements.txt | .venv/bin/python
+	@echo "Installing the pinned environment into .venv (2 GB, some minutes)"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/bin/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "Depthcheck needs Python 3.11, 3.12 or 3.13, but there is no $(PYTHON); \
+	name one: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c "$$CHECK_PYTHON"
+	"$(PYTHON)" -m venv --clear .venv

@@ -1,0 +1,41 @@
+"""What the import contracts cannot tell: what is imported *when*. The contracts themselves run in ``make check``."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+HEAVY = ("tensorflow", "keras")
+
+
+def modules_loaded_by(program: str) -> set[str]:
+    program = textwrap.dedent(program) + "\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_no_module_of_experiments_or_reports_loads_tensorflow_when_imported():
+    loaded = modules_loaded_by("""
+        import importlib, pkgutil, experiments, reports
+        for package in (experiments, reports):
+            for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+                importlib.import_module(module.name)
+    """)
+
+    assert {"experiments.worker", "experiments.study", "experiments.tracking", "reports.compare"} <= loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_loading_cutting_and_scaling_data_needs_no_tensorflow(tmp_path):
+    loaded = modules_loaded_by(f"""
+        from pathlib import Path
+        from pipeline.config import SplitConfig
+        from pipeline.load import load
+        from pipeline.scale import scale
+        from pipeline.split import split
+        dataset = load("digits", cache=Path({str(tmp_path)!r}))
+        scale(dataset, split(dataset, SplitConfig()))
+    """)
+
+    assert "sklearn" in loaded
+    assert loaded.isdisjoint(HEAVY)
