@@ -58,7 +58,7 @@ clean:  ## all that make made; never a result
 	@touch $@
 
 .venv/installed: requirements.txt | .venv/bin/python
-	@echo "Installing the pinned environment into .venv (2 GB, some minutes)"
+	@echo "Installing the pinned environment into .venv (3 GB, a few minutes)"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
