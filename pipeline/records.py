@@ -116,7 +116,9 @@ class Cut:
     def __post_init__(self) -> None:
         for name, positions in (("train", self.train), ("valid", self.valid)):
             require(positions.ndim == 1 and len(positions) >= 1, f"{name} part", "1 sample or more", positions.shape)
-        n_common = len(np.intersect1d(self.train, self.valid))
+        trains = np.zeros(max(self.train.max(), self.valid.max()) + 1, bool)
+        trains[self.train] = True
+        n_common = int(np.count_nonzero(trains[self.valid]))
         require(n_common == 0, "number of samples that train and valid share", "0", n_common)
 
 
