@@ -81,7 +81,7 @@ def check_divergence(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow])
         if row.n_diverged > MOST_DIVERGED * row.n_trials
     ]
     problems += [f"{row.finalist.id}: {row.n_diverged} fresh runs diverged" for row in finalists if row.n_diverged]
-    return _check("trials are stable", problems, "at most a fifth of any level's trials diverged, and no run of a finalist")
+    return _check("trials are stable", problems, "no finalist diverged, and at most a fifth of a level's trials")
 
 
 def check_failures(rows: Sequence[LevelRow]) -> Check:

@@ -55,8 +55,8 @@ def paired_difference(a: NDArray[np.generic], b: NDArray[np.generic], *, is_shar
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + imagined) / (n_examples - 1)
     ms_rest = max(squares_rest, 0.0) / ((n_seeds - 1) * (n_examples - 1))
-    # A component of variance cannot be negative: each mean square is at least that of the rest.
-    ms_seed, ms_example = max(ms_seed, ms_rest), max(ms_example, ms_rest)
+    # The mean square of the seeds stays as it is, be it below the rest's: raised to it, five seeds covered 97.5 %.
+    ms_example = max(ms_example, ms_rest)
     parts = ((ms_seed, n_seeds - 1), (ms_example, n_examples - 1), (-ms_rest, (n_seeds - 1) * (n_examples - 1)))
     low, high, p, df = _interval(estimate, [(mean_square / d.size, df) for mean_square, df in parts])
     return Difference(
@@ -67,7 +67,7 @@ def paired_difference(a: NDArray[np.generic], b: NDArray[np.generic], *, is_shar
         df=df,
         by_seed=tuple(map(float, by_seed)),
         n_examples=n_examples,
-        seed_variance=(ms_seed - ms_rest) / n_examples,
+        seed_variance=max(ms_seed - ms_rest, 0.0) / n_examples,
         example_variance=(ms_example - ms_rest) / n_seeds,
         rest_variance=ms_rest,
         method="seeds and examples",
@@ -193,7 +193,8 @@ def _interval(estimate: float, parts: list[tuple[float, int]]) -> tuple[float, f
     variance = sum(part for part, _ in parts)
     if variance <= 0:
         return estimate, estimate, 1.0 if estimate == 0 else 0.0, float(parts[0][1])
-    df = variance**2 / sum(part**2 / df for part, df in parts)
+    # A difference of two large mean squares may leave less than the seeds alone have; no less than those are there.
+    df = max(variance**2 / sum(part**2 / df for part, df in parts), float(parts[0][1]))
     error = float(np.sqrt(variance))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
     return estimate - half, estimate + half, float(2 * stats.t.sf(abs(estimate) / error, df)), float(df)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from study_records import config, finalist, history
+
+from reports.checks import (
+    check_budgets,
+    check_confirmed,
+    check_divergence,
+    check_edges,
+    check_failures,
+    check_judged_on_test,
+    check_overfitting,
+    check_predictions,
+    check_search_luck,
+    check_seeds,
+    check_still_improving,
+    check_test_openings,
+    check_trained,
+)
+from reports.records import Contrast, Difference, FinalistRow, LevelRow, SearchRange, Spread, Verdict
+
+ROW = LevelRow(
+    factor="depth",
+    level="1",
+    is_reference=True,
+    status="confirmed",
+    n_finished=10,
+    n_failed=0,
+    n_diverged=0,
+    n_pruned=0,
+    n_untrained=0,
+    best=None,
+    finalist="one",
+    selected_score=0.9,
+    selected_number=3,
+    valid=None,
+    test=None,
+    optimism=None,
+    n_params=None,
+    fit_seconds=None,
+)
+
+
+def level(**changes):
+    return dataclasses.replace(ROW, **changes)
+
+
+def finalist_row(of=None, n=5, n_diverged=0):
+    return FinalistRow(
+        finalist=finalist("one", of or config()),
+        valid=Spread(mean=0.8, sd=0.01 if n > 1 else None, n=n) if n else None,
+        test=None,
+        optimism=None,
+        n_diverged=n_diverged,
+        missing_seeds=(),
+        n_params=10,
+        fit_seconds=1.0,
+    )
+
+
+def contrast(word="helps", p_better_search=0.9, method="seeds and examples"):
+    difference = Difference(
+        estimate=0.01, low=0.005, high=0.015, p=0.01, df=4.0, by_seed=(0.01,) * 5, n_examples=100, method=method
+    )
+    return Contrast(
+        factor="depth",
+        level="2",
+        reference="1",
+        level_finalist="two",
+        reference_finalist="one",
+        difference=difference,
+        p_holm=0.01,
+        p_better_search=p_better_search,
+        verdict=Verdict(word=word, because=""),
+    )
+
+
+RATE = SearchRange(parameter="learning_rate", low=1e-4, high=1e-1, log=True, when=("optimizer", "sgd"))
+
+
+@pytest.mark.parametrize(
+    ("of", "state"),
+    [
+        (config(learning_rate=0.0001), "warn"),
+        (config(learning_rate=0.095), "warn"),
+        (config(learning_rate=0.003), "pass"),
+        (config(learning_rate=0.0001, optimizer="adam"), "pass"),
+    ],
+)
+def test_edge_of_a_range_is_told_where_the_range_applies(of, state):
+    assert check_edges([finalist_row(of)], [RATE]).state == state
+
+
+def test_edge_is_looked_for_in_each_layer_and_not_where_there_is_no_number():
+    units = SearchRange(parameter="units", low=8, high=128)
+    assert check_edges([finalist_row(config(2, units=8))], [units]).state == "warn"
+    assert check_edges([finalist_row(config(0))], [units]).state == "pass"
+    activation = SearchRange(parameter="activation", low=0, high=1)
+    assert check_edges([finalist_row()], [activation]).state == "pass"
+
+
+def test_still_improving_is_a_late_gain_that_matters():
+    rising = tuple(0.5 + 0.01 * k for k in range(10))
+    flat = tuple(min(0.5 + 0.1 * k, 0.8) for k in range(10))
+    long = {"train": (0.5,) * 10, "train_loss": (1.0,) * 10, "valid_loss": (1.0,) * 10}
+    assert check_still_improving({"one": [history(valid=rising, **long)]}, 0.003).state == "warn"
+    assert check_still_improving({"one": [history(valid=flat, **long)]}, 0.003).state == "pass"
+    assert check_still_improving({"one": []}, 0.003).state == "pass"
+
+
+def test_overfitting_needs_both_a_rising_and_a_falling_loss():
+    rises, falls = (0.5, 0.4, 0.6), (0.5, 0.4, 0.3)
+    three = {"train": (0.5,) * 3, "valid": (0.5,) * 3}
+    assert check_overfitting({"one": [history(valid_loss=rises, train_loss=falls, **three)]}).state == "warn"
+    assert check_overfitting({"one": [history(valid_loss=rises, train_loss=rises, **three)]}).state == "pass"
+    assert check_overfitting({"one": [history(valid_loss=falls, train_loss=falls, **three)]}).state == "pass"
+
+
+def test_more_than_a_fifth_diverged():
+    assert check_divergence([level(n_diverged=3)], []).state == "warn"
+    assert check_divergence([level(n_diverged=2)], []).state == "pass"
+    assert check_divergence([], [finalist_row(n_diverged=1)]).state == "warn"
+
+
+def test_a_crash_is_counted_by_level():
+    check = check_failures([level(), level(level="2", n_failed=4)])
+    assert check.state == "warn"
+    assert check.detail == "depth 2: 4 of 14 failed"
+    assert check_failures([level()]).state == "pass"
+
+
+def test_budgets_are_of_trials_that_ran():
+    assert check_budgets({"depth": [level(), level(level="2", n_failed=5)]}).state == "pass"
+    assert check_budgets({"depth": [level(), level(level="2", n_finished=5, n_failed=5)]}).state == "warn"
+    assert check_budgets({"depth": [level(), level(level="2", n_finished=7, n_diverged=3)]}).state == "pass"
+
+
+def test_seeds_and_missing_confirm_runs():
+    assert check_seeds([finalist_row(n=5)], 5).state == "pass"
+    assert check_seeds([finalist_row(n=4)], 5).detail == "one has 4 of 5"
+    assert check_seeds([], 5).state == "warn"
+    assert check_confirmed([finalist_row(n=5)], 10).detail == "one: 5 of 10 runs"
+    assert check_confirmed([finalist_row(n=10)], 10).state == "pass"
+
+
+def test_openings_of_the_test_part_are_shown():
+    assert check_test_openings(0).state == "pass"
+    assert check_test_openings(3).detail == "opened 3 times before this study"
+    assert check_test_openings(None).state == "warn"
+
+
+def test_judged_on_the_validation_part_or_on_nothing_is_a_warning():
+    assert [check_judged_on_test(part).state for part in ("test", "valid", None)] == ["pass", "warn", "warn"]
+
+
+def test_missing_predictions_are_told():
+    assert check_predictions([contrast()]).state == "pass"
+    assert "wider" in check_predictions([contrast(method="seeds, examples bounded")]).detail
+    assert "alone" in check_predictions([contrast(method="seeds only")]).detail
+
+
+def test_never_trained_and_hardly_trained_are_warnings():
+    assert "never trained" in check_trained([level(status="never trained")]).detail
+    assert check_trained([level(n_untrained=6)]).detail == "depth 1: 6 of 10 trials never left chance"
+    assert check_trained([level(n_untrained=5)]).state == "pass"
+
+
+def test_a_verdict_that_half_the_search_would_not_bear_out():
+    assert check_search_luck([contrast(p_better_search=0.6)]).state == "warn"
+    assert check_search_luck([contrast(p_better_search=0.9)]).state == "pass"
+    assert check_search_luck([contrast(word="hurts", p_better_search=0.1)]).state == "pass"
+    assert check_search_luck([contrast(word="inconclusive", p_better_search=0.5)]).state == "pass"
