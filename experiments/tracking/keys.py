@@ -38,6 +38,8 @@ BEST_RUN = "best_run_id"
 # Values of the tag `phase` that no trial has.
 PHASE_STUDY = "study"
 PHASE_SESSION = "session"
+# Value of the tag `state` of a study or session that has not ended.
+RUNNING = "running"
 
 # Tags that MLflow itself reads.
 PARENT_RUN = "mlflow.parentRunId"

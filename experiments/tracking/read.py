@@ -34,12 +34,15 @@ class OpenTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
-    """The parent run of a study."""
+    """The parent run of a study; its ``state`` is running, finished, failed or interrupted.
+
+    A study whose process was killed says running until it is continued.
+    """
 
     run_id: str
     study: str
     experiment_id: str
-    status: str
+    state: str
     started: datetime
     schema_version: str
 
@@ -103,8 +106,6 @@ def studies(uri: str, study: str | None = None) -> list[StudySummary]:
     """List the studies of a store, the latest first; only those named ``study`` where it is given."""
     api = client(uri)
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_STUDY}'"
-    if study is not None:
-        condition += f" and tags.{keys.STUDY} = '{_quoted(study)}'"
     with storage(f"cannot read the studies in {uri}"):
         experiments = [experiment.experiment_id for experiment in api.search_experiments()]
         runs = list(search(api, experiments, condition))
@@ -113,11 +114,13 @@ def studies(uri: str, study: str | None = None) -> list[StudySummary]:
             run_id=run.info.run_id,
             study=run.data.tags[keys.STUDY],
             experiment_id=run.info.experiment_id,
-            status=run.info.status,
+            state=run.data.tags.get(keys.STATE, keys.RUNNING),
             started=_started(run),
             schema_version=run.data.tags.get(keys.SCHEMA, "0"),
         )
         for run in sorted(runs, key=_started, reverse=True)
+        # Not a part of the condition: MLflow's conditions know no escape, and a name may contain a quote.
+        if study in (None, run.data.tags[keys.STUDY])
     ]
 
 
@@ -139,10 +142,6 @@ def _counts(run: Run) -> bool:
 def _children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
     experiment_id = api.get_run(parent_run_id).info.experiment_id
     yield from search(api, [experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "\\'")
 
 
 def _started(run: Run) -> datetime:

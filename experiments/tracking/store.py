@@ -92,8 +92,15 @@ def storage(action: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise TrackingError(f"{action}: {reason}") from error
+        raise TrackingError(f"{action}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return one line: of the database's own error where there is one, which MLflow and SQLAlchemy wrap in pages."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    error = getattr(error, "orig", None) or error
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def client(uri: str) -> MlflowClient:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RunEnd = Literal["FINISHED", "FAILED", "KILLED"]
 Artifact = str | Mapping[str, object]
+_STATES: Mapping[RunEnd, str] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +85,13 @@ class StudyRun:
     def finish(self, status: RunEnd = "FINISHED") -> None:
         """End the parent run, and the session's run where there is one.
 
-        ``mlflow run`` leaves a state that we set as it is: this is how an interrupted study ends KILLED, not FAILED.
+        The tag ``state`` says how: ``mlflow run`` (3.17) writes its own end over the status of the run that it made,
+        FINISHED or FAILED by the exit code, even where KILLED stands there.
         """
         api = client(self.tracking_uri)
         with storage(f"cannot end the run of study {self.study}"):
             for run_id in filter(None, (self.run_id, self.session_run_id)):
+                log_batch(api, run_id, tags={keys.STATE: _STATES[status]})
                 api.set_terminated(run_id, status)
 
 
@@ -147,14 +150,23 @@ def open_parent(
             keys.SCHEMA: keys.SCHEMA_VERSION,
             **_source_tags(run.data.tags, environ),
         }
-        own = {keys.PHASE: keys.PHASE_STUDY, **({keys.NOTE: description} if description else {}), **(tags or {})}
+        own = {
+            keys.PHASE: keys.PHASE_STUDY,
+            keys.STATE: keys.RUNNING,
+            **({keys.NOTE: description} if description else {}),
+            **(tags or {}),
+        }
         new = {key: value for key, value in (params or {}).items() if key not in run.data.params}
         log_batch(api, run_id, params=new, tags={**shared, **own})
         session = launched if launched not in (None, run_id) else None
         _close_sessions(api, run, keep=session)
         if session is not None:
             api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
-            log_batch(api, session, tags={**shared, keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION})
+            log_batch(
+                api,
+                session,
+                tags={**shared, keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING},
+            )
     opened = StudyRun(
         tracking_uri=uri,
         experiment_id=run.info.experiment_id,
@@ -177,6 +189,7 @@ def _close_sessions(api: MlflowClient, parent: Run, keep: str | None) -> None:
     )
     for session in search(api, [parent.info.experiment_id], condition):
         if session.info.run_id != keep:
+            log_batch(api, session.info.run_id, tags={keys.STATE: _STATES["KILLED"]})
             api.set_terminated(session.info.run_id, "KILLED")
 
 

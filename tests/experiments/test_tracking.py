@@ -1,0 +1,562 @@
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import tracking
+from experiments.tracking import bulk, keys
+from experiments.tracking.store import client
+from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.records import Dataset, Evaluation, History, TrialResult, TrialState
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+CONFIG = TrialConfig(
+    data="digits",
+    data_sha256="ab" * 32,
+    split=SplitConfig(),
+    model=ModelConfig(units=(10, 7), activation="relu", dropout=0.1),
+    optimizer=OptimizerConfig(name="sgd", learning_rate=0.1 + 0.2, knobs=(("momentum", 0.9), ("nesterov", True))),
+    fit=FitConfig(epochs=4, batch_size=32, seed=1),
+)
+DATASET = Dataset(
+    name="digits",
+    sha256="ab" * 32,
+    source="scikit-learn",
+    X=np.zeros((5, 8, 8), np.uint8),
+    y=np.zeros(5, np.int64),
+    class_names=("zero", "one"),
+)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database: MLflow's migrations take seconds, so they are done once."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_store: Path) -> str:
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(empty_store.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def study(uri: str) -> tracking.StudyRun:
+    return tracking.open_parent("digits-1", uri=uri, environ={})
+
+
+def history(n_epochs: int, seed: int = 0) -> History:
+    generator = random.Random(seed)
+    columns = ("train_loss", "train_score", "valid_loss", "valid_score", "learning_rate", "seconds")
+    return History(**{name: tuple(generator.random() for _ in range(n_epochs)) for name in columns})
+
+
+def result(curves: History, state: TrialState = "finished", *, loss: float = 0.1 + 0.7) -> TrialResult:
+    return TrialResult(
+        config=CONFIG,
+        state=state,
+        history=curves,
+        valid=Evaluation(part="valid", loss=loss, score=1 / 3, metric="accuracy", n_samples=360),
+        test=None,
+        n_params=79_510,
+        fit_seconds=1.1,
+    )
+
+
+def run_trial(study: tracking.StudyRun, number: int, state: TrialState = "finished") -> str:
+    run = tracking.start_trial(study, number=number, phase="compare", config=CONFIG)
+    run.finish(result(history(4, seed=number), state))
+    return run.run_id
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+# What a trial is, there and back.
+
+
+def test_trial_is_read_back_bit_for_bit(study: tracking.StudyRun) -> None:
+    curves = history(4)
+    run = tracking.start_trial(study, number=3, phase="exploit", config=CONFIG, cell={"depth": 2, "optimizer": "sgd"})
+    run.log_dataset(DATASET)
+    for epoch in (1, 2, 3):
+        run.log_epoch(epoch, {key: values[epoch - 1] for key, values in curves.curves().items()})
+    run.finish(result(curves))
+
+    (record,) = tracking.trials(study.tracking_uri, study.run_id)
+
+    assert record.history == curves
+    assert record.config == CONFIG
+    assert record.evaluations == (result(curves).valid,)
+    assert (record.study, record.number, record.phase, record.state) == ("digits-1", 3, "exploit", "finished")
+    assert (record.run_id, record.n_params, record.fit_seconds, record.failure) == (run.run_id, 79_510, 1.1, None)
+    assert record.tags[keys.CELL] == "depth=2, optimizer=sgd"
+
+
+def test_values_that_are_not_finite_survive(study: tracking.StudyRun) -> None:
+    curves = History(
+        train_loss=(0.5, math.inf),
+        train_score=(0.5, 0.1),
+        valid_loss=(0.5, math.nan),
+        valid_score=(0.5, 0.1),
+        learning_rate=(10.0, 10.0),
+        seconds=(0.1, 0.1),
+    )
+    tracking.start_trial(study, number=0, phase="compare", config=CONFIG).finish(
+        result(curves, "diverged", loss=math.inf)
+    )
+
+    (record,) = tracking.trials(study.tracking_uri, study.run_id)
+
+    assert record.state == "diverged"
+    assert record.history.train_loss == (0.5, math.inf)
+    assert math.isnan(record.history.valid_loss[1])
+    assert record.evaluations[0].loss == math.inf
+
+
+def test_test_part_is_read_back_where_it_was_opened(study: tracking.StudyRun) -> None:
+    test = Evaluation(part="test", loss=0.25, score=0.75, metric="accuracy", n_samples=10_000)
+    curves = history(2)
+    outcome = TrialResult(
+        config=CONFIG,
+        state="finished",
+        history=curves,
+        valid=result(curves).valid,
+        test=test,
+        n_params=5,
+        fit_seconds=0.5,
+    )
+    tracking.start_trial(study, number=0, phase="confirm", config=CONFIG).finish(outcome)
+
+    (record,) = tracking.trials(study.tracking_uri, study.run_id)
+
+    assert record.evaluation("test") == test
+
+
+def test_curves_can_be_watched_while_the_trial_trains(study: tracking.StudyRun) -> None:
+    run = tracking.start_trial(study, number=0, phase="compare", config=CONFIG, flush_seconds=0)
+    run.log_epoch(1, {"train/loss": 0.5})
+    run.log_epoch(2, {"train/loss": 0.25})
+
+    points = client(study.tracking_uri).get_metric_history(run.run_id, "train/loss")
+
+    assert [(point.step, point.value) for point in points] == [(1, 0.5), (2, 0.25)]
+
+
+def test_run_carries_parameters_tags_scalars_and_data(study: tracking.StudyRun) -> None:
+    run = tracking.start_trial(study, number=7, phase="compare", config=CONFIG)
+    run.log_dataset(DATASET)
+    run.finish(result(history(4)))
+
+    logged = client(study.tracking_uri).get_run(run.run_id)
+
+    assert logged.data.params == {key: str(value) for key, value in CONFIG.to_params().items()}
+    assert logged.data.tags[keys.PARENT_RUN] == study.run_id
+    assert {key: logged.data.tags[key] for key in (keys.STUDY, keys.DEPTH, keys.OPTIMIZER, keys.TRIAL_NUMBER)} == {
+        keys.STUDY: "digits-1",
+        keys.DEPTH: "2",
+        keys.OPTIMIZER: "sgd",
+        keys.TRIAL_NUMBER: "7",
+    }
+    scores = history(4).valid_score
+    assert logged.data.metrics["best/valid_accuracy"] == max(scores)
+    assert logged.data.metrics["best/epoch"] == scores.index(max(scores)) + 1
+    assert logged.data.metrics["final/valid_accuracy"] == 1 / 3
+    (data,) = logged.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", "abababababababab")
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
+
+
+def test_failed_trial_keeps_its_traceback_and_whole_epochs(study: tracking.StudyRun) -> None:
+    curves = history(3)
+    run = tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
+    rows = [{key: values[epoch] for key, values in curves.curves().items()} for epoch in range(3)]
+    run.log_epoch(1, {**rows[0], keys.EPOCH_SECONDS: curves.seconds[0]})
+    run.log_epoch(2, {"train/loss": rows[1]["train/loss"]})
+    run.fail("Traceback (most recent call last):\n  ...\nMemoryError: no room for units=100000")
+
+    (record,) = tracking.trials(study.tracking_uri, study.run_id)
+
+    assert (record.state, record.failure) == ("failed", "MemoryError: no room for units=100000")
+    assert record.history.train_loss == curves.train_loss[:1]
+    assert record.evaluations == ()
+    api = client(study.tracking_uri)
+    assert api.get_run(run.run_id).info.status == "FAILED"
+    assert [artifact.path for artifact in api.list_artifacts(run.run_id)] == ["traceback.txt"]
+
+
+# Reading many.
+
+
+def test_trials_come_in_the_order_of_their_numbers_over_all_pages(
+    study: tracking.StudyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [4, 0, 3, 1, 2]
+    run_ids = {number: run_trial(study, number) for number in numbers}
+    monkeypatch.setattr(bulk, "_PAGE", 2)
+    monkeypatch.setattr("experiments.tracking.read.MAX_BULK_RUNS", 2)
+
+    records = tracking.trials(study.tracking_uri, study.run_id)
+
+    assert [record.number for record in records] == [0, 1, 2, 3, 4]
+    assert [record.run_id for record in records] == [run_ids[number] for number in range(5)]
+    assert [record.history for record in records] == [history(4, seed=number) for number in range(5)]
+
+
+def test_trials_of_another_study_in_the_same_store_stay_apart(study: tracking.StudyRun) -> None:
+    other = tracking.open_parent("digits-2", uri=study.tracking_uri, environ={})
+    run_trial(study, 0)
+    run_trial(other, 1)
+
+    assert [record.number for record in tracking.trials(study.tracking_uri, study.run_id)] == [0]
+    assert [record.number for record in tracking.trials(other.tracking_uri, other.run_id)] == [1]
+
+
+def test_killed_attempt_is_no_trial(study: tracking.StudyRun) -> None:
+    tracking.start_trial(study, number=0, phase="compare", config=CONFIG).kill("stopped by the user")
+    assert tracking.finished_trial(study.tracking_uri, study.run_id, 0) is None
+    second = run_trial(study, 0)
+
+    (record,) = tracking.trials(study.tracking_uri, study.run_id)
+
+    assert record.run_id == second
+    found = tracking.finished_trial(study.tracking_uri, study.run_id, 0)
+    assert found is not None
+    assert found.run_id == second
+
+
+def test_trial_that_ended_twice_counts_once(study: tracking.StudyRun) -> None:
+    first, _second = run_trial(study, 0), run_trial(study, 0)
+
+    assert [record.run_id for record in tracking.trials(study.tracking_uri, study.run_id)] == [first]
+
+
+def test_studies_are_listed_by_name_and_the_latest_first(uri: str) -> None:
+    first = tracking.open_parent("it's mine", uri=uri, environ={})
+    time.sleep(0.01)
+    second = tracking.open_parent("digits-1", uri=uri, environ={"MLFLOW_EXPERIMENT_NAME": "elsewhere"})
+    run_trial(second, 0)
+
+    assert [found.run_id for found in tracking.studies(uri)] == [second.run_id, first.run_id]
+    assert [found.run_id for found in tracking.studies(uri, "it's mine")] == [first.run_id]
+    assert tracking.studies(uri, "none such") == []
+
+
+# The study's own run.
+
+
+def test_new_study_is_described_and_finished(uri: str) -> None:
+    study = tracking.open_parent(
+        "digits-1",
+        uri=uri,
+        environ={},
+        description="# first",
+        params={"trials": 50},
+        artifacts={"design.json": {"trials": 50}, "notes/readme.txt": "read me"},
+        code=tracking.CodeVersion(commit="abc", dirty=True),
+    )
+    study.describe("# second")
+    study.log_best(number=3, run_id="r", score=0.875, metric="accuracy", trials_done=4)
+    study.finish("KILLED")
+
+    run = client(uri).get_run(study.run_id)
+
+    assert (run.info.run_name, run.info.status, run.data.params) == ("digits-1", "KILLED", {"trials": "50"})
+    assert run.data.tags[keys.NOTE] == "# second"
+    assert (run.data.tags[keys.CODE_VERSION], run.data.tags[keys.DIRTY]) == ("abc", "true")
+    assert (run.data.tags[keys.BEST_TRIAL], run.data.metrics["best/valid_accuracy"]) == ("3", 0.875)
+    written = Path(client(uri).download_artifacts(study.run_id, "design.json"))
+    assert json.loads(written.read_text()) == {"trials": 50}
+
+
+def test_artifacts_lie_beside_the_database(study: tracking.StudyRun, tmp_path: Path) -> None:
+    study.log_artifacts({"note.txt": "here"})
+
+    assert [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("note.txt")] == ["mlruns"]
+
+
+def test_run_of_mlflow_run_becomes_the_parent_of_a_new_study(uri: str) -> None:
+    launched = client(uri).create_run("0").info.run_id
+    client(uri).log_param(launched, "trials", "50")
+
+    study = tracking.open_parent(
+        "digits-1", environ={"MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": launched}, params={"trials": 50.0, "seed": 1}
+    )
+
+    assert (study.run_id, study.session_run_id, study.continued) == (launched, None, False)
+    assert client(uri).get_run(launched).data.params == {"trials": "50", "seed": "1"}
+
+
+def test_run_of_mlflow_run_becomes_a_child_of_a_study_that_continues(study: tracking.StudyRun, uri: str) -> None:
+    study.finish("KILLED")
+    stale = client(uri).create_run(study.experiment_id).info.run_id
+    tracking.open_parent("digits-1", uri=uri, parent_run_id=study.run_id, environ={"MLFLOW_RUN_ID": stale})
+    launched = client(uri).create_run(study.experiment_id).info.run_id
+
+    again = tracking.open_parent(
+        "digits-1",
+        uri=uri,
+        parent_run_id=study.run_id,
+        environ={"MLFLOW_RUN_ID": launched},
+        artifacts={"environment.json": {}},
+    )
+
+    api = client(uri)
+    assert (again.run_id, again.session_run_id, again.continued) == (study.run_id, launched, True)
+    assert api.get_run(study.run_id).info.status == "RUNNING"
+    assert api.get_run(stale).info.status == "KILLED"
+    session = api.get_run(launched)
+    assert session.data.tags[keys.PARENT_RUN] == study.run_id
+    assert session.info.run_name.startswith("continued 20")
+    assert tracking.trials(uri, study.run_id) == []
+    again.finish()
+    assert [api.get_run(run_id).info.status for run_id in (study.run_id, launched)] == ["FINISHED", "FINISHED"]
+
+
+def test_store_is_found_where_mlflow_run_was_typed(tmp_path: Path, empty_store: Path) -> None:
+    project, typed_in = tmp_path / "project", tmp_path / "user"
+    project.mkdir()
+    typed_in.mkdir()
+    (typed_in / "own.db").write_bytes(empty_store.read_bytes())
+    (project / "MLproject").write_text(
+        "name: probe\nentry_points:\n  main:\n    parameters: {trials: {type: float, default: 3}}\n"
+        f"    command: '{sys.executable} probe.py {{trials}}'\n"
+    )
+    (project / "probe.py").write_text(
+        "from experiments import tracking\n"
+        "study = tracking.open_parent('digits-1', params={'trials': 3.0})\n"
+        "open('seen', 'w').write(f'{study.tracking_uri} {study.session_run_id}')\n"
+        "study.finish('KILLED')\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "mlflow", "run", "../project", "--env-manager", "local", "-P", "trials=3"],
+        cwd=typed_in,
+        env={**ENVIRONMENT, "MLFLOW_TRACKING_URI": "sqlite:///own.db"},
+        check=True,
+        capture_output=True,
+    )
+
+    uri = f"sqlite:///{typed_in.resolve()}/own.db"
+    assert (project / "seen").read_text() == f"{uri} None"
+    assert not (project / "own.db").exists()
+    (found,) = tracking.studies(uri)
+    assert (found.study, found.state) == ("digits-1", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "sqlite:////home/me/mlflow.db"),
+        ("sqlite:///sub/own.db", "sqlite:////home/me/sub/own.db"),
+        ("sqlite:////else/own.db", "sqlite:////else/own.db"),
+        ("http://server:5000", "http://server:5000"),
+        ("postgresql://me@server/runs", "postgresql://me@server/runs"),
+    ],
+)
+def test_address_of_the_store_is_absolute(given: str | None, expected: str) -> None:
+    environ = {} if given is None else {"MLFLOW_TRACKING_URI": given}
+
+    assert tracking.tracking_uri(environ, cwd=Path("/home/me")) == expected
+
+
+# Processes: killed ones, and many at once.
+
+
+def _train_until_killed(study: tracking.StudyRun, number: int) -> None:
+    tracking.start_trial(study, number=number, phase="compare", config=CONFIG)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _train_some(study: tracking.StudyRun, numbers: list[int]) -> None:
+    for number in numbers:
+        run = tracking.start_trial(study, number=number, phase="compare", config=CONFIG, flush_seconds=0)
+        curves = history(4, seed=number)
+        for epoch in range(1, 5):
+            run.log_epoch(epoch, {key: values[epoch - 1] for key, values in curves.curves().items()})
+        run.finish(result(curves))
+
+
+def test_run_of_a_killed_process_is_closed_as_killed(study: tracking.StudyRun) -> None:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_train_until_killed, args=(study, 5))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    trains = tracking.start_trial(study, number=6, phase="compare", config=CONFIG)
+    opened = {trial.number: trial.run_id for trial in tracking.running_trials(study.tracking_uri, study.run_id)}
+    assert opened.keys() == {5, 6}
+
+    closed = tracking.close_stale(study.tracking_uri, study.run_id, 5, note="its worker died")
+
+    assert closed == [opened[5]]
+    run = client(study.tracking_uri).get_run(opened[5])
+    assert (run.info.status, run.data.tags[keys.NOTE]) == ("KILLED", "its worker died")
+    assert client(study.tracking_uri).get_run(trains.run_id).info.status == "RUNNING"
+    assert tracking.close_stale(study.tracking_uri, study.run_id) == [trains.run_id]
+
+
+@pytest.mark.slow
+def test_many_processes_write_one_store(study: tracking.StudyRun) -> None:
+    context = multiprocessing.get_context("spawn")
+    shares = [[number for number in range(12) if number % 4 == worker] for worker in range(4)]
+    processes = [context.Process(target=_train_some, args=(study, share)) for share in shares]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    records = tracking.trials(study.tracking_uri, study.run_id)
+    assert [record.history for record in records] == [history(4, seed=number) for number in range(12)]
+
+
+def test_importing_and_using_tracking_never_imports_tensorflow(uri: str) -> None:
+    program = (
+        "import sys\n"
+        "from experiments import tracking\n"
+        "assert 'mlflow' not in sys.modules\n"
+        f"study = tracking.open_parent('s', uri={uri!r}, environ={{}})\n"
+        "tracking.trials(study.tracking_uri, study.run_id)\n"
+        "assert 'mlflow' in sys.modules\n"
+        "print({'tensorflow', 'keras'} & sys.modules.keys())\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
+
+
+def test_new_store_is_opened_without_a_word(tmp_path: Path) -> None:
+    program = "from experiments import tracking; tracking.open_parent('s', environ={}).finish()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert (tmp_path / "mlflow.db").exists()
+    assert done.stdout + done.stderr == ""
+
+
+# Trouble.
+
+
+def test_store_in_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+
+    with pytest.raises(tracking.TrackingError) as caught:
+        tracking.trials(f"sqlite:///{folder}/mlflow.db", "r")
+
+    assert (
+        str(caught.value) == f"cannot open the tracking store sqlite:///{folder}/mlflow.db: there is no folder {folder}"
+    )
+    assert not folder.exists()
+
+
+def test_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database" * 100)
+
+    with pytest.raises(tracking.TrackingError, match=r"cannot open .*: file is not a database$"):
+        tracking.studies(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_server_that_is_away_is_one_clear_line() -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+
+    with pytest.raises(tracking.TrackingError, match=f"cannot open the tracking store {uri}: .*") as caught:
+        tracking.studies(uri)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_parent_run_that_is_not_in_the_store_is_one_clear_line(uri: str) -> None:
+    with pytest.raises(tracking.TrackingError, match=r"cannot open the run of study s in .*gone not found$"):
+        tracking.open_parent("s", uri=uri, parent_run_id="gone", environ={})
+
+
+def test_store_that_went_away_while_a_trial_trains_is_a_tracking_error(
+    study: tracking.StudyRun, tmp_path: Path
+) -> None:
+    run = tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("DROP TABLE metrics")
+
+    with pytest.raises(
+        tracking.TrackingError, match=f"cannot write the result of run {run.run_id}: no such table: metrics"
+    ):
+        run.finish(result(history(2)))
+
+
+# A tracking server.
+
+
+@pytest.fixture
+def server(uri: str, tmp_path: Path) -> Iterator[str]:
+    port = free_port()
+    words = ["server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1", "--artifacts-destination"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words, str(tmp_path / "artifacts")],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        )
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(240):
+        with socket.socket() as caller:
+            if caller.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.25)
+    raise TimeoutError(f"nothing listens on {port}")
+
+
+@pytest.mark.slow
+def test_server_gives_the_same_trials_as_its_database(server: str, uri: str) -> None:
+    study = tracking.open_parent("digits-1", uri=server, environ={}, artifacts={"design.json": {"trials": 2}})
+    run_ids = [run_trial(study, number) for number in range(3)]
+    curves = History(**{**dict.fromkeys(("train_loss", "valid_loss"), (math.inf, math.nan)), **_flat(2)})
+    tracking.start_trial(study, number=3, phase="compare", config=CONFIG).finish(result(curves, "diverged"))
+
+    through_server = tracking.trials(server, study.run_id)
+
+    assert [record.run_id for record in through_server[:3]] == run_ids
+    assert [record.history for record in through_server[:3]] == [history(4, seed=number) for number in range(3)]
+    assert through_server[3].history.train_loss[0] == math.inf
+    assert math.isnan(through_server[3].history.valid_loss[1])
+    assert through_server[:3] == tracking.trials(uri, study.run_id)[:3]
+    design = Path(client(server).download_artifacts(study.run_id, "design.json"))
+    assert json.loads(design.read_text()) == {"trials": 2}
+
+
+def _flat(n_epochs: int) -> dict[str, tuple[float, ...]]:
+    return dict.fromkeys(("train_score", "valid_score", "learning_rate", "seconds"), (0.5,) * n_epochs)
