@@ -14,6 +14,8 @@ from typing import Literal
 
 from pipeline.config import ACTIVATIONS, BOOLEAN_KNOBS, INTEGER_KNOBS, OPTIMIZERS, ParamValue
 
+#: Whole numbers of TOML have no end; what lies beyond this is no value of anything (and infinity and NaN are none).
+_LARGEST = 1e300
 Kind = Literal["int", "float", "bool", "choice"]
 
 
@@ -23,8 +25,8 @@ class Dimension:
 
     name: str
     kind: Kind
-    low: float = -math.inf
-    high: float = math.inf
+    low: float = -_LARGEST
+    high: float = _LARGEST
     open_low: bool = False
     open_high: bool = False
     choices: tuple[str, ...] = ()
@@ -38,9 +40,9 @@ class Dimension:
             return "true or false"
         noun = "a whole number" if self.kind == "int" else "a number"
         limits = []
-        if math.isfinite(self.low):
+        if self.low > -_LARGEST:
             limits.append(f"above {self.low:g}" if self.open_low else f"of at least {self.low:g}")
-        if math.isfinite(self.high):
+        if self.high < _LARGEST:
             limits.append(f"below {self.high:g}" if self.open_high else f"of at most {self.high:g}")
         return " ".join([noun, " and ".join(limits)]).strip()
 
@@ -68,7 +70,7 @@ class Dimension:
     def _within(self, value: float) -> bool:
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return math.isfinite(value) and above and below
+        return above and below
 
 
 def _knob(name: str) -> Dimension:

@@ -36,8 +36,6 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
         Folder for XLA's compiled programs.
     """
     environment = {**worker_environment(cache), "PYTHONPATH": _python_path()}
-    # Importing TensorFlow takes twice as long where its bytecode is not kept; an empty value would not do.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with (
         TemporaryDirectory(prefix="depthcheck-") as scratch,
         dask.config.set(

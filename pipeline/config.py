@@ -69,7 +69,8 @@ class SplitConfig:
     seed: int = 1234
 
     def __post_init__(self) -> None:
-        require(0 < self.valid_size < 1, "valid_size", "between 0 and 1", self.valid_size)
+        is_share = isinstance(self.valid_size, float) and 0 < self.valid_size < 1
+        require(is_share, "valid_size", "between 0 and 1", self.valid_size)
         require(_is_int(self.seed) and self.seed >= 0, "split seed", "a whole number of at least 0", self.seed)
 
 

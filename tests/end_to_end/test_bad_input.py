@@ -1,0 +1,53 @@
+"""Bad input: one clear line, exit code 2, nothing written."""
+
+import os
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--trials", "abc"], "error: trials must be a whole number of at least 1, got 'abc'"),
+        (["--trials", "0"], "error: trials must be a whole number of at least 1, got '0'"),
+        (["--epochs", "-1"], "error: epochs must be a whole number of at least 1, got '-1'"),
+        (["--workers", "0"], "error: workers must be a whole number of at least 1, got '0'"),
+        (["--seed", "1.5"], "error: seed must be a whole number of at least 0, got '1.5'"),
+        (["--experiment", "digit"], "did you mean 'digits'?"),
+        (["--experiment", "/no/such.toml"], "error: experiment must be one of digits"),
+        (["--scheduler", "localhost"], "error: scheduler must be an address like tcp://host:8786, got 'localhost'"),
+        (["--data-folder", "/no/such/folder", "--experiment", "fashion_mnist"], "/no/such/folder"),
+        (["--trails", "5"], "unrecognized arguments: --trails 5"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(folder, words, line):
+    code, output = folder.run(*(["--experiment", "digits"] if "--experiment" not in words else []), *words)
+    assert code == 2, output
+    assert line in output
+    assert len(output.strip().splitlines()) == 1
+    assert not list(folder.path.iterdir())
+
+
+def test_wrong_definition_is_one_line_with_its_file(folder):
+    path = folder.path / "mine.toml"
+    path.write_text("[data]\nname = 'digits'\n[budget]\ntrials = 5\nepochs = 1\n[compare]\noptimizer = ['sdg']\n")
+    code, output = folder.run("--experiment", str(path))
+    assert code == 2
+    assert "mine.toml: compare.optimizer[0] must be one of sgd" in output
+    assert [item.name for item in folder.path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder_is_one_line(folder):
+    folder.path.chmod(0o500)
+    code, output = folder.run("--experiment", "digits")
+    assert code == 2
+    assert "must be a folder that can be written to" in output
+
+
+def test_folder_that_is_a_file_is_one_line(folder):
+    (folder.path / "blocked").write_text("")
+    code, output = folder.run("--experiment", "digits", "--storage", f"sqlite:///{folder.path}/blocked/optuna.db")
+    assert code == 2, output
+    assert "storage must be a URL that Optuna can open" in output
+    assert "Traceback" not in output

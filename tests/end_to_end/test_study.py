@@ -1,0 +1,174 @@
+"""A whole study: what it leaves behind, and that neither workers nor kills change a digit of it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, wait_for
+from optuna.trial import TrialState
+
+from experiments.tracking import trials
+from pipeline.load import load
+
+pytestmark = pytest.mark.slow
+
+
+def n_told(folder) -> int:
+    try:
+        return sum(trial.state.is_finished() for trial in folder.study().trials)
+    except (ValueError, KeyError):  # no study yet
+        return 0
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def statuses(folder) -> Counter:
+    runs = mlflow.MlflowClient(folder.uri).search_runs(["0", "1"])
+    return Counter(run.info.status for run in runs)
+
+
+def test_study_leaves_what_it_promises(undisturbed):
+    study = undisturbed.study()
+    assert [trial.state for trial in study.trials[:5]] == [TrialState.COMPLETE] * 5
+    assert Counter(trial.user_attrs["phase"] for trial in study.trials) == {"anchor": 1, "compare": 4, "exploit": 4}
+    client = mlflow.MlflowClient(undisturbed.uri)
+    parent = client.get_run(study.user_attrs["parent_run_id"])
+    assert parent.info.status == "FINISHED"
+    assert "Does another hidden layer help?" in parent.data.tags["mlflow.note.content"]
+    assert {item.path for item in client.list_artifacts(parent.info.run_id)} >= {"design.json", "environment.json"}
+    assert statuses(undisturbed) == {"FINISHED": 10}
+
+
+def test_records_agree_with_optuna_to_the_last_digit(undisturbed):
+    for record, trial in zip(undisturbed.records(), undisturbed.study().trials, strict=True):
+        assert record.run_id == trial.user_attrs["run_id"]
+        assert record.history.valid_score == tuple(trial.intermediate_values.values())
+        assert record.evaluation("valid").score == trial.value
+
+
+def test_logged_model_takes_raw_pixels_and_gives_the_logged_score(undisturbed, tmp_path):
+    record = next(record for record in undisturbed.records() if record.config.model.depth == 1)
+    mlflow.set_tracking_uri(undisturbed.uri)
+    model = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/model")
+    digits = load("digits", cache=tmp_path)
+    from sklearn.model_selection import train_test_split
+
+    _, X, _, y = train_test_split(digits.X, digits.y, test_size=0.2, random_state=1234)
+    score = np.mean(np.argmax(model.predict(X), axis=1) == y)
+    assert score == record.evaluation("valid").score
+
+
+def test_two_workers_give_the_same_study(undisturbed, folder, tiny):
+    code, output = folder.run("--experiment", tiny, "--workers", "2")
+    assert code == 0, output
+    assert folder.fingerprint() == undisturbed.fingerprint()
+
+
+def test_killed_worker_and_killed_coordinator_change_nothing(undisturbed, folder, tiny):
+    process = folder.start("--experiment", tiny, "--workers", "2")
+    wait_for(lambda: n_told(folder) >= 2)
+    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    workers[0].kill()
+    wait_for(lambda: n_told(folder) >= 4)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    wait_for(lambda: not any(alive(worker) for worker in workers))
+    code, output = folder.run("--experiment", tiny, "--workers", "2")
+    assert code == 0, output
+    assert "continues" in output
+    assert folder.fingerprint() == undisturbed.fingerprint()
+    assert "RUNNING" not in statuses(folder)
+
+
+def test_interrupt_leaves_nothing_running_and_the_study_goes_on(undisturbed, folder, tiny):
+    process = folder.start("--experiment", tiny)
+    wait_for(lambda: n_told(folder) >= 1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "RUNNING" not in statuses(folder)
+    wait_for(lambda: not any(alive(child) for child in children), seconds=10)
+    code, output = folder.run("--experiment", tiny)
+    assert code == 0, output
+    assert folder.fingerprint() == undisturbed.fingerprint()
+
+
+def test_same_command_trains_nothing_again_and_more_trials_extend(folder, tiny):
+    assert folder.run("--experiment", tiny, "--trials", "5")[0] == 0
+    first = [record.run_id for record in folder.records()]
+    assert folder.run("--experiment", tiny, "--trials", "5")[0] == 0
+    assert [record.run_id for record in folder.records()] == first
+    code, output = folder.run("--experiment", tiny, "--trials", "11")
+    assert code == 0, output
+    assert [record.run_id for record in folder.records()][:5] == first
+    assert len(folder.records()) == 11
+
+
+def test_users_own_cluster_runs_the_same_study(undisturbed, folder, tiny, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("cluster")
+    environment = {key: value for key, value in folder.environment().items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    scheduler = subprocess.Popen(
+        [*command, "--no-dashboard"], cwd=elsewhere, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    processes = [scheduler]
+    try:
+        address = next(found[0] for line in scheduler.stderr if (found := re.findall(r"tcp://127.0.0.1:\d+", line)))
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"]
+        processes.append(subprocess.Popen(worker, cwd=elsewhere, env=environment, stderr=subprocess.DEVNULL))
+        wait_for(lambda: _has_worker(address))
+        code, output = folder.run("--experiment", tiny, "--scheduler", address)
+        assert code == 0, output
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        scheduler.stderr.close()
+    assert folder.fingerprint() == undisturbed.fingerprint()
+
+
+def _has_worker(address: str) -> bool:
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        return bool(client.scheduler_info()["workers"])
+
+
+def test_mlflow_run_is_the_parent_and_a_second_one_continues_it(folder, tiny):
+    command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"experiment={tiny}"]
+    environment = {**folder.environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for n_trials in (5, 6):
+        done = subprocess.run(
+            [*command, "-P", f"trials={n_trials}"],
+            check=False,
+            cwd=folder.path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    client = mlflow.MlflowClient(folder.uri)
+    runs = client.search_runs(["0"])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert [parent.data.params["trials"] for parent in parents] == ["5"]
+    children = Counter(run.data.tags["phase"] for run in runs if "mlflow.parentRunId" in run.data.tags)
+    assert children == {"anchor": 1, "compare": 4, "exploit": 1, "session": 1}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(trials(folder.uri, parents[0].info.run_id)) == 6

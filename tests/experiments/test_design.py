@@ -1,0 +1,99 @@
+"""The plan of a study: phases, equal shares, twins, seeds, and what an extension keeps."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from experiments import definition, design, space
+from experiments.dimensions import Range
+
+FASHION = definition.read(definition.find("fashion_mnist"))
+
+
+def test_default_budget_is_anchor_equal_shares_and_the_rest():
+    plan = design.plan(FASHION, [50])
+    assert Counter(trial.phase for trial in plan) == {"anchor": 1, "compare": 40, "exploit": 9}
+    shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
+    assert set(shares.values()) == {5}
+    assert len(shares) == 4 * 2
+    assert [trial.number for trial in plan] == list(range(50))
+
+
+@pytest.mark.parametrize("trials", range(1, 120))
+def test_plan_has_as_many_trials_as_asked_for_in_equal_shares(trials):
+    plan = design.plan(FASHION, [trials])
+    assert len(plan) == trials
+    shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
+    assert len(set(shares.values())) <= 1
+
+
+def test_anchor_is_the_notebook():
+    anchor = design.plan(FASHION, [1])[0]
+    config = space.to_config(FASHION, anchor.point, seed=anchor.seed, data_sha256="a" * 64)
+    assert (config.model.units, config.model.activation, config.model.dropout) == ((100,), "sigmoid", 0.0)
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.knobs) == ("sgd", 0.01, ())
+    assert config.fit.batch_size == 32
+
+
+def test_twins_differ_in_their_levels_alone():
+    twins = defaultdict(list)
+    for trial in design.plan(FASHION, [50]):
+        if trial.phase == "compare":
+            twins[trial.twin].append(trial)
+    for family in twins.values():
+        assert len({trial.seed for trial in family}) == 1
+        for name in ("units", "activation", "dropout", "batch_size"):
+            assert len({trial.point[name] for trial in family if name in trial.point}) == 1
+        shares = set()
+        for trial in family:
+            rate = FASHION.tune_for[trial.cell["optimizer"]]["learning_rate"]
+            at = trial.point[f"{trial.cell['optimizer']}.learning_rate"]
+            shares.add(round(np.log(at / rate.low) / np.log(rate.high / rate.low), 9))
+        assert len(shares) == 1
+
+
+def test_extension_keeps_the_trials_there_were_and_goes_on_with_the_table():
+    short, extended = design.plan(FASHION, [50]), design.plan(FASHION, [50, 100])
+    assert extended[:50] == short
+    assert len(extended) == 100
+    fresh = {trial.twin for trial in extended[50:] if trial.phase == "compare"}
+    assert fresh == {5, 6, 7, 8, 9}
+    straight = [t for t in design.plan(FASHION, [100]) if t.phase == "compare" and t.twin in fresh]
+    together = [t for t in extended[50:] if t.phase == "compare"]
+    assert [(t.point, t.seed) for t in straight] == [(t.point, t.seed) for t in together]
+
+
+def test_another_seed_gives_other_points_and_seeds():
+    one, other = (design.plan(FASHION.with_overrides(trials=None, epochs=None, seed=s), [50])[1:41] for s in (1, 2))
+    assert not {trial.seed for trial in one} & {trial.seed for trial in other}
+    assert [trial.point for trial in one] != [trial.point for trial in other]
+
+
+def test_single_configuration_is_repeated_on_fresh_seeds():
+    plan = design.plan(definition.read(definition.find("notebook")), [5])
+    assert len({tuple(sorted(trial.point.items())) for trial in plan}) == 1
+    assert len({trial.seed for trial in plan}) == 5
+    assert all(trial.phase in ("anchor", "compare") for trial in plan)
+
+
+def test_inactive_dimensions_are_left_out():
+    for trial in design.plan(FASHION, [50]):
+        if trial.cell.get("depth") == 0:
+            assert not {"units", "activation", "dropout"} & set(trial.point)
+        if trial.cell.get("optimizer") == "adam":
+            assert not any(name.startswith("sgd.") for name in trial.point)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "values"),
+    [
+        (Range(low=1, high=4, integer=True), {1, 2, 3, 4}),
+        (Range(low=1, high=4, log=True, integer=True), {1, 2, 3, 4}),
+        (Range(low=0.0, high=0.4, step=0.2), {0.0, 0.2, 0.4}),
+    ],
+)
+def test_shares_reach_every_value_and_no_other(tuned, values):
+    assert {tuned.at(u) for u in np.linspace(0, 1, 1000, endpoint=False)} == values
+    assert all(tuned.contains(value) for value in values)
+    assert not tuned.contains(5)

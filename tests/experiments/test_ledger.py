@@ -1,0 +1,97 @@
+"""The study in Optuna's storage: what it holds, and what it refuses."""
+
+import optuna
+import pytest
+
+from experiments import definition, design, space
+from experiments.ledger import Ledger, is_told, point_of
+from experiments.task import Outcome
+
+DIGITS = definition.read(definition.find("digits"))
+
+
+@pytest.fixture
+def storage(tmp_path) -> str:
+    return f"sqlite:///{tmp_path / 'optuna.db'}"
+
+
+def opened(storage: str, **changes: object) -> Ledger:
+    return Ledger.open(storage, "mine", {**DIGITS.as_json(), **changes})
+
+
+def start(ledger: Ledger, number: int) -> None:
+    planned = design.plan(DIGITS, [20])[number]
+    ledger.start(planned, planned.point, space.distributions(DIGITS, planned.point))
+
+
+def ended(number: int, **fields: object) -> Outcome:
+    defaults = {"run_id": "r", "state": "finished", "score": 0.5, "scores": (0.25, 0.5), "fit_seconds": 1.0}
+    return Outcome(number=number, **{**defaults, **fields})
+
+
+def test_stock_optuna_reads_what_was_told(storage):
+    ledger = opened(storage)
+    for number in range(4):
+        start(ledger, number)
+    ledger.tell(ended(1))
+    ledger.tell(ended(0, state="pruned", scores=(0.125,)))
+    ledger.tell(ended(2, state="failed", score=None, scores=(), failure="ValueError: no"))
+    ledger.tell(ended(3, state="diverged", score=0.1))
+    trials = optuna.load_study(study_name="mine", storage=storage).trials
+    assert [trial.state.name for trial in trials] == ["PRUNED", "COMPLETE", "FAIL", "COMPLETE"]
+    assert trials[1].intermediate_values == {1: 0.25, 2: 0.5}
+    assert (trials[1].value, trials[3].value) == (0.5, 0.1)
+    assert trials[2].user_attrs["failure"] == "ValueError: no"
+    assert trials[3].user_attrs["state"] == "diverged"
+
+
+def test_running_trial_keeps_number_point_and_parameters_when_opened_again(storage):
+    start(opened(storage), 0)
+    (trial,) = opened(storage).trials()
+    assert not is_told(trial)
+    assert point_of(trial) == design.plan(DIGITS, [20])[0].point
+    assert trial.params.keys() <= point_of(trial).keys()
+
+
+def test_telling_goes_on_where_a_kill_has_left_it(storage):
+    ledger = opened(storage)
+    start(ledger, 0)
+    frozen = ledger.trials()[0]
+    optuna.trial.Trial(optuna.load_study(study_name="mine", storage=storage), frozen._trial_id).report(0.25, 1)
+    ledger = opened(storage)
+    ledger.tell(ended(0))
+    assert ledger.trials()[0].intermediate_values == {1: 0.25, 2: 0.5}
+
+
+def test_budget_only_rises(storage):
+    assert opened(storage).raise_budget(20) == [20]
+    assert opened(storage).raise_budget(10) == [20]
+    assert opened(storage).raise_budget(50) == [20, 50]
+    assert opened(storage).raise_budget(50) == [20, 50]
+
+
+def test_other_definition_under_the_same_name_is_refused(storage):
+    opened(storage)
+    with pytest.raises(ValueError, match="own definition, got another epochs, seed"):
+        opened(storage, epochs=99, seed=99)
+
+
+def test_newer_schema_is_refused(storage):
+    opened(storage)
+    optuna.load_study(study_name="mine", storage=storage).set_user_attr("schema_version", 99)
+    with pytest.raises(ValueError, match="newer version"):
+        opened(storage)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/optuna.db", "postgresql://localhost:1/none"])
+def test_storage_that_cannot_be_opened_is_one_line(url):
+    with pytest.raises(ValueError, match="storage must be a URL that Optuna can open") as caught:
+        opened(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_stranger_in_the_study_is_noticed(storage):
+    ledger = opened(storage)
+    optuna.load_study(study_name="mine", storage=storage).ask()
+    with pytest.raises(RuntimeError, match="a second coordinator"):
+        start(ledger, 0)
