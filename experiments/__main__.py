@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from experiments import definition
 #: What MLproject hands down for a parameter that the user did not give.
 NOT_GIVEN = ("", "auto")
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+#: A second signal within this time is an echo of the first.
+_PATIENCE_SECONDS = 3.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,14 +97,28 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _stop_politely() -> None:
-    """Make SIGTERM, and the death of the process that started us, end the study as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Make SIGTERM, and the death of the process that started us, end the study as Ctrl-C does.
+
+    ``mlflow run`` answers Ctrl-C with a SIGTERM of its own a quarter of a second later. It must not interrupt the
+    cleaning up that the first signal has begun; one that comes seconds later means that the user will not wait.
+    """
+    first: list[float] = []
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if not first:
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+        if time.monotonic() - first[0] > _PATIENCE_SECONDS:
+            os._exit(INTERRUPTED)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     started_by = os.getppid()
 
     def watch() -> None:
         while os.getppid() == started_by:
             time.sleep(1)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
