@@ -55,7 +55,8 @@ def paired_difference(a: NDArray[np.generic], b: NDArray[np.generic], *, is_shar
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + imagined) / (n_examples - 1)
     ms_rest = max(squares_rest, 0.0) / ((n_seeds - 1) * (n_examples - 1))
-    # The mean square of the seeds stays as it is, be it below the rest's: raised to it, five seeds covered 97.5 %.
+    # The mean square of the seeds stays as it is, be it below the rest's: raised to it, the
+    # interval of five seeds on 1,000 examples covered 97.7 %.
     ms_example = max(ms_example, ms_rest)
     parts = ((ms_seed, n_seeds - 1), (ms_example, n_examples - 1), (-ms_rest, (n_seeds - 1) * (n_examples - 1)))
     low, high, p, df = _interval(estimate, [(mean_square / d.size, df) for mean_square, df in parts])
