@@ -60,6 +60,7 @@ def _parser() -> _Parser:
     run.add_argument("--experiment", default="fashion_mnist", help="name of a shipped definition, or a .toml file")
     run.add_argument("--trials", default="", help="trials of all phases together")
     run.add_argument("--epochs", default="", help="epochs of each trial")
+    run.add_argument("--seeds", default="", help="fresh seeds for each finalist; 0 for none")
     run.add_argument("--workers", default="", help="worker processes on this machine; one a core")
     run.add_argument("--seed", default="", help="seed of the study")
     run.add_argument("--study", default="", help="a name of your own for the study")
@@ -74,7 +75,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     experiment = definition.read(definition.find(given["experiment"] or "fashion_mnist"))
     counts = {
         name: None if given[name] is None else definition.whole_number(given[name], name, lowest=lowest)
-        for name, lowest in (("trials", 1), ("epochs", 1), ("workers", 1), ("seed", 0))
+        for name, lowest in (("trials", 1), ("epochs", 1), ("seeds", 0), ("workers", 1), ("seed", 0))
     }
     scheduler = given["scheduler"]
     if scheduler is not None and "://" not in scheduler:
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     from experiments import farewell, session
 
     request = session.Request(
-        experiment=experiment.with_overrides(trials=counts["trials"], epochs=counts["epochs"], seed=counts["seed"]),
+        experiment=experiment.with_overrides(**{name: counts[name] for name in ("trials", "epochs", "seeds", "seed")}),
         study=given["study"],
         workers=counts["workers"],
         scheduler=scheduler,

@@ -53,6 +53,8 @@ class Budget:
     window
         Trial i of *exploit* is proposed when all up to i - window have ended. It belongs to the definition, so that
         the number of workers changes nothing.
+    seeds
+        Fresh seeds on which each finalist is trained again; 0 leaves phase *confirm* out.
     pruning
         ``median`` ends a trial of *exploit* that stays behind the median of the earlier ones; ``none`` never does.
     """
@@ -61,11 +63,12 @@ class Budget:
     epochs: int
     compare: float = 0.8
     window: int = 4
+    seeds: int = 5
     pruning: str = "median"
 
     def __post_init__(self) -> None:
-        for name in ("trials", "epochs", "window"):
-            whole_number(getattr(self, name), name)
+        for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
+            whole_number(getattr(self, name), name, lowest=lowest)
         if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
             raise ValueError(f"budget.compare must be a share between 0 and 1, got {self.compare!r}")
         if self.pruning not in ("median", "none"):
@@ -113,7 +116,10 @@ class Experiment:
         return {name: tuned for name, tuned in sorted(merged.items()) if name not in inactive}
 
     def as_json(self) -> dict[str, Any]:
-        """Return what defines the study, in JSON's types: all but its name, its question and the number of trials."""
+        """Return what defines the study, in JSON's types.
+
+        Its name, its question, and how many trials and seeds it has by now are not part of that.
+        """
         return {
             "schema": SCHEMA_VERSION,
             "data": self.data,
@@ -138,12 +144,15 @@ class Experiment:
         text = json.dumps([self.as_json(), data_sha256], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
-    def with_overrides(self, *, trials: int | None, epochs: int | None, seed: int | None) -> Experiment:
+    def with_overrides(
+        self, *, trials: int | None = None, epochs: int | None = None, seeds: int | None = None, seed: int | None = None
+    ) -> Experiment:
         """Return the definition with what the command line gave in place of the file's values."""
         budget = replace(
             self.budget,
             trials=self.budget.trials if trials is None else trials,
             epochs=self.budget.epochs if epochs is None else epochs,
+            seeds=self.budget.seeds if seeds is None else seeds,
         )
         return replace(self, budget=budget, seed=self.seed if seed is None else seed)
 

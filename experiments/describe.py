@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ class EndedTrial:
 
 
 def best_of(trials: Sequence[EndedTrial]) -> EndedTrial | None:
-    """Return the finished trial with the highest validation score, the first of equals."""
-    finished = [trial for trial in trials if trial.state == "finished" and trial.score is not None]
+    """Return the search's finished trial with the highest validation score, the first of equals."""
+    finished = [
+        trial for trial in trials if trial.state == "finished" and trial.phase != "confirm" and trial.score is not None
+    ]
     return max(finished, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
 
 
@@ -76,7 +79,7 @@ def _design_rows(
     experiment: Experiment, dataset: Dataset, trials: Sequence[EndedTrial], n_planned: int
 ) -> list[tuple[str, str]]:
     n_test = 0 if dataset.y_test is None else len(dataset.y_test)
-    n_valid = round(len(dataset.y) * experiment.split.valid_size)
+    n_valid = math.ceil(len(dataset.y) * experiment.split.valid_size)
     phases = Counter(trial.phase for trial in trials)
     rows = [
         ("data", f"{dataset.name}: {len(dataset.y) - n_valid:,} train, {n_valid:,} valid, {n_test:,} test; "

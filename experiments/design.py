@@ -16,11 +16,12 @@ from scipy.stats import qmc
 
 from experiments import space
 from experiments.definition import Experiment
+from experiments.finalists import Finalist
 from pipeline.config import ParamValue
 from pipeline.records import Phase
 
 Cell = Mapping[str, ParamValue]
-_STREAMS = {"anchor": 0, "compare": 1, "exploit": 2, "sobol": 3, "sampler": 4}
+_STREAMS = {"anchor": 0, "compare": 1, "exploit": 2, "sobol": 3, "sampler": 4, "confirm": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class PlannedTrial:
         anchor, compare or exploit.
     cell
         The combination of levels, by factor; empty outside phase *compare*.
+    finalist
+        The finalist that a trial of phase *confirm* trains again, or None.
     twin
         Which row of the table of nuisances it has; trials of one twin share their training seed too.
     point
@@ -49,6 +52,25 @@ class PlannedTrial:
     twin: int | None
     point: space.Point | None
     seed: int
+    finalist: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRound:
+    """A budget that was asked for: so many trials of anchor, compare and exploit, those of earlier rounds included."""
+
+    trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmRound:
+    """Finalists, frozen, and which of them are trained on which of the fresh seeds (by its index)."""
+
+    finalists: tuple[Finalist, ...]
+    runs: tuple[tuple[str, int], ...]
+
+
+Round = SearchRound | ConfirmRound
 
 
 def derive_seed(seed: int, stream: str, index: int) -> int:
@@ -96,8 +118,8 @@ def cell_point(experiment: Experiment, cell: Cell, shares: Sequence[float]) -> d
     return space.point(values)
 
 
-def plan(experiment: Experiment, budgets: Sequence[int]) -> list[PlannedTrial]:
-    """Return all trials of a study whose budget was ``budgets[0]`` and then raised to ``budgets[1]`` and so on.
+def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
+    """Return all trials of a study, round by round: the budgets asked for, and the finalists that followed each.
 
     Each budget is shared out for itself, so that a study that was extended keeps the trials that it had.
 
@@ -105,26 +127,70 @@ def plan(experiment: Experiment, budgets: Sequence[int]) -> list[PlannedTrial]:
     ----------
     experiment
         The definition; its own number of trials is not looked at.
-    budgets
-        Numbers of trials in all, ascending.
+    rounds
+        In the order in which they came; the first is a search.
     """
-    every_cell = cells(experiment)
-    table = twins(experiment, budgets[-1] // len(every_cell) + 1)
-    planned = [_anchor(experiment)]
-    n_twins = 0
-    for budget in budgets:
-        n_new = _new_twins(experiment, budget, n_twins, len(planned), len(every_cell))
-        for twin, cell in itertools.product(range(n_twins, n_twins + n_new), every_cell):
-            at = cell_point(experiment, cell, table[twin].tolist())
-            seed = derive_seed(experiment.seed, "compare", twin)
-            planned.append(
-                PlannedTrial(number=len(planned), phase="compare", cell=cell, twin=twin, point=at, seed=seed)
-            )
+    planned: list[PlannedTrial] = []
+    n_search = n_twins = 0
+    for one in rounds:
+        if isinstance(one, ConfirmRound):
+            planned += _confirm(experiment, one, len(planned))
+            continue
+        if not planned:
+            planned.append(_anchor(experiment))
+            n_search = 1
+        n_new = _new_twins(experiment, one.trials, n_twins, n_search)
+        planned += _compare(experiment, range(n_twins, n_twins + n_new), len(planned))
         n_twins += n_new
-        for number in range(len(planned), budget):
-            seed = derive_seed(experiment.seed, "exploit", number)
-            planned.append(PlannedTrial(number=number, phase="exploit", cell={}, twin=None, point=None, seed=seed))
+        n_search += n_new * len(cells(experiment))
+        planned += _exploit(experiment, range(len(planned), len(planned) + one.trials - n_search))
+        n_search = max(n_search, one.trials)
     return planned
+
+
+def _compare(experiment: Experiment, new_twins: range, first: int) -> list[PlannedTrial]:
+    table = twins(experiment, new_twins.stop)
+    return [
+        PlannedTrial(
+            number=number,
+            phase="compare",
+            cell=cell,
+            twin=twin,
+            point=cell_point(experiment, cell, table[twin].tolist()),
+            seed=derive_seed(experiment.seed, "compare", twin),
+        )
+        for number, (twin, cell) in enumerate(itertools.product(new_twins, cells(experiment)), start=first)
+    ]
+
+
+def _exploit(experiment: Experiment, numbers: range) -> list[PlannedTrial]:
+    return [
+        PlannedTrial(
+            number=number,
+            phase="exploit",
+            cell={},
+            twin=None,
+            point=None,
+            seed=derive_seed(experiment.seed, "exploit", number),
+        )
+        for number in numbers
+    ]
+
+
+def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[PlannedTrial]:
+    points = {finalist.id: finalist.point for finalist in one.finalists}
+    return [
+        PlannedTrial(
+            number=number,
+            phase="confirm",
+            cell={},
+            twin=None,
+            point=points[finalist],
+            seed=derive_seed(experiment.seed, "confirm", index),
+            finalist=finalist,
+        )
+        for number, (finalist, index) in enumerate(one.runs, start=first)
+    ]
 
 
 def _anchor(experiment: Experiment) -> PlannedTrial:
@@ -133,9 +199,10 @@ def _anchor(experiment: Experiment) -> PlannedTrial:
     return PlannedTrial(number=0, phase="anchor", cell={}, twin=None, point=at, seed=seed)
 
 
-def _new_twins(experiment: Experiment, budget: int, n_twins: int, n_planned: int, n_cells: int) -> int:
+def _new_twins(experiment: Experiment, budget: int, n_twins: int, n_search: int) -> int:
     """Return how many more trials each cell gets: equal shares, at least one where one for each can be had."""
-    left = (budget - n_planned) // n_cells
+    n_cells = len(cells(experiment))
+    left = (budget - n_search) // n_cells
     if not _columns(experiment) and n_cells == 1:
         return max(left, 0)  # nothing to search: all trials repeat the one configuration on fresh seeds
     wanted = max(int(experiment.budget.compare * budget + 1e-9) // n_cells, 1 if experiment.budget.compare > 0 else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -15,7 +16,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.definition import SCHEMA_VERSION
-from experiments.design import PlannedTrial
+from experiments.design import ConfirmRound, PlannedTrial, Round, SearchRound
+from experiments.finalists import Finalist
 from experiments.space import Point
 from experiments.task import Outcome
 
@@ -93,13 +95,19 @@ class Ledger:
         """Remember the MLflow run that holds the study's trials."""
         self._study.set_user_attr("parent_run_id", run_id)
 
-    def raise_budget(self, trials: int) -> list[int]:
-        """Return the budgets so far, ascending; ``trials`` joins them when it asks for more than the last."""
-        budgets: list[int] = list(self._study.user_attrs.get("budgets", []))
-        if not budgets or trials > budgets[-1]:
-            budgets.append(trials)
-            self._study.set_user_attr("budgets", budgets)
-        return budgets
+    def rounds(self) -> list[Round]:
+        """Return the study's rounds so far, in order."""
+        return [_round_from_json(stored) for stored in self._study.user_attrs.get("rounds", [])]
+
+    def add_round(self, one: Round) -> None:
+        """Add a round; what it lays down is never changed again."""
+        stored = [*self._study.user_attrs.get("rounds", []), asdict(one)]
+        self._study.set_user_attr("rounds", stored)
+
+    def raise_budget(self, trials: int) -> None:
+        """Add a round of searching where ``trials`` asks for more than the rounds there are."""
+        if trials > max((one.trials for one in self.rounds() if isinstance(one, SearchRound)), default=0):
+            self.add_round(SearchRound(trials=trials))
 
     def trials(self) -> list[FrozenTrial]:
         """Return all trials in the order of their numbers; not to be changed."""
@@ -145,6 +153,15 @@ class Ledger:
         self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
 
 
+def _round_from_json(stored: Mapping[str, Any]) -> Round:
+    if "trials" in stored:
+        return SearchRound(trials=stored["trials"])
+    return ConfirmRound(
+        finalists=tuple(Finalist.from_json(finalist) for finalist in stored["finalists"]),
+        runs=tuple((finalist, index) for finalist, index in stored["runs"]),
+    )
+
+
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
     """Return the whole point of a trial, fixed values and the anchor's included."""
     point: dict[str, Any] = trial.user_attrs["point"]
@@ -157,13 +174,15 @@ def is_told(trial: FrozenTrial) -> bool:
 
 
 def as_known_at(trials: Sequence[FrozenTrial], number: int, window: int) -> list[FrozenTrial]:
-    """Return the history that the proposal of trial ``number`` may know.
+    """Return the history that the proposal of trial ``number`` may know: the search's, never phase *confirm*.
 
     Trials up to ``number - window`` with their values; those after it as RUNNING ones, whether they have ended by
     now or not, so that the proposal does not depend on who was faster.
     """
     known = []
     for trial in trials[:number]:
+        if trial.user_attrs.get("phase") == "confirm":
+            continue
         if trial.number <= number - window:
             known.append(trial)
         else:

@@ -65,11 +65,11 @@ class StudyProgress:
         self._epochs_of[number] = 0
         self._draw()
 
-    def ended(self, outcome: Outcome, label: str) -> None:
-        """Note how a trial ended."""
+    def ended(self, outcome: Outcome, label: str, *, is_search: bool = True) -> None:
+        """Note how a trial ended; only those of the search compete for the best."""
         self._epochs_done += self._epochs - self._epochs_of.pop(outcome.number, 0)
         self._n_ended += 1
-        if outcome.state in ("finished", "diverged") and outcome.score is not None:
+        if is_search and outcome.state == "finished" and outcome.score is not None:
             self._best = outcome.score if self._best is None else max(self._best, outcome.score)
         score = "" if outcome.score is None else f"  {outcome.score:.4f}"
         state = "" if outcome.state == "finished" else f"  {outcome.state}"

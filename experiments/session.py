@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
+from experiments.confirm import freeze_finalists
 from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, study_markdown
 from experiments.ledger import Ledger, is_told, point_of
@@ -91,28 +92,21 @@ def run(request: Request, console: Console) -> Ending:
     study = request.study or experiment.study_name(dataset.sha256)
     with held(folder, study), _workers(request) as client:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
-        budgets = ledger.raise_budget(experiment.budget.trials)
-        plan = design.plan(experiment, budgets)
-        study_run = _open_parent(ledger, experiment, dataset, uri, plan)
+        ledger.raise_budget(experiment.budget.trials)
+        study_run = _open_parent(ledger, experiment, dataset, uri)
         _heal(ledger, study_run)
+        console.print(_announcement(ledger, experiment, storage, uri))
         context = StudyContext(
             experiment=experiment,
             data_sha256=dataset.sha256,
             data_folder=str(request.data_folder) if request.data_folder else None,
             study_run=study_run,
         )
-        console.print(_announcement(ledger, storage, uri, plan))
         status: RunEnd = "FAILED"
         try:
-            progress = StudyProgress(
-                console,
-                n_trials=len(plan),
-                epochs=experiment.budget.epochs,
-                n_ended=len(ended(ledger)),
-                best=_best_score(ledger),
-            )
-            with progress:
-                Coordinator(context, ledger, client, progress).run(plan)
+            _train(context, ledger, client, console)
+            if freeze_finalists(context, ledger):
+                _train(context, ledger, client, console)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -121,7 +115,7 @@ def run(request: Request, console: Console) -> Ending:
         finally:
             launch.kill_workers(client)
             tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-            _note_result(ledger, experiment, dataset, study_run, len(plan))
+            _note_result(ledger, experiment, dataset, study_run)
             study_run.finish(status)
     return Ending(
         study=study,
@@ -129,9 +123,24 @@ def run(request: Request, console: Console) -> Ending:
         storage=storage,
         parent_run_id=study_run.run_id,
         experiment_id=study_run.experiment_id,
-        n_planned=len(plan),
+        n_planned=len(design.plan(experiment, ledger.rounds())),
         trials=tuple(ended(ledger)),
     )
+
+
+def _train(context: StudyContext, ledger: Ledger, client: Client, console: Console) -> None:
+    """Train what is planned and has not ended yet."""
+    plan = design.plan(context.experiment, ledger.rounds())
+    best = best_of(ended(ledger))
+    progress = StudyProgress(
+        console,
+        n_trials=len(plan),
+        epochs=context.experiment.budget.epochs,
+        n_ended=len(ended(ledger)),
+        best=None if best is None else best.score,
+    )
+    with progress:
+        Coordinator(context, ledger, client, progress).run(plan)
 
 
 def ended(ledger: Ledger) -> list[EndedTrial]:
@@ -161,10 +170,9 @@ def _workers(request: Request) -> Iterator[Client]:
             yield client
 
 
-def _open_parent(
-    ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: str, plan: list[design.PlannedTrial]
-) -> tracking.StudyRun:
+def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: str) -> tracking.StudyRun:
     definition = experiment.as_json()
+    plan = design.plan(experiment, ledger.rounds())
     study_run = tracking.open_parent(
         ledger.name,
         uri=uri,
@@ -204,7 +212,8 @@ def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
             ledger.tell(outcome_of(record))
 
 
-def _announcement(ledger: Ledger, storage: str, uri: str, plan: Sequence[design.PlannedTrial]) -> str:
+def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str) -> str:
+    plan = design.plan(experiment, ledger.rounds())
     n_ended = len(ended(ledger))
     verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
     phases = Counter(trial.phase for trial in plan)
@@ -218,15 +227,9 @@ def _announcement(ledger: Ledger, storage: str, uri: str, plan: Sequence[design.
     return "\n".join(lines)
 
 
-def _best_score(ledger: Ledger) -> float | None:
-    best = best_of(ended(ledger))
-    return None if best is None else best.score
-
-
-def _note_result(
-    ledger: Ledger, experiment: Experiment, dataset: Dataset, study_run: tracking.StudyRun, n_planned: int
-) -> None:
+def _note_result(ledger: Ledger, experiment: Experiment, dataset: Dataset, study_run: tracking.StudyRun) -> None:
     trials = ended(ledger)
+    n_planned = len(design.plan(experiment, ledger.rounds()))
     study_run.describe(study_markdown(experiment, dataset, study=ledger.name, n_planned=n_planned, trials=trials))
     best = best_of(trials)
     if best is not None and best.score is not None:

@@ -108,6 +108,7 @@ class Coordinator:
             config=config,
             data_folder=self._context.data_folder,
             prune_below=self._prune_below(planned, known),
+            finalist=planned.finalist,
         )
         self._progress.started(planned.number)
         return self._client.submit(run_task, task, pure=False, priority=-planned.number)
@@ -135,7 +136,8 @@ class Coordinator:
                 number=planned.number, run_id="", state="failed", score=None, scores=(), fit_seconds=0.0, failure=reason
             )
         self._ledger.tell(outcome)
-        self._progress.ended(outcome, label(planned, point_of(self._ledger.trials()[planned.number])))
+        text = label(planned, point_of(self._ledger.trials()[planned.number]))
+        self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
         self._stop_when_all_fail(outcome)
 
     def _stop_when_all_fail(self, outcome: Outcome) -> None:

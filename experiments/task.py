@@ -20,6 +20,8 @@ class TrialTask:
         The study's run in MLflow, below which the trial's goes.
     prune_below
         One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
+    finalist
+        The finalist that the trial confirms: then, and only then, the test part is opened.
     data_folder
         The folder that the user named for the data, or None.
     """
@@ -31,6 +33,7 @@ class TrialTask:
     config: TrialConfig
     data_folder: str | None = None
     prune_below: tuple[float, ...] = ()
+    finalist: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,14 @@ def run_task(task: TrialTask) -> Outcome:
             return outcome_of(done)
         note = "Interrupted: its worker died. The trial was run again."
         tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=note)
-        run = tracking.start_trial(study, number=task.number, phase=task.phase, config=task.config, cell=task.cell)
+        run = tracking.start_trial(
+            study,
+            number=task.number,
+            phase=task.phase,
+            config=task.config,
+            cell=task.cell,
+            tags={tracking.FINALIST: task.finalist} if task.finalist else None,
+        )
         try:
             return _train(task, run, _tell_coordinator(task.number))
         except tracking.TrackingError:
@@ -70,8 +77,17 @@ def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], No
         run.log_epoch(epoch, metrics)
         on_epoch(epoch)
 
-    result, model = run_trial(task.config, dataset, on_epoch_end=on_epoch_end, prune_below=task.prune_below)
-    run.finish(result, model)
+    trained = run_trial(
+        task.config,
+        dataset,
+        on_epoch_end=on_epoch_end,
+        prune_below=task.prune_below,
+        confirm=task.finalist is not None,
+    )
+    if trained.predictions is not None:
+        run.log_predictions(trained.predictions)
+    run.finish(trained.result, trained.model)
+    result = trained.result
     return Outcome(
         number=task.number,
         run_id=run.run_id,

@@ -241,6 +241,19 @@ class Evaluation:
         require(self.n_samples >= 1, "n_samples", "at least 1", self.n_samples)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """What a model said of each sample of a part: class and its probability, beside the true class; all ``(n,)``."""
+
+    y: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probability: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        shapes = {self.y.shape, self.predicted.shape, self.probability.shape}
+        require(len(shapes) == 1, "columns of predictions", "of one length", sorted(shapes))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
     """What a trial gave. The trained model travels beside it, never inside.

@@ -8,18 +8,37 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from pipeline.build import build, serving_model
 from pipeline.config import SplitConfig, TrialConfig, require
-from pipeline.evaluate import evaluate
+from pipeline.diagnose import layer_diagnostics
+from pipeline.evaluate import evaluate, predict_proba
 from pipeline.fit import EpochCallback, fit
-from pipeline.records import Dataset, Evaluation, History, Part, Scaler, Split, TrialResult, TrialState
+from pipeline.records import Dataset, Evaluation, History, Part, Predictions, Scaler, Split, TrialResult, TrialState
 from pipeline.scale import scale
 from pipeline.split import split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedTrial:
+    """A result and what travels beside it.
+
+    Attributes
+    ----------
+    model
+        Takes raw samples, as the data set has them, and gives probabilities of the classes.
+    predictions
+        On the test part, where it was opened.
+    """
+
+    result: TrialResult
+    model: keras.Model
+    predictions: Predictions | None
 
 
 def run_trial(
@@ -28,8 +47,8 @@ def run_trial(
     *,
     on_epoch_end: EpochCallback | None = None,
     prune_below: Sequence[float] = (),
-    open_test_part: bool = False,
-) -> tuple[TrialResult, keras.Model]:
+    confirm: bool = False,
+) -> TrainedTrial:
     """Train and evaluate one configuration.
 
     Parameters
@@ -43,13 +62,9 @@ def run_trial(
         Called with the number of the epoch (from 1) and its values, while the trial trains.
     prune_below
         One validation score an epoch: the trial is pruned at the first epoch whose best score so far lies below.
-    open_test_part
-        Whether to evaluate on the test part too. Searching never does.
-
-    Returns
-    -------
-    TrialResult, keras.Model
-        The model takes raw samples, as the data set has them, and gives probabilities of the classes.
+    confirm
+        Whether this is a run of phase *confirm*: the test part is opened, which searching never does, and each
+        epoch's diagnostics by layer are passed on with its values.
 
     Raises
     ------
@@ -66,20 +81,25 @@ def run_trial(
         seed=config.fit.seed,
     )
     n_params = network.count_params()
-    pruning = _Pruning(prune_below, on_epoch_end)
-    history = fit(network, parts, config.fit, on_epoch_end=pruning)
-    state = _state(history, pruned=pruning.pruned)
+    watcher = _Watcher(
+        prune_below, on_epoch_end, (lambda: layer_diagnostics(network, parts.train)) if confirm else dict
+    )
+    history = fit(network, parts, config.fit, on_epoch_end=watcher)
+    state = _state(history, pruned=watcher.pruned)
+    opened = parts.test if confirm else None
     result = TrialResult(
         config=config,
         state=state,
         history=history,
         valid=_chance(parts, history) if state == "diverged" else _last_epoch(parts.valid, history),
-        test=evaluate(network, parts.test, "test") if open_test_part and parts.test is not None else None,
+        test=None if opened is None else evaluate(network, opened, "test"),
         n_params=n_params,
         fit_seconds=sum(history.seconds),
     )
     served = serving_model(network, sample_shape=dataset.sample_shape, scale=scaler.scale, offset=scaler.offset)
-    return result, served
+    return TrainedTrial(
+        result=result, model=served, predictions=None if opened is None else _predictions(network, opened)
+    )
 
 
 @functools.lru_cache(maxsize=2)
@@ -88,17 +108,23 @@ def prepared(dataset: Dataset, config: SplitConfig) -> tuple[Split, Scaler]:
     return scale(dataset, split(dataset, config))
 
 
-class _Pruning:
+class _Watcher:
     """Passes epochs on, and asks to stop where the best score so far lies below the mark of its epoch."""
 
-    def __init__(self, prune_below: Sequence[float], on_epoch_end: EpochCallback | None) -> None:
+    def __init__(
+        self,
+        prune_below: Sequence[float],
+        on_epoch_end: EpochCallback | None,
+        diagnostics: Callable[[], dict[str, float]],
+    ) -> None:
         self._marks = prune_below
         self._pass_on = on_epoch_end
+        self._diagnostics = diagnostics
         self._best = -math.inf
         self.pruned = False
 
     def __call__(self, epoch: int, metrics: dict[str, float]) -> bool:
-        stop = bool(self._pass_on(epoch, metrics)) if self._pass_on else False
+        stop = bool(self._pass_on(epoch, {**metrics, **self._diagnostics()})) if self._pass_on else False
         score = next(value for key, value in metrics.items() if key.startswith("valid/") and key != "valid/loss")
         self._best = max(self._best, score)
         # The last epoch ends anyhow: there is nothing left to save.
@@ -120,6 +146,11 @@ def _last_epoch(valid: Part, history: History) -> Evaluation:
         metric=history.metric,
         n_samples=len(valid),
     )
+
+
+def _predictions(network: keras.Model, test: Part) -> Predictions:
+    probabilities = predict_proba(network, test.X)
+    return Predictions(y=test.y, predicted=probabilities.argmax(axis=1), probability=probabilities.max(axis=1))
 
 
 def _chance(parts: Split, history: History) -> Evaluation:

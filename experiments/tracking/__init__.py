@@ -5,6 +5,7 @@ Every function raises :class:`TrackingError`, and nothing else, for trouble with
 """
 
 from experiments.tracking.environment import CodeVersion, code_version, environment
+from experiments.tracking.keys import FINALIST
 from experiments.tracking.model import load_model
 from experiments.tracking.read import (
     OpenTrial,
@@ -20,6 +21,7 @@ from experiments.tracking.study_run import StudyRun, open_parent
 from experiments.tracking.trial_run import TrialRun, start_trial
 
 __all__ = [
+    "FINALIST",
     "CodeVersion",
     "OpenTrial",
     "StudyRun",

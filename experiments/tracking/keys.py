@@ -29,6 +29,9 @@ METRIC = "metric"
 VALID_SAMPLES = "valid_samples"
 TEST_SAMPLES = "test_samples"
 FAILURE = "failure"
+FINALIST = "finalist"
+FINALISTS_SHA256 = "finalists_sha256"
+CONFIRM_SEEDS = "confirm_seeds"
 CODE_VERSION = "code_version"
 DIRTY = "dirty"
 SCHEMA = "schema_version"
@@ -54,6 +57,8 @@ DATASET_CONTEXT = "mlflow.data.context"
 # Names of artifacts and of the logged model.
 MODEL = "model"
 TRACEBACK = "traceback.txt"
+PREDICTIONS = "test_predictions.npz"
+FINALISTS = "finalists.json"
 
 
 def final(quantity: str) -> str:

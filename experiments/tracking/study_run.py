@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import search
@@ -81,6 +81,12 @@ class StudyRun:
                     api.log_text(self.run_id, content, name)
                 else:
                     api.log_dict(self.run_id, dict(content), name)
+
+    def log_finalists(self, frozen: Mapping[str, Any]) -> None:
+        """Write the frozen list of finalists, with its hash and the seeds, as an artifact and tags."""
+        self.log_artifacts({keys.FINALISTS: frozen})
+        seeds = ",".join(map(str, frozen["seeds"]))
+        self.set_tags({keys.FINALISTS_SHA256: frozen["sha256"], keys.CONFIRM_SEEDS: seeds})
 
     def finish(self, status: RunEnd = "FINISHED") -> None:
         """End the parent run, and the session's run where there is one.

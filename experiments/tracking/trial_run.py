@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from experiments.tracking.model import log_model
 from experiments.tracking.store import client, log_batch, storage
 from experiments.tracking.study_run import RunEnd, StudyRun
 from pipeline.config import TrialConfig
-from pipeline.records import Dataset, History, TrialResult
+from pipeline.records import Dataset, History, Predictions, TrialResult
 
 _DIGEST_LENGTH = 16
 Row = tuple[str, float, int]
@@ -48,6 +50,15 @@ class TrialRun:
         """Log the data as the run's input: name, hash, source and shape. The arrays are not read."""
         with storage(f"cannot write the data set of run {self.run_id}"):
             self._api.log_inputs(self.run_id, datasets=[_dataset_input(dataset)])
+
+    def log_predictions(self, predictions: Predictions) -> None:
+        """Write predictions on the test part as an artifact: arrays ``y``, ``predicted`` and ``probability``."""
+        with storage(f"cannot write the predictions of run {self.run_id}"), TemporaryDirectory() as folder:
+            path = Path(folder) / keys.PREDICTIONS
+            np.savez_compressed(
+                path, y=predictions.y, predicted=predictions.predicted, probability=predictions.probability
+            )
+            self._api.log_artifact(self.run_id, str(path))
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve.

@@ -7,12 +7,17 @@ import pytest
 
 from experiments import definition, design, space
 from experiments.dimensions import Range
+from experiments.finalists import Finalist
 
 FASHION = definition.read(definition.find("fashion_mnist"))
 
 
+def searches(*budgets: int) -> list[design.SearchRound]:
+    return [design.SearchRound(trials=trials) for trials in budgets]
+
+
 def test_default_budget_is_anchor_equal_shares_and_the_rest():
-    plan = design.plan(FASHION, [50])
+    plan = design.plan(FASHION, searches(50))
     assert Counter(trial.phase for trial in plan) == {"anchor": 1, "compare": 40, "exploit": 9}
     shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
     assert set(shares.values()) == {5}
@@ -22,14 +27,14 @@ def test_default_budget_is_anchor_equal_shares_and_the_rest():
 
 @pytest.mark.parametrize("trials", range(1, 120))
 def test_plan_has_as_many_trials_as_asked_for_in_equal_shares(trials):
-    plan = design.plan(FASHION, [trials])
+    plan = design.plan(FASHION, searches(trials))
     assert len(plan) == trials
     shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
     assert len(set(shares.values())) <= 1
 
 
 def test_anchor_is_the_notebook():
-    anchor = design.plan(FASHION, [1])[0]
+    anchor = design.plan(FASHION, searches(1))[0]
     config = space.to_config(FASHION, anchor.point, seed=anchor.seed, data_sha256="a" * 64)
     assert (config.model.units, config.model.activation, config.model.dropout) == ((100,), "sigmoid", 0.0)
     assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.knobs) == ("sgd", 0.01, ())
@@ -38,7 +43,7 @@ def test_anchor_is_the_notebook():
 
 def test_twins_differ_in_their_levels_alone():
     twins = defaultdict(list)
-    for trial in design.plan(FASHION, [50]):
+    for trial in design.plan(FASHION, searches(50)):
         if trial.phase == "compare":
             twins[trial.twin].append(trial)
     for family in twins.values():
@@ -54,31 +59,31 @@ def test_twins_differ_in_their_levels_alone():
 
 
 def test_extension_keeps_the_trials_there_were_and_goes_on_with_the_table():
-    short, extended = design.plan(FASHION, [50]), design.plan(FASHION, [50, 100])
+    short, extended = design.plan(FASHION, searches(50)), design.plan(FASHION, searches(50, 100))
     assert extended[:50] == short
     assert len(extended) == 100
     fresh = {trial.twin for trial in extended[50:] if trial.phase == "compare"}
     assert fresh == {5, 6, 7, 8, 9}
-    straight = [t for t in design.plan(FASHION, [100]) if t.phase == "compare" and t.twin in fresh]
+    straight = [t for t in design.plan(FASHION, searches(100)) if t.phase == "compare" and t.twin in fresh]
     together = [t for t in extended[50:] if t.phase == "compare"]
     assert [(t.point, t.seed) for t in straight] == [(t.point, t.seed) for t in together]
 
 
 def test_another_seed_gives_other_points_and_seeds():
-    one, other = (design.plan(FASHION.with_overrides(trials=None, epochs=None, seed=s), [50])[1:41] for s in (1, 2))
+    one, other = (design.plan(FASHION.with_overrides(seed=s), searches(50))[1:41] for s in (1, 2))
     assert not {trial.seed for trial in one} & {trial.seed for trial in other}
     assert [trial.point for trial in one] != [trial.point for trial in other]
 
 
 def test_single_configuration_is_repeated_on_fresh_seeds():
-    plan = design.plan(definition.read(definition.find("notebook")), [5])
+    plan = design.plan(definition.read(definition.find("notebook")), searches(5))
     assert len({tuple(sorted(trial.point.items())) for trial in plan}) == 1
     assert len({trial.seed for trial in plan}) == 5
     assert all(trial.phase in ("anchor", "compare") for trial in plan)
 
 
 def test_inactive_dimensions_are_left_out():
-    for trial in design.plan(FASHION, [50]):
+    for trial in design.plan(FASHION, searches(50)):
         if trial.cell.get("depth") == 0:
             assert not {"units", "activation", "dropout"} & set(trial.point)
         if trial.cell.get("optimizer") == "adam":
@@ -97,3 +102,24 @@ def test_shares_reach_every_value_and_no_other(tuned, values):
     assert {tuned.at(u) for u in np.linspace(0, 1, 1000, endpoint=False)} == values
     assert all(tuned.contains(value) for value in values)
     assert not tuned.contains(5)
+
+
+def test_confirm_trains_all_finalists_on_the_same_fresh_seeds():
+    finalists = tuple(
+        Finalist(id=f"trial-{n}", number=n, origin="compare", selected_score=0.5, stands_for=(), point={"depth": n})
+        for n in (1, 2)
+    )
+    runs = (("trial-1", 0), ("trial-2", 0), ("trial-1", 1), ("trial-2", 1))
+    rounds = [*searches(50), design.ConfirmRound(finalists=finalists, runs=runs), *searches(100)]
+    plan = design.plan(FASHION, rounds)
+    confirm = plan[50:54]
+    assert [(t.number, t.phase, t.finalist, t.point["depth"]) for t in confirm] == [
+        (50, "confirm", "trial-1", 1),
+        (51, "confirm", "trial-2", 2),
+        (52, "confirm", "trial-1", 1),
+        (53, "confirm", "trial-2", 2),
+    ]
+    assert confirm[0].seed == confirm[1].seed != confirm[2].seed == confirm[3].seed
+    assert not {trial.seed for trial in confirm} & {trial.seed for trial in plan if trial.phase != "confirm"}
+    assert Counter(trial.phase for trial in plan) == {"anchor": 1, "compare": 80, "exploit": 19, "confirm": 4}
+    assert plan[:50] == design.plan(FASHION, searches(50))

@@ -4,10 +4,15 @@ import optuna
 import pytest
 
 from experiments import definition, design, space
+from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told, point_of
 from experiments.task import Outcome
 
 DIGITS = definition.read(definition.find("digits"))
+
+
+def searches(*budgets: int) -> list[design.SearchRound]:
+    return [design.SearchRound(trials=trials) for trials in budgets]
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def opened(storage: str, **changes: object) -> Ledger:
 
 
 def start(ledger: Ledger, number: int) -> None:
-    planned = design.plan(DIGITS, [20])[number]
+    planned = design.plan(DIGITS, searches(20))[number]
     ledger.start(planned, planned.point, space.distributions(DIGITS, planned.point))
 
 
@@ -49,7 +54,7 @@ def test_running_trial_keeps_number_point_and_parameters_when_opened_again(stora
     start(opened(storage), 0)
     (trial,) = opened(storage).trials()
     assert not is_told(trial)
-    assert point_of(trial) == design.plan(DIGITS, [20])[0].point
+    assert point_of(trial) == design.plan(DIGITS, searches(20))[0].point
     assert trial.params.keys() <= point_of(trial).keys()
 
 
@@ -64,10 +69,19 @@ def test_telling_goes_on_where_a_kill_has_left_it(storage):
 
 
 def test_budget_only_rises(storage):
-    assert opened(storage).raise_budget(20) == [20]
-    assert opened(storage).raise_budget(10) == [20]
-    assert opened(storage).raise_budget(50) == [20, 50]
-    assert opened(storage).raise_budget(50) == [20, 50]
+    for asked, rounds in ((20, [20]), (10, [20]), (50, [20, 50]), (50, [20, 50])):
+        opened(storage).raise_budget(asked)
+        assert opened(storage).rounds() == searches(*rounds)
+
+
+def test_rounds_of_confirming_are_read_back_as_they_were(storage):
+    finalist = Finalist(
+        id="trial-3", number=3, origin="compare", selected_score=0.5, stands_for=(("depth", "1"),), point={"depth": 1}
+    )
+    one = design.ConfirmRound(finalists=(finalist,), runs=(("trial-3", 0), ("trial-3", 1)))
+    opened(storage).raise_budget(20)
+    opened(storage).add_round(one)
+    assert opened(storage).rounds() == [*searches(20), one]
 
 
 def test_other_definition_under_the_same_name_is_refused(storage):

@@ -10,11 +10,15 @@ from experiments.ledger import as_known_at
 FASHION = definition.read(definition.find("fashion_mnist"))
 
 
+def searches(*budgets: int) -> list[design.SearchRound]:
+    return [design.SearchRound(trials=trials) for trials in budgets]
+
+
 @pytest.fixture
 def history() -> list[optuna.trial.FrozenTrial]:
     """Return forty-one told trials as a study would hold them, with made-up scores."""
     study = optuna.create_study(direction="maximize")
-    for planned in design.plan(FASHION, [50])[:41]:
+    for planned in design.plan(FASHION, searches(50))[:41]:
         found = space.distributions(FASHION, planned.point)
         study.add_trial(
             optuna.create_trial(
@@ -61,7 +65,7 @@ def test_every_proposal_is_a_configuration_of_the_space(history, seed):
 
 
 def test_value_outside_its_range_is_kept_from_optuna():
-    anchor = design.plan(FASHION, [1])[0].point
+    anchor = design.plan(FASHION, searches(1))[0].point
     small = definition.parse(
         {**_document(), "tune": {**_document()["tune"], "units": {"low": 4, "high": 8}}}, name="small"
     )
@@ -83,7 +87,7 @@ def test_fixed_values_reach_the_configuration():
     document = _document()
     document["tune"]["units"] = [8]
     small = definition.parse(document, name="small")
-    planned = design.plan(small, [4])[1]
+    planned = design.plan(small, searches(4))[1]
     config = space.to_config(small, planned.point, seed=1, data_sha256="a" * 64)
     assert config.optimizer.knobs == (("momentum", 0.9),)
     proposed = space.propose(small, [], seed=1)

@@ -1,0 +1,61 @@
+"""From search to confirmation: the finalists are frozen before the first of them meets the test part."""
+
+from __future__ import annotations
+
+from experiments import design, space
+from experiments.finalists import SearchedTrial, choose, frozen_hash, missing_runs
+from experiments.ledger import Ledger, point_of
+from experiments.study import StudyContext
+
+
+def freeze_finalists(context: StudyContext, ledger: Ledger) -> bool:
+    """Add a round of confirming to a study whose search has ended; tell whether it has anything to train.
+
+    The list and its hash are in the ledger and in MLflow before any finalist meets the test part. A study that was
+    extended, or is to have more seeds, gets another round: what has been trained before is not trained again.
+    """
+    experiment = context.experiment
+    finalists = choose(experiment, _searched(ledger))
+    if not finalists or not experiment.budget.seeds:
+        return False
+    rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]
+    runs = missing_runs(finalists, experiment.budget.seeds, [run for one in rounds for run in one.runs])
+    if runs:
+        ledger.add_round(design.ConfirmRound(finalists=finalists, runs=runs))
+    n_seeds = 1 + max(index for one in [*rounds, design.ConfirmRound(finalists=(), runs=runs)] for _, index in one.runs)
+    frozen = {
+        "sha256": frozen_hash(finalists),
+        "seeds": [design.derive_seed(experiment.seed, "confirm", index) for index in range(n_seeds)],
+        "finalists": [
+            {
+                "id": finalist.id,
+                "number": finalist.number,
+                "origin": finalist.origin,
+                "selected_score": finalist.selected_score,
+                "stands_for": finalist.stands_for,
+                "params": space.to_config(
+                    experiment, finalist.point, seed=0, data_sha256=context.data_sha256
+                ).to_params(),
+            }
+            for finalist in finalists
+        ],
+    }
+    context.study_run.log_finalists(frozen)
+    return bool(runs)
+
+
+def _searched(ledger: Ledger) -> list[SearchedTrial]:
+    """Return the trials of the search that ended with a score; a pruned one has none that counts."""
+    return [
+        SearchedTrial(
+            number=trial.number,
+            phase=trial.user_attrs["phase"],
+            cell=trial.user_attrs["cell"],
+            point=point_of(trial),
+            score=trial.value,
+        )
+        for trial in ledger.trials()
+        if trial.user_attrs["phase"] != "confirm"
+        and trial.user_attrs.get("state") in ("finished", "diverged")
+        and trial.value is not None
+    ]
