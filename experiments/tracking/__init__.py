@@ -4,6 +4,17 @@
 Every function raises :class:`TrackingError`, and nothing else, for trouble with the store.
 """
 
+from experiments.tracking.artifacts import (
+    Diagnostics,
+    diagnostics,
+    finalists,
+    run_params,
+    run_tags,
+    study_design,
+    study_environment,
+    test_openings,
+    test_predictions,
+)
 from experiments.tracking.environment import CodeVersion, code_version, environment
 from experiments.tracking.keys import FINALIST
 from experiments.tracking.model import load_model
@@ -16,6 +27,7 @@ from experiments.tracking.read import (
     studies,
     trials,
 )
+from experiments.tracking.report_run import artifact_link, join_study, launched_run, log_report, run_address, study_of
 from experiments.tracking.store import TrackingError, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
 from experiments.tracking.trial_run import TrialRun, start_trial
@@ -23,20 +35,35 @@ from experiments.tracking.trial_run import TrialRun, start_trial
 __all__ = [
     "FINALIST",
     "CodeVersion",
+    "Diagnostics",
     "OpenTrial",
     "StudyRun",
     "StudySummary",
     "TrackingError",
     "TrialRun",
+    "artifact_link",
     "close_stale",
     "code_version",
+    "diagnostics",
     "environment",
+    "finalists",
     "finished_trial",
+    "join_study",
+    "launched_run",
     "load_model",
+    "log_report",
     "open_parent",
+    "run_address",
+    "run_params",
+    "run_tags",
     "running_trials",
     "start_trial",
     "studies",
+    "study_design",
+    "study_environment",
+    "study_of",
+    "test_openings",
+    "test_predictions",
     "tracking_uri",
     "trials",
 ]

@@ -16,6 +16,8 @@ BEST_EPOCH = "best/epoch"
 N_PARAMS = "n_params"
 FIT_SECONDS = "fit_seconds"
 TRIALS_DONE = "trials_done"
+# Curves by layer, as pipeline.diagnose spells them: `gradient_norm/hidden_1`.
+GRADIENT_NORM, SATURATION = "gradient_norm/", "saturation/"
 
 # Tags of our own.
 STUDY = "study"
@@ -59,6 +61,10 @@ MODEL = "model"
 TRACEBACK = "traceback.txt"
 PREDICTIONS = "test_predictions.npz"
 FINALISTS = "finalists.json"
+DESIGN = "design.json"
+ENVIRONMENT = "environment.json"
+SESSIONS = "sessions"
+REPORT = "report"
 
 
 def final(quantity: str) -> str:

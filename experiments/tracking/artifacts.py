@@ -1,0 +1,149 @@
+"""Reading back what a study leaves beside its trials: design, finalists, predictions and diagnostics."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.tracking import keys
+from experiments.tracking.bulk import MAX_BULK_RUNS, metric_points, search
+from experiments.tracking.store import client, storage
+from pipeline.records import Predictions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: run id -> metric -> epoch -> value
+Diagnostics = dict[str, dict[str, dict[int, float]]]
+
+
+def study_design(uri: str, parent_run_id: str) -> dict[str, Any]:
+    """Read the design of a study, as its latest session wrote it; empty where there is none.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be read.
+    """
+    return _latest_json(uri, parent_run_id, keys.DESIGN)
+
+
+def study_environment(uri: str, parent_run_id: str) -> dict[str, Any]:
+    """Read what the study's latest session ran on: Python, packages and machine; empty where nothing was noted."""
+    return _latest_json(uri, parent_run_id, keys.ENVIRONMENT)
+
+
+def finalists(uri: str, parent_run_id: str) -> dict[str, Any]:
+    """Read the frozen list of finalists with its hash and seeds; empty where none was frozen."""
+    return _latest_json(uri, parent_run_id, keys.FINALISTS)
+
+
+def run_params(uri: str, run_id: str) -> dict[str, str]:
+    """Read the parameters of a run."""
+    with storage(f"cannot read run {run_id} from {uri}"):
+        return dict(client(uri).get_run(run_id).data.params)
+
+
+def run_tags(uri: str, run_id: str) -> dict[str, str]:
+    """Read the tags of a run."""
+    with storage(f"cannot read run {run_id} from {uri}"):
+        return dict(client(uri).get_run(run_id).data.tags)
+
+
+def test_predictions(uri: str, run_ids: Iterable[str]) -> dict[str, Predictions]:
+    """Read what each run's model said of the test part; runs without predictions are left out.
+
+    A file that cannot be understood counts as missing: the report then does without it and says so.
+    """
+    api, found = client(uri), {}
+    with storage(f"cannot read test predictions from {uri}"), tempfile.TemporaryDirectory() as folder:
+        for run_id in run_ids:
+            if keys.PREDICTIONS not in _names(api, run_id):
+                continue
+            path = api.download_artifacts(run_id, keys.PREDICTIONS, _own_folder(folder, run_id))
+            predictions = _predictions(Path(path))
+            if predictions is not None:
+                found[run_id] = predictions
+    return found
+
+
+def diagnostics(uri: str, run_ids: Sequence[str]) -> Diagnostics:
+    """Read the curves of gradient norms and saturation by layer, as many as each run has."""
+    api = client(uri)
+    curves: defaultdict[str, defaultdict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    with storage(f"cannot read diagnostics from {uri}"):
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for run_id in run_ids:
+            for key in api.get_run(run_id).data.metrics:
+                if key.startswith((keys.GRADIENT_NORM, keys.SATURATION)):
+                    wanted[key].append(run_id)
+        for key, having in sorted(wanted.items()):
+            for start in range(0, len(having), MAX_BULK_RUNS):
+                for run_id, epoch, value in metric_points(api, having[start : start + MAX_BULK_RUNS], key):
+                    curves[run_id][key][epoch] = value
+    return {run_id: dict(of) for run_id, of in curves.items()}
+
+
+def test_openings(uri: str, data_sha256: str, *, before: datetime | None, apart_from: str | None) -> int:
+    """Count the runs of all studies in the store that were evaluated on the test part of these data.
+
+    Parameters
+    ----------
+    data_sha256
+        Of the whole data set.
+    before
+        Only runs that started earlier; None for all.
+    apart_from
+        The parent run of a study whose own runs do not count, or None.
+    """
+    api = client(uri)
+    condition = f"tags.{keys.PHASE} = 'confirm' and params.data_sha256 = '{data_sha256}'"
+    with storage(f"cannot count the openings of the test part in {uri}"):
+        experiments = [experiment.experiment_id for experiment in api.search_experiments()]
+        return sum(
+            keys.TEST_SAMPLES in run.data.tags
+            and run.data.tags.get(keys.PARENT_RUN) != apart_from
+            and (before is None or run.info.start_time < before.timestamp() * 1000)
+            for run in search(api, experiments, condition)
+        )
+
+
+def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
+    """Read a JSON artifact from the latest session that wrote one, else from the run's first session."""
+    api = client(uri)
+    with storage(f"cannot read {name} of run {run_id} from {uri}"), tempfile.TemporaryDirectory() as folder:
+        top = _names(api, run_id)
+        sessions = sorted(_names(api, run_id, keys.SESSIONS), reverse=True) if keys.SESSIONS in top else []
+        held = (session for session in sessions if f"{session}/{name}" in _names(api, run_id, session))
+        where = next((f"{session}/{name}" for session in held), name if name in top else None)
+        if where is None:
+            return {}
+        content: dict[str, Any] = json.loads(Path(api.download_artifacts(run_id, where, folder)).read_text("utf-8"))
+        return content
+
+
+def _names(api: MlflowClient, run_id: str, path: str | None = None) -> set[str]:
+    return {item.path for item in api.list_artifacts(run_id, path)}
+
+
+def _own_folder(folder: str, run_id: str) -> str:
+    """Make a folder of its own: all runs' predictions have one name."""
+    own = Path(folder) / run_id
+    own.mkdir()
+    return str(own)
+
+
+def _predictions(path: Path) -> Predictions | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            columns: Mapping[str, Any] = {name: arrays[name] for name in ("y", "predicted", "probability")}
+        return Predictions(**columns)
+    except (ValueError, KeyError, EOFError, OSError):
+        return None

@@ -1,0 +1,73 @@
+"""The report's side of a study's run: the session that writes it, and its files among the artifacts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from experiments.tracking import keys
+from experiments.tracking.environment import code_version
+from experiments.tracking.store import client, log_batch, storage
+
+
+def launched_run(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the run that ``mlflow run`` has made for this process, or None."""
+    return environ.get("MLFLOW_RUN_ID") or None
+
+
+def study_of(uri: str, run_id: str) -> str | None:
+    """Return the parent run of the study that a run belongs to (itself, where it is the parent), or None."""
+    with storage(f"cannot read run {run_id} from {uri}"):
+        tags = client(uri).get_run(run_id).data.tags
+    if tags.get(keys.PHASE) == keys.PHASE_STUDY:
+        return run_id
+    parent: str | None = tags.get(keys.PARENT_RUN)
+    return parent if keys.STUDY in tags else None
+
+
+def join_study(uri: str, parent_run_id: str, run_id: str, name: str) -> None:
+    """Put the run that ``mlflow run`` has made below the study that it is about, as one of its sessions.
+
+    The parent run itself, and a run that is below it already, are left as they are.
+    """
+    if study_of(uri, run_id) == parent_run_id:
+        return
+    api = client(uri)
+    with storage(f"cannot put run {run_id} below {parent_run_id} in {uri}"):
+        study = api.get_run(parent_run_id).data.tags[keys.STUDY]
+        api.update_run(run_id, name=f"{name} {datetime.now().astimezone():%Y-%m-%d %H:%M}")
+        tags = {
+            keys.STUDY: study,
+            keys.PARENT_RUN: parent_run_id,
+            keys.PHASE: keys.PHASE_SESSION,
+            keys.STATE: "finished",
+            **code_version().tags(),
+        }
+        log_batch(api, run_id, tags=tags)
+
+
+def log_report(uri: str, run_id: str, folder: Path) -> None:
+    """Write a folder's files among the run's artifacts, under ``report``; files of the same names are replaced."""
+    with storage(f"cannot write the report of run {run_id}"):
+        client(uri).log_artifacts(run_id, str(folder), keys.REPORT)
+
+
+def artifact_link(uri: str, run_id: str, path: str) -> str:
+    """Return a link to an artifact that MLflow's own pages show as a picture inside markdown.
+
+    Those pages (3.17) show a relative address as text and leave out ``data:``; what has a scheme is shown. Where
+    the store is a server, its address is known. A store that is a file is browsed at whatever address ``mlflow ui``
+    got: ``http:path`` without slashes is, to a browser, a path on the page's own host.
+    """
+    where = f"get-artifact?path={quote(f'{keys.REPORT}/{path}', safe='')}&run_uuid={run_id}"
+    return f"{uri.rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"
+
+
+def run_address(uri: str, run_id: str) -> tuple[str, str]:
+    """Return the page of a run below the address of the user interface, and where its artifacts are stored."""
+    with storage(f"cannot read run {run_id} from {uri}"):
+        info = client(uri).get_run(run_id).info
+    return f"#/experiments/{info.experiment_id}/runs/{run_id}", str(info.artifact_uri)
