@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import ModelConfig, OptimizerConfig
+from pipeline.dropout import ThreefryDropout
 
 #: Names in Keras of the optimizers in ``config.OPTIMIZERS`` (``keras.optimizers.get`` does not know all of them).
 _KERAS_OPTIMIZERS = {
@@ -54,7 +55,7 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
         weight_seed, dropout_seed = next(seeds), next(seeds)
         layers.append(_dense(n_units, model.activation, weight_seed, name=f"hidden_{number}"))
         if model.dropout > 0:
-            layers.append(keras.layers.Dropout(model.dropout, seed=dropout_seed, name=f"dropout_{number}"))
+            layers.append(ThreefryDropout(model.dropout, seed=dropout_seed, name=f"dropout_{number}"))
     layers.append(_dense(n_classes, None, output_seed, name="logits"))
     network = keras.Sequential(layers, name="mlp")
     network.compile(
