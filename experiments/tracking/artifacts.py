@@ -6,7 +6,6 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ def diagnostics(uri: str, run_ids: Sequence[str]) -> Diagnostics:
     return {run_id: dict(of) for run_id, of in curves.items()}
 
 
-def test_openings(uri: str, data_sha256: str, *, before: datetime | None, apart_from: str | None) -> int:
+def test_openings(uri: str, data_sha256: str, *, before: str | None) -> int:
     """Count the runs of all studies in the store that were evaluated on the test part of these data.
 
     Parameters
@@ -99,20 +98,17 @@ def test_openings(uri: str, data_sha256: str, *, before: datetime | None, apart_
     data_sha256
         Of the whole data set.
     before
-        Only runs that started earlier; None for all.
-    apart_from
-        The parent run of a study whose own runs do not count, or None.
+        The parent run of a study: only other studies' runs that started before its first evaluation count, or all
+        of theirs where it has none. None counts every run.
     """
     api = client(uri)
     condition = f"tags.{keys.PHASE} = 'confirm' and params.data_sha256 = '{data_sha256}'"
     with storage(f"cannot count the openings of the test part in {uri}"):
         experiments = [experiment.experiment_id for experiment in api.search_experiments()]
-        return sum(
-            keys.TEST_SAMPLES in run.data.tags
-            and run.data.tags.get(keys.PARENT_RUN) != apart_from
-            and (before is None or run.info.start_time < before.timestamp() * 1000)
-            for run in search(api, experiments, condition)
-        )
+        opened = [run for run in search(api, experiments, condition) if keys.TEST_SAMPLES in run.data.tags]
+    own = {run.info.run_id for run in opened if before is not None and run.data.tags.get(keys.PARENT_RUN) == before}
+    first = min((run.info.start_time for run in opened if run.info.run_id in own), default=None)
+    return sum(run.info.run_id not in own and (first is None or run.info.start_time < first) for run in opened)
 
 
 def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:

@@ -148,6 +148,7 @@ def load_mlflow() -> None:
     """Import MLflow once, without telemetry unless the user chose it, and without its small talk."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name, level in _QUIET.items():

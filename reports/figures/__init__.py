@@ -1,0 +1,34 @@
+"""Figures of a report. Each module reckons a small frozen record first, then a thin function draws it."""
+
+from __future__ import annotations
+
+from reports.figures import (
+    confusion,
+    cost,
+    curves,
+    differences,
+    effort,
+    gradients,
+    learning_rate,
+    trials,
+)
+from reports.figures.style import Drawing, picture
+from reports.records import Comparison
+from reports.study import StudyData
+
+__all__ = ["Drawing", "all_drawings", "picture"]
+
+
+def all_drawings(study: StudyData, comparison: Comparison) -> list[Drawing]:
+    """Return the figures that this study has something for, in the order of the report."""
+    found = [trials.drawing(question.factor, study) for question in comparison.questions]
+    found += [effort.drawing(question.factor, study) for question in comparison.questions]
+    found += [differences.drawing(question, comparison.design, comparison.part) for question in comparison.questions]
+    found += [
+        curves.drawing(study, comparison),
+        gradients.drawing(study, comparison),
+        learning_rate.drawing(study),
+        cost.drawing(study, comparison),
+        confusion.drawing(study, comparison),
+    ]
+    return [drawing for drawing in found if drawing is not None]

@@ -1,0 +1,103 @@
+"""What the champion takes for what: errors by true and predicted class."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from reports.figures.style import GREY, Drawing, new_figure
+from reports.records import Comparison
+from reports.study import StudyData
+from reports.words import plural
+
+#: With more classes, cells are too small for numbers.
+_MOST_NUMBERED, _MOST_NAMED = 15, 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Confusion:
+    """Shares of each true class by predicted class, ``(n_classes, n_classes)``, mean over runs; rows sum to 1."""
+
+    finalist: str
+    class_names: tuple[str, ...]
+    shares: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    n_runs: int
+
+
+def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
+    """Return the confusion of the recommended model on the test part, or None without its predictions."""
+    if comparison.recommendation is None:
+        return None
+    finalist = comparison.recommendation.recommended.finalist.id
+    runs = [study.predictions[r.run_id] for r in study.confirm_runs(finalist) if r.run_id in study.predictions]
+    if not runs:
+        return None
+    n_classes = 1 + max(int(max(run.y.max(), run.predicted.max())) for run in runs)
+    names = study.facts.data.class_names
+    n_classes = max(n_classes, len(names))
+    names = names if len(names) == n_classes else tuple(map(str, range(n_classes)))
+    table = np.zeros((n_classes, n_classes))
+    for run in runs:
+        np.add.at(table, (run.y, run.predicted), 1)
+    counts = table.sum(axis=1)
+    shares = np.divide(table, counts[:, None], out=np.zeros_like(table), where=counts[:, None] > 0)
+    return Confusion(
+        finalist=finalist,
+        class_names=names,
+        shares=shares,
+        counts=np.rint(counts / len(runs)).astype(np.int64),
+        n_runs=len(runs),
+    )
+
+
+def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
+    """Return the figure, or None where there is nothing to draw."""
+    record = compute(study, comparison)
+    if record is None:
+        return None
+    return Drawing(
+        name="confusion",
+        alt="Confusion matrix of the recommended model",
+        caption=f"What {record.finalist}, the recommended model, takes for what: percent of each true class's "
+        f"{int(record.counts.sum()):,} test examples in all, mean over {plural(record.n_runs, 'run')}. Shading shows "
+        "errors only; "
+        "the diagonal is what it gets right. Shares below half a percent are left blank.",
+        draw=functools.partial(draw, record),
+    )
+
+
+def draw(record: Confusion) -> Figure:
+    """Draw the matrix, errors shaded."""
+    n_classes = len(record.class_names)
+    size = min(0.46 * n_classes + 1.6, 7.2)
+    figure = new_figure(size, width=size + 0.6)
+    axes = figure.subplots()
+    errors = 100 * record.shares
+    errors[np.diag_indices(n_classes)] = np.nan
+    top = max(float(np.nanmax(errors)) if n_classes > 1 else 0.0, 1.0)
+    image = axes.imshow(errors, cmap="Blues", vmin=0, vmax=1.15 * top)
+    if n_classes <= _MOST_NUMBERED:
+        for row, column in np.ndindex(n_classes, n_classes):
+            value = 100 * record.shares[row, column]
+            if row == column or value >= 0.5:
+                dark = row != column and value > 0.6 * top
+                axes.text(
+                    column, row, f"{value:.0f}", ha="center", va="center", fontsize=7.5,
+                    color="white" if dark else GREY if row == column else "black",
+                )  # fmt: skip
+    if n_classes <= _MOST_NAMED:
+        axes.set_xticks(range(n_classes), record.class_names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(n_classes), record.class_names)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
+    bar.set_label("percent of the true class, taken for another")
+    bar.outline.set_visible(False)
+    return figure

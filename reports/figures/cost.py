@@ -1,0 +1,104 @@
+"""What a score costs in training time: every trial, the finalists, and the line that nothing beats."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, score_label, share_scale
+from reports.levels import valid_score
+from reports.records import Comparison
+from reports.study import StudyData
+from reports.words import plural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Trials as (seconds, score); finalists as (name, mean seconds, mean score); the front from fast to good."""
+
+    metric: str
+    trials: tuple[tuple[float, float], ...]
+    finalists: tuple[tuple[str, float, float], ...]
+    front: tuple[tuple[float, float], ...]
+
+
+def compute(study: StudyData, comparison: Comparison) -> Costs | None:
+    """Return seconds and scores of the finished trials of all phases but *confirm*, or None where none is known."""
+    trials = sorted(
+        (record.fit_seconds, valid_score(record, study.design))
+        for record in study.records
+        if record.phase != "confirm" and record.state == "finished" and record.fit_seconds
+    )
+    if not trials:
+        return None
+    front: list[tuple[float, float]] = []
+    for cost, score in trials:
+        if not front or score > front[-1][1]:
+            front.append((cost, score))
+    finalists = tuple(
+        (row.finalist.id, row.fit_seconds, row.valid.mean)
+        for row in comparison.finalists
+        if row.fit_seconds and row.valid is not None
+    )
+    return Costs(metric=study.design.metric.name, trials=tuple(trials), finalists=finalists, front=tuple(front))
+
+
+def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
+    """Return the figure, or None where there is nothing to draw."""
+    record = compute(study, comparison)
+    if record is None:
+        return None
+    n_finalists = len(record.finalists)
+    squares = plural(n_finalists, "square") + (" is a finalist" if n_finalists == 1 else " are the finalists")
+    confirmed = f" The {squares}, mean over fresh seeds." if n_finalists else ""
+    return Drawing(
+        name="cost",
+        alt="Score against training time",
+        caption=f"Validation {record.metric} against the seconds of training, on one thread: "
+        f"{plural(len(record.trials), 'trial')} "
+        f"of all phases but confirm.{confirmed} No trial lies above and left of the line. Seconds include compiling, "
+        "and "
+        "whatever else the machine did.",
+        draw=functools.partial(draw, record),
+    )
+
+
+def draw(record: Costs) -> Figure:
+    """Draw trials, front and finalists."""
+    figure = new_figure(3.3)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.plot(*np.transpose(record.trials), "o", color=LIGHT, markersize=4, markeredgewidth=0, label="trial")
+    axes.step(
+        *np.transpose(record.front), where="post", color=GREY, linewidth=1.1, label="no trial is faster and better"
+    )
+    if record.finalists:
+        x, y = [cost for _, cost, _ in record.finalists], [score for _, _, score in record.finalists]
+        axes.plot(x, y, "s", color=COLORS[1], markersize=6, label="finalist, mean over seeds")
+    scores = [*(score for _, score in record.trials), *(score for _, _, score in record.finalists)]
+    is_log = share_scale(axes, scores)
+    if len(record.finalists) <= 12:
+        _name(axes, record)
+    axes.set_xlabel("seconds of training (log scale)")
+    axes.set_ylabel(score_label(f"validation {record.metric}", is_log))
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def _name(axes: Axes, record: Costs) -> None:
+    """Name the finalists, from the left above and below in turn so that neighbours keep apart."""
+    for at, (name, cost, score) in enumerate(sorted(record.finalists, key=lambda one: one[1])):
+        above = at % 2 == 0
+        axes.annotate(
+            name.removeprefix("trial-"),
+            (cost, score),
+            xytext=(0, 7 if above else -7),
+            textcoords="offset points",
+            fontsize=7,
+            ha="center",
+            va="bottom" if above else "top",
+        )

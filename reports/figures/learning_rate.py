@@ -1,0 +1,144 @@
+"""How sensitive each optimizer is to its learning rate, over the compare phase's trials."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reports.figures.style import (
+    COLORS,
+    FAINT,
+    GREY,
+    MARKERS,
+    MOST_SERIES,
+    Drawing,
+    new_figure,
+    score_label,
+    share_scale,
+    wrapped,
+)
+from reports.levels import is_untrained, level_of, valid_score
+from reports.records import Factor
+from reports.study import StudyData
+from reports.words import enumeration
+
+Point = tuple[float, float, bool, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRates:
+    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of ``by``)."""
+
+    metric: str
+    by: str
+    levels: tuple[str, ...]
+    optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
+
+
+def compute(study: StudyData) -> LearningRates | None:
+    """Return the trials by learning rate, or None where it never varied."""
+    trials = [r for r in study.records if r.phase == "compare" and r.state != "failed"]
+    if len({(r.config.optimizer.name, r.config.optimizer.learning_rate) for r in trials}) < 3:
+        return None
+    factor = _told_apart(study.design.factors)
+    found = []
+    for optimizer in dict.fromkeys(r.config.optimizer.name for r in trials):
+        points = tuple(
+            (
+                r.config.optimizer.learning_rate,
+                valid_score(r, study.design),
+                r.state == "diverged" or is_untrained(r, study.design),
+                (level_of(r.config, factor) or "none") if factor else "",
+            )
+            for r in trials
+            if r.config.optimizer.name == optimizer
+        )
+        found.append((optimizer, _range(study, optimizer), points))
+    return LearningRates(
+        metric=study.design.metric.name,
+        by=factor.name if factor else "",
+        levels=factor.levels if factor else ("",),
+        optimizers=tuple(found),
+    )
+
+
+def _told_apart(factors: tuple[Factor, ...]) -> Factor | None:
+    fit = [f for f in factors if f.name not in ("optimizer", "learning_rate") and 1 < len(f.levels) <= MOST_SERIES]
+    return fit[0] if fit else None
+
+
+def _range(study: StudyData, optimizer: str) -> tuple[float, float] | None:
+    for searched in study.design.ranges:
+        if searched.parameter == "learning_rate" and searched.when in (None, ("optimizer", optimizer)):
+            return searched.low, searched.high
+    return None
+
+
+def drawing(study: StudyData) -> Drawing | None:
+    """Return the figure, or None where there is nothing to draw."""
+    record = compute(study)
+    if record is None:
+        return None
+    n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
+    by = f" Markers tell the {record.by}." if record.by else ""
+    stuck = any(point[2] for _, _, points in record.optimizers for point in points)
+    return Drawing(
+        name="learning-rate",
+        alt="Sensitivity to the learning rate by optimizer",
+        caption=f"Validation {record.metric} of the compare phase's trials against their learning rate ({n_of}); all "
+        "else "
+        f"differs too. The white area is the range that was searched for that optimizer.{by}"
+        + (" A grey cross diverged or never left chance." if stuck else ""),
+        draw=functools.partial(draw, record),
+    )
+
+
+def draw(record: LearningRates) -> Figure:
+    """Draw a panel an optimizer, on one scale of scores."""
+    n_rows, n_columns = wrapped(len(record.optimizers), 3)
+    figure = new_figure(0.5 + 2.5 * n_rows)
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    every = [score for _, _, points in record.optimizers for _, score, _, _ in points]
+    for at, axes in enumerate(grid.flat):
+        if at >= len(record.optimizers):
+            axes.set_visible(False)
+            continue
+        name, searched, points = record.optimizers[at]
+        axes.set_xscale("log")
+        for level_at, level in enumerate(record.levels):
+            here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
+            if here:
+                axes.plot(
+                    *np.transpose(here),
+                    MARKERS[level_at],
+                    color=COLORS[level_at],
+                    markersize=4.5,
+                    label=level,
+                    alpha=0.85,
+                    markeredgewidth=0,
+                )
+        stuck_points = [(x, y) for x, y, stuck, _ in points if stuck]
+        if stuck_points:
+            axes.plot(*np.transpose(stuck_points), "x", color=GREY, markersize=5)
+        if searched:
+            low, high = searched
+            axes.set_xlim(low / (high / low) ** 0.1, high * (high / low) ** 0.1)
+            for span in ((axes.get_xlim()[0], low), (high, axes.get_xlim()[1])):
+                axes.axvspan(*span, color=FAINT, linewidth=0, zorder=0)
+        axes.set_title(name)
+        axes.set_xlabel("learning rate")
+    is_log = share_scale(grid[0][0], every)
+    for row in grid:
+        row[0].set_ylabel(score_label(f"validation {record.metric}", is_log))
+    named = {
+        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if record.by:
+        order = [level for level in record.levels if level in named]
+        figure.legend(
+            [named[level] for level in order], order, title=record.by, loc="outside right center", markerscale=1.2
+        )
+    return figure

@@ -1,0 +1,210 @@
+"""How figures look, and how they become a file. Nothing here knows what is drawn.
+
+Colours are Okabe and Ito's (2008), told apart by the colour-blind; every series has a marker and a line style of its
+own besides, for print in grey. Figures are made without pyplot: nothing global is touched.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+GREY, LIGHT, FAINT = "#595959", "#B3B3B3", "#E6E6E6"
+WIDTH = 7.2
+#: More series than this cannot be told apart.
+MOST_SERIES = len(COLORS)
+
+_RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.dpi": 150,
+    "svg.hashsalt": "depthcheck",  # ids inside the file, else new at each drawing
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A figure that is ready: file name without ending, the words beside it, and how to draw it.
+
+    ``alt`` stands for the picture where it is not shown, ``caption`` says what is seen and of how many.
+    """
+
+    name: str
+    alt: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Apply the project's look inside, and leave matplotlib as it was."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def picture(drawing: Drawing, file_format: str = "svg") -> bytes:
+    """Draw and return the file's content, the same bytes for the same data."""
+    buffer = io.BytesIO()
+    with styled():
+        metadata: dict[str, Any] = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
+        drawing.draw().savefig(buffer, format=file_format, metadata=metadata)
+    return buffer.getvalue()
+
+
+def new_figure(height: float, *, width: float = WIDTH) -> Figure:
+    """Return an empty figure of that size in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def paired_panels(n: int, *, most_columns: int = 4, block_height: float) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Return a figure with n pairs of panels, one above the other, on the same scales.
+
+    Only the panels on the left name their y axis, only the lower ones their x axis, epochs.
+    """
+    n_rows = math.ceil(n / most_columns)
+    n_columns = math.ceil(n / n_rows)
+    figure = new_figure(0.45 + block_height * n_rows)
+    grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
+    pairs: list[tuple[Axes, Axes]] = []
+    for at in range(n_rows * n_columns):
+        above, below = grid[2 * (at // n_columns)][at % n_columns], grid[2 * (at // n_columns) + 1][at % n_columns]
+        if at >= n:
+            above.remove()
+            below.remove()
+            continue
+        if pairs:
+            above.sharey(pairs[0][0])
+            below.sharey(pairs[0][1])
+        below.sharex(above)
+        above.tick_params(labelbottom=False, labelleft=at % n_columns == 0)
+        below.tick_params(labelleft=at % n_columns == 0)
+        below.set_xlabel("epoch")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+        pairs.append((above, below))
+    return figure, pairs
+
+
+def name_rows(pairs: Sequence[tuple[Axes, Axes]], above: str, below: str) -> None:
+    """Name the y axes of the panels on the left."""
+    for upper, lower in pairs:
+        if upper.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            upper.set_ylabel(above)
+            lower.set_ylabel(below)
+
+
+def wrapped(n: int, most_columns: int) -> tuple[int, int]:
+    """Return rows and columns of a grid for n panels, as even as can be."""
+    n_rows = math.ceil(n / most_columns)
+    return n_rows, math.ceil(n / n_rows)
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Mark whole numbers only along x: there is no half epoch."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+
+
+#: Marks in percent; those inside the data's span are labelled.
+_MARKS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8, 99.9, 99.95)
+
+
+def share_scale(axes: Axes, values: Sequence[float], *, along: str = "y") -> bool:
+    """Lay out an axis of shares (0 to 1), labelled in percent; return whether its spacing is logarithmic in the error.
+
+    Accuracies that range from chance to nearly perfect crowd at the top of an even axis. Where the largest error is
+    more than four times the smallest, the axis is spaced by the logarithm of the error.
+    """
+    finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{100 * value:.6g}"))
+    if not len(finite) or finite.min() < 0 or finite.max() > 1:
+        return False
+    low, high = float(finite.min()), float(finite.max())
+    smallest = max(1 - high, 2e-4)
+    is_log = (1 - low) / smallest > 4
+    if not is_log:
+        return False
+    floor = smallest / 4
+    there_and_back = (lambda x: -np.log(np.maximum(1 - np.asarray(x), floor)), lambda x: 1 - np.exp(-np.asarray(x)))
+    set_scale, set_limits = (axes.set_yscale, axes.set_ylim) if along == "y" else (axes.set_xscale, axes.set_xlim)
+    set_scale("function", functions=there_and_back)
+    axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{100 * value:.6g}"))
+    bottom, top = -math.log(1 - low + 1e-9), -math.log(smallest)
+    margin = 0.06 * (top - bottom)
+    set_limits(1 - math.exp(-(bottom - margin)), 1 - math.exp(-(top + margin)))
+    axis.set_major_locator(FixedLocator(_spaced_marks(bottom - margin, top + margin)))
+    axis.set_minor_locator(NullLocator())
+    return True
+
+
+def _spaced_marks(bottom: float, top: float) -> list[float]:
+    """Return marks whose labels do not collide, from the top down."""
+    chosen: list[float] = []
+    for mark in reversed(_MARKS):
+        at = -math.log(max(1 - mark / 100, 1e-9))
+        if bottom <= at <= top and all(abs(at + math.log(1 - other)) > 0.09 * (top - bottom) for other in chosen):
+            chosen.append(mark / 100)
+    return sorted(chosen)
+
+
+def score_label(what: str, is_log: bool, *, along: str = "y") -> str:
+    """Return the label of an axis of scores; upright axes are short, so that theirs has two lines."""
+    between = "\n" if along == "y" else ", "
+    return f"{what} (%){between}log scale of the error" if is_log else f"{what} (%)"
+
+
+def plain_log(axes: Axes) -> None:
+    """Give the y axis a logarithmic scale, marked with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(_LogMarks())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+class _LogMarks(LogLocator):
+    """Marks at 1, 2 and 5 of each decade over less than two decades, at whole decades beyond."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        self.set_params(subs=(1, 2, 5) if vmin > 0 and vmax / vmin < 60 else (1,))
+        return super().tick_values(vmin, vmax)

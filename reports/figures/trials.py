@@ -1,0 +1,122 @@
+"""Every trial of the compare phase by level: what each level's budget bought, and which trial was chosen."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, score_label, share_scale
+from reports.levels import best_trial, compare_trials, is_untrained, valid_score
+from reports.records import Factor
+from reports.study import StudyData
+from reports.words import plural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LevelTrials:
+    """Scores of a level's judged trials; which of them never left chance or diverged; the place of the best."""
+
+    level: str
+    scores: NDArray[np.float64]
+    stuck: NDArray[np.bool_]
+    best: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrialsByLevel:
+    """All levels of a factor; ``chance`` is the score of the commonest class."""
+
+    factor: str
+    metric: str
+    chance: float
+    levels: tuple[LevelTrials, ...]
+
+
+def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
+    """Return the trials by level, or None where no trial of the compare phase was judged."""
+    levels = []
+    for level in factor.levels:
+        trials = [r for r in compare_trials(study.records, factor, level) if r.state != "failed"]
+        best = best_trial(trials, study.design)
+        levels.append(
+            LevelTrials(
+                level=level,
+                scores=np.array([valid_score(record, study.design) for record in trials]),
+                stuck=np.array([r.state == "diverged" or is_untrained(r, study.design) for r in trials], dtype=bool),
+                best=None if best is None else trials.index(best),
+            )
+        )
+    if not any(len(of.scores) for of in levels):
+        return None
+    return TrialsByLevel(
+        factor=factor.name, metric=study.design.metric.name, chance=study.design.chance, levels=tuple(levels)
+    )
+
+
+def drawing(factor: Factor, study: StudyData) -> Drawing | None:
+    """Return the figure, or None where there is nothing to draw."""
+    record = compute(factor, study)
+    if record is None:
+        return None
+    counts = [len(of.scores) for of in record.levels]
+    each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
+    n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
+    stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
+    return Drawing(
+        name=f"trials-by-{factor.name}",
+        alt=f"Every trial by {factor.name}",
+        caption=f"Validation {record.metric} of every trial of the compare phase by {factor.name}: {each}. The ringed "
+        f"trial is the best of its level, the one that was trained again on fresh seeds.{stuck} The bar is the median.",
+        draw=functools.partial(draw, record),
+    )
+
+
+def draw(record: TrialsByLevel) -> Figure:
+    """Draw one row a level."""
+    n_levels = len(record.levels)
+    figure = new_figure(min(1.0 + 0.42 * min(n_levels, 8) + 0.2 * max(n_levels - 8, 0), 16.0))
+    axes = figure.subplots()
+    for at, of in enumerate(record.levels):
+        if not len(of.scores):
+            continue
+        y = at + 0.22 * _spread(len(of.scores))
+        sound = ~of.stuck
+        axes.plot(of.scores[sound], y[sound], "o", color=COLORS[0], markersize=4, alpha=0.75, markeredgewidth=0)
+        axes.plot(of.scores[of.stuck], y[of.stuck], "x", color=GREY, markersize=5)
+        axes.plot([np.median(of.scores)] * 2, [at - 0.32, at + 0.32], color=LIGHT, linewidth=2.5, zorder=1)
+        if of.best is not None:
+            axes.plot(
+                of.scores[of.best],
+                y[of.best],
+                "o",
+                color=COLORS[1],
+                fillstyle="none",
+                markersize=9,
+                markeredgewidth=1.8,
+            )
+    axes.axvline(record.chance, color=GREY, linewidth=0.9, linestyle=":")
+    is_log = share_scale(axes, [*np.concatenate([of.scores for of in record.levels]), record.chance], along="x")
+    axes.annotate(
+        "commonest class",
+        (record.chance, 1),
+        xycoords=("data", "axes fraction"),
+        fontsize=7,
+        color=GREY,
+        ha="center",
+        va="bottom",
+    )
+    axes.set_yticks(range(n_levels), [of.level for of in record.levels], fontsize=8 if n_levels <= 40 else 6)
+    axes.set_ylim(n_levels - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(score_label(f"validation {record.metric}", is_log, along="x"))
+    axes.set_ylabel(record.factor)
+    return figure
+
+
+def _spread(n: int) -> NDArray[np.float64]:
+    """Return n places in -1 .. 1 in an order that keeps neighbours apart: the golden ratio's fractions."""
+    return np.asarray(2 * ((np.arange(n) * 0.6180339887) % 1) - 1, dtype=np.float64)

@@ -1,0 +1,286 @@
+"""From the tracking store to the records of a report. Read :func:`read_study` first."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from experiments import places, tracking
+from experiments.importances import importances
+from pipeline.config import TrialConfig
+from pipeline.load import NAMES, DataNotFoundError, load
+from pipeline.records import Predictions, TrialRecord
+from reports.levels import valid_score
+from reports.ranges import place_in_range, search_ranges
+from reports.records import Factor, Finalist, StudyDesign
+from reports.study import DataFacts, Importance, StudyData, StudyFacts
+
+_DEFAULT_SEEDS = 5
+_NOT_GIVEN = ("", "auto")
+
+
+class NothingToReportError(ValueError):
+    """There is no such study, or none at all."""
+
+
+def choose_study(
+    uri: str, *, study: str | None, run_id: str | None, environ: Mapping[str, str] = os.environ
+) -> tracking.StudySummary:
+    """Return the study that a report is asked of.
+
+    Parameters
+    ----------
+    study, run_id
+        Its name, or its parent run (or any run below it). Without both: the study that the run made by ``mlflow
+        run`` belongs to, else the latest.
+
+    Raises
+    ------
+    NothingToReportError
+        When the store has no such study, or none.
+    """
+    found = tracking.studies(uri)
+    if not found:
+        raise NothingToReportError(f"no study in {uri}; run one first, or name another store in MLFLOW_TRACKING_URI")
+    if run_id is not None:
+        return _study_with(uri, found, run_id)
+    if study is not None:
+        named = [one for one in found if one.study == study]
+        if named:
+            return named[0]
+        known = ", ".join(dict.fromkeys(one.study for one in found[:10]))
+        raise NothingToReportError(f"study must be one of {known}, got {study!r} (in {uri})")
+    launched = tracking.launched_run(environ)
+    parent = tracking.study_of(uri, launched) if launched else None
+    return next((one for one in found if one.run_id == parent), found[0])
+
+
+def _study_with(uri: str, found: Sequence[tracking.StudySummary], run_id: str) -> tracking.StudySummary:
+    try:
+        parent = tracking.study_of(uri, run_id)
+    except tracking.TrackingError as error:
+        raise NothingToReportError(f"run must be one of a study, got {run_id!r}: {error}") from error
+    for one in found:
+        if one.run_id == parent:
+            return one
+    raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {uri})")
+
+
+def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
+    """Read a study whole.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be read.
+    """
+    run_id = summary.run_id
+    stored = tracking.study_design(uri, run_id)
+    frozen = tracking.finalists(uri, run_id)
+    records = tuple(tracking.trials(uri, run_id))
+    confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
+    predictions = tracking.test_predictions(uri, confirmed)
+    definition = stored.get("definition", {})
+    data = data_facts(stored.get("data", {}), definition, records, predictions)
+    design = study_design(
+        summary.study,
+        stored,
+        frozen,
+        records,
+        chance=_chance(data, records),
+        openings=tracking.test_openings(uri, data.sha256, before=run_id),
+    )
+    tags = tracking.run_tags(uri, run_id)
+    return StudyData(
+        design=design,
+        records=records,
+        finalists=tuple(_finalist(one) for one in frozen.get("finalists", [])),
+        predictions=predictions,
+        diagnostics=tracking.diagnostics(uri, confirmed),
+        facts=StudyFacts(
+            question=stored.get("question", ""),
+            state=summary.state,
+            run_id=run_id,
+            tracking_uri=uri,
+            data=data,
+            definition=definition,
+            planned=design.budgets,
+            seeds=tuple(frozen.get("seeds", ())),
+            finalists_sha256=frozen.get("sha256", ""),
+            environment=tracking.study_environment(uri, run_id),
+            code_version=tags.get("code_version", "unknown"),
+            dirty=tags.get("dirty", "unknown"),
+            command=command(summary.study, stored, tracking.run_params(uri, run_id), n_seeds=design.n_seeds),
+            importances=descriptive_importances(records, design),
+        ),
+    )
+
+
+def study_design(
+    name: str,
+    stored: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+    records: Sequence[TrialRecord],
+    *,
+    chance: float,
+    openings: int | None,
+) -> StudyDesign:
+    """Return what the study laid down beforehand, from its own words (``design.json``) and the frozen list."""
+    definition = stored.get("definition", {})
+    factors = [
+        Factor.of(factor, tuple(str(level) for level in levels))
+        for factor, levels in definition.get("compare", {}).items()
+    ]
+    planned = Counter(trial["phase"] for trial in stored.get("plan", []) if trial["phase"] != "confirm")
+    n_seeds = len(frozen.get("seeds", ())) or int(definition.get("seeds", _DEFAULT_SEEDS))
+    confirm = {"confirm": n_seeds * len(frozen["finalists"])} if frozen.get("finalists") else {}
+    return StudyDesign(
+        name=name,
+        factors=tuple(factors),
+        chance=chance,
+        equivalence=float(definition.get("equivalence", 0.003)),
+        n_seeds=n_seeds,
+        budgets={**planned, **confirm} or Counter(record.phase for record in records),
+        ranges=search_ranges(definition),
+        earlier_test_openings=openings,
+    )
+
+
+def data_facts(
+    stored: Mapping[str, Any],
+    definition: Mapping[str, Any],
+    records: Sequence[TrialRecord],
+    predictions: Mapping[str, Predictions],
+) -> DataFacts:
+    """Return what is known of the data: from the design, else from the data themselves, else from what was evaluated.
+
+    ``class_names`` and ``class_counts`` (without the test part) and ``n_test`` of the design spare reading the data.
+    """
+    name = str(stored.get("name", records[0].config.data if records else "unknown"))
+    sha256 = str(stored.get("sha256", records[0].config.data_sha256 if records else ""))
+    sizes = {e.part: e.n_samples for record in records for e in record.evaluations}
+    facts = DataFacts(
+        name=name,
+        sha256=sha256,
+        source=str(stored.get("source", "")),
+        n_valid=sizes.get("valid"),
+        n_test=stored.get("n_test", sizes.get("test")),
+        class_names=tuple(stored.get("class_names", ())),
+    )
+    cut = definition.get("split", {})
+    counts = stored.get("class_counts")
+    if counts:
+        n_valid = facts.n_valid or _n_valid(sum(counts), cut)
+        return replace(facts, n_valid=n_valid, n_train=sum(counts) - n_valid, majority_share=max(counts) / sum(counts))
+    return _from_the_data(facts, cut) or _from_predictions(facts, predictions)
+
+
+def _from_the_data(facts: DataFacts, cut: Mapping[str, Any]) -> DataFacts | None:
+    if facts.name not in NAMES:
+        return None
+    try:
+        dataset = load(facts.name, cache=places.data_cache())
+    except (DataNotFoundError, OSError):
+        return None
+    if dataset.sha256 != facts.sha256:
+        return None
+    n_valid = _n_valid(len(dataset.y), cut)
+    return replace(
+        facts,
+        class_names=dataset.class_names,
+        n_train=len(dataset.y) - n_valid,
+        n_valid=n_valid,
+        n_test=None if dataset.y_test is None else len(dataset.y_test),
+        majority_share=float(np.bincount(dataset.y).max() / len(dataset.y)),
+    )
+
+
+def _n_valid(n_samples: int, cut: Mapping[str, Any]) -> int:
+    """Return the size of the validation part: rounded up, as the cut itself does."""
+    return math.ceil(n_samples * float(cut.get("valid", 0.2)))
+
+
+def _from_predictions(facts: DataFacts, predictions: Mapping[str, Predictions]) -> DataFacts:
+    """Take the test part's classes for want of others."""
+    some = next(iter(predictions.values()), None)
+    if some is None or not len(some.y):
+        return facts
+    counts = np.bincount(some.y)
+    names = facts.class_names or tuple(map(str, range(len(counts))))
+    return replace(facts, class_names=names, majority_share=float(counts.max() / counts.sum()))
+
+
+def _chance(data: DataFacts, records: Sequence[TrialRecord]) -> float:
+    """Return the score of the commonest class: as a diverged trial was given it, else from the classes' shares."""
+    for record in records:
+        evaluation = record.evaluation("valid")
+        if record.state == "diverged" and evaluation is not None:
+            return evaluation.score
+    return data.majority_share or 0.0
+
+
+def _finalist(stored: Mapping[str, Any]) -> Finalist:
+    return Finalist(
+        id=stored["id"],
+        config=TrialConfig.from_params(stored["params"]),
+        selected_score=stored.get("selected_score"),
+        selected_number=stored.get("number"),
+        stands_for=tuple((str(factor), str(level)) for factor, level in stored.get("stands_for", ())),
+        origin=stored.get("origin", "compare"),
+    )
+
+
+def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Importance, ...]:
+    """Return importances over the trials of *compare* that have hidden layers, so that every dimension is active.
+
+    A learning rate counts by its place in its optimizer's own range: 0.01 is large for one and small for another.
+    """
+    trials = [r for r in records if r.phase == "compare" and r.state != "failed"]
+    trials = [r for r in trials if r.config.model.depth] or trials
+    points = [_point(record.config, design) for record in trials]
+    scores = [valid_score(record, design) for record in trials]
+    found = importances(points, scores, log=("units", "batch_size"))
+    return tuple(
+        Importance(
+            method=method,
+            n_trials=len(trials),
+            shares=tuple(sorted(((name, float(of)) for name, of in shares.items()), key=lambda pair: -pair[1])),
+        )
+        for method, shares in found.items()
+    )
+
+
+def _point(config: TrialConfig, design: StudyDesign) -> dict[str, Any]:
+    params = config.to_params()
+    point = {name: value for name, value in params.items() if name not in ("data", "data_sha256", "seed", "epochs")}
+    for searched in design.ranges:
+        name = searched.parameter
+        applies = searched.when is None or str(params.get(searched.when[0])) == searched.when[1]
+        if name not in ("units", "depth", "batch_size", "dropout") and name in point and applies:
+            point[name] = place_in_range(float(params[name]), searched)
+    return {name: value for name, value in point.items() if not (name == "units" and isinstance(value, str))}
+
+
+def command(study: str, stored: Mapping[str, Any], params: Mapping[str, str], *, n_seeds: int) -> str:
+    """Return the line that runs the study again: as ``mlflow run`` noted it, else pieced together."""
+    asked = ("experiment", "trials", "epochs", "seeds", "seed", "data")
+    noted = {name: params[name] for name in asked if params.get(name, "auto") not in _NOT_GIVEN}
+    if "experiment" not in noted:
+        definition = stored.get("definition", {})
+        n_trials = sum(trial["phase"] != "confirm" for trial in stored.get("plan", []))
+        of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", study)
+        noted = {
+            "experiment": str(stored.get("experiment") or (of_hash.group(1) if of_hash else "<your definition>")),
+            "trials": str(n_trials),
+            "epochs": str(definition.get("epochs", "auto")),
+            "seeds": str(n_seeds),
+            "seed": str(definition.get("seed", "auto")),
+        }
+    return "mlflow run . " + " ".join(f"-P {name}={value}" for name, value in noted.items())
