@@ -23,15 +23,25 @@ from pipeline.records import History, Part, Split
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
-#: Programs and training data of this process, kept between trials: they speed up a second trial and never change it.
+_COLUMNS = ("train_loss", "train_score", "valid_loss", "valid_score", "learning_rate", "seconds")
+
+#: Programs and training data of this process, kept between trials: they speed the next trial up and change nothing.
 _programs = ProgramCache(size=16)
-_resident: dict[int, tuple[weakref.ref[NDArray[np.float32]], tf.Tensor, tf.Tensor]] = {}
+_resident: dict[tuple[int, int], tuple[tf.Tensor, tf.Tensor]] = {}
 
 
-def fit(model: keras.Model, split: Split, config: FitConfig, *, on_epoch_end: EpochCallback | None = None) -> History:
+def fit(
+    model: keras.Model,
+    split: Split,
+    config: FitConfig,
+    *,
+    on_epoch_end: EpochCallback | None = None,
+    programs: ProgramCache | None = None,
+) -> History:
     """Train ``model`` in place; at the end it holds the last epoch's weights.
 
     Stops at once behind an epoch whose training or validation loss is not finite; that epoch is part of the history.
+    One call at a time in a process.
 
     Parameters
     ----------
@@ -39,19 +49,22 @@ def fit(model: keras.Model, split: Split, config: FitConfig, *, on_epoch_end: Ep
         A compiled model of :func:`pipeline.build.build`.
     split
         Its training part is trained on, its validation part evaluated after each epoch. The arrays must not be
-        changed in place afterwards: the training part stays resident for the next trial.
+        changed in place afterwards: the training part stays resident for the next trial, as long as its array lives.
     config
         Epochs, batch size, and the seed of the order of samples.
     on_epoch_end
         Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
         Training ends when it returns True.
+    programs
+        Where compiled programs are kept; by default with the process.
     """
     require(len(split.train) > 0, "number of training samples", "at least 1", len(split.train))
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     X, y = _resident_tensors(split.train)
-    program = _programs.program(model, config.batch_size, X.shape)
+    program = (_programs if programs is None else programs).program(model, config.batch_size)
     program.load(model)
+    rows: list[tuple[float, ...]] = []
     history = History()
     start = time.perf_counter()
     for epoch, order in enumerate(permutations(config.seed, len(split.train), config.epochs), start=1):
@@ -59,10 +72,10 @@ def fit(model: keras.Model, split: Split, config: FitConfig, *, on_epoch_end: Ep
         program.store(model)
         valid = evaluate(model, split.valid, "valid")
         end = time.perf_counter()
-        history = _extended(
-            history, train_loss, train_score, valid.loss, valid.score, float(model.optimizer.learning_rate), end - start
-        )
+        learning_rate = float(model.optimizer.learning_rate)
+        rows.append((train_loss, train_score, valid.loss, valid.score, learning_rate, end - start))
         start = end
+        history = History(metric=valid.metric, **dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)))
         stop = on_epoch_end is not None and on_epoch_end(epoch, {k: v[-1] for k, v in history.curves().items()})
         if stop or not (math.isfinite(train_loss) and math.isfinite(valid.loss)):
             break
@@ -76,24 +89,11 @@ def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.
         yield rng.permutation(n_samples).astype(np.int32)
 
 
-def _extended(history: History, *values: float) -> History:
-    columns = (
-        history.train_loss,
-        history.train_score,
-        history.valid_loss,
-        history.valid_score,
-        history.learning_rate,
-        history.seconds,
-    )
-    names = ("train_loss", "train_score", "valid_loss", "valid_score", "learning_rate", "seconds")
-    rows = zip(names, columns, values, strict=True)
-    return History(metric=history.metric, **{name: (*column, value) for name, column, value in rows})
-
-
 def _resident_tensors(part: Part) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the part as tensors; the same buffers for every trial of this process on the same array."""
-    key = id(part.X)
+    """Return the part as tensors; the same buffers for every trial of this process on the same arrays."""
+    key = (id(part.X), id(part.y))
     if key not in _resident:
-        reference = weakref.ref(part.X, lambda _: _resident.pop(key, None))
-        _resident[key] = reference, tf.constant(part.X), tf.constant(part.y.astype(np.int32))
-    return _resident[key][1:]
+        _resident[key] = tf.constant(part.X), tf.constant(part.y.astype(np.int32))
+        weakref.finalize(part.X, _resident.pop, key, None)
+        weakref.finalize(part.y, _resident.pop, key, None)
+    return _resident[key]

@@ -1,7 +1,7 @@
 """Compiled programs: one epoch of training as one XLA program, kept for the next trial that differs in values only.
 
-A Keras step costs about a millisecond, of which the arithmetic of a small network is a tenth. Here the whole epoch is
-one program: Keras's model, loss and optimizer inside, the loop around them compiled as well.
+A step of Keras's own loop costs two milliseconds, of which the arithmetic of a small network is a tenth. Here the
+whole epoch is one program: Keras's model, loss and optimizer inside, and the loop around them compiled as well.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-#: Entries of a Keras configuration that are values of variables, or mere names, and leave the program as it is.
+#: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
 _VALUE_KEYS = frozenset({"name", "seed"})
 
 
 class EpochProgram:
-    """One epoch of training ``model``'s architecture with its optimizer, compiled for one shape of data.
+    """One epoch of training a model's architecture with its optimizer, compiled once.
 
     Owns a copy of the model and of the optimizer, whose variables are the program's; :meth:`load` puts a trial's
     values in and :meth:`store` takes them out. Not thread-safe.
@@ -28,9 +28,14 @@ class EpochProgram:
     Parameters
     ----------
     model
-        A compiled model; it is copied, not kept.
+        A compiled model with a built optimizer; it is copied, not kept.
     batch_size
         Samples a step; the last step of an epoch takes what is left.
+
+    Attributes
+    ----------
+    n_traces
+        How often the program was traced, and compiled: once for each shape of data.
     """
 
     def __init__(self, model: keras.Model, batch_size: int) -> None:
@@ -51,50 +56,77 @@ class EpochProgram:
         _copy_values(self._model, self._optimizer, model, model.optimizer)
 
     def run(self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32]) -> tuple[float, float]:
-        """Train one epoch on the samples in the given order; return mean loss and accuracy over its batches."""
+        """Train one epoch.
+
+        Parameters
+        ----------
+        X, y
+            ``(n, n_features)`` float32 and ``(n,)`` int32.
+        order
+            ``(n,)`` int32: the positions of the samples in the order of training.
+
+        Returns
+        -------
+        float, float
+            Loss and accuracy over the epoch, each batch weighted by its size.
+        """
         loss_sum, n_correct = self._run(X, y, tf.constant(order))
         return float(loss_sum) / len(order), int(n_correct) / len(order)
 
     def _epoch(self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.n_traces += 1
-        n_samples, batch_size = int(order.shape[0]), self._batch_size
-        n_full, n_rest = divmod(n_samples, batch_size)
+        n_samples = int(order.shape[0])
+        batch_size = min(self._batch_size, n_samples)
+        n_steps = -(-n_samples // batch_size)
+        n_missing = n_steps * batch_size - n_samples
+        order = tf.pad(order, [[0, n_missing]])
 
         def step(number: tf.Tensor, loss_sum: tf.Tensor, n_correct: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            batch = tf.slice(order, [number * batch_size], [batch_size])
-            loss, correct = self._step(tf.gather(X, batch), tf.gather(y, batch))
-            return number + 1, loss_sum + loss * batch_size, n_correct + correct
+            start = number * batch_size
+            batch = tf.slice(order, [start], [batch_size])
+            n_real = tf.minimum(batch_size, n_samples - start)
+            is_real = tf.range(batch_size) < n_real if n_missing else None
+            loss, correct = self._step(tf.gather(X, batch), tf.gather(y, batch), is_real)
+            return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), n_correct + correct
 
         state = (tf.constant(0), tf.constant(0.0), tf.constant(0))
-        if n_full:
-            state = tf.while_loop(lambda number, *_: number < n_full, step, state)
-        _, loss_sum, n_correct = state
-        if n_rest:
-            batch = order[n_full * batch_size :]
-            loss, correct = self._step(tf.gather(X, batch), tf.gather(y, batch))
-            loss_sum, n_correct = loss_sum + loss * n_rest, n_correct + correct
+        _, loss_sum, n_correct = tf.while_loop(lambda number, *_: number < n_steps, step, state)
         return loss_sum, n_correct
 
-    def _step(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Make one step; samples that are not real fill the last batch up and have no weight.
+
+        A second copy of the step for the smaller batch would double the seconds to compile and the program's memory.
+        """
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._model(x, training=True)
-            loss = self._loss(y, logits)
-        self._optimizer.apply(tape.gradient(loss, variables), variables)
+            loss = self._loss(y, logits, sample_weight=None if is_real is None else _mean_weights(is_real))
+        self._apply(tape.gradient(loss, variables), variables)
         hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
+        hits = hits if is_real is None else tf.logical_and(hits, is_real)
         return loss, tf.reduce_sum(tf.cast(hits, tf.int32))
+
+    def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
+        """Let Keras's optimizer update the variables.
+
+        Outside of ``merge_call`` Keras sums gradients over replicas first, by an operation whose gradient TensorFlow
+        registers under a new name each time and for good: every program's graph would stay in memory.
+        """
+        context = tf.distribute.get_replica_context()
+        context.merge_call(lambda _strategy, *each: self._optimizer.apply(each, variables), args=gradients)
 
 
 class ProgramCache:
-    """The programs used last, at most ``size`` of them."""
+    """The programs used last, at most ``size`` of them. Not thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._programs: OrderedDict[str, EpochProgram] = OrderedDict()
 
-    def program(self, model: keras.Model, batch_size: int, data_shape: tuple[int, ...]) -> EpochProgram:
-        """Return the program for this architecture, optimizer, batch size and shape of data; make it if need be."""
-        key = _structure(model, batch_size, data_shape)
+    def program(self, model: keras.Model, batch_size: int) -> EpochProgram:
+        """Return the program for this architecture, optimizer and batch size; make it if need be."""
+        key = _structure(model, batch_size)
         program = self._programs.pop(key, None) or EpochProgram(model, batch_size)
         self._programs[key] = program
         while len(self._programs) > self._size:
@@ -102,13 +134,19 @@ class ProgramCache:
         return program
 
 
-def _structure(model: keras.Model, batch_size: int, data_shape: tuple[int, ...]) -> str:
+def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
+    """Return weights with which Keras's mean over the whole batch is the mean over its real samples."""
+    real = tf.cast(is_real, tf.float32)
+    return real / tf.reduce_mean(real)
+
+
+def _structure(model: keras.Model, batch_size: int) -> str:
     """Return what a program depends on: all but the values of variables."""
     optimizer = model.optimizer.get_config()
     if isinstance(optimizer["learning_rate"], int | float):
         del optimizer["learning_rate"]
     parts = [model.get_config(), type(model.optimizer).__name__, optimizer, model.loss.get_config()]
-    return json.dumps([_without_values(parts), batch_size, data_shape], sort_keys=True, default=str)
+    return json.dumps([_without_values(parts), batch_size], sort_keys=True)
 
 
 def _without_values(config: Any) -> Any:
