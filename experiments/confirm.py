@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from experiments import design, space
 from experiments.finalists import SearchedTrial, choose, frozen_hash, missing_runs
 from experiments.ledger import Ledger, point_of
 from experiments.study import StudyContext
+from pipeline.config import ParamValue
 
 
 def freeze_finalists(context: StudyContext, ledger: Ledger) -> bool:
@@ -59,3 +63,48 @@ def _searched(ledger: Ledger) -> list[SearchedTrial]:
         and trial.user_attrs.get("state") in ("finished", "diverged")
         and trial.value is not None
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The finalist with the best mean validation score over the seeds, and its run with the best one."""
+
+    finalist: str
+    run_id: str
+    mean_score: float
+    n_seeds: int
+    point: Mapping[str, ParamValue]
+
+
+def champion(ledger: Ledger) -> Champion | None:
+    """Return the champion among the finalists frozen last, or None before any was confirmed.
+
+    Chosen on the validation part: the test part reports, and never chooses. The run whose model is registered is that
+    of the best validation score too.
+    """
+    confirm_rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]
+    if not confirm_rounds:
+        return None
+    current = {finalist.id for finalist in confirm_rounds[-1].finalists}
+    scores: dict[str, list[tuple[float, str]]] = {}
+    points: dict[str, Mapping[str, ParamValue]] = {}
+    for trial in ledger.trials():
+        finalist = trial.user_attrs.get("finalist")
+        if (
+            finalist in current
+            and trial.value is not None
+            and trial.user_attrs.get("state") in ("finished", "diverged")
+        ):
+            scores.setdefault(finalist, []).append((trial.value, trial.user_attrs["run_id"]))
+            points[finalist] = point_of(trial)
+    if not scores:
+        return None
+    means = {finalist: sum(score for score, _ in found) / len(found) for finalist, found in scores.items()}
+    best = max(means, key=lambda finalist: means[finalist])
+    return Champion(
+        finalist=best,
+        run_id=max(scores[best])[1],
+        mean_score=means[best],
+        n_seeds=len(scores[best]),
+        point=points[best],
+    )

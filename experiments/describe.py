@@ -62,6 +62,17 @@ def study_markdown(
     return "\n".join(lines) + "\n"
 
 
+def champion_markdown(
+    study: str, *, finalist: str, mean_score: float, n_seeds: int, point: Mapping[str, ParamValue]
+) -> str:
+    """Return the description of a champion in the model registry."""
+    return (
+        f"Champion of study **{study}**: finalist {finalist}, {in_words(point)}.\n\n"
+        f"Mean score on the validation part over {n_seeds} fresh seeds: {mean_score:.4f}. It was chosen by this score; "
+        "what the test part says, with intervals, is in the study's report.\n"
+    )
+
+
 def _progress_lines(n_planned: int, trials: Sequence[EndedTrial]) -> list[str]:
     states = Counter(trial.state for trial in trials)
     parts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))

@@ -23,6 +23,8 @@ def text(ending: Ending, *, seconds: float) -> str:
             f"  best trial    {best.number}: {best.score:.4f} on the validation part",
             f"                {in_words(best.point)}",
         ]
+    if ending.champion is not None:
+        lines.append(f"  champion      {ending.champion} (best confirmed mean on the validation part)")
     lines += [
         f"  browse        mlflow ui --backend-store-uri {ending.tracking_uri}",
         f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",

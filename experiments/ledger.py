@@ -131,6 +131,7 @@ class Ledger:
                     "cell": dict(planned.cell),
                     "seed": planned.seed,
                     "point": dict(point),
+                    **({"finalist": planned.finalist} if planned.finalist else {}),
                 },
             )
         )

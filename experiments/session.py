@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
-from experiments.confirm import freeze_finalists
+from experiments.confirm import Champion, champion, freeze_finalists
 from experiments.definition import Experiment
-from experiments.describe import EndedTrial, best_of, study_markdown
+from experiments.describe import EndedTrial, best_of, champion_markdown, study_markdown
 from experiments.ledger import Ledger, is_told, point_of
 from experiments.lock import held
 from experiments.progress import StudyProgress
@@ -28,6 +29,9 @@ from experiments.tracking.study_run import RunEnd
 from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.records import Dataset
+
+#: Least time between two updates of the study's page while it runs.
+_NOTE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,7 @@ class Ending:
     experiment_id: str
     n_planned: int
     trials: tuple[EndedTrial, ...]
+    champion: str | None
 
 
 def run(request: Request, console: Console) -> Ending:
@@ -102,11 +107,19 @@ def run(request: Request, console: Console) -> Ending:
             data_folder=str(request.data_folder) if request.data_folder else None,
             study_run=study_run,
         )
+
+        def note() -> None:
+            _note_result(ledger, experiment, dataset, study_run)
+
         status: RunEnd = "FAILED"
+        address: str | None = None
         try:
-            _train(context, ledger, client, console)
+            _train(context, ledger, client, console, note)
             if freeze_finalists(context, ledger):
-                _train(context, ledger, client, console)
+                _train(context, ledger, client, console, note)
+            best = champion(ledger)
+            if best is not None:
+                address = tracking.register_champion(study_run, best.run_id, _champion_text(study, best))
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -115,7 +128,7 @@ def run(request: Request, console: Console) -> Ending:
         finally:
             launch.kill_workers(client)
             tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-            _note_result(ledger, experiment, dataset, study_run)
+            note()
             study_run.finish(status)
     return Ending(
         study=study,
@@ -125,11 +138,26 @@ def run(request: Request, console: Console) -> Ending:
         experiment_id=study_run.experiment_id,
         n_planned=len(design.plan(experiment, ledger.rounds())),
         trials=tuple(ended(ledger)),
+        champion=address,
     )
 
 
-def _train(context: StudyContext, ledger: Ledger, client: Client, console: Console) -> None:
-    """Train what is planned and has not ended yet."""
+def _champion_text(study: str, best: Champion) -> str:
+    return champion_markdown(
+        study, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
+    )
+
+
+def _train(context: StudyContext, ledger: Ledger, client: Client, console: Console, note: Callable[[], None]) -> None:
+    """Train what is planned and has not ended yet, and bring the study's page up to date now and then."""
+    noted = time.monotonic()
+
+    def now_and_then() -> None:
+        nonlocal noted
+        if time.monotonic() - noted > _NOTE_SECONDS:
+            note()
+            noted = time.monotonic()
+
     plan = design.plan(context.experiment, ledger.rounds())
     best = best_of(ended(ledger))
     progress = StudyProgress(
@@ -140,7 +168,7 @@ def _train(context: StudyContext, ledger: Ledger, client: Client, console: Conso
         best=None if best is None else best.score,
     )
     with progress:
-        Coordinator(context, ledger, client, progress).run(plan)
+        Coordinator(context, ledger, client, progress, now_and_then).run(plan)
 
 
 def ended(ledger: Ledger) -> list[EndedTrial]:

@@ -8,7 +8,7 @@ where it was: trials left RUNNING keep their numbers, points and seeds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +46,19 @@ class StudyContext:
 class Coordinator:
     """Runs a study's trials to the end of its budget."""
 
-    def __init__(self, context: StudyContext, ledger: Ledger, client: Client, progress: StudyProgress) -> None:
+    def __init__(
+        self,
+        context: StudyContext,
+        ledger: Ledger,
+        client: Client,
+        progress: StudyProgress,
+        on_ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._context = context
         self._ledger = ledger
         self._client = client
         self._progress = progress
+        self._on_ended = on_ended
         self._running: dict[Future, PlannedTrial] = {}
         self._failures: list[str] = []
 
@@ -138,6 +146,7 @@ class Coordinator:
         self._ledger.tell(outcome)
         text = label(planned, point_of(self._ledger.trials()[planned.number]))
         self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
+        self._on_ended()
         self._stop_when_all_fail(outcome)
 
     def _stop_when_all_fail(self, outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ from experiments.tracking.read import (
     studies,
     trials,
 )
+from experiments.tracking.registry import register_champion
 from experiments.tracking.report_run import artifact_link, join_study, launched_run, log_report, run_address, study_of
 from experiments.tracking.store import TrackingError, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
@@ -53,6 +54,7 @@ __all__ = [
     "load_model",
     "log_report",
     "open_parent",
+    "register_champion",
     "run_address",
     "run_params",
     "run_tags",

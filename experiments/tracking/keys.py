@@ -1,7 +1,8 @@
 """Every key that is written to MLflow, spelled once.
 
-The part before a slash is the section of the charts page that the metric appears in. Curves carry the epoch,
-counted from 1, as their step; scalars have no step of their own.
+The part before a slash is the section of the charts page that the metric appears in. Sections stand in alphabetic
+order, and what has none comes last: so scalars of the validation part have no slash, and curves are seen first. Curves
+carry the epoch, counted from 1, as their step; scalars have no step of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ DEFAULT_EXPERIMENT = "depthcheck"
 # Metrics. The curves `train/loss`, `train/<metric>`, `valid/loss`, `valid/<metric>` and `learning_rate` are spelled by
 # pipeline.records.History.curves, since a trial reports with them while it knows nothing of MLflow.
 EPOCH_SECONDS = "epoch_seconds"
-BEST_EPOCH = "best/epoch"
+BEST_EPOCH = "best_epoch"
 N_PARAMS = "n_params"
 FIT_SECONDS = "fit_seconds"
 TRIALS_DONE = "trials_done"
@@ -59,6 +60,7 @@ DATASET_CONTEXT = "mlflow.data.context"
 # Names of artifacts and of the logged model.
 MODEL = "model"
 TRACEBACK = "traceback.txt"
+CHAMPION = "champion"
 PREDICTIONS = "test_predictions.npz"
 FINALISTS = "finalists.json"
 DESIGN = "design.json"
@@ -68,13 +70,13 @@ REPORT = "report"
 
 
 def final(quantity: str) -> str:
-    """Return the key of the validation part's value that counts, ``final/valid_loss``."""
-    return f"final/valid_{quantity}"
+    """Return the key of the validation part's value that counts, ``final_valid_loss``."""
+    return f"final_valid_{quantity}"
 
 
 def best(metric: str) -> str:
-    """Return the key of the best epoch's validation score, ``best/valid_accuracy``."""
-    return f"best/valid_{metric}"
+    """Return the key of the best epoch's validation score, ``best_valid_accuracy``."""
+    return f"best_valid_{metric}"
 
 
 def test(quantity: str) -> str:

@@ -181,9 +181,9 @@ def test_run_carries_parameters_tags_scalars_and_data(study: tracking.StudyRun) 
         keys.TRIAL_NUMBER: "7",
     }
     scores = history(4).valid_score
-    assert logged.data.metrics["best/valid_accuracy"] == max(scores)
-    assert logged.data.metrics["best/epoch"] == scores.index(max(scores)) + 1
-    assert logged.data.metrics["final/valid_accuracy"] == 1 / 3
+    assert logged.data.metrics["best_valid_accuracy"] == max(scores)
+    assert logged.data.metrics["best_epoch"] == scores.index(max(scores)) + 1
+    assert logged.data.metrics["final_valid_accuracy"] == 1 / 3
     (data,) = logged.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("digits", "abababababababab")
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
@@ -286,7 +286,7 @@ def test_new_study_is_described_and_finished(uri: str) -> None:
     assert (run.info.run_name, run.info.status, run.data.params) == ("digits-1", "KILLED", {"trials": "50"})
     assert run.data.tags[keys.NOTE] == "# second"
     assert (run.data.tags[keys.CODE_VERSION], run.data.tags[keys.DIRTY]) == ("abc", "true")
-    assert (run.data.tags[keys.BEST_TRIAL], run.data.metrics["best/valid_accuracy"]) == ("3", 0.875)
+    assert (run.data.tags[keys.BEST_TRIAL], run.data.metrics["best_valid_accuracy"]) == ("3", 0.875)
     written = Path(client(uri).download_artifacts(study.run_id, "design.json"))
     assert json.loads(written.read_text()) == {"trials": 50}
 

@@ -110,7 +110,7 @@ def test_model_shows_its_parameters_and_scores_and_is_ready(logged: Logged) -> N
 
     assert (model.name, model.status.value, model.source_run_id) == ("model", "READY", logged.run_id)
     assert model.params == {key: str(value) for key, value in CONFIG.to_params().items()}
-    assert {metric.key: metric.value for metric in model.metrics}["final/valid_accuracy"] == 0.5
+    assert {metric.key: metric.value for metric in model.metrics}["final_valid_accuracy"] == 0.5
 
 
 def test_model_pins_what_it_needs_and_holds_no_pickle(logged: Logged) -> None:

@@ -1,0 +1,45 @@
+"""MLflow's model registry: the best confirmed model of a study, under the alias that a user loads it by."""
+
+from __future__ import annotations
+
+from experiments.tracking import keys
+from experiments.tracking.store import client, storage
+from experiments.tracking.study_run import StudyRun
+
+
+def register_champion(study: StudyRun, run_id: str, description: str) -> str:
+    """Register the model of a run as the study's champion, once; return the address that a user loads it by.
+
+    The registered model has the study's name. Its alias ``champion`` moves when another run's model is registered.
+
+    Parameters
+    ----------
+    run_id
+        The run whose logged model it is.
+    description
+        Markdown for the version's page; replaces what is there.
+
+    Raises
+    ------
+    TrackingError
+        When the run has no model, or the registry cannot be written.
+    """
+    api = client(study.tracking_uri)
+    with storage(f"cannot register the champion of study {study.study}"):
+        outputs = api.get_run(run_id).outputs
+        if outputs is None or not outputs.model_outputs:
+            raise OSError(f"run {run_id} has no model")
+        model_id = outputs.model_outputs[-1].model_id
+        if not api.search_registered_models(f"name = '{study.study}'"):
+            api.create_registered_model(
+                study.study, description=f"Champions of study {study.study}, confirmed on fresh seeds."
+            )
+        versions = api.search_model_versions(f"name = '{study.study}'")
+        version = next((version.version for version in versions if version.run_id == run_id), None)
+        if version is None:
+            version = api.create_model_version(
+                study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
+            ).version
+        api.update_model_version(study.study, version, description)
+        api.set_registered_model_alias(study.study, keys.CHAMPION, version)
+    return f"models:/{study.study}@{keys.CHAMPION}"
