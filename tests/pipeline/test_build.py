@@ -1,0 +1,110 @@
+"""Models are what their configuration says, and what is served agrees with what was trained."""
+
+import inspect
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.build import build, build_optimizer, serving_model
+from pipeline.config import OPTIMIZERS, ModelConfig, OptimizerConfig
+from pipeline.evaluate import predict_proba
+
+SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
+#: Arguments of Keras's optimizers that are no knob of a search: identity, training technique, and constants of Muon's
+#: polynomial and of its choice of layers.
+NO_KNOBS = {
+    *("self", "learning_rate", "name", "kwargs", "use_ema", "ema_momentum", "ema_overwrite_frequency"),
+    *("loss_scale_factor", "gradient_accumulation_steps"),
+    *("muon_a", "muon_b", "muon_c", "exclude_layers", "exclude_embeddings", "adam_lr_ratio", "rms_rate"),
+}
+
+
+def mlp(*units: int, activation: str = "sigmoid", dropout: float = 0.0, seed: int = 0, n_features: int = 784):
+    config = ModelConfig(units=units, activation=activation if units else None, dropout=dropout)
+    return build(config, SGD, n_features=n_features, n_classes=10, seed=seed)
+
+
+def test_notebooks_network_has_its_number_of_parameters():
+    assert mlp(100).count_params() == 79_510
+
+
+@pytest.mark.parametrize("units", [(), (7,), (7, 5, 3)])
+def test_units_become_layers_and_the_last_gives_logits(units: tuple[int, ...]):
+    model = mlp(*units, activation="tanh", n_features=4)
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    assert [layer.units for layer in dense] == [*units, 10]
+    assert [layer.activation.__name__ for layer in dense] == [*["tanh"] * len(units), "linear"]
+
+
+def test_dropout_stands_behind_each_hidden_layer_and_only_there():
+    kinds = [isinstance(layer, keras.layers.Dropout) for layer in mlp(7, 5, dropout=0.25, n_features=4).layers]
+    assert kinds == [False, True, False, True, False]
+
+
+def test_same_seed_gives_the_same_weights_and_another_gives_others():
+    first, again, other = (mlp(7, seed=seed, n_features=4).get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_layers_of_one_model_start_from_different_weights():
+    weights = mlp(6, 6, 6, n_features=6).get_weights()
+    assert not np.array_equal(weights[0], weights[2])
+    assert not np.array_equal(weights[2], weights[4])
+
+
+def test_deeper_network_of_one_seed_starts_with_the_same_first_layers():
+    shallow, deep = mlp(7, 5, n_features=4), mlp(7, 5, 3, dropout=0.5, n_features=4)
+    for name in ("hidden_1", "hidden_2"):
+        assert np.array_equal(shallow.get_layer(name).get_weights()[0], deep.get_layer(name).get_weights()[0])
+
+
+def test_initial_weights_are_glorots():
+    kernel = mlp(100).get_layer("hidden_1").get_weights()[0]
+    limit = np.sqrt(6 / (784 + 100))
+    assert np.abs(kernel).max() <= limit
+    assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_knobs_of_an_optimizer_are_those_of_keras(name: str):
+    optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=0.5))
+    arguments = set(inspect.signature(type(optimizer).__init__).parameters)
+    assert set(OPTIMIZERS[name]) == arguments - NO_KNOBS
+    assert float(optimizer.learning_rate) == 0.5
+
+
+def test_knobs_reach_the_optimizer():
+    knobs = (("momentum", 0.9), ("nesterov", True), ("clipnorm", 2.0))
+    optimizer = build_optimizer(OptimizerConfig(name="sgd", learning_rate=0.1, knobs=knobs))
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.clipnorm) == (0.9, True, 2.0)
+
+
+def test_served_model_takes_raw_pixels_and_agrees_with_the_trained_model(tmp_path: Path):
+    model = mlp(9, dropout=0.5)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
+    scaled = pixels.reshape(20, 784).astype(np.float32) * np.float32(1 / 255)
+    serving_model(model, sample_shape=(28, 28), scale=1 / 255, offset=0.0).save(tmp_path / "model.keras")
+    served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_allclose(served.predict(pixels, verbose=0), predict_proba(model, scaled), atol=1e-6)
+
+
+def test_served_model_scales_each_feature_by_its_own_numbers(tmp_path: Path):
+    model, rng = mlp(9, n_features=5), np.random.default_rng(0)
+    X = rng.normal(50, 20, (30, 5))
+    scale, offset = rng.uniform(0.01, 0.1, 5).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    serving_model(model, sample_shape=(5,), scale=scale, offset=offset).save(tmp_path / "model.keras")
+    served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    expected = predict_proba(model, X.astype(np.float32) * scale + offset)
+    np.testing.assert_allclose(served.predict(X, verbose=0), expected, atol=1e-6)
+
+
+def test_served_model_keeps_its_weights_when_training_goes_on():
+    model = mlp(9, n_features=5)
+    served = serving_model(model, sample_shape=(5,), scale=1.0, offset=0.0)
+    X = np.ones((1, 5), np.float32)
+    before = served.predict(X, verbose=0)
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    assert np.array_equal(served.predict(X, verbose=0), before)

@@ -1,0 +1,289 @@
+"""The compiled fit does what Keras's own loop does, always alike, and leaves no trace of the trials before."""
+
+import gc
+import hashlib
+import math
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.build import build
+from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
+from pipeline.evaluate import evaluate
+from pipeline.fit import fit, permutations
+from pipeline.program import ProgramCache
+from pipeline.records import Part, Split
+from pipeline.threads import worker_environment
+
+N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 300
+EVERY_OPTIMIZER = [
+    *((name, ()) for name in OPTIMIZERS),
+    ("sgd", (("momentum", 0.9), ("nesterov", True))),
+    ("sgd", (("weight_decay", 0.01), ("clipnorm", 0.5))),
+    ("rmsprop", (("centered", True), ("momentum", 0.5))),
+    ("adam", (("amsgrad", True), ("global_clipnorm", 1.0))),
+]
+Knobs = tuple[tuple[str, bool | int | float], ...]
+
+
+def split_of(n_train: int, n_valid: int = 100) -> Split:
+    rng = np.random.default_rng(n_train)
+    X = rng.normal(size=(n_train + n_valid, N_FEATURES)).astype(np.float32)
+    y = np.argmax(X @ rng.normal(size=(N_FEATURES, N_CLASSES)), axis=1)
+    train, valid = Part(X=X[:n_train].copy(), y=y[:n_train]), Part(X=X[n_train:].copy(), y=y[n_train:])
+    return Split(train=train, valid=valid, test=None, n_classes=N_CLASSES, config=SplitConfig())
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return split_of(N_TRAIN)
+
+
+def network(
+    *units: int,
+    activation: str = "tanh",
+    optimizer: str = "adam",
+    knobs: Knobs = (),
+    rate: float = 0.01,
+    dropout: float = 0.0,
+    seed: int = 3,
+) -> keras.Model:
+    return build(
+        ModelConfig(units=units, activation=activation if units else None, dropout=dropout),
+        OptimizerConfig(name=optimizer, learning_rate=rate, knobs=knobs),
+        n_features=N_FEATURES,
+        n_classes=N_CLASSES,
+        seed=seed,
+    )
+
+
+def config(epochs: int = 2, batch_size: int = 32, seed: int = 7) -> FitConfig:
+    return FitConfig(epochs=epochs, batch_size=batch_size, seed=seed)
+
+
+def trained_by_keras(model: keras.Model, split: Split, config: FitConfig) -> dict[str, list[float]]:
+    """Train by Keras's own loop on the same batches; return its history."""
+    curves: dict[str, list[float]] = {}
+    train, valid = split.train, (split.valid.X, split.valid.y)
+    for order in permutations(config.seed, len(train), config.epochs):
+        X, y = train.X[order], train.y[order]
+        epoch = model.fit(X, y, batch_size=config.batch_size, shuffle=False, validation_data=valid, verbose=0)
+        for key, values in epoch.history.items():
+            curves.setdefault(key, []).extend(values)
+    return curves
+
+
+def assert_same_weights(model: keras.Model, other: keras.Model, atol: float = 0.0) -> None:
+    for weight, expected in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize(("optimizer", "knobs"), EVERY_OPTIMIZER)
+def test_every_optimizer_ends_in_the_weights_of_keras(split: Split, optimizer: str, knobs: Knobs):
+    ours, theirs = (network(16, optimizer=optimizer, knobs=knobs) for _ in range(2))
+    fit(ours, split, config())
+    trained_by_keras(theirs, split, config())
+    assert_same_weights(ours, theirs, atol=1e-5)
+    for variable, expected in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
+        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5, err_msg=variable.path)
+
+
+@pytest.mark.parametrize("units", [(), (16, 12), (16, 12, 8)], ids=["no hidden layer", "two", "three"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
+def test_every_depth_ends_in_the_weights_and_curves_of_keras(split: Split, optimizer: str, units: tuple[int, ...]):
+    ours, theirs = (network(*units, optimizer=optimizer) for _ in range(2))
+    history = fit(ours, split, config(epochs=3))
+    curves = trained_by_keras(theirs, split, config(epochs=3))
+    assert_same_weights(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(history.train_loss, curves["loss"], atol=1e-5)
+    np.testing.assert_allclose(history.train_score, curves["accuracy"], atol=1e-6)
+    np.testing.assert_allclose(history.valid_loss, curves["val_loss"], atol=1e-5)
+    np.testing.assert_allclose(history.valid_score, curves["val_accuracy"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("n_train", "batch_size"), [(33, 32), (64, 32), (20, 32), (1, 32), (5, 1)])
+def test_last_batch_counts_however_small(n_train: int, batch_size: int):
+    split = split_of(n_train)
+    ours, theirs = (network(8, optimizer="sgd", rate=0.1) for _ in range(2))
+    history = fit(ours, split, config(batch_size=batch_size))
+    curves = trained_by_keras(theirs, split, config(batch_size=batch_size))
+    assert_same_weights(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(history.train_loss, curves["loss"], atol=1e-5)
+    np.testing.assert_allclose(history.train_score, curves["accuracy"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_dropout_draws_what_keras_draws_when_compiled_by_xla(split: Split):
+    ours, theirs, without = (network(16, 8, dropout=rate) for rate in (0.3, 0.3, 0.0))
+    theirs.compile(optimizer=theirs.optimizer, loss=theirs.loss, metrics=["accuracy"], jit_compile=True)
+    fit(ours, split, config(batch_size=30))
+    fit(without, split, config(batch_size=30))
+    trained_by_keras(theirs, split, config(batch_size=30))
+    assert_same_weights(ours, theirs, atol=1e-5)
+    assert not np.allclose(ours.get_weights()[0], without.get_weights()[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_same_seed_gives_the_same_bits(split: Split, dropout: float):
+    first, second = network(16, dropout=dropout), network(16, dropout=dropout)
+    curves = [fit(model, split, config(), programs=ProgramCache(size=1)).curves() for model in (first, second)]
+    assert curves[0] == curves[1]
+    assert_same_weights(first, second)
+
+
+def test_seeds_of_order_and_of_dropout_both_matter(split: Split):
+    def curves(order_seed: int, model_seed: int) -> tuple[float, ...]:
+        model = network(16, dropout=0.4, seed=model_seed)
+        model.set_weights(network(16, dropout=0.4).get_weights())
+        return fit(model, split, config(seed=order_seed)).train_loss
+
+    assert len({curves(7, 3), curves(8, 3), curves(7, 4)}) == 3
+
+
+def test_second_trial_of_a_kind_takes_the_program_and_none_of_the_first_ones_values(split: Split):
+    shared = ProgramCache(size=4)
+    fit(network(16, dropout=0.2, rate=0.3, seed=1), split, config(seed=1), programs=shared)
+    second, fresh = (network(16, dropout=0.2, rate=0.02, seed=2) for _ in range(2))
+    reused = fit(second, split, config(seed=2), programs=shared).curves()
+    assert shared.program(second, 32).n_traces == 1
+    assert reused == fit(fresh, split, config(seed=2), programs=ProgramCache(size=1)).curves()
+    assert_same_weights(second, fresh)
+
+
+def test_programs_are_told_apart_by_all_that_is_compiled_into_them():
+    programs = ProgramCache(size=16)
+    base = network(16)
+    base.optimizer.build(base.trainable_variables)
+    others = [
+        network(17),
+        network(16, dropout=0.1),
+        network(16, knobs=(("beta_1", 0.8),)),
+        network(16, optimizer="sgd"),
+    ]
+    for model in others:
+        model.optimizer.build(model.trainable_variables)
+    kept = {id(programs.program(model, 32)) for model in (base, *others)} | {id(programs.program(base, 64))}
+    assert len(kept) == 6
+    assert programs.program(network(16, rate=0.5, seed=9), 32) is programs.program(base, 32)
+
+
+def test_dropped_programs_leave_no_graph_in_memory(split: Split):
+    def n_graphs() -> int:
+        gc.collect()
+        return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+    programs = ProgramCache(size=1)
+    fit(network(5), split, config(epochs=1), programs=programs)
+    before = n_graphs()
+    for units in (6, 7, 8):
+        fit(network(units), split, config(epochs=1), programs=programs)
+    assert n_graphs() == before
+
+
+def test_training_data_are_let_go_with_their_arrays():
+    split = split_of(40)
+    fit(network(4), split, config(epochs=1))
+    array = weakref.ref(split.train.X)
+    del split
+    gc.collect()
+    assert array() is None
+
+
+def test_other_labels_for_the_same_samples_are_trained_on(split: Split):
+    train = Part(X=split.train.X, y=(split.train.y + 1) % N_CLASSES)
+    other = Split(train=train, valid=split.valid, test=None, n_classes=N_CLASSES, config=split.config)
+    assert fit(network(8), split, config()).train_loss != fit(network(8), other, config()).train_loss
+
+
+def test_model_holds_the_last_epochs_weights(split: Split):
+    model = network(16, rate=0.5)
+    history = fit(model, split, config(epochs=6))
+    last = evaluate(model, split.valid, "valid")
+    assert (last.loss, last.score) == (history.valid_loss[-1], history.valid_score[-1])
+    assert history.valid_loss[-1] > min(history.valid_loss), "the last epoch is the best: the test shows nothing"
+
+
+def test_validation_part_does_not_move_the_weights(split: Split):
+    other = Split(train=split.train, valid=split_of(50).valid, test=None, n_classes=N_CLASSES, config=split.config)
+    first, second = network(8), network(8)
+    fit(first, split, config())
+    fit(second, other, config())
+    assert_same_weights(first, second)
+
+
+def test_each_epoch_is_told_under_the_keys_of_the_history(split: Split):
+    told = []
+    history = fit(network(8), split, config(epochs=3), on_epoch_end=lambda *call: told.append(call))
+    assert [epoch for epoch, _ in told] == [1, 2, 3]
+    assert {key: tuple(metrics[key] for _, metrics in told) for key in told[0][1]} == history.curves()
+    assert history.learning_rate == (pytest.approx(0.01),) * 3
+    assert all(seconds > 0 for seconds in history.seconds)
+
+
+def test_training_ends_after_the_epoch_whose_callback_says_so(split: Split):
+    stopped, short = network(8), network(8)
+    history = fit(stopped, split, config(epochs=9), on_epoch_end=lambda epoch, _: epoch == 2)
+    assert history.n_epochs == 2
+    fit(short, split, config(epochs=2))
+    assert_same_weights(stopped, short)
+
+
+def test_training_ends_with_the_first_epoch_that_is_not_finite(split: Split):
+    told = []
+    model = network(16, 16, activation="linear", optimizer="sgd", rate=20)
+    history = fit(model, split, config(epochs=9), on_epoch_end=lambda epoch, _: told.append(epoch))
+    finite = [
+        math.isfinite(train) and math.isfinite(valid)
+        for train, valid in zip(history.train_loss, history.valid_loss, strict=True)
+    ]
+    assert finite == [True] * (history.n_epochs - 1) + [False]
+    assert told == list(range(1, history.n_epochs + 1))
+
+
+def test_order_is_a_permutation_new_each_epoch_and_the_same_for_a_seed():
+    first, second, third = permutations(5, 100, 3)
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert not np.array_equal(first, second)
+    longer = list(permutations(5, 100, 4))
+    assert all(np.array_equal(a, b) for a, b in zip((first, second, third), longer[:3], strict=True))
+    assert not np.array_equal(first, next(permutations(6, 100, 1)))
+
+
+def test_no_training_samples_are_refused(split: Split):
+    train = Part(X=np.empty((0, N_FEATURES), np.float32), y=np.empty(0, np.int64))
+    empty = Split(train=train, valid=split.valid, test=None, n_classes=N_CLASSES, config=split.config)
+    with pytest.raises(ValueError, match="number of training samples must be at least 1, got 0"):
+        fit(network(4), empty, config())
+
+
+@pytest.mark.slow
+def test_new_process_gives_the_same_bits_from_the_cache_of_programs(tmp_path: Path):
+    script = "from test_fit import digest_of_a_trial; print(digest_of_a_trial())"
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    environment = {**os.environ, **worker_environment(tmp_path), "PYTHONPATH": os.pathsep.join(folders)}
+
+    def run() -> tuple[str, set[str]]:
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout.splitlines()[-1], {file.name for file in tmp_path.iterdir()}
+
+    (compiled, files), (loaded, files_after) = run(), run()
+    assert files == files_after != set()
+    assert compiled == loaded
+
+
+def digest_of_a_trial() -> str:
+    """Return a hash over the weights and curves of one small trial."""
+    model = network(16, 8, dropout=0.3)
+    history = fit(model, split_of(N_TRAIN), config(epochs=3))
+    digest = hashlib.sha256(repr(history.curves()).encode())
+    for weight in model.get_weights():
+        digest.update(weight.tobytes())
+    return digest.hexdigest()
