@@ -69,7 +69,7 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
 def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer that ``config`` names, with its knobs; knobs not given keep Keras's defaults."""
     optimizer_class = getattr(keras.optimizers, _KERAS_OPTIMIZERS[config.name])
-    return optimizer_class(learning_rate=config.learning_rate, **dict(config.knobs))
+    return optimizer_class(learning_rate=float(config.learning_rate), **dict(config.knobs))
 
 
 def serving_model(

@@ -76,6 +76,10 @@ def test_knobs_of_an_optimizer_are_those_of_keras(name: str):
     assert float(optimizer.learning_rate) == 0.5
 
 
+def test_whole_number_is_a_learning_rate_too():
+    assert float(build_optimizer(OptimizerConfig(name="adam", learning_rate=1)).learning_rate) == 1
+
+
 def test_knobs_reach_the_optimizer():
     knobs = (("momentum", 0.9), ("nesterov", True), ("clipnorm", 2.0))
     optimizer = build_optimizer(OptimizerConfig(name="sgd", learning_rate=0.1, knobs=knobs))
