@@ -23,6 +23,8 @@ from experiments import definition
 #: What MLproject hands down for a parameter that the user did not give.
 NOT_GIVEN = ("", "auto")
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+#: Fresh seeds of a comparison of chosen runs, unless the user says otherwise.
+_DUEL_SEEDS = 10
 #: A second signal within this time is an echo of the first.
 _PATIENCE_SECONDS = 3.0
 
@@ -57,35 +59,51 @@ def _parser() -> _Parser:
     parser = _Parser(prog="python -m experiments", description="Does another hidden layer help? Another optimizer?")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run a study, or go on with it")
+    compare = commands.add_parser("compare", help="train chosen configurations on fresh paired seeds")
+    compare.add_argument("--runs", default="", help="run ids of trials or studies, with commas between them")
+    for command in (run, compare):
+        command.add_argument("--seeds", default="", help="fresh seeds for each finalist; 0 for none")
+        command.add_argument("--seed", default="", help="what all seeds are derived from")
+        command.add_argument("--workers", default="", help="worker processes on this machine; one a core")
+        command.add_argument("--scheduler", default="", help="address of your own Dask cluster, tcp://host:8786")
+        command.add_argument("--storage", default="", help="URL of the Optuna storage")
+        command.add_argument("--data-folder", default="", help="folder that has the data set's files")
     run.add_argument("--experiment", default="fashion_mnist", help="name of a shipped definition, or a .toml file")
     run.add_argument("--trials", default="", help="trials of all phases together")
     run.add_argument("--epochs", default="", help="epochs of each trial")
-    run.add_argument("--seeds", default="", help="fresh seeds for each finalist; 0 for none")
-    run.add_argument("--workers", default="", help="worker processes on this machine; one a core")
-    run.add_argument("--seed", default="", help="seed of the study")
     run.add_argument("--study", default="", help="a name of your own for the study")
-    run.add_argument("--scheduler", default="", help="address of your own Dask cluster, tcp://host:8786")
-    run.add_argument("--storage", default="", help="URL of the Optuna storage")
-    run.add_argument("--data-folder", default="", help="folder that has the data set's files")
     return parser
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     given = {name: None if value in NOT_GIVEN else value for name, value in vars(options).items()}
-    experiment = definition.read(definition.find(given["experiment"] or "fashion_mnist"))
     counts = {
-        name: None if given[name] is None else definition.whole_number(given[name], name, lowest=lowest)
+        name: None if given.get(name) is None else definition.whole_number(given[name], name, lowest=lowest)
         for name, lowest in (("trials", 1), ("epochs", 1), ("seeds", 0), ("workers", 1), ("seed", 0))
     }
     scheduler = given["scheduler"]
     if scheduler is not None and "://" not in scheduler:
         raise ValueError(f"scheduler must be an address like tcp://host:8786, got {scheduler!r}")
+    experiment = (
+        None
+        if options.command == "compare"
+        else definition.read(definition.find(given["experiment"] or "fashion_mnist"))
+    )
     # Not before here: the imports take a second, and a typing error should not wait for them.
-    from experiments import farewell, session
+    from experiments import farewell, session, tracking
+    from experiments.duel import duel
 
+    if experiment is None:
+        run_ids = [run_id.strip() for run_id in (given["runs"] or "").split(",") if run_id.strip()]
+        n_seeds, seed = counts["seeds"] or _DUEL_SEEDS, counts["seed"] or 0
+        experiment, chosen = duel(tracking.tracking_uri(), run_ids, seeds=n_seeds, seed=seed)
+    else:
+        experiment = experiment.with_overrides(**{name: counts[name] for name in ("trials", "epochs", "seeds", "seed")})
+        chosen = ()
     request = session.Request(
-        experiment=experiment.with_overrides(**{name: counts[name] for name in ("trials", "epochs", "seeds", "seed")}),
-        study=given["study"],
+        experiment=experiment,
+        chosen=chosen,
+        study=given.get("study"),
         workers=counts["workers"],
         scheduler=scheduler,
         storage=given["storage"],

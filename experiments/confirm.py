@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiments import design, space
-from experiments.finalists import SearchedTrial, choose, frozen_hash, missing_runs
+from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 from experiments.ledger import Ledger, point_of
 from experiments.study import StudyContext
 from pipeline.config import ParamValue
 
 
-def freeze_finalists(context: StudyContext, ledger: Ledger) -> bool:
+def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finalist, ...] = ()) -> bool:
     """Add a round of confirming to a study whose search has ended; tell whether it has anything to train.
 
     The list and its hash are in the ledger and in MLflow before any finalist meets the test part. A study that was
     extended, or is to have more seeds, gets another round: what has been trained before is not trained again.
     """
     experiment = context.experiment
-    finalists = choose(experiment, _searched(ledger))
+    finalists = chosen or choose(experiment, _searched(ledger))
     if not finalists or not experiment.budget.seeds:
         return False
     rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]

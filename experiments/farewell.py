@@ -29,6 +29,6 @@ def text(ending: Ending, *, seconds: float) -> str:
         f"  browse        mlflow ui --backend-store-uri {ending.tracking_uri}",
         f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
         f"  study         optuna-dashboard {ending.storage}",
-        "  more trials   the same command with a higher number of trials extends this study",
+        "  more          the same command with more trials or more seeds extends this study",
     ]
     return "\n".join(lines)

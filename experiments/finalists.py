@@ -34,6 +34,8 @@ class Finalist:
     ----------
     id
         ``trial-12``, after the trial that it was selected by.
+    origin
+        The phase of that trial, or ``chosen`` where the user named it.
     stands_for
         The (factor, level) pairs of which it is the best, levels as text; empty for the best of *exploit*.
     """
@@ -41,7 +43,7 @@ class Finalist:
     id: str
     number: int
     origin: str
-    selected_score: float
+    selected_score: float | None
     stands_for: tuple[tuple[str, str], ...]
     point: Mapping[str, ParamValue]
 

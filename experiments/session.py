@@ -21,6 +21,7 @@ from experiments import design, launch, places, tracking
 from experiments.confirm import Champion, champion, freeze_finalists
 from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, champion_markdown, study_markdown
+from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told, point_of
 from experiments.lock import held
 from experiments.progress import StudyProgress
@@ -40,6 +41,8 @@ class Request:
 
     Attributes
     ----------
+    chosen
+        Finalists that the user named: then nothing is searched, and they alone are trained on fresh seeds.
     study
         A name for the study, or None for the one derived from its definition.
     workers
@@ -53,6 +56,7 @@ class Request:
     """
 
     experiment: Experiment
+    chosen: tuple[Finalist, ...] = ()
     study: str | None = None
     workers: int | None = None
     scheduler: str | None = None
@@ -97,7 +101,8 @@ def run(request: Request, console: Console) -> Ending:
     study = request.study or experiment.study_name(dataset.sha256)
     with held(folder, study), _workers(request) as client:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
-        ledger.raise_budget(experiment.budget.trials)
+        if not request.chosen:
+            ledger.raise_budget(experiment.budget.trials)
         study_run = _open_parent(ledger, experiment, dataset, uri)
         _heal(ledger, study_run)
         console.print(_announcement(ledger, experiment, storage, uri))
@@ -115,10 +120,10 @@ def run(request: Request, console: Console) -> Ending:
         address: str | None = None
         try:
             _train(context, ledger, client, console, note)
-            if freeze_finalists(context, ledger):
+            if freeze_finalists(context, ledger, request.chosen):
                 _train(context, ledger, client, console, note)
             best = champion(ledger)
-            if best is not None:
+            if best is not None and not request.chosen:
                 address = tracking.register_champion(study_run, best.run_id, _champion_text(study, best))
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -245,8 +250,9 @@ def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str
     n_ended = len(ended(ledger))
     verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
     phases = Counter(trial.phase for trial in plan)
+    shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
     lines = [
-        f"study {ledger.name} {verb} ({', '.join(f'{phase} {n}' for phase, n in phases.items())})",
+        f"study {ledger.name} {verb}{shares}",
         f"  runs go to    {uri}",
         f"  study goes to {storage}",
     ]

@@ -66,6 +66,29 @@ def to_config(experiment: Experiment, at: Point, *, seed: int, data_sha256: str)
     )
 
 
+def from_config(config: TrialConfig) -> dict[str, ParamValue]:
+    """Return the point of a configuration; the inverse of :func:`to_config`, but for data, epochs and seed.
+
+    Raises
+    ------
+    ValueError
+        When its hidden layers differ in width: no point has that.
+    """
+    model, optimizer = config.model, config.optimizer
+    if len(set(model.units)) > 1:
+        raise ValueError(f"units must be the same in all hidden layers, got {model.units}")
+    values: dict[str, ParamValue] = {
+        "depth": model.depth,
+        "optimizer": optimizer.name,
+        "batch_size": config.fit.batch_size,
+        "learning_rate": optimizer.learning_rate,
+        **dict(optimizer.knobs),
+    }
+    if model.activation is not None:
+        values |= {"units": model.units[0], "activation": model.activation, "dropout": model.dropout}
+    return point(values)
+
+
 def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each of the point's parameters that is compared or tuned.
 

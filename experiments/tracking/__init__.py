@@ -21,10 +21,12 @@ from experiments.tracking.model import load_model
 from experiments.tracking.read import (
     OpenTrial,
     StudySummary,
+    best_run,
     close_stale,
     finished_trial,
     running_trials,
     studies,
+    trial,
     trials,
 )
 from experiments.tracking.registry import register_champion
@@ -43,6 +45,7 @@ __all__ = [
     "TrackingError",
     "TrialRun",
     "artifact_link",
+    "best_run",
     "close_stale",
     "code_version",
     "diagnostics",
@@ -67,5 +70,6 @@ __all__ = [
     "test_openings",
     "test_predictions",
     "tracking_uri",
+    "trial",
     "trials",
 ]

@@ -40,6 +40,7 @@ DIRTY = "dirty"
 SCHEMA = "schema_version"
 BEST_TRIAL = "best_trial"
 BEST_RUN = "best_run_id"
+CHAMPION_RUN = "champion_run_id"
 
 # Values of the tag `phase` that no trial has.
 PHASE_STUDY = "study"

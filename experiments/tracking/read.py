@@ -67,6 +67,36 @@ def finished_trial(uri: str, parent_run_id: str, number: int) -> TrialRecord | N
     return found[0] if found else None
 
 
+def best_run(uri: str, run_id: str) -> str:
+    """Return the run of a study's champion (or best trial, before there is one), or the run itself if it is no study.
+
+    Raises
+    ------
+    TrackingError
+        When there is no such run, or the store cannot be read.
+    """
+    with storage(f"cannot read run {run_id} from {uri}"):
+        tags = client(uri).get_run(run_id).data.tags
+    return tags.get(keys.CHAMPION_RUN) or tags.get(keys.BEST_RUN) or run_id
+
+
+def trial(uri: str, run_id: str) -> TrialRecord | None:
+    """Read the trial of a run, or None where the run is no trial that has ended.
+
+    Raises
+    ------
+    TrackingError
+        When there is no such run, or the store cannot be read.
+    """
+    api = client(uri)
+    with storage(f"cannot read run {run_id} from {uri}"):
+        run = api.get_run(run_id)
+        if not _counts(run):
+            return None
+        curves = _curves(api, [run])
+    return _record(run, int(run.data.tags[keys.TRIAL_NUMBER]), curves[run_id])
+
+
 def running_trials(uri: str, parent_run_id: str) -> list[OpenTrial]:
     """List trials whose run has not ended."""
     with storage(f"cannot read the runs of {parent_run_id} from {uri}"):

@@ -42,4 +42,5 @@ def register_champion(study: StudyRun, run_id: str, description: str) -> str:
             ).version
         api.update_model_version(study.study, version, description)
         api.set_registered_model_alias(study.study, keys.CHAMPION, version)
+    study.set_tags({keys.CHAMPION_RUN: run_id})
     return f"models:/{study.study}@{keys.CHAMPION}"

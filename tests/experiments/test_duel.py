@@ -1,0 +1,66 @@
+"""Chosen configurations: read from their runs, refused where they cannot be paired."""
+
+from dataclasses import replace
+
+import pytest
+
+from experiments import definition, design, space, tracking
+from experiments.duel import FACTOR, duel
+from pipeline.records import Evaluation, History, TrialResult
+
+DIGITS = definition.read(definition.find("digits"))
+
+
+@pytest.fixture
+def uri(tmp_path) -> str:
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
+    """Log trials of the digits plan as if they had been trained; return their runs, the study's own last."""
+    study = tracking.open_parent("digits-test", uri=uri, environ={})
+    plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
+    run_ids = []
+    for number in numbers:
+        config = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64)
+        config = replace(config, fit=replace(config.fit, epochs=epochs))
+        run = tracking.start_trial(study, number=number, phase="compare", config=config)
+        valid = Evaluation(part="valid", loss=1.0, score=0.5, metric="accuracy", n_samples=10)
+        run.finish(
+            TrialResult(
+                config=config, state="finished", history=History(), valid=valid, test=None, n_params=1, fit_seconds=1.0
+            )
+        )
+        run_ids.append(run.run_id)
+    study.log_best(number=numbers[0], run_id=run_ids[0], score=0.5, metric="accuracy", trials_done=1)
+    return [*run_ids, study.run_id]
+
+
+def test_runs_become_finalists_of_one_factor(uri):
+    one, other, _ = logged(uri, [3, 4])
+    experiment, finalists = duel(uri, [one, other], seeds=3, seed=0)
+    assert experiment.compare == {FACTOR: tuple(finalist.id for finalist in finalists)}
+    plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
+    for finalist, number in zip(finalists, (3, 4), strict=True):
+        config = space.to_config(experiment, finalist.point, seed=1, data_sha256="a" * 64)
+        planned = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64)
+        assert (config.model, config.optimizer) == (planned.model, planned.optimizer)
+
+
+def test_study_stands_for_its_best_trial(uri):
+    _, other, study = logged(uri, [3, 4])
+    _, finalists = duel(uri, [study, other], seeds=3, seed=0)
+    assert [finalist.number for finalist in finalists] == [3, 4]
+
+
+def test_what_cannot_be_paired_is_refused(uri):
+    (one, _), (longer, _) = logged(uri, [3]), logged(uri, [4], epochs=2)
+    for run_ids, message in (
+        ([one], "runs must be at least two run ids"),
+        ([one, one], "different configurations"),
+        ([one, longer], "epochs of run .* must be that of the first, 1, got 2"),
+        ([one, "nowhere"], "runs must be ids of runs in the tracking store, got 'nowhere'"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            duel(uri, run_ids, seeds=3, seed=0)
+        assert "\n" not in str(caught.value)
