@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,21 +17,19 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
-from experiments.confirm import Champion, champion, freeze_finalists
+from experiments.confirm import champion, freeze_finalists
 from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, champion_markdown, study_markdown
 from experiments.finalists import Finalist
-from experiments.ledger import Ledger, is_told, point_of
+from experiments.ledger import Ledger, is_told
 from experiments.lock import held
+from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.study_run import RunEnd
 from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.records import Dataset
-
-#: Least time between two updates of the study's page while it runs.
-_NOTE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,37 +101,17 @@ def run(request: Request, console: Console) -> Ending:
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
         study_run = _open_parent(ledger, experiment, dataset, uri)
-        _heal(ledger, study_run)
-        console.print(_announcement(ledger, experiment, storage, uri))
-        context = StudyContext(
-            experiment=experiment,
-            data_sha256=dataset.sha256,
-            data_folder=str(request.data_folder) if request.data_folder else None,
-            study_run=study_run,
-        )
-
-        def note() -> None:
-            _note_result(ledger, experiment, dataset, study_run)
-
-        status: RunEnd = "FAILED"
-        address: str | None = None
-        try:
-            _train(context, ledger, client, console, note)
-            if freeze_finalists(context, ledger, request.chosen):
-                _train(context, ledger, client, console, note)
-            best = champion(ledger)
-            if best is not None and not request.chosen:
-                address = tracking.register_champion(study_run, best.run_id, _champion_text(study, best))
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            console.print("stopping: interrupted trials are closed as KILLED", highlight=False)
-            raise
-        finally:
-            launch.kill_workers(client)
-            tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-            note()
-            study_run.finish(status)
+        page = StudyPage(ledger, experiment, dataset, study_run)
+        with _ends_well(client, page, console):
+            _heal(ledger, study_run)
+            console.print(_announcement(ledger, experiment, storage, uri))
+            context = StudyContext(
+                experiment=experiment,
+                data_sha256=dataset.sha256,
+                data_folder=str(request.data_folder) if request.data_folder else None,
+                study_run=study_run,
+            )
+            address = _train(context, ledger, client, chosen=request.chosen, page=page, console=console)
     return Ending(
         study=study,
         tracking_uri=uri,
@@ -147,49 +124,57 @@ def run(request: Request, console: Console) -> Ending:
     )
 
 
-def _champion_text(study: str, best: Champion) -> str:
-    return champion_markdown(
-        study, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
-    )
+@contextlib.contextmanager
+def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[None]:
+    """Leave no worker and no run behind, however the training inside ends."""
+    status: RunEnd = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        console.print("stopping: interrupted trials are closed as KILLED")
+        raise
+    finally:
+        launch.kill_workers(client)
+        page.close(status)
 
 
-def _train(context: StudyContext, ledger: Ledger, client: Client, console: Console, note: Callable[[], None]) -> None:
-    """Train what is planned and has not ended yet, and bring the study's page up to date now and then."""
-    noted = time.monotonic()
+def _train(
+    context: StudyContext,
+    ledger: Ledger,
+    client: Client,
+    *,
+    chosen: tuple[Finalist, ...],
+    page: StudyPage,
+    console: Console,
+) -> str | None:
+    """Search, freeze the finalists and confirm them; return the address of the champion, or None without one."""
 
-    def now_and_then() -> None:
-        nonlocal noted
-        if time.monotonic() - noted > _NOTE_SECONDS:
-            note()
-            noted = time.monotonic()
-
-    plan = design.plan(context.experiment, ledger.rounds())
-    best = best_of(ended(ledger))
-    progress = StudyProgress(
-        console,
-        n_trials=len(plan),
-        epochs=context.experiment.budget.epochs,
-        n_ended=len(ended(ledger)),
-        best=None if best is None else best.score,
-    )
-    with progress:
-        Coordinator(context, ledger, client, progress, now_and_then).run(plan)
-
-
-def ended(ledger: Ledger) -> list[EndedTrial]:
-    """Return the study's trials that have ended."""
-    return [
-        EndedTrial(
-            number=trial.number,
-            run_id=trial.user_attrs.get("run_id", ""),
-            phase=trial.user_attrs["phase"],
-            state=trial.user_attrs["state"],
-            score=trial.value,
-            point=point_of(trial),
+    def train() -> None:
+        plan = design.plan(context.experiment, ledger.rounds())
+        so_far = ended(ledger)
+        best = best_of(so_far)
+        progress = StudyProgress(
+            console,
+            n_trials=len(plan),
+            epochs=context.experiment.budget.epochs,
+            n_ended=len(so_far),
+            best=None if best is None else best.score,
         )
-        for trial in ledger.trials()
-        if is_told(trial)
-    ]
+        with progress:
+            Coordinator(context, ledger, client, progress, page.note_now_and_then).run(plan)
+
+    train()
+    if freeze_finalists(context, ledger, chosen):
+        train()
+    best = champion(ledger)
+    if best is None or chosen:
+        return None
+    text = champion_markdown(
+        ledger.name, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
+    )
+    return tracking.register_champion(context.study_run, best.run_id, text)
 
 
 @contextlib.contextmanager
@@ -259,14 +244,3 @@ def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str
     if phases["exploit"] and not phases["compare"]:
         lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")
     return "\n".join(lines)
-
-
-def _note_result(ledger: Ledger, experiment: Experiment, dataset: Dataset, study_run: tracking.StudyRun) -> None:
-    trials = ended(ledger)
-    n_planned = len(design.plan(experiment, ledger.rounds()))
-    study_run.describe(study_markdown(experiment, dataset, study=ledger.name, n_planned=n_planned, trials=trials))
-    best = best_of(trials)
-    if best is not None and best.score is not None:
-        study_run.log_best(
-            number=best.number, run_id=best.run_id, score=best.score, metric="accuracy", trials_done=len(trials)
-        )
