@@ -25,6 +25,7 @@ name = "digits"
 trials = 9
 epochs = 3
 window = 2
+seeds = 1
 [compare]
 depth = [0, 1]
 optimizer = ["sgd", "adam"]

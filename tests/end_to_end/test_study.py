@@ -43,13 +43,36 @@ def statuses(folder) -> Counter:
 def test_study_leaves_what_it_promises(undisturbed):
     study = undisturbed.study()
     assert [trial.state for trial in study.trials[:5]] == [TrialState.COMPLETE] * 5
-    assert Counter(trial.user_attrs["phase"] for trial in study.trials) == {"anchor": 1, "compare": 4, "exploit": 4}
+    phases = Counter(trial.user_attrs["phase"] for trial in study.trials)
+    n_finalists = phases.pop("confirm")
+    assert phases == {"anchor": 1, "compare": 4, "exploit": 4}
     client = mlflow.MlflowClient(undisturbed.uri)
     parent = client.get_run(study.user_attrs["parent_run_id"])
     assert parent.info.status == "FINISHED"
     assert "Does another hidden layer help?" in parent.data.tags["mlflow.note.content"]
-    assert {item.path for item in client.list_artifacts(parent.info.run_id)} >= {"design.json", "environment.json"}
-    assert statuses(undisturbed) == {"FINISHED": 10}
+    assert {item.path for item in client.list_artifacts(parent.info.run_id)} >= {
+        "design.json",
+        "environment.json",
+        "finalists.json",
+    }
+    assert statuses(undisturbed) == {"FINISHED": 10 + n_finalists}
+
+
+def test_finalists_alone_meet_the_test_part_and_the_best_is_registered(undisturbed):
+    records = undisturbed.records()
+    confirmed = [record for record in records if record.phase == "confirm"]
+    assert len({record.config.fit.seed for record in confirmed}) == 1
+    assert all(record.evaluation("test") is not None for record in confirmed)
+    assert all(record.evaluation("test") is None for record in records if record.phase != "confirm")
+    client = mlflow.MlflowClient(undisturbed.uri)
+    for record in confirmed:
+        assert record.tags["finalist"].startswith("trial-")
+        assert "test_predictions.npz" in {item.path for item in client.list_artifacts(record.run_id)}
+        assert "gradient_norm/logits" in client.get_run(record.run_id).data.metrics
+    best = max(confirmed, key=lambda record: record.evaluation("valid").score)
+    (model,) = client.search_registered_models()
+    registered = client.get_model_version_by_alias(model.name, "champion")
+    assert client.get_run(registered.run_id).data.metrics["final_valid_accuracy"] == best.evaluation("valid").score
 
 
 def test_records_agree_with_optuna_to_the_last_digit(undisturbed):
@@ -114,10 +137,13 @@ def test_same_command_trains_nothing_again_and_more_trials_extend(folder, tiny):
     first = [record.run_id for record in folder.records()]
     assert folder.run("--experiment", tiny, "--trials", "5")[0] == 0
     assert [record.run_id for record in folder.records()] == first
-    code, output = folder.run("--experiment", tiny, "--trials", "11")
+    code, output = folder.run("--experiment", tiny, "--trials", "11", "--seeds", "2")
     assert code == 0, output
-    assert [record.run_id for record in folder.records()][:5] == first
-    assert len(folder.records()) == 11
+    records = folder.records()
+    assert [record.run_id for record in records][: len(first)] == first
+    assert sum(record.phase != "confirm" for record in records) == 11
+    runs = Counter((record.tags["finalist"], record.config.fit.seed) for record in records if record.phase == "confirm")
+    assert max(runs.values()) == 1
 
 
 def test_users_own_cluster_runs_the_same_study(undisturbed, folder, tiny, tmp_path_factory):
@@ -169,6 +195,7 @@ def test_mlflow_run_is_the_parent_and_a_second_one_continues_it(folder, tiny):
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert [parent.data.params["trials"] for parent in parents] == ["5"]
     children = Counter(run.data.tags["phase"] for run in runs if "mlflow.parentRunId" in run.data.tags)
+    n_confirmed = children.pop("confirm")
     assert children == {"anchor": 1, "compare": 4, "exploit": 1, "session": 1}
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len(trials(folder.uri, parents[0].info.run_id)) == 6
+    assert len(trials(folder.uri, parents[0].info.run_id)) == 6 + n_confirmed
