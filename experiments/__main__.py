@@ -19,6 +19,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from experiments import definition
+from experiments.tracking import launch_directory, tracking_uri
 
 #: What MLproject hands down for a parameter that the user did not give.
 NOT_GIVEN = ("", "auto")
@@ -84,19 +85,18 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     scheduler = given["scheduler"]
     if scheduler is not None and "://" not in scheduler:
         raise ValueError(f"scheduler must be an address like tcp://host:8786, got {scheduler!r}")
-    experiment = (
-        None
-        if options.command == "compare"
-        else definition.read(definition.find(given["experiment"] or "fashion_mnist"))
-    )
+    typed_in = launch_directory()
+    experiment = None
+    if options.command == "run":
+        experiment = definition.read(definition.find(given["experiment"] or "fashion_mnist", typed_in))
     # Not before here: the imports take a second, and a typing error should not wait for them.
-    from experiments import farewell, session, tracking
+    from experiments import farewell, session
     from experiments.duel import duel
 
     if experiment is None:
         run_ids = [run_id.strip() for run_id in (given["runs"] or "").split(",") if run_id.strip()]
         n_seeds, seed = counts["seeds"] or _DUEL_SEEDS, counts["seed"] or 0
-        experiment, chosen = duel(tracking.tracking_uri(), run_ids, seeds=n_seeds, seed=seed)
+        experiment, chosen = duel(tracking_uri(), run_ids, seeds=n_seeds, seed=seed)
     else:
         experiment = experiment.with_overrides(**{name: counts[name] for name in ("trials", "epochs", "seeds", "seed")})
         chosen = ()
@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         workers=counts["workers"],
         scheduler=scheduler,
         storage=given["storage"],
-        data_folder=Path(given["data_folder"]).expanduser() if given["data_folder"] else None,
+        data_folder=typed_in / Path(given["data_folder"]).expanduser() if given["data_folder"] else None,
     )
     started = time.monotonic()
     ending = session.run(request, console)

@@ -162,8 +162,13 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
-def find(name_or_path: str) -> Path:
+def find(name_or_path: str, base: Path | None = None) -> Path:
     """Return the file of an experiment that is named, or whose path is given.
+
+    Parameters
+    ----------
+    base
+        What a relative path is relative to; by default the working directory.
 
     Raises
     ------
@@ -172,7 +177,7 @@ def find(name_or_path: str) -> Path:
     """
     if name_or_path in shipped_names():
         return SHIPPED / f"{name_or_path}.toml"
-    path = Path(name_or_path).expanduser()
+    path = (base or Path.cwd()) / Path(name_or_path).expanduser()
     if path.suffix == ".toml" and path.is_file():
         return path
     names = shipped_names()

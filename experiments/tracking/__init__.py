@@ -31,7 +31,7 @@ from experiments.tracking.read import (
 )
 from experiments.tracking.registry import register_champion
 from experiments.tracking.report_run import artifact_link, join_study, launched_run, log_report, run_address, study_of
-from experiments.tracking.store import TrackingError, tracking_uri
+from experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
 from experiments.tracking.trial_run import TrialRun, start_trial
 
@@ -53,6 +53,7 @@ __all__ = [
     "finalists",
     "finished_trial",
     "join_study",
+    "launch_directory",
     "launched_run",
     "load_model",
     "log_report",

@@ -62,7 +62,7 @@ def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = Non
     path = uri.removeprefix(_SQLITE)
     if not uri.startswith(_SQLITE) or path.startswith("/") or ":" in path or not path:
         return uri
-    base = cwd or (_launch_directory() if "MLFLOW_RUN_ID" in environ else Path.cwd())
+    base = cwd or launch_directory(environ)
     return f"{_SQLITE}{base.resolve() / path}"
 
 
@@ -71,8 +71,10 @@ def store_directory(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else None
 
 
-def _launch_directory() -> Path:
-    """Return the working directory of the ``mlflow run`` that started this process, or our own."""
+def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory in which the user typed: of the ``mlflow run`` that started this process, or our own."""
+    if "MLFLOW_RUN_ID" not in environ:
+        return Path.cwd()
     for process in psutil.Process().parents():
         try:
             if any(Path(word).stem == "mlflow" for word in process.cmdline()[:3]):
