@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import History
-from reports.records import Check, Contrast, FinalistRow, LevelRow, Question, SearchRange, StudyDesign
+from reports.records import Check, Contrast, FinalistRow, LevelRow, Metric, Question, SearchRange, StudyDesign
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
 EDGE = 0.05
@@ -39,12 +39,16 @@ def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange]) -> C
                 continue
             for value in _numbers(params.get(searched.parameter)):
                 end = _end_reached(value, searched)
+                if end == "lower" and searched.low == 0:
+                    continue  # there is nothing below no dropout and no momentum
                 if end:
                     problems.append(f"{row.finalist.id}: {searched.parameter} = {value:g} is at the {end} end")
     return _check("optimum inside its ranges", list(dict.fromkeys(problems)), "no finalist lies at the edge of a range")
 
 
-def check_still_improving(histories: Mapping[str, Sequence[History]], equivalence: float) -> Check:
+def check_still_improving(
+    histories: Mapping[str, Sequence[History]], equivalence: float, metric: Metric = Metric()
+) -> Check:
     """Warn where the last fifth of the epochs still gained more than the region of practical equivalence."""
     problems = []
     for name, runs in histories.items():
@@ -54,7 +58,9 @@ def check_still_improving(histories: Mapping[str, Sequence[History]], equivalenc
             continue
         gain = float(curve[-late:].mean() - curve[-2 * late : -late].mean())
         if gain > equivalence:
-            problems.append(f"{name} gained {gain:.4f} in its last {late} {'epoch' if late == 1 else 'epochs'}")
+            problems.append(
+                f"{name} gained {metric.text(gain, signed=False)} in its last {late} {'epoch' if late == 1 else 'epochs'}"
+            )
     return _check("trained to the end", problems, "no finalist was still improving at the last epoch")
 
 
@@ -206,7 +212,7 @@ def all_checks(
         check_budgets(searched),
         check_search_luck(contrasts),
         check_edges(finalists, design.ranges),
-        check_still_improving(histories, design.equivalence),
+        check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
     )
 

@@ -36,12 +36,10 @@ def seconds(duration: float | None) -> str:
 
 
 def ratio(of: float, to: float) -> str:
-    """Return how many times, ``2.1 times``, or ``the same`` within a twentieth."""
-    if to <= 0:
-        return "?"
+    """Return how many times one is the other, ``2.1 times``, or ``84 % of`` it where it is less."""
     times = of / to
-    if abs(times - 1) < 0.05:
-        return "the same"
+    if times < 1:
+        return f"{100 * times:.2g} % of"
     return f"{times:.2g} times" if times < 10 else f"{round(times):,} times"
 
 
@@ -59,6 +57,18 @@ def points(metric: Metric, value: float, half_width: float | None = None, *, uni
     if float(number) == 0:
         text = text.replace(number, number.lstrip("+-"), 1)
     return text.replace("-", _MINUS, 1)
+
+
+def region(metric: Metric, equivalence: float) -> str:
+    """Return half the width of the region of practical equivalence, ``0.3 points``."""
+    return f"{metric.scale * equivalence:g} {metric.unit}".strip()
+
+
+def optimism(metric: Metric, value: float | None, of: Spread | None) -> str:
+    """Return selected minus confirmed, with at most two decimals: the selected one is a single run's."""
+    if value is None:
+        return "–"
+    return points(metric, value, max(of.sd or 0.0 if of else 0.0, 0.1 / metric.scale), unit=False)
 
 
 def interval(metric: Metric, difference: Difference) -> str:
@@ -107,7 +117,7 @@ def p_value(p: float | None) -> str:
 
 def share(value: float | None) -> str:
     """Return a probability with two decimals."""
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{abs(value):.2f}"
 
 
 def configuration(config: TrialConfig, *, without: str = "") -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import COLORS, FAINT, GREY, Drawing, new_figure
 from reports.records import Difference, Metric, Question, StudyDesign
-from reports.words import plural, points
+from reports.words import plural, region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +47,15 @@ def drawing(question: Question, design: StudyDesign, part: str | None) -> Drawin
     seeds = sorted({difference.n_seeds for _, difference, _ in record.levels})
     n_seeds = plural(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     n_examples = max(difference.n_examples for _, difference, _ in record.levels)
-    region = points(record.metric, record.equivalence).lstrip("+")
     return Drawing(
         name=f"differences-by-{record.factor}",
         alt=f"Differences to {record.factor} {record.reference}, seed by seed",
-        caption=f"Difference in {record.part} {record.metric} to {record.factor} {record.reference}, paired by seed. "
+        caption=f"Difference in {record.part} {record.metric.name} to {record.factor} {record.reference}, paired by "
+        "seed. "
         "Each "
         f"circle is one of {n_seeds}; the diamond is their mean with its 95 % interval over seeds and {n_examples:,} "
-        f"{record.part} examples. Inside the grey band (±{region}) a difference would not matter.",
+        f"{record.part} examples. Inside the grey band (±{region(record.metric, record.equivalence)}) a difference "
+        "would not matter.",
         draw=functools.partial(draw, record),
     )
 

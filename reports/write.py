@@ -1,0 +1,71 @@
+"""The report's files: markdown, figures, HTML and tables, in a folder and among the study's artifacts."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import tracking
+from reports.compare import compare
+from reports.context import Figure, context_of
+from reports.export import trials_table, write_tables
+from reports.figures import all_drawings, picture
+from reports.html import to_html
+from reports.records import Comparison
+from reports.render import render
+from reports.study import StudyData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report before it is written: its text, its figures by their paths in it, and what it rests on."""
+
+    markdown: str
+    figures: dict[str, bytes]
+    comparison: Comparison
+
+
+def make_report(study: StudyData) -> Report:
+    """Compare, draw and render a study that was read."""
+    right = {run_id: of.predicted == of.y for run_id, of in study.predictions.items()}
+    comparison = compare(study.design, study.records, study.finalists, right)
+    drawings = all_drawings(study, comparison)
+    figures = [Figure(path=f"figures/{one.name}.svg", alt=one.alt, caption=one.caption) for one in drawings]
+    return Report(
+        markdown=render(comparison, context_of(study, comparison, figures)),
+        figures={figure.path: picture(one) for figure, one in zip(figures, drawings, strict=True)},
+        comparison=comparison,
+    )
+
+
+def write_report(report: Report, study: StudyData, folder: Path) -> None:
+    """Write ``report.md``, ``report.html``, ``figures/`` and the tables; files of an earlier report are replaced."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for old in (folder / "figures").glob("*.svg"):
+        old.unlink()
+    for path, content in report.figures.items():
+        (folder / path).write_bytes(content)
+    (folder / "report.md").write_text(report.markdown, encoding="utf-8")
+    page = to_html(report.markdown, report.figures, title=f"Report of study {study.design.name}")
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_tables(trials_table(study.records), folder)
+
+
+def log_report(report: Report, study: StudyData, folder: Path) -> None:
+    """Log a written report to the study's run; its links to figures become such as MLflow's pages show."""
+    uri, run_id = study.facts.tracking_uri, study.facts.run_id
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        for path in (*folder.glob("*.html"), *folder.glob("comparison.*"), *folder.glob("figures/*.svg")):
+            target = copy / path.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        linked = re.sub(
+            r"\]\((figures/[^)]+)\)",
+            lambda found: f"]({tracking.artifact_link(uri, run_id, found.group(1))})",
+            report.markdown,
+        )
+        (copy / "report.md").write_text(linked, encoding="utf-8")
+        tracking.log_report(uri, run_id, copy)
