@@ -24,6 +24,8 @@ MOST_DIVERGED = 0.2
 LEAST_SHARE_OF_BUDGET = 0.9
 LEAST_SEARCH_AGREEMENT = 0.75
 
+ACCURACY = Metric()
+
 
 def _check(name: str, problems: Sequence[str], otherwise: str) -> Check:
     return Check(name=name, state="warn" if problems else "pass", detail="; ".join(problems) or otherwise)
@@ -47,7 +49,7 @@ def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange]) -> C
 
 
 def check_still_improving(
-    histories: Mapping[str, Sequence[History]], equivalence: float, metric: Metric = Metric()
+    histories: Mapping[str, Sequence[History]], equivalence: float, metric: Metric = ACCURACY
 ) -> Check:
     """Warn where the last fifth of the epochs still gained more than the region of practical equivalence."""
     problems = []
@@ -58,9 +60,8 @@ def check_still_improving(
             continue
         gain = float(curve[-late:].mean() - curve[-2 * late : -late].mean())
         if gain > equivalence:
-            problems.append(
-                f"{name} gained {metric.text(gain, signed=False)} in its last {late} {'epoch' if late == 1 else 'epochs'}"
-            )
+            epochs = "epoch" if late == 1 else f"{late} epochs"
+            problems.append(f"{name} gained {metric.text(gain, signed=False)} in its last {epochs}")
     return _check("trained to the end", problems, "no finalist was still improving at the last epoch")
 
 
