@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -112,7 +113,25 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     started = time.monotonic()
     ending = session.run(request, console)
     console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
+    _report(ending.tracking_uri, ending.parent_run_id)
     return 0
+
+
+def _report(uri: str, run_id: str) -> None:
+    """Have the report written, in a process of its own: reports know experiments, and not the other way round.
+
+    What was trained is safe by now, so trouble with the report is told and does not make the study fail.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    code = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), environment.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "reports", "--run", run_id],
+        check=False,
+        cwd=launch_directory(),
+        env={**environment, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": code},
+    )
+    if done.returncode:
+        print(f"the report was not written; try again: python -m reports --run {run_id}", file=sys.stderr)
 
 
 def _stop_politely() -> None:
