@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from distributed import Client
 from rich.console import Console
 
@@ -203,7 +204,7 @@ def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: 
             "design.json": {
                 "question": experiment.question,
                 "definition": definition,
-                "data": {"name": dataset.name, "sha256": dataset.sha256, "source": dataset.source},
+                "data": _data_facts(dataset),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
                      "point": None if trial.point is None else dict(trial.point)}
@@ -215,6 +216,18 @@ def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: 
     )  # fmt: skip
     ledger.set_parent_run_id(study_run.run_id)
     return study_run
+
+
+def _data_facts(dataset: Dataset) -> dict[str, object]:
+    """Return what a report says of the data, so that it need not read them."""
+    return {
+        "name": dataset.name,
+        "sha256": dataset.sha256,
+        "source": dataset.source,
+        "class_names": list(dataset.class_names),
+        "class_counts": np.bincount(dataset.y, minlength=dataset.n_classes).tolist(),
+        "n_test": None if dataset.y_test is None else len(dataset.y_test),
+    }
 
 
 def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
