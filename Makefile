@@ -24,10 +24,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Without bytecode every worker would take twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run ui test check bench lock clean
+.PHONY: run report ui test check bench lock clean
 
 run: .venv/installed  ## the main job: make run TRIALS=50 ARGS="-P epochs=5"
 	.venv/bin/python -m mlflow run . --env-manager local --experiment-name depthcheck -P trials=$(TRIALS) $(ARGS)
+
+report: .venv/installed  ## the latest study's report: make report ARGS="--study NAME"
+	.venv/bin/python -m reports $(ARGS)
 
 ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
 	.venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)

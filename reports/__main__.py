@@ -76,7 +76,9 @@ def _report(options: argparse.Namespace) -> int:
     for check in warnings:
         print(f"  {check.name}: {check.detail}")
     print(f"\n  report        {folder / 'report.md'}\n                {folder / 'report.html'}")
-    print(f"  in MLflow     {page}, artifacts below report/\n                {artifacts}/report")
+    host = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    print(f"  in MLflow     mlflow ui --backend-store-uri {uri}" if not uri.startswith("http") else "  in MLflow")
+    print(f"                {host}/{page}/artifacts\n                {artifacts}/report")
     return 0
 
 

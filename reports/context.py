@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -87,6 +88,9 @@ class ReportContext:
         Run ids of the recommended model's confirm runs.
     failures
         Reasons of failed trials, the commonest first, and how many had each.
+    first_layer_gradient
+        Finalist -> gradient norm of its first hidden layer as a share of its output layer's, geometric mean over epochs
+        and runs; for those with hidden layers.
     """
 
     facts: StudyFacts
@@ -97,6 +101,7 @@ class ReportContext:
     champion_runs: tuple[str, ...] = ()
     failures: tuple[tuple[str, int], ...] = ()
     figures: tuple[Figure, ...] = ()
+    first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
 
     def ended(self, phase: str) -> int:
         """Return how many trials of a phase have ended."""
@@ -123,7 +128,22 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Figur
         champion_runs=tuple(run.run_id for run in runs),
         failures=tuple(reasons.most_common()),
         figures=tuple(figures),
+        first_layer_gradient=_first_layer_gradients(study),
     )
+
+
+def _first_layer_gradients(study: StudyData) -> dict[str, float]:
+    found = {}
+    for finalist in study.finalists:
+        logs = []
+        for run in study.confirm_runs(finalist.id):
+            curves = study.diagnostics.get(run.run_id, {})
+            first, last = (curves.get(f"gradient_norm/{layer}", {}) for layer in ("hidden_1", "logits"))
+            both = [(first[epoch], last[epoch]) for epoch in first.keys() & last.keys()]
+            logs += [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
+        if logs:
+            found[finalist.id] = math.exp(sum(logs) / len(logs))
+    return found
 
 
 def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[ClassErrors, ...]:

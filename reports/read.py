@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments import places, tracking
+from experiments.definition import shipped_names
 from experiments.importances import importances
 from pipeline.config import TrialConfig
 from pipeline.load import NAMES, DataNotFoundError, load
@@ -23,6 +24,8 @@ from reports.records import Factor, Finalist, StudyDesign
 from reports.study import DataFacts, Importance, StudyData, StudyFacts
 
 _DEFAULT_SEEDS = 5
+#: Name of the one factor of a study that compares configurations that its user chose.
+_CHOSEN = "configuration"
 _NOT_GIVEN = ("", "auto")
 
 
@@ -272,12 +275,18 @@ def command(study: str, stored: Mapping[str, Any], params: Mapping[str, str], *,
     """Return the line that runs the study again: as ``mlflow run`` noted it, else pieced together."""
     asked = ("experiment", "trials", "epochs", "seeds", "seed", "data")
     noted = {name: params[name] for name in asked if params.get(name, "auto") not in _NOT_GIVEN}
+    if _CHOSEN in stored.get("definition", {}).get(
+        "compare", {}
+    ):  # configurations that the user chose, without a search
+        runs = params.get("runs", "<run ids with commas between>")
+        return " ".join(["mlflow run . -e compare", f"-P runs={runs}", f"-P seeds={n_seeds}"])
     if "experiment" not in noted:
         definition = stored.get("definition", {})
         n_trials = sum(trial["phase"] != "confirm" for trial in stored.get("plan", []))
         of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", study)
+        name = of_hash.group(1) if of_hash else "your-definition"
         noted = {
-            "experiment": str(stored.get("experiment") or (of_hash.group(1) if of_hash else "<your definition>")),
+            "experiment": name if name in shipped_names() else f"{name}.toml",
             "trials": str(n_trials),
             "epochs": str(definition.get("epochs", "auto")),
             "seeds": str(n_seeds),

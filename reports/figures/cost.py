@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, score_label, share_scale
-from reports.levels import valid_score
+from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, plain_log, score_label, share_scale
+from reports.levels import LEFT_CHANCE, valid_score
 from reports.records import Comparison
 from reports.study import StudyData
 from reports.words import plural
@@ -18,9 +18,13 @@ from reports.words import plural
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Trials as (seconds, score); finalists as (name, mean seconds, mean score); the front from fast to good."""
+    """Trials as (seconds, score); finalists as (name, mean seconds, mean score); the front from fast to good.
+
+    A score of at most ``stuck_below`` is that of a network that learned nothing.
+    """
 
     metric: str
+    stuck_below: float
     trials: tuple[tuple[float, float], ...]
     finalists: tuple[tuple[str, float, float], ...]
     front: tuple[tuple[float, float], ...]
@@ -44,7 +48,15 @@ def compute(study: StudyData, comparison: Comparison) -> Costs | None:
         for row in comparison.finalists
         if row.fit_seconds and row.valid is not None
     )
-    return Costs(metric=study.design.metric.name, trials=tuple(trials), finalists=finalists, front=tuple(front))
+    design = study.design
+    stuck_below = design.chance + LEFT_CHANCE * (design.metric.perfect - design.chance)
+    return Costs(
+        metric=design.metric.name,
+        stuck_below=stuck_below,
+        trials=tuple(trials),
+        finalists=finalists,
+        front=tuple(front),
+    )
 
 
 def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
@@ -71,20 +83,26 @@ def draw(record: Costs) -> Figure:
     """Draw trials, front and finalists."""
     figure = new_figure(3.3)
     axes = figure.subplots()
-    axes.set_xscale("log")
-    axes.plot(*np.transpose(record.trials), "o", color=LIGHT, markersize=4, markeredgewidth=0, label="trial")
+    sound = [score for _, score in record.trials if score > record.stuck_below]
+    scores = [*sound, *(score for _, _, score in record.finalists)] or [score for _, score in record.trials]
+    scale = share_scale(axes, scores, gutter=len(sound) < len(record.trials))
+    plain_log(axes, along="x")
+    stuck = [cost for cost, score in record.trials if score <= record.stuck_below]
+    if scale.gutter is not None:
+        axes.plot(stuck, [scale.gutter] * len(stuck), "x", color=GREY, markersize=4)
+    shown = [trial for trial in record.trials if trial[1] > record.stuck_below]
+    if shown:
+        axes.plot(*np.transpose(shown), "o", color=LIGHT, markersize=4, markeredgewidth=0, label="trial")
     axes.step(
         *np.transpose(record.front), where="post", color=GREY, linewidth=1.1, label="no trial is faster and better"
     )
     if record.finalists:
         x, y = [cost for _, cost, _ in record.finalists], [score for _, _, score in record.finalists]
         axes.plot(x, y, "s", color=COLORS[1], markersize=6, label="finalist, mean over seeds")
-    scores = [*(score for _, score in record.trials), *(score for _, _, score in record.finalists)]
-    is_log = share_scale(axes, scores)
     if len(record.finalists) <= 12:
         _name(axes, record)
     axes.set_xlabel("seconds of training (log scale)")
-    axes.set_ylabel(score_label(f"validation {record.metric}", is_log))
+    axes.set_ylabel(score_label(f"validation {record.metric}", scale.is_log))
     figure.legend(loc="outside upper left", ncols=3)
     return figure
 

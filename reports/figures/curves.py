@@ -78,7 +78,7 @@ def draw(record: FinalistCurves) -> Figure:
         above.set_title(label, fontsize=7.5)
     plain_log(pairs[0][0])
     scores = [v for _, _, curves in record.finalists for name in _FIELDS[2:] for v in curves[name].ravel()]
-    is_log = share_scale(pairs[0][1], scores)
+    is_log = share_scale(pairs[0][1], scores).is_log
     for above, below in pairs[1:]:
         plain_log(above)
         share_scale(below, scores)

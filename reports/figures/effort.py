@@ -94,7 +94,7 @@ def draw(record: EffortCurves) -> Figure:
             markevery=max(1, len(curve) // 10),
             label=level,
         )
-    is_log = share_scale(axes, np.concatenate([curve for _, curve in record.curves]).tolist())
+    is_log = share_scale(axes, np.concatenate([curve for _, curve in record.curves]).tolist()).is_log
     axes.set_xlabel("trials of the level")
     axes.set_ylabel(score_label(f"expected best\nvalidation {record.metric}", is_log))
     whole_numbers(axes)

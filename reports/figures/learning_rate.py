@@ -101,7 +101,9 @@ def draw(record: LearningRates) -> Figure:
     n_rows, n_columns = wrapped(len(record.optimizers), 3)
     figure = new_figure(0.5 + 2.5 * n_rows)
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
-    every = [score for _, _, points in record.optimizers for _, score, _, _ in points]
+    every = [point for _, _, points in record.optimizers for point in points]
+    sound = [score for _, score, stuck, _ in every if not stuck]
+    scale = share_scale(grid[0][0], sound or [score for _, score, _, _ in every], gutter=len(sound) < len(every))
     for at, axes in enumerate(grid.flat):
         if at >= len(record.optimizers):
             axes.set_visible(False)
@@ -120,9 +122,9 @@ def draw(record: LearningRates) -> Figure:
                     alpha=0.85,
                     markeredgewidth=0,
                 )
-        stuck_points = [(x, y) for x, y, stuck, _ in points if stuck]
-        if stuck_points:
-            axes.plot(*np.transpose(stuck_points), "x", color=GREY, markersize=5)
+        stuck_at = [x for x, _, stuck, _ in points if stuck]
+        if scale.gutter is not None:
+            axes.plot(stuck_at, [scale.gutter] * len(stuck_at), "x", color=GREY, markersize=5)
         if searched:
             low, high = searched
             axes.set_xlim(low / (high / low) ** 0.1, high * (high / low) ** 0.1)
@@ -130,9 +132,8 @@ def draw(record: LearningRates) -> Figure:
                 axes.axvspan(*span, color=FAINT, linewidth=0, zorder=0)
         axes.set_title(name)
         axes.set_xlabel("learning rate")
-    is_log = share_scale(grid[0][0], every)
     for row in grid:
-        row[0].set_ylabel(score_label(f"validation {record.metric}", is_log))
+        row[0].set_ylabel(score_label(f"validation {record.metric}", scale.is_log))
     named = {
         label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }

@@ -149,33 +149,56 @@ def whole_numbers(axes: Axes) -> None:
 _MARKS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8, 99.9, 99.95)
 
 
-def share_scale(axes: Axes, values: Sequence[float], *, along: str = "y") -> bool:
-    """Lay out an axis of shares (0 to 1), labelled in percent; return whether its spacing is logarithmic in the error.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareAxis:
+    """How an axis of shares was laid out: spaced by the log of the error or evenly, and where what is stuck goes."""
 
-    Accuracies that range from chance to nearly perfect crowd at the top of an even axis. Where the largest error is
+    is_log: bool
+    gutter: float | None = None
+
+
+def share_scale(axes: Axes, values: Sequence[float], *, along: str = "y", gutter: bool = False) -> ShareAxis:
+    """Lay out an axis of shares (0 to 1), labelled in percent.
+
+    Accuracies that range from poor to nearly perfect crowd at the top of an even axis. Where the largest error is
     more than four times the smallest, the axis is spaced by the logarithm of the error.
+
+    Parameters
+    ----------
+    values
+        What the axis has to hold.
+    gutter
+        Keep a place below all values, marked *stuck*, for trials that diverged or never left chance: were they drawn
+        at their score, they would squeeze all others together.
     """
-    finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
     axis = axes.yaxis if along == "y" else axes.xaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{100 * value:.6g}"))
+    finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
     if not len(finite) or finite.min() < 0 or finite.max() > 1:
-        return False
+        axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{100 * value:.6g}"))
+        return ShareAxis(is_log=False)
     low, high = float(finite.min()), float(finite.max())
     smallest = max(1 - high, 2e-4)
     is_log = (1 - low) / smallest > 4
-    if not is_log:
-        return False
-    floor = smallest / 4
-    there_and_back = (lambda x: -np.log(np.maximum(1 - np.asarray(x), floor)), lambda x: 1 - np.exp(-np.asarray(x)))
-    set_scale, set_limits = (axes.set_yscale, axes.set_ylim) if along == "y" else (axes.set_xscale, axes.set_xlim)
-    set_scale("function", functions=there_and_back)
-    axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{100 * value:.6g}"))
-    bottom, top = -math.log(1 - low + 1e-9), -math.log(smallest)
-    margin = 0.06 * (top - bottom)
-    set_limits(1 - math.exp(-(bottom - margin)), 1 - math.exp(-(top + margin)))
-    axis.set_major_locator(FixedLocator(_spaced_marks(bottom - margin, top + margin)))
+    there = (lambda x: -np.log(np.maximum(1 - np.asarray(x), smallest / 4))) if is_log else np.asarray
+    back = (lambda x: 1 - np.exp(-np.asarray(x))) if is_log else np.asarray
+    bottom, top = float(there(low)), float(there(1 - smallest if is_log else high))
+    span = max(top - bottom, 1e-3)
+    ends = (bottom - (0.2 if gutter else 0.06) * span, top + 0.06 * span)
+    if is_log:
+        set_scale = axes.set_yscale if along == "y" else axes.set_xscale
+        set_scale("function", functions=(there, back))
+    (axes.set_ylim if along == "y" else axes.set_xlim)(float(back(ends[0])), float(back(ends[1])))
+    place = float(back(bottom - 0.14 * span)) if gutter else None
+    if is_log:
+        marks = _spaced_marks(bottom - 0.06 * span, ends[1])
+    else:
+        marks = [
+            mark for mark in MaxNLocator(nbins=7).tick_values(low, high) if low - 0.06 * span <= mark <= back(ends[1])
+        ]
+    axis.set_major_locator(FixedLocator(marks if place is None else [place, *marks]))
     axis.set_minor_locator(NullLocator())
-    return True
+    axis.set_major_formatter(FuncFormatter(lambda value, _at: "stuck" if value == place else f"{100 * value:.6g}"))
+    return ShareAxis(is_log=is_log, gutter=place)
 
 
 def _spaced_marks(bottom: float, top: float) -> list[float]:
@@ -194,17 +217,27 @@ def score_label(what: str, is_log: bool, *, along: str = "y") -> str:
     return f"{what} (%){between}log scale of the error" if is_log else f"{what} (%)"
 
 
-def plain_log(axes: Axes) -> None:
-    """Give the y axis a logarithmic scale, marked with plain numbers."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(_LogMarks())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+def plain_log(axes: Axes, *, along: str = "y") -> None:
+    """Give an axis a logarithmic scale: plain numbers where it spans less than two decades, powers of ten beyond."""
+    (axes.set_yscale if along == "y" else axes.set_xscale)("log")
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_major_locator(_LogMarks())
+    axis.set_minor_locator(NullLocator())
+
+    def text(value: float, _at: int | None) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if _is_short(low, high) else f"$10^{{{round(math.log10(value))}}}$"
+
+    axis.set_major_formatter(FuncFormatter(text))
+
+
+def _is_short(low: float, high: float) -> bool:
+    return low > 0 and high / low < 60
 
 
 class _LogMarks(LogLocator):
     """Marks at 1, 2 and 5 of each decade over less than two decades, at whole decades beyond."""
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
-        self.set_params(subs=(1, 2, 5) if vmin > 0 and vmax / vmin < 60 else (1,))
+        self.set_params(subs=(1, 2, 5) if _is_short(vmin, vmax) else (1,))
         return super().tick_values(vmin, vmax)

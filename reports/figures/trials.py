@@ -28,11 +28,10 @@ class LevelTrials:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrialsByLevel:
-    """All levels of a factor; ``chance`` is the score of the commonest class."""
+    """All levels of a factor."""
 
     factor: str
     metric: str
-    chance: float
     levels: tuple[LevelTrials, ...]
 
 
@@ -52,9 +51,7 @@ def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
         )
     if not any(len(of.scores) for of in levels):
         return None
-    return TrialsByLevel(
-        factor=factor.name, metric=study.design.metric.name, chance=study.design.chance, levels=tuple(levels)
-    )
+    return TrialsByLevel(factor=factor.name, metric=study.design.metric.name, levels=tuple(levels))
 
 
 def drawing(factor: Factor, study: StudyData) -> Drawing | None:
@@ -80,39 +77,25 @@ def draw(record: TrialsByLevel) -> Figure:
     n_levels = len(record.levels)
     figure = new_figure(min(1.0 + 0.42 * min(n_levels, 8) + 0.2 * max(n_levels - 8, 0), 16.0))
     axes = figure.subplots()
+    every, stuck = (np.concatenate([getattr(of, name) for of in record.levels]) for name in ("scores", "stuck"))
+    judged = every if stuck.all() else every[~stuck]
+    scale = share_scale(axes, judged.tolist(), along="x", gutter=bool(stuck.any()))
     for at, of in enumerate(record.levels):
         if not len(of.scores):
             continue
-        y = at + 0.22 * _spread(len(of.scores))
-        sound = ~of.stuck
+        y, sound = at + 0.22 * _spread(len(of.scores)), ~of.stuck
         axes.plot(of.scores[sound], y[sound], "o", color=COLORS[0], markersize=4, alpha=0.75, markeredgewidth=0)
-        axes.plot(of.scores[of.stuck], y[of.stuck], "x", color=GREY, markersize=5)
-        axes.plot([np.median(of.scores)] * 2, [at - 0.32, at + 0.32], color=LIGHT, linewidth=2.5, zorder=1)
+        if scale.gutter is not None:
+            axes.plot([scale.gutter] * int(of.stuck.sum()), y[of.stuck], "x", color=GREY, markersize=5)
+        median = max(float(np.median(of.scores)), axes.get_xlim()[0])
+        axes.plot([median] * 2, [at - 0.32, at + 0.32], color=LIGHT, linewidth=2.5, zorder=1)
         if of.best is not None:
-            axes.plot(
-                of.scores[of.best],
-                y[of.best],
-                "o",
-                color=COLORS[1],
-                fillstyle="none",
-                markersize=9,
-                markeredgewidth=1.8,
-            )
-    axes.axvline(record.chance, color=GREY, linewidth=0.9, linestyle=":")
-    is_log = share_scale(axes, [*np.concatenate([of.scores for of in record.levels]), record.chance], along="x")
-    axes.annotate(
-        "commonest class",
-        (record.chance, 1),
-        xycoords=("data", "axes fraction"),
-        fontsize=7,
-        color=GREY,
-        ha="center",
-        va="bottom",
-    )
+            place = of.scores[of.best] if sound[of.best] or scale.gutter is None else scale.gutter
+            axes.plot([place], [y[of.best]], "o", color=COLORS[1], fillstyle="none", markersize=9, markeredgewidth=1.8)
     axes.set_yticks(range(n_levels), [of.level for of in record.levels], fontsize=8 if n_levels <= 40 else 6)
     axes.set_ylim(n_levels - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(score_label(f"validation {record.metric}", is_log, along="x"))
+    axes.set_xlabel(score_label(f"validation {record.metric}", scale.is_log, along="x"))
     axes.set_ylabel(record.factor)
     return figure
 

@@ -32,11 +32,7 @@ def render(comparison: Comparison, context: ReportContext) -> str:
     parts = [
         f"# {context.facts.question or f'Study {comparison.design.name}'}",
         prose(_byline(comparison, context)),
-        section(
-            1,
-            "Answer",
-            [*map(prose, answer(comparison)), prose(_scope(comparison, context)), _missing(comparison, context)],
-        ),
+        section(1, "Answer", _answer(comparison, context)),
         section(2, "Recommended model", _recommended(comparison)),
         section(3, "Design", design(comparison, context)),
         section(
@@ -56,6 +52,38 @@ def _byline(comparison: Comparison, context: ReportContext) -> str:
     n_warnings = len(comparison.warnings)
     trust = f"{plural(n_warnings, 'warning')} in section 7" if n_warnings else "no warning in section 7"
     return f"Study {comparison.design.name} on {context.facts.data.name}: {plural(ended, 'trial')}, {trust}."
+
+
+def _answer(comparison: Comparison, context: ReportContext) -> list[str]:
+    return [
+        *map(prose, answer(comparison)),
+        prose(_why_stuck(comparison, context)),
+        prose(_scope(comparison, context)),
+        _missing(comparison, context),
+    ]
+
+
+def _why_stuck(comparison: Comparison, context: ReportContext) -> str:
+    """Return how little gradient reaches the first layer of the levels that never trained, where that was logged."""
+    rows = [row for question in comparison.questions for row in question.rows if row.status == "never trained"]
+    known = {row.finalist: row for row in rows if row.finalist in context.first_layer_gradient}
+    words = [
+        f"{_percent(context.first_layer_gradient[finalist])} for {row.factor} {row.level} ({finalist})"
+        for finalist, row in known.items()
+        if finalist is not None
+    ]
+    if not words:
+        return ""
+    drawn = [at for at, figure in enumerate(context.figures, start=1) if "gradients" in figure.path]
+    figure = f" (figure {drawn[0]})" if drawn else ""
+    return (
+        "Why they stand still: the gradient of the first hidden layer's weights, as a share of the output layer's, is "
+        f"{enumeration(words)}, mean over epochs and runs{figure}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share >= 1e-4 else f"{share:.0e}"
 
 
 def _scope(comparison: Comparison, context: ReportContext) -> str:
@@ -212,7 +240,8 @@ def _trust(comparison: Comparison) -> list[str]:
         f"{len(passed)} of {len(comparison.checks)} checks pass. A warning never changes a verdict; it says where to "
         "doubt.",
         bullets(f"**warn** – {of.name}: {of.detail}" for of in warned),
-        bullets(f"pass – {of.name}: {of.detail}" for of in passed),
+        "Those that pass:" if warned else "",
+        bullets(f"{of.name}: {of.detail}" for of in passed),
     ]
 
 
