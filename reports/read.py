@@ -49,7 +49,7 @@ def choose_study(
     NothingToReportError
         When the store has no such study, or none.
     """
-    found = tracking.studies(uri)
+    found = tracking.studies(uri) if tracking.is_there(uri) else []
     if not found:
         raise NothingToReportError(f"no study in {uri}; run one first, or name another store in MLFLOW_TRACKING_URI")
     if run_id is not None:

@@ -30,7 +30,15 @@ from experiments.tracking.read import (
     trials,
 )
 from experiments.tracking.registry import register_champion
-from experiments.tracking.report_run import artifact_link, join_study, launched_run, log_report, run_address, study_of
+from experiments.tracking.report_run import (
+    artifact_link,
+    is_there,
+    join_study,
+    launched_run,
+    log_report,
+    run_address,
+    study_of,
+)
 from experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
 from experiments.tracking.trial_run import TrialRun, start_trial
@@ -52,6 +60,7 @@ __all__ = [
     "environment",
     "finalists",
     "finished_trial",
+    "is_there",
     "join_study",
     "launch_directory",
     "launched_run",

@@ -10,7 +10,12 @@ from urllib.parse import quote
 
 from experiments.tracking import keys
 from experiments.tracking.environment import code_version
-from experiments.tracking.store import client, log_batch, storage
+from experiments.tracking.store import SQLITE, client, log_batch, storage
+
+
+def is_there(uri: str) -> bool:
+    """Tell whether a store exists that could hold a study: to open an SQLite store that is not there would make it."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 
 def launched_run(environ: Mapping[str, str] = os.environ) -> str | None:

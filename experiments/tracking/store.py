@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 _DEFAULT_URI = "sqlite:///mlflow.db"
 _REACH_SECONDS = 20
 # Limits of one log_batch and of the length of a value.
@@ -59,16 +59,16 @@ def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = Non
         Addresses of servers and absolute paths as they are, a relative SQLite path made absolute.
     """
     uri = environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_URI
-    path = uri.removeprefix(_SQLITE)
-    if not uri.startswith(_SQLITE) or path.startswith("/") or ":" in path or not path:
+    path = uri.removeprefix(SQLITE)
+    if not uri.startswith(SQLITE) or path.startswith("/") or ":" in path or not path:
         return uri
     base = cwd or launch_directory(environ)
-    return f"{_SQLITE}{base.resolve() / path}"
+    return f"{SQLITE}{base.resolve() / path}"
 
 
 def store_directory(uri: str) -> Path | None:
     """Return the folder that an SQLite store lives in, or None where the store is a server."""
-    return Path(uri.removeprefix(_SQLITE)).parent if uri.startswith(_SQLITE) else None
+    return Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else None
 
 
 def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -131,7 +131,7 @@ def _require_reachable(uri: str) -> None:
     """Fail at once where MLflow would try again for minutes: a folder that is not there, a server that is away."""
     folder = store_directory(uri)
     if folder is not None:
-        database = Path(uri.removeprefix(_SQLITE))
+        database = Path(uri.removeprefix(SQLITE))
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
         if not os.access(database if database.exists() else folder, os.W_OK):
