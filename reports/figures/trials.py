@@ -67,7 +67,7 @@ def drawing(factor: Factor, study: StudyData) -> Drawing | None:
         name=f"trials-by-{factor.name}",
         alt=f"Every trial by {factor.name}",
         caption=f"Validation {record.metric} of every trial of the compare phase by {factor.name}: {each}. The ringed "
-        f"trial is the best of its level, the one that was trained again on fresh seeds.{stuck} The bar is the median.",
+        f"trial is the best of its level, the one that goes on to fresh seeds.{stuck} The bar is the median.",
         draw=functools.partial(draw, record),
     )
 

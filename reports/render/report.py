@@ -24,6 +24,9 @@ from reports.words import (
     unit_of,
 )
 
+#: More missing levels than this are counted, not named.
+_MOST_MISSING = 10
+
 
 def render(comparison: Comparison, context: ReportContext) -> str:
     """Return the report."""
@@ -100,6 +103,8 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
 def _missing(comparison: Comparison, context: ReportContext) -> str:
     """Return what a reader might look for in vain."""
     items = [text for question in comparison.questions for text in question.missing]
+    if len(items) > _MOST_MISSING:
+        items = [*items[:_MOST_MISSING], f"and {len(items) - _MOST_MISSING} more levels; the tables below have each"]
     left = {of.phase: of.planned - of.ended for of in context.phases if of.ended < of.planned}
     if left:
         items.append("not yet run: " + enumeration([f"{count(n)} of {phase}" for phase, n in left.items()]) + " trials")

@@ -1,0 +1,135 @@
+"""The study of the golden report, written by hand: no random numbers, so that no library's next release changes it."""
+
+from __future__ import annotations
+
+import numpy as np
+from study_records import config, trial
+
+from pipeline.config import TrialConfig
+from pipeline.records import History, Predictions
+from reports.records import Factor, Finalist, SearchRange, StudyDesign
+from reports.study import DataFacts, Importance, StudyData, StudyFacts
+
+N_TEST, SEEDS = 400, (11, 12, 13, 14, 15)
+#: Validation scores of the compare phase by depth, one a trial.
+SEARCHED = {0: (0.80, 0.78, 0.81), 1: (0.86, 0.85, 0.80), 2: (0.90, 0.88, 0.70), 5: (0.11, 0.10, 0.10)}
+#: Wrong answers of each seed's run among the 400 test examples, by depth; the runs' validation scores follow them.
+WRONG = {0: (80, 78, 82, 80, 79), 1: (60, 58, 61, 59, 62), 2: (44, 46, 43, 45, 47), 5: (360, 360, 360, 360, 360)}
+
+
+def _history(depth, score):
+    train = (0.10, 0.11) if depth == 5 else (score - 0.1, score + 0.01)
+    return History(
+        train_loss=(1.0, 0.5),
+        train_score=train,
+        valid_loss=(1.1, 0.6),
+        valid_score=(score - 0.001, score),
+        learning_rate=(0.01, 0.01),
+        seconds=(1.0, 1.0),
+    )
+
+
+def _predictions(n_wrong, seed):
+    """Be wrong about the same hard examples at each seed, but for the last ten, which move on with it."""
+    y = np.arange(N_TEST) % 10
+    order = np.argsort((np.arange(N_TEST) * 37) % N_TEST)
+    wrong = np.concatenate([order[: n_wrong - 10], np.roll(order[n_wrong - 10 :], -seed)[:10]])
+    predicted = y.copy()
+    predicted[wrong] = (y[wrong] + 1) % 10
+    return Predictions(y=y, predicted=predicted, probability=np.full(N_TEST, 0.9, dtype=np.float32))
+
+
+def golden_study() -> StudyData:
+    """Return depths 0, 1, 2 and 5: the last never trains."""
+    records = [trial(0, config(1, activation="sigmoid"), 0.75, phase="anchor", curve=_history(1, 0.75))]
+    finalists, predictions, diagnostics = [], {}, {}
+    for depth, scores in SEARCHED.items():
+        for at, score in enumerate(scores):
+            of = config(depth, learning_rate=0.01 * (at + 1), units=16)
+            records.append(trial(len(records), of, score, curve=_history(depth, score)))
+        best = records[-len(scores) + int(np.argmax(scores))]
+        finalists.append(
+            Finalist(
+                id=f"trial-{best.number}",
+                config=best.config,
+                selected_score=max(scores),
+                selected_number=best.number,
+                stands_for=(("depth", str(depth)),),
+            )
+        )
+    records.append(trial(len(records), config(2, units=32), 0.89, phase="exploit", curve=_history(2, 0.89)))
+    records.append(trial(len(records), config(2, units=64), phase="exploit", state="failed"))
+    for depth, finalist in zip(SEARCHED, finalists, strict=True):
+        for seed, n_wrong in zip(SEEDS, WRONG[depth], strict=True):
+            of = TrialConfig.from_params({**finalist.config.to_params(), "seed": seed})
+            accuracy = 1 - n_wrong / N_TEST
+            run = trial(
+                len(records), of, accuracy, phase="confirm", tags={"finalist": finalist.id}, test=accuracy,
+                curve=_history(depth, accuracy),
+            )  # fmt: skip
+            records.append(run)
+            predictions[run.run_id] = _predictions(n_wrong, seed)
+            size = 1e-4 if depth == 5 else 0.1
+            diagnostics[run.run_id] = {"gradient_norm/logits": {1: 0.1, 2: 0.1}} | (
+                {"gradient_norm/hidden_1": {1: size, 2: size}, "saturation/hidden_1": {1: 0.0, 2: 0.1}} if depth else {}
+            )
+    definition = {
+        "epochs": 2,
+        "seed": 1,
+        "split": {"valid": 0.2, "seed": 1234},
+        "compare": {"depth": [0, 1, 2, 5]},
+        "tune": {"learning_rate": {"low": 0.001, "high": 0.1, "log": True}, "units": [16, 32]},
+        "fixed": {"optimizer": "sgd", "activation": "relu"},
+    }
+    return StudyData(
+        design=StudyDesign(
+            name="golden-12345678",
+            factors=(Factor.of("depth", ("0", "1", "2", "5")),),
+            chance=0.1,
+            ranges=(SearchRange(parameter="learning_rate", low=0.001, high=0.1, log=True),),
+            earlier_test_openings=3,
+        ),
+        records=tuple(records),
+        finalists=tuple(finalists),
+        predictions=predictions,
+        diagnostics=diagnostics,
+        facts=StudyFacts(
+            question="Does another hidden layer help?",
+            state="finished",
+            run_id="0123456789abcdef",
+            tracking_uri="sqlite:////home/me/mlflow.db",
+            data=DataFacts(
+                name="fashion-mnist",
+                sha256="ab" * 32,
+                source="Keras's cache",
+                class_names=(
+                    "top",
+                    "trouser",
+                    "pullover",
+                    "dress",
+                    "coat",
+                    "sandal",
+                    "shirt",
+                    "sneaker",
+                    "bag",
+                    "boot",
+                ),
+                n_train=2000,
+                n_valid=500,
+                n_test=N_TEST,
+                majority_share=0.1,
+            ),
+            definition=definition,
+            planned={"anchor": 1, "compare": 12, "exploit": 2, "confirm": 20},
+            seeds=SEEDS,
+            finalists_sha256="cd" * 32,
+            environment={"python": "3.11.7", "platform": "Linux", "cpus": 2, "packages": {"Keras": "3.15.0"}},
+            code_version="0123456789",
+            dirty="true",
+            command="mlflow run . -P experiment=golden.toml -P trials=15",
+            importances=(
+                Importance(method="PED-ANOVA", n_trials=24, shares=(("learning_rate", 0.7), ("depth", 0.3))),
+                Importance(method="fANOVA", n_trials=24, shares=(("depth", 0.9), ("learning_rate", 0.1))),
+            ),
+        ),
+    )

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import dataclasses
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from golden_study import golden_study
+from made_up import MadeUpStudy, whole_study
+
+from reports.compare import compare
+from reports.figures import (
+    all_drawings,
+    confusion,
+    cost,
+    curves,
+    differences,
+    effort,
+    gradients,
+    learning_rate,
+    picture,
+    trials,
+)
+from reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
+from reports.records import Factor, StudyDesign
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def compared(study):
+    right = {run_id: of.predicted == of.y for run_id, of in study.predictions.items()}
+    return compare(study.design, study.records, study.finalists, right)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return whole_study(epochs=4, depths=(0, 1, 2), twins=3)
+
+
+@pytest.fixture(scope="module")
+def comparison(study):
+    return compared(study)
+
+
+def test_all_figures_of_the_protocol_are_there(study, comparison):
+    names = [one.name for one in all_drawings(study, comparison)]
+    assert names == [
+        "trials-by-depth",
+        "trials-by-optimizer",
+        "effort-by-depth",
+        "effort-by-optimizer",
+        "differences-by-depth",
+        "differences-by-optimizer",
+        "curves",
+        "gradients",
+        "learning-rate",
+        "cost",
+        "confusion",
+    ]
+
+
+def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):
+    for first, again in zip(all_drawings(study, comparison), all_drawings(study, comparison), strict=True):
+        content = picture(first)
+        assert ET.fromstring(content).tag == f"{SVG}svg"
+        assert content == picture(again), first.name
+
+
+def test_every_caption_says_of_how_many(study, comparison):
+    for one in all_drawings(study, comparison):
+        assert any(character.isdigit() for character in one.caption) or one.name in ("gradients",), one.name
+        assert one.caption.endswith("."), one.name
+
+
+def test_drawing_leaves_matplotlib_as_it_was(study, comparison):
+    before = dict(mpl.rcParams)
+    picture(all_drawings(study, comparison)[0])
+    assert dict(mpl.rcParams) == before
+
+
+def test_series_differ_in_more_than_colour():
+    looks = list(zip(MARKERS, map(str, LINES), strict=True))
+    assert len(COLORS) == len(looks) == len(set(looks))
+
+
+def test_trials_are_of_the_compare_phase_and_the_best_is_marked(study):
+    record = trials.compute(study.design.factors[0], study)
+    of = next(of for of in record.levels if of.level == "2")
+    at = [r for r in study.records if r.phase == "compare" and r.config.model.depth == 2 and r.state != "failed"]
+    assert len(of.scores) == len(at)
+    assert of.scores[of.best] == of.scores.max()
+
+
+def test_stuck_trials_are_told_apart():
+    record = trials.compute(golden_study().design.factors[0], golden_study())
+    assert [int(of.stuck.sum()) for of in record.levels] == [0, 0, 0, 3]
+
+
+def test_effort_curve_ends_at_the_best_score(study):
+    record = effort.compute(study.design.factors[0], study)
+    by_level = dict(record.curves)
+    best = {of.level: of.scores.max() for of in trials.compute(study.design.factors[0], study).levels}
+    assert {level: curve[-1] for level, curve in by_level.items()} == pytest.approx(best)
+    assert all(np.all(np.diff(curve) >= -1e-12) for curve in by_level.values())
+
+
+def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
+    made = MadeUpStudy(depths=tuple(range(1, 12)), twins=3, epochs=2).run(failed=0, diverged=0).data()
+    record = effort.compute(made.design.factors[0], made)
+    ends = {level: curve[-1] for level, curve in record.curves}
+    assert len(record.told_apart) == len(COLORS)
+    assert {"1", max(ends, key=ends.get)} <= set(record.told_apart)
+
+
+def test_differences_are_those_of_the_comparison(study, comparison):
+    question = comparison.questions[0]
+    record = differences.compute(question, study.design, comparison.part)
+    assert [(level, word) for level, _, word in record.levels] == [
+        (c.level, c.verdict.word) for c in question.contrasts
+    ]
+
+
+def test_curves_hold_every_run_of_a_finalist(study, comparison):
+    record = curves.compute(study, comparison)
+    assert len(record.finalists) == len(study.finalists)
+    assert all(of["valid_loss"].shape == (5, 4) for _, _, of in record.finalists)
+
+
+def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
+    first = next(r for r in study.records if r.phase == "confirm")
+    loss = (1.0, float("inf"), float("nan"), float("nan"))
+    history = dataclasses.replace(first.history, train_loss=loss, valid_loss=loss)
+    bad = dataclasses.replace(first, state="diverged", history=history)
+    changed = dataclasses.replace(study, records=tuple(bad if r is first else r for r in study.records))
+    assert picture(curves.drawing(changed, compared(changed)))
+
+
+def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
+    record = gradients.compute(study, comparison)
+    assert record.layers == ("hidden_1", "hidden_2", "logits")
+    deep = next(one for one in record.finalists if "depth 2" in one.label)
+    run = next(iter(study.confirm_runs(deep.label.split("\n")[0])))
+    epochs, values = deep.norms["hidden_1"]
+    assert epochs == (1, 2, 3, 4)
+    assert values == pytest.approx(tuple(study.diagnostics[run.run_id]["gradient_norm/hidden_1"].values()))
+    assert set(deep.saturation) == {"hidden_1", "hidden_2"}
+
+
+def test_learning_rates_show_the_range_of_each_optimizer(study):
+    record = learning_rate.compute(study)
+    assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
+    assert record.by == "depth"
+
+
+def test_fixed_learning_rate_has_no_figure(study):
+    fixed = [
+        dataclasses.replace(
+            r,
+            config=dataclasses.replace(r.config, optimizer=dataclasses.replace(r.config.optimizer, learning_rate=0.01)),
+        )
+        for r in study.records
+    ]
+    assert learning_rate.compute(dataclasses.replace(study, records=tuple(fixed))) is None
+
+
+def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
+    record = cost.compute(study, comparison)
+    for seconds, score in record.trials:
+        assert max(front for at, front in record.front if at <= seconds) >= score
+
+
+def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
+    record = confusion.compute(study, comparison)
+    assert record.n_runs == 5
+    assert record.counts.sum() == 10_000
+    assert record.shares.sum(axis=1) == pytest.approx(1.0)
+    runs = study.confirm_runs(record.finalist)
+    right = np.mean([(study.predictions[r.run_id].predicted == study.predictions[r.run_id].y).mean() for r in runs])
+    assert (np.diag(record.shares) * record.counts).sum() / record.counts.sum() == pytest.approx(right)
+
+
+def test_scores_that_span_little_are_spaced_evenly_and_others_by_the_error():
+    for values, is_log in (((0.80, 0.85), False), ((0.2, 0.98), True), ((-1.0, 0.5), False), ((1.0, 1.0), False)):
+        axes = new_figure(2).subplots()
+        scale = share_scale(axes, values)
+        assert scale.is_log is is_log
+        low, high = axes.get_ylim()
+        if min(values) >= 0:
+            assert low < min(values)
+            assert high >= max(values)
+
+
+def test_the_place_for_what_is_stuck_lies_below_every_score():
+    axes = new_figure(2).subplots()
+    scale = share_scale(axes, (0.8, 0.9), gutter=True)
+    assert axes.get_ylim()[0] < scale.gutter < 0.8
+
+
+@pytest.mark.parametrize("n_levels", [1, 100])
+def test_any_number_of_levels_can_be_drawn(n_levels):
+    made = MadeUpStudy(depths=tuple(range(n_levels)), twins=2, epochs=2).run(n_exploit=1)
+    finalists = made.finalists()
+    data = made.confirm(finalists, seeds=2).data(finalists)
+    for one in all_drawings(data, compared(data)):
+        assert picture(one)
+
+
+def test_a_study_without_trials_has_no_figures():
+    empty = MadeUpStudy().data(records=())
+    assert all_drawings(empty, compared(empty)) == []
+
+
+def test_a_factor_that_no_trial_has_is_left_out():
+    made = MadeUpStudy(twins=1, epochs=2).run().data()
+    design = StudyDesign(name="x", factors=(Factor.of("momentum", ("0.1", "0.9")),), chance=0.1)
+    names = [one.name for one in all_drawings(dataclasses.replace(made, design=design), compared(made))]
+    assert "trials-by-momentum" not in names
