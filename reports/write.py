@@ -69,3 +69,10 @@ def log_report(report: Report, study: StudyData, folder: Path) -> None:
         )
         (copy / "report.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
+    tracking.describe_champion(uri, study.design.name, _champion_text(report.markdown))
+
+
+def _champion_text(markdown: str) -> str:
+    """Return the answer and the recommended model of a report, for the champion's page in the model registry."""
+    found = re.search(r"^## 1\. .*?(?=^## 3\. )", markdown, flags=re.MULTILINE | re.DOTALL)
+    return found.group().replace("## 1. ", "## ").replace("## 2. ", "## ") if found else markdown

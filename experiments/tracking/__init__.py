@@ -29,7 +29,7 @@ from experiments.tracking.read import (
     trial,
     trials,
 )
-from experiments.tracking.registry import register_champion
+from experiments.tracking.registry import describe_champion, register_champion
 from experiments.tracking.report_run import (
     artifact_link,
     is_there,
@@ -56,6 +56,7 @@ __all__ = [
     "best_run",
     "close_stale",
     "code_version",
+    "describe_champion",
     "diagnostics",
     "environment",
     "finalists",

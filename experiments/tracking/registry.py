@@ -44,3 +44,18 @@ def register_champion(study: StudyRun, run_id: str, description: str) -> str:
         api.set_registered_model_alias(study.study, keys.CHAMPION, version)
     study.set_tags({keys.CHAMPION_RUN: run_id})
     return f"models:/{study.study}@{keys.CHAMPION}"
+
+
+def describe_champion(uri: str, study: str, markdown: str) -> None:
+    """Replace the description of a study's champion, where it has one.
+
+    Raises
+    ------
+    TrackingError
+        When the registry cannot be read or written.
+    """
+    api = client(uri)
+    with storage(f"cannot describe the champion of study {study}"):
+        for model in api.search_registered_models(f"name = '{study}'"):
+            if keys.CHAMPION in model.aliases:
+                api.update_model_version(study, model.aliases[keys.CHAMPION], markdown)

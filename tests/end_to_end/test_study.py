@@ -54,6 +54,7 @@ def test_study_leaves_what_it_promises(undisturbed):
         "design.json",
         "environment.json",
         "finalists.json",
+        "report",
     }
     assert statuses(undisturbed) == {"FINISHED": 10 + n_finalists}
 
@@ -72,6 +73,7 @@ def test_finalists_alone_meet_the_test_part_and_the_best_is_registered(undisturb
     best = max(confirmed, key=lambda record: record.evaluation("valid").score)
     (model,) = client.search_registered_models()
     registered = client.get_model_version_by_alias(model.name, "champion")
+    assert "## Recommended model" in registered.description
     assert client.get_run(registered.run_id).data.metrics["final_valid_accuracy"] == best.evaluation("valid").score
 
 
