@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -141,5 +143,5 @@ def _predictions(path: Path) -> Predictions | None:
         with np.load(path, allow_pickle=False) as arrays:
             columns: Mapping[str, Any] = {name: arrays[name] for name in ("y", "predicted", "probability")}
         return Predictions(**columns)
-    except (ValueError, KeyError, EOFError, OSError):
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         return None

@@ -1,0 +1,205 @@
+"""The command as a user types it, in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_up import MadeUpStudy
+from stored_study import write_study
+
+from experiments import tracking
+from experiments.tracking import keys
+from experiments.tracking.store import client
+from reports.__main__ import main
+from reports.export import trials_table
+from reports.html import to_html
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run the command line in this process: importing MLflow anew for every test would take a minute."""
+
+    def run(folder: Path, *words: str, **variables: str) -> Done:
+        monkeypatch.chdir(folder)
+        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+            monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+def report_in_a_process_of_its_own(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-m", "reports", *words]
+    return subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of two studies: a whole one, and a later one whose search goes on."""
+    folder = tmp_path_factory.mktemp("studies")
+    made = MadeUpStudy(depths=(1, 2), twins=2, n_seeds=2, epochs=2).run(n_exploit=1)
+    finalists = made.finalists()
+    whole = made.confirm(finalists).data(finalists)
+    write_study(f"sqlite:///{folder / 'mlflow.db'}", whole)
+    going = MadeUpStudy(depths=(1, 2), twins=2, epochs=2).run(n_exploit=0).data()
+    going = dataclasses.replace(going, design=dataclasses.replace(going.design, name="going on/'2'"))
+    write_study(f"sqlite:///{folder / 'mlflow.db'}", going, state="KILLED")
+    return folder
+
+
+def artifacts(folder: Path, study: str) -> set[str]:
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    run_id = tracking.studies(uri, study)[0].run_id
+    api = client(uri)
+    top = {item.path for item in api.list_artifacts(run_id, "report")}
+    return top | {item.path for item in api.list_artifacts(run_id, "report/figures")}
+
+
+def test_report_is_written_logged_and_told(folder):
+    done = report_in_a_process_of_its_own(folder, "--study", "made-up-12345678", "--run", "auto")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    out = folder / "reports" / "output" / "made-up-12345678"
+    assert {path.name for path in out.iterdir()} == {
+        "report.md", "report.html", "figures", "comparison.csv", "comparison.parquet",
+    }  # fmt: skip
+    assert "Depth. Depth 2" in done.stdout
+    assert "*" not in done.stdout
+    assert str(out / "report.md") in done.stdout
+    markdown = (out / "report.md").read_text(encoding="utf-8")
+    drawn = {f"figures/{path.name}" for path in (out / "figures").iterdir()}
+    assert drawn == {line.split("](")[1].rstrip(")") for line in markdown.splitlines() if line.startswith("![")}
+    assert {"report/report.md", "report/report.html", "report/comparison.parquet"} <= artifacts(
+        folder, "made-up-12345678"
+    )
+    assert {f"report/{path}" for path in drawn} <= artifacts(folder, "made-up-12345678")
+
+
+def test_report_is_the_same_when_written_again(report, folder):
+    first, second = (report(folder, "--study", "made-up-12345678", "--output", name) for name in ("a", "b"))
+    assert (first.returncode, second.returncode) == (0, 0)
+    for path in (folder / "a").rglob("*.*"):
+        if path.suffix in (".md", ".svg", ".html", ".csv"):
+            assert path.read_bytes() == (folder / "b" / path.relative_to(folder / "a")).read_bytes()
+
+
+def test_latest_study_is_reported_by_default_whatever_its_name_and_state(report, folder):
+    done = report(folder)
+    assert done.returncode == 0, done.stderr
+    (out,) = {path.parent for path in (folder / "reports" / "output").glob("going*/report.md")}
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert "its last session was interrupted" in text
+    assert "not enough evidence" in text
+
+
+def test_run_of_mlflow_run_becomes_a_session_of_the_study(report, folder):
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    study = tracking.studies(uri, "made-up-12345678")[0]
+    api = client(uri)
+    before = api.get_run(study.run_id)
+    launched = api.create_run(study.experiment_id).info.run_id
+    done = report(
+        folder, "--study", "made-up-12345678", "--output", "c", MLFLOW_RUN_ID=launched, MLFLOW_TRACKING_URI=uri
+    )
+    assert done.returncode == 0, done.stderr
+    tags = api.get_run(launched).data.tags
+    assert (tags[keys.PARENT_RUN], tags[keys.PHASE]) == (study.run_id, keys.PHASE_SESSION)
+    after = api.get_run(study.run_id)
+    assert (after.info.status, after.data.tags) == (before.info.status, before.data.tags)
+    assert len(tracking.studies(uri, "made-up-12345678")) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--study", "nope"], "study must be one of"),
+        (["--run", "nope"], "run must be one of a study"),
+        (["--nonsense"], "unrecognized arguments"),
+        (["--output", "mlflow.db/x"], "output must be a folder that can be written to"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(report, folder, words, complaint):
+    done = report(folder, *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {complaint}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_store_is_one_line_and_leaves_nothing(report, tmp_path):
+    done = report(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no study in sqlite:///")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logged_markdown_links_figures_as_mlflows_pages_show_them(report, folder, tmp_path):
+    assert report(folder, "--study", "made-up-12345678", "--output", "d").returncode == 0
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    run_id = tracking.studies(uri, "made-up-12345678")[0].run_id
+    text = Path(client(uri).download_artifacts(run_id, "report/report.md", str(tmp_path))).read_text(encoding="utf-8")
+    assert f"](http:get-artifact?path=report%2Ffigures%2Fcost.svg&run_uuid={run_id})" in text
+    assert "](figures/" not in text
+    assert tracking.artifact_link("https://host/", "r", "a b.svg").startswith(
+        "https://host/get-artifact?path=report%2Fa%20b"
+    )
+
+
+def test_table_has_a_row_a_trial_and_survives_both_formats(report, folder):
+    assert report(folder, "--study", "made-up-12345678", "--output", "e").returncode == 0
+    csv, parquet = pd.read_csv(folder / "e" / "comparison.csv"), pd.read_parquet(folder / "e" / "comparison.parquet")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    records = tracking.trials(uri, tracking.studies(uri, "made-up-12345678")[0].run_id)
+    assert list(csv["number"]) == list(parquet["number"]) == [r.number for r in records]
+    assert list(csv) == list(parquet)
+    confirm = parquet[parquet["phase"] == "confirm"]
+    assert confirm["finalist"].notna().all()
+    assert confirm["test_score"].notna().all()
+    by_number = {r.number: r for r in records}
+    for row in parquet.to_dict("records"):
+        record = by_number[row["number"]]
+        assert row["learning_rate"] == record.config.optimizer.learning_rate
+        if record.evaluation("valid"):
+            assert row["valid_score"] == record.evaluation("valid").score
+
+
+def test_table_of_no_trials_is_empty():
+    assert len(trials_table(())) == 0
+
+
+def test_page_holds_its_figures_and_no_markup_of_the_data():
+    page = to_html(
+        "# T\n\n![a](figures/a.svg)\n\n<script>x</script>\n\n| a |\n|---|\n| 1 |\n",
+        {"figures/a.svg": b"<svg/>"},
+        title="<T>",
+    )
+    assert 'src="data:image/svg+xml;base64,PHN2Zy8+"' in page
+    assert "<script>" not in page
+    assert "<td>1</td>" in page
+    assert "<title>&lt;T&gt;</title>" in page
