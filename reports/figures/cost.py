@@ -72,7 +72,8 @@ def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
         alt="Score against training time",
         caption=f"Validation {record.metric} against the seconds of training, on one thread: "
         f"{plural(len(record.trials), 'trial')} "
-        f"of all phases but confirm.{confirmed} No trial lies above and left of the line. Seconds include compiling, "
+        f"of all phases but confirm.{confirmed} A cross never left chance. No trial lies above and left of the line. "
+        "Seconds include compiling, "
         "and "
         "whatever else the machine did.",
         draw=functools.partial(draw, record),
