@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from experiments.tracking import keys
 from experiments.tracking.store import client, storage
 from experiments.tracking.study_run import StudyRun
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def register_champion(study: StudyRun, run_id: str, description: str) -> str:
@@ -56,6 +61,19 @@ def describe_champion(uri: str, study: str, markdown: str) -> None:
     """
     api = client(uri)
     with storage(f"cannot describe the champion of study {study}"):
-        for model in api.search_registered_models(f"name = '{study}'"):
-            if keys.CHAMPION in model.aliases:
-                api.update_model_version(study, model.aliases[keys.CHAMPION], markdown)
+        version = _champion_version(api, study)
+        if version is not None:
+            api.update_model_version(study, version, markdown)
+
+
+def _champion_version(api: MlflowClient, study: str) -> str | None:
+    """Return the version under the alias, or None; not by a search, whose conditions know no quote inside a name."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = api.get_registered_model(study).aliases.get(keys.CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return None if version is None else str(version)
