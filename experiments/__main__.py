@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     scheduler = given["scheduler"]
     if scheduler is not None and "://" not in scheduler:
         raise ValueError(f"scheduler must be an address like tcp://host:8786, got {scheduler!r}")
+    if given.get("study") and not re.fullmatch(r"[\w.-]+", str(given["study"])):
+        raise ValueError(f"study must be of letters, digits, dots, dashes and underscores, got {given['study']!r}")
     typed_in = launch_directory()
     experiment = None
     if options.command == "run":

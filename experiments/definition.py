@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -196,7 +197,9 @@ def read(path: Path) -> Experiment:
         With one line that names the file, what is wrong, what was expected and what came.
     """
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), name=path.stem)
+        # The name goes into that of the study, its lock's file and its registered model: nothing that these refuse.
+        name = re.sub(r"[^\w.-]+", "_", path.stem)
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")), name=name)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors too

@@ -214,6 +214,7 @@ def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: 
             "environment.json": tracking.environment(),
         },
     )  # fmt: skip
+    study_run.log_dataset(dataset)
     ledger.set_parent_run_id(study_run.run_id)
     return study_run
 

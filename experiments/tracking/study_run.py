@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import search
+from experiments.tracking.data import dataset_input
 from experiments.tracking.environment import CodeVersion, code_version
 from experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from pipeline.config import ParamValue
+from pipeline.records import Dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,6 +83,15 @@ class StudyRun:
                     api.log_text(self.run_id, content, name)
                 else:
                     api.log_dict(self.run_id, dict(content), name)
+
+    def log_dataset(self, dataset: Dataset) -> None:
+        """Note which data the study is of.
+
+        Done before the first trial: MLflow adds a data set that is new to its experiment without a lock, and of two
+        workers that do so at once one would fail.
+        """
+        with storage(f"cannot write the data set of study {self.study}"):
+            client(self.tracking_uri).log_inputs(self.run_id, datasets=[dataset_input(dataset)])
 
     def log_finalists(self, frozen: Mapping[str, Any]) -> None:
         """Write the frozen list of finalists, with its hash and the seeds, as an artifact and tags."""

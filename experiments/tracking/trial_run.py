@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from experiments.tracking import keys
+from experiments.tracking.data import dataset_input
 from experiments.tracking.model import log_model
 from experiments.tracking.store import client, log_batch, storage
 from experiments.tracking.study_run import RunEnd, StudyRun
 from pipeline.config import TrialConfig
 from pipeline.records import Dataset, History, Predictions, TrialResult
 
-_DIGEST_LENGTH = 16
 Row = tuple[str, float, int]
 
 
@@ -49,7 +48,7 @@ class TrialRun:
     def log_dataset(self, dataset: Dataset) -> None:
         """Log the data as the run's input: name, hash, source and shape. The arrays are not read."""
         with storage(f"cannot write the data set of run {self.run_id}"):
-            self._api.log_inputs(self.run_id, datasets=[_dataset_input(dataset)])
+            self._api.log_inputs(self.run_id, datasets=[dataset_input(dataset)])
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Write predictions on the test part as an artifact: arrays ``y``, ``predicted`` and ``probability``."""
@@ -184,25 +183,6 @@ def start_trial(
         run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
         log_batch(api, run_id, params=config.to_params())
     return TrialRun(study, run_id, flush_seconds=flush_seconds)
-
-
-def _dataset_input(dataset: Dataset) -> Any:
-    from mlflow.data.schema import TensorDatasetSchema
-    from mlflow.entities import Dataset as DatasetEntity
-    from mlflow.entities import DatasetInput, InputTag
-    from mlflow.types import Schema, TensorSpec
-
-    features = Schema([TensorSpec(np.dtype(dataset.X.dtype), (-1, *dataset.sample_shape))])
-    targets = Schema([TensorSpec(np.dtype(dataset.y.dtype), (-1,))])
-    entity = DatasetEntity(
-        name=dataset.name,
-        digest=dataset.sha256[:_DIGEST_LENGTH],
-        source_type="local",
-        source=json.dumps({"uri": dataset.source}),
-        schema=json.dumps(TensorDatasetSchema(features, targets).to_dict()),
-        profile=json.dumps({"n_samples": len(dataset.X), "n_classes": dataset.n_classes, "sha256": dataset.sha256}),
-    )
-    return DatasetInput(entity, [InputTag(keys.DATASET_CONTEXT, "training")])
 
 
 def _curve_rows(history: History) -> list[Row]:

@@ -17,6 +17,7 @@ import pytest
         (["--experiment", "/no/such.toml"], "error: experiment must be one of digits"),
         (["--scheduler", "localhost"], "error: scheduler must be an address like tcp://host:8786, got 'localhost'"),
         (["--data-folder", "/no/such/folder", "--experiment", "fashion_mnist"], "/no/such/folder"),
+        (["--study", "a/b"], "error: study must be of letters, digits, dots, dashes and underscores, got 'a/b'"),
         (["--trails", "5"], "unrecognized arguments: --trails 5"),
     ],
 )
