@@ -6,24 +6,12 @@ and exit code 2.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-#: What MLproject hands down for a parameter that the user did not give.
-NOT_GIVEN = ("", "auto")
-BAD_INPUT, FAILED = 2, 1
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message} (--help shows what there is)", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+from experiments.command_line import BAD_INPUT, FAILED, Given, Parser, given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from experiments.tracking import TrackingError
 
     try:
-        return _report(options)
+        return _report(given(options))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -42,22 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m reports", description="The report of a study: answer, tables, figures, checks.")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m reports", description="The report of a study: answer, tables, figures, checks.")
     parser.add_argument("--study", default="", help="name of the study; the latest one otherwise")
     parser.add_argument("--run", default="", help="the study's run, or any run of it, by id")
     parser.add_argument("--output", default="", help="folder to write into; reports/output/<study> otherwise")
     return parser
 
 
-def _report(options: argparse.Namespace) -> int:
+def _report(given: Given) -> int:
     from experiments import tracking
     from reports.read import choose_study, read_study
     from reports.render import answer, plain
     from reports.words import paragraph
     from reports.write import log_report, make_report, write_report
 
-    given = {name: None if value in NOT_GIVEN else str(value) for name, value in vars(options).items()}
     uri = tracking.tracking_uri()
     summary = choose_study(uri, study=given["study"], run_id=given["run"])
     launched = tracking.launched_run()

@@ -1,0 +1,105 @@
+"""What the commands that train have in common: their options, and the session that runs behind them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from experiments.command_line import Given
+from experiments.tracking import launch_directory
+
+if TYPE_CHECKING:
+    from experiments.definition import Experiment
+    from experiments.finalists import Finalist
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that trains."""
+    parser.add_argument("--seeds", default="", help="fresh seeds for each finalist; 0 for none")
+    parser.add_argument("--seed", default="", help="what all seeds are derived from")
+    parser.add_argument("--workers", default="", help="worker processes on this machine; one a core")
+    parser.add_argument("--scheduler", default="", help="address of your own Dask cluster, tcp://host:8786")
+    parser.add_argument("--storage", default="", help="URL of the Optuna storage")
+    parser.add_argument("--data-folder", default="", help="folder that has the data set's files")
+
+
+def counts(given: Given, **lowest: int) -> dict[str, int | None]:
+    """Return the named options as whole numbers, None where one was left out.
+
+    Raises
+    ------
+    ValueError
+        When one is no whole number or below its lowest value.
+    """
+    from experiments.definition import whole_number
+
+    return {
+        name: None if (text := given.get(name)) is None else whole_number(text, name, lowest=least)
+        for name, least in lowest.items()
+    }
+
+
+def check_scheduler(given: Given) -> None:
+    """Complain about an address of a scheduler that is none.
+
+    Raises
+    ------
+    ValueError
+        With what was given.
+    """
+    scheduler = given["scheduler"]
+    if scheduler is not None and "://" not in scheduler:
+        raise ValueError(f"scheduler must be an address like tcp://host:8786, got {scheduler!r}")
+
+
+def train(
+    experiment: Experiment,
+    given: Given,
+    console: Console,
+    *,
+    workers: int | None,
+    chosen: tuple[Finalist, ...] = (),
+) -> int:
+    """Run the session, say where its results are, and have the report written."""
+    # Not before here: the imports take a second, and a typing error should not wait for them.
+    from experiments import farewell, session
+
+    folder = given["data_folder"]
+    request = session.Request(
+        experiment=experiment,
+        chosen=chosen,
+        study=given.get("study"),
+        workers=workers,
+        scheduler=given["scheduler"],
+        storage=given["storage"],
+        data_folder=launch_directory() / Path(folder).expanduser() if folder else None,
+    )
+    started = time.monotonic()
+    ending = session.run(request, console)
+    console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
+    _report(ending.tracking_uri, ending.parent_run_id)
+    return 0
+
+
+def _report(uri: str, run_id: str) -> None:
+    """Have the report written, in a process of its own: reports know experiments, and not the other way round.
+
+    What was trained is safe by now, so trouble with the report is told and does not make the study fail.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    code = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "reports", "--run", run_id],
+        check=False,
+        cwd=launch_directory(),
+        env={**environment, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": code},
+    )
+    if done.returncode:
+        print(f"the report was not written; try again: python -m reports --run {run_id}", file=sys.stderr)
