@@ -38,7 +38,7 @@ def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finali
                 "selected_score": finalist.selected_score,
                 "stands_for": finalist.stands_for,
                 "params": space.to_config(
-                    experiment, finalist.point, seed=0, data_sha256=context.data_sha256
+                    experiment, finalist.point, seed=0, data_sha256=context.data_sha256, split=context.split
                 ).to_params(),
             }
             for finalist in finalists

@@ -27,7 +27,7 @@ from experiments.dimensions import (
     parse_tuned,
     suggestion,
 )
-from pipeline.config import OPTIMIZERS, ParamValue, SplitConfig
+from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice
 
 SHIPPED = Path(__file__).parent
 SCHEMA_VERSION = 1
@@ -85,8 +85,8 @@ class Experiment:
 
     name: str
     question: str
-    data: str
-    split: SplitConfig
+    data: DataConfig
+    split: SplitChoice
     budget: Budget
     seed: int
     compare: Mapping[str, tuple[ParamValue, ...]] = field(default_factory=dict)
@@ -94,6 +94,7 @@ class Experiment:
     tune_for: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
     fixed: Mapping[str, ParamValue] = field(default_factory=dict)
     anchor: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_ANCHOR)
+    class_weight: str | None = None
 
     def levels(self, name: str) -> tuple[ParamValue, ...]:
         """Return every value that a dimension with few values can take: its levels, choices or fixed value."""
@@ -123,8 +124,9 @@ class Experiment:
         """
         return {
             "schema": SCHEMA_VERSION,
-            "data": self.data,
-            "split": {"valid": self.split.valid_size, "seed": self.split.seed},
+            **self.data.to_params(),
+            "split": self.split.as_json(),
+            **({"class_weight": self.class_weight} if self.class_weight else {}),
             "seed": self.seed,
             "epochs": self.budget.epochs,
             "compare_share": self.budget.compare,
@@ -219,8 +221,8 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     """
     for key in document:
         known_key(key, _TABLES, "the definition")
-    data = _table(document, "data", ("name",))
-    split = _table(document, "split", ("valid", "seed"))
+    data = _table(document, "data", (*_DATA_TEXTS, "columns", "class_weight"))
+    split = _table(document, "split", ("valid", "test", "seed", "method", "folds"))
     budget = _table(document, "budget", tuple(Budget.__dataclass_fields__))
     compare = _table(document, "compare", tuple(DIMENSIONS))
     for key in ("trials", "epochs"):
@@ -230,8 +232,8 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     experiment = Experiment(
         name=name,
         question=_string(document.get("question", ""), "question"),
-        data=_string(data.get("name"), "data.name"),
-        split=SplitConfig(valid_size=split.get("valid", 0.2), seed=split.get("seed", 1234)),
+        data=_parse_data(data),
+        split=_parse_split(split),
         budget=Budget(**budget),
         seed=whole_number(document.get("seed", 1234), "seed", lowest=0),
         compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
@@ -239,6 +241,7 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
         tune_for=tune_for,
         fixed=_parse_values(_table(document, "fixed", tuple(DIMENSIONS)), "fixed"),
         anchor=_parse_values(_table(document, "anchor", tuple(DIMENSIONS)), "anchor") or NOTEBOOK_ANCHOR,
+        class_weight=None if "class_weight" not in data else _string(data["class_weight"], "data.class_weight"),
     )
     _check_complete(experiment)
     return experiment
@@ -274,6 +277,31 @@ def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{what} must be a text, got {value!r}")
     return value
+
+
+#: What ``[data]`` says in words, beside the kinds of columns.
+_DATA_TEXTS = ("name", "target", "task", "metric", "group", "time", "test_file", "test_column")
+
+
+def _parse_data(table: Mapping[str, Any]) -> DataConfig:
+    texts = {key: _string(table[key], f"data.{key}") for key in _DATA_TEXTS if key in table}
+    if "name" not in texts:
+        raise ValueError(f"[data] must have name, got {dict(table)!r}")
+    kinds = table.get("columns", {})
+    if not isinstance(kinds, dict):
+        raise ValueError(f"data.columns must be a table of columns and kinds, got {kinds!r}")
+    columns = tuple((name, _string(kind, f"data.columns.{name}")) for name, kind in kinds.items())
+    return DataConfig(**texts, columns=columns)  # type: ignore[arg-type]  # the record checks the words itself
+
+
+def _parse_split(table: Mapping[str, Any]) -> SplitChoice:
+    return SplitChoice(
+        valid_size=table.get("valid", 0.2),
+        test_size=table.get("test"),
+        seed=table.get("seed", 1234),
+        method=table.get("method"),
+        folds=table.get("folds"),
+    )
 
 
 def _parse_values(table: Mapping[str, Any], where: str) -> dict[str, ParamValue]:

@@ -90,7 +90,8 @@ def _design_rows(
     experiment: Experiment, dataset: Dataset, trials: Sequence[EndedTrial], n_planned: int
 ) -> list[tuple[str, str]]:
     n_test = 0 if dataset.y_test is None else len(dataset.y_test)
-    n_valid = math.ceil(len(dataset.y) * experiment.split.valid_size)
+    size = experiment.split.valid_size
+    n_valid = math.ceil(len(dataset.y) * size) if isinstance(size, float) else size
     phases = Counter(trial.phase for trial in trials)
     rows = [
         ("data", f"{dataset.name}: {len(dataset.y) - n_valid:,} train, {n_valid:,} valid, {n_test:,} test; "

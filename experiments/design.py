@@ -44,6 +44,8 @@ class PlannedTrial:
         Optuna's parameters, or None where TPE proposes them.
     seed
         Of its training: weights, order and dropout.
+    repeat
+        With cross-validation, the partition into folds: 0 in the search, another for each seed of *confirm*.
     """
 
     number: int
@@ -53,6 +55,7 @@ class PlannedTrial:
     point: space.Point | None
     seed: int
     finalist: str | None = None
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +191,7 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
             point=points[finalist],
             seed=derive_seed(experiment.seed, "confirm", index),
             finalist=finalist,
+            repeat=index + 1,
         )
         for number, (finalist, index) in enumerate(one.runs, start=first)
     ]

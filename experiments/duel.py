@@ -13,7 +13,7 @@ from experiments import space, tracking
 from experiments.definition import Budget, Experiment
 from experiments.describe import in_words
 from experiments.finalists import Finalist
-from pipeline.config import TrialConfig
+from pipeline.config import SplitChoice, SplitConfig, TrialConfig
 from pipeline.records import TrialRecord
 
 FACTOR = "configuration"
@@ -45,7 +45,7 @@ def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Ex
     for record, config in zip(records, configs, strict=True):
         for name, value, expected in (
             ("data", config.data_sha256, first.data_sha256),
-            ("split", config.split, first.split),
+            ("split", replace(config.split, repeat=0), replace(first.split, repeat=0)),
             ("epochs", config.fit.epochs, first.fit.epochs),
         ):
             if value != expected:
@@ -57,13 +57,20 @@ def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Ex
         name="duel",
         question="Which configuration is better: " + " or ".join(in_words(one.point) for one in finalists) + "?",
         data=first.data,
-        split=first.split,
+        split=_choice(first.split),
+        class_weight=first.fit.class_weight,
         budget=Budget(trials=1, epochs=first.fit.epochs, seeds=seeds),
         seed=seed,
         compare={FACTOR: tuple(finalist.id for finalist in finalists)},
         fixed={},
     )
     return experiment, finalists
+
+
+def _choice(split: SplitConfig) -> SplitChoice:
+    return SplitChoice(
+        valid_size=split.valid_size, test_size=split.test_size, seed=split.seed, method=split.method, folds=split.folds
+    )
 
 
 def _record(uri: str, run_id: str) -> TrialRecord:

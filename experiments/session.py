@@ -31,6 +31,7 @@ from experiments.tracking.study_run import RunEnd
 from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.records import Dataset
+from pipeline.split import settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,7 @@ def run(request: Request, console: Console) -> Ending:
             context = StudyContext(
                 experiment=experiment,
                 data_sha256=dataset.sha256,
+                split=settle(experiment.split, dataset),
                 data_folder=str(request.data_folder) if request.data_folder else None,
                 study_run=study_run,
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import optuna
 from optuna.distributions import (
@@ -20,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.definition import Experiment, Tuned
 from experiments.dimensions import HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices
-from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, ParamValue, TrialConfig
+from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, ParamValue, SplitConfig, TrialConfig
 
 Point = Mapping[str, ParamValue]
 
@@ -42,8 +43,13 @@ def point(values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
     return {parameter(name, optimizer): value for name, value in values.items() if name in active}
 
 
-def to_config(experiment: Experiment, at: Point, *, seed: int, data_sha256: str) -> TrialConfig:
-    """Return the configuration of a point: all hidden layers of one width, trained from ``seed``."""
+def to_config(
+    experiment: Experiment, at: Point, *, seed: int, data_sha256: str, split: SplitConfig, repeat: int = 0
+) -> TrialConfig:
+    """Return the configuration of a point: all hidden layers of one width, trained from ``seed``.
+
+    ``repeat`` is the partition into folds, where there are any.
+    """
     optimizer, depth = str(at["optimizer"]), int(at["depth"])
     knobs = tuple(
         (knob, value)
@@ -53,7 +59,7 @@ def to_config(experiment: Experiment, at: Point, *, seed: int, data_sha256: str)
     return TrialConfig(
         data=experiment.data,
         data_sha256=data_sha256,
-        split=experiment.split,
+        split=replace(split, repeat=repeat) if split.folds else split,
         model=ModelConfig(
             units=(int(at["units"]),) * depth if depth else (),
             activation=str(at["activation"]) if depth else None,
@@ -62,7 +68,12 @@ def to_config(experiment: Experiment, at: Point, *, seed: int, data_sha256: str)
         optimizer=OptimizerConfig(
             name=optimizer, learning_rate=float(at[parameter("learning_rate", optimizer)]), knobs=knobs
         ),
-        fit=FitConfig(epochs=experiment.budget.epochs, batch_size=int(at["batch_size"]), seed=seed),
+        fit=FitConfig(
+            epochs=experiment.budget.epochs,
+            batch_size=int(at["batch_size"]),
+            seed=seed,
+            class_weight=experiment.class_weight,
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from experiments.progress import StudyProgress
 from experiments.task import Outcome, TrialTask
 from experiments.tracking import StudyRun
 from experiments.worker import EPOCH_TOPIC, run_task
-from pipeline.config import ParamValue
+from pipeline.config import ParamValue, SplitConfig
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
 _PRUNE_AFTER_TRIALS = 10
@@ -39,6 +39,7 @@ class StudyContext:
 
     experiment: Experiment
     data_sha256: str
+    split: SplitConfig
     data_folder: str | None
     study_run: StudyRun
 
@@ -106,7 +107,12 @@ class Coordinator:
             point = self._propose(planned, known) if planned.point is None else planned.point
             self._ledger.start(planned, point, space.distributions(self._context.experiment, point))
         config = space.to_config(
-            self._context.experiment, point, seed=planned.seed, data_sha256=self._context.data_sha256
+            self._context.experiment,
+            point,
+            seed=planned.seed,
+            data_sha256=self._context.data_sha256,
+            split=self._context.split,
+            repeat=planned.repeat,
         )
         task = TrialTask(
             study_run=self._context.study_run,

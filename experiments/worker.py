@@ -16,6 +16,7 @@ from distributed import get_worker
 
 from experiments import places, tracking
 from experiments.task import Outcome, TrialTask
+from pipeline.config import DataConfig
 from pipeline.load import load
 from pipeline.records import Dataset, TrialRecord
 
@@ -115,8 +116,8 @@ def outcome_of(record: TrialRecord) -> Outcome:
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(name: str, folder: str | None) -> Dataset:
-    return load(name, folder=Path(folder) if folder else None, cache=places.data_cache())
+def _dataset(config: DataConfig, folder: str | None) -> Dataset:
+    return load(config, folder=Path(folder) if folder else None, cache=places.data_cache())
 
 
 def _tell_coordinator(number: int) -> Callable[[int], None]:

@@ -6,12 +6,23 @@ without cost. Values are checked when a configuration is made: one that exists i
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 ParamValue = bool | int | float | str
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "linear")
+
+Task = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = ("classification", "regression")
+#: The scores that can decide, the larger the better, and the task of each; ``auc`` takes exactly two classes.
+METRICS: Mapping[str, Task] = {"accuracy": "classification", "auc": "classification", "r2": "regression"}
+#: What a column of a table can be told to be, in place of what is guessed.
+COLUMN_KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
+_MAX_TEXT = 6_000
+SPLIT_METHODS = ("random", "stratified", "group", "time")
 
 _COMMON_KNOBS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 _ADAM_KNOBS = ("beta_1", "beta_2", "epsilon")
@@ -62,16 +73,169 @@ def _is_int(value: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SplitConfig:
-    """How the data are cut: the share of the samples held out for validation, and the seed of the cut."""
+class DataConfig:
+    """Which data, and how they are to be understood; None everywhere: as it is guessed.
 
-    valid_size: float = 0.2
-    seed: int = 1234
+    Attributes
+    ----------
+    name
+        A known name (``fashion-mnist``, ``openml:61``) or the path of a file or folder.
+    target
+        The column that is to be predicted; only tables have one.
+    task, metric
+        What is learned, and the score that decides.
+    group, time
+        The columns that tell which rows belong together, or when each was recorded; neither is a feature.
+    test_file, test_column
+        A second file whose rows are the test part, or a column of true and false that marks them.
+    columns
+        Sorted pairs of a column's name and its kind, one of :data:`COLUMN_KINDS`.
+    """
+
+    name: str
+    target: str | None = None
+    task: Task | None = None
+    metric: str | None = None
+    group: str | None = None
+    time: str | None = None
+    test_file: str | None = None
+    test_column: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        is_share = isinstance(self.valid_size, float) and 0 < self.valid_size < 1
-        require(is_share, "valid_size", "between 0 and 1", self.valid_size)
+        require(bool(self.name), "data", "a name or a path", self.name)
+        require(self.task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", self.task)
+        require(self.metric in (None, *METRICS), "metric", f"one of {', '.join(METRICS)}", self.metric)
+        if self.metric is not None and self.task is not None:
+            takes = [name for name, task in METRICS.items() if task == self.task]
+            require(self.metric in takes, f"metric of {self.task}", f"one of {', '.join(takes)}", self.metric)
+        require(self.group is None or self.time is None, "group and time", "one of them alone", "both")
+        require(self.test_file is None or self.test_column is None, "test_file and test_column", "one alone", "both")
+        object.__setattr__(self, "columns", tuple(sorted((str(name), str(kind)) for name, kind in self.columns)))
+        for name, kind in self.columns:
+            require(kind in COLUMN_KINDS, f"kind of column {name!r}", f"one of {', '.join(COLUMN_KINDS)}", kind)
+        length = len(json.dumps(dict(self.columns)))
+        require(length <= _MAX_TEXT, "data.columns", f"at most {_MAX_TEXT} characters, all that a log holds", length)
+
+    def to_params(self) -> dict[str, ParamValue]:
+        """Return the parameters to log, only those that say more than a guess would."""
+        texts = {
+            "data": self.name, "target": self.target, "task": self.task, "metric": self.metric,
+            "group_column": self.group, "time_column": self.time,
+            "test_file": self.test_file, "test_column": self.test_column,
+            "columns": json.dumps(dict(self.columns)) if self.columns else None,
+        }  # fmt: skip
+        return {name: text for name, text in texts.items() if text is not None}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, str]) -> DataConfig:
+        """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
+        task = params.get("task")
+        require(task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", task)
+        return cls(
+            name=params["data"],
+            target=params.get("target"),
+            task=next((known for known in TASKS if known == task), None),
+            metric=params.get("metric"),
+            group=params.get("group_column"),
+            time=params.get("time_column"),
+            test_file=params.get("test_file"),
+            test_column=params.get("test_column"),
+            columns=tuple(json.loads(params["columns"]).items()) if "columns" in params else (),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitChoice:
+    """What a definition says of the split; None leaves it to the data (:func:`pipeline.split.settle`)."""
+
+    valid_size: float | int = 0.2
+    test_size: float | int | None = None
+    seed: int = 1234
+    method: str | None = None
+    folds: int | None = None
+
+    def __post_init__(self) -> None:
+        SplitConfig(
+            valid_size=self.valid_size,
+            test_size=self.test_size or 0,
+            seed=self.seed,
+            method=self.method or "random",
+            folds=self.folds or 0,
+        )
+
+    def as_json(self) -> dict[str, ParamValue]:
+        """Return what was chosen, in JSON's types."""
+        chosen = {"test": self.test_size, "method": self.method, "folds": self.folds}
+        return {"valid": self.valid_size, "seed": self.seed} | {
+            name: value for name, value in chosen.items() if value is not None
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitConfig:
+    """How the data are cut.
+
+    Attributes
+    ----------
+    valid_size, test_size
+        A share of the samples, or their number. ``test_size`` counts only where the data have no test part of their
+        own; 0 sets none aside.
+    seed
+        Of the draw.
+    method
+        ``random``; ``stratified`` by class (or by quantile of a number); ``group`` keeps rows of one group in one
+        part; ``time`` takes the latest rows for the test part, and the latest of the rest for validation.
+    folds
+        0 for one split; k for cross-validation with k folds in place of the validation part.
+    repeat
+        Which partition into folds: 0 while searching, then another for each seed of phase *confirm*.
+    """
+
+    valid_size: float | int = 0.2
+    test_size: float | int = 0
+    seed: int = 1234
+    method: str = "random"
+    folds: int = 0
+    repeat: int = 0
+
+    def __post_init__(self) -> None:
+        require(_is_size(self.valid_size), "valid_size", "a share between 0 and 1 or a count", self.valid_size)
+        none_aside = _is_int(self.test_size) and self.test_size == 0
+        require(
+            none_aside or _is_size(self.test_size), "test_size", "0, a share between 0 and 1 or a count", self.test_size
+        )
         require(_is_int(self.seed) and self.seed >= 0, "split seed", "a whole number of at least 0", self.seed)
+        require(self.method in SPLIT_METHODS, "split method", f"one of {', '.join(SPLIT_METHODS)}", self.method)
+        require(_is_int(self.folds) and (self.folds == 0 or self.folds >= 2), "folds", "0 or at least 2", self.folds)
+        require(_is_int(self.repeat) and self.repeat >= 0, "repeat", "a whole number of at least 0", self.repeat)
+
+    def to_params(self) -> dict[str, ParamValue]:
+        """Return the parameters to log: the validation part's and, of the rest, what is not as by default."""
+        params: dict[str, ParamValue] = {"valid_size": self.valid_size, "split_seed": self.seed}
+        rest = {"test_size": self.test_size, "split_method": self.method, "folds": self.folds, "repeat": self.repeat}
+        usual = {"test_size": 0, "split_method": "random", "folds": 0, "repeat": 0}
+        return params | {name: value for name, value in rest.items() if value != usual[name]}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, str]) -> SplitConfig:
+        """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
+        return cls(
+            valid_size=_size_from_text(params["valid_size"]),
+            test_size=_size_from_text(params.get("test_size", "0")),
+            seed=int(params["split_seed"]),
+            method=params.get("split_method", "random"),
+            folds=int(params.get("folds", "0")),
+            repeat=int(params.get("repeat", "0")),
+        )
+
+
+def _is_size(value: object) -> bool:
+    return (isinstance(value, float) and 0 < value < 1) or (_is_int(value) and isinstance(value, int) and value >= 1)
+
+
+def _size_from_text(text: str) -> float | int:
+    return int(text) if text.isdigit() else float(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +299,15 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """Number of epochs, samples a batch, and the seed of weights, order and dropout."""
+    """Number of epochs, samples a batch, and the seed of weights, order and dropout.
+
+    ``class_weight`` is None, or ``balanced``: then each class weighs the same in the loss, however rare it is.
+    """
 
     epochs: int
     batch_size: int
     seed: int
+    class_weight: str | None = None
 
     def __post_init__(self) -> None:
         require(_is_int(self.epochs) and self.epochs >= 1, "epochs", "a whole number of at least 1", self.epochs)
@@ -150,13 +318,14 @@ class FitConfig:
             self.batch_size,
         )
         require(_is_int(self.seed) and self.seed >= 0, "seed", "a whole number of at least 0", self.seed)
+        require(self.class_weight in (None, "balanced"), "class_weight", "balanced or left out", self.class_weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialConfig:
     """All that defines a trial: the same TrialConfig on the same data gives the same result."""
 
-    data: str
+    data: DataConfig
     data_sha256: str
     split: SplitConfig
     model: ModelConfig
@@ -173,10 +342,9 @@ class TrialConfig:
             optimizer stand under their own names.
         """
         params: dict[str, ParamValue] = {
-            "data": self.data,
+            **self.data.to_params(),
             "data_sha256": self.data_sha256,
-            "valid_size": self.split.valid_size,
-            "split_seed": self.split.seed,
+            **self.split.to_params(),
             "depth": self.model.depth,
             "optimizer": self.optimizer.name,
             "learning_rate": self.optimizer.learning_rate,
@@ -189,6 +357,8 @@ class TrialConfig:
             params["units"] = units[0] if len(set(units)) == 1 else ",".join(map(str, units))
             params["activation"] = self.model.activation
             params["dropout"] = self.model.dropout
+        if self.fit.class_weight is not None:
+            params["class_weight"] = self.fit.class_weight
         params.update(self.optimizer.knobs)
         return params
 
@@ -221,9 +391,9 @@ class TrialConfig:
             units *= depth
         require(len(units) == depth, "number of units", f"one or {depth}", text.get("units"))
         return cls(
-            data=text["data"],
+            data=DataConfig.from_params(text),
             data_sha256=text["data_sha256"],
-            split=SplitConfig(valid_size=float(text["valid_size"]), seed=int(text["split_seed"])),
+            split=SplitConfig.from_params(text),
             model=ModelConfig(
                 units=units,
                 activation=text["activation"] if depth else None,
@@ -236,7 +406,12 @@ class TrialConfig:
                     (knob, _knob_from_text(knob, text[knob])) for knob in OPTIMIZERS.get(optimizer, ()) if knob in text
                 ),
             ),
-            fit=FitConfig(epochs=int(text["epochs"]), batch_size=int(text["batch_size"]), seed=int(text["seed"])),
+            fit=FitConfig(
+                epochs=int(text["epochs"]),
+                batch_size=int(text["batch_size"]),
+                seed=int(text["seed"]),
+                class_weight=text.get("class_weight"),
+            ),
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import require
+from pipeline.config import DataConfig, require
 from pipeline.fashion_mnist import CLASS_NAMES, find_fashion_mnist
 from pipeline.fetch import DataNotFoundError
 from pipeline.records import Dataset
@@ -20,14 +20,14 @@ NAMES = ("fashion-mnist", "digits")
 
 
 def load(
-    name: str, *, folder: Path | None = None, cache: Path, log: Callable[[str], None] = lambda _line: None
+    config: DataConfig, *, folder: Path | None = None, cache: Path, log: Callable[[str], None] = lambda _line: None
 ) -> Dataset:
     """Return a data set as its source has it: nothing cut, nothing scaled.
 
     Parameters
     ----------
-    name
-        One of :data:`NAMES`.
+    config
+        Its name is one of :data:`NAMES`.
     folder
         Where the user keeps the files; without it they are searched for, then fetched.
     cache
@@ -42,6 +42,7 @@ def load(
     ValueError
         When no data set has this name.
     """
+    name = config.name
     require(name in NAMES, "data", f"one of {', '.join(NAMES)}", name)
     if name == "digits":
         require(folder is None, "folder of digits", "left out: scikit-learn brings them", str(folder))

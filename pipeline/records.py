@@ -1,7 +1,7 @@
 """The frozen records that flow through the stages: data in, results out.
 
-Only numpy and the standard library live here. Shapes and lengths are checked when a record is made: a record that
-exists is valid.
+Only numpy and the standard library live here (a table is a pandas DataFrame, which nothing here imports).
+Shapes and lengths are checked when a record is made: a record that exists is valid.
 """
 
 from __future__ import annotations
@@ -9,55 +9,101 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import SplitConfig, TrialConfig, require
+from pipeline.config import METRICS, SplitConfig, Task, TrialConfig, require
 
 Phase = Literal["anchor", "compare", "exploit", "confirm"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What was understood of one column of a table.
+
+    Attributes
+    ----------
+    kind
+        One of :data:`pipeline.config.COLUMN_KINDS`; an ignored column is no feature.
+    why
+        How that was found, in words for the profile: ``64-bit numbers``, ``a different value in every row``.
+    n_missing, n_distinct
+        Cells without a value, and different values among the others.
+    examples
+        A few of its values as text.
+    categories
+        Of a categorical column: every value that the whole data set has, sorted; which of them are known to a model
+        is up to its training part.
+    """
+
+    name: str
+    kind: str
+    why: str = ""
+    n_missing: int = 0
+    n_distinct: int = 0
+    examples: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """Samples and labels as their source has them, before any split or scaling.
+    """Samples and targets as their source has them, before any split or scaling.
 
     Attributes
     ----------
     name
-        The name a user gives, ``fashion-mnist``.
+        The name a user gives, ``fashion-mnist``, or that of the file.
     sha256
-        Hex digest over dtype, shape and bytes of all arrays: the identity of the data.
+        Hex digest over dtype, shape and bytes of all arrays (of a table: of every column, its name and kind, too): the
+        identity of the data as they were understood.
     source
         Where it was found, in words for a log.
     X, y
-        ``(n_samples, *sample_shape)`` and ``(n_samples,)``, labels as int64 in ``0 .. n_classes - 1``.
+        ``(n_samples, *sample_shape)`` or a table of ``n_samples`` rows whose columns are ``columns`` (numbers, booleans
+        and dates as float32 with NaN where missing, dates in days since 1970; categories as pandas categories of text);
+        and ``(n_samples,)``: int64 labels in ``0 .. n_classes - 1``, or float32 where the task is a regression.
     X_test, y_test
         The test part that the source itself sets aside, or both None.
     class_names
-        One a class.
+        One a class; empty for a regression.
     feature_names
-        One a feature of the flattened sample; empty for pictures.
+        One a feature of the flattened sample, as the source calls them; empty for pictures.
     pixel_max
         Largest value that a pixel can have, or None where the features are no pixels.
+    task, metric
+        What is learned, and the score that decides.
+    target
+        What the predicted column is called; empty where it has no name.
+    columns
+        Of a table: every column but the target, those that are ignored too; empty for arrays.
+    groups, times
+        ``(n_samples,)`` int64 or float64: the group of each row, or when it was recorded; None where there is none.
     """
 
     name: str
     sha256: str
     source: str
-    X: NDArray[np.generic]
-    y: NDArray[np.int64]
-    X_test: NDArray[np.generic] | None = None
-    y_test: NDArray[np.int64] | None = None
-    class_names: tuple[str, ...]
+    X: Any
+    y: NDArray[Any]
+    X_test: Any = None
+    y_test: NDArray[Any] | None = None
+    class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     pixel_max: float | None = None
+    task: Task = "classification"
+    metric: str = "accuracy"
+    target: str = ""
+    columns: tuple[Column, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
         require(self.y.shape == (len(self.X),), "shape of y", f"({len(self.X)},)", self.y.shape)
+        require(METRICS.get(self.metric) == self.task, f"metric of {self.task}", "one that it can have", self.metric)
         require(
             (self.X_test is None) == (self.y_test is None),
             "X_test and y_test",
@@ -77,6 +123,12 @@ class Dataset:
                 f"({len(self.X_test)},)",
                 self.y_test.shape,
             )
+        for name, values in (("groups", self.groups), ("times", self.times)):
+            if values is not None:
+                require(values.shape == (len(self.X),), f"shape of {name}", f"({len(self.X)},)", values.shape)
+        if self.task == "regression":
+            require(bool(np.isfinite(self.y).all()), "targets", "finite numbers", "one that is not")
+            return
         lowest, highest = int(self.y.min()), int(self.y.max())
         require(
             lowest >= 0 and highest < self.n_classes,
@@ -84,20 +136,31 @@ class Dataset:
             f"in 0 .. {self.n_classes - 1}",
             (lowest, highest),
         )
+        require(self.metric != "auc" or self.n_classes == 2, "classes for auc", "2", self.n_classes)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the samples are rows of a table rather than arrays."""
+        return bool(self.columns)
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; 0 for a regression."""
         return len(self.class_names)
 
     @property
+    def n_outputs(self) -> int:
+        """Number of units of the output layer: one a class, or one for a number."""
+        return self.n_classes or 1
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, ``(28, 28)`` for a picture of Fashion-MNIST."""
+        """Shape of one sample, ``(28, 28)`` for a picture of Fashion-MNIST; of a table, its columns."""
         return tuple(self.X.shape[1:])
 
     @property
     def n_features(self) -> int:
-        """Number of values in one sample."""
+        """Number of values in one raw sample; what a network gets is known once the features are prepared."""
         return math.prod(self.sample_shape)
 
 
@@ -105,21 +168,31 @@ class Dataset:
 class Cut:
     """Which samples of a data set train and which validate, before anything is copied, fitted or scaled.
 
-    ``train`` and ``valid`` are positions in ``Dataset.X``, int64, without a common sample. The test part is the one
-    that the data set itself sets aside.
+    ``train``, ``valid`` and ``test`` are positions in ``Dataset.X``, int64, without a common sample. ``test`` is None
+    where none is set aside: then the test part is the data set's own, or there is none.
     """
 
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
+    test: NDArray[np.int64] | None = None
     config: SplitConfig
 
     def __post_init__(self) -> None:
-        for name, positions in (("train", self.train), ("valid", self.valid)):
+        parts = {"train": self.train, "valid": self.valid} | ({} if self.test is None else {"test": self.test})
+        for name, positions in parts.items():
             require(positions.ndim == 1 and len(positions) >= 1, f"{name} part", "1 sample or more", positions.shape)
-        trains = np.zeros(max(self.train.max(), self.valid.max()) + 1, bool)
-        trains[self.train] = True
-        n_common = int(np.count_nonzero(trains[self.valid]))
-        require(n_common == 0, "number of samples that train and valid share", "0", n_common)
+        used = np.zeros(max(int(positions.max()) for positions in parts.values()) + 1, np.uint8)
+        for positions in parts.values():
+            np.add.at(used, positions, 1)
+        n_common = int(np.count_nonzero(used > 1))
+        require(n_common == 0, "number of samples that two parts share", "0", n_common)
+
+
+class Preparation(Protocol):
+    """How raw samples become the features that a network gets; fitted on the training part alone."""
+
+    def transform(self, samples: Any) -> NDArray[np.float32]:
+        """Return ``(n, n_features)`` float32 for raw samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,6 +204,11 @@ class Scaler:
 
     scale: float | NDArray[np.float32]
     offset: float | NDArray[np.float32]
+
+    def transform(self, samples: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return ``(n, n_features)`` float32: the samples flat and scaled."""
+        flat = np.asarray(samples).reshape(len(samples), -1).astype(np.float32)
+        return flat * self.scale + self.offset
 
     def __post_init__(self) -> None:
         require(
@@ -146,10 +224,10 @@ class Scaler:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """One part of a split, ready for training: X ``(n, n_features)`` float32, y ``(n,)`` int64."""
+    """One part of a split, ready for training: X ``(n, n_features)`` float32, y ``(n,)`` int64 or float32."""
 
     X: NDArray[np.float32]
-    y: NDArray[np.int64]
+    y: NDArray[Any]
 
     def __post_init__(self) -> None:
         require(self.X.ndim == 2, "dimensions of X", "2", self.X.ndim)
@@ -169,6 +247,8 @@ class Split:
     test: Part | None
     n_classes: int
     config: SplitConfig
+    task: Task = "classification"
+    metric: str = "accuracy"
 
     def __post_init__(self) -> None:
         for name, part in (("valid", self.valid), ("test", self.test)):
@@ -229,13 +309,14 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Loss and score of a model on one part."""
+    """Loss and score of a model on one part; ``beside`` holds further scores by name, for reading and no decision."""
 
     part: Literal["train", "valid", "test"]
     loss: float
     score: float
     metric: str
     n_samples: int
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.n_samples >= 1, "n_samples", "at least 1", self.n_samples)
@@ -243,14 +324,29 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictions:
-    """What a model said of each sample of a part: class and its probability, beside the true class; all ``(n,)``."""
+    """What a model said of each sample of a part, beside the truth; all columns ``(n,)``.
 
-    y: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    Attributes
+    ----------
+    y, predicted
+        Classes, or numbers where the task is a regression.
+    probability
+        Of the predicted class; NaN for a regression.
+    positive
+        With two classes: the probability of the second one, by which AUC ranks; else None.
+    fold
+        With cross-validation: the fold that each sample was held out in, int64; else None.
+    """
+
+    y: NDArray[Any]
+    predicted: NDArray[Any]
     probability: NDArray[np.float32]
+    positive: NDArray[np.float32] | None = None
+    fold: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        shapes = {self.y.shape, self.predicted.shape, self.probability.shape}
+        columns = (self.y, self.predicted, self.probability, self.positive, self.fold)
+        shapes = {column.shape for column in columns if column is not None}
         require(len(shapes) == 1, "columns of predictions", "of one length", sorted(shapes))
 
 

@@ -6,8 +6,43 @@ import math
 
 import numpy as np
 
-from pipeline.config import SplitConfig, require
+from pipeline.config import SplitChoice, SplitConfig, require
 from pipeline.records import Cut, Dataset
+
+#: Below this number of samples one validation part is too small to tell networks apart, and folds take its place.
+SMALL = 2_000
+_FOLDS = 5
+_TEST_SIZE = 0.2
+
+
+def settle(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
+    """Return how a data set is cut, where the definition leaves it open.
+
+    The method follows the columns that the data name: groups, times, else by class; pictures are drawn at random. A
+    test part is set aside where the data bring none, unless there are so few samples (under :data:`SMALL`) that
+    cross-validation takes the place of both parts.
+    """
+    own_test = dataset.y_test is not None
+    method = choice.method
+    if method is None:
+        if dataset.groups is not None or dataset.times is not None:
+            method = "group" if dataset.groups is not None else "time"
+        else:
+            stratify = dataset.task == "classification" and dataset.pixel_max is None
+            method = "stratified" if stratify else "random"
+    folds = choice.folds
+    if folds is None:
+        folds = 0 if own_test or method == "time" or choice.test_size or len(dataset.y) >= SMALL else _FOLDS
+    test_size = choice.test_size
+    if test_size is None:
+        test_size = 0 if own_test or folds else _TEST_SIZE
+    return SplitConfig(
+        valid_size=choice.valid_size,
+        test_size=0 if own_test else test_size,
+        seed=choice.seed,
+        method=method,
+        folds=folds,
+    )
 
 
 def split(dataset: Dataset, config: SplitConfig) -> Cut:

@@ -15,7 +15,7 @@ import numpy as np
 from experiments import places, tracking
 from experiments.definition import shipped_names
 from experiments.importances import importances
-from pipeline.config import TrialConfig
+from pipeline.config import DataConfig, TrialConfig
 from pipeline.load import NAMES, DataNotFoundError, load
 from pipeline.records import Predictions, TrialRecord
 from reports.levels import valid_score
@@ -166,7 +166,7 @@ def data_facts(
 
     ``class_names`` and ``class_counts`` (without the test part) and ``n_test`` of the design spare reading the data.
     """
-    name = str(stored.get("name", records[0].config.data if records else "unknown"))
+    name = str(stored.get("name", records[0].config.data.name if records else "unknown"))
     sha256 = str(stored.get("sha256", records[0].config.data_sha256 if records else ""))
     sizes = {e.part: e.n_samples for record in records for e in record.evaluations}
     facts = DataFacts(
@@ -189,7 +189,7 @@ def _from_the_data(facts: DataFacts, cut: Mapping[str, Any]) -> DataFacts | None
     if facts.name not in NAMES:
         return None
     try:
-        dataset = load(facts.name, cache=places.data_cache())
+        dataset = load(DataConfig(name=facts.name), cache=places.data_cache())
     except (DataNotFoundError, OSError):
         return None
     if dataset.sha256 != facts.sha256:

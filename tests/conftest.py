@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from pipeline.config import DataConfig
 from pipeline.fashion_mnist import FILES
 from pipeline.load import DataNotFoundError, load
 from pipeline.records import Dataset
@@ -21,7 +22,7 @@ settings.load_profile("patient")
 def fashion_mnist(request: pytest.FixtureRequest) -> Dataset:
     """Fashion-MNIST itself, by load's own way; what was fetched once is kept in pytest's cache."""
     try:
-        return load("fashion-mnist", cache=request.config.cache.mkdir("data"))
+        return load(DataConfig(name="fashion-mnist"), cache=request.config.cache.mkdir("data"))
     except DataNotFoundError as trouble:
         if os.environ.get("CI"):
             raise

@@ -16,6 +16,7 @@ from conftest import ROOT, wait_for
 from optuna.trial import TrialState
 
 from experiments.tracking import trials
+from pipeline.config import DataConfig
 from pipeline.load import load
 
 pytestmark = pytest.mark.slow
@@ -88,7 +89,7 @@ def test_logged_model_takes_raw_pixels_and_gives_the_logged_score(undisturbed, t
     record = next(record for record in undisturbed.records() if record.config.model.depth == 1)
     mlflow.set_tracking_uri(undisturbed.uri)
     model = mlflow.pyfunc.load_model(f"runs:/{record.run_id}/model")
-    digits = load("digits", cache=tmp_path)
+    digits = load(DataConfig(name="digits"), cache=tmp_path)
     from sklearn.model_selection import train_test_split
 
     _, X, _, y = train_test_split(digits.X, digits.y, test_size=0.2, random_state=1234)

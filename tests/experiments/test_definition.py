@@ -87,7 +87,7 @@ def test_notebook_is_the_origin_exactly():
         ("budget/compare", 1.5, "budget.compare must be a share between 0 and 1, got 1.5"),
         ("budget/pruning", "hard", "budget.pruning must be one of median, none"),
         ("seed", -1, "seed must be a whole number of at least 0, got -1"),
-        ("split/valid", 1.0, "valid_size must be between 0 and 1, got 1.0"),
+        ("split/valid", 1.0, "valid_size must be a share between 0 and 1 or a count, got 1.0"),
         ("data/name", 5, "data.name must be a text, got 5"),
         ("data", [], "data must be a table"),
         ("anchor/depth", 1, r"\[anchor\] must have optimizer"),

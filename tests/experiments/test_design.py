@@ -8,6 +8,7 @@ import pytest
 from experiments import definition, design, space
 from experiments.dimensions import Range
 from experiments.finalists import Finalist
+from pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))
 
@@ -35,7 +36,7 @@ def test_plan_has_as_many_trials_as_asked_for_in_equal_shares(trials):
 
 def test_anchor_is_the_notebook():
     anchor = design.plan(FASHION, searches(1))[0]
-    config = space.to_config(FASHION, anchor.point, seed=anchor.seed, data_sha256="a" * 64)
+    config = space.to_config(FASHION, anchor.point, seed=anchor.seed, data_sha256="a" * 64, split=SplitConfig())
     assert (config.model.units, config.model.activation, config.model.dropout) == ((100,), "sigmoid", 0.0)
     assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.knobs) == ("sgd", 0.01, ())
     assert config.fit.batch_size == 32

@@ -6,6 +6,7 @@ import pytest
 
 from experiments import definition, design, space, tracking
 from experiments.duel import FACTOR, duel
+from pipeline.config import SplitConfig
 from pipeline.records import Evaluation, History, TrialResult
 
 DIGITS = definition.read(definition.find("digits"))
@@ -22,7 +23,7 @@ def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
     plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
     run_ids = []
     for number in numbers:
-        config = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64)
+        config = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64, split=SplitConfig())
         config = replace(config, fit=replace(config.fit, epochs=epochs))
         run = tracking.start_trial(study, number=number, phase="compare", config=config)
         valid = Evaluation(part="valid", loss=1.0, score=0.5, metric="accuracy", n_samples=10)
@@ -42,8 +43,8 @@ def test_runs_become_finalists_of_one_factor(uri):
     assert experiment.compare == {FACTOR: tuple(finalist.id for finalist in finalists)}
     plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
     for finalist, number in zip(finalists, (3, 4), strict=True):
-        config = space.to_config(experiment, finalist.point, seed=1, data_sha256="a" * 64)
-        planned = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64)
+        config = space.to_config(experiment, finalist.point, seed=1, data_sha256="a" * 64, split=SplitConfig())
+        planned = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64, split=SplitConfig())
         assert (config.model, config.optimizer) == (planned.model, planned.optimizer)
 
 

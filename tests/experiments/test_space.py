@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 
 from experiments import definition, design, space
 from experiments.ledger import as_known_at
+from pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))
 
@@ -58,7 +59,7 @@ def test_proposal_sees_what_lies_behind_the_window(history):
 @pytest.mark.parametrize("seed", range(10))
 def test_every_proposal_is_a_configuration_of_the_space(history, seed):
     at = space.propose(FASHION, history, seed=seed)
-    config = space.to_config(FASHION, at, seed=1, data_sha256="a" * 64)
+    config = space.to_config(FASHION, at, seed=1, data_sha256="a" * 64, split=SplitConfig())
     assert config.model.depth in FASHION.compare["depth"]
     assert config.optimizer.name in FASHION.compare["optimizer"]
     assert set(space.distributions(FASHION, at)) == set(at)
@@ -88,7 +89,7 @@ def test_fixed_values_reach_the_configuration():
     document["tune"]["units"] = [8]
     small = definition.parse(document, name="small")
     planned = design.plan(small, searches(4))[1]
-    config = space.to_config(small, planned.point, seed=1, data_sha256="a" * 64)
+    config = space.to_config(small, planned.point, seed=1, data_sha256="a" * 64, split=SplitConfig())
     assert config.optimizer.knobs == (("momentum", 0.9),)
     proposed = space.propose(small, [], seed=1)
     assert proposed["sgd.momentum"] == 0.9

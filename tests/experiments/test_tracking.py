@@ -20,13 +20,13 @@ import pytest
 from experiments import tracking
 from experiments.tracking import bulk, keys
 from experiments.tracking.store import client
-from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Dataset, Evaluation, History, TrialResult, TrialState
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 CONFIG = TrialConfig(
-    data="digits",
+    data=DataConfig(name="digits"),
     data_sha256="ab" * 32,
     split=SplitConfig(),
     model=ModelConfig(units=(10, 7), activation="relu", dropout=0.1),

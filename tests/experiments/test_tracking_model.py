@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from experiments import tracking
 from experiments.tracking.store import client
-from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, TrialResult
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
 CONFIG = TrialConfig(
-    data="fashion-mnist",
+    data=DataConfig(name="fashion-mnist"),
     data_sha256="ab" * 32,
     split=SplitConfig(),
     model=ModelConfig(units=(), activation=None),

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from pipeline.config import (
     ACTIVATIONS,
     BOOLEAN_KNOBS,
+    COLUMN_KINDS,
     INTEGER_KNOBS,
+    METRICS,
     OPTIMIZERS,
+    SPLIT_METHODS,
+    TASKS,
+    DataConfig,
     FitConfig,
     ModelConfig,
     OptimizerConfig,
@@ -48,17 +53,53 @@ def optimizers(draw: st.DrawFn) -> OptimizerConfig:
     )
 
 
+words = st.none() | st.text(min_size=1, max_size=20)
+shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
+
+
+@st.composite
+def data(draw: st.DrawFn) -> DataConfig:
+    metric = draw(st.none() | st.sampled_from(sorted(METRICS)))
+    together, test = draw(words), draw(words)
+    return DataConfig(
+        name=draw(st.text(min_size=1)),
+        target=draw(words),
+        task=draw(st.sampled_from((None, METRICS[metric]))) if metric else draw(st.none() | st.sampled_from(TASKS)),
+        metric=metric,
+        **{
+            draw(st.sampled_from(("group", "time"))): together,
+            draw(st.sampled_from(("test_file", "test_column"))): test,
+        },
+        columns=tuple(draw(st.dictionaries(st.text(max_size=9), st.sampled_from(COLUMN_KINDS), max_size=4)).items()),
+    )
+
+
+splits = st.builds(
+    SplitConfig,
+    valid_size=shares | st.integers(1, 10**6),
+    test_size=shares | st.integers(0, 10**6),
+    seed=seeds,
+    method=st.sampled_from(SPLIT_METHODS),
+    folds=st.just(0) | st.integers(2, 20),
+    repeat=st.integers(0, 50),
+)
 trials = st.builds(
     TrialConfig,
-    data=st.text(min_size=1),
+    data=data(),
     data_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
-    split=st.builds(SplitConfig, valid_size=st.floats(0, 1, exclude_min=True, exclude_max=True), seed=seeds),
+    split=splits,
     model=models(),
     optimizer=optimizers(),
-    fit=st.builds(FitConfig, epochs=st.integers(1, 10_000), batch_size=st.integers(1, 2**20), seed=seeds),
+    fit=st.builds(
+        FitConfig,
+        epochs=st.integers(1, 10_000),
+        batch_size=st.integers(1, 2**20),
+        seed=seeds,
+        class_weight=st.sampled_from((None, "balanced")),
+    ),
 )
 TRIAL = TrialConfig(
-    data="digits",
+    data=DataConfig(name="digits"),
     data_sha256="0" * 64,
     split=SplitConfig(),
     model=ModelConfig(units=(100, 100), activation="relu", dropout=0.1),
@@ -139,7 +180,7 @@ def test_parameter_without_a_valid_value_is_named(changed, complaint):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: SplitConfig(valid_size=1.0), "valid_size must be between 0 and 1, got 1.0"),
+        (lambda: SplitConfig(valid_size=1.0), "valid_size must be a share between 0 and 1 or a count, got 1.0"),
         (lambda: SplitConfig(seed=-1), "split seed must be a whole number of at least 0, got -1"),
         (lambda: ModelConfig(units=(0,), activation="relu"), "units must be whole numbers of at least 1, got 0"),
         (lambda: ModelConfig(units=(True,), activation="relu"), "units must be whole numbers of at least 1, got True"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import fashion_mnist as places
+from pipeline.config import DataConfig
 from pipeline.idx import parse_idx
 from pipeline.load import DataNotFoundError, digest, load
 
@@ -66,7 +67,7 @@ def test_fashion_mnist_is_the_published_one(fashion_mnist):
 def test_folder_that_the_user_names_comes_before_all_others(fashion_mnist_folder, bare):
     shutil.copytree(fashion_mnist_folder, bare / "keras" / "datasets" / "fashion-mnist")
 
-    dataset = load("fashion-mnist", folder=fashion_mnist_folder, cache=bare / "cache")
+    dataset = load(DataConfig(name="fashion-mnist"), folder=fashion_mnist_folder, cache=bare / "cache")
 
     assert dataset.source == f"folder {fashion_mnist_folder}"
     assert dataset.sha256 == FASHION_MNIST_SHA256
@@ -76,9 +77,9 @@ def test_named_folder_without_the_data_is_an_error_whatever_lies_elsewhere(fashi
     shutil.copytree(fashion_mnist_folder, bare / "keras" / "datasets" / "fashion-mnist")
 
     with pytest.raises(DataNotFoundError, match=r"not in the folder named, .*/nowhere: there is no such folder"):
-        load("fashion-mnist", folder=bare / "nowhere", cache=bare / "cache")
+        load(DataConfig(name="fashion-mnist"), folder=bare / "nowhere", cache=bare / "cache")
     with pytest.raises(DataNotFoundError, match=r"neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
-        load("fashion-mnist", folder=bare, cache=bare / "cache")
+        load(DataConfig(name="fashion-mnist"), folder=bare, cache=bare / "cache")
 
 
 def test_places_on_this_machine_are_tried_in_order(fashion_mnist_folder, bare):
@@ -92,7 +93,7 @@ def test_places_on_this_machine_are_tried_in_order(fashion_mnist_folder, bare):
         folder.symlink_to(fashion_mnist_folder)
 
     for place, folder in in_order:
-        assert load("fashion-mnist", cache=bare / "cache").source == f"{place}, {folder}"
+        assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source == f"{place}, {folder}"
         folder.unlink()
 
 
@@ -104,7 +105,7 @@ def test_damaged_file_is_named_and_the_next_place_is_tried(fashion_mnist_folder,
     (bare / "system").symlink_to(fashion_mnist_folder)
     lines = []
 
-    dataset = load("fashion-mnist", cache=bare / "cache", log=lines.append)
+    dataset = load(DataConfig(name="fashion-mnist"), cache=bare / "cache", log=lines.append)
 
     assert dataset.source.startswith("the system's packages")
     assert len(lines) == 1
@@ -124,7 +125,7 @@ def test_damaged_compressed_file_is_named(fashion_mnist_folder, bare, keep, comp
     (bare / f"{LABELS}.gz").write_bytes(compressed[keep])
 
     with pytest.raises(DataNotFoundError, match=rf"{LABELS}.* {complaint}"):
-        load("fashion-mnist", folder=bare, cache=bare / "cache")
+        load(DataConfig(name="fashion-mnist"), folder=bare, cache=bare / "cache")
 
 
 def test_compressed_and_plain_files_may_be_mixed(fashion_mnist_folder, bare):
@@ -133,12 +134,12 @@ def test_compressed_and_plain_files_may_be_mixed(fashion_mnist_folder, bare):
     (bare / f"{LABELS}.gz").write_bytes(gzip.compress((bare / LABELS).read_bytes()))
     (bare / LABELS).unlink()
 
-    assert load("fashion-mnist", folder=bare, cache=bare / "cache").sha256 == FASHION_MNIST_SHA256
+    assert load(DataConfig(name="fashion-mnist"), folder=bare, cache=bare / "cache").sha256 == FASHION_MNIST_SHA256
 
 
 def test_data_found_nowhere_give_one_message_with_each_place_and_the_remedies(bare):
     with pytest.raises(DataNotFoundError) as raised:
-        load("fashion-mnist", cache=bare / "cache")
+        load(DataConfig(name="fashion-mnist"), cache=bare / "cache")
 
     message = str(raised.value)
     for expected in (
@@ -162,7 +163,7 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, keras_serve
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
         from pipeline.load import load
-        dataset = load("fashion-mnist", cache=Path({str(bare / "cache")!r}))
+        dataset = load(DataConfig(name="fashion-mnist"), cache=Path({str(bare / "cache")!r}))
         assert "tensorflow" not in sys.modules
         print(dataset.sha256, dataset.source)
     """)
@@ -173,7 +174,7 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, keras_serve
     assert outputs == [f"{FASHION_MNIST_SHA256} Keras's download, {fetched}\n"] * 2
     assert sorted(file.name for file in fetched.iterdir()) == sorted(f"{name}.gz" for name in places.FILES)
     assert [file.name for file in fetched.parent.iterdir()] == ["fashion-mnist"]
-    assert load("fashion-mnist", cache=bare / "cache").source == f"this project's cache, {fetched}"
+    assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source == f"this project's cache, {fetched}"
 
 
 @pytest.mark.slow
@@ -181,9 +182,9 @@ def test_fetch_replaces_a_damaged_copy_of_an_earlier_one(bare, keras_server):
     (bare / "cache" / "fashion-mnist").mkdir(parents=True)
     (bare / "cache" / "fashion-mnist" / f"{LABELS}.gz").write_bytes(b"cut off")
 
-    load("fashion-mnist", cache=bare / "cache")
+    load(DataConfig(name="fashion-mnist"), cache=bare / "cache")
 
-    assert load("fashion-mnist", cache=bare / "cache").source.startswith("this project's cache")
+    assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source.startswith("this project's cache")
 
 
 def test_download_that_takes_too_long_is_ended(bare):
@@ -192,7 +193,7 @@ def test_download_that_takes_too_long_is_ended(bare):
 
 
 def test_digits_are_all_there_with_a_fixed_stratified_test_part(tmp_path):
-    dataset = load("digits", cache=tmp_path / "cache")
+    dataset = load(DataConfig(name="digits"), cache=tmp_path / "cache")
 
     assert dataset.sha256 == DIGITS_SHA256
     assert (dataset.X.shape, dataset.X_test.shape, dataset.pixel_max) == ((1_437, 8, 8), (360, 8, 8), 16)
@@ -202,9 +203,9 @@ def test_digits_are_all_there_with_a_fixed_stratified_test_part(tmp_path):
 
 def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="data must be one of fashion-mnist, digits, got 'mnits'"):
-        load("mnits", cache=tmp_path)
+        load(DataConfig(name="mnits"), cache=tmp_path)
     with pytest.raises(ValueError, match="folder of digits must be left out"):
-        load("digits", folder=tmp_path, cache=tmp_path)
+        load(DataConfig(name="digits"), folder=tmp_path, cache=tmp_path)
 
 
 def test_digest_tells_values_types_shapes_and_order_apart():

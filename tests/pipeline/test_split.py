@@ -58,5 +58,5 @@ def test_split_that_leaves_nothing_to_train_on_is_refused():
 
 
 def test_cut_with_a_sample_in_both_parts_is_refused():
-    with pytest.raises(ValueError, match="number of samples that train and valid share must be 0, got 1"):
+    with pytest.raises(ValueError, match="number of samples that two parts share must be 0, got 1"):
         Cut(train=np.array([0, 1]), valid=np.array([1, 2]), config=SplitConfig())

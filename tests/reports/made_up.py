@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, Predictions, TrialRecord
 from reports.ranges import search_ranges
 from reports.records import Factor, Finalist, StudyDesign
@@ -54,7 +54,7 @@ class MadeUpStudy:
         units = int(2 ** self.rng.uniform(5, 8))
         activation = activation or str(self.rng.choice(["sigmoid", "tanh", "relu"]))
         return TrialConfig(
-            data="fashion-mnist",
+            data=DataConfig(name="fashion-mnist"),
             data_sha256="ab" * 32,
             split=SplitConfig(),
             model=ModelConfig(units=(units,) * depth, activation=activation if depth else None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, TrialRecord
 from reports.records import Factor, Finalist, StudyDesign
 
@@ -19,7 +19,7 @@ def design(**changes):
 
 def config(depth=1, *, optimizer="sgd", activation="relu", learning_rate=0.01, units=8, seed=0):
     return TrialConfig(
-        data="made-up",
+        data=DataConfig(name="made-up"),
         data_sha256="0" * 64,
         split=SplitConfig(),
         model=ModelConfig(units=(units,) * depth, activation=activation if depth else None),
