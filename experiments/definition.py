@@ -28,6 +28,7 @@ from experiments.dimensions import (
     suggestion,
 )
 from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice
+from pipeline.load import NAMES
 
 SHIPPED = Path(__file__).parent
 SCHEMA_VERSION = 1
@@ -58,6 +59,9 @@ class Budget:
         Fresh seeds on which each finalist is trained again; 0 leaves phase *confirm* out.
     pruning
         ``median`` ends a trial of *exploit* that stays behind the median of the earlier ones; ``none`` never does.
+    equivalence
+        Differences of the score up to this count as practically none, in the score's own scale (0.003 is 0.3 points of
+        accuracy); None for the default of the metric.
     """
 
     trials: int
@@ -66,6 +70,7 @@ class Budget:
     window: int = 4
     seeds: int = 5
     pruning: str = "median"
+    equivalence: float | None = None
 
     def __post_init__(self) -> None:
         for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
@@ -74,6 +79,9 @@ class Budget:
             raise ValueError(f"budget.compare must be a share between 0 and 1, got {self.compare!r}")
         if self.pruning not in ("median", "none"):
             raise ValueError(f"budget.pruning must be one of median, none, got {self.pruning!r}")
+        equivalence = self.equivalence
+        if equivalence is not None and not (isinstance(equivalence, float) and 0 < equivalence < 1):
+            raise ValueError(f"budget.equivalence must be a number between 0 and 1, got {equivalence!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +132,7 @@ class Experiment:
         """
         return {
             "schema": SCHEMA_VERSION,
-            **self.data.to_params(),
+            **_data_identity(self.data),
             "split": self.split.as_json(),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             "seed": self.seed,
@@ -132,6 +140,7 @@ class Experiment:
             "compare_share": self.budget.compare,
             "window": self.budget.window,
             "pruning": self.budget.pruning,
+            **({} if self.budget.equivalence is None else {"equivalence": self.budget.equivalence}),
             "compare": {name: list(levels) for name, levels in self.compare.items()},
             "tune": {name: tuned.as_json() for name, tuned in sorted(self.tune.items())},
             "tune_for": {
@@ -190,8 +199,14 @@ def find(name_or_path: str, base: Path | None = None) -> Path:
     )
 
 
-def read(path: Path) -> Experiment:
+def read(path: Path, data: DataConfig | None = None) -> Experiment:
     """Return the experiment that a TOML file defines.
+
+    Parameters
+    ----------
+    data
+        Takes the place of the file's ``[data]``; the experiment is then named after it. Without it, a relative path in
+        the file is relative to the file's own folder.
 
     Raises
     ------
@@ -200,8 +215,11 @@ def read(path: Path) -> Experiment:
     """
     try:
         # The name goes into that of the study, its lock's file and its registered model: nothing that these refuse.
-        name = re.sub(r"[^\w.-]+", "_", path.stem)
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), name=name)
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        experiment = parse(document, name=_slug(path.stem), data=data)
+        if data is not None:
+            return replace(experiment, name=_slug(Path(data.name).stem))
+        return replace(experiment, data=experiment.data.found_from(path.parent, NAMES))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors too
@@ -211,8 +229,23 @@ def read(path: Path) -> Experiment:
 _TABLES = ("question", "seed", "data", "split", "budget", "compare", "tune", "fixed", "anchor")
 
 
-def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "study"
+
+
+def _data_identity(data: DataConfig) -> dict[str, ParamValue]:
+    """Return what identifies the data beside their hash: a file by its name alone, wherever it lies."""
+    texts = data.to_params()
+    return texts | {key: Path(str(texts[key])).name for key in ("data", "test_file") if key in texts}
+
+
+def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = None) -> Experiment:
     """Return the experiment of a parsed TOML document.
+
+    Parameters
+    ----------
+    data
+        Takes the place of its ``[data]``.
 
     Raises
     ------
@@ -221,7 +254,7 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     """
     for key in document:
         known_key(key, _TABLES, "the definition")
-    data = _table(document, "data", (*_DATA_TEXTS, "columns", "class_weight"))
+    data_table = _table(document, "data", (*_DATA_TEXTS, "columns", "class_weight"))
     split = _table(document, "split", ("valid", "test", "seed", "method", "folds"))
     budget = _table(document, "budget", tuple(Budget.__dataclass_fields__))
     compare = _table(document, "compare", tuple(DIMENSIONS))
@@ -232,7 +265,7 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     experiment = Experiment(
         name=name,
         question=_string(document.get("question", ""), "question"),
-        data=_parse_data(data),
+        data=data or _parse_data(data_table),
         split=_parse_split(split),
         budget=Budget(**budget),
         seed=whole_number(document.get("seed", 1234), "seed", lowest=0),
@@ -241,7 +274,7 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
         tune_for=tune_for,
         fixed=_parse_values(_table(document, "fixed", tuple(DIMENSIONS)), "fixed"),
         anchor=_parse_values(_table(document, "anchor", tuple(DIMENSIONS)), "anchor") or NOTEBOOK_ANCHOR,
-        class_weight=None if "class_weight" not in data else _string(data["class_weight"], "data.class_weight"),
+        class_weight=_class_weight(data_table),
     )
     _check_complete(experiment)
     return experiment
@@ -292,6 +325,13 @@ def _parse_data(table: Mapping[str, Any]) -> DataConfig:
         raise ValueError(f"data.columns must be a table of columns and kinds, got {kinds!r}")
     columns = tuple((name, _string(kind, f"data.columns.{name}")) for name, kind in kinds.items())
     return DataConfig(**texts, columns=columns)  # type: ignore[arg-type]  # the record checks the words itself
+
+
+def _class_weight(table: Mapping[str, Any]) -> str | None:
+    weight = table.get("class_weight")
+    if weight not in (None, "balanced"):
+        raise ValueError(f"data.class_weight must be balanced or left out, got {weight!r}")
+    return weight
 
 
 def _parse_split(table: Mapping[str, Any]) -> SplitChoice:

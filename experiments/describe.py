@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.definition import Experiment
 from experiments.dimensions import Range
-from pipeline.config import ParamValue
+from pipeline.config import ParamValue, SplitConfig
 from pipeline.records import Dataset, TrialState
 
 
@@ -46,20 +45,37 @@ def in_words(point: Mapping[str, ParamValue]) -> str:
 
 
 def study_markdown(
-    experiment: Experiment, dataset: Dataset, *, study: str, n_planned: int, trials: Sequence[EndedTrial]
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    study: str,
+    n_planned: int,
+    trials: Sequence[EndedTrial],
+    parts: str,
 ) -> str:
-    """Return the description of a study's run, while it goes on and when it has ended."""
+    """Return the description of a study's run, while it goes on and when it has ended.
+
+    ``parts`` says how the data are cut (:func:`parts_in_words`).
+    """
     lines = [f"**{experiment.question}**" if experiment.question else f"**Study {study}**", ""]
     lines += _progress_lines(n_planned, trials)
-    lines += _best_lines(trials)
+    lines += _best_lines(trials, dataset.metric)
     lines += ["", "| | |", "|---|---|"]
-    lines += [f"| {name} | {text} |" for name, text in _design_rows(experiment, dataset, trials, n_planned)]
+    lines += [f"| {name} | {text} |" for name, text in _design_rows(experiment, dataset, trials, n_planned, parts)]
     lines += [
         "",
         "The table of runs shows one child a trial. The best single trial is no answer to the question: it is the "
         "luckiest of many. Trials of phase *compare* had equal budgets; those of *exploit* went where TPE sent them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int]) -> str:
+    """Return how a data set is cut: ``48,000 train, 12,000 valid, 10,000 test``, or its folds."""
+    how = {"stratified": ", stratified", "group": ", whole groups", "time": ", the latest last"}.get(split.method, "")
+    if split.folds:
+        return f"{len(dataset.y):,} in {split.folds}-fold cross-validation{how}; other folds for each fresh seed"
+    return ", ".join(f"{n:,} {part}" for part, n in sizes.items()) + how
 
 
 def champion_markdown(
@@ -79,23 +95,21 @@ def _progress_lines(n_planned: int, trials: Sequence[EndedTrial]) -> list[str]:
     return [f"{len(trials)} of {n_planned} trials have ended" + (f": {parts}." if parts else "."), ""]
 
 
-def _best_lines(trials: Sequence[EndedTrial]) -> list[str]:
+def _best_lines(trials: Sequence[EndedTrial], metric: str) -> list[str]:
     best = best_of(trials)
     if best is None:
         return ["No trial has finished yet."]
-    return [f"Best trial so far: **{best.number}** ({best.score:.4f} on the validation part), {in_words(best.point)}."]
+    score = f"{metric} {best.score:.4f} on the validation part"
+    return [f"Best trial so far: **{best.number}** ({score}), {in_words(best.point)}."]
 
 
 def _design_rows(
-    experiment: Experiment, dataset: Dataset, trials: Sequence[EndedTrial], n_planned: int
+    experiment: Experiment, dataset: Dataset, trials: Sequence[EndedTrial], n_planned: int, parts: str
 ) -> list[tuple[str, str]]:
-    n_test = 0 if dataset.y_test is None else len(dataset.y_test)
-    size = experiment.split.valid_size
-    n_valid = math.ceil(len(dataset.y) * size) if isinstance(size, float) else size
     phases = Counter(trial.phase for trial in trials)
     rows = [
-        ("data", f"{dataset.name}: {len(dataset.y) - n_valid:,} train, {n_valid:,} valid, {n_test:,} test; "
-                 f"SHA-256 {dataset.sha256[:16]}…"),
+        ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
+        ("predicted", f"{dataset.target or 'the label'}, {_task_words(dataset)}, judged by {dataset.metric}"),
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(_tuned_words(experiment)) or "nothing"),
         ("fixed", "; ".join(f"{name} {_short(value)}" for name, value in experiment.fixed.items()) or "nothing"),
@@ -105,6 +119,10 @@ def _design_rows(
         ("which epoch counts", "the last one, in every trial"),
     ]  # fmt: skip
     return [(name, text) for name, text in rows if not (name == "fixed" and text == "nothing")]
+
+
+def _task_words(dataset: Dataset) -> str:
+    return "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
 
 
 def _tuned_words(experiment: Experiment) -> list[str]:

@@ -20,7 +20,7 @@ def text(ending: Ending, *, seconds: float) -> str:
     best = best_of(ending.trials)
     if best is not None:
         lines += [
-            f"  best trial    {best.number}: {best.score:.4f} on the validation part",
+            f"  best trial    {best.number}: {ending.metric} {best.score:.4f} on the validation part",
             f"                {in_words(best.point)}",
         ]
     if ending.champion is not None:

@@ -18,11 +18,14 @@ _NOTE_SECONDS = 15.0
 class StudyPage:
     """Keeps the study's run up to date with its ledger."""
 
-    def __init__(self, ledger: Ledger, experiment: Experiment, dataset: Dataset, study_run: tracking.StudyRun) -> None:
+    def __init__(
+        self, ledger: Ledger, experiment: Experiment, dataset: Dataset, study_run: tracking.StudyRun, parts: str
+    ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._dataset = dataset
         self._study_run = study_run
+        self._parts = parts
         self._noted = time.monotonic()
 
     def note(self) -> None:
@@ -30,12 +33,23 @@ class StudyPage:
         trials = ended(self._ledger)
         n_planned = len(design.plan(self._experiment, self._ledger.rounds()))
         self._study_run.describe(
-            study_markdown(self._experiment, self._dataset, study=self._ledger.name, n_planned=n_planned, trials=trials)
+            study_markdown(
+                self._experiment,
+                self._dataset,
+                study=self._ledger.name,
+                n_planned=n_planned,
+                trials=trials,
+                parts=self._parts,
+            )
         )
         best = best_of(trials)
         if best is not None and best.score is not None:
             self._study_run.log_best(
-                number=best.number, run_id=best.run_id, score=best.score, metric="accuracy", trials_done=len(trials)
+                number=best.number,
+                run_id=best.run_id,
+                score=best.score,
+                metric=self._dataset.metric,
+                trials_done=len(trials),
             )
 
     def note_now_and_then(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from experiments import design, launch, places, tracking
 from experiments.confirm import champion, freeze_finalists
 from experiments.definition import Experiment
-from experiments.describe import EndedTrial, best_of, champion_markdown, study_markdown
+from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
 from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told
 from experiments.lock import held
@@ -31,7 +31,7 @@ from experiments.tracking.study_run import RunEnd
 from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.records import Dataset
-from pipeline.split import settle
+from pipeline.split import part_sizes, settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,7 @@ class Ending:
     n_planned: int
     trials: tuple[EndedTrial, ...]
     champion: str | None
+    metric: str
 
 
 def run(request: Request, console: Console) -> Ending:
@@ -97,20 +98,24 @@ def run(request: Request, console: Console) -> Ending:
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
+    split = settle(experiment.split, dataset)
+    sizes = part_sizes(dataset, split)
+    parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
     with held(folder, study), _workers(request) as client:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
-        study_run = _open_parent(ledger, experiment, dataset, uri)
-        page = StudyPage(ledger, experiment, dataset, study_run)
+        study_run = _open_parent(ledger, experiment, dataset, uri, sizes=sizes, parts=parts)
+        page = StudyPage(ledger, experiment, dataset, study_run, parts)
         with _ends_well(client, page, console):
             _heal(ledger, study_run)
             console.print(_announcement(ledger, experiment, storage, uri))
             context = StudyContext(
                 experiment=experiment,
                 data_sha256=dataset.sha256,
-                split=settle(experiment.split, dataset),
+                split=split,
+                metric=dataset.metric,
                 data_folder=str(request.data_folder) if request.data_folder else None,
                 study_run=study_run,
             )
@@ -124,6 +129,7 @@ def run(request: Request, console: Console) -> Ending:
         n_planned=len(design.plan(experiment, ledger.rounds())),
         trials=tuple(ended(ledger)),
         champion=address,
+        metric=dataset.metric,
     )
 
 
@@ -191,7 +197,9 @@ def _workers(request: Request) -> Iterator[Client]:
             yield client
 
 
-def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: str) -> tracking.StudyRun:
+def _open_parent(
+    ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: str, *, sizes: Mapping[str, int], parts: str
+) -> tracking.StudyRun:
     definition = experiment.as_json()
     plan = design.plan(experiment, ledger.rounds())
     study_run = tracking.open_parent(
@@ -199,14 +207,14 @@ def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: 
         uri=uri,
         parent_run_id=ledger.parent_run_id,
         description=study_markdown(
-            experiment, dataset, study=ledger.name, n_planned=len(plan), trials=ended(ledger)
+            experiment, dataset, study=ledger.name, n_planned=len(plan), trials=ended(ledger), parts=parts
         ),
         params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},
         artifacts={
             "design.json": {
                 "question": experiment.question,
                 "definition": definition,
-                "data": _data_facts(dataset),
+                "data": _data_facts(dataset, sizes, parts),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
                      "point": None if trial.point is None else dict(trial.point)}
@@ -221,16 +229,24 @@ def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: 
     return study_run
 
 
-def _data_facts(dataset: Dataset) -> dict[str, object]:
+def _data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
     """Return what a report says of the data, so that it need not read them."""
-    return {
+    facts = {
         "name": dataset.name,
         "sha256": dataset.sha256,
         "source": dataset.source,
-        "class_names": list(dataset.class_names),
-        "class_counts": np.bincount(dataset.y, minlength=dataset.n_classes).tolist(),
-        "n_test": None if dataset.y_test is None else len(dataset.y_test),
+        "task": dataset.task,
+        "metric": dataset.metric,
+        "target": dataset.target,
+        "n_samples": len(dataset.y),
+        "n_test": sizes["test"] or None,
+        "parts": parts,
+        "is_table": dataset.is_table,
     }
+    if dataset.task == "regression":
+        return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
+    counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
+    return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 
 
 def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:

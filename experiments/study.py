@@ -40,6 +40,7 @@ class StudyContext:
     experiment: Experiment
     data_sha256: str
     split: SplitConfig
+    metric: str
     data_folder: str | None
     study_run: StudyRun
 
@@ -120,6 +121,7 @@ class Coordinator:
             phase=planned.phase,
             cell=planned.cell,
             config=config,
+            metric=self._context.metric,
             data_folder=self._context.data_folder,
             prune_below=self._prune_below(planned, known),
             finalist=planned.finalist,

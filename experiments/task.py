@@ -18,6 +18,8 @@ class TrialTask:
     ----------
     study_run
         The study's run in MLflow, below which the trial's goes.
+    metric
+        Name of the score that decides.
     prune_below
         One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
     finalist
@@ -31,6 +33,7 @@ class TrialTask:
     phase: Phase
     cell: Mapping[str, ParamValue]
     config: TrialConfig
+    metric: str = "accuracy"
     data_folder: str | None = None
     prune_below: tuple[float, ...] = ()
     finalist: str | None = None

@@ -48,6 +48,7 @@ def run_task(task: TrialTask) -> Outcome:
             phase=task.phase,
             config=task.config,
             cell=task.cell,
+            metric=task.metric,
             tags={tracking.FINALIST: task.finalist} if task.finalist else None,
         )
         try:

@@ -45,6 +45,13 @@ def settle(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
     )
 
 
+def part_sizes(dataset: Dataset, config: SplitConfig) -> dict[str, int]:
+    """Return how many samples train, validate and test; with folds, how many a fold trains and holds out."""
+    cut = split(dataset, config)
+    n_test = len(dataset.y_test) if dataset.y_test is not None else 0 if cut.test is None else len(cut.test)
+    return {"train": len(cut.train), "valid": len(cut.valid), "test": n_test}
+
+
 def split(dataset: Dataset, config: SplitConfig) -> Cut:
     """Draw the validation part at random, by scikit-learn's ``train_test_split``, unstratified.
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from experiments.command_line import Given, study_name
 from experiments.commands.training import add_training_arguments, check_scheduler, counts, train
 from experiments.tracking import launch_directory
+from pipeline.config import DataConfig
+
+if TYPE_CHECKING:
+    from experiments.definition import Experiment
 
 HELP = "run a study, or go on with it"
 
@@ -16,7 +22,9 @@ HELP = "run a study, or go on with it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     add_training_arguments(parser)
-    parser.add_argument("--experiment", default="fashion_mnist", help="name of a shipped definition, or a .toml file")
+    parser.add_argument("--experiment", default="", help="name of a shipped definition, or a .toml file")
+    parser.add_argument("--data", default="", help="your data: a name, or the path of a file or folder")
+    parser.add_argument("--target", default="", help="column of a table that is to be predicted")
     parser.add_argument("--trials", default="", help="trials of all phases together")
     parser.add_argument("--epochs", default="", help="epochs of each trial")
     parser.add_argument("--study", default="", help="a name of your own for the study")
@@ -24,12 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: Given, console: Console) -> int:
     """Run the study."""
-    from experiments import definition
-
     numbers = counts(given, trials=1, epochs=1, seeds=0, workers=1, seed=0)
     workers = numbers.pop("workers")
     check_scheduler(given)
     study_name(given["study"])
-    path = definition.find(given["experiment"] or "fashion_mnist", launch_directory())
-    experiment = definition.read(path).with_overrides(**numbers)
+    experiment = asked_experiment(given).with_overrides(**numbers)
     return train(experiment, given, console, workers=workers)
+
+
+def asked_experiment(given: Given) -> Experiment:
+    """Return the experiment that the options name, on the data that they name.
+
+    Without an experiment, known data get their own shipped definition, and a user's data the one for any data.
+    """
+    from experiments import definition
+    from pipeline.load import NAMES
+
+    data, target, base = given["data"], given["target"], launch_directory()
+    own = {"fashion-mnist": "fashion_mnist", "digits": "digits"}
+    named = given["experiment"] or own.get(data or "fashion-mnist", "any")
+    path = definition.find(named, base)
+    if data is not None and named != own.get(data):
+        return definition.read(path, data=DataConfig(name=data, target=target).found_from(base, NAMES))
+    experiment = definition.read(path)
+    return experiment if target is None else replace(experiment, data=replace(experiment.data, target=target))

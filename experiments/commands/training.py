@@ -27,7 +27,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", default="", help="worker processes on this machine; one a core")
     parser.add_argument("--scheduler", default="", help="address of your own Dask cluster, tcp://host:8786")
     parser.add_argument("--storage", default="", help="URL of the Optuna storage")
-    parser.add_argument("--data-folder", default="", help="folder that has the data set's files")
+    parser.add_argument("--data-folder", default="", help="folder to look for the data set's files in")
 
 
 def counts(given: Given, **lowest: int) -> dict[str, int | None]:

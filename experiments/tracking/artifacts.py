@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +59,17 @@ def run_tags(uri: str, run_id: str) -> dict[str, str]:
 
 
 def test_predictions(uri: str, run_ids: Iterable[str]) -> dict[str, Predictions]:
-    """Read what each run's model said of the test part; runs without predictions are left out.
+    """Read what each run's model said of the test part, or of the folds held out; runs without are left out.
 
     A file that cannot be understood counts as missing: the report then does without it and says so.
     """
     api, found = client(uri), {}
     with storage(f"cannot read test predictions from {uri}"), tempfile.TemporaryDirectory() as folder:
         for run_id in run_ids:
-            if keys.PREDICTIONS not in _names(api, run_id):
+            there = _names(api, run_id) & {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}
+            if not there:
                 continue
-            path = api.download_artifacts(run_id, keys.PREDICTIONS, _own_folder(folder, run_id))
+            path = api.download_artifacts(run_id, there.pop(), _own_folder(folder, run_id))
             predictions = _predictions(Path(path))
             if predictions is not None:
                 found[run_id] = predictions
@@ -141,7 +142,8 @@ def _own_folder(folder: str, run_id: str) -> str:
 def _predictions(path: Path) -> Predictions | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            columns: Mapping[str, Any] = {name: arrays[name] for name in ("y", "predicted", "probability")}
+            columns: dict[str, Any] = {name: arrays[name] for name in ("y", "predicted", "probability")}
+            columns |= {name: arrays[name] for name in ("positive", "fold") if name in arrays}
         return Predictions(**columns)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         return None

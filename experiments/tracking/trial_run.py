@@ -51,12 +51,11 @@ class TrialRun:
             self._api.log_inputs(self.run_id, datasets=[dataset_input(dataset)])
 
     def log_predictions(self, predictions: Predictions) -> None:
-        """Write predictions on the test part as an artifact: arrays ``y``, ``predicted`` and ``probability``."""
+        """Write predictions as an artifact, an array a field: those on the test part, or on the folds held out."""
+        columns = {name: getattr(predictions, name) for name in ("y", "predicted", "probability", "positive", "fold")}
         with storage(f"cannot write the predictions of run {self.run_id}"), TemporaryDirectory() as folder:
-            path = Path(folder) / keys.PREDICTIONS
-            np.savez_compressed(
-                path, y=predictions.y, predicted=predictions.predicted, probability=predictions.probability
-            )
+            path = Path(folder) / (keys.PREDICTIONS if predictions.fold is None else keys.FOLD_PREDICTIONS)
+            np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})
             self._api.log_artifact(self.run_id, str(path))
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -197,6 +196,7 @@ def _scalars(result: TrialResult) -> dict[str, float]:
         keys.final(valid.metric): valid.score,
         keys.N_PARAMS: result.n_params,
         keys.FIT_SECONDS: result.fit_seconds,
+        **{keys.final(name): value for name, value in valid.beside.items()},
     }
     scores = [(score, -epoch) for epoch, score in enumerate(result.history.valid_score, start=1) if np.isfinite(score)]
     if scores:
@@ -204,6 +204,7 @@ def _scalars(result: TrialResult) -> dict[str, float]:
         scalars |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
     if test is not None:
         scalars |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
+        scalars |= {keys.test(name): value for name, value in test.beside.items()}
     return scalars
 
 

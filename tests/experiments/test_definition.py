@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import definition
+from pipeline.config import DataConfig
 
 SMALL = tomllib.loads("""
 question = "?"
@@ -48,7 +49,13 @@ def changed(path: str, value: object) -> dict:
 
 @pytest.mark.parametrize("name", definition.shipped_names())
 def test_shipped_definitions_are_valid(name):
-    assert definition.read(definition.find(name)).name == name
+    data = DataConfig(name="my table.csv", target="y") if name == "any" else None
+    assert definition.read(definition.find(name), data).name == ("my_table" if data else name)
+
+
+def test_definition_for_any_data_asks_for_data():
+    with pytest.raises(ValueError, match=r"any\.toml: \[data\] must have name, got \{\}"):
+        definition.read(definition.find("any"))
 
 
 def test_notebook_is_the_origin_exactly():
