@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from reports.difference import paired_difference
-from reports.records import Difference, Metric
+from reports.metric import Metric
+from reports.records import Difference
 from reports.verdict import adjust, decide
 
 ACCURACY, CHURN_WITHIN, CHURN_BETWEEN = 0.88, 0.06, 0.07

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import History
-from reports.records import Check, Contrast, FinalistRow, LevelRow, Metric, Question, SearchRange, StudyDesign
+from reports.design import SearchRange, StudyDesign
+from reports.metric import Metric
+from reports.records import Check, Contrast, FinalistRow, LevelRow, Question
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
 EDGE = 0.05

@@ -14,22 +14,11 @@ import numpy as np
 from pipeline.records import TrialRecord
 from reports.checks import all_checks
 from reports.confirmed import Confirmed, Predictions, finalist_row, gather
+from reports.design import Factor, Finalist, StudyDesign
 from reports.effort import half_search_better
 from reports.finalists import finalists_from_records, without_seed
 from reports.levels import compare_trials, level_row, valid_score
-from reports.records import (
-    Comparison,
-    Contrast,
-    Difference,
-    Factor,
-    Finalist,
-    FinalistRow,
-    LevelRow,
-    Question,
-    Recommendation,
-    StudyDesign,
-    Verdict,
-)
+from reports.records import Comparison, Contrast, Difference, FinalistRow, LevelRow, Question, Recommendation, Verdict
 from reports.verdict import adjust, advise, decide, missing_verdict
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import TrialRecord
+from reports.design import Finalist, StudyDesign
 from reports.difference import difference_of_means, paired_difference, probability_better
-from reports.records import Difference, Finalist, FinalistRow, Spread, StudyDesign
+from reports.records import Difference, FinalistRow, Spread
 
 Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]

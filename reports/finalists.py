@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from pipeline.config import TrialConfig
 from pipeline.records import TrialRecord
+from reports.design import Finalist, StudyDesign
 from reports.levels import best_trial, compare_trials
-from reports.records import Finalist, StudyDesign
 
 
 def without_seed(config: TrialConfig) -> TrialConfig:

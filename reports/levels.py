@@ -9,7 +9,8 @@ import numpy as np
 from pipeline.config import TrialConfig
 from pipeline.records import TrialRecord
 from reports.confirmed import Confirmed, mean_or_none, optimism
-from reports.records import Factor, Finalist, LevelRow, LevelStatus, StudyDesign
+from reports.design import Factor, Finalist, StudyDesign
+from reports.records import LevelRow, LevelStatus
 
 #: A network that closed less than this share of the way from chance to perfect on its training part never trained.
 LEFT_CHANCE = 0.1

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from reports.records import SearchRange
+from reports.design import SearchRange
 
 
 def search_ranges(definition: Mapping[str, Any]) -> tuple[SearchRange, ...]:

@@ -18,9 +18,9 @@ from experiments.importances import importances
 from pipeline.config import DataConfig, TrialConfig
 from pipeline.load import NAMES, DataNotFoundError, load
 from pipeline.records import Predictions, TrialRecord
+from reports.design import Factor, Finalist, StudyDesign
 from reports.levels import valid_score
 from reports.ranges import place_in_range, search_ranges
-from reports.records import Factor, Finalist, StudyDesign
 from reports.study import DataFacts, Importance, StudyData, StudyFacts
 
 _DEFAULT_SEEDS = 5

@@ -1,148 +1,24 @@
-"""The frozen records of a comparison: what a study set out to compare, and what was found.
+"""The frozen records of what a comparison found.
 
-Only data live here, checked when they are made; the statistics stand in ``difference``, ``verdict``, ``effort`` and
-``checks``. Scores and differences are in the metric's own scale (an accuracy of 0.885, a difference of 0.004) all the
-way through; :meth:`Metric.text` turns them into the unit a reader sees.
+Only data live here, checked when they are made; the statistics stand in ``difference``, ``folds``, ``verdict``,
+``effort`` and ``checks``. Scores and differences are in the metric's own scale (an accuracy of 0.885, a difference of
+0.004) all the way through; :class:`reports.metric.Metric` turns them into the unit a reader sees.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.config import TrialConfig, require
+from reports.design import Factor, Finalist, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
     "confirmed", "partly confirmed", "unconfirmed", "never trained", "diverged", "failed", "no trials"
 ]
-DifferenceMethod = Literal["seeds and examples", "seeds, examples bounded", "seeds only"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """The score that decides, larger is better, and the unit in which a reader sees its differences.
-
-    ``is_share`` says that the score is the mean of zeros and ones (an accuracy), which bounds its variance;
-    ``perfect`` is the best score there is.
-    """
-
-    name: str = "accuracy"
-    unit: str = "points"
-    scale: float = 100.0
-    is_share: bool = True
-    perfect: float = 1.0
-
-    def text(self, value: float, *, half_width: float | None = None, signed: bool = True) -> str:
-        """Return a difference in the reader's unit, with no more digits than its interval supports."""
-        shown = self.scale * value
-        half = abs(self.scale * half_width) if half_width else 0.1
-        decimals = min(4, max(0, 1 - math.floor(math.log10(half)))) if math.isfinite(half) and half > 0 else 2
-        number = f"{shown:{'+' if signed else ''}.{decimals}f}"
-        return f"{number} {self.unit}".strip()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Factor:
-    """What is compared: its levels in order, as text, and the level that the others are held against."""
-
-    name: str
-    levels: tuple[str, ...]
-    reference: str
-
-    def __post_init__(self) -> None:
-        require(len(self.levels) >= 1, f"levels of {self.name}", "at least one", self.levels)
-        require(len(set(self.levels)) == len(self.levels), f"levels of {self.name}", "named once each", self.levels)
-        require(self.reference in self.levels, f"reference of {self.name}", f"one of {self.levels}", self.reference)
-
-    @classmethod
-    def of(cls, name: str, levels: tuple[str, ...]) -> Factor:
-        """Make a factor with the declared reference: depth 1, sgd, otherwise the first level."""
-        declared = {"depth": "1", "optimizer": "sgd"}.get(name)
-        return cls(name=name, levels=levels, reference=declared if declared in levels else levels[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchRange:
-    """The range in which a parameter was searched, and where: ``when`` names a parameter and its value, or is None."""
-
-    parameter: str
-    low: float
-    high: float
-    log: bool = False
-    when: tuple[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        require(self.low < self.high, f"range of {self.parameter}", "low below high", (self.low, self.high))
-        require(not self.log or self.low > 0, f"low of {self.parameter} on a log scale", "above 0", self.low)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyDesign:
-    """What was laid down before the first trial.
-
-    Attributes
-    ----------
-    factors
-        The questions, one each.
-    chance
-        The score of always giving the commonest answer: what a network that learned nothing gets.
-    equivalence
-        Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
-    min_seeds, n_seeds
-        Paired seeds under which no verdict is given, and those planned.
-    budgets
-        Trials planned for each phase.
-    ranges
-        Where each tuned number was searched.
-    earlier_test_openings
-        How often the test part of these data had been opened before this study, or None where nobody counted.
-    """
-
-    name: str
-    factors: tuple[Factor, ...]
-    metric: Metric = Metric()
-    chance: float
-    equivalence: float = 0.003
-    min_seeds: int = 5
-    n_seeds: int = 5
-    budgets: Mapping[str, int] = field(default_factory=dict)
-    ranges: tuple[SearchRange, ...] = ()
-    earlier_test_openings: int | None = None
-
-    def __post_init__(self) -> None:
-        names = [factor.name for factor in self.factors]
-        require(len(set(names)) == len(names), "factors", "named once each", names)
-        require(math.isfinite(self.chance), "chance", "a finite score", self.chance)
-        require(self.equivalence > 0, "equivalence", "above 0", self.equivalence)
-        require(self.min_seeds >= 2, "min_seeds", "at least 2", self.min_seeds)
-        require(self.n_seeds >= 1, "n_seeds", "at least 1", self.n_seeds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finalist:
-    """A configuration chosen to be trained again on fresh seeds.
-
-    Attributes
-    ----------
-    id
-        Its short name, the value of the tag ``finalist`` of its confirm runs.
-    config
-        The configuration; its seed is that of the trial it was selected by and counts for nothing here.
-    selected_score, selected_number
-        Validation score and number of the trial it was selected by, or None where no search chose it.
-    stands_for
-        The (factor, level) pairs of which it is the best; empty for the best of the exploit phase.
-    """
-
-    id: str
-    config: TrialConfig
-    selected_score: float | None = None
-    selected_number: int | None = None
-    stands_for: tuple[tuple[str, str], ...] = ()
-    origin: str = "compare"
+DifferenceMethod = Literal["seeds and examples", "seeds, examples bounded", "seeds only", "folds", "repeats only"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +47,14 @@ class Difference:
     df
         Degrees of freedom of the t quantile (Satterthwaite); None together with the interval.
     by_seed
-        ``(n_seeds,)`` the difference at each seed.
+        ``(n_seeds,)`` the difference at each seed, or repeat of a cross-validation.
+    n_examples
+        Size of the part that judges; of a cross-validation, all rows.
     seed_variance, example_variance, rest_variance
-        Of the effect of a seed on the whole test part, of an example over all seeds, and of both together.
+        Of the effect of a seed on the whole test part, of an example over all seeds, and of both together. With folds:
+        of a repeat, and (over ``n_examples``) of what no number of repeats takes away; there is no rest.
+    n_folds
+        Folds of each repeat; 0 without cross-validation.
     method
         Whether examples were counted in, and how.
     """
@@ -188,6 +69,7 @@ class Difference:
     seed_variance: float = 0.0
     example_variance: float = 0.0
     rest_variance: float = 0.0
+    n_folds: int = 0
     method: DifferenceMethod
 
     def __post_init__(self) -> None:
@@ -282,7 +164,11 @@ class LevelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalistRow:
-    """A finalist with what its fresh seeds gave; ``missing_seeds`` are planned or shared seeds without a result."""
+    """A finalist with what its fresh seeds gave.
+
+    ``missing_seeds`` are planned or shared seeds without a result; ``beside`` holds further scores on the part that
+    judges, by name.
+    """
 
     finalist: Finalist
     valid: Spread | None
@@ -292,6 +178,7 @@ class FinalistRow:
     missing_seeds: tuple[int, ...]
     n_params: int | None
     fit_seconds: float | None
+    beside: Mapping[str, Spread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +229,13 @@ class Comparison:
     finalists: tuple[FinalistRow, ...]
     recommendation: Recommendation | None
     checks: tuple[Check, ...]
+
+    @property
+    def judged(self) -> str:
+        """How the scores that judge came about, as a word before *accuracy*: test, validation or cross-validated."""
+        if self.part != "valid":
+            return "test"
+        return "cross-validated" if self.design.folds else "validation"
 
     @property
     def warnings(self) -> tuple[Check, ...]:

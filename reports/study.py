@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.records import Predictions, TrialRecord
-from reports.records import Finalist, StudyDesign
+from reports.design import Finalist, StudyDesign
 
 #: metric -> epoch -> value
 Curves = Mapping[str, Mapping[int, float]]

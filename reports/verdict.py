@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from statsmodels.stats.multitest import multipletests
 
 from reports.difference import seeds_to_detect
-from reports.records import Difference, Metric, Verdict
+from reports.metric import Metric
+from reports.records import Difference, Verdict
 
 SIGNIFICANCE = 0.05
 

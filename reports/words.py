@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 
 from pipeline.config import TrialConfig
-from reports.records import Difference, Metric, Spread
+from reports.metric import Metric
+from reports.records import Difference, Spread
 
 WIDTH = 100
 #: Two standard errors, where a single score on so many examples is all that is known.

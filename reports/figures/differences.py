@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from reports.design import StudyDesign
 from reports.figures.style import COLORS, FAINT, GREY, Drawing, new_figure
-from reports.records import Difference, Metric, Question, StudyDesign
+from reports.metric import Metric
+from reports.records import Difference, Question
 from reports.words import plural, region
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from reports.design import Factor
 from reports.effort import expected_best
 from reports.figures.style import (
     COLORS,
@@ -23,7 +24,6 @@ from reports.figures.style import (
     whole_numbers,
 )
 from reports.levels import compare_trials, valid_score
-from reports.records import Factor
 from reports.study import StudyData
 
 

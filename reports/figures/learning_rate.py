@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from reports.design import Factor
 from reports.figures.style import (
     COLORS,
     FAINT,
@@ -21,7 +22,6 @@ from reports.figures.style import (
     wrapped,
 )
 from reports.levels import is_untrained, level_of, valid_score
-from reports.records import Factor
 from reports.study import StudyData
 from reports.words import enumeration
 

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from reports.design import Factor
 from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, score_label, share_scale
 from reports.levels import best_trial, compare_trials, is_untrained, valid_score
-from reports.records import Factor
 from reports.study import StudyData
 from reports.words import plural
 

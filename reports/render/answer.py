@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.records import Comparison, Contrast, Difference, LevelRow, Question, StudyDesign
+from reports.design import StudyDesign
+from reports.records import Comparison, Contrast, Difference, LevelRow, Question
 from reports.words import count, enumeration, interval, plural, points, ratio, seconds
 
 #: More levels than this are counted, not named.

@@ -7,7 +7,7 @@ from study_records import config, trial
 
 from pipeline.config import TrialConfig
 from pipeline.records import History, Predictions
-from reports.records import Factor, Finalist, SearchRange, StudyDesign
+from reports.design import Factor, Finalist, SearchRange, StudyDesign
 from reports.study import DataFacts, Importance, StudyData, StudyFacts
 
 N_TEST, SEEDS = 400, (11, 12, 13, 14, 15)

@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, Predictions, TrialRecord
+from reports.design import Factor, Finalist, StudyDesign
 from reports.ranges import search_ranges
-from reports.records import Factor, Finalist, StudyDesign
 from reports.study import DataFacts, Importance, StudyData, StudyFacts
 
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, TrialRecord
-from reports.records import Factor, Finalist, StudyDesign
+from reports.design import Factor, Finalist, StudyDesign
 
 CHANCE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))

@@ -20,7 +20,8 @@ from reports.checks import (
     check_test_openings,
     check_trained,
 )
-from reports.records import Contrast, Difference, FinalistRow, LevelRow, SearchRange, Spread, Verdict
+from reports.design import SearchRange
+from reports.records import Contrast, Difference, FinalistRow, LevelRow, Spread, Verdict
 
 ROW = LevelRow(
     factor="depth",

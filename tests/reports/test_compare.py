@@ -20,8 +20,8 @@ from study_records import (
 )
 
 from reports.compare import compare
+from reports.design import Factor, Finalist
 from reports.finalists import finalists_from_records
-from reports.records import Factor, Finalist
 
 STUCK = history(train=(0.10, 0.12))
 

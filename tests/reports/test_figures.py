@@ -10,6 +10,7 @@ from golden_study import golden_study
 from made_up import MadeUpStudy, whole_study
 
 from reports.compare import compare
+from reports.design import Factor, StudyDesign
 from reports.figures import (
     all_drawings,
     confusion,
@@ -23,7 +24,6 @@ from reports.figures import (
     trials,
 )
 from reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
-from reports.records import Factor, StudyDesign
 
 SVG = "{http://www.w3.org/2000/svg}"
 

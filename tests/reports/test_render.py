@@ -11,7 +11,7 @@ from made_up import MadeUpStudy, whole_study
 
 from reports.compare import compare
 from reports.context import context_of
-from reports.records import Factor, Finalist, StudyDesign
+from reports.design import Factor, Finalist, StudyDesign
 from reports.render import answer, plain, render
 from reports.study import StudyData
 from reports.words import WIDTH

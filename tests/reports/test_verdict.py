@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from reports.records import Difference, Metric
+from reports.metric import Metric
+from reports.records import Difference
 from reports.verdict import adjust, advise, decide
 
 
