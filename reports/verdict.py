@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from statsmodels.stats.multitest import multipletests
 
-from reports.difference import seeds_to_detect
+from reports.power import seeds_to_detect
 from reports.metric import Metric
 from reports.records import Difference, Verdict
 

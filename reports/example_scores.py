@@ -1,0 +1,103 @@
+"""Scores of single examples whose mean is the score of the part, and scores of single folds. Pure.
+
+An accuracy is the mean of right and wrong. R² and AUC are no means, but each is one up to terms of a smaller order: of
+*pseudo-values*, one an example, whose mean is exactly the score and whose variance is that of its usual standard
+error. So seeds and examples can be crossed for them in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from pipeline.records import Predictions
+
+#: Largest distance between a logged score and the mean of its examples' scores; both went through float32, and
+#: probabilities that float32 cannot tell apart tie where the network's own output did not.
+TOLERANCES: Mapping[str, float] = {"accuracy": 1e-5, "auc": 1e-3, "r2": 1e-3}
+
+
+def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:
+    """Return ``(n,)`` scores whose mean is the metric, or None where it is not defined on these examples.
+
+    Parameters
+    ----------
+    metric
+        ``accuracy`` (bool: right or wrong), ``auc`` or ``r2``.
+    """
+    if metric == "accuracy":
+        return np.asarray(predictions.predicted == predictions.y)
+    if metric == "r2":
+        return r2_scores(predictions.y, predictions.predicted)
+    return None if predictions.positive is None else auc_scores(predictions.y, predictions.positive)
+
+
+def r2_scores(y: NDArray[np.generic], predicted: NDArray[np.generic]) -> NDArray[np.float64] | None:
+    """Return pseudo-values of R² = 1 - mean squared error / variance of y.
+
+    With the plain ``1 - error² / variance`` the variance would count as known; it is that of these examples. The
+    delta method's further term makes up for it, and is zero where two models explain the same.
+    """
+    y, predicted = (np.asarray(values, dtype=np.float64) for values in (y, predicted))
+    squares = (y - y.mean()) ** 2
+    variance = float(squares.mean()) if len(y) else 0.0
+    if variance == 0:
+        return None
+    errors = (y - predicted) ** 2
+    unexplained = float(errors.mean()) / variance
+    return np.asarray(1 - errors / variance + unexplained * (squares / variance - 1), dtype=np.float64)
+
+
+def auc_scores(y: NDArray[np.generic], score: NDArray[np.generic]) -> NDArray[np.float64] | None:
+    """Return pseudo-values of AUC; the variance of their mean is DeLong, DeLong and Clarke-Pearson's (1988).
+
+    For a positive, ``A + (n / n1) (share of the negatives ranked below it - A)``, and likewise for a negative; the
+    shares come from midranks, as Sun and Xu (2014) have it.
+
+    Parameters
+    ----------
+    y
+        ``(n,)`` 0 or 1.
+    score
+        ``(n,)`` by which examples are ranked; higher is more like class 1.
+    """
+    positive = np.asarray(y) == 1
+    n, n_positive = len(positive), int(positive.sum())
+    if n_positive in (0, n):
+        return None
+    score = np.asarray(score, dtype=np.float64)
+    rank = rankdata(score)
+    below = np.empty(n)
+    below[positive] = (rank[positive] - rankdata(score[positive])) / (n - n_positive)
+    below[~positive] = 1 - (rank[~positive] - rankdata(score[~positive])) / n_positive
+    area = float(below[positive].mean())
+    return np.asarray(area + np.where(positive, n / n_positive, n / (n - n_positive)) * (below - area))
+
+
+def fold_scores(metric: str, predictions: Predictions) -> NDArray[np.float64] | None:
+    """Return ``(n_folds,)`` the score of each fold, NaN where it has none; None without folds.
+
+    Each fold is scored for itself: probabilities of two networks are not ranked together.
+    """
+    if predictions.fold is None:
+        return None
+    folds = np.unique(predictions.fold)
+    return np.array([_score(metric, _of_fold(predictions, predictions.fold == fold)) for fold in folds])
+
+
+def _score(metric: str, predictions: Predictions) -> float:
+    scores = example_scores(metric, predictions)
+    return float("nan") if scores is None else float(scores.mean())
+
+
+def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:
+    positive = predictions.positive
+    return Predictions(
+        y=predictions.y[here],
+        predicted=predictions.predicted[here],
+        probability=predictions.probability[here],
+        positive=None if positive is None else positive[here],
+    )
