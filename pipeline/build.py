@@ -1,7 +1,7 @@
-"""Models: configurations to compiled Keras models, and trained models to models that take raw samples.
+"""Models: configurations to compiled Keras models, and trained models to models that a user calls.
 
 Models end in logits: softmax followed by a logarithm clips probabilities and costs an extra pass, while the loss on
-logits is exact. Probabilities belong to :func:`serving_model`, which a user calls.
+logits is exact. Probabilities, and the unit of a number, belong to :func:`serving_model`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.config import ModelConfig, OptimizerConfig
 from pipeline.dropout import ThreefryDropout
+from pipeline.metrics import Goal
+from pipeline.records import Scaler
 
 #: Names in Keras of the optimizers in ``config.OPTIMIZERS`` (``keras.optimizers.get`` does not know all of them).
 _KERAS_OPTIMIZERS = {
@@ -34,7 +36,7 @@ _KERAS_OPTIMIZERS = {
 
 
 def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_classes: int, seed: int) -> keras.Model:
-    """Return a compiled Keras model: flat samples in, logits out.
+    """Return a compiled Keras model: flat samples in; logits out, or one number.
 
     Hidden layer ``i`` starts from the same weights whatever comes behind it, so that networks of different depth
     with one seed differ by the added layers alone.
@@ -44,7 +46,7 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
     model, optimizer
         What to build.
     n_features, n_classes
-        Width of the input and of the output.
+        Width of the input and of the output; 0 classes for a regression, whose output is one standardized number.
     seed
         Of the initial weights and of dropout; each layer gets its own stream.
     """
@@ -56,13 +58,13 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
         layers.append(_dense(n_units, model.activation, weight_seed, name=f"hidden_{number}"))
         if model.dropout > 0:
             layers.append(ThreefryDropout(model.dropout, seed=dropout_seed, name=f"dropout_{number}"))
-    layers.append(_dense(n_classes, None, output_seed, name="logits"))
+    layers.append(_dense(n_classes or 1, None, output_seed, name="logits" if n_classes else "number"))
     network = keras.Sequential(layers, name="mlp")
-    network.compile(
-        optimizer=build_optimizer(optimizer),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    if n_classes:
+        loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
+    else:
+        loss, metrics = keras.losses.MeanSquaredError(), []
+    network.compile(optimizer=build_optimizer(optimizer), loss=loss, metrics=metrics)
     return network
 
 
@@ -76,10 +78,10 @@ def serving_model(
     model: keras.Model,
     *,
     sample_shape: tuple[int, ...],
-    scale: float | NDArray[np.float32],
-    offset: float | NDArray[np.float32],
+    scaler: Scaler | None,
+    goal: Goal,
 ) -> keras.Model:
-    """Return a model that takes samples as the data set has them and gives probabilities of the classes.
+    """Return a model that gives probabilities of the classes, or numbers in the target's own unit.
 
     It consists of stock Keras layers only, so that it loads without custom objects, and owns copies of the weights.
 
@@ -88,28 +90,31 @@ def serving_model(
     model
         A trained model of :func:`build`.
     sample_shape
-        Shape of one raw sample, ``(28, 28)`` for pixels.
-    scale, offset
-        What was done to each raw value before training, ``x * scale + offset``: one number, or one a feature,
-        ``(n_features,)``.
+        Shape of one raw sample, ``(28, 28)`` for pixels; of a table's row once it is prepared, ``(n_features,)``.
+    scaler
+        What was done to each raw value before training, which the model then does itself; None where samples come
+        prepared.
+    goal
+        What was learned; of a regression, how the target was standardized.
 
     Returns
     -------
     keras.Model
-        ``(n, *sample_shape)`` to probabilities ``(n, n_classes)`` float32.
+        ``(n, *sample_shape)`` to probabilities ``(n, n_classes)`` or numbers ``(n, 1)``, float32.
     """
     trained = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
     copies = [layer.__class__.from_config(layer.get_config()) for layer in trained]
-    serving = keras.Sequential(
-        [
-            keras.Input(sample_shape, name="sample"),
-            keras.layers.Flatten(name="flatten"),
-            keras.layers.Rescaling(_plain(scale), _plain(offset), name="scale"),
-            *copies,
-            keras.layers.Softmax(name="probabilities"),
-        ],
-        name="mlp_serving",
+    before = [] if scaler is None else [
+        keras.layers.Flatten(name="flatten"),
+        keras.layers.Rescaling(_plain(scaler.scale), _plain(scaler.offset), name="scale"),
+    ]  # fmt: skip
+    last = (
+        keras.layers.Rescaling(goal.sd, goal.mean, name="unit")
+        if goal.is_regression
+        else keras.layers.Softmax(name="probabilities")
     )
+    samples = keras.Input(sample_shape, name="sample")
+    serving = keras.Sequential([samples, *before, *copies, last], name="mlp_serving")
     for layer, copy in zip(trained, copies, strict=True):
         copy.set_weights(layer.get_weights())
     return serving

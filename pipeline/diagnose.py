@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.metrics import Goal
 from pipeline.records import Part
 
 #: Samples of the training part that are looked at, always its first ones.
@@ -20,7 +21,7 @@ _N_SAMPLES = 256
 _FLAT = 0.05
 
 
-def layer_diagnostics(model: keras.Model, part: Part) -> dict[str, float]:
+def layer_diagnostics(model: keras.Model, part: Part, goal: Goal) -> dict[str, float]:
     """Return gradient norms and saturation by layer, under the keys that every log uses.
 
     Parameters
@@ -29,6 +30,8 @@ def layer_diagnostics(model: keras.Model, part: Part) -> dict[str, float]:
         A compiled model of :func:`pipeline.build.build`; nothing of it is changed.
     part
         The training part.
+    goal
+        How its targets become those of the loss.
 
     Returns
     -------
@@ -38,7 +41,7 @@ def layer_diagnostics(model: keras.Model, part: Part) -> dict[str, float]:
         and tanh far from 0, relu below 0. The output layer has no activation and no saturation. Glorot and Bengio
         (2010) watch the same two to explain why deep sigmoid networks stand still.
     """
-    y = tf.constant(part.y[:_N_SAMPLES])
+    y = tf.constant(goal.targets(part.y[:_N_SAMPLES]))
     signal = tf.constant(part.X[:_N_SAMPLES])
     saturation: dict[str, float] = {}
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]

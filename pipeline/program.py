@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 #: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
 _VALUE_KEYS = frozenset({"name", "seed"})
+#: What the score of an epoch is made of: the number of hits, or for AUC the margin of each sample in training's order.
+Tally = int | NDArray[np.float32]
 
 
 class EpochProgram:
@@ -31,6 +33,8 @@ class EpochProgram:
         A compiled model with a built optimizer; it is copied, not kept.
     batch_size
         Samples a step; the last step of an epoch takes what is left.
+    metric
+        The score whose sums are kept along the way.
 
     Attributes
     ----------
@@ -38,9 +42,10 @@ class EpochProgram:
         How often the program was traced, and compiled: once for each shape of data.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int) -> None:
+    def __init__(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> None:
         self.n_traces = 0
         self._batch_size = batch_size
+        self._metric = metric
         self._model = keras.models.clone_model(model)
         self._loss = model.loss
         self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
@@ -55,57 +60,95 @@ class EpochProgram:
         """Copy every value of the program into ``model`` and its optimizer."""
         _copy_values(self._model, self._optimizer, model, model.optimizer)
 
-    def run(self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32]) -> tuple[float, float]:
+    def run(
+        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *, class_weights: NDArray[np.float32] | None = None
+    ) -> tuple[float, Tally]:
         """Train one epoch.
 
         Parameters
         ----------
         X, y
-            ``(n, n_features)`` float32 and ``(n,)`` int32.
+            ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``order`` has
+            positions the program is one for any number of samples up to ``n``.
         order
-            ``(n,)`` int32: the positions of the samples in the order of training.
+            ``(n_samples,)`` int32: the positions of the samples in the order of training.
+        class_weights
+            ``(n_classes,)``: the weight of each class in the loss.
 
         Returns
         -------
-        float, float
-            Loss and accuracy over the epoch, each batch weighted by its size.
+        float, Tally
+            Loss over the epoch, each batch weighted by its size, and what its score is made of.
         """
-        loss_sum, n_correct = self._run(X, y, tf.constant(order))
-        return float(loss_sum) / len(order), int(n_correct) / len(order)
+        n_samples = len(order)
+        room = int(X.shape[0])
+        some = tf.constant(n_samples) if room > n_samples else None
+        order = np.pad(order, (0, room - n_samples))
+        weights = None if class_weights is None else tf.constant(class_weights)
+        loss_sum, tally = self._run(X, y, tf.constant(order), some, weights)
+        if self._metric == "auc":
+            return float(loss_sum) / n_samples, tally.numpy().ravel()[:n_samples]
+        return float(loss_sum) / n_samples, int(tally)
 
-    def _epoch(self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _epoch(
+        self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, class_weights: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         self.n_traces += 1
-        n_samples = int(order.shape[0])
-        batch_size = min(self._batch_size, n_samples)
+        room = int(order.shape[0])
+        n_samples = room if some is None else some
+        batch_size = min(self._batch_size, room)
         n_steps = -(-n_samples // batch_size)
-        n_missing = n_steps * batch_size - n_samples
+        most_steps = -(-room // batch_size)
+        n_missing = most_steps * batch_size - room
+        fills = some is not None or n_missing > 0
         order = tf.pad(order, [[0, n_missing]])
 
-        def step(number: tf.Tensor, loss_sum: tf.Tensor, n_correct: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def step(number: tf.Tensor, loss_sum: tf.Tensor, tally: Any) -> tuple[Any, ...]:
             start = number * batch_size
             batch = tf.slice(order, [start], [batch_size])
             n_real = tf.minimum(batch_size, n_samples - start)
-            is_real = tf.range(batch_size) < n_real if n_missing else None
-            loss, correct = self._step(tf.gather(X, batch), tf.gather(y, batch), is_real)
-            return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), n_correct + correct
+            is_real = tf.range(batch_size) < n_real if fills else None
+            x, labels = tf.gather(X, batch), tf.gather(y, batch)
+            loss, outputs = self._step(x, labels, is_real, class_weights)
+            tally = self._add(tally, number, labels, outputs, is_real)
+            return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), tally
 
-        state = (tf.constant(0), tf.constant(0.0), tf.constant(0))
-        _, loss_sum, n_correct = tf.while_loop(lambda number, *_: number < n_steps, step, state)
-        return loss_sum, n_correct
+        state = (tf.constant(0), tf.constant(0.0), self._empty_tally(most_steps, batch_size))
+        _, loss_sum, tally = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+        return loss_sum, tally.stack() if self._metric == "auc" else tally
 
-    def _step(self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(
+        self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, class_weights: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Make one step; samples that are not real fill the last batch up and have no weight.
 
         A second copy of the step for the smaller batch would double the seconds to compile and the program's memory.
         """
         variables = self._model.trainable_variables
+        weights = None if is_real is None else _mean_weights(is_real)
+        if class_weights is not None:
+            of_class = tf.gather(class_weights, y)
+            weights = of_class if weights is None else weights * of_class
         with tf.GradientTape() as tape:
-            logits = self._model(x, training=True)
-            loss = self._loss(y, logits, sample_weight=None if is_real is None else _mean_weights(is_real))
+            outputs = self._model(x, training=True)
+            loss = self._loss(y, outputs, sample_weight=weights)
         self._apply(tape.gradient(loss, variables), variables)
-        hits = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
+        return loss, outputs
+
+    def _empty_tally(self, n_steps: int, batch_size: int) -> Any:
+        if self._metric == "auc":
+            return tf.TensorArray(tf.float32, size=n_steps, element_shape=(batch_size,))
+        return tf.constant(0)
+
+    def _add(self, tally: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
+        """Count hits, or keep the margins for AUC's ranks; a regression's score follows from its loss."""
+        if self._metric == "auc":
+            return tally.write(number, outputs[:, 1] - outputs[:, 0])
+        if self._metric != "accuracy":
+            return tally
+        hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y)
         hits = hits if is_real is None else tf.logical_and(hits, is_real)
-        return loss, tf.reduce_sum(tf.cast(hits, tf.int32))
+        return tally + tf.reduce_sum(tf.cast(hits, tf.int32))
 
     def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
         """Let Keras's optimizer update the variables.
@@ -124,10 +167,10 @@ class ProgramCache:
         self._size = size
         self._programs: OrderedDict[str, EpochProgram] = OrderedDict()
 
-    def program(self, model: keras.Model, batch_size: int) -> EpochProgram:
-        """Return the program for this architecture, optimizer and batch size; make it if need be."""
-        key = _structure(model, batch_size)
-        program = self._programs.pop(key, None) or EpochProgram(model, batch_size)
+    def program(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> EpochProgram:
+        """Return the program for this architecture, optimizer, batch size and score; make it if need be."""
+        key = _structure(model, batch_size, metric)
+        program = self._programs.pop(key, None) or EpochProgram(model, batch_size, metric)
         self._programs[key] = program
         while len(self._programs) > self._size:
             self._programs.popitem(last=False)
@@ -140,13 +183,13 @@ def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
     return real / tf.reduce_mean(real)
 
 
-def _structure(model: keras.Model, batch_size: int) -> str:
+def _structure(model: keras.Model, batch_size: int, metric: str) -> str:
     """Return what a program depends on: all but the values of variables."""
     optimizer = model.optimizer.get_config()
     if isinstance(optimizer["learning_rate"], int | float):
         del optimizer["learning_rate"]
     parts = [model.get_config(), type(model.optimizer).__name__, optimizer, model.loss.get_config()]
-    return json.dumps([_without_values(parts), batch_size], sort_keys=True)
+    return json.dumps([_without_values(parts), batch_size, metric], sort_keys=True)
 
 
 def _without_values(config: Any) -> Any:

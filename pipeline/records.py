@@ -36,7 +36,12 @@ class Column:
         A few of its values as text.
     categories
         Of a categorical column: every value that the whole data set has, sorted; which of them are known to a model
-        is up to its training part.
+        is up to its training part. Of a boolean one: how it writes no and yes.
+    form
+        How its cells are written: of numbers, the decimal mark and the one between thousands (``,.``; empty for plain
+        ones); of dates, the format of ``strptime``; empty where the file itself has types.
+    missing_texts
+        Further texts that stand for a missing value, beside the usual ones: the few that are no numbers or no dates.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Column:
     n_distinct: int = 0
     examples: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    form: str = ""
+    missing_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,7 +176,8 @@ class Cut:
     """Which samples of a data set train and which validate, before anything is copied, fitted or scaled.
 
     ``train``, ``valid`` and ``test`` are positions in ``Dataset.X``, int64, without a common sample. ``test`` is None
-    where none is set aside: then the test part is the data set's own, or there is none.
+    where none is set aside: then the test part is the data set's own, or there is none. ``valid`` is empty where a
+    model is trained on all rows after cross-validation.
     """
 
     train: NDArray[np.int64]
@@ -180,8 +188,11 @@ class Cut:
     def __post_init__(self) -> None:
         parts = {"train": self.train, "valid": self.valid} | ({} if self.test is None else {"test": self.test})
         for name, positions in parts.items():
-            require(positions.ndim == 1 and len(positions) >= 1, f"{name} part", "1 sample or more", positions.shape)
-        used = np.zeros(max(int(positions.max()) for positions in parts.values()) + 1, np.uint8)
+            least = 0 if name == "valid" and self.config.folds else 1
+            require(
+                positions.ndim == 1 and len(positions) >= least, f"{name} part", "1 sample or more", positions.shape
+            )
+        used = np.zeros(max(int(positions.max(initial=0)) for positions in parts.values()) + 1, np.uint8)
         for positions in parts.values():
             np.add.at(used, positions, 1)
         n_common = int(np.count_nonzero(used > 1))

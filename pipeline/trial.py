@@ -2,26 +2,28 @@
 
 The stages are chained in the order load, split, scale, build, fit, evaluate; loading is the caller's, who has the
 data set in hand. Everything that decides, remembers or talks to the outside stands around this function.
+
+With cross-validation the folds are trained side by side, epoch by epoch, so that the means over them are curves like
+any other: a trial of folds is logged, pruned and stopped as one with a single split is.
 """
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
-import numpy as np
 
 from pipeline.build import build, serving_model
-from pipeline.config import SplitConfig, TrialConfig, require
+from pipeline.config import TrialConfig, require
 from pipeline.diagnose import layer_diagnostics
-from pipeline.evaluate import evaluate, predict_proba
-from pipeline.fit import EpochCallback, fit
-from pipeline.records import Dataset, Evaluation, History, Part, Predictions, Scaler, Split, TrialResult, TrialState
-from pipeline.scale import scale
-from pipeline.split import split
+from pipeline.evaluate import evaluate, predictions
+from pipeline.fit import EpochCallback, epochs, fit_folds
+from pipeline.folds import Prepared, out_of_fold, prepared, whole
+from pipeline.metrics import chance, goal_of, mean_evaluation
+from pipeline.records import Dataset, History, Predictions, Preparation, Scaler, TrialResult, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +33,19 @@ class TrainedTrial:
     Attributes
     ----------
     model
-        Takes raw samples, as the data set has them, and gives probabilities of the classes.
+        Gives probabilities of the classes, or numbers in the target's own unit, ``(n, 1)``. It takes raw samples as
+        an array data set has them; of a table, rows that ``preparation`` has transformed. With folds it is, in phase
+        *confirm*, trained on all rows with the same seed and epochs, and while searching the first fold's.
+    preparation
+        How raw samples become features, fitted on the samples that ``model`` was trained on.
     predictions
-        On the test part, where it was opened.
+        In phase *confirm* alone: on the test part where there is one; with folds, of each row by the network that was
+        not trained on it, in the order of rows.
     """
 
     result: TrialResult
     model: keras.Model
+    preparation: Preparation
     predictions: Predictions | None
 
 
@@ -55,7 +63,8 @@ def run_trial(
     ----------
     config
         All that defines the trial. The same configuration on the same data gives the same result, bit by bit, on
-        one machine and with one set of package versions.
+        one machine and with one set of package versions. With folds, each is trained with the same seed; curves and
+        validation scores are means over folds, ``n_samples`` and seconds are sums, and there is no test part.
     dataset
         The data that ``config`` names.
     on_epoch_end
@@ -64,48 +73,44 @@ def run_trial(
         One validation score an epoch: the trial is pruned at the first epoch whose best score so far lies below.
     confirm
         Whether this is a run of phase *confirm*: the test part is opened, which searching never does, and each
-        epoch's diagnostics by layer are passed on with its values.
+        epoch's diagnostics by layer are passed on with its values (of the first fold, where there are folds).
 
     Raises
     ------
     ValueError
-        When the data are not those of the configuration.
+        When the data are not those of the configuration, or cannot be cut as it says.
     """
-    require(dataset.sha256 == config.data_sha256, f"SHA-256 of {config.data}", config.data_sha256, dataset.sha256)
-    parts, scaler = prepared(dataset, config.split)
-    network = build(
-        config.model,
-        config.optimizer,
-        n_features=dataset.n_features,
-        n_classes=dataset.n_classes,
-        seed=config.fit.seed,
+    require(dataset.sha256 == config.data_sha256, f"SHA-256 of {config.data.name}", config.data_sha256, dataset.sha256)
+    folds = prepared(dataset, config.split)
+    networks = [_network(config, fold) for fold in folds]
+    first, network = folds[0].split, networks[0]
+    diagnostics = (lambda: layer_diagnostics(network, first.train, goal_of(first))) if confirm else dict
+    watcher = _Watcher(prune_below, on_epoch_end, diagnostics)
+    history, valid = fit_folds(
+        networks, [fold.split for fold in folds], config.fit, room=_room(dataset, config), on_epoch_end=watcher
     )
-    n_params = network.count_params()
-    watcher = _Watcher(
-        prune_below, on_epoch_end, (lambda: layer_diagnostics(network, parts.train)) if confirm else dict
-    )
-    history = fit(network, parts, config.fit, on_epoch_end=watcher)
     state = _state(history, pruned=watcher.pruned)
-    opened = parts.test if confirm else None
+    if state == "diverged":
+        valid = mean_evaluation([chance(fold.split, goal_of(fold.split)) for fold in folds])
+    test = first.test if confirm else None
+    product, its_data = network, folds[0]
+    if confirm and config.split.folds and state != "diverged":
+        product, its_data = _trained_on_all(config, dataset, history.n_epochs)
     result = TrialResult(
         config=config,
         state=state,
         history=history,
-        valid=_chance(parts, history) if state == "diverged" else _last_epoch(parts.valid, history),
-        test=None if opened is None else evaluate(network, opened, "test"),
-        n_params=n_params,
+        valid=valid,
+        test=None if test is None else evaluate(network, test, "test", goal_of(first)),
+        n_params=product.count_params(),
         fit_seconds=sum(history.seconds),
     )
-    served = serving_model(network, sample_shape=dataset.sample_shape, scale=scaler.scale, offset=scaler.offset)
     return TrainedTrial(
-        result=result, model=served, predictions=None if opened is None else _predictions(network, opened)
+        result=result,
+        model=_served(product, its_data, dataset),
+        preparation=its_data.preparation,
+        predictions=_predictions(networks, folds, dataset) if confirm else None,
     )
-
-
-@functools.lru_cache(maxsize=2)
-def prepared(dataset: Dataset, config: SplitConfig) -> tuple[Split, Scaler]:
-    """Return the data split and scaled; kept for the next trial of this process on the same data set object."""
-    return scale(dataset, split(dataset, config))
 
 
 class _Watcher:
@@ -132,38 +137,47 @@ class _Watcher:
         return stop or self.pruned
 
 
+def _network(config: TrialConfig, data: Prepared) -> keras.Model:
+    return build(
+        config.model,
+        config.optimizer,
+        n_features=data.split.n_features,
+        n_classes=data.split.n_classes,
+        seed=config.fit.seed,
+    )
+
+
+def _room(dataset: Dataset, config: TrialConfig) -> int | None:
+    """Return room for one row more than there are: folds and all rows then share one compiled program."""
+    return len(dataset.y) + 1 if config.split.folds else None
+
+
 def _state(history: History, *, pruned: bool) -> TrialState:
     if not (math.isfinite(history.train_loss[-1]) and math.isfinite(history.valid_loss[-1])):
         return "diverged"
     return "pruned" if pruned else "finished"
 
 
-def _last_epoch(valid: Part, history: History) -> Evaluation:
-    return Evaluation(
-        part="valid",
-        loss=history.valid_loss[-1],
-        score=history.valid_score[-1],
-        metric=history.metric,
-        n_samples=len(valid),
-    )
+def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:
+    data = whole(dataset, replace(config.split, repeat=0))
+    network = _network(config, data)
+    for _epoch in itertools.islice(epochs(network, data.split, config.fit, room=_room(dataset, config)), n_epochs):
+        pass
+    return network, data
 
 
-def _predictions(network: keras.Model, test: Part) -> Predictions:
-    probabilities = predict_proba(network, test.X)
-    return Predictions(y=test.y, predicted=probabilities.argmax(axis=1), probability=probabilities.max(axis=1))
+def _served(network: keras.Model, data: Prepared, dataset: Dataset) -> keras.Model:
+    scaler = data.preparation if isinstance(data.preparation, Scaler) else None
+    shape = (data.split.n_features,) if scaler is None else dataset.sample_shape
+    return serving_model(network, sample_shape=shape, scaler=scaler, goal=goal_of(data.split))
 
 
-def _chance(parts: Split, history: History) -> Evaluation:
-    """Return what guessing reaches: always the commonest training class, with the training part's frequencies.
-
-    A diverged trial gets this score: dropping it would flatter levels that are unstable.
-    """
-    counts = np.bincount(parts.train.y, minlength=parts.n_classes)
-    shares = np.maximum(counts, 1) / len(parts.train)
-    return Evaluation(
-        part="valid",
-        loss=float(np.mean(-np.log(shares[parts.valid.y]))),
-        score=float(np.mean(parts.valid.y == int(counts.argmax()))),
-        metric=history.metric,
-        n_samples=len(parts.valid),
-    )
+def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:
+    if len(folds) > 1:
+        each = [
+            predictions(network, fold.split.valid, goal_of(fold.split))
+            for network, fold in zip(networks, folds, strict=True)
+        ]
+        return out_of_fold(each, [fold.cut for fold in folds], dataset)
+    split = folds[0].split
+    return None if split.test is None else predictions(networks[0], split.test, goal_of(split))

@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.build import build, build_optimizer, serving_model
 from pipeline.config import OPTIMIZERS, ModelConfig, OptimizerConfig
-from pipeline.evaluate import predict_proba
+from pipeline.evaluate import predict_numbers, predict_proba
+from pipeline.metrics import Goal
+from pipeline.records import Scaler
 
 SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
 #: Arguments of Keras's optimizers that are no knob of a search: identity, training technique, and constants of Muon's
@@ -90,7 +92,8 @@ def test_served_model_takes_raw_pixels_and_agrees_with_the_trained_model(tmp_pat
     model = mlp(9, dropout=0.5)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
     scaled = pixels.reshape(20, 784).astype(np.float32) * np.float32(1 / 255)
-    serving_model(model, sample_shape=(28, 28), scale=1 / 255, offset=0.0).save(tmp_path / "model.keras")
+    scaler = Scaler(scale=float(np.float32(1 / 255)), offset=0.0)
+    serving_model(model, sample_shape=(28, 28), scaler=scaler, goal=Goal()).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_allclose(served.predict(pixels, verbose=0), predict_proba(model, scaled), atol=1e-6)
 
@@ -99,7 +102,8 @@ def test_served_model_scales_each_feature_by_its_own_numbers(tmp_path: Path):
     model, rng = mlp(9, n_features=5), np.random.default_rng(0)
     X = rng.normal(50, 20, (30, 5))
     scale, offset = rng.uniform(0.01, 0.1, 5).astype(np.float32), rng.normal(size=5).astype(np.float32)
-    serving_model(model, sample_shape=(5,), scale=scale, offset=offset).save(tmp_path / "model.keras")
+    scaler = Scaler(scale=scale, offset=offset)
+    serving_model(model, sample_shape=(5,), scaler=scaler, goal=Goal()).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     expected = predict_proba(model, X.astype(np.float32) * scale + offset)
     np.testing.assert_allclose(served.predict(X, verbose=0), expected, atol=1e-6)
@@ -107,8 +111,28 @@ def test_served_model_scales_each_feature_by_its_own_numbers(tmp_path: Path):
 
 def test_served_model_keeps_its_weights_when_training_goes_on():
     model = mlp(9, n_features=5)
-    served = serving_model(model, sample_shape=(5,), scale=1.0, offset=0.0)
+    served = serving_model(model, sample_shape=(5,), scaler=None, goal=Goal())
     X = np.ones((1, 5), np.float32)
     before = served.predict(X, verbose=0)
     model.set_weights([weight + 1 for weight in model.get_weights()])
     assert np.array_equal(served.predict(X, verbose=0), before)
+
+
+def test_regression_ends_in_one_number_and_is_served_in_the_targets_own_unit(tmp_path: Path):
+    config = ModelConfig(units=(9,), activation="tanh")
+    model = build(config, SGD, n_features=5, n_classes=0, seed=0)
+    assert model.output_shape == (None, 1)
+    goal = Goal(metric="r2", mean=-500.0, sd=20.0)
+    X = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    serving_model(model, sample_shape=(5,), scaler=None, goal=goal).save(tmp_path / "model.keras")
+    served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    numbers = served.predict(X, verbose=0)[:, 0]
+    np.testing.assert_allclose(numbers, model.predict(X, verbose=0)[:, 0] * 20 - 500, rtol=1e-6)
+    np.testing.assert_allclose(numbers, predict_numbers(model, X, goal), rtol=1e-6)
+
+
+def test_samples_that_come_prepared_are_served_without_another_scaling():
+    model = mlp(9, n_features=5)
+    served = serving_model(model, sample_shape=(5,), scaler=None, goal=Goal())
+    X = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    np.testing.assert_allclose(served.predict(X, verbose=0), predict_proba(model, X), atol=1e-6)

@@ -1,11 +1,13 @@
-"""Evaluation: loss and accuracy by the textbook, whatever the number of samples."""
+"""Evaluation: loss and scores by the textbook, whatever the number of samples."""
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
 from pipeline.build import build
 from pipeline.config import ModelConfig, OptimizerConfig
-from pipeline.evaluate import evaluate, predict_proba
+from pipeline.evaluate import evaluate, predict_numbers, predict_proba, predictions
+from pipeline.metrics import Goal
 from pipeline.records import Part
 
 N_FEATURES, N_CLASSES = 6, 4
@@ -59,3 +61,40 @@ def test_probabilities_sum_to_one_and_agree_with_the_score(model):
 
 def test_no_samples_give_no_probabilities(model):
     assert predict_proba(model, np.empty((0, N_FEATURES), np.float32)).shape == (0, N_CLASSES)
+
+
+def untrained(n_classes: int):
+    sgd = OptimizerConfig(name="sgd", learning_rate=0.1)
+    return build(ModelConfig(units=(8,), activation="relu"), sgd, n_features=N_FEATURES, n_classes=n_classes, seed=3)
+
+
+@pytest.mark.parametrize("n", [50, 5000])
+def test_auc_and_the_accuracy_beside_it_are_scikit_learns(n: int):
+    model, rng = untrained(2), np.random.default_rng(n)
+    X = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
+    part = Part(X=X, y=(X[:, 0] + rng.normal(size=n) > 1).astype(np.int64))
+    probabilities = predict_proba(model, X)
+    result = evaluate(model, part, "test", Goal(metric="auc"))
+    assert result.metric == "auc"
+    assert result.score == pytest.approx(roc_auc_score(part.y, probabilities[:, 1]), abs=1e-6)
+    assert result.beside == {"accuracy": accuracy_score(part.y, probabilities.argmax(axis=1))}
+    told = predictions(model, part, Goal(metric="auc"))
+    np.testing.assert_array_equal(told.positive, probabilities[:, 1])
+
+
+@pytest.mark.parametrize("n", [50, 5000])
+def test_regression_is_scored_in_the_targets_unit_and_its_loss_is_standardized(n: int):
+    model, rng = untrained(0), np.random.default_rng(n)
+    goal = Goal(metric="r2", mean=1000.0, sd=50.0)
+    part = Part(X=rng.normal(size=(n, N_FEATURES)).astype(np.float32), y=rng.normal(1000, 50, n).astype(np.float32))
+    numbers = predict_numbers(model, part.X, goal)
+    assert 900 < numbers.mean() < 1100
+    result = evaluate(model, part, "valid", goal)
+    assert result.score == pytest.approx(r2_score(part.y, numbers), rel=1e-5)
+    assert result.beside["rmse"] == pytest.approx(root_mean_squared_error(part.y, numbers), rel=1e-5)
+    assert result.beside["mae"] == pytest.approx(mean_absolute_error(part.y, numbers), rel=1e-5)
+    assert result.loss == pytest.approx((result.beside["rmse"] / 50) ** 2, rel=1e-5)
+    told = predictions(model, part, goal)
+    np.testing.assert_array_equal(told.predicted, numbers)
+    assert np.isnan(told.probability).all()
+    assert told.positive is None

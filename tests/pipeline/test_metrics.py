@@ -1,0 +1,103 @@
+"""Scores agree with scikit-learn's, and guessing is worth what guessing reaches."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from pipeline.config import SplitConfig
+from pipeline.metrics import Goal, area_under_curve, balanced_weights, chance, goal_of, mean_evaluation, r2
+from pipeline.records import Evaluation, Part, Split
+
+
+def split_of(train: list[float], valid: list[float], *, n_classes: int = 0, metric: str = "r2") -> Split:
+    def part(y: list[float]) -> Part:
+        return Part(X=np.zeros((len(y), 1), np.float32), y=np.array(y, np.int64 if n_classes else np.float32))
+
+    task = "classification" if n_classes else "regression"
+    return Split(
+        train=part(train), valid=part(valid), test=None, n_classes=n_classes, config=SplitConfig(), task=task,
+        metric=metric,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40))
+def test_area_under_the_curve_is_scikit_learns_with_ties_too(samples: list[tuple[bool, int]]):
+    y, score = np.array([a for a, _ in samples], np.int64), np.array([b for _, b in samples], np.float32)
+    if len(set(y.tolist())) < 2:
+        assert np.isnan(area_under_curve(y, score))
+    else:
+        assert area_under_curve(y, score) == pytest.approx(roc_auc_score(y, score), abs=1e-12)
+
+
+def test_area_is_unknown_where_a_score_is():
+    assert np.isnan(area_under_curve(np.array([0, 1]), np.array([0.1, np.nan])))
+
+
+@pytest.mark.parametrize("predicted", [[3.0, 1.0, 2.5], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("y", [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
+def test_r2_is_scikit_learns_for_a_constant_target_too(y: list[float], predicted: list[float]):
+    assert r2(np.array(y), np.array(predicted)) == pytest.approx(r2_score(y, predicted))
+
+
+def test_r2_of_what_is_not_finite_is_unknown():
+    assert np.isnan(r2(np.array([1.0, 2.0]), np.array([1.0, np.inf])))
+
+
+def test_targets_are_standardized_by_the_training_part_alone_and_predictions_brought_back():
+    goal = goal_of(split_of([10, 20, 30, 40], [1000, 2000]))
+    standardized = goal.targets(np.array([10, 20, 30, 40], np.float32))
+    assert standardized.shape == (4, 1)
+    assert (standardized.mean(), standardized.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
+    np.testing.assert_allclose(goal.numbers(standardized), [10, 20, 30, 40], rtol=1e-6)
+
+
+def test_constant_target_is_only_moved():
+    goal = goal_of(split_of([7, 7, 7], [8]))
+    np.testing.assert_array_equal(goal.targets(np.array([7, 9], np.float32)), [[0], [2]])
+
+
+def test_balanced_weights_are_scikit_learns_and_one_on_average():
+    y = np.array([0] * 90 + [1] * 9 + [3])
+    weights = balanced_weights(y, 4)
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=y)
+    np.testing.assert_allclose(weights[[0, 1, 3]], expected, rtol=1e-6)
+    assert weights[2] == 0
+    assert weights[y].mean() == pytest.approx(1)
+
+
+def test_chance_is_the_commonest_class_of_the_training_part():
+    train, valid = [0, 1, 1, 2], [2, 2, 1]
+    dummy = DummyClassifier().fit(np.zeros((4, 1)), train)
+    found = chance(split_of(train, valid, n_classes=3, metric="accuracy"), Goal())
+    assert found.score == accuracy_score(valid, dummy.predict(np.zeros((3, 1))))
+    assert found.loss == pytest.approx(log_loss(valid, dummy.predict_proba(np.zeros((3, 1))), labels=[0, 1, 2]))
+    assert (found.part, found.n_samples, found.beside) == ("valid", 3, {})
+
+
+def test_chance_ranks_nothing():
+    found = chance(split_of([0, 1, 1], [0, 1, 1, 1], n_classes=2, metric="auc"), Goal(metric="auc"))
+    assert (found.score, found.beside) == (0.5, {"accuracy": 0.75})
+
+
+def test_chance_of_a_regression_is_the_mean_of_the_training_part():
+    train, valid = [10.0, 20.0], [10.0, 40.0]
+    split = split_of(train, valid)
+    dummy = DummyRegressor().fit(np.zeros((2, 1)), train)
+    found = chance(split, goal_of(split))
+    assert found.score == pytest.approx(r2_score(valid, dummy.predict(np.zeros((2, 1)))))
+    assert found.score < 0
+    assert found.loss == pytest.approx(((10 - 15) ** 2 + (40 - 15) ** 2) / 2 / 25)
+    assert found.beside == {"rmse": pytest.approx(np.sqrt(325)), "mae": pytest.approx(15)}
+
+
+def test_mean_over_folds_counts_all_samples():
+    def fold(score: float, n: int) -> Evaluation:
+        return Evaluation(part="valid", loss=score, score=score, metric="r2", n_samples=n, beside={"mae": 2 * score})
+
+    assert mean_evaluation([fold(0.25, 10), fold(0.75, 11)]) == Evaluation(
+        part="valid", loss=0.5, score=0.5, metric="r2", n_samples=21, beside={"mae": 1.0}
+    )
