@@ -12,11 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score, roc_auc_score
 
 from pipeline.build import build
 from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
-from pipeline.evaluate import evaluate
-from pipeline.fit import fit, permutations
+from pipeline.evaluate import evaluate, predict_numbers, predict_proba
+from pipeline.fit import epochs, fit, fit_folds, permutations
+from pipeline.metrics import balanced_weights, goal_of
 from pipeline.program import ProgramCache
 from pipeline.records import Part, Split
 from pipeline.threads import worker_environment
@@ -53,18 +55,19 @@ def network(
     rate: float = 0.01,
     dropout: float = 0.0,
     seed: int = 3,
+    n_classes: int = N_CLASSES,
 ) -> keras.Model:
     return build(
         ModelConfig(units=units, activation=activation if units else None, dropout=dropout),
         OptimizerConfig(name=optimizer, learning_rate=rate, knobs=knobs),
         n_features=N_FEATURES,
-        n_classes=N_CLASSES,
+        n_classes=n_classes,
         seed=seed,
     )
 
 
-def config(epochs: int = 2, batch_size: int = 32, seed: int = 7) -> FitConfig:
-    return FitConfig(epochs=epochs, batch_size=batch_size, seed=seed)
+def config(epochs: int = 2, batch_size: int = 32, seed: int = 7, class_weight: str | None = None) -> FitConfig:
+    return FitConfig(epochs=epochs, batch_size=batch_size, seed=seed, class_weight=class_weight)
 
 
 def trained_by_keras(model: keras.Model, split: Split, config: FitConfig) -> dict[str, list[float]]:
@@ -260,6 +263,103 @@ def test_no_training_samples_are_refused(split: Split):
     empty = Split(train=train, valid=split.valid, test=None, n_classes=N_CLASSES, config=split.config)
     with pytest.raises(ValueError, match="number of training samples must be at least 1, got 0"):
         fit(network(4), empty, config())
+
+
+def regression_of(n_train: int) -> Split:
+    base = split_of(n_train)
+    slope = np.linspace(-30, 30, N_FEATURES)
+
+    def part(part: Part) -> Part:
+        return Part(X=part.X, y=(part.X @ slope + 5_000).astype(np.float32))
+
+    return Split(
+        train=part(base.train), valid=part(base.valid), test=None, n_classes=0, config=base.config, task="regression",
+        metric="r2",
+    )  # fmt: skip
+
+
+def two_classes_of(n_train: int) -> Split:
+    base = split_of(n_train)
+    train, valid = (Part(X=part.X, y=(part.y == 1).astype(np.int64)) for part in (base.train, base.valid))
+    return Split(train=train, valid=valid, test=None, n_classes=2, config=base.config, metric="auc")
+
+
+@pytest.mark.parametrize("room", [None, 400])
+def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(room: int | None):
+    split = regression_of(N_TRAIN)
+    goal = goal_of(split)
+    ours, theirs = (network(16, n_classes=0) for _ in range(2))
+    history, _ = fit_folds([ours], [split], config(), room=room)
+    scaled = [Part(X=part.X, y=goal.targets(part.y)[:, 0]) for part in (split.train, split.valid)]
+    curves = trained_by_keras(
+        theirs, Split(train=scaled[0], valid=scaled[1], test=None, n_classes=0, config=split.config), config()
+    )
+    assert_same_weights(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(history.train_loss, curves["loss"], rtol=1e-4)
+    np.testing.assert_allclose(history.valid_loss, curves["val_loss"], rtol=1e-4)
+    assert history.valid_score[-1] == pytest.approx(
+        r2_score(split.valid.y, predict_numbers(ours, split.valid.X, goal)), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("room", [None, 400])
+@pytest.mark.parametrize("metric", ["auc", "r2"])
+def test_training_score_is_that_of_all_samples_of_the_epoch(metric: str, room: int | None):
+    split = two_classes_of(N_TRAIN) if metric == "auc" else regression_of(N_TRAIN)
+    # So small a step that every batch meets the first weights.
+    model = network(16, n_classes=split.n_classes, optimizer="sgd", rate=1e-12)
+    history, _ = fit_folds([model], [split], config(epochs=1, batch_size=32), room=room)
+    if metric == "auc":
+        expected = roc_auc_score(split.train.y, predict_proba(model, split.train.X)[:, 1])
+    else:
+        expected = r2_score(split.train.y, predict_numbers(model, split.train.X, goal_of(split)))
+    assert history.train_score[0] == pytest.approx(expected, abs=1e-5)
+    assert list(history.curves()) == [
+        "train/loss", f"train/{metric}", "valid/loss", f"valid/{metric}", "learning_rate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("room", [None, 400])
+def test_balanced_classes_end_in_the_weights_of_keras_with_class_weights(split: Split, room: int | None):
+    ours, theirs, plain = (network(16) for _ in range(3))
+    history, _ = fit_folds([ours], [split], config(epochs=1, class_weight="balanced"), room=room)
+    weights = dict(enumerate(balanced_weights(split.train.y, N_CLASSES).tolist()))
+    (order,) = permutations(7, N_TRAIN, 1)
+    X, y = split.train.X[order], split.train.y[order]
+    by_keras = theirs.fit(X, y, batch_size=32, shuffle=False, class_weight=weights, verbose=0).history
+    assert_same_weights(ours, theirs, atol=1e-5)
+    fit(plain, split, config(epochs=1))
+    assert not np.allclose(ours.get_weights()[0], plain.get_weights()[0], atol=1e-4)
+    np.testing.assert_allclose(history.train_loss, by_keras["loss"], rtol=1e-4)
+    assert history.valid_loss[0] == evaluate(ours, split.valid, "valid").loss
+
+
+def test_weights_of_classes_of_a_regression_are_refused():
+    with pytest.raises(ValueError, match="class_weight of a regression must be left out, got 'balanced'"):
+        fit(network(4, n_classes=0), regression_of(40), config(class_weight="balanced"))
+
+
+def test_parts_of_any_size_share_one_program_and_end_as_without_room():
+    programs, splits = ProgramCache(size=4), [split_of(n) for n in (90, 7)]
+    models, alone = ([network(12) for _ in splits] for _ in range(2))
+    history, valid = fit_folds(models, splits, config(), room=100, programs=programs)
+    assert programs.program(models[0], 32).n_traces == 1
+    histories = [fit(model, split, config()) for model, split in zip(alone, splits, strict=True)]
+    for model, other in zip(models, alone, strict=True):
+        assert_same_weights(model, other, atol=1e-6)
+    for name, curve in history.curves().items():
+        np.testing.assert_allclose(curve, np.mean([h.curves()[name] for h in histories], axis=0), rtol=1e-5)
+    assert (valid.score, valid.loss, valid.n_samples) == (history.valid_score[-1], history.valid_loss[-1], 200)
+
+
+def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
+    splits = [split_of(90), split_of(80)]
+    together, alone = ([network(12, dropout=0.3) for _ in splits] for _ in range(2))
+    fit_folds(together, splits, config(epochs=3), room=100)
+    for model, other, split in zip(together, alone, splits, strict=True):
+        for _epoch in epochs(other, split, config(epochs=3), room=100):
+            pass
+        assert_same_weights(model, other)
 
 
 @pytest.mark.slow

@@ -1,0 +1,189 @@
+"""A trial of each task, with one split and with folds: what it learns, reports and hands on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
+
+from pipeline.build import build
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.fit import fit_folds
+from pipeline.folds import prepared
+from pipeline.metrics import chance, goal_of
+from pipeline.records import Dataset
+from pipeline.trial import TrainedTrial, run_trial
+
+N, N_FEATURES = 203, 4
+FOLDS = SplitConfig(folds=3)
+
+
+def dataset_of(metric: str) -> Dataset:
+    rng = np.random.default_rng(0)
+    X = rng.normal(10, 3, (N, N_FEATURES))
+    signal = (X - 10) @ np.array([3.0, -2.0, 1.0, 0.0])
+    if metric == "r2":
+        y, names = (1e4 + 50 * signal + rng.normal(0, 40, N)).astype(np.float32), ()
+    else:
+        y, names = (signal + rng.normal(0, 4, N) > 6).astype(np.int64), ("no", "yes")
+    return Dataset(
+        name="made", sha256="0" * 64, source="here", X=X, y=y, class_names=names,
+        feature_names=("a", "b", "c", "d"), task="regression" if metric == "r2" else "classification", metric=metric,
+    )  # fmt: skip
+
+
+def config(split: SplitConfig, *, units: tuple[int, ...] = (), epochs: int = 3, rate: float = 0.05, name: str = "adam"):
+    return TrialConfig(
+        data=DataConfig(name="made"),
+        data_sha256="0" * 64,
+        split=split,
+        model=ModelConfig(units=units, activation="tanh" if units else None),
+        optimizer=OptimizerConfig(name=name, learning_rate=rate),
+        fit=FitConfig(epochs=epochs, batch_size=16, seed=5),
+    )
+
+
+@pytest.fixture(scope="module", params=["accuracy", "auc", "r2"])
+def dataset(request: pytest.FixtureRequest) -> Dataset:
+    return dataset_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def confirmed(dataset: Dataset) -> TrainedTrial:
+    return run_trial(config(FOLDS, units=(8,)), dataset, confirm=True)
+
+
+def test_network_without_a_hidden_layer_comes_to_linear_regression():
+    dataset = dataset_of("r2")
+    split = SplitConfig(valid_size=0.3)
+    trained = run_trial(config(split, epochs=40), dataset)
+    (data,) = prepared(dataset, split)
+    linear = LinearRegression().fit(data.split.train.X, data.split.train.y)
+    expected = r2_score(data.split.valid.y, linear.predict(data.split.valid.X))
+    assert expected > 0.8
+    assert trained.result.valid.score == pytest.approx(expected, abs=0.01)
+    assert trained.result.history.metric == "r2"
+    assert trained.result.valid.beside["rmse"] == pytest.approx(40, rel=0.3)
+
+
+def test_network_without_a_hidden_layer_comes_to_logistic_regression():
+    dataset = dataset_of("auc")
+    split = SplitConfig(valid_size=0.3, method="stratified")
+    trained = run_trial(config(split, epochs=40), dataset)
+    (data,) = prepared(dataset, split)
+    logistic = LogisticRegression().fit(data.split.train.X, data.split.train.y)
+    expected = roc_auc_score(data.split.valid.y, logistic.predict_proba(data.split.valid.X)[:, 1])
+    assert trained.result.valid.score == pytest.approx(expected, abs=0.01)
+    assert set(trained.result.valid.beside) == {"accuracy"}
+
+
+def test_folds_report_the_mean_of_folds_trained_one_by_one(dataset: Dataset):
+    trial, told = config(FOLDS, units=(8,)), []
+    result = run_trial(trial, dataset, on_epoch_end=lambda *epoch: told.append(epoch)).result
+    histories, evaluations = [], []
+    for fold in prepared(dataset, FOLDS):
+        model = build(
+            trial.model, trial.optimizer, n_features=N_FEATURES, n_classes=dataset.n_classes, seed=trial.fit.seed
+        )
+        history, valid = fit_folds([model], [fold.split], trial.fit, room=N + 1)
+        histories.append(history.curves())
+        evaluations.append(valid)
+    for name, curve in result.history.curves().items():
+        np.testing.assert_allclose(curve, np.mean([h[name] for h in histories], axis=0), rtol=1e-12, err_msg=name)
+    assert result.valid.score == pytest.approx(np.mean([e.score for e in evaluations]), rel=1e-12)
+    assert result.valid.beside == pytest.approx(
+        {name: np.mean([e.beside[name] for e in evaluations]) for name in evaluations[0].beside}, rel=1e-12
+    )
+    assert (result.valid.n_samples, result.test, result.state) == (N, None, "finished")
+    assert {key: tuple(values[key] for _, values in told) for key in told[0][1]} == result.history.curves()
+
+
+def test_same_trial_of_folds_is_the_same_bit_by_bit(dataset: Dataset, confirmed: TrainedTrial):
+    again = run_trial(config(FOLDS, units=(8,)), dataset, confirm=True)
+    assert again.result.history.curves() == confirmed.result.history.curves()
+    for weight, expected in zip(again.model.get_weights(), confirmed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_another_repeat_is_another_result(confirmed: TrainedTrial, dataset: Dataset):
+    other = run_trial(config(replace(FOLDS, repeat=1), units=(8,)), dataset)
+    assert other.result.valid.loss != confirmed.result.valid.loss
+
+
+def test_confirmed_folds_predict_every_row_out_of_fold(dataset: Dataset, confirmed: TrainedTrial):
+    said = confirmed.predictions
+    np.testing.assert_array_equal(said.y, dataset.y)
+    scores = {
+        "r2": lambda rows: r2_score(said.y[rows], said.predicted[rows]),
+        "accuracy": lambda rows: accuracy_score(said.y[rows], said.predicted[rows]),
+        "auc": lambda rows: roc_auc_score(said.y[rows], said.positive[rows]),
+    }
+    by_fold = [scores[dataset.metric](said.fold == number) for number in range(3)]
+    assert confirmed.result.valid.score == pytest.approx(np.mean(by_fold), abs=1e-6)
+    for number, fold in enumerate(prepared(dataset, FOLDS)):
+        np.testing.assert_array_equal(np.flatnonzero(said.fold == number), np.sort(fold.cut.valid))
+
+
+def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(dataset: Dataset, confirmed: TrainedTrial):
+    np.testing.assert_allclose(confirmed.preparation.offset, -dataset.X.mean(axis=0) / dataset.X.std(axis=0), rtol=1e-5)
+    answers = confirmed.model.predict(dataset.X, verbose=0)
+    if dataset.task == "regression":
+        assert r2_score(dataset.y, answers[:, 0]) > 0.5
+    else:
+        np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
+        assert roc_auc_score(dataset.y, answers[:, 1]) > 0.7
+    first = run_trial(config(FOLDS, units=(8,)), dataset)
+    assert not np.array_equal(first.model.get_weights()[0], confirmed.model.get_weights()[0])
+
+
+def test_searching_folds_hands_on_the_first_folds_model_and_no_predictions(dataset: Dataset):
+    trained = run_trial(config(FOLDS, units=(8,)), dataset)
+    assert trained.predictions is None
+    first = prepared(dataset, FOLDS)[0]
+    assert trained.preparation is first.preparation
+
+
+def test_test_part_is_predicted_as_the_served_model_predicts_it(dataset: Dataset):
+    held = replace(
+        dataset, X=dataset.X[:150], y=dataset.y[:150], X_test=dataset.X[150:], y_test=dataset.y[150:]
+    )  # fmt: skip
+    trained = run_trial(config(SplitConfig(), units=(8,)), held, confirm=True)
+    answers = trained.model.predict(held.X_test, verbose=0)
+    if dataset.task == "regression":
+        np.testing.assert_allclose(trained.predictions.predicted, answers[:, 0], rtol=1e-5)
+    else:
+        np.testing.assert_allclose(trained.predictions.positive, answers[:, 1], atol=1e-6)
+    assert trained.result.test.n_samples == N - 150
+    assert run_trial(config(SplitConfig(), units=(8,)), held).result.test is None
+
+
+@pytest.mark.parametrize("split", [SplitConfig(), FOLDS], ids=["one split", "folds"])
+def test_diverged_trial_is_worth_what_guessing_is(dataset: Dataset, split: SplitConfig):
+    trial = config(split, units=(8, 8), rate=1e30, name="sgd")
+    trial = replace(trial, model=replace(trial.model, activation="linear"))
+    trained = run_trial(trial, dataset, confirm=True)
+    assert trained.result.state == "diverged"
+    guesses = [chance(fold.split, goal_of(fold.split)) for fold in prepared(dataset, split)]
+    assert trained.result.valid.score == pytest.approx(np.mean([guess.score for guess in guesses]))
+    assert np.isfinite([trained.result.valid.loss, *trained.result.valid.beside.values()]).all()
+
+
+def test_trial_of_folds_is_pruned_where_the_mean_of_the_folds_lies_below_the_mark(dataset: Dataset):
+    scores = run_trial(config(FOLDS, units=(8,)), dataset).result.history.valid_score
+    marks = (-np.inf, max(scores[:2]) + 1e-9, 0.0)
+    pruned = run_trial(config(FOLDS, units=(8,)), dataset, prune_below=marks)
+    assert (pruned.result.state, pruned.result.history.valid_score) == ("pruned", scores[:2])
+
+
+def test_data_that_cannot_be_cut_are_refused_before_training():
+    dataset = dataset_of("auc")
+    y = np.zeros(N, np.int64)
+    y[3] = 1
+    with pytest.raises(ValueError, match="must be 2 for auc, got 'no' alone"):
+        run_trial(config(FOLDS), replace(dataset, y=y))
+
+
+def test_other_data_than_the_configurations_are_refused():
+    with pytest.raises(ValueError, match=r"SHA-256 of made must be 0+, got '1+'"):
+        run_trial(config(FOLDS), replace(dataset_of("auc"), sha256="1" * 64))
