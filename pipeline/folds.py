@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import SplitConfig
+from pipeline.prepare import prepare
 from pipeline.records import Cut, Dataset, Predictions, Preparation, Split
-from pipeline.scale import scale
 from pipeline.split import folds, split
 
 
@@ -64,8 +64,7 @@ def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Datas
 
 
 def _prepare(dataset: Dataset, cut: Cut) -> Prepared:
-    parts, preparation = scale(dataset, cut)
-    parts = replace(parts, task=dataset.task, metric=dataset.metric)
+    parts, preparation = prepare(dataset, cut)
     return Prepared(cut=cut, split=parts, preparation=preparation)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,9 @@ def scale(dataset: Dataset, cut: Cut) -> tuple[Split, Scaler]:
     """
     scaler = fit_scaler(dataset, cut.train)
     test = None
-    if dataset.X_test is not None and dataset.y_test is not None:
+    if cut.test is not None:
+        test = _part(dataset.X, dataset.y, cut.test, scaler)
+    elif dataset.X_test is not None and dataset.y_test is not None:
         test = _part(dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)), scaler)
     parts = Split(
         train=_part(dataset.X, dataset.y, cut.train, scaler),
@@ -38,6 +41,8 @@ def scale(dataset: Dataset, cut: Cut) -> tuple[Split, Scaler]:
         test=test,
         n_classes=dataset.n_classes,
         config=cut.config,
+        task=dataset.task,
+        metric=dataset.metric,
     )
     return parts, scaler
 
@@ -67,7 +72,7 @@ def apply_scaler(scaler: Scaler, X: NDArray[np.float32]) -> None:
     X += scaler.offset
 
 
-def _part(X: NDArray[np.generic], y: NDArray[np.int64], rows: NDArray[np.int64], scaler: Scaler) -> Part:
+def _part(X: NDArray[np.generic], y: NDArray[Any], rows: NDArray[np.int64], scaler: Scaler) -> Part:
     scaled = np.empty((len(rows), int(np.prod(X.shape[1:]))), np.float32)
     start = 0
     for block in _blocks(rows):

@@ -26,15 +26,15 @@ def test_no_module_of_experiments_or_reports_loads_tensorflow_when_imported():
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_loading_cutting_and_scaling_data_needs_no_tensorflow(tmp_path):
+def test_loading_cutting_and_preparing_data_needs_no_tensorflow(tmp_path):
     loaded = modules_loaded_by(f"""
         from pathlib import Path
         from pipeline.config import DataConfig, SplitConfig
         from pipeline.load import load
-        from pipeline.scale import scale
+        from pipeline.prepare import prepare
         from pipeline.split import split
         dataset = load(DataConfig(name="digits"), cache=Path({str(tmp_path)!r}))
-        scale(dataset, split(dataset, SplitConfig()))
+        prepare(dataset, split(dataset, SplitConfig()))
     """)
 
     assert "sklearn" in loaded

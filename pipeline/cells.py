@@ -1,0 +1,215 @@
+"""Cells of a table as text: how numbers, dates and truth values are written in a column, and reading them that way.
+
+A form is found once, over the whole column, and kept with it, so that a cell of new data is read as its column was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+#: Texts, in small letters, that stand for a missing value in any column.
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "nat", "null", "?"})
+#: Those that do where the others are numbers, dates or truth values; among names they may be names.
+MISSING_AMONG_VALUES = frozenset({"-", "--", ".", "none", "missing", "unknown"})
+#: How no and yes are written, in small letters.
+TRUTHS = (
+    ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("nein", "ja"), ("n", "j"), ("falsch", "wahr"),
+    ("non", "oui"), ("no", "si"), ("no", "sí"), ("off", "on"), ("0", "1"),
+)  # fmt: skip
+#: Decimal mark and mark between thousands; the first that reads most of a column is taken.
+_NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
+_DECIMAL_COMMA = ",."
+_DAYS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
+_NAMED_MONTHS = (
+    "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d. %b %Y", "%d. %B %Y",
+)  # fmt: skip
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_N_SAMPLE = 1_000
+#: Share of the different texts of a column that have to be readable for it to be numbers or dates, and how many of
+#: them may be something else: a few dirty cells make no column of names.
+_READABLE = 0.95
+_N_OTHERS = 20
+_MICROSECONDS_A_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """Cells that the file itself has as numbers, ``(n,)``; NaN, and what is infinite in float32, are missing."""
+
+    values: NDArray[Any]
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which cells have no value, ``(n,)``."""
+        with np.errstate(over="ignore"):
+            return np.asarray(~np.isfinite(self.values.astype(np.float32)))
+
+    def as_texts(self) -> Texts:
+        """Return the numbers as they would be written, whole ones without a decimal mark."""
+        codes, values = pd.factorize(np.where(self.missing, np.nan, self.values.astype(np.float64)))
+        written = [str(int(value)) if value == int(value) else repr(float(value)) for value in values]
+        return Texts(pd.Series(written, dtype="str"), codes.astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Days:
+    """Cells that the file itself has as dates: days since 1970, ``(n,)`` float64, NaN where missing."""
+
+    values: NDArray[np.float64]
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which cells have no value, ``(n,)``."""
+        return np.isnan(self.values)
+
+    def as_texts(self) -> Texts:
+        """Return the dates in ISO form."""
+        since = np.where(self.missing, np.nan, self.values) * _MICROSECONDS_A_DAY
+        with np.errstate(invalid="ignore"):
+            dates = np.datetime64(0, "us") + np.where(self.missing, np.timedelta64("NaT"), since.astype("m8[us]"))
+        return _texts(pd.Series(np.datetime_as_string(dates, unit="D"), dtype="str"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """Cells that are texts: the different ones, and of each cell the position of its own, int64, -1 where missing.
+
+    ``stated`` is ``boolean`` or ``categorical`` where the type of the column says so.
+    """
+
+    different: pd.Series[str]
+    codes: NDArray[np.int64]
+    stated: str = ""
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which cells have no value, ``(n,)``."""
+        return self.codes < 0
+
+    def as_texts(self) -> Texts:
+        """Return the cells themselves."""
+        return self
+
+    def spread(self, values: NDArray[Any], missing: Any) -> NDArray[Any]:
+        """Return for each cell the value of its text, of one value a different text."""
+        return np.append(values, missing)[self.codes]
+
+    def without(self, dropped: NDArray[np.bool_]) -> Texts:
+        """Return the cells with some of the different texts counted as missing."""
+        if not dropped.any():
+            return self
+        positions = np.where(dropped, -1, np.cumsum(~dropped) - 1)
+        return Texts(self.different[~dropped].reset_index(drop=True), self.spread(positions, -1), self.stated)
+
+
+Cells: TypeAlias = Numbers | Days | Texts
+
+
+def cells_of(column: pd.Series[Any]) -> Cells:
+    """Return the cells of a column of any type, nothing yet guessed: texts stripped, the missing ones marked."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _categories(column)
+    if pd.api.types.is_bool_dtype(dtype):
+        codes = np.asarray(column.astype("Int8").fillna(-1), dtype=np.int64)
+        return Texts(pd.Series(["false", "true"], dtype="str"), codes, "boolean")
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        is_plain = isinstance(dtype, np.dtype)
+        return Numbers(column.to_numpy() if is_plain else column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return Days(_days(pd.to_datetime(column, utc=True)))
+    return _texts(column)
+
+
+def read_numbers(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
+    """Return the numbers that texts hold, ``(n,)``, NaN where a text is none in that form."""
+    if not form:
+        return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
+    decimal, thousands = re.escape(form[0]), re.escape(form[1])
+    plain = texts.str.replace("[\u00a0\u202f\u2009]", " ", regex=True).str.replace("\u2212", "-", regex=False)
+    plain = plain.str.replace(r"^[€$£]\s*|\s*[€$£%]$", "", regex=True)
+    fits = plain.str.fullmatch(rf"[+-]?(\d{{1,3}}({thousands}\d{{3}})+|\d+)?({decimal}\d*)?([eE][+-]?\d+)?")
+    bare = plain.str.replace(form[1], "", regex=False).str.replace(form[0], ".", regex=False)
+    return np.asarray(pd.to_numeric(bare.where(fits), errors="coerce"), dtype=np.float64)
+
+
+def read_days(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
+    """Return the days since 1970 that texts hold, ``(n,)``, NaN where a text is no date of that form."""
+    dates = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
+    if form == "ISO8601":  # which would take 2024 alone, or 20240131, as well
+        dates = dates.where(texts.str.match(r"\d{4}-\d\d?-\d\d?"))
+    return _days(dates)
+
+
+def number_form(texts: pd.Series[str], *, comma: bool) -> str | None:
+    """Return the form in which different texts are numbers, or None; ``comma``: 1.234 is more than a thousand here."""
+    forms = (_DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
+    sample = texts.iloc[:_N_SAMPLE]
+    # max returns the first of equals: their order decides what can be read in two ways.
+    form = max(forms, key=lambda form: int(np.isfinite(read_numbers(sample, form)).sum()))
+    return form if is_readable(read_numbers(texts, form)) else None
+
+
+def date_form(texts: pd.Series[str]) -> str | None:
+    """Return the form in which different texts are dates, or None; the day before the month where both would do."""
+    first, sample = texts.iloc[:20], texts.iloc[:_N_SAMPLE]
+    if not first.str.contains(r"\d", regex=True).mean() > 1 / 2:
+        return None
+    likely = [form for form in _date_forms() if np.isfinite(read_days(first, form)).mean() > 1 / 2]
+    form = max(likely, key=lambda form: int(np.isfinite(read_days(sample, form)).sum()), default=None)
+    return form if form is not None and is_readable(read_days(texts, form)) else None
+
+
+def other_order(form: str) -> str:
+    """Return the form with day and month the other way round; empty where it spells the month or starts with a year."""
+    if not re.match("%d[/.-]%m|%m[/.-]%d", form):
+        return ""
+    return form[3:5] + form[2] + form[:2] + form[5:]
+
+
+def proves_comma(texts: pd.Series[str]) -> bool:
+    """Whether a column of different texts is numbers with a decimal comma beyond doubt."""
+    sample = texts.iloc[:_N_SAMPLE]
+    surely = sample.str.fullmatch(r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,}))\s*[€%]?")
+    return bool(surely.any()) and is_readable(read_numbers(sample, _DECIMAL_COMMA))
+
+
+def is_readable(values: NDArray[np.float64]) -> bool:
+    """Whether nearly all of a column's different texts could be read."""
+    n_read = int(np.count_nonzero(~np.isnan(values)))
+    return n_read > 0 and n_read >= _READABLE * len(values) and len(values) - n_read <= _N_OTHERS
+
+
+def _date_forms() -> Iterator[str]:
+    yield "ISO8601"
+    for day in (*(form.format(mark) for form in _DAYS for mark in "/.-"), *_NAMED_MONTHS):
+        yield from (day + time for time in _TIMES)
+
+
+def _texts(column: pd.Series[Any]) -> Texts:
+    if column.dtype == object:
+        column = column.map(str, na_action="ignore")
+    codes, found = pd.factorize(column.astype("str").str.strip())
+    different = pd.Series(found, dtype="str")
+    return Texts(different, codes.astype(np.int64)).without(different.str.lower().isin(MISSING).to_numpy(dtype=bool))
+
+
+def _categories(column: pd.Series[Any]) -> Texts:
+    categories = cells_of(pd.Series(column.cat.categories)).as_texts()
+    positions = column.cat.codes.to_numpy()
+    codes = np.asarray(np.append(categories.codes, -1)[positions], dtype=np.int64)
+    unused = np.bincount(codes[codes >= 0], minlength=len(categories.different)) == 0
+    return Texts(categories.different, codes, "categorical").without(unused)
+
+
+def _days(dates: pd.Series[Any]) -> NDArray[np.float64]:
+    """Return days since 1970 of dates in UTC; in microseconds, which reach the year 9999."""
+    since = dates.dt.tz_localize(None).to_numpy(dtype="datetime64[us]") - np.datetime64(0, "us")
+    return np.asarray(since / np.timedelta64(1, "D"), dtype=np.float64)

@@ -1,0 +1,79 @@
+"""What was understood of a data set, in lines of text: to be read before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.records import Column, Dataset
+
+_KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
+_HEAD = ("column", "kind", "missing", "distinct", "examples", "why")
+_RIGHT = (2, 3)
+_MAX_NAME = 32
+_N_CLASSES = 12
+
+
+def profile_lines(dataset: Dataset, *, limit: int | None = None) -> list[str]:
+    """Return what was understood of a data set, a line each; of a table, a line a column.
+
+    ``limit`` is the largest number of columns to list; of more, the first ones are, and how many were left out is said.
+    """
+    lines = [_size(dataset), _target(dataset)]
+    if not dataset.is_table:
+        return lines
+    shown = dataset.columns if limit is None else dataset.columns[:limit]
+    lines += ["", *_aligned([_HEAD, *(_row(column, _n_rows(dataset)) for column in shown)])]
+    if len(shown) < len(dataset.columns):
+        lines.append(f"… and {len(dataset.columns) - len(shown):,} more columns")
+    return lines
+
+
+def _n_rows(dataset: Dataset) -> int:
+    """Return how many rows the columns were counted over: a marked test part was among them."""
+    marked = any(column.why.startswith("marks the test part") for column in dataset.columns)
+    return len(dataset.X) + (len(dataset.X_test) if marked and dataset.X_test is not None else 0)
+
+
+def _size(dataset: Dataset) -> str:
+    n_test = "" if dataset.y_test is None else f", {len(dataset.y_test):,} more in its test part"
+    if not dataset.is_table:
+        shape = " x ".join(map(str, dataset.sample_shape))
+        return f"{dataset.name}: {len(dataset.y):,} samples of {shape} values{n_test}"
+    counts = {kind: sum(column.kind == kind for column in dataset.columns) for kind in _KINDS}
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    return f"{dataset.name}: {len(dataset.y):,} rows{n_test}; {len(dataset.columns):,} columns: {kinds}"
+
+
+def _target(dataset: Dataset) -> str:
+    name = f"target {dataset.target}: " if dataset.target else "target: "
+    if dataset.task == "regression":
+        low, middle, high = np.percentile(dataset.y, (0, 50, 100))
+        spread = f"{low:.6g} to {high:.6g}, median {middle:.6g}"
+        return f"{name}regression (numbers {spread}), judged by {dataset.metric}"
+    counts = np.bincount(dataset.y, minlength=dataset.n_classes)
+    shown = [
+        f"{class_name} {count:,} ({count / len(dataset.y):.1%})"
+        for class_name, count in zip(dataset.class_names[:_N_CLASSES], counts, strict=False)
+    ]
+    more = ["…"] if dataset.n_classes > _N_CLASSES else []
+    return f"{name}classification of {dataset.n_classes} ({', '.join(shown + more)}), judged by {dataset.metric}"
+
+
+def _row(column: Column, n_rows: int) -> tuple[str, ...]:
+    name = column.name if len(column.name) <= _MAX_NAME else column.name[: _MAX_NAME - 1] + "…"
+    missing = f"{column.n_missing / n_rows:.1%}" if column.n_missing else "–"
+    distinct = f"{column.n_distinct:,}" if column.n_distinct else "–"
+    return name, column.kind, missing, distinct, ", ".join(column.examples), column.why
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[position]) for row in rows) for position in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if position in _RIGHT else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
