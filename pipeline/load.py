@@ -1,107 +1,134 @@
-"""A data set by its name. Data are read here and in the modules that this one calls, and nowhere else."""
+"""A data set by its name or path. Data are read here and in :mod:`pipeline.sources`, and nowhere else."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import DataConfig, require
-from pipeline.fashion_mnist import CLASS_NAMES, find_fashion_mnist
-from pipeline.fetch import DataNotFoundError
 from pipeline.records import Dataset
+from pipeline.sources import fashion_mnist, keras_files, openml, scikit_learn
+from pipeline.sources.arrays import digest, known_pictures
+from pipeline.sources.fetch import DataNotFoundError
+from pipeline.sources.words import nearest, refuse_columns, require_columns
 
-__all__ = ["NAMES", "DataNotFoundError", "digest", "load"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-NAMES = ("fashion-mnist", "digits")
+__all__ = ["NAMES", "DataNotFoundError", "digest", "load", "read_samples"]
+
+#: Known pictures that lie in files: their folder can be named.
+_PICTURE_FILES = ("fashion-mnist", *keras_files.FILES)
+NAMES = (*_PICTURE_FILES, "digits", *scikit_learn.TABLES)
+
+Log = Callable[[str], None]
 
 
-def load(
-    config: DataConfig, *, folder: Path | None = None, cache: Path, log: Callable[[str], None] = lambda _line: None
-) -> Dataset:
+def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Log = lambda _line: None) -> Dataset:
     """Return a data set as its source has it: nothing cut, nothing scaled.
 
     Parameters
     ----------
     config
-        Its name is one of :data:`NAMES`.
+        Its name is one of :data:`NAMES`, ``openml:`` and a number or name, or the path of a file or folder.
     folder
-        Where the user keeps the files; without it they are searched for, then fetched.
+        Where the user keeps the files of a known data set; without it they are searched for, then fetched.
     cache
         Folder of this project, for what it fetches itself; made when needed.
     log
-        Told, a line at a time, of whatever takes long or went wrong without ending the search.
+        Told, a line at a time, of whatever takes long, was guessed, or went wrong without ending the search.
 
     Raises
     ------
     DataNotFoundError
         When no source has the data whole; names each place tried and the remedies.
     ValueError
-        When no data set has this name.
+        When no data set has this name, or it is not as it must be.
     """
     name = config.name
-    require(name in NAMES, "data", f"one of {', '.join(NAMES)}", name)
-    if name == "digits":
-        require(folder is None, "folder of digits", "left out: scikit-learn brings them", str(folder))
-        return _digits()
-    arrays, source = find_fashion_mnist(folder, cache, log)
-    return _pictures(name, source, arrays, class_names=CLASS_NAMES, pixel_max=255)
+    if name in _PICTURE_FILES or name == "digits":
+        return _load_pictures(config, folder, cache, log)
+    require(folder is None, f"folder of {name}", f"left out: only {', '.join(_PICTURE_FILES)} have one", str(folder))
+    if name in NAMES:
+        return _load_table(*scikit_learn.read_table(config, cache, log), log)
+    if name.startswith(openml.PREFIX):
+        return _load_table(*openml.read_table(config, cache, log), log)
+    path = Path(name).expanduser()
+    return _load_folder(config, path, log) if path.is_dir() else _load_file(config, path, log)
 
 
-def digest(*arrays: NDArray[np.generic]) -> str:
-    """Return the SHA-256 over type, shape and bytes of arrays, in their order; the same on every machine.
+def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
+    """Return the samples of a file without their targets being known: a table's rows, or ``X`` of an NPZ file.
 
     Raises
     ------
     ValueError
-        For arrays of Python objects: their bytes are addresses.
+        When the file is not there, or cannot be read.
     """
-    sha256 = hashlib.sha256()
-    for array in arrays:
-        require(not array.dtype.hasobject, "dtype of an array to digest", "plain numbers or text", str(array.dtype))
-        portable = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        sha256.update(f"{portable.dtype.str}{array.shape}".encode())
-        sha256.update(portable.reshape(-1).view(np.uint8).data)
-    return sha256.hexdigest()
+    from pipeline.sources import npz, table_file
+
+    if path.suffix.lower() == ".npz":
+        return npz.read_x(path)
+    return table_file.open_table(path, log).read()
 
 
-def _digits() -> Dataset:
-    """Scikit-learn's 1,797 digits of 8 x 8 pixels, 0 to 16.
-
-    They have no official test part: a fifth is set aside here, stratified, by one fixed seed that no study can
-    change, so that every study keeps its hands off the same samples.
-    """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    images, labels = digits.images.astype(np.uint8), digits.target
-    X, X_test, y, y_test = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
-    class_names = tuple(str(label) for label in digits.target_names)
-    return _pictures("digits", "scikit-learn", (X, y, X_test, y_test), class_names=class_names, pixel_max=16)
+def _load_pictures(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> Dataset:
+    refuse_columns(config, config.name)
+    if config.name == "digits":
+        require(folder is None, "folder of digits", "left out: scikit-learn brings them", str(folder))
+        return scikit_learn.load_digits(config)
+    if config.name in keras_files.FILES:
+        return keras_files.load_keras_file(config, folder, cache, log)
+    arrays, source = fashion_mnist.find_fashion_mnist(folder, cache, log)
+    return known_pictures(config, source, arrays, class_names=fashion_mnist.CLASS_NAMES, pixel_max=255)
 
 
-def _pictures(
-    name: str,
-    source: str,
-    arrays: tuple[NDArray[np.uint8], ...],
-    *,
-    class_names: tuple[str, ...],
-    pixel_max: float,
-) -> Dataset:
-    X, labels, X_test, test_labels = arrays
-    y, y_test = labels.astype(np.int64), test_labels.astype(np.int64)
-    return Dataset(
-        name=name,
-        sha256=digest(X, y, X_test, y_test),
-        source=source,
-        X=X,
-        y=y,
-        X_test=X_test,
-        y_test=y_test,
-        class_names=class_names,
-        pixel_max=pixel_max,
+def _load_table(frame: pd.DataFrame, config: DataConfig, source: str, log: Log) -> Dataset:
+    from pipeline.sources.table_file import read_test
+    from pipeline.tables import table_dataset
+
+    test = read_test(config, log)
+    return table_dataset(frame, config, name=config.name, source=source, test=test, log=log)
+
+
+def _load_folder(config: DataConfig, path: Path, log: Log) -> Dataset:
+    from pipeline.sources import idx_folder, image_folder
+
+    if idx_folder.find_idx_files(path):
+        return idx_folder.load_idx_folder(config, path)
+    if image_folder.has_images(path):
+        return image_folder.load_image_folder(config, path, log)
+    there = sorted(child.name for child in path.iterdir())[:5]
+    raise ValueError(
+        f"a folder of data must have four IDX files, or a subfolder of images for each class, got {path} with "
+        f"{', '.join(there) or 'nothing in it'}"
     )
+
+
+def _load_file(config: DataConfig, path: Path, log: Log) -> Dataset:
+    from pipeline.sources import npz, table_file
+
+    if not path.exists():
+        raise _unknown(config.name, path)
+    if path.suffix.lower() == ".npz":
+        return npz.load_npz(config, path)
+    require(table_file.is_table_file(path), "data", f"{table_file.FORMATS}, an NPZ file or a folder", config.name)
+    from pipeline.tables import table_dataset
+
+    table = table_file.open_table(path, log)
+    require_columns(config, table.names, path.name)
+    test = table_file.read_test(config, log)
+    return table_dataset(table.read(), config, name=path.name, source=f"file {path}", test=test, log=log)
+
+
+def _unknown(name: str, path: Path) -> DataNotFoundError:
+    """Return the complaint about what is neither a name nor there: as a name if it looks like one, else as a path."""
+    if path.parent == Path() and not path.suffix:
+        there = f"one of {', '.join(NAMES)}, openml:<number or name>, or the path of a file or folder"
+        return DataNotFoundError(f"data must be {there}, got {name!r}{nearest(name, NAMES)}")
+    folder = path.parent
+    if not folder.is_dir():
+        return DataNotFoundError(f"data must be a path that exists, got {name!r}: there is no folder {folder}")
+    hint = nearest(path.name, (child.name for child in folder.iterdir()))
+    return DataNotFoundError(f"data must be a path that exists, got {name!r}{hint}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.config import DataConfig
-from pipeline.fashion_mnist import FILES
+from pipeline.sources.fashion_mnist import FILES
 from pipeline.load import DataNotFoundError, load
 from pipeline.records import Dataset
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import fashion_mnist as places
+from pipeline.sources import fashion_mnist as places
 from pipeline.config import DataConfig
-from pipeline.idx import parse_idx
+from pipeline.sources.idx import parse_idx
 from pipeline.load import DataNotFoundError, digest, load
 
 FASHION_MNIST_SHA256 = "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda"
@@ -150,7 +150,7 @@ def test_data_found_nowhere_give_one_message_with_each_place_and_the_remedies(ba
         "Debian's package",
         "apt-get is not on this machine",
         "sudo apt-get install dataset-fashion-mnist",
-        "-P data=FOLDER",
+        "-P data_folder=FOLDER",
     ):
         assert expected in message
     assert not list((bare / "cache").glob(".fetch-*"))
@@ -162,6 +162,7 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, keras_serve
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
+        from pipeline.config import DataConfig
         from pipeline.load import load
         dataset = load(DataConfig(name="fashion-mnist"), cache=Path({str(bare / "cache")!r}))
         assert "tensorflow" not in sys.modules
@@ -202,7 +203,7 @@ def test_digits_are_all_there_with_a_fixed_stratified_test_part(tmp_path):
 
 
 def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="data must be one of fashion-mnist, digits, got 'mnits'"):
+    with pytest.raises(ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits' \(did you mean 'mnist'"):
         load(DataConfig(name="mnits"), cache=tmp_path)
     with pytest.raises(ValueError, match="folder of digits must be left out"):
         load(DataConfig(name="digits"), folder=tmp_path, cache=tmp_path)

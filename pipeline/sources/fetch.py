@@ -1,16 +1,18 @@
-"""Fetch data from outside: Keras's own download, and a Debian package without being root.
+"""Fetch data from outside: a file by its address, Keras's own download, and a Debian package without being root.
 
-Both run in processes of their own: this one neither imports TensorFlow nor changes anything of the system. Each file
-arrives complete or not at all, so that several processes may fetch the same at the same time.
+The last two run in processes of their own: this one neither imports TensorFlow nor changes anything of the system. Each
+file arrives complete or not at all, so that several processes may fetch the same at the same time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,59 @@ def keras_home() -> Path:
         return Path(os.environ["KERAS_HOME"])
     home = Path.home()
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_published(path: Path, sha256: str) -> None:
+    """Hold a file against the checksum that its publisher gives.
+
+    Raises
+    ------
+    DataNotFoundError
+        When it is not there, or is another file.
+    """
+    if not path.is_file():
+        raise DataNotFoundError(f"there is no {path.name}")
+    got = file_sha256(path)
+    if got != sha256:
+        raise DataNotFoundError(f"{path.name} is not the published file: its SHA-256 must be {sha256}, got {got}")
+
+
+def fetch_file(url: str, target: Path, sha256: str, *, silence_seconds: float = 20) -> None:
+    """Download one file and keep it if it is the published one.
+
+    Parameters
+    ----------
+    url
+        Its address.
+    target
+        Where to put it; its folder is made when it is not there.
+    sha256
+        Of the published file.
+    silence_seconds
+        A server that says nothing for so long ends the attempt.
+
+    Raises
+    ------
+    DataNotFoundError
+        With the network's reason, or when what came is not the published file.
+    """
+    with _workplace(target) as work:
+        try:
+            with (
+                urllib.request.urlopen(url, timeout=silence_seconds) as answer,
+                (work / target.name).open("wb") as file,
+            ):
+                shutil.copyfileobj(answer, file)
+        except OSError as trouble:
+            raise DataNotFoundError(f"{url}: {trouble}") from None
+        require_published(work / target.name, sha256)
+        (work / target.name).replace(target)
 
 
 def fetch_with_keras(module: str, subfolder: str, target: Path, *, timeout_seconds: float = 600) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.fetch import DataNotFoundError, fetch_debian_folder, fetch_with_keras, keras_home
-from pipeline.idx import parse_idx
+from pipeline.sources.fetch import DataNotFoundError, fetch_debian_folder, fetch_with_keras, keras_home
+from pipeline.sources.idx import parse_idx
 
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -121,4 +121,5 @@ def _nothing() -> None:
 _REMEDIES = f"""Any one of these helps:
   a network: then the next start downloads it
   on Debian or Ubuntu: sudo apt-get install {DEBIAN_PACKAGE}
-  the four files of https://github.com/zalandoresearch/fashion-mnist in a folder of your own, named by -P data=FOLDER"""
+  the four files of https://github.com/zalandoresearch/fashion-mnist in a folder of your own, named by
+    -P data_folder=FOLDER"""

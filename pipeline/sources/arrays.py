@@ -1,0 +1,184 @@
+"""Make a data set of arrays: labels of any type become classes, what is no number is refused, and all is hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import DataConfig, Task, require
+from pipeline.records import Dataset
+
+#: From here on, whole numbers of which most are different are rather numbers to predict than classes.
+_N_MANY_CLASSES = 50
+
+
+def digest(*arrays: NDArray[np.generic]) -> str:
+    """Return the SHA-256 over type, shape and bytes of arrays, in their order; the same on every machine.
+
+    Raises
+    ------
+    ValueError
+        For arrays of Python objects: their bytes are addresses.
+    """
+    sha256 = hashlib.sha256()
+    for array in arrays:
+        require(not array.dtype.hasobject, "dtype of an array to digest", "plain numbers or text", str(array.dtype))
+        portable = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        sha256.update(f"{portable.dtype.str}{array.shape}".encode())
+        sha256.update(portable.reshape(-1).view(np.uint8).data)
+    return sha256.hexdigest()
+
+
+def known_pictures(
+    config: DataConfig,
+    source: str,
+    arrays: tuple[NDArray[Any], ...],
+    *,
+    class_names: tuple[str, ...],
+    pixel_max: float,
+) -> Dataset:
+    """Return one of the known data sets of pictures: X, y, X_test and y_test with labels as they are published."""
+    require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
+    X, labels, X_test, test_labels = arrays
+    y, y_test = labels.astype(np.int64), test_labels.astype(np.int64)
+    return Dataset(
+        name=config.name,
+        sha256=digest(X, y, X_test, y_test),
+        source=source,
+        X=X,
+        y=y,
+        X_test=X_test,
+        y_test=y_test,
+        class_names=class_names,
+        pixel_max=pixel_max,
+        metric=config.metric or "accuracy",
+    )
+
+
+def array_dataset(
+    config: DataConfig,
+    *,
+    name: str,
+    source: str,
+    samples: tuple[NDArray[Any], NDArray[Any]],
+    test: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Return the data set of a user's own arrays.
+
+    Parameters
+    ----------
+    config
+        Its task and metric, where they are said.
+    name, source
+        As the data set is to be called, and where it was.
+    samples, test
+        X ``(n_samples, ...)`` and y ``(n_samples,)``. X of uint8 are pixels, 0 to 255; of other types features.
+    class_names
+        Where y are already labels in ``0 .. n_classes - 1``.
+
+    Raises
+    ------
+    ValueError
+        Saying which of the arrays is not as it must be.
+    """
+    X, y = _features(samples[0], "X"), _column(samples[1], "y", len(samples[0]))
+    X_test, y_test = None, None
+    if test is not None:
+        X_test, y_test = _features(test[0], "X_test"), _column(test[1], "y_test", len(test[0]))
+        require(X_test.dtype == X.dtype, "type of X_test", f"that of X, {samples[0].dtype}", str(test[0].dtype))
+    learnt = targets(config, y, y_test, class_names)
+    arrays = (X, learnt.y) if X_test is None or learnt.y_test is None else (X, learnt.y, X_test, learnt.y_test)
+    return Dataset(
+        name=name,
+        sha256=digest(*arrays),
+        source=source,
+        X=X,
+        y=learnt.y,
+        X_test=X_test,
+        y_test=learnt.y_test,
+        class_names=learnt.class_names,
+        pixel_max=255 if X.dtype == np.uint8 else None,
+        task=learnt.task,
+        metric=learnt.metric,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What is to be learnt: labels or numbers of both parts, and how they are judged."""
+
+    task: Task
+    metric: str
+    y: NDArray[Any]
+    y_test: NDArray[Any] | None
+    class_names: tuple[str, ...] = ()
+
+
+def targets(
+    config: DataConfig, y: NDArray[Any], y_test: NDArray[Any] | None, class_names: tuple[str, ...] | None = None
+) -> Targets:
+    """Return the targets of arrays: text and whole numbers are classes, other numbers are to be predicted.
+
+    Raises
+    ------
+    ValueError
+        When the task that is asked for cannot be, or the test part has a class that the rest has not.
+    """
+    task = config.task or ("regression" if y.dtype.kind == "f" else "classification")
+    if task == "regression":
+        numbers = [None if part is None else _finite(part, "y") for part in (y, y_test)]
+        assert numbers[0] is not None
+        return Targets(task=task, metric=config.metric or "r2", y=numbers[0], y_test=numbers[1])
+    if class_names is None:
+        class_names, y, y_test = _classes(y, y_test)
+    require(len(class_names) >= 2, "number of classes in y", "at least 2", len(class_names))
+    metric = config.metric or ("auc" if len(class_names) == 2 else "accuracy")
+    return Targets(task=task, metric=metric, y=y, y_test=y_test, class_names=class_names)
+
+
+def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:
+    if y.dtype.kind == "f":
+        require(bool((y == np.floor(y)).all()), "y of a classification", "whole numbers or text", "fractions")
+        y, y_test = y.astype(np.int64), None if y_test is None else y_test.astype(np.int64)
+    classes, labels = np.unique(y, return_inverse=True)
+    if y.dtype.kind in "iu" and len(classes) > max(_N_MANY_CLASSES, len(y) / 2):
+        raise ValueError(
+            f"y must hold classes, got {len(classes):,} different whole numbers in {len(y):,} samples "
+            '(numbers to predict? then say task = "regression")'
+        )
+    test_labels = None
+    if y_test is not None:
+        unknown = np.setdiff1d(y_test, classes)
+        require(len(unknown) == 0, "classes of y_test", "among those of y", unknown[:3].tolist())
+        test_labels = np.searchsorted(classes, y_test).astype(np.int64)
+    names = (label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label) for label in classes)
+    return tuple(names), labels.astype(np.int64), test_labels
+
+
+def _features(X: NDArray[Any], what: str) -> NDArray[Any]:
+    require(X.dtype.kind in "biuf", f"type of {what}", "numbers", str(X.dtype))
+    require(X.ndim >= 2, f"shape of {what}", "(samples, features) or (samples, height, width[, colours])", X.shape)
+    require(X.size > 0, f"shape of {what}", "one without a 0", X.shape)
+    return X if X.dtype == np.uint8 else _finite(X, what)
+
+
+def _column(y: NDArray[Any], what: str, n_samples: int) -> NDArray[Any]:
+    y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+    require(y.shape == (n_samples,), f"shape of {what}", f"({n_samples},), one label a sample", y.shape)
+    require(y.dtype.kind in "biufUS", f"type of {what}", "numbers or text", str(y.dtype))
+    return y
+
+
+def _finite(values: NDArray[Any], what: str) -> NDArray[np.float32]:
+    require(values.dtype.kind in "biuf", f"{what} of a regression", "numbers", str(values.dtype))
+    numbers = values.astype(np.float32)
+    finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise ValueError(f"{what} must hold finite numbers of float32, got another in sample {first:,} (from 0)")
+    return numbers
