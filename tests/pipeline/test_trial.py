@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
@@ -12,7 +13,7 @@ from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig,
 from pipeline.fit import fit_folds
 from pipeline.folds import prepared
 from pipeline.metrics import chance, goal_of
-from pipeline.records import Dataset
+from pipeline.records import Column, Dataset
 from pipeline.trial import TrainedTrial, run_trial
 
 N, N_FEATURES = 203, 4
@@ -31,6 +32,16 @@ def dataset_of(metric: str) -> Dataset:
         name="made", sha256="0" * 64, source="here", X=X, y=y, class_names=names,
         feature_names=("a", "b", "c", "d"), task="regression" if metric == "r2" else "classification", metric=metric,
     )  # fmt: skip
+
+
+def table_of(metric: str) -> Dataset:
+    """Return the same samples as a table: a gap in one column, and a category that some folds hardly know."""
+    arrays = dataset_of(metric)
+    X = pd.DataFrame(arrays.X.astype(np.float32), columns=list(arrays.feature_names))
+    X.loc[::17, "a"] = np.nan
+    X["colour"] = pd.Categorical(np.where(np.arange(N) % 40 == 0, "rare", np.where(arrays.X[:, 3] > 10, "red", "blue")))
+    columns = (*(Column(name=name, kind="numeric") for name in "abcd"), Column(name="colour", kind="categorical"))
+    return replace(arrays, X=X, columns=columns, feature_names=tuple(X))
 
 
 def config(split: SplitConfig, *, units: tuple[int, ...] = (), epochs: int = 3, rate: float = 0.05, name: str = "adam"):
@@ -187,3 +198,23 @@ def test_data_that_cannot_be_cut_are_refused_before_training():
 def test_other_data_than_the_configurations_are_refused():
     with pytest.raises(ValueError, match=r"SHA-256 of made must be 0+, got '1+'"):
         run_trial(config(FOLDS), replace(dataset_of("auc"), sha256="1" * 64))
+
+
+@pytest.mark.parametrize("metric", ["auc", "r2"])
+@pytest.mark.parametrize("split", [SplitConfig(test_size=0.2), FOLDS], ids=["one split", "folds"])
+def test_model_of_a_table_takes_what_its_preparation_makes_of_rows(metric: str, split: SplitConfig):
+    dataset = table_of(metric)
+    trained = run_trial(config(split, units=(8,), epochs=10), dataset, confirm=True)
+    answers = trained.model.predict(trained.preparation.transform(dataset.X), verbose=0)
+    if metric == "r2":
+        assert r2_score(dataset.y, answers[:, 0]) > 0.5
+    else:
+        assert roc_auc_score(dataset.y, answers[:, 1]) > 0.7
+    if split.folds:
+        assert trained.result.test is None
+        assert len(trained.predictions.y) == N
+        return
+    rows = prepared(dataset, split)[0].cut.test
+    np.testing.assert_array_equal(trained.predictions.y, dataset.y[rows])
+    said = trained.predictions.predicted if metric == "r2" else trained.predictions.positive
+    np.testing.assert_allclose(answers[rows, -1], said, rtol=1e-4)
