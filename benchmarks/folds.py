@@ -105,7 +105,7 @@ def study(of: Scenario, rng: np.random.Generator) -> tuple[Array, Array]:
             for at in range(of.n_folds):
                 said[fold == at] = predict(mine[fold != at], y[fold != at], mine[fold == at], rng)
             scores = fold_scores(of.metric, as_predictions(of.metric, y, said, fold))
-            table.append(np.zeros(of.n_folds) if scores is None else scores)
+            table.append(np.zeros(of.n_folds) if scores is None else scores.scores)
     return np.array(tables[1]), np.array(tables[0])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.records import History
 from reports.design import SearchRange, StudyDesign
-from reports.metric import Metric
+from reports.metric import ACCURACY, Metric
 from reports.records import Check, Contrast, FinalistRow, LevelRow, Question
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
@@ -25,8 +25,8 @@ RISE = 1.05
 MOST_DIVERGED = 0.2
 LEAST_SHARE_OF_BUDGET = 0.9
 LEAST_SEARCH_AGREEMENT = 0.75
-
-ACCURACY = Metric()
+#: The region of practical equivalence as a share of what is left to a perfect score.
+WIDE_REGION = 0.25
 
 
 def _check(name: str, problems: Sequence[str], otherwise: str) -> Check:
@@ -111,12 +111,12 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
     return _check("equal budgets", problems, "the levels of each factor got the same number of trials, within a tenth")
 
 
-def check_seeds(rows: Sequence[FinalistRow], min_seeds: int) -> Check:
-    """Warn where a finalist has fewer fresh seeds than a verdict asks for."""
+def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed") -> Check:
+    """Warn where a finalist has fewer fresh seeds (or repeats) than a verdict asks for."""
     counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
     problems = [f"{name} has {count} of {min_seeds}" for name, count in counts.items() if count < min_seeds]
-    problems = problems if rows else ["no finalist was trained again on fresh seeds"]
-    return _check("enough seeds", problems, f"every finalist has at least {min_seeds} fresh seeds")
+    problems = problems if rows else [f"no finalist was trained again on fresh {again}s"]
+    return _check(f"enough {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
 
 
 def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
@@ -139,10 +139,11 @@ def check_test_openings(earlier: int | None) -> Check:
     )
 
 
-def check_judged_on_test(part: str | None) -> Check:
+def check_judged_on_test(part: str | None, folds: int = 0) -> Check:
     """Warn where the part that judges is not a test part."""
+    by = f"by {folds}-fold cross-validation over the rows that" if folds else "on the validation part, which"
     problems = {
-        "valid": ["no test part: judged on the validation part, which also chose the finalists"],
+        "valid": [f"no test part: judged {by} also chose the finalists"],
         None: ["no confirmed run was judged on any part"],
     }.get(part, [])
     return _check("judged on the test part", problems, "differences are of the test part, which chose nothing")
@@ -153,15 +154,20 @@ def check_predictions(contrasts: Sequence[Contrast]) -> Check:
     words = {
         "seeds only": "interval speaks of seeds alone",
         "seeds, examples bounded": "interval is wider than need be",
+        "repeats only": "no interval without the scores of single folds",
     }
     problems = [
         f"{contrast.factor} {contrast.level}: {words[contrast.difference.method]}"
         for contrast in contrasts
         if contrast.difference is not None
-        and contrast.difference.low is not None
+        and (contrast.difference.low is not None or contrast.difference.method == "repeats only")
         and contrast.difference.method in words
     ]
-    return _check("predictions at hand", problems, "intervals count in both the seeds and the test examples")
+    by_fold = any(contrast.difference is not None and contrast.difference.n_folds for contrast in contrasts)
+    counted = "count in both the seeds and the test examples"
+    if by_fold:
+        counted = "are over repeats and folds, corrected for the rows that folds share"
+    return _check("predictions at hand", problems, f"intervals {counted}")
 
 
 def check_trained(rows: Sequence[LevelRow]) -> Check:
@@ -191,6 +197,16 @@ def check_search_luck(contrasts: Sequence[Contrast]) -> Check:
     return _check("not the luck of the search", problems, "no verdict hangs on which trials the search drew")
 
 
+def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
+    """Warn where the region of practical equivalence is wide beside what the best finalist leaves to be gained."""
+    best = max((row.valid.mean for row in rows if row.valid), default=design.chance)
+    left, problems = design.metric.perfect - best, []
+    if design.equivalence > WIDE_REGION * left:
+        share = f"{design.equivalence / left:.0%} of what is left" if left > 0 else "all there is"
+        problems = [f"{design.metric.region(design.equivalence)} is {share} to a perfect score: a narrower one may fit"]
+    return _check("region fits the score", problems, "it is small beside what is left to a perfect score")
+
+
 def all_checks(
     design: StudyDesign,
     *,
@@ -205,9 +221,9 @@ def all_checks(
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     return (
         check_confirmed(finalists, design.n_seeds),
-        check_seeds(finalists, design.min_seeds),
-        check_judged_on_test(part),
-        check_test_openings(design.earlier_test_openings),
+        check_seeds(finalists, design.min_seeds, design.again),
+        check_judged_on_test(part, design.folds),
+        *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(contrasts),
         check_trained(rows),
         check_divergence(rows, finalists),
@@ -217,6 +233,7 @@ def all_checks(
         check_edges(finalists, design.ranges),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
+        check_region(finalists, design),
     )
 
 

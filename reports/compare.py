@@ -6,7 +6,7 @@ level that failed) and names what is missing; never raises on records that are v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,11 @@ from reports.checks import all_checks
 from reports.confirmed import Confirmed, Predictions, finalist_row, gather
 from reports.design import Factor, Finalist, StudyDesign
 from reports.effort import half_search_better
+from reports.example_scores import FoldScores, example_scores, fold_scores
 from reports.finalists import finalists_from_records, without_seed
-from reports.levels import compare_trials, level_row, valid_score
+from reports.levels import compare_trials, is_untrained, level_row, valid_score
 from reports.records import Comparison, Contrast, Difference, FinalistRow, LevelRow, Question, Recommendation, Verdict
+from reports.study import StudyData
 from reports.verdict import adjust, advise, decide, missing_verdict
 
 
@@ -31,11 +33,26 @@ class _Study:
     confirmed: Confirmed
 
 
+def compare_study(study: StudyData) -> Comparison:
+    """Compare the levels of a study that was read, whatever its metric."""
+    key, predictions = study.design.metric.key, study.predictions
+    by_example = {run_id: example_scores(key, of) for run_id, of in predictions.items() if of.fold is None}
+    by_fold = {run_id: fold_scores(key, of) for run_id, of in predictions.items() if of.fold is not None}
+    return compare(
+        study.design,
+        study.records,
+        study.finalists,
+        {run_id: scores for run_id, scores in by_example.items() if scores is not None},
+        {run_id: scores for run_id, scores in by_fold.items() if scores is not None},
+    )
+
+
 def compare(
     design: StudyDesign,
     records: Sequence[TrialRecord],
     finalists: Sequence[Finalist] = (),
     predictions: Predictions | None = None,
+    folds: Mapping[str, FoldScores] | None = None,
 ) -> Comparison:
     """Compare the levels of each factor of a study.
 
@@ -50,9 +67,11 @@ def compare(
         read back from the confirm runs.
     predictions
         Run id -> ``(n_test,)`` right or wrong (bool), or score, of each test example.
+    folds
+        Run id -> the scores of its folds, where the study is cross-validated.
     """
     finalists = finalists or finalists_from_records(records, design)
-    confirmed = gather(records, finalists, predictions or {}, design)
+    confirmed = gather(records, finalists, design, predictions or {}, folds or {})
     study = _Study(design=design, records=records, confirmed=confirmed)
     questions = tuple(_question(factor, study) for factor in design.factors)
     finalist_rows = tuple(finalist_row(finalist, confirmed) for finalist in finalists)
@@ -144,17 +163,17 @@ def _contrast(row: LevelRow, reference: LevelRow, estimate: _Estimate, factor: F
         p_better=p_better,
         n_pairs=n_pairs,
         p_better_search=half_search_better(*searched),
-        verdict=_verdict(row, reference, estimate, design),
+        verdict=_verdict(row, reference, estimate, study),
     )
 
 
-def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, design: StudyDesign) -> Verdict:
+def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _Study) -> Verdict:
+    design = study.design
     for level in (row, reference):
         if level.status == "never trained":
             return Verdict(
                 word="never trained",
-                because=f"{level.factor} {level.level} never left chance on the training part: "
-                "a failure of optimization, which says nothing of what the level could do",
+                because=f"{level.factor} {level.level} never left chance on the training part: {_why_stuck(study)}",
             )
     if _same(row, reference):
         return Verdict(
@@ -163,9 +182,17 @@ def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, design: St
         )
     if estimate.difference is None:
         missing = [level.level for level in (row, reference) if not level.valid]
-        because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else "no seed is shared"
+        no_pair = f"no {design.again} is shared"
+        because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
         return missing_verdict(design.min_seeds, because)
     return _decide(estimate.difference, estimate.p_holm, design)
+
+
+def _why_stuck(study: _Study) -> str:
+    """Tell a level that stands still from data in which no trial of the study found anything."""
+    if any(r.state == "finished" and r.history.n_epochs and not is_untrained(r, study.design) for r in study.records):
+        return "a failure of optimization, which says nothing of what the level could do"
+    return "nor did any other trial of the study, so that it is open whether these data have anything to learn"
 
 
 def _decide(difference: Difference, p_holm: float | None, design: StudyDesign) -> Verdict:
@@ -189,5 +216,5 @@ def _missing(row: LevelRow, design: StudyDesign) -> str | None:
         "failed": f"{where}: all {row.n_trials} trials failed",
         "diverged": f"{where}: every trial diverged",
         "unconfirmed": f"{where}: not trained again on fresh seeds",
-        "partly confirmed": f"{where}: {n_seeds} of {design.n_seeds} fresh seeds",
+        "partly confirmed": f"{where}: {n_seeds} of {design.n_seeds} fresh {design.again}s",
     }.get(row.status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from pipeline.records import TrialRecord
 from reports.design import Finalist, StudyDesign
 from reports.difference import difference_of_means, paired_difference, probability_better
+from reports.example_scores import TOLERANCES, FoldScores
+from reports.folds import difference_of_repeats, fold_difference
 from reports.records import Difference, FinalistRow, Spread
 
 Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]
+#: A logged score of a cross-validation is a mean over folds, or over rows: folds may differ by a row in size.
+_FOLD_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class Confirmed:
     seeds: tuple[int, ...]
     part: JudgingPart | None
     predictions: Predictions
+    folds: Mapping[str, FoldScores] = field(default_factory=dict)
 
     def scores(self, finalist: str, part: str | None) -> dict[int, float]:
         """Return seed -> score on a part, for the runs that have one; a diverged run has the score of chance."""
@@ -51,24 +56,49 @@ class Confirmed:
         scores = list(self.scores(finalist, part).values())
         if not scores:
             return None
-        sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-        return Spread(mean=float(np.mean(scores)), sd=sd, n=len(scores))
+        return spread_of(scores)
 
     def difference(self, a: str, b: str) -> Difference | None:
         """Return A minus B over the seeds that both have, or None where there is none.
 
-        Seeds and examples where every run has its predictions; else from the scores alone.
+        Seeds and examples where every run has its predictions, or repeats and folds; else from the scores alone.
         """
         scores_a, scores_b = self.scores(a, self.part), self.scores(b, self.part)
-        seeds = sorted(scores_a.keys() & scores_b.keys())
+        seeds = sorted(seed for seed in scores_a.keys() & scores_b.keys() if self._are_pairs(a, b, seed))
         if not seeds:
             return None
-        tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
-        is_share = self.design.metric.is_share
-        if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
-            return paired_difference(tables[0], tables[1], is_share=is_share)
         means = [np.array([scores[seed] for seed in seeds]) for scores in (scores_a, scores_b)]
-        return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=is_share)
+        if self.design.folds:
+            return self._over_folds(a, b, seeds) or difference_of_repeats(*means, n_examples=self._n_examples())
+        tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
+        metric = self.design.metric
+        if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
+            return paired_difference(tables[0], tables[1], imagined=metric.imagined)
+        return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=metric.is_share)
+
+    def _are_pairs(self, a: str, b: str, seed: int) -> bool:
+        """Whether both runs of a seed were cut alike: with folds, each seed has a partition of its own."""
+        return self.runs[a][seed].config.split == self.runs[b][seed].config.split
+
+    def _over_folds(self, a: str, b: str, seeds: Sequence[int]) -> Difference | None:
+        """Return the difference over repeats and folds, or None where the scores of folds are missing."""
+        tables = [[self._fold_row(self.runs[finalist][seed]) for seed in seeds] for finalist in (a, b)]
+        rows_a, rows_b = ([row for row in table if row is not None] for table in tables)
+        if len(rows_a) < len(seeds) or len(rows_b) < len(seeds):
+            return None
+        of_a, of_b = np.stack(rows_a), np.stack(rows_b)
+        if not np.isfinite(of_a - of_b).any(axis=1).all():
+            return None
+        return fold_difference(of_a, of_b, n_examples=self._n_examples(), imagined=self.design.metric.imagined)
+
+    def _fold_row(self, run: TrialRecord) -> NDArray[np.float64] | None:
+        if run.state == "diverged":
+            return np.full(self.design.folds, self.design.chance)
+        found, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
+        if found is None or evaluation is None or found.scores.shape != (self.design.folds,):
+            return None
+        fits = abs(float(np.nanmean(found.scores)) - evaluation.score) < _FOLD_TOLERANCE
+        return found.scores if fits else None
 
     def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
         """Return the probability that a fresh run of A beats one of B, and from how many pairs it was counted."""
@@ -94,10 +124,12 @@ class Confirmed:
         scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
         if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
             return None
-        # Logged scores went through float32.
-        return scores if abs(float(scores.mean()) - evaluation.score) < 1e-5 else None
+        fits = abs(float(scores.mean()) - evaluation.score) < TOLERANCES[self.design.metric.key]
+        return scores if fits else None
 
     def _n_examples(self) -> int:
+        if self.folds:
+            return max(found.n_examples for found in self.folds.values())
         sizes = [
             evaluation.n_samples
             for runs in self.runs.values()
@@ -108,7 +140,11 @@ class Confirmed:
 
 
 def gather(
-    records: Sequence[TrialRecord], finalists: Sequence[Finalist], predictions: Predictions, design: StudyDesign
+    records: Sequence[TrialRecord],
+    finalists: Sequence[Finalist],
+    design: StudyDesign,
+    predictions: Predictions,
+    folds: Mapping[str, FoldScores],
 ) -> Confirmed:
     """Sort the confirm runs by finalist and seed; of two runs of one seed, the one with the lower number counts."""
     runs: dict[str, dict[int, TrialRecord]] = {finalist.id: {} for finalist in finalists}
@@ -121,7 +157,13 @@ def gather(
     part: JudgingPart | None = "test" if "test" in judged else "valid" if "valid" in judged else None
     seeds = tuple(sorted({record.config.fit.seed for record in ordered}))
     return Confirmed(
-        design=design, finalists=tuple(finalists), runs=runs, seeds=seeds, part=part, predictions=predictions
+        design=design,
+        finalists=tuple(finalists),
+        runs=runs,
+        seeds=seeds,
+        part=part,
+        predictions=predictions,
+        folds=folds,
     )
 
 
@@ -138,12 +180,27 @@ def finalist_row(finalist: Finalist, confirmed: Confirmed) -> FinalistRow:
         missing_seeds=tuple(seed for seed in confirmed.seeds if seed not in runs),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
         fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
+        beside=_beside(list(runs.values()), confirmed.part),
     )
+
+
+def _beside(runs: Sequence[TrialRecord], part: JudgingPart | None) -> dict[str, Spread]:
+    """Return the further scores on the part that judges, of the runs that have them."""
+    found = [evaluation.beside for run in runs if part and (evaluation := run.evaluation(part)) is not None]
+    names = list(dict.fromkeys(name for of in found for name in of))
+    values = {name: [of[name] for of in found if np.isfinite(of.get(name, np.nan))] for name in names}
+    return {name: spread_of(scores) for name, scores in values.items() if scores}
 
 
 def optimism(selected: float | None, confirmed: Spread | None) -> float | None:
     """Return the selected score minus the confirmed mean: what the winner owed to luck (the winner's curse)."""
     return None if selected is None or confirmed is None else selected - confirmed.mean
+
+
+def spread_of(scores: Sequence[float]) -> Spread:
+    """Return mean and standard deviation of at least one score."""
+    sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+    return Spread(mean=float(np.mean(scores)), sd=sd, n=len(scores))
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:

@@ -17,6 +17,7 @@ from reports.study import StudyData, StudyFacts
 
 _PHASES = ("anchor", "compare", "exploit", "confirm")
 _TOP = 10
+_FEWEST_IN_QUARTERS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,18 @@ class ClassErrors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetErrors:
+    """How far predictions are off for a quarter of the examples, by their true value; means over runs."""
+
+    low: float
+    high: float
+    n_examples: int
+    rmse: float
+    mae: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """A figure that the report shows: where its file is, relative to the report, and the words beside it."""
 
@@ -84,6 +97,8 @@ class ReportContext:
         The trials with the best single validation scores, of the search's phases.
     class_errors
         Of the recommended model, the worst class first; empty without its predictions.
+    target_errors
+        The same for a regression: by quarter of the target, the lowest first.
     champion_runs
         Run ids of the recommended model's confirm runs.
     failures
@@ -98,6 +113,7 @@ class ReportContext:
     anchor: TrialSummary | None = None
     top: tuple[TrialSummary, ...] = ()
     class_errors: tuple[ClassErrors, ...] = ()
+    target_errors: tuple[TargetErrors, ...] = ()
     champion_runs: tuple[str, ...] = ()
     failures: tuple[tuple[str, int], ...] = ()
     figures: tuple[Figure, ...] = ()
@@ -118,13 +134,15 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Figur
     )
     recommended = comparison.recommendation.recommended.finalist.id if comparison.recommendation else None
     runs = study.confirm_runs(recommended) if recommended else []
+    is_regression = study.facts.data.task == "regression"
     reasons = Counter(record.failure or "unknown" for record in study.records if record.state == "failed")
     return ReportContext(
         facts=study.facts,
         phases=_phases(study),
         anchor=None if anchor is None else _summary(anchor),
         top=tuple(_summary(record) for record in best[:_TOP]),
-        class_errors=class_errors(study, runs),
+        class_errors=() if is_regression else class_errors(study, runs),
+        target_errors=target_errors(study, runs) if is_regression else (),
         champion_runs=tuple(run.run_id for run in runs),
         failures=tuple(reasons.most_common()),
         figures=tuple(figures),
@@ -170,6 +188,27 @@ def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[ClassEr
             )
         )
     return tuple(sorted(errors, key=lambda of: -of.error))
+
+
+def target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[TargetErrors, ...]:
+    """Return the errors of runs by quarter of the true values; empty where none has predictions."""
+    predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    if not predictions or len(predictions[0].y) < _FEWEST_IN_QUARTERS:
+        return ()
+    y = np.concatenate([np.asarray(of.y, dtype=np.float64) for of in predictions])
+    errors = np.concatenate([np.asarray(of.predicted, dtype=np.float64) for of in predictions]) - y
+    order = np.argsort(y, kind="stable")
+    return tuple(
+        TargetErrors(
+            low=float(y[here].min()),
+            high=float(y[here].max()),
+            n_examples=round(len(here) / len(predictions)),
+            rmse=float(np.sqrt((errors[here] ** 2).mean())),
+            mae=float(np.abs(errors[here]).mean()),
+            bias=float(errors[here].mean()),
+        )
+        for here in np.array_split(order, 4)
+    )
 
 
 def _class_name(at: int, names: tuple[str, ...]) -> str:

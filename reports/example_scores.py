@@ -8,6 +8,7 @@ error. So seeds and examples can be crossed for them in the same way.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,14 @@ from pipeline.records import Predictions
 #: Largest distance between a logged score and the mean of its examples' scores; both went through float32, and
 #: probabilities that float32 cannot tell apart tie where the network's own output did not.
 TOLERANCES: Mapping[str, float] = {"accuracy": 1e-5, "auc": 1e-3, "r2": 1e-3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldScores:
+    """The score of each fold, ``(n_folds,)``, NaN where a fold has none, and how many examples they have together."""
+
+    scores: NDArray[np.float64]
+    n_examples: int
 
 
 def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:
@@ -77,15 +86,16 @@ def auc_scores(y: NDArray[np.generic], score: NDArray[np.generic]) -> NDArray[np
     return np.asarray(area + np.where(positive, n / n_positive, n / (n - n_positive)) * (below - area))
 
 
-def fold_scores(metric: str, predictions: Predictions) -> NDArray[np.float64] | None:
-    """Return ``(n_folds,)`` the score of each fold, NaN where it has none; None without folds.
+def fold_scores(metric: str, predictions: Predictions) -> FoldScores | None:
+    """Return the score of each fold, or None without folds.
 
     Each fold is scored for itself: probabilities of two networks are not ranked together.
     """
     if predictions.fold is None:
         return None
     folds = np.unique(predictions.fold)
-    return np.array([_score(metric, _of_fold(predictions, predictions.fold == fold)) for fold in folds])
+    scores = [_score(metric, _of_fold(predictions, predictions.fold == fold)) for fold in folds]
+    return FoldScores(scores=np.array(scores), n_examples=len(predictions.fold))
 
 
 def _score(metric: str, predictions: Predictions) -> float:

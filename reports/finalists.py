@@ -12,8 +12,8 @@ from reports.levels import best_trial, compare_trials
 
 
 def without_seed(config: TrialConfig) -> TrialConfig:
-    """Return the configuration with seed 0: what fresh seeds have in common."""
-    return replace(config, fit=replace(config.fit, seed=0))
+    """Return the configuration with seed 0 and the search's partition: what fresh seeds have in common."""
+    return replace(config, fit=replace(config.fit, seed=0), split=replace(config.split, repeat=0))
 
 
 def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Finalist, ...]:

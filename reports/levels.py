@@ -12,9 +12,6 @@ from reports.confirmed import Confirmed, mean_or_none, optimism
 from reports.design import Factor, Finalist, StudyDesign
 from reports.records import LevelRow, LevelStatus
 
-#: A network that closed less than this share of the way from chance to perfect on its training part never trained.
-LEFT_CHANCE = 0.1
-
 
 def level_of(config: TrialConfig, factor: Factor) -> str | None:
     """Return the factor's level that a configuration has, or None (depth 0 has no activation).
@@ -41,10 +38,9 @@ def valid_score(record: TrialRecord, design: StudyDesign) -> float:
 
 
 def is_untrained(record: TrialRecord, design: StudyDesign) -> bool:
-    """Whether a finished trial's best training score stayed within a tenth of the way from chance to perfect."""
+    """Whether a finished trial's best training score stayed at chance, up to :attr:`StudyDesign.stuck_below`."""
     scores = [score for score in record.history.train_score if np.isfinite(score)]
-    threshold = design.chance + LEFT_CHANCE * (design.metric.perfect - design.chance)
-    return record.state == "finished" and bool(scores) and max(scores) < threshold
+    return record.state == "finished" and bool(scores) and max(scores) < design.stuck_below
 
 
 def best_trial(trials: Sequence[TrialRecord], design: StudyDesign) -> TrialRecord | None:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from experiments import places, tracking
+from experiments import tracking
 from experiments.definition import shipped_names
 from experiments.importances import importances
-from pipeline.config import DataConfig, TrialConfig
-from pipeline.load import NAMES, DataNotFoundError, load
-from pipeline.records import Predictions, TrialRecord
+from pipeline.config import TrialConfig
+from pipeline.records import TrialRecord
+from reports.data import chance_of, data_facts, metric_of
 from reports.design import Factor, Finalist, StudyDesign
 from reports.levels import valid_score
+from reports.metric import ACCURACY, Metric
 from reports.ranges import place_in_range, search_ranges
-from reports.study import DataFacts, Importance, StudyData, StudyFacts
+from reports.study import Importance, Reference, StudyData, StudyFacts
 
 _DEFAULT_SEEDS = 5
 #: Name of the one factor of a study that compares configurations that its user chose.
 _CHOSEN = "configuration"
 _NOT_GIVEN = ("", "auto")
+#: Parameters of a trial that say which data and how they were cut, and what no study compares.
+_NO_DIMENSIONS = (
+    "data", "data_sha256", "target", "task", "metric", "group_column", "time_column", "test_file", "test_column",
+    "columns", "valid_size", "test_size", "split_seed", "split_method", "folds", "repeat", "class_weight", "seed",
+    "epochs",
+)  # fmt: skip
 
 
 class NothingToReportError(ValueError):
@@ -91,13 +94,15 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
     predictions = tracking.test_predictions(uri, confirmed)
     definition = stored.get("definition", {})
-    data = data_facts(stored.get("data", {}), definition, records, predictions)
+    facts = stored.get("data", {})
+    data, metric = data_facts(facts, definition, records, predictions), metric_of(facts, records)
     design = study_design(
         summary.study,
         stored,
         frozen,
         records,
-        chance=_chance(data, records),
+        metric=metric,
+        chance=chance_of(metric, data, records),
         openings=tracking.test_openings(uri, data.sha256, before=run_id),
     )
     tags = tracking.run_tags(uri, run_id)
@@ -122,6 +127,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
             dirty=tags.get("dirty", "unknown"),
             command=command(summary.study, stored, tracking.run_params(uri, run_id), n_seeds=design.n_seeds),
             importances=descriptive_importances(records, design),
+            references=tuple(_reference(one) for one in tracking.references(uri, run_id)),
         ),
     )
 
@@ -132,6 +138,7 @@ def study_design(
     frozen: Mapping[str, Any],
     records: Sequence[TrialRecord],
     *,
+    metric: Metric = ACCURACY,
     chance: float,
     openings: int | None,
 ) -> StudyDesign:
@@ -147,86 +154,19 @@ def study_design(
     return StudyDesign(
         name=name,
         factors=tuple(factors),
+        metric=metric,
         chance=chance,
-        equivalence=float(definition.get("equivalence", 0.003)),
+        equivalence=float(definition.get("equivalence", metric.equivalence)),
         n_seeds=n_seeds,
+        folds=records[0].config.split.folds if records else 0,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
         ranges=search_ranges(definition),
         earlier_test_openings=openings,
     )
 
 
-def data_facts(
-    stored: Mapping[str, Any],
-    definition: Mapping[str, Any],
-    records: Sequence[TrialRecord],
-    predictions: Mapping[str, Predictions],
-) -> DataFacts:
-    """Return what is known of the data: from the design, else from the data themselves, else from what was evaluated.
-
-    ``class_names`` and ``class_counts`` (without the test part) and ``n_test`` of the design spare reading the data.
-    """
-    name = str(stored.get("name", records[0].config.data.name if records else "unknown"))
-    sha256 = str(stored.get("sha256", records[0].config.data_sha256 if records else ""))
-    sizes = {e.part: e.n_samples for record in records for e in record.evaluations}
-    facts = DataFacts(
-        name=name,
-        sha256=sha256,
-        source=str(stored.get("source", "")),
-        n_valid=sizes.get("valid"),
-        n_test=stored.get("n_test", sizes.get("test")),
-        class_names=tuple(stored.get("class_names", ())),
-    )
-    cut = definition.get("split", {})
-    counts = stored.get("class_counts")
-    if counts:
-        n_valid = facts.n_valid or _n_valid(sum(counts), cut)
-        return replace(facts, n_valid=n_valid, n_train=sum(counts) - n_valid, majority_share=max(counts) / sum(counts))
-    return _from_the_data(facts, cut) or _from_predictions(facts, predictions)
-
-
-def _from_the_data(facts: DataFacts, cut: Mapping[str, Any]) -> DataFacts | None:
-    if facts.name not in NAMES:
-        return None
-    try:
-        dataset = load(DataConfig(name=facts.name), cache=places.data_cache())
-    except (DataNotFoundError, OSError):
-        return None
-    if dataset.sha256 != facts.sha256:
-        return None
-    n_valid = _n_valid(len(dataset.y), cut)
-    return replace(
-        facts,
-        class_names=dataset.class_names,
-        n_train=len(dataset.y) - n_valid,
-        n_valid=n_valid,
-        n_test=None if dataset.y_test is None else len(dataset.y_test),
-        majority_share=float(np.bincount(dataset.y).max() / len(dataset.y)),
-    )
-
-
-def _n_valid(n_samples: int, cut: Mapping[str, Any]) -> int:
-    """Return the size of the validation part: rounded up, as the cut itself does."""
-    return math.ceil(n_samples * float(cut.get("valid", 0.2)))
-
-
-def _from_predictions(facts: DataFacts, predictions: Mapping[str, Predictions]) -> DataFacts:
-    """Take the test part's classes for want of others."""
-    some = next(iter(predictions.values()), None)
-    if some is None or not len(some.y):
-        return facts
-    counts = np.bincount(some.y)
-    names = facts.class_names or tuple(map(str, range(len(counts))))
-    return replace(facts, class_names=names, majority_share=float(counts.max() / counts.sum()))
-
-
-def _chance(data: DataFacts, records: Sequence[TrialRecord]) -> float:
-    """Return the score of the commonest class: as a diverged trial was given it, else from the classes' shares."""
-    for record in records:
-        evaluation = record.evaluation("valid")
-        if record.state == "diverged" and evaluation is not None:
-            return evaluation.score
-    return data.majority_share or 0.0
+def _reference(stored: Mapping[str, Any]) -> Reference:
+    return Reference(name=str(stored["name"]), **{name: stored.get(name) for name in ("valid", "test", "seconds")})
 
 
 def _finalist(stored: Mapping[str, Any]) -> Finalist:
@@ -262,7 +202,7 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
 
 def _point(config: TrialConfig, design: StudyDesign) -> dict[str, Any]:
     params = config.to_params()
-    point = {name: value for name, value in params.items() if name not in ("data", "data_sha256", "seed", "epochs")}
+    point = {name: value for name, value in params.items() if name not in _NO_DIMENSIONS}
     for searched in design.ranges:
         name = searched.parameter
         applies = searched.when is None or str(params.get(searched.when[0])) == searched.when[1]
@@ -273,14 +213,14 @@ def _point(config: TrialConfig, design: StudyDesign) -> dict[str, Any]:
 
 def command(study: str, stored: Mapping[str, Any], params: Mapping[str, str], *, n_seeds: int) -> str:
     """Return the line that runs the study again: as ``mlflow run`` noted it, else pieced together."""
-    asked = ("experiment", "trials", "epochs", "seeds", "seed", "data")
+    asked = ("experiment", "data", "target", "trials", "epochs", "seeds", "seed", "data_folder")
     noted = {name: params[name] for name in asked if params.get(name, "auto") not in _NOT_GIVEN}
     if _CHOSEN in stored.get("definition", {}).get(
         "compare", {}
     ):  # configurations that the user chose, without a search
         runs = params.get("runs", "<run ids with commas between>")
         return " ".join(["mlflow run . -e compare", f"-P runs={runs}", f"-P seeds={n_seeds}"])
-    if "experiment" not in noted:
+    if "experiment" not in noted and "data" not in noted:
         definition = stored.get("definition", {})
         n_trials = sum(trial["phase"] != "confirm" for trial in stored.get("plan", []))
         of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", study)

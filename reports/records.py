@@ -85,6 +85,11 @@ class Difference:
         return len(self.by_seed)
 
     @property
+    def again(self) -> str:
+        """What the runs differ by: a *seed*, or a *repeat* of the cross-validation."""
+        return "repeat" if self.method in ("folds", "repeats only") else "seed"
+
+    @property
     def half_width(self) -> float | None:
         """Half the width of the interval, or None where there is none."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2

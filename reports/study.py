@@ -17,17 +17,45 @@ Curves = Mapping[str, Mapping[int, float]]
 class DataFacts:
     """A data set in a few words; numbers that nobody knows are None.
 
-    ``majority_share`` is the share of the commonest class among the samples that are not the test part.
+    Attributes
+    ----------
+    class_counts
+        Samples of each class, those of a test part of its own left out; empty for a regression.
+    target, target_mean, target_sd
+        Name of the predicted column, and what numbers it has in a regression.
+    n_samples
+        Those that are cut, without a test part of their own.
+    majority_share
+        Share of the commonest class among them.
+    how
+        How they were cut, in words: the method and its column.
     """
 
     name: str
     sha256: str
     source: str = ""
+    task: str = "classification"
     class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    target: str = ""
+    target_mean: float | None = None
+    target_sd: float | None = None
+    n_samples: int | None = None
     n_train: int | None = None
     n_valid: int | None = None
     n_test: int | None = None
     majority_share: float | None = None
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a model of scikit-learn reached at its default settings, on the study's own split; None where unknown."""
+
+    name: str
+    valid: float | None = None
+    test: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +87,8 @@ class StudyFacts:
         The git commit, and ``true``, ``false`` or ``unknown``.
     command
         The line that runs the study again.
+    references
+        Models of scikit-learn on the same split, for tables.
     """
 
     question: str
@@ -75,6 +105,7 @@ class StudyFacts:
     dirty: str = "unknown"
     command: str = ""
     importances: tuple[Importance, ...] = ()
+    references: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

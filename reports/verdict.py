@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from statsmodels.stats.multitest import multipletests
 
-from reports.power import seeds_to_detect
 from reports.metric import Metric
+from reports.power import seeds_to_detect
 from reports.records import Difference, Verdict
 
 SIGNIFICANCE = 0.05
@@ -44,8 +44,10 @@ def decide(
     if difference.n_seeds < min_seeds:
         return _not_enough(difference, equivalence, min_seeds)
     if difference.low is None or difference.high is None or p_holm is None:
-        return Verdict(word="inconclusive", because="the part that judges has a single example")
-    region = f"{metric.text(equivalence, signed=False)} either way"
+        lost = difference.method == "repeats only"
+        because = "the scores of single folds are missing" if lost else "the part that judges has a single example"
+        return Verdict(word="inconclusive", because=f"{because}: there is no interval")
+    region = f"{metric.region(equivalence)} either way"
     if -equivalence < difference.low and difference.high < equivalence:
         return Verdict(word="practically equal", because=f"the whole interval lies within {region}")
     if p_holm <= SIGNIFICANCE and abs(difference.estimate) >= equivalence:
@@ -60,13 +62,13 @@ def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> V
     What matters is the larger of the region of practical equivalence and the difference seen. The number stays None
     where no number of seeds is enough, since the examples of the test part are too few.
     """
-    if verdict.word != "inconclusive":
+    if verdict.word != "inconclusive" or difference.method == "repeats only":
         return verdict
     needed = seeds_to_detect(difference, max(equivalence, abs(difference.estimate)))
     if needed is None:
-        return Verdict(
-            word=verdict.word, because=f"{verdict.because}; more seeds cannot settle it, more test examples can"
-        )
+        examples = "rows" if difference.n_folds else "test examples"
+        cannot = f"more {difference.again}s cannot settle it, more {examples} can"
+        return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
     more = max(needed - difference.n_seeds, 1)
     return Verdict(word=verdict.word, because=verdict.because, more_seeds=more)
 
@@ -81,10 +83,14 @@ def _not_enough(difference: Difference, equivalence: float, min_seeds: int) -> V
     more = max(min_seeds, needed or 0) - difference.n_seeds
     return Verdict(
         word="not enough evidence",
-        because=f"{difference.n_seeds} paired {'seed' if difference.n_seeds == 1 else 'seeds'}, "
-        f"at least {min_seeds} are asked for: {more} more {'seed' if more == 1 else 'seeds'} needed",
+        because=f"{_counted(difference.n_seeds, f'paired {difference.again}')}, "
+        f"at least {min_seeds} are asked for: {_counted(more, f'more {difference.again}')} needed",
         more_seeds=more,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _why_open(difference: Difference, p_holm: float, region: str, equivalence: float) -> str:

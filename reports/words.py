@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from pipeline.config import TrialConfig
-from reports.metric import Metric
+from reports.metric import METRICS, Metric
 from reports.records import Difference, Spread
 
 WIDTH = 100
@@ -44,32 +44,20 @@ def ratio(of: float, to: float) -> str:
     return f"{times:.2g} times" if times < 10 else f"{round(times):,} times"
 
 
-def unit_of(metric: Metric) -> str:
-    """Return the unit of a score itself: percent where differences are in points."""
-    return "%" if metric.is_share and metric.scale == 100 else ""
-
-
 def points(metric: Metric, value: float, half_width: float | None = None, *, unit: bool = True) -> str:
     """Return a signed difference in the reader's unit."""
-    text = metric.text(value, half_width=half_width)
-    if not unit:
-        text = text.removesuffix(metric.unit).strip()
+    text = metric.text(value, half_width=half_width, unit=unit)
     number = text.split(" ")[0]
     if float(number) == 0:
         text = text.replace(number, number.lstrip("+-"), 1)
     return text.replace("-", _MINUS, 1)
 
 
-def region(metric: Metric, equivalence: float) -> str:
-    """Return half the width of the region of practical equivalence, ``0.3 points``."""
-    return f"{metric.scale * equivalence:g} {metric.unit}".strip()
-
-
 def optimism(metric: Metric, value: float | None, of: Spread | None) -> str:
-    """Return selected minus confirmed, with at most two decimals: the selected one is a single run's."""
+    """Return selected minus confirmed, with few decimals: the selected one is a single run's."""
     if value is None:
         return "–"
-    return points(metric, value, max(of.sd or 0.0 if of else 0.0, 0.1 / metric.scale), unit=False)
+    return points(metric, value, max(of.sd or 0.0 if of else 0.0, metric.finest / metric.scale), unit=False)
 
 
 def interval(metric: Metric, difference: Difference) -> str:
@@ -83,10 +71,10 @@ def interval(metric: Metric, difference: Difference) -> str:
 def score(
     metric: Metric, value: float | None, *, n_examples: int | None = None, half_width: float | None = None
 ) -> str:
-    """Return a score in percent (where it is a share), with the digits that its number of examples supports."""
+    """Return a score in the reader's scale, with the digits that its number of examples supports."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{metric.scale * value:.{_decimals(metric, value, n_examples, half_width)}f}"
+    return _number(metric.scale * value, _decimals(metric, value, n_examples, half_width))
 
 
 def spread(metric: Metric, of: Spread | None) -> str:
@@ -94,19 +82,40 @@ def spread(metric: Metric, of: Spread | None) -> str:
     if of is None:
         return "–"
     if of.sd is None:
-        return f"{metric.scale * of.mean:.1f} (1 run)"
+        return f"{_number(metric.scale * of.mean, metric.most_decimals - 1)} (1 run)"
     decimals = _decimals(metric, of.mean, None, of.sd)
-    return f"{metric.scale * of.mean:.{decimals}f} ± {metric.scale * of.sd:.{decimals}f}"
+    return f"{_number(metric.scale * of.mean, decimals)} ± {metric.scale * of.sd:.{decimals}f}"
+
+
+def beside(name: str, of: Spread) -> str:
+    """Return a further score: an accuracy in percent, an error in the target's own unit with three digits."""
+    if name in METRICS:
+        return with_unit(spread(METRICS[name], of), METRICS[name])
+    if of.sd is None:
+        return f"{of.mean:.3g} (1 run)"
+    size = max(abs(of.mean), of.sd)
+    decimals = max(0, 2 - math.floor(math.log10(size))) if size > 0 and math.isfinite(size) else 2
+    return f"{of.mean:,.{decimals}f} ± {of.sd:,.{decimals}f}"
+
+
+def with_unit(text: str, metric: Metric) -> str:
+    """Return a score with its unit, ``88.5 %``; R² has none."""
+    return f"{text} {metric.score_unit}".rstrip()
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".replace("-", _MINUS)
 
 
 def _decimals(metric: Metric, value: float, n_examples: int | None, half_width: float | None) -> int:
     half = half_width
-    if half is None and n_examples and metric.is_share:
+    if half is None and n_examples and metric.is_bounded:
         share = min(max(value, 0.5 / n_examples), 1 - 0.5 / n_examples)
         half = _TWO_SIDED * math.sqrt(share * (1 - share) / n_examples)
-    shown = abs(metric.scale * half) if half else 0.1
-    # At most two: a standard deviation of five runs is not known to more.
-    return min(2, max(0, 1 - math.floor(math.log10(shown)))) if shown > 0 and math.isfinite(shown) else 1
+    shown = abs(metric.scale * half) if half else metric.finest
+    if not (shown > 0 and math.isfinite(shown)):
+        return 1
+    return min(metric.most_decimals, max(0, 1 - math.floor(math.log10(shown))))
 
 
 def p_value(p: float | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import tracking
-from reports.compare import compare
+from reports.compare import compare_study
 from reports.context import Figure, context_of
 from reports.export import trials_table, write_tables
 from reports.figures import all_drawings, picture
@@ -29,8 +29,7 @@ class Report:
 
 def make_report(study: StudyData) -> Report:
     """Compare, draw and render a study that was read."""
-    right = {run_id: of.predicted == of.y for run_id, of in study.predictions.items()}
-    comparison = compare(study.design, study.records, study.finalists, right)
+    comparison = compare_study(study)
     drawings = all_drawings(study, comparison)
     figures = [Figure(path=f"figures/{one.name}.svg", alt=one.alt, caption=one.caption) for one in drawings]
     return Report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Curves = dict[str, dict[int, float]]
+#: Scores that stand beside the one that decides.
+_BESIDE = ("accuracy", "rmse", "mae")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,10 @@ def _history(metric: str, curves: Curves) -> History:
     return History(metric=metric, **values)
 
 
+def _is_beside(name: str, key: Callable[[str], str], run: Run) -> bool:
+    return name != run.data.tags[keys.METRIC] and key(name) in run.data.metrics
+
+
 def _evaluations(run: Run) -> Iterator[Evaluation]:
     tags, metrics = run.data.tags, run.data.metrics
     metric = tags[keys.METRIC]
@@ -245,6 +251,7 @@ def _evaluations(run: Run) -> Iterator[Evaluation]:
             score=_value(metrics[keys.final(metric)]),
             metric=metric,
             n_samples=int(tags[keys.VALID_SAMPLES]),
+            beside={name: _value(metrics[keys.final(name)]) for name in _BESIDE if _is_beside(name, keys.final, run)},
         )
     if keys.TEST_SAMPLES in tags:
         yield Evaluation(
@@ -253,4 +260,5 @@ def _evaluations(run: Run) -> Iterator[Evaluation]:
             score=_value(metrics[keys.test(metric)]),
             metric=metric,
             n_samples=int(tags[keys.TEST_SAMPLES]),
+            beside={name: _value(metrics[keys.test(name)]) for name in _BESIDE if _is_beside(name, keys.test, run)},
         )

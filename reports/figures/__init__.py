@@ -10,6 +10,7 @@ from reports.figures import (
     effort,
     gradients,
     learning_rate,
+    regression,
     trials,
 )
 from reports.figures.style import Drawing, picture
@@ -23,12 +24,13 @@ def all_drawings(study: StudyData, comparison: Comparison) -> list[Drawing]:
     """Return the figures that this study has something for, in the order of the report."""
     found = [trials.drawing(question.factor, study) for question in comparison.questions]
     found += [effort.drawing(question.factor, study) for question in comparison.questions]
-    found += [differences.drawing(question, comparison.design, comparison.part) for question in comparison.questions]
+    found += [differences.drawing(question, comparison) for question in comparison.questions]
     found += [
         curves.drawing(study, comparison),
         gradients.drawing(study, comparison),
         learning_rate.drawing(study),
         cost.drawing(study, comparison),
         confusion.drawing(study, comparison),
+        regression.drawing(study, comparison),
     ]
     return [drawing for drawing in found if drawing is not None]

@@ -27,11 +27,12 @@ class Confusion:
     shares: NDArray[np.float64]
     counts: NDArray[np.int64]
     n_runs: int
+    examples: str
 
 
 def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
-    """Return the confusion of the recommended model on the test part, or None without its predictions."""
-    if comparison.recommendation is None:
+    """Return the confusion of the recommended model on what was held out, or None without its predictions."""
+    if comparison.recommendation is None or study.facts.data.task == "regression":
         return None
     finalist = comparison.recommendation.recommended.finalist.id
     runs = [study.predictions[r.run_id] for r in study.confirm_runs(finalist) if r.run_id in study.predictions]
@@ -52,6 +53,7 @@ def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
         shares=shares,
         counts=np.rint(counts / len(runs)).astype(np.int64),
         n_runs=len(runs),
+        examples="rows, each of the fold that held it out," if comparison.design.folds else "test examples",
     )
 
 
@@ -64,9 +66,8 @@ def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
         name="confusion",
         alt="Confusion matrix of the recommended model",
         caption=f"What {record.finalist}, the recommended model, takes for what: percent of each true class's "
-        f"{int(record.counts.sum()):,} test examples in all, mean over {plural(record.n_runs, 'run')}. Shading shows "
-        "errors only; "
-        "the diagonal is what it gets right. Shares below half a percent are left blank.",
+        f"{int(record.counts.sum()):,} {record.examples} in all, mean over {plural(record.n_runs, 'run')}. Shading "
+        "shows errors only; the diagonal is what it gets right. Shares below half a percent are left blank.",
         draw=functools.partial(draw, record),
     )
 

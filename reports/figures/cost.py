@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, plain_log, score_label, share_scale
-from reports.levels import LEFT_CHANCE, valid_score
+from reports.levels import valid_score
+from reports.metric import Metric
 from reports.records import Comparison
 from reports.study import StudyData
 from reports.words import plural
@@ -23,7 +24,8 @@ class Costs:
     A score of at most ``stuck_below`` is that of a network that learned nothing.
     """
 
-    metric: str
+    metric: Metric
+    again: str
     stuck_below: float
     trials: tuple[tuple[float, float], ...]
     finalists: tuple[tuple[str, float, float], ...]
@@ -49,10 +51,10 @@ def compute(study: StudyData, comparison: Comparison) -> Costs | None:
         if row.fit_seconds and row.valid is not None
     )
     design = study.design
-    stuck_below = design.chance + LEFT_CHANCE * (design.metric.perfect - design.chance)
     return Costs(
-        metric=design.metric.name,
-        stuck_below=stuck_below,
+        metric=design.metric,
+        again=design.again,
+        stuck_below=design.stuck_below,
         trials=tuple(trials),
         finalists=finalists,
         front=tuple(front),
@@ -66,11 +68,11 @@ def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
         return None
     n_finalists = len(record.finalists)
     squares = plural(n_finalists, "square") + (" is a finalist" if n_finalists == 1 else " are the finalists")
-    confirmed = f" The {squares}, mean over fresh seeds." if n_finalists else ""
+    confirmed = f" The {squares}, mean over fresh {study.design.again}s." if n_finalists else ""
     return Drawing(
         name="cost",
         alt="Score against training time",
-        caption=f"Validation {record.metric} against the seconds of training, on one thread: "
+        caption=f"Validation {record.metric.name} against the seconds of training, on one thread: "
         f"{plural(len(record.trials), 'trial')} "
         f"of all phases but confirm.{confirmed} A cross never left chance. No trial lies above and left of the line. "
         "Seconds include compiling, "
@@ -86,7 +88,7 @@ def draw(record: Costs) -> Figure:
     axes = figure.subplots()
     sound = [score for _, score in record.trials if score > record.stuck_below]
     scores = [*sound, *(score for _, _, score in record.finalists)] or [score for _, score in record.trials]
-    scale = share_scale(axes, scores, gutter=len(sound) < len(record.trials))
+    scale = share_scale(axes, scores, metric=record.metric, gutter=len(sound) < len(record.trials))
     plain_log(axes, along="x")
     stuck = [cost for cost, score in record.trials if score <= record.stuck_below]
     if scale.gutter is not None:
@@ -99,11 +101,11 @@ def draw(record: Costs) -> Figure:
     )
     if record.finalists:
         x, y = [cost for _, cost, _ in record.finalists], [score for _, _, score in record.finalists]
-        axes.plot(x, y, "s", color=COLORS[1], markersize=6, label="finalist, mean over seeds")
+        axes.plot(x, y, "s", color=COLORS[1], markersize=6, label=f"finalist, mean over {record.again}s")
     if len(record.finalists) <= 12:
         _name(axes, record)
     axes.set_xlabel("seconds of training (log scale)")
-    axes.set_ylabel(score_label(f"validation {record.metric}", scale.is_log))
+    axes.set_ylabel(score_label("validation", record.metric, scale.is_log))
     figure.legend(loc="outside upper left", ncols=3)
     return figure
 

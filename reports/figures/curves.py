@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.records import History
 from reports.figures.shown import label_of, shown_finalists
 from reports.figures.style import COLORS, Drawing, name_rows, paired_panels, plain_log, score_label, share_scale
+from reports.metric import Metric
 from reports.records import Comparison
 from reports.study import StudyData
 
@@ -23,7 +24,7 @@ _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 class FinalistCurves:
     """By finalist: label, number of runs, and each curve as ``(n_runs, n_epochs)``."""
 
-    metric: str
+    metric: Metric
     finalists: tuple[tuple[str, int, dict[str, NDArray[np.float64]]], ...]
     n_left_out: int
 
@@ -38,7 +39,7 @@ def compute(study: StudyData, comparison: Comparison) -> FinalistCurves | None:
             found.append((label_of(row), len(histories), {name: _stacked(histories, name) for name in _FIELDS}))
     if not found:
         return None
-    return FinalistCurves(metric=study.design.metric.name, finalists=tuple(found), n_left_out=n_left_out)
+    return FinalistCurves(metric=study.design.metric, finalists=tuple(found), n_left_out=n_left_out)
 
 
 def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
@@ -55,15 +56,15 @@ def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
         return None
     counts = sorted({n_runs for _, n_runs, _ in record.finalists})
     runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    folds = f" (each the mean of {study.design.folds} folds)" if study.design.folds else ""
     left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
     return Drawing(
         name="curves",
         alt="Training and validation curves of the finalists",
-        caption=f"Loss (log scale) and {record.metric} of the finalists by epoch: mean over {runs} fresh seeds each, "
-        "with the "
-        "range from the lowest to the highest run. Training values are means over the epoch while the weights moved "
-        "(with "
-        f"dropout, where there is any); validation values are of its end.{left_out}",
+        caption=f"Loss (log scale) and {record.metric.name} of the finalists by epoch: mean over {runs} fresh "
+        f"{study.design.again}s each{folds}, with the range from the lowest to the highest run. Training values are "
+        "means over the epoch while the weights moved (with dropout, where there is any); validation values are of its "
+        f"end.{left_out}",
         draw=functools.partial(draw, record),
     )
 
@@ -78,11 +79,11 @@ def draw(record: FinalistCurves) -> Figure:
         above.set_title(label, fontsize=7.5)
     plain_log(pairs[0][0])
     scores = [v for _, _, curves in record.finalists for name in _FIELDS[2:] for v in curves[name].ravel()]
-    is_log = share_scale(pairs[0][1], scores).is_log
+    is_log = share_scale(pairs[0][1], scores, metric=record.metric).is_log
     for above, below in pairs[1:]:
         plain_log(above)
-        share_scale(below, scores)
-    name_rows(pairs, "loss", score_label(record.metric, is_log))
+        share_scale(below, scores, metric=record.metric)
+    name_rows(pairs, "loss", score_label("", record.metric, is_log))
     handles, labels = pairs[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from reports.design import StudyDesign
 from reports.figures.style import COLORS, FAINT, GREY, Drawing, new_figure
 from reports.metric import Metric
-from reports.records import Difference, Question
-from reports.words import plural, region
+from reports.records import Comparison, Difference, Question
+from reports.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +21,14 @@ class Differences:
     reference: str
     metric: Metric
     equivalence: float
-    part: str
+    judged: str
+    folds: int
     levels: tuple[tuple[str, Difference, str], ...]
 
 
-def compute(question: Question, design: StudyDesign, part: str | None) -> Differences | None:
+def compute(question: Question, comparison: Comparison) -> Differences | None:
     """Return the differences of all contrasts that have one, or None without any."""
+    design = comparison.design
     levels = [(c.level, c.difference, c.verdict.word) for c in question.contrasts if c.difference is not None]
     if not levels:
         return None
@@ -36,28 +37,31 @@ def compute(question: Question, design: StudyDesign, part: str | None) -> Differ
         reference=question.factor.reference,
         metric=design.metric,
         equivalence=design.equivalence,
-        part="validation" if part == "valid" else "test",
+        judged=comparison.judged,
+        folds=design.folds,
         levels=tuple((level, difference, word) for level, difference, word in levels if difference is not None),
     )
 
 
-def drawing(question: Question, design: StudyDesign, part: str | None) -> Drawing | None:
+def drawing(question: Question, comparison: Comparison) -> Drawing | None:
     """Return the figure, or None where there is nothing to draw."""
-    record = compute(question, design, part)
+    record = compute(question, comparison)
     if record is None:
         return None
     seeds = sorted({difference.n_seeds for _, difference, _ in record.levels})
-    n_seeds = plural(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    again = "repeat" if record.folds else "seed"
+    n_seeds = plural(seeds[0], again) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} {again}s"
     n_examples = max(difference.n_examples for _, difference, _ in record.levels)
+    over = f"over seeds and {n_examples:,} {record.judged} examples"
+    if record.folds:
+        n_seeds += f" of {record.folds}-fold cross-validation"
+        over = f"over repeats and folds of {n_examples:,} rows (Nadeau and Bengio 2003)"
     return Drawing(
         name=f"differences-by-{record.factor}",
-        alt=f"Differences to {record.factor} {record.reference}, seed by seed",
-        caption=f"Difference in {record.part} {record.metric.name} to {record.factor} {record.reference}, paired by "
-        "seed. "
-        "Each "
-        f"circle is one of {n_seeds}; the diamond is their mean with its 95 % interval over seeds and {n_examples:,} "
-        f"{record.part} examples. Inside the grey band (±{region(record.metric, record.equivalence)}) a difference "
-        "would not matter.",
+        alt=f"Differences to {record.factor} {record.reference}, {again} by {again}",
+        caption=f"Difference in {record.judged} {record.metric.name} to {record.factor} {record.reference}, paired by "
+        f"{again}. Each circle is one of {n_seeds}; the diamond is their mean with its 95 % interval {over}. Inside "
+        f"the grey band (±{record.metric.region(record.equivalence)}) a difference would not matter.",
         draw=functools.partial(draw, record),
     )
 
@@ -84,7 +88,8 @@ def draw(record: Differences) -> Figure:
     axes.set_ylim(n_levels - 0.45, -0.55)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.06)
-    unit = "percentage points" if record.metric.unit == "points" else record.metric.unit
-    axes.set_xlabel(f"difference in {record.part} {record.metric.name} to {record.factor} {record.reference} ({unit})")
+    unit = " (percentage points)" if record.metric.unit else ""
+    what = f"{record.judged} {record.metric.name}"
+    axes.set_xlabel(f"difference in {what} to {record.factor} {record.reference}{unit}")
     axes.set_ylabel(record.factor)
     return figure

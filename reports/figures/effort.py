@@ -24,6 +24,7 @@ from reports.figures.style import (
     whole_numbers,
 )
 from reports.levels import compare_trials, valid_score
+from reports.metric import Metric
 from reports.study import StudyData
 
 
@@ -32,7 +33,7 @@ class EffortCurves:
     """By level, the expected best of 1, 2, … trials; ``told_apart`` are the levels that get a colour of their own."""
 
     factor: str
-    metric: str
+    metric: Metric
     curves: tuple[tuple[str, NDArray[np.float64]], ...]
     told_apart: tuple[str, ...]
 
@@ -51,7 +52,7 @@ def compute(factor: Factor, study: StudyData) -> EffortCurves | None:
     told = [level for level, _ in best if level != factor.reference][: MOST_SERIES - 1]
     return EffortCurves(
         factor=factor.name,
-        metric=study.design.metric.name,
+        metric=study.design.metric,
         curves=tuple(curves),
         told_apart=tuple(level for level in factor.levels if level in told or level == factor.reference),
     )
@@ -67,10 +68,9 @@ def drawing(factor: Factor, study: StudyData) -> Drawing | None:
     return Drawing(
         name=f"effort-by-{factor.name}",
         alt=f"Expected best score against the number of trials, by {factor.name}",
-        caption=f"Expected best validation {record.metric} of a random search of so many trials, by {factor.name}: "
-        "the mean "
-        "over all subsets of the compare phase's trials (Tang et al. 2020). Where two lines cross, the better level "
-        f"depends on the budget. A line ends at the trials that were run.{rest}",
+        caption=f"Expected best validation {record.metric.name} of a random search of so many trials, by "
+        f"{factor.name}: the mean over all subsets of the compare phase's trials (Tang et al. 2020). Where two lines "
+        f"cross, the better level depends on the budget. A line ends at the trials that were run.{rest}",
         draw=functools.partial(draw, record),
     )
 
@@ -94,9 +94,10 @@ def draw(record: EffortCurves) -> Figure:
             markevery=max(1, len(curve) // 10),
             label=level,
         )
-    is_log = share_scale(axes, np.concatenate([curve for _, curve in record.curves]).tolist()).is_log
+    every = np.concatenate([curve for _, curve in record.curves]).tolist()
+    is_log = share_scale(axes, every, metric=record.metric).is_log
     axes.set_xlabel("trials of the level")
-    axes.set_ylabel(score_label(f"expected best\nvalidation {record.metric}", is_log))
+    axes.set_ylabel(score_label("expected best\nvalidation", record.metric, is_log))
     whole_numbers(axes)
     ends = {level: curve[-1] for level, curve in record.curves}
     handles, labels = axes.get_legend_handles_labels()

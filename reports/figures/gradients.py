@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 
 from reports.figures.shown import label_of, shown_finalists
 from reports.figures.style import GREY, LINES, MARKERS, Drawing, name_rows, paired_panels, plain_log
+from reports.metric import Metric
 from reports.records import Comparison
 from reports.study import Curves, StudyData
+from reports.words import with_unit
 
 _NORM, _SATURATION = "gradient_norm/", "saturation/"
 Layers = dict[str, tuple[tuple[int, ...], tuple[float, ...]]]
@@ -36,7 +38,7 @@ class FinalistLayers:
 class Diagnostics:
     """All finalists that have curves by layer, the layers in order from input to output."""
 
-    metric: str
+    metric: Metric
     layers: tuple[str, ...]
     finalists: tuple[FinalistLayers, ...]
     n_left_out: int
@@ -63,9 +65,7 @@ def compute(study: StudyData, comparison: Comparison) -> Diagnostics | None:
     if not found:
         return None
     layers = sorted({layer for one in found for layer in one.norms}, key=_order)
-    return Diagnostics(
-        metric=study.design.metric.name, layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out
-    )
+    return Diagnostics(metric=study.design.metric, layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
 
 
 def _means(curves: list[Curves], prefix: str) -> Layers:
@@ -113,7 +113,9 @@ def draw(record: Diagnostics) -> Figure:
         _lines(below, one.saturation, record.layers, 100.0)
         if not one.saturation:
             below.text(0.5, 0.5, "no hidden layer", transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
-        above.set_title(f"{one.label}\ntraining {record.metric} {100 * one.train_score:.0f} %", fontsize=7.5)
+        above.set_title(
+            f"{one.label}\ntraining {record.metric.name} {_short(one.train_score, record.metric)}", fontsize=7.5
+        )
     pairs[0][1].set_ylim(-4, 104)
     name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
     panels = [axes for pair in pairs for axes in pair]
@@ -122,6 +124,10 @@ def draw(record: Diagnostics) -> Figure:
     words = [layer.replace("_", " ").replace("logits", "output") for layer in order]
     figure.legend([named[layer] for layer in order], words, loc="outside lower center", ncols=6)
     return figure
+
+
+def _short(value: float, metric: Metric) -> str:
+    return with_unit(f"{metric.scale * value:.{metric.most_decimals - 2}f}", metric)
 
 
 def _lines(axes: Axes, curves: Layers, layers: tuple[str, ...], scale: float) -> None:

@@ -22,6 +22,7 @@ from reports.figures.style import (
     wrapped,
 )
 from reports.levels import is_untrained, level_of, valid_score
+from reports.metric import Metric
 from reports.study import StudyData
 from reports.words import enumeration
 
@@ -32,7 +33,7 @@ Point = tuple[float, float, bool, str]
 class LearningRates:
     """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of ``by``)."""
 
-    metric: str
+    metric: Metric
     by: str
     levels: tuple[str, ...]
     optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
@@ -58,7 +59,7 @@ def compute(study: StudyData) -> LearningRates | None:
         )
         found.append((optimizer, _range(study, optimizer), points))
     return LearningRates(
-        metric=study.design.metric.name,
+        metric=study.design.metric,
         by=factor.name if factor else "",
         levels=factor.levels if factor else ("",),
         optimizers=tuple(found),
@@ -88,9 +89,8 @@ def drawing(study: StudyData) -> Drawing | None:
     return Drawing(
         name="learning-rate",
         alt="Sensitivity to the learning rate by optimizer",
-        caption=f"Validation {record.metric} of the compare phase's trials against their learning rate ({n_of}); all "
-        "else "
-        f"differs too. The white area is the range that was searched for that optimizer.{by}"
+        caption=f"Validation {record.metric.name} of the compare phase's trials against their learning rate ({n_of}); "
+        f"all else differs too. The white area is the range that was searched for that optimizer.{by}"
         + (" A grey cross diverged or never left chance." if stuck else ""),
         draw=functools.partial(draw, record),
     )
@@ -103,7 +103,12 @@ def draw(record: LearningRates) -> Figure:
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     every = [point for _, _, points in record.optimizers for point in points]
     sound = [score for _, score, stuck, _ in every if not stuck]
-    scale = share_scale(grid[0][0], sound or [score for _, score, _, _ in every], gutter=len(sound) < len(every))
+    scale = share_scale(
+        grid[0][0],
+        sound or [score for _, score, _, _ in every],
+        metric=record.metric,
+        gutter=len(sound) < len(every),
+    )
     for at, axes in enumerate(grid.flat):
         if at >= len(record.optimizers):
             axes.set_visible(False)
@@ -133,7 +138,7 @@ def draw(record: LearningRates) -> Figure:
         axes.set_title(name)
         axes.set_xlabel("learning rate")
     for row in grid:
-        row[0].set_ylabel(score_label(f"validation {record.metric}", scale.is_log))
+        row[0].set_ylabel(score_label("validation", record.metric, scale.is_log))
     named = {
         label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }

@@ -19,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from reports.metric import ACCURACY, Metric
+
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
@@ -147,6 +149,8 @@ def whole_numbers(axes: Axes) -> None:
 
 #: Marks in percent; those inside the data's span are labelled.
 _MARKS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8, 99.9, 99.95)
+#: R² has no lowest value.
+_BELOW_ZERO = (-1e6, -1e5, -1e4, -1e3, -300, -100, -50, -20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,11 +161,13 @@ class ShareAxis:
     gutter: float | None = None
 
 
-def share_scale(axes: Axes, values: Sequence[float], *, along: str = "y", gutter: bool = False) -> ShareAxis:
-    """Lay out an axis of shares (0 to 1), labelled in percent.
+def share_scale(
+    axes: Axes, values: Sequence[float], *, metric: Metric = ACCURACY, along: str = "y", gutter: bool = False
+) -> ShareAxis:
+    """Lay out an axis of scores up to 1, labelled in the reader's scale: percent, or R² itself.
 
-    Accuracies that range from poor to nearly perfect crowd at the top of an even axis. Where the largest error is
-    more than four times the smallest, the axis is spaced by the logarithm of the error.
+    Scores that range from poor to nearly perfect crowd at the top of an even axis. Where the largest error (of R²: the
+    largest unexplained share) is more than four times the smallest, the axis is spaced by the logarithm of the error.
 
     Parameters
     ----------
@@ -173,8 +179,9 @@ def share_scale(axes: Axes, values: Sequence[float], *, along: str = "y", gutter
     """
     axis = axes.yaxis if along == "y" else axes.xaxis
     finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
-    if not len(finite) or finite.min() < 0 or finite.max() > 1:
-        axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{100 * value:.6g}"))
+    scale = metric.scale
+    if not len(finite) or (metric.is_bounded and finite.min() < 0) or finite.max() > 1:
+        axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{scale * value:.6g}"))
         return ShareAxis(is_log=False)
     low, high = float(finite.min()), float(finite.max())
     smallest = max(1 - high, 2e-4)
@@ -190,31 +197,32 @@ def share_scale(axes: Axes, values: Sequence[float], *, along: str = "y", gutter
     (axes.set_ylim if along == "y" else axes.set_xlim)(float(back(ends[0])), float(back(ends[1])))
     place = float(back(bottom - 0.14 * span)) if gutter else None
     if is_log:
-        marks = _spaced_marks(bottom - 0.06 * span, ends[1])
+        marks = _spaced_marks(bottom - 0.06 * span, ends[1], _MARKS if metric.is_bounded else (*_BELOW_ZERO, *_MARKS))
     else:
         marks = [
             mark for mark in MaxNLocator(nbins=7).tick_values(low, high) if low - 0.06 * span <= mark <= back(ends[1])
         ]
     axis.set_major_locator(FixedLocator(marks if place is None else [place, *marks]))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _at: "stuck" if value == place else f"{100 * value:.6g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _at: "stuck" if value == place else f"{scale * value:.6g}"))
     return ShareAxis(is_log=is_log, gutter=place)
 
 
-def _spaced_marks(bottom: float, top: float) -> list[float]:
+def _spaced_marks(bottom: float, top: float, marks: Sequence[float]) -> list[float]:
     """Return marks whose labels do not collide, from the top down."""
     chosen: list[float] = []
-    for mark in reversed(_MARKS):
+    for mark in reversed(marks):
         at = -math.log(max(1 - mark / 100, 1e-9))
         if bottom <= at <= top and all(abs(at + math.log(1 - other)) > 0.09 * (top - bottom) for other in chosen):
             chosen.append(mark / 100)
     return sorted(chosen)
 
 
-def score_label(what: str, is_log: bool, *, along: str = "y") -> str:
+def score_label(before: str, metric: Metric, is_log: bool, *, along: str = "y") -> str:
     """Return the label of an axis of scores; upright axes are short, so that theirs has two lines."""
     between = "\n" if along == "y" else ", "
-    return f"{what} (%){between}log scale of the error" if is_log else f"{what} (%)"
+    what = f"{before} {metric.name}".strip() + (f" ({metric.score_unit})" if metric.score_unit else "")
+    return f"{what}{between}log scale of {'the error' if metric.score_unit else '1 − R²'}" if is_log else what
 
 
 def plain_log(axes: Axes, *, along: str = "y") -> None:

@@ -10,8 +10,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reports.design import Factor
-from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, score_label, share_scale
+from reports.figures.style import (
+    COLORS,
+    GREY,
+    LIGHT,
+    LINES,
+    MOST_SERIES,
+    Drawing,
+    new_figure,
+    score_label,
+    share_scale,
+)
 from reports.levels import best_trial, compare_trials, is_untrained, valid_score
+from reports.metric import Metric
 from reports.study import StudyData
 from reports.words import plural
 
@@ -28,11 +39,12 @@ class LevelTrials:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrialsByLevel:
-    """All levels of a factor."""
+    """All levels of a factor, and the validation scores of references by name."""
 
     factor: str
-    metric: str
+    metric: Metric
     levels: tuple[LevelTrials, ...]
+    references: tuple[tuple[str, float], ...] = ()
 
 
 def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
@@ -51,7 +63,9 @@ def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
         )
     if not any(len(of.scores) for of in levels):
         return None
-    return TrialsByLevel(factor=factor.name, metric=study.design.metric.name, levels=tuple(levels))
+    known = [(one.name, one.valid) for one in study.facts.references]
+    references = tuple((name, score) for name, score in known if score is not None)[:MOST_SERIES]
+    return TrialsByLevel(factor=factor.name, metric=study.design.metric, levels=tuple(levels), references=references)
 
 
 def drawing(factor: Factor, study: StudyData) -> Drawing | None:
@@ -63,11 +77,13 @@ def drawing(factor: Factor, study: StudyData) -> Drawing | None:
     each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
     n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
     stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
+    lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
     return Drawing(
         name=f"trials-by-{factor.name}",
         alt=f"Every trial by {factor.name}",
-        caption=f"Validation {record.metric} of every trial of the compare phase by {factor.name}: {each}. The ringed "
-        f"trial is the best of its level, the one that goes on to fresh seeds.{stuck} The bar is the median.",
+        caption=f"Validation {record.metric.name} of every trial of the compare phase by {factor.name}: {each}. The "
+        f"ringed trial is the best of its level, the one that goes on to fresh seeds.{stuck} The bar is the "
+        f"median.{lines}",
         draw=functools.partial(draw, record),
     )
 
@@ -79,7 +95,8 @@ def draw(record: TrialsByLevel) -> Figure:
     axes = figure.subplots()
     every, stuck = (np.concatenate([getattr(of, name) for of in record.levels]) for name in ("scores", "stuck"))
     judged = every if stuck.all() else every[~stuck]
-    scale = share_scale(axes, judged.tolist(), along="x", gutter=bool(stuck.any()))
+    shown = [*judged.tolist(), *(score for _, score in record.references)]
+    scale = share_scale(axes, shown, metric=record.metric, along="x", gutter=bool(stuck.any()))
     for at, of in enumerate(record.levels):
         if not len(of.scores):
             continue
@@ -92,10 +109,14 @@ def draw(record: TrialsByLevel) -> Figure:
         if of.best is not None:
             place = of.scores[of.best] if sound[of.best] or scale.gutter is None else scale.gutter
             axes.plot([place], [y[of.best]], "o", color=COLORS[1], fillstyle="none", markersize=9, markeredgewidth=1.8)
+    for at, (name, score) in enumerate(record.references):
+        axes.axvline(score, color=COLORS[2 + at % 5], linestyle=LINES[1 + at % 6], linewidth=1.3, label=name, zorder=0)
+    if record.references:
+        figure.legend(loc="outside upper left", ncols=len(record.references), handlelength=3)
     axes.set_yticks(range(n_levels), [of.level for of in record.levels], fontsize=8 if n_levels <= 40 else 6)
     axes.set_ylim(n_levels - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(score_label(f"validation {record.metric}", scale.is_log, along="x"))
+    axes.set_xlabel(score_label("validation", record.metric, scale.is_log, along="x"))
     axes.set_ylabel(record.factor)
     return figure
 

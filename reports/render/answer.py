@@ -81,17 +81,17 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
 
 def _effect(difference: Difference, comparison: Comparison) -> str:
     metric = comparison.design.metric
-    return f"{points(metric, difference.estimate, difference.half_width)} of {_part(comparison)} {metric.name}"
+    number = points(metric, difference.estimate, difference.half_width, unit=bool(metric.unit))
+    return f"{number} of {comparison.judged} {metric.name}"
 
 
 def _basis(difference: Difference, comparison: Comparison) -> str:
     known = "" if difference.low is None else f"95 % interval {interval(comparison.design.metric, difference)}; "
-    examples = f"{count(difference.n_examples)} {_part(comparison)} examples"
-    return f"{known}{plural(difference.n_seeds, 'seed')}, {examples}"
-
-
-def _part(comparison: Comparison) -> str:
-    return "validation" if comparison.part == "valid" else "test"
+    folds = comparison.design.folds
+    if folds:
+        repeats = f"{plural(difference.n_seeds, 'repeat')} of {folds}-fold cross-validation"
+        return f"{known}{repeats}, {count(difference.n_examples)} rows"
+    return f"{known}{plural(difference.n_seeds, 'seed')}, {count(difference.n_examples)} {comparison.judged} examples"
 
 
 def _budget(level: LevelRow, reference: LevelRow) -> str:
@@ -109,7 +109,8 @@ def _more_seeds(contrast: Contrast) -> str:
     more = contrast.verdict.more_seeds
     if more is None or "needed" in contrast.verdict.because:
         return ""
-    return f"; about {plural(more, 'more seed')} would show a difference of that size four times in five"
+    again = contrast.difference.again if contrast.difference else "seed"
+    return f"; about {plural(more, f'more {again}')} would show a difference of that size four times in five"
 
 
 def _cost(level: LevelRow, reference: LevelRow) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.context import ReportContext
 from reports.records import Comparison, FinalistRow
-from reports.render.blocks import prose
+from reports.render.blocks import held_out, prose
 from reports.words import configuration, count, optimism, plural, points, score, seconds, spread, table
 
 
@@ -16,6 +16,7 @@ def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
         *_exploit(comparison, context),
         *_top(comparison, context),
         *_classes(comparison, context),
+        *_quarters(comparison, context),
     ]
     return blocks or ["Nothing has been run yet."]
 
@@ -23,7 +24,7 @@ def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
 def _finalists(comparison: Comparison, context: ReportContext) -> list[str]:
     if not comparison.finalists:
         return []
-    metric, n_valid = comparison.design.metric, context.facts.data.n_valid
+    metric, n_valid, folds = comparison.design.metric, context.facts.data.n_valid, comparison.design.folds
     rows = [
         [
             row.finalist.id,
@@ -31,24 +32,25 @@ def _finalists(comparison: Comparison, context: ReportContext) -> list[str]:
             score(metric, row.finalist.selected_score, n_examples=n_valid),
             spread(metric, row.valid),
             optimism(metric, row.optimism, row.valid),
-            spread(metric, row.test),
+            *([] if folds else [spread(metric, row.test)]),
             configuration(row.finalist.config),
         ]
         for row in comparison.finalists
     ]
-    header = ["finalist", "stands for", "selected", "confirmed", "optimism", "test", "configuration"]
+    header = ["finalist", "stands for", "selected", "confirmed", "optimism", *([] if folds else ["test"])]
+    header.append("configuration")
     known = [
         row.optimism for row in comparison.finalists if row.optimism is not None and row.finalist.origin != "chosen"
     ]
     curse = ""
     if known:
-        mean = points(metric, sum(known) / len(known), 0.1 / metric.scale)
+        mean = points(metric, sum(known) / len(known), metric.finest / metric.scale)
         curse = (
             f"The winner's curse, measured: over {plural(len(known), 'finalist')} the selected score exceeds the "
             "confirmed "
             f"mean by {mean} on average."
         )
-    return ["### Every finalist", table(header, rows, right=range(2, 6)), prose(curse)]
+    return ["### Every finalist", table(header, rows, right=range(2, len(header) - 1)), prose(curse)]
 
 
 def _stands_for(row: FinalistRow) -> str:
@@ -89,7 +91,8 @@ def _exploit(comparison: Comparison, context: ReportContext) -> list[str]:
     if row is not None:
         metric = comparison.design.metric
         text += f"Its best, {row.finalist.id}, went on to fresh seeds: {configuration(row.finalist.config)}"
-        text += f"; confirmed at {spread(metric, row.valid)} on the validation part." if row.valid else "."
+        where = "by cross-validation" if comparison.design.folds else "on the validation part"
+        text += f"; confirmed at {spread(metric, row.valid)} {where}." if row.valid else "."
     return ["### Phase exploit", prose(text)]
 
 
@@ -129,6 +132,29 @@ def _classes(comparison: Comparison, context: ReportContext) -> list[str]:
     ]
     finalist = comparison.recommendation.recommended.finalist.id
     runs = plural(len(context.champion_runs), "run")
-    text = f"Of {finalist}, the recommended model, on the test part; mean over {runs}."
+    text = f"Of {finalist}, the recommended model, on {held_out(comparison)}; mean over {runs}."
     header = ["class", "examples", "errors (%)", "most often taken for"]
     return ["### Errors by class", table(header, rows, right=[1, 2]), prose(text)]
+
+
+def _quarters(comparison: Comparison, context: ReportContext) -> list[str]:
+    if not context.target_errors or comparison.recommendation is None:
+        return []
+    rows = [
+        [
+            f"{one.low:.4g} to {one.high:.4g}".replace("-", "−"),
+            count(one.n_examples),
+            f"{one.rmse:.3g}",
+            f"{one.mae:.3g}",
+            f"{one.bias:+.3g}".replace("-", "−"),
+        ]
+        for one in context.target_errors
+    ]
+    finalist = comparison.recommendation.recommended.finalist.id
+    runs = plural(len(context.champion_runs), "run")
+    text = (
+        f"Of {finalist}, the recommended model, on {held_out(comparison)}; mean over {runs}. *Mean error* is predicted "
+        "minus true: above zero for small values and below for large ones means that predictions keep to the middle."
+    )
+    header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
+    return ["### Errors by quarter of the target", table(header, rows, right=range(1, 5)), prose(text)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reports.records import Comparison
 from reports.words import paragraph
 
 
@@ -20,3 +21,8 @@ def prose(text: str) -> str:
 def bullets(items: Iterable[str]) -> str:
     """Return a list, wrapped with hanging lines."""
     return "\n".join("- " + paragraph(item).replace("\n", "\n  ") for item in items)
+
+
+def held_out(comparison: Comparison) -> str:
+    """Return what the predictions of a finalist are of."""
+    return "the rows that each fold held out" if comparison.design.folds else "the test part"

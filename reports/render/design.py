@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reports.context import PhaseCount, ReportContext
+from reports.design import StudyDesign
+from reports.metric import ACCURACY, Metric
 from reports.records import Comparison
 from reports.render.blocks import bullets, prose
-from reports.words import count, plural, region, table
+from reports.study import DataFacts
+from reports.words import count, enumeration, plural, score, table, with_unit
 
+#: More classes than this are counted, not listed.
+_MOST_CLASSES = 8
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow")
 
 
@@ -35,25 +40,56 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     data, definition = facts.data, context.facts.definition
     yield "data", f"{data.name}{f' ({data.source})' if data.source else ''}"
     yield "SHA-256 of the data", data.sha256
-    sizes = ((data.n_train, "to train"), (data.n_valid, "to validate"), (data.n_test, "to test"))
-    yield "split", ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None) + _cut(definition)
+    yield "target", _target(data)
+    yield "score", _score(of.metric) if data.target or of.metric is not ACCURACY else ""
+    yield "split", _folds(data, of) if of.folds else _parts(data, definition)
     yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
     yield "tuned", "; ".join(_tuned(definition))
     yield "fixed", "; ".join(f"{name} {_short(value)}" for name, value in definition.get("fixed", {}).items())
     yield "epochs", f"{definition.get('epochs', '?')} in every trial; the last one counts"
     yield "seed of the study", str(definition.get("seed", ""))
-    yield "fresh seeds", ", ".join(map(str, facts.seeds))
+    yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256
-    seeds = plural(of.min_seeds, "paired seed")
-    yield "practically equal", f"within {region(of.metric, of.equivalence)} either way; a verdict asks for {seeds}"
-    yield "score of chance", f"{of.metric.scale * of.chance:.1f} % ({of.metric.name} of the commonest class)"
+    pairs = plural(of.min_seeds, f"paired {of.again}")
+    yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {pairs}"
+    chance = with_unit(score(of.metric, of.chance, half_width=1 / of.metric.scale), of.metric)
+    yield "score of chance", f"{chance} ({of.metric.chance_is})"
     yield "versions", _versions(facts.environment)
     yield "machine", _machine(facts.environment)
 
 
-def _cut(definition: Mapping[str, Any]) -> str:
+def _target(data: DataFacts) -> str:
+    if not data.target:
+        return ""
+    if data.task == "regression":
+        known = data.target_mean is not None and data.target_sd is not None
+        return data.target + (f", a number: mean {data.target_mean:.4g}, sd {data.target_sd:.3g}" if known else "")
+    named = [f"{name} {count(n)}" for name, n in zip(data.class_names, data.class_counts, strict=False)]
+    listed = f": {enumeration(named)}" if 0 < len(named) <= _MOST_CLASSES else ""
+    return f"{data.target}, {plural(len(data.class_names), 'class').replace('classs', 'classes')}{listed}"
+
+
+def _score(metric: Metric) -> str:
+    return f"{metric.name}{' in percent; a point is a percentage point' if metric.score_unit else ''}"
+
+
+def _parts(data: DataFacts, definition: Mapping[str, Any]) -> str:
+    sizes = ((data.n_train, "to train"), (data.n_valid, "to validate"), (data.n_test, "to test"))
     cut = definition.get("split")
-    return f" (share {cut['valid']:g} drawn by seed {cut['seed']})" if cut else ""
+    words = [f"share {cut['valid']:g} drawn by seed {cut['seed']}"] if cut else []
+    words += [data.how] if data.how else []
+    return ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None) + (
+        f" ({', '.join(words)})" if words else ""
+    )
+
+
+def _folds(data: DataFacts, of: StudyDesign) -> str:
+    rows = f" of {count(data.n_samples)} rows" if data.n_samples else ""
+    how = f", {data.how}" if data.how else ""
+    return (
+        f"{of.folds}-fold cross-validation{rows}{how}, no test part; one partition in the search, another for each "
+        "repeat of phase confirm"
+    )
 
 
 def _tuned(definition: Mapping[str, Any]) -> Iterator[str]:

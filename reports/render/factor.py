@@ -18,7 +18,6 @@ from reports.words import (
     share,
     spread,
     table,
-    unit_of,
 )
 
 
@@ -31,10 +30,11 @@ def factor(question: Question, comparison: Comparison, n_valid: int | None) -> l
         blocks += [f"The search, by {name} (phase compare):", _search(question, comparison, n_valid)]
     else:
         blocks += ["The configurations:", _configurations(question)]
-    blocks += [f"Fresh seeds, by {name} (phase confirm):", _confirmed(question, comparison)]
+    again = comparison.design.again
+    blocks += [f"Fresh {again}s, by {name} (phase confirm):", _confirmed(question, comparison)]
     if question.contrasts:
         blocks += [
-            f"Differences to {name} {question.factor.reference}, paired by seed:",
+            f"Differences to {name} {question.factor.reference}, paired by {again}:",
             _contrasts(question.contrasts, comparison),
         ]
     return blocks
@@ -42,20 +42,26 @@ def factor(question: Question, comparison: Comparison, n_valid: int | None) -> l
 
 def notes(comparison: Comparison, n_valid: int | None) -> str:
     """Return how to read the tables, once for all factors."""
-    metric, n_seeds = comparison.design.metric, comparison.design.n_seeds
-    of_valid = "" if n_valid is None else f" on {count(n_valid)} examples"
-    part = "validation" if comparison.part == "valid" else "test"
-    unit = f"Scores are {metric.name} in {'percent' if unit_of(metric) else 'its own unit'}. "
+    metric, planned = comparison.design.metric, f"({comparison.design.n_seeds} planned)"
+    selected = "" if n_valid is None else f" on {count(n_valid)} examples"
+    confirmed = f"*Confirmed* and *test*: mean ± standard deviation over fresh seeds {planned}."
+    differences = f"Differences are of the {comparison.judged} part in {metric.unit or metric.name}, with 95 % "
+    intervals = "intervals over seeds and examples together;"
+    training = "one training"
+    if comparison.design.folds:
+        selected = f", mean over {comparison.design.folds} folds"
+        confirmed = f"*Confirmed*: the same over fresh partitions, mean ± standard deviation over repeats {planned}."
+        differences = f"Differences are cross-validated, in {metric.unit or metric.name}, with 95 % "
+        intervals = "intervals over repeats and folds (Nadeau and Bengio 2003);"
+        training = "all folds of one training"
     return prose(
-        f"{unit}*Selected*: the best single validation score of the level{of_valid}, by which its configuration was "
-        f"chosen. *Confirmed* and *test*: mean ± standard deviation over fresh seeds ({n_seeds} planned). *Optimism*: "
+        f"Scores are {metric.name}{' in percent' if metric.score_unit else ''}. *Selected*: the best single validation "
+        f"score of the level{selected}, by which its configuration was chosen. {confirmed} *Optimism*: "
         "selected minus confirmed, what the winner owed to luck. *Stuck*: never left chance on the training part. "
-        f"*Seconds*: of one training, on one thread. Differences are of the {part} part in "
-        f"{metric.unit or 'the score'}, "
-        "with 95 % intervals over seeds and examples together; *Holm p* is adjusted for the question's contrasts. "
-        "*P(better)*: how often a fresh run of the level beats a fresh run of the reference, over all pairs of runs. "
-        "*Search*: how often the best of a random half of its trials beats that of the reference's, by validation "
-        "score."
+        f"*Seconds*: of {training}, on one thread. {differences}{intervals} *Holm p* is adjusted for the question's "
+        "contrasts. *P(better)*: how often a fresh run of the level beats a fresh run of the reference, over all pairs "
+        "of runs. *Search*: how often the best of a random half of its trials beats that of the reference's, by "
+        "validation score."
     )
 
 
@@ -90,14 +96,15 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
             str(row.valid.n) if row.valid else "0",
             spread(metric, row.valid),
             optimism(metric, row.optimism, row.valid),
-            spread(metric, row.test),
+            *([] if comparison.design.folds else [spread(metric, row.test)]),
             "–" if row.n_params is None else count(row.n_params),
             seconds(row.fit_seconds).removesuffix(" s"),
         ]
         for row in question.rows
     ]
-    header = [question.factor.name, "finalist", "seeds", "confirmed", "optimism", "test", "parameters", "seconds"]
-    return table(header, rows, right=range(2, 8))
+    header = [question.factor.name, "finalist", f"{comparison.design.again}s", "confirmed", "optimism"]
+    header += [*([] if comparison.design.folds else ["test"]), "parameters", "seconds"]
+    return table(header, rows, right=range(2, len(header)))
 
 
 def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:

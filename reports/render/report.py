@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from reports.context import ReportContext
-from reports.known import KNOWN, KnownData
-from reports.records import Comparison, FinalistRow, Recommendation
+from reports.records import Comparison
 from reports.render.answer import answer
 from reports.render.appendix import appendix
 from reports.render.blocks import bullets, prose, section
 from reports.render.design import design
 from reports.render.factor import factor, notes
-from reports.words import (
-    configuration,
-    count,
-    enumeration,
-    interval,
-    plural,
-    points,
-    region,
-    seconds,
-    spread,
-    table,
-    unit_of,
-)
+from reports.render.known import known
+from reports.render.recommended import recommended
+from reports.words import count, enumeration, plural
 
 #: More missing levels than this are counted, not named.
 _MOST_MISSING = 10
@@ -36,13 +25,13 @@ def render(comparison: Comparison, context: ReportContext) -> str:
         f"# {context.facts.question or f'Study {comparison.design.name}'}",
         prose(_byline(comparison, context)),
         section(1, "Answer", _answer(comparison, context)),
-        section(2, "Recommended model", _recommended(comparison)),
+        section(2, "Recommended model", recommended(comparison, context)),
         section(3, "Design", design(comparison, context)),
         section(
             4, "Results by level", [*tables, *([notes(comparison, n_valid)] if tables else ["Nothing was compared."])]
         ),
         section(5, "Figures", _figures(context)),
-        section(6, "Against what is known", _known(comparison, context)),
+        section(6, "Against what is known", known(comparison, context)),
         section(7, "Can you trust this?", _trust(comparison)),
         section(8, "Appendix: descriptive, no basis for a comparison", appendix(comparison, context)),
         section(9, "Reproduce", _reproduce(comparison, context)),
@@ -96,8 +85,16 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     epochs = context.facts.definition.get("epochs")
     trained = f" and {epochs} epochs of training" if epochs else ""
     ranges = "the ranges searched" if searched else "these configurations"
-    how = " Levels are compared by the best configuration found for each, trained again on fresh seeds."
-    return f"This holds for {context.facts.data.name}, {ranges}{trained}.{how if searched else ''}"
+    on = "fresh seeds"
+    if comparison.design.folds:
+        on = "fresh seeds and partitions"
+    how = f" Levels are compared by the best configuration found for each, trained again on {on}."
+    few = (
+        " There are too few rows for a test part: every row is held out once in each repeat, and the same rows chose "
+        "the configurations, so that the scores themselves are somewhat too kind."
+    )
+    holds = f"This holds for {context.facts.data.name}, {ranges}{trained}."
+    return f"{holds}{how if searched else ''}{few if comparison.design.folds else ''}"
 
 
 def _missing(comparison: Comparison, context: ReportContext) -> str:
@@ -114,63 +111,9 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
         items.append(f"its last session was {context.facts.state}; the same command goes on with it")
     if comparison.questions and not comparison.finalists:
         items.append("phase confirm has no runs: without fresh seeds there is no verdict")
-    elif comparison.part == "valid":
+    elif comparison.part == "valid" and not comparison.design.folds:
         items.append("no test part was opened: differences are of the validation part, which chose the finalists")
     return f"**Missing**\n\n{bullets(items)}" if items else ""
-
-
-def _recommended(comparison: Comparison) -> list[str]:
-    of = comparison.recommendation
-    if of is None:
-        return ["No finalist was trained on fresh seeds, so no model is recommended."]
-    chosen = "the finalist with the best mean validation score over fresh seeds"
-    blocks = [prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."), _facts(of, comparison)]
-    return [*blocks, prose(_cheapest(of, comparison))]
-
-
-def _facts(of: Recommendation, comparison: Comparison) -> str:
-    """Return the recommended and the cheapest model side by side."""
-    rows = [of.recommended] if of.cheapest is of.recommended else [of.recommended, of.cheapest]
-    lines = [[name, *(read(row, comparison) for row in rows)] for name, read in _FACTS]
-    return table(["", "recommended", *(["cheapest"] if len(rows) > 1 else [])], lines)
-
-
-def _test(row: FinalistRow, comparison: Comparison) -> str:
-    return f"{spread(comparison.design.metric, row.test)} {unit_of(comparison.design.metric)}" if row.test else "–"
-
-
-def _valid(row: FinalistRow, comparison: Comparison) -> str:
-    return f"{spread(comparison.design.metric, row.valid)} {unit_of(comparison.design.metric)}" if row.valid else "–"
-
-
-_FACTS = (
-    ("finalist", lambda row, _: row.finalist.id),
-    ("configuration", lambda row, _: configuration(row.finalist.config)),
-    ("test, mean ± sd", _test),
-    ("validation, mean ± sd", _valid),
-    ("fresh seeds", lambda row, _: str(row.valid.n) if row.valid else "0"),
-    ("parameters", lambda row, _: "–" if row.n_params is None else count(row.n_params)),
-    ("seconds of training", lambda row, _: seconds(row.fit_seconds).removesuffix(" s")),
-)
-
-
-def _cheapest(of: Recommendation, comparison: Comparison) -> str:
-    metric = comparison.design.metric
-    close = region(metric, comparison.design.equivalence)
-    if of.cheapest is of.recommended:
-        return (
-            f"No finalist with fewer parameters comes within {close} of its validation score: it is the cheapest, too."
-        )
-    saved = ""
-    if of.cheapest.n_params and of.recommended.n_params:
-        saved = f" with {100 * of.cheapest.n_params / of.recommended.n_params:.0f} % of the parameters"
-    text = f"**Cheapest within {close} of it: {of.cheapest.finalist.id}**{saved}."
-    if of.difference is None or of.verdict is None:
-        return text
-    effect = points(metric, of.difference.estimate, of.difference.half_width)
-    known = f" (95 % interval {interval(metric, of.difference)})" if of.difference.low is not None else ""
-    part = "validation" if comparison.part == "valid" else "test"
-    return f"{text} On the {part} part it differs by {effect}{known}: **{of.verdict.word}**."
 
 
 def _figures(context: ReportContext) -> list[str]:
@@ -180,63 +123,6 @@ def _figures(context: ReportContext) -> list[str]:
     for number, figure in enumerate(context.figures, start=1):
         blocks += [f"![{figure.alt}]({figure.path})", prose(f"*Figure {number}.* {figure.caption}")]
     return blocks
-
-
-def _known(comparison: Comparison, context: ReportContext) -> list[str]:
-    known = KNOWN.get(context.facts.data.name)
-    if known is None:
-        return [prose(f"Nothing published is on file for {context.facts.data.name}.")]
-    blocks = [
-        "Validation part, single runs:",
-        table(["model", "epochs", "accuracy (%)", "loss", "images"], _origin_rows(known, context), right=range(1, 5)),
-        "Official test part of 10,000 images:",
-        table(["model", "accuracy (%)", "source"], _test_rows(known, comparison), right=[1]),
-    ]
-    best = comparison.recommendation.recommended.test if comparison.recommendation else None
-    if best is not None and best.mean > known.suspicious:
-        blocks.append(
-            prose(
-                f"**A test accuracy above {100 * known.suspicious:.0f} % by a plain network without augmentation is "
-                "more than "
-                "anybody has reported: look for a leak.**"
-            )
-        )
-    blocks.append("A single accuracy near 87 % is known to ±0.6 points on 12,000 images, and to ±0.7 points on 10,000.")
-    return blocks
-
-
-def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
-    rows = [[known.origin, str(known.origin_epochs), known.origin_accuracy, known.origin_loss, "12,000"]]
-    anchor = context.anchor
-    if anchor is not None and anchor.valid is not None:
-        config = anchor.config
-        rows.append(
-            [
-                f"this study's anchor, trial {anchor.number}: {configuration(config)}",
-                str(config.fit.epochs),
-                f"{100 * anchor.valid.score:.2f}",
-                f"{anchor.valid.loss:.4f}",
-                count(anchor.valid.n_samples),
-            ]
-        )
-    if context.facts.data.majority_share is not None:
-        rows.append(["always the commonest class", "–", f"{100 * context.facts.data.majority_share:.1f}", "–", "–"])
-    return rows
-
-
-def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:
-    rows = [[one.model, one.accuracy, one.source] for one in known.results]
-    of = comparison.recommendation
-    if of is not None and of.recommended.test is not None:
-        label = f"**recommended model**: {configuration(of.recommended.finalist.config)}"
-        rows.append(
-            [
-                label,
-                spread(comparison.design.metric, of.recommended.test),
-                f"this study, {plural(of.recommended.test.n, 'seed')}",
-            ]
-        )
-    return rows
 
 
 def _trust(comparison: Comparison) -> list[str]:

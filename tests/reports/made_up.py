@@ -229,6 +229,8 @@ class MadeUpStudy:
                 sha256="ab" * 32,
                 source="Keras",
                 class_names=CLASSES,
+                class_counts=(6_000,) * 10,
+                n_samples=60_000,
                 n_train=48_000,
                 n_valid=N_VALID,
                 n_test=N_TEST,

@@ -115,7 +115,7 @@ def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
 
 def test_differences_are_those_of_the_comparison(study, comparison):
     question = comparison.questions[0]
-    record = differences.compute(question, study.design, comparison.part)
+    record = differences.compute(question, comparison)
     assert [(level, word) for level, _, word in record.levels] == [
         (c.level, c.verdict.word) for c in question.contrasts
     ]

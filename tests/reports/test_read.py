@@ -11,7 +11,8 @@ from stored_study import write_study
 from experiments import tracking
 from experiments.tracking import keys
 from experiments.tracking.store import client
-from reports.read import NothingToReportError, choose_study, command, data_facts, read_study
+from reports.data import data_facts
+from reports.read import NothingToReportError, choose_study, command, read_study
 from reports.study import StudyData
 from reports.write import make_report
 

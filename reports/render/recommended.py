@@ -1,0 +1,76 @@
+"""Section 2: the model to take, and the cheapest that is practically as good. Pure text."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+from reports.context import ReportContext
+from reports.metric import ACCURACY
+from reports.records import Comparison, FinalistRow, Recommendation, Spread
+from reports.render.blocks import prose
+from reports.render.references import against_references
+from reports.words import beside, configuration, count, interval, points, seconds, spread, table, with_unit
+
+#: Further scores as a reader knows them.
+_SPELLED = {"rmse": "RMSE", "mae": "MAE", "auc": "AUC", "r2": "R²"}
+
+
+def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return what is recommended, the cheapest that is practically as good, and what untuned references reach."""
+    of = comparison.recommendation
+    if of is None:
+        return ["No finalist was trained on fresh seeds, so no model is recommended."]
+    score = "cross-validated" if comparison.design.folds else "validation"
+    chosen = f"the finalist with the best mean {score} score over fresh {comparison.design.again}s"
+    blocks = [prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."), _facts(of, comparison)]
+    return [*blocks, prose(_cheapest(of, comparison)), prose(against_references(comparison, context))]
+
+
+def _facts(of: Recommendation, comparison: Comparison) -> str:
+    """Return the recommended and the cheapest model side by side."""
+    rows = [of.recommended] if of.cheapest is of.recommended else [of.recommended, of.cheapest]
+    lines = [[name, *(read(row) for row in rows)] for name, read in _lines(comparison, rows)]
+    return table(["", "recommended", *(["cheapest"] if len(rows) > 1 else [])], lines)
+
+
+def _lines(comparison: Comparison, rows: Sequence[FinalistRow]) -> Iterator[tuple[str, Callable[[FinalistRow], str]]]:
+    """Return the name of each line, and what reads it from a finalist."""
+    metric, folds = comparison.design.metric, comparison.design.folds
+    name = "" if metric is ACCURACY else f" {metric.name}"
+
+    def scored(of: Spread | None) -> str:
+        return with_unit(spread(metric, of), metric) if of else "–"
+
+    yield "finalist", lambda row: row.finalist.id
+    yield "configuration", lambda row: configuration(row.finalist.config)
+    if not folds:
+        yield f"test{name}, mean ± sd", lambda row: scored(row.test)
+    yield f"{'cross-validated' if folds else 'validation'}{name}, mean ± sd", lambda row: scored(row.valid)
+    for further in dict.fromkeys(name for row in rows for name in row.beside):
+        yield f"{comparison.judged} {_SPELLED.get(further, further)}", functools.partial(_beside, further)
+    yield f"fresh {comparison.design.again}s", lambda row: str(row.valid.n) if row.valid else "0"
+    yield "parameters", lambda row: "–" if row.n_params is None else count(row.n_params)
+    yield "seconds of training", lambda row: seconds(row.fit_seconds).removesuffix(" s")
+
+
+def _beside(name: str, row: FinalistRow) -> str:
+    return beside(name, row.beside[name]) if name in row.beside else "–"
+
+
+def _cheapest(of: Recommendation, comparison: Comparison) -> str:
+    metric = comparison.design.metric
+    close = metric.region(comparison.design.equivalence)
+    score = "cross-validated" if comparison.design.folds else "validation"
+    if of.cheapest is of.recommended:
+        return f"No finalist with fewer parameters comes within {close} of its {score} score: it is the cheapest, too."
+    saved = ""
+    if of.cheapest.n_params and of.recommended.n_params:
+        saved = f" with {100 * of.cheapest.n_params / of.recommended.n_params:.0f} % of the parameters"
+    text = f"**Cheapest within {close} of it: {of.cheapest.finalist.id}**{saved}."
+    if of.difference is None or of.verdict is None:
+        return text
+    effect = points(metric, of.difference.estimate, of.difference.half_width)
+    known = f" (95 % interval {interval(metric, of.difference)})" if of.difference.low is not None else ""
+    where = "By cross-validation" if comparison.design.folds else f"On the {comparison.judged} part"
+    return f"{text} {where} it differs by {effect}{known}: **{of.verdict.word}**."
