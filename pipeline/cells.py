@@ -23,6 +23,8 @@ TRUTHS = (
     ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("nein", "ja"), ("n", "j"), ("falsch", "wahr"),
     ("non", "oui"), ("no", "si"), ("no", "sí"), ("off", "on"), ("0", "1"),
 )  # fmt: skip
+#: Numbers beyond are taken for infinite: float32 ends at 3.4e38, and what is fitted adds some up.
+LARGEST = 1e37
 #: Decimal mark and mark between thousands; the first that reads most of a column is taken.
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
 _DECIMAL_COMMA = ",."
@@ -41,15 +43,14 @@ _MICROSECONDS_A_DAY = 86_400_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbers:
-    """Cells that the file itself has as numbers, ``(n,)``; NaN, and what is infinite in float32, are missing."""
+    """Cells that the file itself has as numbers, ``(n,)``; NaN, and what is beyond :data:`LARGEST`, are missing."""
 
     values: NDArray[Any]
 
     @property
     def missing(self) -> NDArray[np.bool_]:
         """Which cells have no value, ``(n,)``."""
-        with np.errstate(over="ignore"):
-            return np.asarray(~np.isfinite(self.values.astype(np.float32)))
+        return np.asarray(~(np.abs(self.values.astype(np.float64)) <= LARGEST))
 
     def as_texts(self) -> Texts:
         """Return the numbers as they would be written, whole ones without a decimal mark."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import MISSING_AMONG_VALUES, Cells, Days, Numbers, Texts, cells_of, read_days, read_numbers
+from pipeline.cells import LARGEST, MISSING_AMONG_VALUES, Cells, Days, Numbers, Texts, cells_of, read_days, read_numbers
 from pipeline.records import Column
 
 #: A typed column: float32 with NaN where missing, or pandas categories of text.
@@ -122,7 +122,7 @@ def _complain(column: Column, cells: Cells, wrong: NDArray[np.bool_]) -> None:
 def _float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
         values = numbers.astype(np.float32)
-    values[~np.isfinite(values)] = np.nan
+        values[~(np.abs(values) <= LARGEST)] = np.nan
     return values
 
 

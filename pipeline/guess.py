@@ -93,7 +93,7 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     n_distinct = 1 + int(np.count_nonzero(present[1:] != present[:-1])) if len(present) else 0
     n_infinite = int(np.count_nonzero(missing & ~np.isnan(numbers)))
     column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)))
-    said = what + (f"; {n_infinite:,} infinite ones count as missing" if n_infinite else "")
+    said = what + (f"; {n_infinite:,} infinite ones, or as good as, count as missing" if n_infinite else "")
     if n_distinct == 1 and column.n_missing == 0:
         return replace(column, why=f"always {column.examples[0]}")
     if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1):

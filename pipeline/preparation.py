@@ -28,6 +28,7 @@ _FARTHEST = 10.0
 _MISSING = "(missing)"
 #: Cells of features that one block holds, 4 bytes each, besides a few copies inside scikit-learn.
 _N_CELLS = 2_000_000
+_FEWEST = 256
 _WEEK, _YEAR = 7.0, 365.25
 #: SimpleImputer keeps the dtype that it was fitted on; a NumPy dtype holds no code.
 _TRUSTED = ["numpy.dtype"]
@@ -135,7 +136,7 @@ def inputs_of(samples: pd.DataFrame, columns: Sequence[Column], rows: NDArray[np
 
 def blocks(n_rows: int, n_features: int) -> Iterator[slice]:
     """Yield slices of rows, each small enough to stand beside the whole."""
-    step = max(256, _N_CELLS // max(1, n_features))
+    step = max(_FEWEST, _N_CELLS // max(1, n_features))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
