@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 
 from pipeline.config import DataConfig
-from pipeline.sources.fashion_mnist import FILES
 from pipeline.load import DataNotFoundError, load
 from pipeline.records import Dataset
+from pipeline.sources.fashion_mnist import FILES
 
 # A busy machine is no defect: examples may take as long as they need.
 settings.register_profile("patient", deadline=None)

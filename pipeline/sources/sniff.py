@@ -212,7 +212,7 @@ def _separator(text: str, is_whole: bool) -> str:
             return 0.0, 0.0, 0
         others = set(_SEPARATORS) - {separator}
         even = sum(len(row) == width or len(row) == width + 1 for row in rows) / len(rows)
-        cells = [cell for row in rows for cell in row]
+        cells = [cell for row in rows[1:] or rows for cell in row]  # names may hold anything
         whole = sum(_NUMBER_LIKE.fullmatch(cell) is not None or others.isdisjoint(cell) for cell in cells) / len(cells)
         return round(even, 2), round(whole, 2), width
 

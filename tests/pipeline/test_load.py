@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.sources import fashion_mnist as places
 from pipeline.config import DataConfig
-from pipeline.sources.idx import parse_idx
 from pipeline.load import DataNotFoundError, digest, load
+from pipeline.sources import fashion_mnist as places
+from pipeline.sources.idx import parse_idx
 
 FASHION_MNIST_SHA256 = "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda"
 DIGITS_SHA256 = "0300e60ac7199e6dfaad6e3e9b74df7a375f729982e54f0565d7e2228cff11f0"
@@ -203,7 +203,9 @@ def test_digits_are_all_there_with_a_fixed_stratified_test_part(tmp_path):
 
 
 def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits' \(did you mean 'mnist'"):
+    with pytest.raises(
+        ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits' \(did you mean 'mnist'"
+    ):
         load(DataConfig(name="mnits"), cache=tmp_path)
     with pytest.raises(ValueError, match="folder of digits must be left out"):
         load(DataConfig(name="digits"), folder=tmp_path, cache=tmp_path)

@@ -1,0 +1,223 @@
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config import DataConfig
+from pipeline.load import digest, load
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (12, 4, 5), np.uint8)
+LABELS = np.arange(12) % 3
+
+
+def load_npz(tmp_path, words=None, **arrays):
+    np.savez(tmp_path / "any.npz", **arrays)
+    return load(DataConfig(name=str(tmp_path / "any.npz"), **(words or {})), cache=tmp_path)
+
+
+def test_bytes_are_pixels_and_whole_numbers_classes(tmp_path):
+    dataset = load_npz(tmp_path, X=PICTURES, y=LABELS + 7, X_test=PICTURES[:3], y_test=LABELS[:3] + 7)
+
+    assert (dataset.name, dataset.source) == ("any.npz", f"file {tmp_path}/any.npz")
+    assert (dataset.X.dtype, dataset.X.shape, dataset.pixel_max) == (np.uint8, (12, 4, 5), 255)
+    assert (dataset.class_names, dataset.task, dataset.metric) == (("7", "8", "9"), "classification", "accuracy")
+    np.testing.assert_array_equal(dataset.y, LABELS)
+    np.testing.assert_array_equal(dataset.y_test, LABELS[:3])
+    assert dataset.sha256 == digest(PICTURES, LABELS, PICTURES[:3], LABELS[:3])
+
+
+def test_keras_own_names_of_arrays_will_do(tmp_path):
+    dataset = load_npz(tmp_path, x_train=PICTURES, y_train=LABELS[:, None], x_test=PICTURES, y_test=LABELS)
+
+    assert len(dataset.X_test) == 12
+    np.testing.assert_array_equal(dataset.y, LABELS)
+
+
+@pytest.mark.parametrize("names", [["no", "yes"], [b"no", b"yes"], [False, True]], ids=["text", "bytes", "truths"])
+def test_labels_of_two_kinds_are_classes_judged_by_auc(tmp_path, names):
+    dataset = load_npz(tmp_path, X=RNG.normal(size=(12, 3)), y=np.array(names)[LABELS % 2])
+
+    assert (dataset.X.dtype, dataset.pixel_max, dataset.metric) == (np.float32, None, "auc")
+    assert [name.lower() for name in dataset.class_names] in (["no", "yes"], ["false", "true"])
+    np.testing.assert_array_equal(dataset.y, LABELS % 2)
+    assert dataset.X_test is None
+
+
+def test_fractions_are_to_be_predicted_unless_told_otherwise(tmp_path):
+    X, y = RNG.normal(size=(12, 3)), LABELS + 0.5
+
+    dataset = load_npz(tmp_path, X=X, y=y)
+
+    assert (dataset.task, dataset.metric, dataset.class_names, dataset.y.dtype) == ("regression", "r2", (), np.float32)
+    assert load_npz(tmp_path, {"task": "classification"}, X=X, y=y - 0.5).class_names == ("0", "1", "2")
+    assert load_npz(tmp_path, {"task": "regression"}, X=X, y=LABELS).task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"X": PICTURES}, r"any\.npz must have arrays X and y \(and X_test and y_test\), got X"),
+        ({"X": PICTURES, "y": LABELS, "X_test": PICTURES}, "must have both X_test and y_test or neither"),
+        ({"X": PICTURES, "y": LABELS[1:]}, r"shape of y must be \(12,\), one label a sample, got \(11,\)"),
+        ({"X": PICTURES, "y": np.eye(12)}, r"shape of y must be \(12,\)"),
+        ({"X": LABELS, "y": LABELS}, r"shape of X must be \(samples, features\)"),
+        ({"X": PICTURES[:0], "y": LABELS[:0]}, "shape of X must be one without a 0"),
+        ({"X": PICTURES.astype("U3"), "y": LABELS}, "type of X must be numbers"),
+        (
+            {"X": PICTURES.astype(object), "y": LABELS},
+            "X in any.npz must hold plain numbers or text, got Python objects",
+        ),
+        ({"X": np.where(LABELS[:, None] == 2, np.nan, np.eye(12)), "y": LABELS}, "X must hold finite .* sample 2 "),
+        ({"X": PICTURES, "y": np.where(LABELS, 1.0, np.inf)}, "y must hold finite .* sample 0 "),
+        ({"X": PICTURES, "y": LABELS * 0}, "number of classes in y must be at least 2, got 1"),
+        ({"X": PICTURES, "y": LABELS, "X_test": PICTURES, "y_test": LABELS + 1}, r"y_test must be among .* got \[3\]"),
+        ({"X": PICTURES, "y": LABELS, "X_test": PICTURES / 2, "y_test": LABELS}, "type of X_test must be that of X"),
+        ({"X": PICTURES, "y": LABELS, "X_test": PICTURES[:, 1:], "y_test": LABELS}, "sample shape of X_test"),
+        ({"X": np.eye(200), "y": np.arange(200)}, 'got 200 different whole numbers .* task = "regression"'),
+    ],
+)
+def test_arrays_that_are_no_data_set_are_refused_in_one_line(tmp_path, arrays, complaint):
+    with pytest.raises(ValueError, match=complaint) as raised:
+        load_npz(tmp_path, **arrays)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_pickle_inside_an_npz_is_never_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "sprung").touch, ()
+
+    with pytest.raises(ValueError, match="Python objects"):
+        load_npz(tmp_path, X=PICTURES, y=np.array([Trap()] * 12, dtype=object))
+
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_words_for_columns_are_refused_where_there_are_none(tmp_path):
+    with pytest.raises(ValueError, match=r"target must be left out: any\.npz has no columns, got 'y'"):
+        load_npz(tmp_path, {"target": "y"}, X=PICTURES, y=LABELS)
+    with pytest.raises(ValueError, match="group must be left out: digits has no columns"):
+        load(DataConfig(name="digits", group="writer"), cache=tmp_path)
+
+
+def test_damaged_npz_is_named(tmp_path):
+    np.savez(tmp_path / "any.npz", X=PICTURES, y=LABELS)
+    (tmp_path / "any.npz").write_bytes((tmp_path / "any.npz").read_bytes()[:-30])
+
+    with pytest.raises(ValueError, match=r"any\.npz is no whole NPZ file"):
+        load(DataConfig(name=str(tmp_path / "any.npz")), cache=tmp_path)
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+        ("e-train-images-idx3-ubyte.gz", "e-train-labels-idx1-ubyte.gz", "e-test-images-idx3-ubyte.gz",
+         "e-test-labels-idx1-ubyte.gz"),
+        ("train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte.gz"),
+    ],
+    ids=["MNIST", "EMNIST, packed", "with a point"],
+)  # fmt: skip
+def test_folder_of_idx_files_is_pictures_and_labels_of_both_parts(tmp_path, names):
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for name, array in zip(names, (PICTURES, LABELS + 1, PICTURES[:6], LABELS[:6] + 1), strict=True):
+        (folder / name).write_bytes(gzip.compress(idx(array)) if name.endswith(".gz") else idx(array))
+
+    dataset = load(DataConfig(name=str(folder)), cache=tmp_path)
+
+    assert (dataset.name, dataset.class_names, dataset.pixel_max) == ("letters", ("1", "2", "3"), 255)
+    np.testing.assert_array_equal(dataset.X, PICTURES)
+    np.testing.assert_array_equal(dataset.y_test, LABELS[:6])
+
+
+def test_idx_file_that_is_missing_or_damaged_is_named(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(PICTURES))
+    with pytest.raises(ValueError, match="must have train-labels beside train-images-idx3-ubyte"):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(LABELS)[:-1])
+    with pytest.raises(ValueError, match="train-labels-idx1-ubyte: length of an IDX file"):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+
+def save(folder, name, array, **how):
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(folder / name, **how)
+
+
+def test_folder_of_images_has_a_class_for_each_subfolder(tmp_path):
+    for position, picture in enumerate(PICTURES):
+        save(tmp_path / "pets" / ["cat", "dog"][position % 2], f"{position:02d}.png", picture)
+
+    dataset = load(DataConfig(name=str(tmp_path / "pets")), cache=tmp_path)
+
+    assert (dataset.name, dataset.class_names, dataset.metric) == ("pets", ("cat", "dog"), "auc")
+    np.testing.assert_array_equal(dataset.X, [*PICTURES[::2], *PICTURES[1::2]])
+    np.testing.assert_array_equal(dataset.y, np.repeat([0, 1], 6))
+    assert dataset.X_test is None
+
+
+def test_images_below_train_and_test_get_one_form(tmp_path):
+    lines, colour = [], RNG.integers(0, 256, (4, 5, 3), np.uint8)
+    for name in ("a", "b", "c"):
+        save(tmp_path / "train" / name, "1.png", PICTURES[0])
+        save(tmp_path / "train" / name, "2.png", np.full((8, 10), 77, np.uint8))
+        save(tmp_path / "train" / name, "3.png", PICTURES[1])
+    save(tmp_path / "test" / "b", "1.png", colour)
+
+    dataset = load(DataConfig(name=str(tmp_path)), cache=tmp_path, log=lines.append)
+
+    assert (dataset.X.shape, dataset.X_test.shape) == ((9, 4, 5, 3), (1, 4, 5, 3))
+    np.testing.assert_array_equal(dataset.X_test[0], colour)
+    np.testing.assert_array_equal(dataset.X[0], np.stack([PICTURES[0]] * 3, axis=-1))
+    assert (dataset.X[1] == 77).all()
+    assert (dataset.y_test.tolist(), dataset.metric) == ([1], "accuracy")
+    assert lines == ["3 of 10 images are resized to the most common size, 5 x 4"]
+
+
+def test_sixteen_bits_a_pixel_keep_their_range(tmp_path):
+    deep = PICTURES.astype(np.uint16) * 257
+    for position in range(2):
+        save(tmp_path / "ab"[position], "1.png", deep[position])
+
+    dataset = load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+    np.testing.assert_array_equal(dataset.X, PICTURES[:2])
+
+
+def test_image_that_lies_on_its_side_is_turned_as_its_camera_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in "ab":
+        save(tmp_path / name, "1.png", PICTURES[0], exif=exif)
+
+    dataset = load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+    np.testing.assert_array_equal(dataset.X[0], np.rot90(PICTURES[0], -1))
+
+
+@pytest.mark.parametrize("keep", [4, 60], ids=["header", "pixels"])
+def test_unreadable_images_are_named(tmp_path, keep):
+    for name in "ab":
+        save(tmp_path / name, "1.png", PICTURES[0])
+    whole = (tmp_path / "a" / "1.png").read_bytes()
+    (tmp_path / "b" / "broken.png").write_bytes(whole[:keep])
+
+    with pytest.raises(ValueError, match=r"images must be readable, got .*/b/broken\.png: "):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+
+def test_test_image_of_an_unknown_class_is_refused(tmp_path):
+    for part, name in (("train", "a"), ("train", "b"), ("test", "z")):
+        save(tmp_path / part / name, "1.png", PICTURES[0])
+
+    with pytest.raises(ValueError, match=r"classes of .*test must be among a, b, got z"):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)

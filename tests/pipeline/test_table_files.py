@@ -1,0 +1,436 @@
+import gzip
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import DataConfig
+from pipeline.load import DataNotFoundError, load, read_samples
+from pipeline.sources import delimited
+from pipeline.sources.sniff import sniff
+from pipeline.sources.table_file import open_table
+
+
+def written(tmp_path, content, name="any.csv"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(tmp_path, content, name="any.csv"):
+    """Return the frame, and the lines that were logged."""
+    lines = []
+    return open_table(written(tmp_path, content, name), lines.append).read(), lines
+
+
+def test_plain_numbers_become_float32_and_words_text(tmp_path):
+    frame, lines = read(tmp_path, "n,word,word too\n1, x ,a\n-2.5e3,,b\n?,y,\n")
+
+    assert list(frame.dtypes) == [np.float32, "str", "str"]
+    np.testing.assert_array_equal(frame["n"], [1, -2500, np.nan])
+    assert frame["word"].isna().tolist() == [False, True, False]
+    assert lines == []
+
+
+@pytest.mark.parametrize("word", ["", "NA", "N/A", "null", "?", "-", "NaN", "None", "  "])
+def test_words_for_missing_values_do_not_make_numbers_text(tmp_path, word):
+    frame, _ = read(tmp_path, f"a,b\n1,0\n{word},0\n")
+
+    np.testing.assert_array_equal(frame["a"], [1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("separator", "suffix"), [(",", "csv"), (";", "csv"), ("\t", "tsv"), ("|", "txt"), (";", "data")]
+)
+def test_separator_is_found_whatever_else_the_cells_hold(tmp_path, separator, suffix):
+    rows = [["id", "amount", "note"], ["1", '"1,5"', "a b"], ["2", '"2,25"', '"x;y|z"'], ["3", '"7,1"', '"q ""w"" e"']]
+    text = "\n".join(separator.join(row) for row in rows)
+
+    frame, _ = read(tmp_path, text, f"any.{suffix}")
+
+    assert list(frame.columns) == ["id", "amount", "note"]
+    assert frame["note"].tolist() == ["a b", "x;y|z", 'q "w" e']
+    assert frame["amount"].tolist() == ["1,5", "2,25", "7,1"]
+
+
+def test_names_with_commas_do_not_make_a_comma_the_separator(tmp_path):
+    assert sniff(written(tmp_path, "Price, EUR;Size, m2\n1,5;2,5\n3,5;4,5\n"), print).names == (
+        "Price, EUR",
+        "Size, m2",
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "cp1252"])
+def test_encodings_are_told_apart(tmp_path, encoding):
+    text = "größe;wört\n1;ä\n2;é\n"
+    content = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-bom" else text.encode(encoding)
+
+    frame, lines = read(tmp_path, content)
+
+    assert list(frame.columns) == ["größe", "wört"]
+    assert frame["wört"].tolist() == ["ä", "é"]
+    assert lines == (["any.csv: is not UTF-8; read as cp1252"] if encoding == "cp1252" else [])
+
+
+@pytest.mark.parametrize(("byte", "encoding", "letter"), [(b"\xe4", "cp1252", "ä"), (b"\x81", "latin-1", "\x81")])
+def test_letter_far_behind_tells_the_encoding_too(tmp_path, byte, encoding, letter):
+    frame, lines = read(tmp_path, b"a,b\n" + b"1,x\n" * 100_000 + b"2," + byte + b"\n")
+
+    assert frame["b"].iloc[-1] == letter
+    assert lines == [f"any.csv: is not UTF-8; read as {encoding}"]
+
+
+def test_names_are_made_unique_and_said(tmp_path):
+    frame, lines = read(tmp_path, "x,x, x.1,,x\n1,2,3,4,5\n")
+
+    assert list(frame.columns) == ["x", "x.2", "x.1", "column_4", "x.3"]
+    assert lines == [
+        "any.csv: column 2 has the name of an earlier one: it is called 'x.2'",
+        "any.csv: column 4 has no name: it is called 'column_4'",
+        "any.csv: column 5 has the name of an earlier one: it is called 'x.3'",
+    ]
+
+
+@pytest.mark.parametrize("header", ["a,b,", "a,b"], ids=["in the names too", "below alone"])
+def test_separator_at_the_end_of_each_row_makes_no_column(tmp_path, header):
+    frame, lines = read(tmp_path, f"{header}\n1,2,\n3,4,\n")
+
+    assert list(frame.columns) == ["a", "b"]
+    assert lines[-1] == "any.csv: 'column_3' is empty and has no name: left out"
+
+
+def test_row_names_as_r_writes_them_get_a_column_in_front(tmp_path):
+    frame, _ = read(tmp_path, "a,b\nr1,1,2\nr2,3,4\n")
+
+    assert list(frame.columns) == ["column_1", "a", "b"]
+    assert frame["column_1"].tolist() == ["r1", "r2"]
+
+
+def test_blank_lines_and_an_announced_separator_are_passed_over(tmp_path):
+    frame, _ = read(tmp_path, "sep=|\n\na|b\n1|2\n\n3|4\n")
+
+    assert frame.to_dict("list") == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_line_breaks_inside_quotes_belong_to_the_cell(tmp_path):
+    frame, _ = read(tmp_path, '"a\nname",b\n"x\ny",1\nz,2\n')
+
+    assert list(frame.columns) == ["a\nname", "b"]
+    assert frame["a\nname"].tolist() == ["x\ny", "z"]
+
+
+@pytest.mark.parametrize("quoted", ["01234", "007"])
+def test_codes_with_leading_zeros_stay_text(tmp_path, quoted):
+    frame, _ = read(tmp_path, f"code,share\n{quoted},0.5\n23456,0\n")
+
+    assert frame["code"].tolist() == [quoted, "23456"]
+    assert frame["share"].dtype == np.float32
+
+
+def test_whole_numbers_beyond_float32_keep_every_digit(tmp_path):
+    frame, _ = read(tmp_path, f"small,large\n{2**24},{2**24 + 1}\n1,2\n")
+
+    assert list(frame.dtypes) == [np.float32, np.float64]
+    assert frame["large"].tolist() == [2**24 + 1, 2]
+
+
+def test_point_is_left_to_the_whole_column_where_numbers_have_decimal_commas(tmp_path):
+    frame, _ = read(tmp_path, "price;turnover;count\n1,5;1.234;1\n2,25;2.000;2\n")
+
+    assert frame["turnover"].tolist() == ["1.234", "2.000"]
+    assert frame["count"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1,234.5", "2", "7,000"], [1234.5, 2, 7000]),
+        (["1.234,5", "2", "7.000"], [1234.5, 2, 7000]),
+        (["1 234", "2", "7\u00a0000,5"], [1234, 2, 7000.5]),
+        (["1,5", "-", "7,25"], [1.5, np.nan, 7.25]),
+    ],
+)
+def test_thousands_and_decimal_commas_arrive_as_numbers(tmp_path, cells, expected):
+    rows = "\n".join(f'"{cell}";{"ab"[position % 2]}' for position, cell in enumerate(cells * 4))
+    path = written(tmp_path, f"x;y\n{rows}\n")
+
+    dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+
+    np.testing.assert_array_equal(dataset.X["x"].iloc[:3], np.array(expected, np.float32))
+
+
+def test_word_after_many_numbers_makes_the_column_the_text_that_was_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "_N_BLOCK", 4_096)
+    numbers = [f"{number}.0" for number in range(3_000)]
+    rows = "\n".join(f"{number},{position}" for position, number in enumerate([*numbers, "word"]))
+
+    frame, _ = read(tmp_path, f"a,b\n{rows}\n")
+
+    assert frame["a"].tolist() == [*numbers, "word"]
+    np.testing.assert_array_equal(frame["b"], np.arange(3_001))
+
+
+@given(
+    values=st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=50),
+    block=st.integers(64, 512),
+)
+def test_numbers_come_back_as_they_were_written_whatever_the_blocks(tmp_path_factory, values, block):
+    path = tmp_path_factory.mktemp("numbers") / "any.csv"
+    pd.DataFrame({"a": np.array(values, np.float32), "b": 1.0}).to_csv(path, index=False)
+    table, whole = open_table(path), delimited._N_BLOCK
+    delimited._N_BLOCK = block
+    try:
+        frame = table.read()
+    finally:
+        delimited._N_BLOCK = whole
+
+    np.testing.assert_array_equal(frame["a"].astype(np.float32), np.array(values, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", r"any\.csv must have a line of names and rows below it, got an empty file"),
+        ("a,b\n", r"any\.csv must have rows below its line of names, got none"),
+        ("a,b\n1,2\n\n3\n", r"must have 2 cells in each row, as its first line has, got 1 in line 4: '3'"),
+        ("a,b\n1,2\n3,4\n5,6,7\n", r"got 3 in line 4: '5,6,7'"),
+        ("5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n", r"first line .* must be the names .* got '5\.1', '3\.5'"),
+        ("39, State-gov, 77516, 13\n50, Self, 83311, 13\n", r"first line .* must be the names .* add a line of names"),
+        (b"\x00\x01\x02", r"any\.csv must be a text file"),
+    ],
+    ids=["empty", "names alone", "short row", "long row", "measurements first", "mixed row first", "binary"],
+)
+def test_text_that_is_no_table_is_refused_in_one_line(tmp_path, content, complaint):
+    with pytest.raises(ValueError, match=complaint) as raised:
+        read(tmp_path, content)
+
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("header", ["0,1,2", "2019,2018,2017", "year,1,2"])
+def test_numbers_that_count_columns_are_names(tmp_path, header):
+    frame, _ = read(tmp_path, f"{header}\n1,2,3\n1,2,3\n")
+
+    assert ",".join(frame.columns) == header
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zip"])
+def test_packed_text_is_unpacked(tmp_path, suffix):
+    path = tmp_path / f"any.csv.{suffix}"
+    pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}).to_csv(path, index=False)
+
+    assert open_table(path).read().to_dict("list") == {"a": [1, 2], "b": ["x", "y"]}
+
+
+def test_damaged_or_ambiguous_archives_are_named(tmp_path):
+    path = written(tmp_path, gzip.compress(b"a,b\n" + b"1,2\n" * 1_000)[:-20], "any.csv.gz")
+    with pytest.raises(ValueError, match=r"any\.csv\.gz is damaged"):
+        open_table(path).read()
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a\n1\n")
+        archive.writestr("b.csv", "a\n1\n")
+    with pytest.raises(ValueError, match=r"number of files in two\.zip must be 1, got 2"):
+        open_table(tmp_path / "two.zip")
+
+
+FRAME = pd.DataFrame(
+    {
+        "small": np.arange(3, dtype=np.int64),
+        "large": np.arange(3, dtype=np.int64) + 2**40,
+        "real": [0.5, np.nan, 2.5],
+        "yes": [True, False, True],
+        "maybe": pd.array([True, None, False], dtype="boolean"),
+        "day": pd.to_datetime(["2024-01-01", None, "2024-03-01"]),
+        "word": ["x", None, "z"],
+        "kind": pd.Categorical(["a", "b", None]),
+    }
+)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_columnar_files_keep_their_own_types(tmp_path, suffix):
+    path = tmp_path / f"any.{suffix}"
+    getattr(FRAME, f"to_{suffix}")(path)
+
+    frame = open_table(path).read()
+
+    assert [str(dtype) for dtype in frame.dtypes] == [
+        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "str", "str",
+    ]  # fmt: skip
+    assert frame["large"].tolist() == [2**40, 2**40 + 1, 2**40 + 2]
+    assert frame["kind"].isna().tolist() == [False, False, True]
+    assert frame["day"].iloc[2] == pd.Timestamp("2024-03-01")
+
+
+def test_parquet_without_rows_labels_lists_or_damage(tmp_path):
+    lines, path = [], tmp_path / "any.parquet"
+    pq.write_table(pa.table({"a": [1.0, 2.0], "l": [[1], [2]], "s": [{"p": 1}, {"p": 2}]}), path, row_group_size=1)
+
+    frame = open_table(path, lines.append).read()
+
+    assert frame.to_dict("list") == {"a": [1, 2]}
+    assert [line.split(" holds ")[0] for line in lines] == ["any.parquet: 'l'", "any.parquet: 's'"]
+    FRAME.set_index("word").to_parquet(path)
+    assert "word" in open_table(path).names
+    FRAME.iloc[[2, 0]].to_parquet(path)
+    assert "__index_level_0__" not in open_table(path).names
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"any\.parquet is no whole Parquet file"):
+        open_table(path)
+
+
+def workbook(path, rows, n_sheets=1):
+    """Write a spreadsheet as Excel does, as small as it can be: texts in the cells, day 45292 is 2024-01-01."""
+
+    def cell(value):
+        if value is None:
+            return "<c/>"
+        if isinstance(value, bool):
+            return f'<c t="b"><v>{int(value)}</v></c>'
+        if isinstance(value, str):
+            return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        return f'<c s="1"><v>{value[0]}</v></c>' if isinstance(value, tuple) else f"<c><v>{value}</v></c>"
+
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    links = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    body = "".join(f"<row>{''.join(cell(value) for value in row)}</row>" for row in rows)
+    sheets = range(1, n_sheets + 1)
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    parts = {
+        "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r" Type="{links}/officeDocument" '
+        'Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook {main} xmlns:r="{links}"><sheets>'
+        + "".join(f'<sheet name="S{n}" sheetId="{n}" r:id="r{n}"/>' for n in sheets)
+        + "</sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}">'
+        + "".join(
+            f'<Relationship Id="r{n}" Type="{links}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in sheets
+        )
+        + f'<Relationship Id="s" Type="{links}/styles" Target="styles.xml"/></Relationships>',
+        "xl/styles.xml": f'<styleSheet {main}><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',
+        **{
+            f"xl/worksheets/sheet{n}.xml": f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>"
+            for n in sheets
+        },
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_spreadsheet_gives_numbers_truths_dates_and_text(tmp_path):
+    rows = [
+        ["n", "yes", "day", "word", "mixed", "n"],
+        [1.5, True, (45292,), "x", 7, 2**30 + 1],
+        [None, False, (45293,), None, "seven", 1],
+    ]
+    lines = []
+
+    table = open_table(workbook(tmp_path / "any.xlsx", rows, n_sheets=2), lines.append)
+    frame = table.read()
+
+    assert table.names == ("n", "yes", "day", "word", "mixed", "n.1")
+    assert [str(dtype) for dtype in frame.dtypes.iloc[[0, 1, 3, 4, 5]]] == [
+        "float32",
+        "boolean",
+        "str",
+        "str",
+        "float64",
+    ]
+    assert frame["day"].tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")]
+    assert frame["mixed"].tolist() == ["7", "seven"]
+    assert lines == [
+        "any.xlsx: has 2 sheets; the first, 'S1', is read",
+        "any.xlsx: column 6 has the name of an earlier one: it is called 'n.1'",
+    ]
+
+
+def test_file_that_is_no_spreadsheet_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"any\.xlsx is no whole spreadsheet"):
+        open_table(written(tmp_path, "a,b\n1,2\n", "any.xlsx"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "feather"])
+def test_missing_column_is_told_from_the_header_alone(tmp_path, suffix):
+    path = tmp_path / f"any.{suffix}"
+    FRAME.to_csv(path, index=False) if suffix == "csv" else getattr(FRAME, f"to_{suffix}")(path)
+    with path.open("r+b") as file:  # rows that nobody could read
+        file.seek(60)
+        file.write(b'"\xff,' * 5)
+
+    for words, complaint in (
+        (
+            {"target": "wort"},
+            r"target must be one of the columns of any.*: small, .*; got 'wort' \(did you mean 'word'",
+        ),
+        ({}, r"target must be one of the columns of any.*: small, .*; got none"),
+        ({"target": "word", "group": "x"}, r"group must be one of the columns"),
+        ({"target": "word", "time": "Day"}, r"time must be .* got 'Day' \(did you mean 'day'"),
+        ({"target": "word", "columns": (("kin", "ignored"),)}, r"column of data.columns in any.* got 'kin'"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            load(DataConfig(name=str(path), **words), cache=tmp_path)
+
+
+def test_list_of_many_columns_stays_short(tmp_path):
+    path = written(tmp_path, ",".join(f"x{position}" for position in range(1_000)) + "\n" + ",".join("1" * 1_000))
+
+    with pytest.raises(ValueError, match=r"x0, x1, .*, x19, … \(1,000 in all\); got 'y'"):
+        load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+
+
+def test_second_file_is_the_test_part(tmp_path):
+    rows = "\n".join(f"{number % 7 / 2},{'ab'[number % 2]}" for number in range(20))
+    path = written(tmp_path, f"x,y\n{rows}\n")
+    second = written(tmp_path, "y;x\na;0.5\nb;1.5\n", "second.csv")
+
+    dataset = load(DataConfig(name=str(path), target="y", test_file=str(second)), cache=tmp_path)
+
+    assert (len(dataset.X), len(dataset.X_test)) == (20, 2)
+    np.testing.assert_array_equal(dataset.X_test["x"], np.array([0.5, 1.5], np.float32))
+    np.testing.assert_array_equal(dataset.y_test, [0, 1])
+
+
+def test_second_file_needs_the_target_and_has_to_be_there(tmp_path):
+    path = written(tmp_path, "x,y\n1,a\n2,b\n")
+    second = written(tmp_path, "x,z\n1,a\n", "second.csv")
+
+    with pytest.raises(ValueError, match=r"target must be a column of test_file second\.csv too: x, z; got 'y'"):
+        load(DataConfig(name=str(path), target="y", test_file=str(second)), cache=tmp_path)
+    with pytest.raises(DataNotFoundError, match=r"there is no file .*secnd\.csv \(did you mean 'second\.csv'"):
+        load(DataConfig(name=str(path), target="y", test_file=str(tmp_path / "secnd.csv")), cache=tmp_path)
+
+
+def test_samples_to_predict_need_no_target(tmp_path):
+    assert list(read_samples(written(tmp_path, "x,z\n1,a\n")).columns) == ["x", "z"]
+    np.savez(tmp_path / "any.npz", X=np.eye(2))
+    np.testing.assert_array_equal(read_samples(tmp_path / "any.npz"), np.eye(2))
+    with pytest.raises(DataNotFoundError, match="there is no file"):
+        read_samples(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("irirs", r"data must be one of fashion-mnist, .*, got 'irirs' \(did you mean 'iris'\?\)"),
+        ("{folder}/mi.csv", r"data must be a path that exists, got '.*/mi\.csv' \(did you mean 'my\.csv'\?\)"),
+        ("{folder}/no/my.csv", r"data must be a path that exists, got '.*': there is no folder .*/no"),
+        ("{folder}/any.docx", r"data must be CSV, TSV, Parquet, .* got '.*any\.docx'"),
+        (
+            "{folder}",
+            r"must have four IDX files, or a subfolder of images for each class, got .* with any\.docx, my\.csv",
+        ),
+    ],
+)
+def test_data_that_are_nowhere_are_refused_with_the_nearest_name(tmp_path, name, complaint):
+    written(tmp_path, "x,y\n1,a\n", "my.csv")
+    written(tmp_path, "", "any.docx")
+
+    with pytest.raises(ValueError, match=complaint):
+        load(DataConfig(name=name.format(folder=tmp_path)), cache=tmp_path)
