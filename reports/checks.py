@@ -8,29 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.records import History
+from reports.check_training import (
+    check,
+    check_divergence,
+    check_failures,
+    check_overfitting,
+    check_still_improving,
+    check_trained,
+)
 from reports.design import SearchRange, StudyDesign
-from reports.metric import ACCURACY, Metric
 from reports.records import Check, Contrast, FinalistRow, LevelRow, Question
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
 EDGE = 0.05
-#: The last fifth of the epochs is held against the fifth before.
-LATE = 0.2
-#: Validation loss at the end, relative to its lowest value.
-RISE = 1.05
-MOST_DIVERGED = 0.2
 LEAST_SHARE_OF_BUDGET = 0.9
 LEAST_SEARCH_AGREEMENT = 0.75
 #: The region of practical equivalence as a share of what is left to a perfect score.
 WIDE_REGION = 0.25
-
-
-def _check(name: str, problems: Sequence[str], otherwise: str) -> Check:
-    return Check(name=name, state="warn" if problems else "pass", detail="; ".join(problems) or otherwise)
 
 
 def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange]) -> Check:
@@ -47,56 +42,7 @@ def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange]) -> C
                     continue  # there is nothing below no dropout and no momentum
                 if end:
                     problems.append(f"{row.finalist.id}: {searched.parameter} = {value:g} is at the {end} end")
-    return _check("optimum inside its ranges", list(dict.fromkeys(problems)), "no finalist lies at the edge of a range")
-
-
-def check_still_improving(
-    histories: Mapping[str, Sequence[History]], equivalence: float, metric: Metric = ACCURACY
-) -> Check:
-    """Warn where the last fifth of the epochs still gained more than the region of practical equivalence."""
-    problems = []
-    for name, runs in histories.items():
-        curve = _mean_curve([run.valid_score for run in runs])
-        late = max(1, round(LATE * len(curve)))
-        if len(curve) < 2 * late:
-            continue
-        gain = float(curve[-late:].mean() - curve[-2 * late : -late].mean())
-        if gain > equivalence:
-            epochs = "epoch" if late == 1 else f"{late} epochs"
-            problems.append(f"{name} gained {metric.text(gain, signed=False)} in its last {epochs}")
-    return _check("trained to the end", problems, "no finalist was still improving at the last epoch")
-
-
-def check_overfitting(histories: Mapping[str, Sequence[History]]) -> Check:
-    """Warn where the validation loss ends more than 5 % above its lowest while the training loss still fell."""
-    problems = []
-    for name, runs in histories.items():
-        valid, train = (_mean_curve(curves) for curves in ([r.valid_loss for r in runs], [r.train_loss for r in runs]))
-        if len(valid) < 2:
-            continue
-        lowest = int(valid.argmin())
-        if valid[-1] > RISE * valid[lowest] and train[-1] < train[lowest]:
-            problems.append(
-                f"{name}: validation loss {valid[lowest]:.3f} at epoch {lowest + 1}, {valid[-1]:.3f} at the end"
-            )
-    return _check("no overfitting", problems, "no finalist's validation loss rose while its training loss fell")
-
-
-def check_divergence(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow]) -> Check:
-    """Warn where more than a fifth of a level's trials diverged, or any run of a finalist on fresh seeds."""
-    problems = [
-        f"{row.factor} {row.level}: {row.n_diverged} of {row.n_trials} diverged"
-        for row in rows
-        if row.n_diverged > MOST_DIVERGED * row.n_trials
-    ]
-    problems += [f"{row.finalist.id}: {row.n_diverged} fresh runs diverged" for row in finalists if row.n_diverged]
-    return _check("trials are stable", problems, "no finalist diverged, and at most a fifth of a level's trials")
-
-
-def check_failures(rows: Sequence[LevelRow]) -> Check:
-    """Warn where trials crashed: they are missing from their level's budget."""
-    problems = [f"{row.factor} {row.level}: {row.n_failed} of {row.n_trials} failed" for row in rows if row.n_failed]
-    return _check("no trial crashed", problems, "every trial ran to its end")
+    return check("optimum inside its ranges", list(dict.fromkeys(problems)), "no finalist lies at the edge of a range")
 
 
 def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
@@ -108,7 +54,7 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
             problems.append(
                 f"{factor}: " + ", ".join(f"{level} {count}" for level, count in counts.items()) + " trials"
             )
-    return _check("equal budgets", problems, "the levels of each factor got the same number of trials, within a tenth")
+    return check("equal budgets", problems, "the levels of each factor got the same number of trials, within a tenth")
 
 
 def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed") -> Check:
@@ -116,7 +62,7 @@ def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed"
     counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
     problems = [f"{name} has {count} of {min_seeds}" for name, count in counts.items() if count < min_seeds]
     problems = problems if rows else [f"no finalist was trained again on fresh {again}s"]
-    return _check(f"enough {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
+    return check(f"enough {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
 
 
 def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
@@ -124,7 +70,7 @@ def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
     counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
     problems = [f"{name}: {count} of {n_seeds} runs" for name, count in counts.items() if count < n_seeds]
     problems = problems if rows else ["none was run"]
-    return _check("confirm is complete", problems, f"{n_seeds} runs of every finalist")
+    return check("confirm is complete", problems, f"{n_seeds} runs of every finalist")
 
 
 def check_test_openings(earlier: int | None) -> Check:
@@ -132,7 +78,7 @@ def check_test_openings(earlier: int | None) -> Check:
     if earlier is None:
         return Check(name="test part was closed", state="warn", detail="nobody counted how often it had been opened")
     times = "once" if earlier == 1 else f"{earlier} times"
-    return _check(
+    return check(
         "test part was closed",
         [f"opened {times} before this study"] if earlier else [],
         "this study was the first to open it",
@@ -146,7 +92,17 @@ def check_judged_on_test(part: str | None, folds: int = 0) -> Check:
         "valid": [f"no test part: judged {by} also chose the finalists"],
         None: ["no confirmed run was judged on any part"],
     }.get(part, [])
-    return _check("judged on the test part", problems, "differences are of the test part, which chose nothing")
+    return check("judged on the test part", problems, "differences are of the test part, which chose nothing")
+
+
+def check_independence(design: StudyDesign) -> Check:
+    """Warn where the examples of the test part belong together, which the intervals do not know.
+
+    Folds of whole groups differ as the groups do, so that an interval over folds counts that in.
+    """
+    alike = {"group": "rows of one group", "time": "rows that follow each other"}.get(design.split_method, "rows")
+    problems = [] if design.folds else [f"{alike} are alike, and intervals take each for a draw of its own"]
+    return check("rows are independent", problems, "each fold holds whole groups out: intervals count them in")
 
 
 def check_predictions(contrasts: Sequence[Contrast]) -> Check:
@@ -167,18 +123,7 @@ def check_predictions(contrasts: Sequence[Contrast]) -> Check:
     counted = "count in both the seeds and the test examples"
     if by_fold:
         counted = "are over repeats and folds, corrected for the rows that folds share"
-    return _check("predictions at hand", problems, f"intervals {counted}")
-
-
-def check_trained(rows: Sequence[LevelRow]) -> Check:
-    """Warn where a level never left chance on the training part, or most of its trials did not."""
-    problems = []
-    for row in rows:
-        if row.status == "never trained":
-            problems.append(f"{row.factor} {row.level} never trained: this is not the same as does not help")
-        elif row.n_finished and row.n_untrained > row.n_finished / 2:
-            problems.append(f"{row.factor} {row.level}: {row.n_untrained} of {row.n_finished} trials never left chance")
-    return _check("every level trained", problems, "every level left chance on the training part")
+    return check("predictions at hand", problems, f"intervals {counted}")
 
 
 def check_search_luck(contrasts: Sequence[Contrast]) -> Check:
@@ -194,7 +139,7 @@ def check_search_luck(contrasts: Sequence[Contrast]) -> Check:
                 f"{contrast.factor} {contrast.level} {contrast.verdict.word}, as {agreement:.0%} of searches "
                 "of half the size would have it"
             )
-    return _check("not the luck of the search", problems, "no verdict hangs on which trials the search drew")
+    return check("not the luck of the search", problems, "no verdict hangs on which trials the search drew")
 
 
 def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
@@ -204,7 +149,7 @@ def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
     if design.equivalence > WIDE_REGION * left:
         share = f"{design.equivalence / left:.0%} of what is left" if left > 0 else "all there is"
         problems = [f"{design.metric.region(design.equivalence)} is {share} to a perfect score: a narrower one may fit"]
-    return _check("region fits the score", problems, "it is small beside what is left to a perfect score")
+    return check("region fits the score", problems, "it is small beside what is left to a perfect score")
 
 
 def all_checks(
@@ -225,6 +170,7 @@ def all_checks(
         check_judged_on_test(part, design.folds),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(contrasts),
+        *([check_independence(design)] if design.split_method in ("group", "time") else []),
         check_trained(rows),
         check_divergence(rows, finalists),
         check_failures(rows),
@@ -255,12 +201,3 @@ def _end_reached(value: float, searched: SearchRange) -> str | None:
     if -EDGE <= share <= EDGE:
         return "lower"
     return "upper" if 1 - EDGE <= share <= 1 + EDGE else None
-
-
-def _mean_curve(curves: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
-    """Return the mean over runs, epoch by epoch as far as all go, without the runs that were not finite."""
-    sound = [np.asarray(curve) for curve in curves if curve and np.isfinite(curve).all()]
-    if not sound:
-        return np.array([])
-    shortest = min(map(len, sound))
-    return np.asarray(np.mean([curve[:shortest] for curve in sound], axis=0))

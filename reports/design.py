@@ -62,6 +62,8 @@ class StudyDesign:
         cross-validation, with a partition of its own.
     folds
         Number of folds where cross-validation takes the place of a test part, else 0.
+    split_method
+        How samples were cut, one of :data:`pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
     ranges
@@ -78,6 +80,7 @@ class StudyDesign:
     min_seeds: int = 5
     n_seeds: int = 5
     folds: int = 0
+    split_method: str = "random"
     budgets: Mapping[str, int] = field(default_factory=dict)
     ranges: tuple[SearchRange, ...] = ()
     earlier_test_openings: int | None = None

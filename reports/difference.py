@@ -58,7 +58,7 @@ def paired_difference(
         return found(by_seed, (), n_examples=n_examples, method="seeds only")
     squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
-    imagined = max(imagined, FEWEST_IMAGINED) if squares_example == 0 else imagined
+    imagined = imagined if d.any() else max(imagined, FEWEST_IMAGINED)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + imagined * n_seeds) / (n_examples - 1)

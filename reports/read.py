@@ -11,7 +11,7 @@ from typing import Any
 from experiments import tracking
 from experiments.definition import shipped_names
 from experiments.importances import importances
-from pipeline.config import TrialConfig
+from pipeline.config import SplitConfig, TrialConfig
 from pipeline.records import TrialRecord
 from reports.data import chance_of, data_facts, metric_of
 from reports.design import Factor, Finalist, StudyDesign
@@ -149,6 +149,7 @@ def study_design(
         for factor, levels in definition.get("compare", {}).items()
     ]
     planned = Counter(trial["phase"] for trial in stored.get("plan", []) if trial["phase"] != "confirm")
+    split = records[0].config.split if records else SplitConfig()
     n_seeds = len(frozen.get("seeds", ())) or int(definition.get("seeds", _DEFAULT_SEEDS))
     confirm = {"confirm": n_seeds * len(frozen["finalists"])} if frozen.get("finalists") else {}
     return StudyDesign(
@@ -158,7 +159,8 @@ def study_design(
         chance=chance,
         equivalence=float(definition.get("equivalence", metric.equivalence)),
         n_seeds=n_seeds,
-        folds=records[0].config.split.folds if records else 0,
+        folds=split.folds,
+        split_method=split.method,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
         ranges=search_ranges(definition),
         earlier_test_openings=openings,

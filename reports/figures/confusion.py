@@ -53,7 +53,7 @@ def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
         shares=shares,
         counts=np.rint(counts / len(runs)).astype(np.int64),
         n_runs=len(runs),
-        examples="rows, each of the fold that held it out," if comparison.design.folds else "test examples",
+        examples="held-out rows" if comparison.design.folds else "test examples",
     )
 
 

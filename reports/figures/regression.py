@@ -51,7 +51,7 @@ def compute(study: StudyData, comparison: Comparison) -> Fit | None:
         target=study.facts.data.target or "target",
         y=np.asarray(of.y, dtype=np.float64),
         predicted=np.asarray(of.predicted, dtype=np.float64),
-        examples="rows, each of the fold that held it out" if comparison.design.folds else "test examples",
+        examples="held-out rows" if comparison.design.folds else "test examples",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 from experiments import tracking
@@ -25,13 +26,20 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -
                     "name": facts.data.name,
                     "sha256": facts.data.sha256,
                     "source": facts.data.source,
+                    "task": facts.data.task,
+                    "metric": study.design.metric.key,
+                    "target": facts.data.target,
+                    "target_mean": facts.data.target_mean,
+                    "target_sd": facts.data.target_sd,
+                    "n_samples": facts.data.n_samples,
                     "class_names": list(facts.data.class_names),
-                    "class_counts": [6_000] * 10,
+                    "class_counts": list(facts.data.class_counts),
                     "n_test": facts.data.n_test,
                 },
                 "plan": plan,
             },
             "environment.json": dict(facts.environment),
+            "references.json": {"references": [dataclasses.asdict(one) for one in facts.references]},
         },
     )
     if study.finalists:
@@ -61,7 +69,13 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -
 
 def _write_trial(parent, record, study):
     run = tracking.start_trial(
-        parent, number=record.number, phase=record.phase, config=record.config, tags=dict(record.tags), flush_seconds=60
+        parent,
+        number=record.number,
+        phase=record.phase,
+        config=record.config,
+        metric=record.history.metric,
+        tags=dict(record.tags),
+        flush_seconds=60,
     )
     if record.state == "failed":
         run.fail(f"Traceback\n{record.failure}")

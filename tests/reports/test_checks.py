@@ -3,22 +3,25 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from study_records import config, finalist, history
+from study_records import config, design, finalist, history
 
+from reports.check_training import (
+    check_divergence,
+    check_failures,
+    check_overfitting,
+    check_still_improving,
+    check_trained,
+)
 from reports.checks import (
     check_budgets,
     check_confirmed,
-    check_divergence,
     check_edges,
-    check_failures,
     check_judged_on_test,
-    check_overfitting,
     check_predictions,
+    check_region,
     check_search_luck,
     check_seeds,
-    check_still_improving,
     check_test_openings,
-    check_trained,
 )
 from reports.design import SearchRange
 from reports.records import Contrast, Difference, FinalistRow, LevelRow, Spread, Verdict
@@ -174,3 +177,14 @@ def test_a_verdict_that_half_the_search_would_not_bear_out():
     assert check_search_luck([contrast(p_better_search=0.9)]).state == "pass"
     assert check_search_luck([contrast(word="hurts", p_better_search=0.1)]).state == "pass"
     assert check_search_luck([contrast(word="inconclusive", p_better_search=0.5)]).state == "pass"
+
+
+def test_a_region_as_wide_as_what_is_left_is_warned_of():
+    rows = [dataclasses.replace(finalist_row(), valid=Spread(mean=0.995, sd=0.001, n=5))]
+    narrow, wide = design(equivalence=0.001), design(equivalence=0.003)
+    assert check_region(rows, narrow).state == "pass"
+    found = check_region(rows, wide)
+    assert found.state == "warn"
+    assert "0.3 points is 60% of what is left" in found.detail
+    assert check_region([dataclasses.replace(rows[0], valid=Spread(mean=1.0, sd=0.0, n=5))], wide).state == "warn"
+    assert check_region([], wide).state == "pass"

@@ -135,3 +135,10 @@ def test_no_number_of_seeds_makes_up_for_too_few_examples():
     found = paired_difference(d, np.zeros_like(d), imagined=0.0)
     assert seeds_to_detect(found, 0.1) is None
     assert seeds_to_detect(found, 1.0) is not None
+
+
+def test_scores_that_no_example_tells_apart_still_have_an_interval():
+    same = np.linspace(0, 1, 100)[None, :].repeat(5, axis=0)
+    found = paired_difference(same, same, imagined=0.0)
+    assert found.estimate == 0
+    assert found.high > 0.01

@@ -7,9 +7,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from golden_study import golden_study
+from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from reports.compare import compare
+from reports.compare import compare_study
 from reports.design import Factor, StudyDesign
 from reports.figures import (
     all_drawings,
@@ -21,16 +22,16 @@ from reports.figures import (
     gradients,
     learning_rate,
     picture,
+    regression,
     trials,
 )
 from reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
+from reports.metric import R2
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def compared(study):
-    right = {run_id: of.predicted == of.y for run_id, of in study.predictions.items()}
-    return compare(study.design, study.records, study.finalists, right)
+compared = compare_study
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,39 @@ def test_a_factor_that_no_trial_has_is_left_out():
     design = StudyDesign(name="x", factors=(Factor.of("momentum", ("0.1", "0.9")),), chance=0.1)
     names = [one.name for one in all_drawings(dataclasses.replace(made, design=design), compared(made))]
     assert "trials-by-momentum" not in names
+
+
+def test_a_regression_is_drawn_in_its_own_way():
+    study = golden_table("r2")
+    drawings = {one.name: one for one in all_drawings(study, compared(study))}
+    assert "confusion" not in drawings
+    assert picture(drawings["regression"])
+    record = regression.compute(study, compared(study))
+    runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(record.finalist)}
+    middle = sorted(runs, key=runs.get)[2]
+    assert np.array_equal(record.predicted, study.predictions[middle].predicted)
+
+
+def test_only_some_points_of_many_are_drawn():
+    many = regression.Fit(
+        finalist="x", target="y", y=np.arange(1e5), predicted=np.arange(1e5), examples="test examples"
+    )  # fmt: skip
+    assert len(many.shown) == 1500
+    assert (many.shown[0], many.shown[-1]) == (0, 99_999)
+
+
+def test_references_are_lines_among_the_trials():
+    study = golden_table("auc")
+    record = trials.compute(study.design.factors[0], study)
+    assert [name for name, _ in record.references] == ["logistic regression", "random forest", "HistGradientBoosting"]
+    axes = trials.draw(record).axes[0]
+    low, high = axes.get_xlim()
+    assert all(low < score < high for _, score in record.references)
+
+
+def test_r2_below_zero_keeps_its_place_on_an_axis():
+    axes = new_figure(2).subplots()
+    scale = share_scale(axes, (-30.0, 0.2, 0.9), metric=R2)
+    assert scale.is_log
+    assert axes.get_ylim()[0] < -30
+    assert next(label.get_text() for label in axes.get_yticklabels()).startswith("-")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_tables import golden_table
 from made_up import MadeUpStudy
 from stored_study import write_study
 
@@ -201,3 +202,38 @@ def test_command_of_chosen_configurations_is_that_of_a_comparison():
     assert (
         command("duel-0123abcd", stored, {"runs": "a,b"}, n_seeds=5) == "mlflow run . -e compare -P runs=a,b -P seeds=5"
     )
+
+
+@pytest.mark.parametrize(("metric", "folds"), [("r2", False), ("auc", True)])
+def test_studies_of_any_metric_are_read_back_and_reported_alike(new_store, metric, folds):
+    written = golden_table(metric, folds=folds)
+    write_study(new_store, written)
+    found = read_study(new_store, tracking.studies(new_store)[0])
+    assert found.design.metric == written.design.metric
+    assert (found.design.folds, found.design.chance) == (written.design.folds, written.design.chance)
+    assert found.design.equivalence == written.design.metric.equivalence
+    assert found.facts.references == written.facts.references
+    assert [r.evaluations for r in found.records] == [r.evaluations for r in written.records]
+    assert answers_of(found) == answers_of(written)
+
+
+def answers_of(study: StudyData) -> str:
+    return make_report(study).markdown.split("## 3.")[0]
+
+
+def test_the_region_of_the_definition_replaces_the_metrics(new_store):
+    study = golden_table("r2")
+    definition = {**study.facts.definition, "equivalence": 0.05}
+    write_study(new_store, dataclasses.replace(study, facts=dataclasses.replace(study.facts, definition=definition)))
+    assert read_study(new_store, tracking.studies(new_store)[0]).design.equivalence == 0.05
+
+
+def test_sizes_follow_the_cut():
+    of = golden_table("auc", folds=True)
+    stored = {"class_counts": [180, 120], "class_names": ["a", "b"], "metric": "auc"}
+    facts = data_facts(stored, {"split": {"valid": 0.2}}, of.records, {})
+    assert (facts.n_train, facts.n_valid, facts.n_test) == (240, 300, None)
+    aside = golden_table("r2")
+    facts = data_facts({"n_samples": 1_500, "n_test": 300, "task": "regression"}, {}, aside.records, {})
+    assert (facts.n_train, facts.n_valid, facts.n_test) == (900, 300, 300)
+    assert facts.how == "whole groups to one part (column street)"

@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pytest
 from golden_study import golden_study
+from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from reports.compare import compare
+from reports.compare import compare_study
 from reports.context import context_of
 from reports.design import Factor, Finalist, StudyDesign
 from reports.render import answer, plain, render
-from reports.study import StudyData
+from reports.study import Reference, StudyData
 from reports.words import WIDTH
 from reports.write import make_report
 
-GOLDEN = Path(__file__).parent / "golden" / "report.md"
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_STUDIES = {
+    "report": golden_study,
+    "regression": lambda: golden_table("r2"),
+    "auc": lambda: golden_table("auc"),
+    "folds": lambda: golden_table("accuracy", folds=True),
+}
 SECTIONS = (
     "Answer",
     "Recommended model",
@@ -32,9 +39,7 @@ SECTIONS = (
 VERDICTS = ("helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained")
 
 
-def compared(study: StudyData):
-    right = {run_id: of.predicted == of.y for run_id, of in study.predictions.items()}
-    return compare(study.design, study.records, study.finalists, right)
+compared = compare_study
 
 
 def rendered(study: StudyData) -> str:
@@ -55,11 +60,47 @@ def whole() -> StudyData:
     return whole_study(epochs=4)
 
 
-def test_report_is_the_golden_one():
-    markdown = make_report(golden_study()).markdown
+@pytest.mark.parametrize("name", GOLDEN_STUDIES)
+def test_report_is_the_golden_one(name):
+    markdown, golden = make_report(GOLDEN_STUDIES[name]()).markdown, GOLDEN / f"{name}.md"
     if os.environ.get("WRITE_GOLDEN"):  # then read it, as a reader would
-        GOLDEN.write_text(markdown, encoding="utf-8")
-    assert markdown == GOLDEN.read_text(encoding="utf-8")
+        golden.write_text(markdown, encoding="utf-8")
+    assert markdown == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("metric", "folds"), [("r2", False), ("r2", True), ("auc", True)])
+def test_no_word_of_accuracy_or_of_a_test_part_where_there_is_none(metric, folds):
+    markdown = make_report(golden_table(metric, folds=folds, references=False)).markdown.replace("\n", " ")
+    if metric == "r2":
+        assert "accuracy" not in markdown
+        assert " points" not in markdown
+        assert " %" not in markdown.replace("95 %", "").split("parameters.")[0].split("## 3.")[0]
+    if folds:
+        assert "seed by seed" not in markdown
+        assert "test examples" not in markdown
+        assert "| test " not in markdown
+
+
+def test_a_reference_that_does_better_is_said_to():
+    def said(**scores):
+        study = golden_table("r2")
+        references = (Reference(name="a tree", **scores),)
+        facts = dataclasses.replace(study.facts, references=references)
+        return rendered(dataclasses.replace(study, facts=facts)).split("## 3.")[0].replace("\n", " ")
+
+    assert "**a tree of scikit-learn, untuned, does better on the same split**: 0.990 against" in said(test=0.99)
+    assert "a tree of scikit-learn, untuned, comes within 0.01 of R²" in said(test=0.735)
+    assert "The best of scikit-learn's untuned models on the same split is a tree" in said(test=0.1)
+    assert "a tree" not in said(valid=0.9)
+
+
+def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
+    study = golden_table("r2")
+    flat = dataclasses.replace(study.records[0].history, train_score=(0.0, 0.001))
+    records = tuple(dataclasses.replace(r, history=flat) for r in study.records)
+    text = rendered(dataclasses.replace(study, records=records)).replace("\n", " ")
+    assert "it is open whether these data have anything to learn" in text
+    assert "failure of optimization" not in text
 
 
 def test_sections_come_in_the_order_of_the_protocol(whole):

@@ -1,0 +1,182 @@
+"""Studies of tables for golden reports, written by hand: a number to predict, two classes by AUC, and folds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from study_records import config
+
+from pipeline.config import DataConfig, SplitConfig, TrialConfig
+from pipeline.records import Evaluation, History, Predictions, TrialRecord
+from reports.design import Factor, Finalist, SearchRange, StudyDesign
+from reports.example_scores import example_scores, fold_scores
+from reports.metric import METRICS
+from reports.study import DataFacts, Reference, StudyData, StudyFacts
+
+SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
+#: How far off the predictions of each depth are, in all and by seed.
+OFF = {0: 1.0, 1: 0.70, 2: 0.69}
+SEARCHED = {
+    "r2": {0: (0.42, 0.40, 0.44), 1: (0.71, 0.70, -0.20), 2: (0.73, 0.70, -3.0)},
+    "auc": {0: (0.80, 0.78, 0.81), 1: (0.86, 0.85, 0.50), 2: (0.87, 0.85, 0.70)},
+    "accuracy": {0: (0.80, 0.78, 0.81), 1: (0.86, 0.85, 0.80), 2: (0.87, 0.85, 0.70)},
+}
+CHANCE = {"r2": 0.0, "auc": 0.5, "accuracy": 0.6}
+REFERENCES = {
+    "r2": (("linear regression", 0.49, 0.47), ("random forest", 0.74, 0.76), ("HistGradientBoosting", 0.78, 0.79)),
+    "auc": (("logistic regression", 0.80, 0.79), ("random forest", 0.84, 0.83), ("HistGradientBoosting", 0.83, 0.82)),
+    "accuracy": (("logistic regression", 0.8, None), ("random forest", 0.82, None)),
+}
+
+
+def predictions(metric: str, depth: int, at: int, *, folds: bool) -> Predictions:
+    """Return what the run of a seed says: waves of different lengths, so that models err in different places."""
+    k = np.arange(N)
+    true = np.sin(k * 1.7) + 0.6 * np.sin(k * 0.9 + 1)
+    hard = np.sin(k * 2.3) + 0.7 * np.sin(k * 0.37)
+    own = np.sin(k * (3.1 + depth)) + 0.2 * np.cos(at * (2.0 + depth)) * hard
+    said = true + OFF[depth] * (0.75 * hard + 0.25 * own) + 0.2 * np.sin(k * 5.3 + at)
+    fold = (k * 7 + k // 5 + at) % N_FOLDS if folds else None
+    if metric == "r2":
+        return Predictions(
+            y=(20 + 8 * true).astype(np.float32),
+            predicted=(20 + 8 * (0.85 * said)).astype(np.float32),
+            probability=np.full(N, np.nan, np.float32),
+            fold=fold,
+        )
+    positive = (1 / (1 + np.exp(-2 * (said - 0.3)))).astype(np.float32)
+    predicted = (positive > 0.5).astype(np.int64)
+    return Predictions(
+        y=(true > 0.3).astype(np.int64),
+        predicted=predicted,
+        probability=np.maximum(positive, 1 - positive),
+        positive=positive,
+        fold=fold,
+    )
+
+
+def score_of(metric: str, of: Predictions) -> float:
+    """Return the score: of the test part, or the mean over folds."""
+    by_fold = fold_scores(metric, of)
+    return float(example_scores(metric, of).mean()) if by_fold is None else float(by_fold.scores.mean())
+
+
+def beside_of(metric: str, of: Predictions) -> dict[str, float]:
+    """Return what stands beside the score."""
+    if metric == "r2":
+        error = of.predicted.astype(float) - of.y
+        return {"rmse": float(np.sqrt((error**2).mean())), "mae": float(np.abs(error).mean())}
+    return {"accuracy": float((of.predicted == of.y).mean())} if metric == "auc" else {}
+
+
+def golden_table(metric: str, *, folds: bool = False, references: bool = True) -> StudyData:
+    """Return a study of depths 0, 1 and 2 on a table of the metric's kind."""
+    split = SplitConfig(method="stratified", folds=N_FOLDS) if folds else SplitConfig(method="group", test_size=0.2)
+    data = DataConfig(name="houses.csv", target="price", group=None if folds else "street")
+    records: list[TrialRecord] = []
+    finalists, said = [], {}
+
+    def add(of: TrialConfig, score: float, **fields: object) -> TrialRecord:
+        history = History(
+            metric=metric,
+            train_loss=(1.0, 0.5),
+            train_score=(score - 0.1, score + 0.01) if score > CHANCE[metric] else (CHANCE[metric],) * 2,
+            valid_loss=(1.1, 0.6),
+            valid_score=(score - 0.001, score),
+            learning_rate=(0.01, 0.01),
+            seconds=(1.0, 1.0),
+        )
+        valid = Evaluation(part="valid", loss=0.6, score=score, metric=metric, n_samples=N)
+        defaults = {"phase": "compare", "state": "finished", "evaluations": (valid,), "tags": {}}
+        record = TrialRecord(
+            run_id=f"run-{len(records)}", study="tables", number=len(records), config=of, history=history,
+            n_params=sum(of.model.units) * 10 + 10, fit_seconds=2.0, **{**defaults, **fields},
+        )  # fmt: skip
+        records.append(record)
+        return record
+
+    def configured(depth: int, rate: float) -> TrialConfig:
+        return replace(config(depth, learning_rate=rate, units=16), data=data, split=split)
+
+    for depth, scores in SEARCHED[metric].items():
+        trials = [add(configured(depth, 0.01 * (at + 1)), score) for at, score in enumerate(scores)]
+        best = trials[int(np.argmax(scores))]
+        finalists.append(
+            Finalist(
+                id=f"trial-{best.number}",
+                config=best.config,
+                selected_score=max(scores),
+                selected_number=best.number,
+                stands_for=(("depth", str(depth)),),
+            )
+        )
+    for depth, finalist in zip(SEARCHED[metric], finalists, strict=True):
+        for at, seed in enumerate(SEEDS):
+            of = replace(
+                finalist.config,
+                fit=replace(finalist.config.fit, seed=seed),
+                split=replace(split, repeat=at + 1) if folds else split,
+            )
+            found = predictions(metric, depth, at, folds=folds)
+            score, beside = score_of(metric, found), beside_of(metric, found)
+            valid = Evaluation(part="valid", loss=0.5, score=score, metric=metric, n_samples=N, beside=beside)
+            judged = [valid] if folds else [valid, replace(valid, part="test")]
+            run = add(of, score, phase="confirm", evaluations=tuple(judged), tags={"finalist": finalist.id})
+            said[run.run_id] = found
+    return StudyData(
+        design=StudyDesign(
+            name="tables-12345678",
+            factors=(Factor.of("depth", ("0", "1", "2")),),
+            metric=METRICS[metric],
+            chance=CHANCE[metric],
+            equivalence=METRICS[metric].equivalence,
+            folds=N_FOLDS if folds else 0,
+            split_method=split.method,
+            ranges=(SearchRange(parameter="learning_rate", low=0.001, high=0.1, log=True),),
+            earlier_test_openings=0,
+        ),
+        records=tuple(records),
+        finalists=tuple(finalists),
+        predictions=said,
+        diagnostics={},
+        facts=_facts(metric, folds=folds, references=references),
+    )
+
+
+def _facts(metric: str, *, folds: bool, references: bool) -> StudyFacts:
+    data = DataFacts(
+        name="houses.csv",
+        sha256="ab" * 32,
+        source="file houses.csv",
+        task="regression" if metric == "r2" else "classification",
+        target="price",
+        n_samples=N if folds else 1_500,
+        n_train=240 if folds else 900,
+        n_valid=N,
+        n_test=None if folds else N,
+        how="stratified: in each part as many of each class" if folds else "whole groups to one part (column street)",
+    )
+    if metric == "r2":
+        data = replace(data, target_mean=20.123, target_sd=6.54)
+    else:
+        data = replace(data, class_names=("cheap", "dear"), class_counts=(180, 120), majority_share=0.6)
+    known = REFERENCES[metric] if references else ()
+    return StudyFacts(
+        question="Does another hidden layer help on my table?",
+        state="finished",
+        run_id="0123456789abcdef",
+        tracking_uri="sqlite:////home/me/mlflow.db",
+        data=data,
+        definition={"epochs": 2, "seed": 1, "compare": {"depth": [0, 1, 2]}, "split": {"valid": 0.2, "seed": 1234}},
+        planned={"compare": 9, "confirm": 15},
+        seeds=SEEDS,
+        finalists_sha256="cd" * 32,
+        code_version="0123456789",
+        dirty="false",
+        command="mlflow run . -P data=houses.csv -P target=price",
+        references=tuple(
+            Reference(name=name, valid=valid, test=None if folds else test, seconds=0.5 + len(name) / 10)
+            for name, valid, test in known
+        ),
+    )

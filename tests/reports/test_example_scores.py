@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import r2_score, roc_auc_score
+
+from pipeline.records import Predictions
+from reports.example_scores import auc_scores, example_scores, fold_scores, r2_scores
+
+N_STUDIES = 200
+
+
+def of_classes(y, positive, fold=None):
+    positive = np.asarray(positive, np.float32)
+    predicted = (positive > 0.5).astype(np.int64)
+    return Predictions(y=np.asarray(y), predicted=predicted, probability=positive, positive=positive, fold=fold)
+
+
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(
+        f"benchmark_{name}", Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))
+def test_mean_of_aucs_pseudo_values_is_auc_ties_included(pairs):
+    y, score = np.array([int(label) for label, _ in pairs]), np.array([float(of) for _, of in pairs])
+    found = auc_scores(y, score)
+    if len(set(y)) < 2:
+        assert found is None
+    else:
+        assert found.mean() == pytest.approx(roc_auc_score(y, score))
+
+
+def test_variance_of_aucs_pseudo_values_is_delongs():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) < 20
+    score = rng.normal(size=60) + y
+    wins = (score[y][:, None] > score[~y][None, :]).astype(float)
+    delong = wins.mean(axis=1).var(ddof=1) / 20 + wins.mean(axis=0).var(ddof=1) / 40
+    assert auc_scores(y, score).var() / 60 == pytest.approx(delong, rel=0.06)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40))
+def test_mean_of_r2s_pseudo_values_is_r2(seed, n):
+    rng = np.random.default_rng(seed)
+    y, predicted = rng.normal(5, 3, n), rng.normal(5, 3, n)
+    assert r2_scores(y, predicted).mean() == pytest.approx(r2_score(y, predicted), rel=1e-6, abs=1e-6)
+
+
+def test_targets_that_are_all_equal_have_no_r2():
+    assert r2_scores(np.ones(5), np.arange(5)) is None
+
+
+def test_accuracy_stays_right_and_wrong():
+    found = example_scores("accuracy", of_classes([0, 1, 1], [0.2, 0.9, 0.1]))
+    assert found.dtype == bool
+    assert found.tolist() == [True, True, False]
+
+
+def test_auc_without_the_second_classs_probability_is_unknown():
+    bare = Predictions(y=np.array([0, 1]), predicted=np.array([0, 1]), probability=np.ones(2, np.float32))
+    assert example_scores("auc", bare) is None
+
+
+def test_each_fold_is_scored_for_itself():
+    # Within each fold the order is right; together it is not.
+    y, fold = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    found = fold_scores("auc", of_classes(y, [0.1, 0.2, 0.7, 0.8], fold))
+    assert found.scores.tolist() == [1.0, 1.0]
+    assert found.n_examples == 4
+    assert roc_auc_score(y, [0.1, 0.2, 0.7, 0.8]) < 1
+
+
+def test_a_fold_of_one_class_has_no_auc():
+    y, fold = np.array([0, 1, 0, 0]), np.array([0, 0, 1, 1])
+    assert np.isnan(fold_scores("auc", of_classes(y, [0.1, 0.2, 0.7, 0.8], fold)).scores).tolist() == [False, True]
+
+
+# Of 200 studies, a true coverage of 95 % gives less than 90 % once in a thousand times.
+@pytest.mark.parametrize("name", ["AUC 0.85, 300 examples", "R² 0.6, 300 examples", "R² 0.6, effect 0.3, 300 examples"])
+def test_intervals_of_auc_and_r2_cover_the_truth(name):
+    scores = benchmark("scores")
+    shares = scores.rates(scores.SCENARIOS[name], N_STUDIES, np.random.default_rng(77))
+    assert 0.90 <= shares["coverage"] <= 0.995
+
+
+def test_correction_for_folds_says_helps_rarely_where_plain_t_tests_would_half_the_time():
+    folds = benchmark("folds")
+    of = folds.Scenario(metric="r2", n=150)
+    shares = folds.rates(of, 60, np.random.default_rng(77))
+    assert shares["helps"] + shares["hurts"] <= 0.1
+    assert shares["plain t over folds"] < 0.85

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from golden_tables import N_FOLDS, N, golden_table
+from scipy import stats
+
+from reports.checks import check_independence
+from reports.compare import compare_study
+from reports.example_scores import fold_scores
+from reports.folds import fold_difference
+from reports.power import seeds_to_detect
+
+
+def tables(rng, shape=(5, 5), shift=0.02):
+    b = rng.normal(0.8, 0.03, shape)
+    return b + shift + rng.normal(0, 0.02, shape), b
+
+
+def test_interval_is_nadeau_and_bengios():
+    a, b = tables(np.random.default_rng(0))
+    found, d = fold_difference(a, b, n_examples=500, imagined=0.0), (a - b).ravel()
+    error = np.sqrt((1 / 25 + 1 / 4) * d.var(ddof=1))
+    assert found.estimate == pytest.approx(d.mean())
+    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 24) * error)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(d.mean()) / error, 24))
+    assert (found.df, found.n_seeds, found.n_folds) == (24, 5, 5)
+
+
+def test_it_is_far_wider_than_a_plain_t_test_and_more_repeats_hardly_narrow_it():
+    a, b = tables(np.random.default_rng(1), (20, 5))
+    found = fold_difference(a, b, n_examples=500, imagined=0.0)
+    plain = stats.ttest_rel(a.ravel(), b.ravel()).confidence_interval(0.95)
+    assert found.half_width > 4 * (plain.high - plain.low) / 2
+    few = fold_difference(a[:5], b[:5], n_examples=500, imagined=0.0)
+    assert found.half_width > 0.7 * few.half_width
+
+
+def test_more_folds_hold_out_less_and_are_corrected_by_less():
+    a, b = tables(np.random.default_rng(2), (2, 10))
+    d = (a - b).ravel()
+    found = fold_difference(a, b, n_examples=500, imagined=0.0)
+    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 19) * np.sqrt((1 / 20 + 1 / 9) * d.var(ddof=1)))
+
+
+def test_folds_without_a_score_are_left_out():
+    a, b = tables(np.random.default_rng(3))
+    a[2, 3] = np.nan
+    found = fold_difference(a, b, n_examples=500)
+    assert found.df == 23
+    assert found.n_seeds == 5
+    a[2] = np.nan
+    with pytest.raises(ValueError, match="each repeat"):
+        fold_difference(a, b, n_examples=500)
+
+
+def test_agreement_on_few_rows_is_no_proof_of_agreement():
+    same = np.full((5, 5), 0.9)
+    for imagined in (2.0, 0.0):
+        assert fold_difference(same, same, n_examples=150, imagined=imagined).high > 0.01
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 0), (5,)])
+def test_tables_of_different_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="one shape"):
+        fold_difference(np.zeros((5, 5)), np.zeros(shape), n_examples=10)
+
+
+def test_no_number_of_repeats_makes_up_for_too_few_rows():
+    a, b = tables(np.random.default_rng(4))
+    found = fold_difference(a, b, n_examples=500)
+    lasting = np.sqrt(found.example_variance / found.n_examples)
+    assert seeds_to_detect(found, 1.5 * lasting) is None
+    assert 2 <= seeds_to_detect(found, 4 * lasting) <= 10
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "auc", "r2"])
+def test_a_cross_validated_study_is_judged_over_its_folds(metric):
+    study = golden_table(metric, folds=True)
+    comparison = compare_study(study)
+    assert (comparison.part, comparison.judged) == ("valid", "cross-validated")
+    for contrast in comparison.questions[0].contrasts:
+        found = contrast.difference
+        assert (found.method, found.n_folds, found.n_seeds, found.n_examples) == ("folds", N_FOLDS, 5, N)
+        runs = [study.confirm_runs(f)[0] for f in (contrast.level_finalist, contrast.reference_finalist)]
+        scores = [fold_scores(metric, study.predictions[run.run_id]).scores for run in runs]
+        assert found.by_seed[0] == pytest.approx((scores[0] - scores[1]).mean())
+        assert found.by_seed[0] == pytest.approx(runs[0].evaluations[0].score - runs[1].evaluations[0].score)
+
+
+def test_lost_predictions_leave_an_estimate_and_no_interval():
+    comparison = compare_study(dataclasses.replace(golden_table("r2", folds=True), predictions={}))
+    contrast = comparison.questions[0].contrasts[0]
+    assert contrast.difference.method == "repeats only"
+    assert contrast.difference.low is None
+    assert contrast.verdict.word == "inconclusive"
+    assert "scores of single folds are missing" in contrast.verdict.because
+    check = next(check for check in comparison.checks if check.name == "predictions at hand")
+    assert check.state == "warn"
+
+
+def test_too_few_repeats_ask_for_repeats():
+    study = golden_table("auc", folds=True)
+    few = [r for r in study.records if r.phase != "confirm" or r.config.split.repeat <= 2]
+    comparison = compare_study(dataclasses.replace(study, records=tuple(few)))
+    verdict = comparison.questions[0].contrasts[0].verdict
+    assert verdict.word == "not enough evidence"
+    assert "2 paired repeats, at least 5 are asked for" in verdict.because
+
+
+def test_runs_on_different_partitions_are_no_pairs():
+    study = golden_table("r2", folds=True)
+    moved = [
+        dataclasses.replace(
+            r, config=dataclasses.replace(r.config, split=dataclasses.replace(r.config.split, repeat=9))
+        )
+        if r.phase == "confirm" and r.config.model.depth == 2
+        else r
+        for r in study.records
+    ]
+    contrasts = compare_study(dataclasses.replace(study, records=tuple(moved))).questions[0].contrasts
+    assert [contrast.difference is None for contrast in contrasts] == [False, True]
+
+
+def test_a_diverged_repeat_counts_with_the_score_of_chance():
+    study = golden_table("r2", folds=True)
+    victim = next(r for r in study.records if r.tags.get("finalist") == "trial-6")
+    records = tuple(dataclasses.replace(r, state="diverged") if r is victim else r for r in study.records)
+    contrast = compare_study(dataclasses.replace(study, records=records)).questions[0].contrasts[1]
+    assert contrast.difference.method == "folds"
+    assert contrast.difference.by_seed[0] < -0.5
+
+
+def test_alike_rows_of_a_test_part_are_warned_of_and_folds_of_groups_are_not():
+    design = golden_table("r2").design
+    assert check_independence(design).state == "warn"
+    assert check_independence(dataclasses.replace(design, folds=5)).state == "pass"

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from reports.metric import ACCURACY, AUC, METRICS, R2
+from reports.records import Spread
+from reports.words import beside, optimism, points, score, spread, with_unit
+
+
+def test_every_metric_of_the_pipeline_is_known():
+    from pipeline.config import METRICS as OF_THE_PIPELINE
+
+    assert set(METRICS) == set(OF_THE_PIPELINE)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "half", "text"),
+    [
+        (ACCURACY, 0.0042, 0.0031, "+0.42 points"),
+        (AUC, -0.0042, 0.0031, "−0.42 points"),
+        (R2, 0.0123, 0.008, "+0.0123 of R²"),
+        (R2, -0.0123, 0.2, "−0.01 of R²"),
+        (R2, 0.00001, 0.02, "0.000 of R²"),
+    ],
+)
+def test_differences_have_the_metrics_unit_and_their_intervals_digits(metric, value, half, text):
+    assert points(metric, value, half) == text
+
+
+def test_scores_are_percent_but_for_r2():
+    of = Spread(mean=0.8531, sd=0.0123, n=5)
+    assert with_unit(spread(AUC, of), AUC) == "85.3 ± 1.2 %"
+    assert with_unit(spread(R2, of), R2) == "0.853 ± 0.012"
+    assert score(R2, -12.3456) == "−12.346"
+    assert spread(R2, Spread(mean=0.5, sd=None, n=1)) == "0.500 (1 run)"
+    assert optimism(R2, 0.02, of) == "+0.020"
+
+
+def test_regions_are_said_in_the_readers_unit():
+    assert [metric.region(metric.equivalence) for metric in METRICS.values()] == [
+        "0.3 points",
+        "0.3 points",
+        "0.01 of R²",
+    ]
+
+
+def test_errors_stay_in_the_targets_unit():
+    assert beside("rmse", Spread(mean=54_321.0, sd=210.0, n=5)) == "54,321 ± 210"
+    assert beside("mae", Spread(mean=0.01234, sd=0.0005, n=5)) == "0.0123 ± 0.0005"
+    assert beside("accuracy", Spread(mean=0.91, sd=0.01, n=5)) == "91.0 ± 1.0 %"
