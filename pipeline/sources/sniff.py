@@ -78,7 +78,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     if not text.strip():
         raise ValueError(f"{path.name} must have a line of names and rows below it, got an empty file")
     text, separator, n_before = _announced_separator(text)
-    separator = separator or _separator(text, is_whole)
+    separator = separator or _separator(text, is_whole, path.name)
     rows, n_header = _rows(text, separator, is_whole)
     header, rows = rows[0], [row for row in rows[1:] if row]
     require_header(header, path.name)
@@ -202,21 +202,37 @@ def _rows(text: str, separator: str, is_whole: bool) -> tuple[list[list[str]], i
     return (rows if is_whole or len(rows) == 1 else rows[:-1]), n_header
 
 
-def _separator(text: str, is_whole: bool) -> str:
-    """Return the separator by which rows are of one length, and cells have no other separator inside."""
+def _separator(text: str, is_whole: bool, file: str) -> str:
+    """Return the separator by which rows are of one length, and cells have no other separator inside.
 
-    def score(separator: str) -> tuple[float, float, int]:
-        rows = [row for row in _rows(text, separator, is_whole)[0] if row]
-        width = len(rows[0])
-        if width == 1:
-            return 0.0, 0.0, 0
-        others = set(_SEPARATORS) - {separator}
-        even = sum(len(row) == width or len(row) == width + 1 for row in rows) / len(rows)
-        cells = [cell for row in rows[1:] or rows for cell in row]  # names may hold anything
-        whole = sum(_NUMBER_LIKE.fullmatch(cell) is not None or others.isdisjoint(cell) for cell in cells) / len(cells)
-        return round(even, 2), round(whole, 2), width
+    A blank is one only where nothing else is, and every row agrees.
+    """
+    scores = {separator: _score(text, separator, is_whole) for separator in _SEPARATORS}
+    best = max(_SEPARATORS, key=lambda separator: scores[separator])
+    if scores[best][0] > 0:
+        return best
+    rows = [[cell for cell in row if cell] for row in _rows(text, " ", is_whole)[0] if row]
+    widths = {len(row) for row in rows[1:]}
+    if len(rows[0]) == 1 or len(widths) != 1 or widths.pop() - len(rows[0]) not in (0, 1):
+        return best
+    if "  " not in text:
+        return " "
+    raise ValueError(
+        f"cells of {file} must have a comma, semicolon, tab, | or one blank between them, got several blanks"
+    )
 
-    return max(_SEPARATORS, key=score)
+
+def _score(text: str, separator: str, is_whole: bool) -> tuple[float, float, int]:
+    """Return the share of rows as long as the first, that of cells without another separator, and the length."""
+    rows = [row for row in _rows(text, separator, is_whole)[0] if row]
+    width = len(rows[0])
+    if width == 1:
+        return 0.0, 0.0, 0
+    others = set(_SEPARATORS) - {separator}
+    even = sum(len(row) == width or len(row) == width + 1 for row in rows) / len(rows)
+    cells = [cell for row in rows[1:] or rows for cell in row]  # names may hold anything
+    whole = sum(_NUMBER_LIKE.fullmatch(cell) is not None or others.isdisjoint(cell) for cell in cells) / len(cells)
+    return round(even, 2), round(whole, 2), width
 
 
 def _fitted(header: list[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -58,6 +58,11 @@ def test_separator_is_found_whatever_else_the_cells_hold(tmp_path, separator, su
     assert frame["amount"].tolist() == ["1,5", "2,25", "7,1"]
 
 
+def test_blank_separates_where_nothing_else_does(tmp_path):
+    assert read(tmp_path, "a b\n1 2\n3 4\n")[0].to_dict("list") == {"a": [1, 3], "b": [2, 4]}
+    assert read(tmp_path, "full name\nAda\nEmmy Noether\n")[0]["full name"].tolist() == ["Ada", "Emmy Noether"]
+
+
 def test_names_with_commas_do_not_make_a_comma_the_separator(tmp_path):
     assert sniff(written(tmp_path, "Price, EUR;Size, m2\n1,5;2,5\n3,5;4,5\n"), print).names == (
         "Price, EUR",
@@ -202,8 +207,9 @@ def test_numbers_come_back_as_they_were_written_whatever_the_blocks(tmp_path_fac
         ("5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n", r"first line .* must be the names .* got '5\.1', '3\.5'"),
         ("39, State-gov, 77516, 13\n50, Self, 83311, 13\n", r"first line .* must be the names .* add a line of names"),
         (b"\x00\x01\x02", r"any\.csv must be a text file"),
+        ("a  b\n1  2\n", r"cells of any\.csv must have a comma, .* or one blank between them, got several blanks"),
     ],
-    ids=["empty", "names alone", "short row", "long row", "measurements first", "mixed row first", "binary"],
+    ids=["empty", "names alone", "short row", "long row", "measurements first", "mixed row first", "binary", "aligned"],
 )
 def test_text_that_is_no_table_is_refused_in_one_line(tmp_path, content, complaint):
     with pytest.raises(ValueError, match=complaint) as raised:
