@@ -50,7 +50,9 @@ class Numbers:
     @property
     def missing(self) -> NDArray[np.bool_]:
         """Which cells have no value, ``(n,)``."""
-        return np.asarray(~(np.abs(self.values.astype(np.float64)) <= LARGEST))
+        if self.values.dtype.kind != "f":
+            return np.zeros(len(self.values), bool)
+        return np.asarray(~(np.abs(self.values) <= LARGEST))
 
     def as_texts(self) -> Texts:
         """Return the numbers as they would be written, whole ones without a decimal mark."""
@@ -122,7 +124,7 @@ def cells_of(column: pd.Series[Any]) -> Cells:
         codes = np.asarray(column.astype("Int8").fillna(-1), dtype=np.int64)
         return Texts(pd.Series(["false", "true"], dtype="str"), codes, "boolean")
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
-        is_plain = isinstance(dtype, np.dtype)
+        is_plain = isinstance(dtype, np.dtype) and dtype != np.float16
         return Numbers(column.to_numpy() if is_plain else column.to_numpy(dtype=np.float64, na_value=np.nan))
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return Days(_days(pd.to_datetime(column, utc=True)))

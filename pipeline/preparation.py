@@ -24,14 +24,15 @@ __all__ = ["TablePreparation", "as_samples", "inputs_of", "load_preparation"]
 #: A feature that lies farther from its training mean than that many standard deviations is moved there: one wild cell
 #: must not drown a row, nor a validation loss.
 _FARTHEST = 10.0
-#: What a missing category is called; a category of that very name means the same.
-_MISSING = "(missing)"
+#: What the transformer takes for a missing category; -1 is one that the training part does not have.
+_MISSING = -2
 #: Cells of features that one block holds, 4 bytes each, besides a few copies inside scikit-learn.
 _N_CELLS = 2_000_000
 _FEWEST = 256
 _WEEK, _YEAR = 7.0, 365.25
 #: SimpleImputer keeps the dtype that it was fitted on; a NumPy dtype holds no code.
 _TRUSTED = ["numpy.dtype"]
+_PLAIN = ("used", "categories", "feature_names", "task", "target", "class_names")
 _SCHEMA, _TRANSFORMER = "schema.json", "transformer.skops"
 
 
@@ -45,6 +46,8 @@ class TablePreparation:
         All columns of the data set but its target, those that are ignored too.
     used
         Columns that have something to tell: at least two different values (missing is one) in the training part.
+    categories
+        Of each used column the categories that its training part has, sorted; empty where it is none of names.
     transformer
         A fitted ``ColumnTransformer``; its inputs are those of :func:`inputs_of`.
     feature_names
@@ -55,6 +58,7 @@ class TablePreparation:
 
     columns: tuple[Column, ...]
     used: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
     transformer: Any
     feature_names: tuple[str, ...]
     task: str
@@ -75,7 +79,7 @@ class TablePreparation:
         features = np.empty((len(rows), self.n_features), np.float32)
         used = self._used_columns()
         for block in blocks(len(rows), self.n_features):
-            found = self.transformer.transform(inputs_of(samples, used, rows[block]))
+            found = self.transformer.transform(inputs_of(samples, used, self.categories, rows[block]))
             np.clip(found, -_FARTHEST, _FARTHEST, out=features[block])
         return features
 
@@ -84,7 +88,7 @@ class TablePreparation:
         import skops.io
 
         folder.mkdir(parents=True, exist_ok=True)
-        schema = {field: getattr(self, field) for field in ("used", "feature_names", "task", "target", "class_names")}
+        schema = {field: getattr(self, field) for field in _PLAIN}
         schema["columns"] = [asdict(column) for column in self.columns]
         (folder / _SCHEMA).write_text(json.dumps(schema, indent=1, ensure_ascii=False), encoding="utf-8")
         skops.io.dump(self.transformer, folder / _TRANSFORMER)
@@ -112,19 +116,24 @@ def load_preparation(folder: Path) -> TablePreparation:
     return TablePreparation(columns=columns, transformer=transformer, **_with_tuples(schema))
 
 
-def inputs_of(samples: pd.DataFrame, columns: Sequence[Column], rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Return what the transformer takes of some rows of a typed table; nothing here is fitted.
+def inputs_of(
+    samples: pd.DataFrame,
+    columns: Sequence[Column],
+    categories: Sequence[Sequence[str]],
+    rows: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Return what the transformer takes of some rows of a typed table.
 
-    Numbers and booleans stay float32, categories become texts, a date becomes its days, and where it lies in the year
-    and in the week as sine and cosine. Inputs are called by their column's position, ``3`` or ``3 week sine``, so that
-    no two names can be the same.
+    Numbers and booleans stay float32. A category becomes its position among its column's ``categories``. A date
+    becomes its days, and where it lies in the year and in the week as sine and cosine. Inputs are called by their
+    column's position, ``3`` or ``3 week sine``, so that no two names can be the same.
     """
     inputs: dict[str, NDArray[Any]] = {}
-    for position, column in enumerate(columns):
+    for position, (column, known) in enumerate(zip(columns, categories, strict=True)):
         values = samples[column.name].array
         if column.kind == "categorical":
-            texts = np.append(np.asarray(values.categories, dtype=object), _MISSING)
-            inputs[str(position)] = texts[values.codes[rows]]
+            codes = pd.Index(list(known), dtype="str").get_indexer(values.categories)
+            inputs[str(position)] = np.append(codes, _MISSING).astype(np.int32)[values.codes[rows]]
             continue
         numbers = np.asarray(values)[rows]
         inputs[str(position)] = numbers
@@ -149,4 +158,8 @@ def _date_parts(days: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.flo
 
 
 def _with_tuples(saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: tuple(value) if isinstance(value, list) else value for field, value in saved.items()}
+    return {field: _as_tuple(value) for field, value in saved.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

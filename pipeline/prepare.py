@@ -69,35 +69,40 @@ def fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
     columns = [column for column in dataset.columns if column.kind != "ignored"]
     used = [column for column in columns if _varies(dataset.X[column.name].array, train)]
     require(bool(used), "columns with two different values in the training part", "at least 1", 0)
-    fitted = list(_fitted(dataset.X, used, train))
+    categories = tuple(_categories(dataset.X[column.name].array, train) for column in used)
+    fitted = list(_fitted(dataset.X, used, categories, train))
     # Frozen transformers are fitted already, a few columns at a time; the rows only tell it the inputs' names.
     transformer = ColumnTransformer(
         [(str(number), fit, inputs) for number, (fit, inputs) in enumerate(fitted)], verbose_feature_names_out=False
-    ).fit(inputs_of(dataset.X, used, train[:1]))
+    ).fit(inputs_of(dataset.X, used, categories, train[:1]))
     return TablePreparation(
         columns=dataset.columns,
         used=tuple(column.name for column in used),
+        categories=categories,
         transformer=transformer,
-        feature_names=tuple(name for fit, inputs in fitted for name in _feature_names(fit, inputs, used)),
+        feature_names=tuple(name for fit, inputs in fitted for name in _feature_names(fit, inputs, used, categories)),
         task=dataset.task,
         target=dataset.target,
         class_names=dataset.class_names,
     )
 
 
-def _fitted(X: pd.DataFrame, used: Sequence[Column], train: NDArray[np.int64]) -> Iterator[tuple[Any, list[str]]]:
+def _fitted(
+    X: pd.DataFrame, used: Sequence[Column], categories: Sequence[Sequence[str]], train: NDArray[np.int64]
+) -> Iterator[tuple[Any, list[str]]]:
     """Yield transformers fitted on a few columns of one kind each, and the names of their inputs."""
     from sklearn.frozen import FrozenEstimator
 
     together = min(_MAX_TOGETHER, max(1, _N_CELLS // len(train)))
     for kind in ("numeric", "date", "boolean", "categorical"):
-        of_kind = [(position, column) for position, column in enumerate(used) if column.kind == kind]
+        of_kind = [position for position, column in enumerate(used) if column.kind == kind]
         width = together if kind != "date" else max(1, together // 5)
         for start in range(0, len(of_kind), width):
             some = of_kind[start : start + width]
-            inputs = inputs_of(X, [column for _, column in some], train)
-            positions = {str(number): str(position) for number, (position, _) in enumerate(some)}
-            inputs.columns = pd.Index([_renumbered(name, positions) for name in inputs.columns])
+            inputs = inputs_of(
+                X, [used[position] for position in some], [categories[position] for position in some], train
+            )
+            inputs.columns = pd.Index([_renumbered(str(name), some) for name in inputs.columns])
             names = [str(name) for name in inputs]
             own, parts = [name for name in names if " " not in name], [name for name in names if " " in name]
             yield FrozenEstimator(_transformer(kind).fit(inputs[own])), own
@@ -128,13 +133,23 @@ def _varies(values: Any, train: NDArray[np.int64]) -> bool:
     return bool(((cells != cells[0]) & ~((cells != cells) & (cells[0] != cells[0]))).any())  # noqa: PLR0124
 
 
-def _renumbered(name: str, positions: dict[str, str]) -> str:
+def _categories(values: Any, train: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the categories that the training part has, sorted as they are; of other columns none."""
+    if not isinstance(values, pd.Categorical):
+        return ()
+    codes = np.unique(values.codes[train])
+    return tuple(str(category) for category in values.categories[codes[codes >= 0]])
+
+
+def _renumbered(name: str, positions: Sequence[int]) -> str:
     number, space, part = name.partition(" ")
-    return positions[number] + space + part
+    return f"{positions[int(number)]}{space}{part}"
 
 
-def _feature_names(fitted: Any, inputs: Sequence[str], used: Sequence[Column]) -> Iterator[str]:
-    """Yield the features of a fitted transformer under the names of their columns."""
+def _feature_names(
+    fitted: Any, inputs: Sequence[str], used: Sequence[Column], categories: Sequence[Sequence[str]]
+) -> Iterator[str]:
+    """Yield the features of a fitted transformer under the names of their columns and categories."""
     names = {name: _input_name(name, used) for name in inputs}
     for feature in fitted.get_feature_names_out():
         bare = feature.removeprefix("missingindicator_")
@@ -143,8 +158,14 @@ def _feature_names(fitted: Any, inputs: Sequence[str], used: Sequence[Column]) -
         elif bare in names:
             yield f"{names[bare]} is missing"
         else:
-            name, _, category = feature.partition("_")
-            yield f"{names[name]} = {'(rare)' if category == 'infrequent_sklearn' else category}"
+            name, _, code = feature.partition("_")
+            yield f"{names[name]} = {_category_name(code, categories[int(name)])}"
+
+
+def _category_name(code: str, categories: Sequence[str]) -> str:
+    if code == "infrequent_sklearn":
+        return "(rare)"
+    return "(missing)" if int(code) < 0 else categories[int(code)]
 
 
 def _input_name(name: str, used: Sequence[Column]) -> str:
