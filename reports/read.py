@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import tracking
-from experiments.definition import shipped_names
 from experiments.importances import importances
 from pipeline.config import SplitConfig, TrialConfig
 from pipeline.records import TrialRecord
@@ -18,12 +16,10 @@ from reports.design import Factor, Finalist, StudyDesign
 from reports.levels import valid_score
 from reports.metric import ACCURACY, Metric
 from reports.ranges import place_in_range, search_ranges
+from reports.reproduce import command
 from reports.study import Importance, Reference, StudyData, StudyFacts
 
 _DEFAULT_SEEDS = 5
-#: Name of the one factor of a study that compares configurations that its user chose.
-_CHOSEN = "configuration"
-_NOT_GIVEN = ("", "auto")
 #: Parameters of a trial that say which data and how they were cut, and what no study compares.
 _NO_DIMENSIONS = (
     "data", "data_sha256", "target", "task", "metric", "group_column", "time_column", "test_file", "test_column",
@@ -211,27 +207,3 @@ def _point(config: TrialConfig, design: StudyDesign) -> dict[str, Any]:
         if name not in ("units", "depth", "batch_size", "dropout") and name in point and applies:
             point[name] = place_in_range(float(params[name]), searched)
     return {name: value for name, value in point.items() if not (name == "units" and isinstance(value, str))}
-
-
-def command(study: str, stored: Mapping[str, Any], params: Mapping[str, str], *, n_seeds: int) -> str:
-    """Return the line that runs the study again: as ``mlflow run`` noted it, else pieced together."""
-    asked = ("experiment", "data", "target", "trials", "epochs", "seeds", "seed", "data_folder")
-    noted = {name: params[name] for name in asked if params.get(name, "auto") not in _NOT_GIVEN}
-    if _CHOSEN in stored.get("definition", {}).get(
-        "compare", {}
-    ):  # configurations that the user chose, without a search
-        runs = params.get("runs", "<run ids with commas between>")
-        return " ".join(["mlflow run . -e compare", f"-P runs={runs}", f"-P seeds={n_seeds}"])
-    if "experiment" not in noted and "data" not in noted:
-        definition = stored.get("definition", {})
-        n_trials = sum(trial["phase"] != "confirm" for trial in stored.get("plan", []))
-        of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", study)
-        name = of_hash.group(1) if of_hash else "your-definition"
-        noted = {
-            "experiment": name if name in shipped_names() else f"{name}.toml",
-            "trials": str(n_trials),
-            "epochs": str(definition.get("epochs", "auto")),
-            "seeds": str(n_seeds),
-            "seed": str(definition.get("seed", "auto")),
-        }
-    return "mlflow run . " + " ".join(f"-P {name}={value}" for name, value in noted.items())

@@ -25,9 +25,10 @@ def reference_table(comparison: Comparison, context: ReportContext) -> list[str]
     unit = f" ({metric.score_unit})" if metric.score_unit else ""
     parts = [f"cross-validated {metric.name}"] if design.folds else [f"validation {metric.name}", "test"]
     header = ["model", *(f"{part}{unit}" for part in parts), "seconds"]
+    by = f"; the {design.folds} folds are those of the search" if design.folds else ""
     text = (
         "scikit-learn's models have their default settings and one fit each: nothing was tuned, and no interval is "
-        f"known. The network's numbers are mean ± standard deviation over fresh {design.again}s, after a search."
+        f"known{by}. The network's numbers are mean ± standard deviation over fresh {design.again}s, after a search."
     )
     return ["Against scikit-learn on the same split:", table(header, rows, right=range(1, len(header))), prose(text)]
 
@@ -47,11 +48,12 @@ def against_references(comparison: Comparison, context: ReportContext) -> str:
     if mine is None or not known:
         return ""
     best, reference = max(known, key=lambda pair: pair[0])
+    name = f"{reference.name[:1].upper()}{reference.name[1:]} of scikit-learn, untuned,"
     ours = with_unit(score(metric, mine.mean), metric)
     scores = f"{score(metric, best)} against {ours} of {comparison.judged} {metric.name}"
     if best > mine.mean + design.equivalence:
-        return f"**{reference.name} of scikit-learn, untuned, does better on the same split**: {scores} (section 6)."
+        return f"**{name} does better on the same split**: {scores} (section 6)."
     if best >= mine.mean - design.equivalence:
         close = f"within {metric.region(design.equivalence)}"
-        return f"{reference.name} of scikit-learn, untuned, comes {close} on the same split: {scores} (section 6)."
+        return f"{name} comes {close} on the same split: {scores} (section 6)."
     return f"The best of scikit-learn's untuned models on the same split is {reference.name}: {scores} (section 6)."

@@ -13,7 +13,8 @@ from experiments import tracking
 from experiments.tracking import keys
 from experiments.tracking.store import client
 from reports.data import data_facts
-from reports.read import NothingToReportError, choose_study, command, read_study
+from reports.read import NothingToReportError, choose_study, read_study
+from reports.reproduce import command
 from reports.study import StudyData
 from reports.write import make_report
 
@@ -195,6 +196,12 @@ def test_facts_of_known_data_are_found_without_the_design(read):
 def test_command_is_the_one_that_was_typed_or_one_like_it(study, params, expected):
     stored = {"definition": {"epochs": 3, "seed": 7}, "plan": [{"phase": "anchor"}, {"phase": "confirm"}]}
     assert command(study, stored, params, n_seeds=5) == expected
+
+
+def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
+    stored = {"definition": {"epochs": 3, "seed": 7, "data": "my houses.csv", "target": "price"}, "plan": []}
+    expected = "mlflow run . -P data='my houses.csv' -P target=price -P trials=0 -P epochs=3 -P seeds=5 -P seed=7"
+    assert command("my_houses-0123abcd", stored, {}, n_seeds=5) == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():

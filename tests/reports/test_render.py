@@ -88,10 +88,10 @@ def test_a_reference_that_does_better_is_said_to():
         facts = dataclasses.replace(study.facts, references=references)
         return rendered(dataclasses.replace(study, facts=facts)).split("## 3.")[0].replace("\n", " ")
 
-    assert "**a tree of scikit-learn, untuned, does better on the same split**: 0.990 against" in said(test=0.99)
-    assert "a tree of scikit-learn, untuned, comes within 0.01 of R²" in said(test=0.735)
+    assert "**A tree of scikit-learn, untuned, does better on the same split**: 0.990 against" in said(test=0.99)
+    assert "A tree of scikit-learn, untuned, comes within 0.01 of R²" in said(test=0.735)
     assert "The best of scikit-learn's untuned models on the same split is a tree" in said(test=0.1)
-    assert "a tree" not in said(valid=0.9)
+    assert "tree" not in said(valid=0.9)
 
 
 def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
