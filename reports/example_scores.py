@@ -48,7 +48,7 @@ def r2_scores(y: NDArray[np.generic], predicted: NDArray[np.generic]) -> NDArray
     """Return pseudo-values of R² = 1 - mean squared error / variance of y.
 
     With the plain ``1 - error² / variance`` the variance would count as known; it is that of these examples. The
-    delta method's further term makes up for it, and is zero where two models explain the same.
+    delta method's further term counts that in. It cancels where two models explain the same.
     """
     y, predicted = (np.asarray(values, dtype=np.float64) for values in (y, predicted))
     squares = (y - y.mean()) ** 2
