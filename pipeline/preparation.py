@@ -29,6 +29,7 @@ _MISSING = -2
 #: Cells of features that one block holds, 4 bytes each, besides a few copies inside scikit-learn.
 _N_CELLS = 2_000_000
 _FEWEST = 256
+_ALIGNMENT = 64
 _WEEK, _YEAR = 7.0, 365.25
 #: SimpleImputer keeps the dtype that it was fitted on; a NumPy dtype holds no code.
 _TRUSTED = ["numpy.dtype"]
@@ -76,7 +77,7 @@ class TablePreparation:
 
     def transform_rows(self, samples: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features of some rows, in their order; written block by block, each row once."""
-        features = np.empty((len(rows), self.n_features), np.float32)
+        features = empty_features(len(rows), self.n_features)
         used = self._used_columns()
         for block in blocks(len(rows), self.n_features):
             found = self.transformer.transform(inputs_of(samples, used, self.categories, rows[block]))
@@ -114,6 +115,14 @@ def load_preparation(folder: Path) -> TablePreparation:
     columns = tuple(Column(**_with_tuples(column)) for column in schema.pop("columns"))
     transformer = skops.io.load(folder / _TRANSFORMER, trusted=_TRUSTED)
     return TablePreparation(columns=columns, transformer=transformer, **_with_tuples(schema))
+
+
+def empty_features(n_rows: int, n_features: int) -> NDArray[np.float32]:
+    """Return an array to fill whose start TensorFlow likes: such a one can be a tensor without being copied."""
+    n_bytes = n_rows * n_features * 4
+    raw = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + n_bytes].view(np.float32).reshape(n_rows, n_features)
 
 
 def inputs_of(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.preparation import empty_features
 from pipeline.records import Cut, Dataset, Part, Scaler, Split
 
 #: Samples scaled at a time: what a step holds beside its result stays small, however many samples there are.
@@ -73,7 +74,7 @@ def apply_scaler(scaler: Scaler, X: NDArray[np.float32]) -> None:
 
 
 def _part(X: NDArray[np.generic], y: NDArray[Any], rows: NDArray[np.int64], scaler: Scaler) -> Part:
-    scaled = np.empty((len(rows), int(np.prod(X.shape[1:]))), np.float32)
+    scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
     start = 0
     for block in _blocks(rows):
         window = scaled[start : start + len(block)]

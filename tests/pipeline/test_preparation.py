@@ -206,6 +206,12 @@ def test_arrays_are_scaled_as_ever_and_a_test_part_is_cut_from_them():
     assert parts.metric == "auc"
 
 
+def test_parts_start_where_a_tensor_can_take_them_over_without_a_copy():
+    parts, _ = prepare(dataset_of(), CUT)
+
+    assert [part.X.ctypes.data % 64 for part in (parts.train, parts.valid, parts.test)] == [0, 0, 0]
+
+
 def test_parts_of_a_regression_keep_their_numbers():
     frame = raw().assign(y=np.arange(N) / 4)
 
