@@ -182,10 +182,11 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
     others = tuple(cells.different[np.isnan(values) & ~usual])
     numbers = cells.spread(values, np.nan)
     column = replace(column, form=form, missing_texts=others, n_missing=int(np.isnan(numbers).sum()))
+    read = cells.different[~np.isnan(values)]
     if kind == "numeric":
-        found = _of_numbers(column, numbers, _number_words(cells.different, form, comma=comma))
+        found = _of_numbers(column, numbers, _number_words(read, form, comma=comma))
     else:
-        found = _of_dates(column, numbers, _date_words(cells.different, form))
+        found = _of_dates(column, numbers, _date_words(read, form))
     if not others:
         return found
     listed = ", ".join(map(repr, others[:3])) + (", …" if len(others) > 3 else "")

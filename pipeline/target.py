@@ -112,7 +112,7 @@ def _task(cells: Cells, comma: bool) -> Task:
 
 
 def _only(column: Column) -> str:
-    return column.examples[0] if column.examples else "no value at all"
+    return f"{column.examples[0]} in every row" if column.examples else "no value at all"
 
 
 def _in_order(classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -158,6 +158,12 @@ def test_a_few_dirty_cells_do_not_turn_numbers_into_names():
     assert log == ["column 'x': numbers; what is none counts as missing: 'see note'"]
 
 
+def test_marks_in_what_is_no_number_say_nothing_of_how_numbers_are_written():
+    column, _ = column_of([*(str(row * 2) for row in range(N - 1)), "k. A., 5"])
+
+    assert column.why == "whole numbers; what is none counts as missing: 'k. A., 5'"
+
+
 def test_a_date_that_can_be_read_in_two_ways_is_read_day_first_and_said():
     log = []
 
@@ -317,7 +323,7 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
     [
         ({"config": {"target": "Y "}}, "target must be a column of the table, got 'Y '; did you mean 'y'? (columns: "),
         ({"config": {"target": None}}, "target must be the name of the column to predict (columns: x, colour, y)"),
-        ({"target": cycle("one")}, "target 'y' must be of two different values or more, got 'one'"),
+        ({"target": cycle("one")}, "target 'y' must be of two different values or more, got 'one in every row'"),
         ({"target": cycle(None)}, "target 'y' must be of two different values or more, got 'no value at all'"),
         ({"target": [f"t{row}" for row in range(N)]}, "target 'y' must be a number or a class that several rows share"),
         ({"config": {"columns": (("colr", "numeric"),)}}, "got 'colr'; did you mean 'colour'?"),
