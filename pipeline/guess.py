@@ -40,7 +40,7 @@ _FEW = 10
 _N_COUNTED = 10
 #: Two truth values can be written in no more ways than that: yes, Yes, YES, ...
 _N_FORMS = 16
-_YEARS = (1800, 2200)
+_YEARS = (1500, 2200)
 _ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|rownames|index)$|[a-z]I[dD]$")
 
 

@@ -15,8 +15,9 @@ from pipeline.config import METRICS, DataConfig, Task, require
 from pipeline.guess import guess, numbers_in
 from pipeline.records import Column
 
-#: Whole numbers with so few different values are classes.
+#: Whole numbers with so few different values are classes, if there are so many rows for each.
 _MAX_WHOLE_CLASSES = 20
+_ROWS_A_CLASS = 5
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -106,9 +107,11 @@ def _task(cells: Cells, comma: bool) -> Task:
     numbers = numbers_in(cells, comma=comma)
     if numbers is None:
         return "classification"
-    present = np.unique(numbers[np.isfinite(numbers)])
-    whole = bool((present == np.floor(present)).all())
-    return "classification" if whole and len(present) <= _MAX_WHOLE_CLASSES else "regression"
+    present = numbers[np.isfinite(numbers)]
+    different = np.unique(present)
+    whole = bool((different == np.floor(different)).all())
+    few = len(different) <= min(_MAX_WHOLE_CLASSES, max(2, len(present) / _ROWS_A_CLASS))
+    return "classification" if whole and few else "regression"
 
 
 def _only(column: Column) -> str:
