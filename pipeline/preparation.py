@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class TablePreparation:
         schema = {field: getattr(self, field) for field in _PLAIN}
         schema["columns"] = [asdict(column) for column in self.columns]
         (folder / _SCHEMA).write_text(json.dumps(schema, indent=1, ensure_ascii=False), encoding="utf-8")
-        skops.io.dump(self.transformer, folder / _TRANSFORMER)
+        skops.io.dump(self.transformer, folder / _TRANSFORMER, compression=zipfile.ZIP_DEFLATED)
 
     def _used_columns(self) -> tuple[Column, ...]:
         by_name = {column.name: column for column in self.columns}
