@@ -219,7 +219,7 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
         experiment = parse(document, name=_slug(path.stem), data=data)
         if data is not None:
             return replace(experiment, name=_slug(Path(data.name).stem))
-        return replace(experiment, data=experiment.data.found_from(path.parent, NAMES))
+        return replace(experiment, data=found_from(experiment.data, path.parent))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors too
@@ -227,6 +227,19 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
 
 
 _TABLES = ("question", "seed", "data", "split", "budget", "compare", "tune", "fixed", "anchor")
+
+
+def found_from(data: DataConfig, base: Path) -> DataConfig:
+    """Return it with the paths of files and folders made absolute that are relative to ``base``.
+
+    A known name is no path, even if a folder of that name lies there.
+    """
+
+    def found(text: str | None) -> str | None:
+        path = base / Path(text).expanduser() if text and text not in NAMES else None
+        return str(path.resolve()) if path is not None and path.exists() else text
+
+    return replace(data, name=found(data.name) or data.name, test_file=found(data.test_file))
 
 
 def _slug(text: str) -> str:

@@ -26,12 +26,17 @@ from experiments.ledger import Ledger, is_told
 from experiments.lock import held
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
+from experiments.references import log_references
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.study_run import RunEnd
 from experiments.worker import outcome_of
 from pipeline.load import load
+from pipeline.profile import profile_lines
 from pipeline.records import Dataset
 from pipeline.split import part_sizes, settle
+
+#: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
+_COLUMNS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,8 @@ def run(request: Request, console: Console) -> Ending:
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
+    if dataset.is_table:
+        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
     split = settle(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
@@ -119,7 +126,9 @@ def run(request: Request, console: Console) -> Ending:
                 data_folder=str(request.data_folder) if request.data_folder else None,
                 study_run=study_run,
             )
-            address = _train(context, ledger, client, chosen=request.chosen, page=page, console=console)
+            address = _train(
+                context, ledger, client, dataset=dataset, chosen=request.chosen, page=page, console=console
+            )
     return Ending(
         study=study,
         tracking_uri=uri,
@@ -154,6 +163,7 @@ def _train(
     ledger: Ledger,
     client: Client,
     *,
+    dataset: Dataset,
     chosen: tuple[Finalist, ...],
     page: StudyPage,
     console: Console,
@@ -177,13 +187,15 @@ def _train(
     train()
     if freeze_finalists(context, ledger, chosen):
         train()
+    if dataset.is_table:
+        log_references(context, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
     best = champion(ledger)
     if best is None or chosen:
         return None
     text = champion_markdown(
         ledger.name, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
     )
-    return tracking.register_champion(context.study_run, best.run_id, text)
+    return tracking.register_champion(context.study_run, best.run_id, text, _served_facts(dataset))
 
 
 @contextlib.contextmanager
@@ -222,11 +234,25 @@ def _open_parent(
                 ],
             },
             "environment.json": tracking.environment(),
+            "profile.txt": "\n".join(profile_lines(dataset)) + "\n",
         },
     )  # fmt: skip
     study_run.log_dataset(dataset)
     ledger.set_parent_run_id(study_run.run_id)
     return study_run
+
+
+def _served_facts(dataset: Dataset) -> dict[str, object]:
+    """Return what the served champion must know of the data."""
+    features = [column for column in dataset.columns if column.kind != "ignored"]
+    return {
+        "is_table": dataset.is_table,
+        "task": dataset.task,
+        "target": dataset.target,
+        "class_names": list(dataset.class_names),
+        "sample_shape": list(dataset.sample_shape),
+        "columns": [(column.name, column.kind) for column in features],
+    }
 
 
 def _data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:

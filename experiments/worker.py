@@ -72,7 +72,7 @@ def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], No
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from pipeline.trial import run_trial
 
-    dataset = _dataset(task.config.data, task.data_folder)
+    dataset = load_once(task.config.data, task.data_folder)
     run.log_dataset(dataset)
 
     def on_epoch_end(epoch: int, metrics: dict[str, float]) -> None:
@@ -88,7 +88,7 @@ def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], No
     )
     if trained.predictions is not None:
         run.log_predictions(trained.predictions)
-    run.finish(trained.result, trained.model)
+    run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
     result = trained.result
     return Outcome(
         number=task.number,
@@ -117,7 +117,8 @@ def outcome_of(record: TrialRecord) -> Outcome:
 
 
 @functools.lru_cache(maxsize=1)
-def _dataset(config: DataConfig, folder: str | None) -> Dataset:
+def load_once(config: DataConfig, folder: str | None) -> Dataset:
+    """Return a data set, kept for the next trial of this process."""
     return load(config, folder=Path(folder) if folder else None, cache=places.data_cache())
 
 

@@ -32,7 +32,8 @@ def typed(column: Column, cells: Cells) -> Values:
         When a cell cannot be read; names the column, the row (from 1) and the cell.
     """
     if column.kind == "categorical":
-        return _categorical(cells.as_texts())
+        texts = cells.as_texts()
+        return _categorical(_as_known(texts, column.categories) if isinstance(cells, Numbers) else texts)
     if isinstance(cells, Texts):
         return _read(column, cells)
     if isinstance(cells, Days) and column.kind == "date":
@@ -124,6 +125,22 @@ def _float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
         values = numbers.astype(np.float32)
         values[~(np.abs(values) <= LARGEST)] = np.nan
     return values
+
+
+def _as_known(written: Texts, categories: Sequence[str]) -> Texts:
+    """Return numbers as the known category is written that has their value, where there is exactly one.
+
+    Whoever sends rows as CSV to a server has ``01234`` read as 1234 before it gets here.
+    """
+    by_value: dict[float, list[str]] = {}
+    for category in categories:
+        if category.isdecimal():
+            by_value.setdefault(float(category), []).append(category)
+    known = [
+        found[0] if text not in categories and len(found := by_value.get(float(text), [])) == 1 else str(text)
+        for text in written.different
+    ]
+    return Texts(pd.Series(known, dtype="str"), written.codes)
 
 
 def _categorical(cells: Texts) -> pd.Categorical:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 ParamValue = bool | int | float | str
@@ -117,18 +116,6 @@ class DataConfig:
             require(kind in COLUMN_KINDS, f"kind of column {name!r}", f"one of {', '.join(COLUMN_KINDS)}", kind)
         length = len(json.dumps(dict(self.columns)))
         require(length <= _MAX_TEXT, "data.columns", f"at most {_MAX_TEXT} characters, all that a log holds", length)
-
-    def found_from(self, base: Path, names: Collection[str]) -> DataConfig:
-        """Return it with the paths of files and folders made absolute that are relative to ``base``.
-
-        A name among ``names`` is no path, even if a folder of that name lies there.
-        """
-
-        def found(text: str | None) -> str | None:
-            path = base / Path(text).expanduser() if text and text not in names else None
-            return str(path.resolve()) if path is not None and path.exists() else text
-
-        return replace(self, name=found(self.name) or self.name, test_file=found(self.test_file))
 
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log, only those that say more than a guess would."""

@@ -46,13 +46,13 @@ def asked_experiment(given: Given) -> Experiment:
     Without an experiment, known data get their own shipped definition, and a user's data the one for any data.
     """
     from experiments import definition
-    from pipeline.load import NAMES
 
     data, target, base = given["data"], given["target"], launch_directory()
     own = {"fashion-mnist": "fashion_mnist", "digits": "digits"}
     named = given["experiment"] or own.get(data or "fashion-mnist", "any")
     path = definition.find(named, base)
     if data is not None and named != own.get(data):
-        return definition.read(path, data=DataConfig(name=data, target=target).found_from(base, NAMES))
+        asked = definition.found_from(DataConfig(name=data, target=target), base)
+        return definition.read(path, data=asked)
     experiment = definition.read(path)
     return experiment if target is None else replace(experiment, data=replace(experiment.data, target=target))

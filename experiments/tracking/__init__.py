@@ -8,6 +8,7 @@ from experiments.tracking.artifacts import (
     Diagnostics,
     diagnostics,
     finalists,
+    references,
     run_params,
     run_tags,
     study_design,
@@ -15,6 +16,7 @@ from experiments.tracking.artifacts import (
     test_openings,
     test_predictions,
 )
+from experiments.tracking.champion import champion_address, predict
 from experiments.tracking.environment import CodeVersion, code_version, environment
 from experiments.tracking.keys import FINALIST
 from experiments.tracking.model import load_model
@@ -54,6 +56,7 @@ __all__ = [
     "TrialRun",
     "artifact_link",
     "best_run",
+    "champion_address",
     "close_stale",
     "code_version",
     "describe_champion",
@@ -68,6 +71,8 @@ __all__ = [
     "load_model",
     "log_report",
     "open_parent",
+    "predict",
+    "references",
     "register_champion",
     "run_address",
     "run_params",

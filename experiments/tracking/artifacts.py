@@ -46,6 +46,11 @@ def finalists(uri: str, parent_run_id: str) -> dict[str, Any]:
     return _latest_json(uri, parent_run_id, keys.FINALISTS)
 
 
+def references(uri: str, parent_run_id: str) -> list[dict[str, Any]]:
+    """Read what scikit-learn's models reach on a study's parts; empty where nothing was scored."""
+    return list(_latest_json(uri, parent_run_id, keys.REFERENCES).get("references", []))
+
+
 def run_params(uri: str, run_id: str) -> dict[str, str]:
     """Read the parameters of a run."""
     with storage(f"cannot read run {run_id} from {uri}"):

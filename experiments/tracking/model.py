@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 _REQUIRED = ("tensorflow", "keras", "numpy")
 
 
-def log_model(api: MlflowClient, experiment_id: str, run_id: str, model: Any, params: Mapping[str, object]) -> str:
+def log_model(
+    api: MlflowClient,
+    experiment_id: str,
+    run_id: str,
+    model: Any,
+    *,
+    params: Mapping[str, object],
+    preparation: Any = None,
+) -> str:
     """Write the model as the run's logged model; return its id.
 
     These are the steps of ``mlflow.tensorflow.log_model``, which would act on the process's global store and run.
@@ -30,9 +38,12 @@ def log_model(api: MlflowClient, experiment_id: str, run_id: str, model: Any, pa
     Parameters
     ----------
     model
-        A Keras model from raw samples ``(n, *sample_shape)`` to probabilities ``(n, n_classes)``.
+        A Keras model from raw samples (of a table: prepared features) to probabilities, or to a number.
     params
         Shown on the model's page.
+    preparation
+        What makes the model's features of a table's columns, kept beside it in a folder of its own; None where the
+        model takes raw samples.
     """
     import mlflow.tensorflow
     from mlflow.entities import LoggedModelOutput
@@ -59,6 +70,8 @@ def log_model(api: MlflowClient, experiment_id: str, run_id: str, model: Any, pa
         outputs = TensorSpec(np.dtype(np.float32), (-1, *model.output_shape[1:]))
         record.signature = ModelSignature(outputs=Schema([outputs]))
         record.save(str(path / "MLmodel"))
+        if preparation is not None:
+            preparation.save(path / keys.PREPARATION)
         api.log_model_artifacts(logged.model_id, str(path))
     api.finalize_logged_model(logged.model_id, "READY")
     api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

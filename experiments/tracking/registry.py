@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from experiments.tracking import keys
+from experiments.tracking.product import log_product
 from experiments.tracking.store import client, storage
 from experiments.tracking.study_run import StudyRun
 
@@ -12,15 +14,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def register_champion(study: StudyRun, run_id: str, description: str) -> str:
-    """Register the model of a run as the study's champion, once; return the address that a user loads it by.
+def register_champion(study: StudyRun, run_id: str, description: str, facts: Mapping[str, Any]) -> str:
+    """Register a run's model, packed as a product, as the study's champion, once; return its address for a user.
 
     The registered model has the study's name. Its alias ``champion`` moves when another run's model is registered.
 
     Parameters
     ----------
     run_id
-        The run whose logged model it is.
+        The run whose logged model it is made from.
+    facts
+        What the product must know of the data (:func:`experiments.tracking.product.log_product`).
     description
         Markdown for the version's page; replaces what is there.
 
@@ -31,10 +35,6 @@ def register_champion(study: StudyRun, run_id: str, description: str) -> str:
     """
     api = client(study.tracking_uri)
     with storage(f"cannot register the champion of study {study.study}"):
-        outputs = api.get_run(run_id).outputs
-        if outputs is None or not outputs.model_outputs:
-            raise OSError(f"run {run_id} has no model")
-        model_id = outputs.model_outputs[-1].model_id
         if not api.search_registered_models(f"name = '{study.study}'"):
             api.create_registered_model(
                 study.study, description=f"Champions of study {study.study}, confirmed on fresh seeds."
@@ -42,6 +42,7 @@ def register_champion(study: StudyRun, run_id: str, description: str) -> str:
         versions = api.search_model_versions(f"name = '{study.study}'")
         version = next((version.version for version in versions if version.run_id == run_id), None)
         if version is None:
+            model_id = log_product(api, study.experiment_id, run_id, facts)
             version = api.create_model_version(
                 study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
             ).version

@@ -75,7 +75,7 @@ class TrialRun:
             self._rows.clear()
             self._flushed_at = time.monotonic()
 
-    def finish(self, result: TrialResult, model: Any = None) -> None:
+    def finish(self, result: TrialResult, model: Any = None, preparation: Any = None) -> None:
         """Write what is left of the curves, the result and the model, and end the run.
 
         Parameters
@@ -83,7 +83,9 @@ class TrialRun:
         result
             Epochs that :meth:`log_epoch` never saw are written from its history.
         model
-            A Keras model from raw samples to probabilities, or None.
+            A Keras model from raw samples (of a table: prepared features) to probabilities or a number, or None.
+        preparation
+            What makes the model's features of a table's columns; None where the model takes raw samples.
 
         Raises
         ------
@@ -94,7 +96,14 @@ class TrialRun:
         with storage(f"cannot write the result of run {self.run_id}"):
             model_id = None
             if model is not None:
-                model_id = log_model(self._api, self.study.experiment_id, self.run_id, model, result.config.to_params())
+                model_id = log_model(
+                    self._api,
+                    self.study.experiment_id,
+                    self.run_id,
+                    model,
+                    params=result.config.to_params(),
+                    preparation=preparation,
+                )
             log_batch(self._api, self.run_id, metrics=self._rows)
             # The tags that make a result complete go last: a run that has them has everything.
             scalars = [(key, value, 0) for key, value in _scalars(result).items()]

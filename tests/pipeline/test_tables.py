@@ -468,3 +468,10 @@ def test_a_table_survives_being_written_as_text(x, c, d, b):
 
     assert typed.sha256 == written.sha256
     pd.testing.assert_frame_equal(as_samples(read[["b", "d", "c", "x"]], written.columns), typed.X)
+
+
+def test_numbers_sent_for_a_category_with_leading_zeros_are_known_again():
+    dataset = dataset_of({"zip": cycle("01234", "12345", "00501"), "other": [0.5, 1.5] * (N // 2)})
+    new = as_samples(pd.DataFrame({"zip": [1234, 501, 99], "other": [0.5, 0.5, 0.5]}), dataset.columns)
+
+    assert list(new["zip"]) == ["01234", "00501", "99"]

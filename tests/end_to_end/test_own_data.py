@@ -1,0 +1,231 @@
+"""A user's own table from the first look to the served champion, as commands in an empty folder."""
+
+import csv
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from experiments import tracking
+
+ROOT = Path(__file__).parent.parent.parent
+
+DESIGN = """
+seed = 3
+[data]
+name = "people.csv"
+target = "bought"
+[budget]
+trials = 3
+epochs = 2
+seeds = 2
+[compare]
+depth = [0, 1]
+[fixed]
+optimizer = "adam"
+learning_rate = 0.01
+batch_size = 32
+[tune]
+units = [8]
+activation = ["relu"]
+"""
+
+
+def write_people(path: Path, n_rows: int, *, with_target: bool = True) -> None:
+    """Write a table of all kinds of columns, with gaps, whose target follows from age and colour."""
+    rng = random.Random(n_rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "age", "colour", "member", "joined", *(["bought"] if with_target else [])])
+        for row in range(n_rows):
+            age = rng.randint(18, 80)
+            colour = rng.choice(["red", "green", "blue"])
+            cells = [f"p{row:04}", age if rng.random() > 0.05 else "", colour, rng.choice(["yes", "no", ""]),
+                     f"2024-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"]  # fmt: skip
+            writer.writerow([*cells, *(["yes" if age + 20 * (colour == "red") > 60 else "no"] if with_target else [])])
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A folder with a table of people, and a study of it that has ended."""
+
+    path: Path
+    home: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+        return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project to its end."""
+        command = [sys.executable, "-m", "experiments", *words]
+        return subprocess.run(
+            command, cwd=self.path, env=self.environment(), capture_output=True, text=True, check=False, timeout=600
+        )
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, str]:
+    """The folder, and what the study printed."""
+    folder = Shop(path=tmp_path_factory.mktemp("shop"), home=home)
+    write_people(folder.path / "people.csv", 150)
+    write_people(folder.path / "new.csv", 7, with_target=False)
+    (folder.path / "people.toml").write_text(DESIGN)
+    done = folder.run("run", "--experiment", "people.toml", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.mark.slow
+def test_study_of_a_table_says_what_it_understood_and_ends_with_a_champion(shop):
+    folder, output = shop
+    assert "id" in output
+    assert "auc" in output
+    assert "@champion" in output
+    parent = tracking.studies(folder.uri)[0].run_id
+    assert "5-fold cross-validation" in tracking.run_tags(folder.uri, parent)["mlflow.note.content"]
+    assert {reference["name"] for reference in tracking.references(folder.uri, parent)}
+    report = next((folder.path / "reports/output").rglob("report.md")).read_text()
+    assert "cross-validation" in report
+
+
+@pytest.mark.slow
+def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop):
+    folder, _ = shop
+    done = folder.run("predict", "--input", "new.csv", "--output", "answers.csv")
+    assert done.returncode == 0, done.stderr
+    answers = pd.read_csv(folder.path / "answers.csv")
+    assert len(answers) == 7
+    assert set(answers["prediction"]) <= {"yes", "no"}
+    assert np.allclose(answers["probability_yes"] + answers["probability_no"], 1, atol=1e-6)
+
+    bad = pd.read_csv(folder.path / "new.csv").drop(columns="colour")
+    bad.to_csv(folder.path / "bad.csv", index=False)
+    done = folder.run("predict", "--input", "bad.csv", "--output", "other.csv")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "colour" in done.stderr
+    assert not (folder.path / "other.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def served(shop) -> Iterator[str]:
+    """The champion behind MLflow's own server."""
+    folder, _ = shop
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    study = tracking.studies(folder.uri)[0].study
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{study}@champion",
+               "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
+    environment = {**folder.environment(), "MLFLOW_TRACKING_URI": folder.uri, "PYTHONPATH": ""}
+    server = subprocess.Popen(command, cwd="/", env=environment, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=5).read()
+                break
+            except OSError:
+                assert server.poll() is None, "the server ended"
+                time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def ask(address: str, body: str, kind: str) -> tuple[int, str]:
+    """Send a request and return status and text of the answer."""
+    request = urllib.request.Request(f"{address}/invocations", body.encode(), {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.mark.slow
+def test_served_champion_answers_json_and_csv_of_the_original_columns_alike(shop, served):
+    folder, _ = shop
+    text = (folder.path / "new.csv").read_text()
+    frame = pd.read_csv(folder.path / "new.csv")
+    status, as_csv = ask(served, text, "text/csv")
+    assert status == 200, as_csv
+    body = json.dumps({"dataframe_split": json.loads(frame.to_json(orient="split"))})
+    status, as_json = ask(served, body, "application/json")
+    assert status == 200, as_json
+    from_csv = pd.DataFrame(json.loads(as_csv)["predictions"])
+    from_json = pd.DataFrame(json.loads(as_json)["predictions"])
+    pd.testing.assert_frame_equal(from_csv, from_json)
+    assert set(from_csv["prediction"]) <= {"yes", "no"}
+
+    local = tracking.predict(folder.uri, tracking.champion_address(folder.uri, None), frame)
+    assert np.allclose(from_csv["probability_yes"], local["probability_yes"], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cells", "named"),
+    [
+        ({"age": 30, "member": "yes", "joined": "2024-01-01"}, "colour"),
+        ({"age": "thirty", "colour": "red", "member": "yes", "joined": "2024-01-01"}, "age"),
+        ({"age": 30, "colour": "red", "member": "yes", "joined": "some day"}, "joined"),
+    ],
+)
+def test_bad_request_gets_400_and_the_name_of_the_column(served, cells, named):
+    status, text = ask(served, json.dumps({"dataframe_records": [cells]}), "application/json")
+
+    assert status == 400
+    assert named in text
+
+
+@pytest.mark.slow
+def test_category_never_seen_is_answered(served):
+    cells = {"age": 30, "colour": "a colour never seen", "member": None, "joined": None}
+    status, text = ask(served, json.dumps({"dataframe_records": [cells]}), "application/json")
+
+    assert status == 200, text
+
+
+@pytest.mark.slow
+def test_champion_holds_no_pickle(shop):
+    folder, _ = shop
+    study = tracking.studies(folder.uri)[0].study
+    version = MlflowClient(folder.uri).get_model_version_by_alias(study, "champion")
+    model_id = version.source.removeprefix("models:/")
+    location = MlflowClient(folder.uri).get_logged_model(model_id).artifact_location
+    files = {path.suffix for path in Path(location.removeprefix("file://")).rglob("*") if path.is_file()}
+
+    assert ".skops" in files
+    assert not files & {".pkl", ".pickle", ".joblib"}
+
+
+@pytest.mark.slow
+def test_init_writes_a_definition_that_runs_and_never_replaces_one(shop):
+    folder, _ = shop
+    done = folder.run("init", "--data", "people.csv", "--target", "bought", "--output", "begin.toml")
+    assert done.returncode == 0, done.stderr
+    assert "colour" in done.stdout
+    text = (folder.path / "begin.toml").read_text()
+    assert 'colour = "categorical"' in text
+
+    again = folder.run("init", "--data", "people.csv", "--target", "bought", "--output", "begin.toml")
+    assert again.returncode == 2
+    assert (folder.path / "begin.toml").read_text() == text

@@ -1,0 +1,50 @@
+import re
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import definition
+from experiments.starter import starter_toml
+from pipeline.config import DataConfig
+from pipeline.tables import table_dataset
+
+ROWS = pd.DataFrame(
+    {
+        "age": [31.0, 45.5, np.nan, 28.0, 61.25, 39.0] * 10,
+        "joined": ["2024-01-05", "2023-11-30", "2024-02-29", "2023-01-01", "2022-07-01", "2024-05-17"] * 10,
+        'odd "name" = #': ["red", "green", "blue", "red", "green", "red"] * 10,
+        "y": ["yes", "no", "yes", "no", "no", "yes"] * 10,
+    }
+)
+CONFIG = DataConfig(name="people.csv", target="y")
+
+
+def starter(config=CONFIG) -> str:
+    dataset = table_dataset(ROWS, config, name="people.csv", source="a test", log=lambda _line: None)
+    return starter_toml(dataset, config, path="people.csv", command="mlflow run . -P experiment=people.toml")
+
+
+def test_starter_is_a_definition_as_it_stands():
+    experiment = definition.parse(tomllib.loads(starter()), name="people")
+
+    assert experiment.data == CONFIG
+    assert set(experiment.compare) == {"depth", "optimizer"}
+
+
+def test_every_guess_can_be_uncommented_and_stays_what_was_guessed():
+    text = re.sub(r"^# (?=\S+ = [^.])", "", starter(), flags=re.MULTILINE)
+    text = re.sub(r'^# (?="odd)', "", text, flags=re.MULTILINE)
+    experiment = definition.parse(tomllib.loads(text), name="people")
+
+    assert (experiment.data.task, experiment.data.metric) == ("classification", "auc")
+    assert dict(experiment.data.columns) == {"age": "numeric", "joined": "date", 'odd "name" = #': "categorical"}
+    assert (experiment.class_weight, experiment.split.folds, experiment.split.method) == ("balanced", 5, "stratified")
+
+
+@pytest.mark.parametrize("key", ["group", "time"])
+def test_named_columns_are_written_as_given(key):
+    config = DataConfig(name="people.csv", target="y", **{key: "joined" if key == "time" else 'odd "name" = #'})
+
+    assert definition.parse(tomllib.loads(starter(config)), name="people").data == config
