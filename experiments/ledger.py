@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -23,6 +24,7 @@ from experiments.task import Outcome
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+_SQLITE = "sqlite:///"
 _STATES = {
     "finished": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
@@ -60,19 +62,15 @@ class Ledger:
         try:
             study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"storage must be a URL that Optuna can open, got {storage!r} ({reason})") from error
+            raise _cannot_be_opened(storage, error) from error
         ledger = cls(study)
         stored = study.user_attrs.get("definition")
         if stored is None:
             study.set_user_attr("schema_version", SCHEMA_VERSION)
             study.set_user_attr("definition", dict(definition))
-        elif study.user_attrs.get("schema_version", 0) > SCHEMA_VERSION:
-            raise ValueError(
-                f"study {name!r} must have schema version {SCHEMA_VERSION} or older, "
-                f"got {study.user_attrs['schema_version']}: a newer version of the project wrote it"
-            )
-        elif stored != (asked := json.loads(json.dumps(definition))):
+            return ledger
+        ledger._require_readable()
+        if stored != (asked := json.loads(json.dumps(definition))):
             differs = sorted(key for key in {*stored, *asked} if stored.get(key) != asked.get(key))
             raise ValueError(
                 f"study {name!r} must be continued with its own definition, "
@@ -80,10 +78,39 @@ class Ledger:
             )
         return ledger
 
+    def _require_readable(self) -> None:
+        version = self._study.user_attrs.get("schema_version", 0)
+        if version > SCHEMA_VERSION:
+            raise ValueError(
+                f"study {self.name!r} must have schema version {SCHEMA_VERSION} or older, "
+                f"got {version}: a newer version of the project wrote it"
+            )
+
+    @classmethod
+    def existing(cls, storage: str, name: str) -> Ledger | None:
+        """Open the study of that name as it is, or return None where the storage has none; nothing is created.
+
+        Raises
+        ------
+        ValueError
+            When the storage cannot be opened, or a newer version wrote the study.
+        """
+        if name not in study_names(storage):
+            return None
+        ledger = cls(optuna.load_study(study_name=name, storage=storage))
+        ledger._require_readable()
+        return ledger
+
     @property
     def name(self) -> str:
         """The study's name."""
         return self._study.study_name
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What defines the study, in JSON's types; empty where nothing was noted, as in a study of somebody else."""
+        stored: dict[str, Any] = self._study.user_attrs.get("definition", {})
+        return stored
 
     @property
     def parent_run_id(self) -> str | None:
@@ -152,6 +179,27 @@ class Ledger:
                 trial.set_user_attr(key, value)
         state = _STATES[outcome.state]
         self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
+
+
+def study_names(storage: str) -> list[str]:
+    """Return the names of the studies in an Optuna storage; an SQLite file that is not there has none and stays so.
+
+    Raises
+    ------
+    ValueError
+        When the storage cannot be opened.
+    """
+    if storage.startswith(_SQLITE) and not Path(storage.removeprefix(_SQLITE)).exists():
+        return []
+    try:
+        return list(optuna.get_all_study_names(storage))
+    except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
+        raise _cannot_be_opened(storage, error) from error
+
+
+def _cannot_be_opened(storage: str, error: Exception) -> ValueError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return ValueError(f"storage must be a URL that Optuna can open, got {storage!r} ({reason})")
 
 
 def _round_from_json(stored: Mapping[str, Any]) -> Round:
