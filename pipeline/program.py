@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pipeline.programs_on_disk import programs_folder, renew
+
 #: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
 _VALUE_KEYS = frozenset({"name", "seed"})
 
@@ -45,7 +47,7 @@ class EpochProgram:
         self._loss = model.loss
         self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
         self._optimizer.build(self._model.trainable_variables)
-        self._run = tf.function(self._epoch, jit_compile=True, autograph=False)
+        self._run = self._compiled()
 
     def load(self, model: keras.Model) -> None:
         """Copy every value of ``model`` and its optimizer into the program."""
@@ -70,8 +72,22 @@ class EpochProgram:
         float, float
             Loss and accuracy over the epoch, each batch weighted by its size.
         """
-        loss_sum, n_correct = self._run(X, y, tf.constant(order))
+        n_traces = self.n_traces
+        try:
+            loss_sum, n_correct = self._run(X, y, tf.constant(order))
+        except tf.errors.OpError as error:
+            folder = programs_folder()
+            if self.n_traces == n_traces or folder is None or _is_out_of_memory(error):
+                raise
+            # It failed before its first step, while it was compiled or read from a damaged folder. XLA remembers that
+            # for this function; another one is compiled anew, with the values that the variables still have.
+            renew(folder)
+            self._run = self._compiled()
+            loss_sum, n_correct = self._run(X, y, tf.constant(order))
         return float(loss_sum) / len(order), int(n_correct) / len(order)
+
+    def _compiled(self) -> Any:
+        return tf.function(self._epoch, jit_compile=True, autograph=False)
 
     def _epoch(self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.n_traces += 1
@@ -132,6 +148,11 @@ class ProgramCache:
         while len(self._programs) > self._size:
             self._programs.popitem(last=False)
         return program
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from a full disk, which TensorFlow gives the same class."""
+    return isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" not in str(error)
 
 
 def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
