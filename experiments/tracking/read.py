@@ -191,7 +191,7 @@ def _curves(api: MlflowClient, runs: Sequence[Run]) -> dict[str, Curves]:
     for run_ids in _groups(runs):
         for key in sorted(wanted):
             for run_id, step, value in metric_points(api, run_ids, key):
-                curves[run_id][key][step] = _value(value)
+                curves[run_id][key][step] = logged_value(value)
     return curves
 
 
@@ -203,7 +203,7 @@ def _groups(runs: Sequence[Run]) -> Iterator[list[str]]:
         yield [run.info.run_id for run in runs[start : start + size]]
 
 
-def _value(value: float) -> float:
+def logged_value(value: float) -> float:
     """Undo what SQL stores do to infinity, which they cannot hold."""
     return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
@@ -241,16 +241,16 @@ def _evaluations(run: Run) -> Iterator[Evaluation]:
     if keys.VALID_SAMPLES in tags:
         yield Evaluation(
             part="valid",
-            loss=_value(metrics[keys.final("loss")]),
-            score=_value(metrics[keys.final(metric)]),
+            loss=logged_value(metrics[keys.final("loss")]),
+            score=logged_value(metrics[keys.final(metric)]),
             metric=metric,
             n_samples=int(tags[keys.VALID_SAMPLES]),
         )
     if keys.TEST_SAMPLES in tags:
         yield Evaluation(
             part="test",
-            loss=_value(metrics[keys.test("loss")]),
-            score=_value(metrics[keys.test(metric)]),
+            loss=logged_value(metrics[keys.test("loss")]),
+            score=logged_value(metrics[keys.test(metric)]),
             metric=metric,
             n_samples=int(tags[keys.TEST_SAMPLES]),
         )

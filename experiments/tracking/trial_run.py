@@ -98,8 +98,8 @@ class TrialRun:
                 model_id = log_model(self._api, self.study.experiment_id, self.run_id, model, result.config.to_params())
             log_batch(self._api, self.run_id, metrics=self._rows)
             # The tags that make a result complete go last: a run that has them has everything.
-            scalars = [(key, value, 0) for key, value in _scalars(result).items()]
-            log_batch(self._api, self.run_id, metrics=scalars, tags=_result_tags(result), model_id=model_id)
+            rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
+            log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
         self._end("FAILED" if result.state == "failed" else "FINISHED")
 
     def fail(self, traceback_text: str) -> None:
@@ -190,9 +190,10 @@ def _curve_rows(history: History) -> list[Row]:
     return [(key, value, epoch) for key, values in curves.items() for epoch, value in enumerate(values, start=1)]
 
 
-def _scalars(result: TrialResult) -> dict[str, float]:
+def whole_trial_values(result: TrialResult) -> dict[str, float]:
+    """Return what is logged of a whole trial, beside its curves."""
     valid, test = result.valid, result.test
-    scalars: dict[str, float] = {
+    values: dict[str, float] = {
         keys.final("loss"): valid.loss,
         keys.final(valid.metric): valid.score,
         keys.N_PARAMS: result.n_params,
@@ -201,10 +202,10 @@ def _scalars(result: TrialResult) -> dict[str, float]:
     scores = [(score, -epoch) for epoch, score in enumerate(result.history.valid_score, start=1) if np.isfinite(score)]
     if scores:
         best, minus_epoch = max(scores)
-        scalars |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
+        values |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
     if test is not None:
-        scalars |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
-    return scalars
+        values |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
+    return values
 
 
 def _result_tags(result: TrialResult) -> dict[str, str]:
