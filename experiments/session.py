@@ -27,7 +27,8 @@ from experiments.lock import held
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.study import Coordinator, StudyContext
-from experiments.tracking.study_run import RunEnd
+from experiments.tracking.reach import watched
+from experiments.tracking.store import require_usable
 from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.records import Dataset
@@ -95,9 +96,10 @@ def run(request: Request, console: Console) -> Ending:
     storage = request.storage or places.default_storage(uri)
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
+    require_usable(uri, storage)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     study = request.study or experiment.study_name(dataset.sha256)
-    with held(folder, study), _workers(request) as client:
+    with held(folder, study), watched(uri, console.print), _workers(request) as client:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
@@ -128,17 +130,21 @@ def run(request: Request, console: Console) -> Ending:
 @contextlib.contextmanager
 def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[None]:
     """Leave no worker and no run behind, however the training inside ends."""
-    status: RunEnd = "FAILED"
     try:
         yield
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        console.print("stopping: interrupted trials are closed as KILLED")
-        raise
-    finally:
+    except BaseException as error:
         launch.kill_workers(client)
-        page.close(status)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted:
+            console.print("stopping: interrupted trials are closed as KILLED")
+        try:
+            page.abandon("KILLED" if interrupted else "FAILED")
+        except tracking.TrackingError as trouble:
+            if interrupted:  # otherwise the error that is on its way says it
+                console.print(f"not closed, the next start will do it: {trouble}")
+        raise
+    launch.kill_workers(client)
+    page.close("FINISHED")
 
 
 def _train(
