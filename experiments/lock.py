@@ -9,8 +9,8 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 
 @contextlib.contextmanager
@@ -26,14 +26,14 @@ def held(folder: Path, study: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            file = stack.enter_context(path.open("a+b", buffering=0))  # nothing is left to be written on closing
             _take(file, study)
         except OSError as error:
             raise ValueError(f"the study's lock must be a file that can be written, got {path} ({error})") from error
         yield  # the file stays: removing it would let a third process lock a new one beside a second's
 
 
-def _take(file: TextIO, study: str) -> None:
+def _take(file: FileIO, study: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -43,8 +43,8 @@ def _take(file: TextIO, study: str) -> None:
         ) from None
     file.truncate(0)
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}, file)
-    file.flush()
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+    file.write(json.dumps(holder).encode())
 
 
 def lock_file(folder: Path, study: str) -> Path:
@@ -52,7 +52,7 @@ def lock_file(folder: Path, study: str) -> Path:
     return folder / f".{study}.lock"
 
 
-def _holder(text: str) -> str:
+def _holder(text: bytes) -> str:
     try:
         holder = json.loads(text)
         return f"process {holder['process']} on {holder['host']}, since {holder['since']}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -83,8 +84,19 @@ class EpochProgram:
             # for this function; another one is compiled anew, with the values that the variables still have.
             renew(folder)
             self._run = self._compiled()
-            loss_sum, n_correct = self._run(X, y, tf.constant(order))
+            loss_sum, n_correct = self._run_again(X, y, order, folder)
         return float(loss_sum) / len(order), int(n_correct) / len(order)
+
+    def _run_again(
+        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], folder: Path
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        try:
+            loss_sum, n_correct = self._run(X, y, tf.constant(order))
+        except tf.errors.OpError as error:
+            if str(folder) not in str(error):
+                raise
+            raise OSError(f"compiled programs cannot be kept anywhere: {error.message}") from error
+        return loss_sum, n_correct
 
     def _compiled(self) -> Any:
         return tf.function(self._epoch, jit_compile=True, autograph=False)

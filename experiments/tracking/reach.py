@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,43 @@ def require_sound(url: str, what: str) -> None:
             f"{what} must be a whole SQLite database, got {path} ({answer.splitlines()[-1]}); it was left as it is: "
             "put a copy from before in its place, or move it away to begin anew"
         )
+
+
+@contextlib.contextmanager
+def made_whole(database: Path) -> Iterator[Path]:
+    """Yield where to make a new database, which gets its name when it is complete; or an old one's own place.
+
+    MLflow takes two seconds and some hundred steps. Stopped on the way, by a kill or a full disk, it would leave a file
+    that it can neither use nor complete.
+
+    Raises
+    ------
+    ValueError
+        When that has happened to the old one.
+    """
+    if database.exists():
+        try:
+            yield database
+        except Exception as error:
+            if _is_unfinished(database):
+                raise ValueError(
+                    f"{database} must be a whole tracking database, but a kill or a full disk stopped MLflow while it "
+                    "made it; it holds no run: move it away"
+                ) from error
+            raise
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as folder:
+        place = Path(folder) / database.name
+        yield place
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(place, database)
+
+
+def _is_unfinished(database: Path) -> bool:
+    try:
+        return _ask(database, "SELECT count(*) FROM runs") == "0"
+    except sqlite3.OperationalError as error:
+        return "no such table" in str(error)
 
 
 def require_reachable(uri: str) -> None:

@@ -161,6 +161,11 @@ def _client(uri: str, _process: int) -> MlflowClient:
 
     with storage(f"cannot open the tracking store {uri}"):
         reach.require_reachable(uri)
+        database = reach.sqlite_file(uri)
+        if database is None:
+            return MlflowClient(tracking_uri=uri)
+        with reach.made_whole(database) as place:
+            MlflowClient(tracking_uri=f"{SQLITE}{place}")
         return MlflowClient(tracking_uri=uri)
 
 
