@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from rich.console import Console
 
@@ -61,13 +63,21 @@ def _farewell(ending: Ending) -> str:
     is_server = uri.startswith("http")
     host = uri.rstrip("/") if is_server else "http://127.0.0.1:5000"
     page = f"{host}/#/experiments/{ending.experiment_id}/runs/{run_id}"
-    original = ending.finding.original.run.run_id
-    both = f'{host}/#/compare-runs?runs=["{original}","{run_id}"]&experiments=["{ending.experiment_id}"]'
+    original = ending.finding.original.run
+    both = _both(original.run_id, run_id, {original.experiment_id, ending.experiment_id})
     lines = ["", ending.finding.headline(), *(f"  {line}" for line in finding_lines(ending.finding))]
     lines += [] if is_server else [f"  browse        mlflow ui --backend-store-uri {uri}"]
-    lines += [f"  result        {page}", f"  overlaid      {both}"]
+    lines += [f"  result        {page}", f"  overlaid      {host}/#/metric?{both}"]
     if ending.finding.verdict == "bit-equal":
         lines.append("  more          another trial: --run-id (mlflow run: -P run_id=); --times 5 repeats it")
     else:
         lines.append("  more          --times 5 shows whether repetitions agree; the versions above can be installed")
     return "\n".join(lines)
+
+
+def _both(original: str, run_id: str, experiments: set[str]) -> str:
+    """Return the question that MLflow's page of metrics answers with both runs' losses in one chart."""
+    metrics = ["train/loss", "valid/loss"]
+    lists = {"runs": [original, run_id], "experiments": sorted(experiments), "plot_metric_keys": metrics}
+    question = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
+    return urlencode({**question, "metric": json.dumps(metrics[1]), "x_axis": "step"})

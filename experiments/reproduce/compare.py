@@ -50,7 +50,7 @@ class Deviation:
         """Tell whether rounding alone may have done it."""
         if self.curve.startswith(_FREE):
             return self.before is not None and self.now is not None
-        if self.curve in _EXACT or self.before is None:
+        if self.curve in _EXACT or self.before is None or math.isinf(self.size):
             return False
         if self.curve.endswith("loss"):
             return self.size <= LOSS_TOLERANCE * abs(self.before)

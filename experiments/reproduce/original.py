@@ -138,7 +138,7 @@ def _config_of(run: LoggedRun) -> tuple[TrialConfig, dict[str, str]]:
         config = TrialConfig.from_params(run.params)
     except (ValueError, OverflowError) as error:
         written = f"schema version {run.tags.get(keys.SCHEMA, '0')}, code {_code_of(run).commit[:12]}"
-        raise ValueError(f"run {run.run_id} must have the parameters of a trial: {error} ({written})") from error
+        raise ValueError(f"run {run.run_id} cannot be rebuilt: {error} ({written})") from error
     known = config.to_params()
     return config, {key: value for key, value in run.params.items() if key not in known}
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from experiments import launch, places, tracking
 from experiments.reproduce import words
-from experiments.reproduce.compare import Deviation, Points, Repetition, compare
+from experiments.reproduce.compare import Points, Repetition, compare
 from experiments.reproduce.differences import Difference, differences
 from experiments.reproduce.original import Original, find
 from experiments.reproduce.progress import ReproductionProgress
@@ -79,7 +79,6 @@ def reproduce(request: Request, console: Console) -> Ending:
         )
         with _ends_well(client, run):
             run.log_dataset(dataset)
-            run.log_points(original.points, tracking.ORIGINAL)
             repetitions = _train(original, request, client, run, console)
             finding = Finding(
                 original=original,
@@ -165,18 +164,20 @@ def _train(
             with contextlib.suppress(queue.Empty):
                 event = arrived.get(timeout=0.2)
                 now = {key: {event["epoch"]: value} for key, value in event["metrics"].items()}
-                progress.epoch(event["number"], event["epoch"], _first(original.points, now, event["epoch"]))
+                before = _at(original.points, event["epoch"])
+                progress.epoch(event["number"], event["epoch"], compare(before, now).first)
                 if event["number"] == 0:
                     run.log_points(now)
+                    run.log_points(before, tracking.ORIGINAL)
     repetitions = [_result(future) for future in futures]
     run.log_points(repetitions[0].points)
+    run.log_points(original.points, tracking.ORIGINAL)
     return repetitions
 
 
-def _first(points: Points, now: Points, epoch: int) -> Deviation | None:
-    """Return the first number of one epoch that differs."""
-    before = {key: {epoch: points[key][epoch]} for key in now if epoch in points.get(key, {})}
-    return compare(before, now).first
+def _at(points: Points, epoch: int) -> Points:
+    """Return the numbers of one epoch."""
+    return {key: {epoch: curve[epoch]} for key, curve in points.items() if epoch in curve}
 
 
 def _result(future: Future) -> Repetition:

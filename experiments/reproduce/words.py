@@ -129,12 +129,12 @@ def markdown(finding: Finding, picture: str | None) -> str:
     run = finding.original.run
     lines = [f"**{finding.headline().capitalize()}.**", "", f"Of trial **{run.name}** of study **{run.study}**, "
              f"run `{run.run_id}`, rebuilt from its logged parameters and trained again.", ""]  # fmt: skip
+    if picture is not None:
+        lines += [f"![The trial's curves and those of its repetition]({picture})", ""]
     lines += ["| | |", "|---|---|"]
     lines += [f"| {line[:14].strip()} | {line[14:]} |" for line in finding_lines(finding)]
     lines += ["", "Not as it was:", ""]
     lines += [f"- {line}" for line in difference_lines(finding.differences, finding.notes)]
-    if picture is not None:
-        lines += ["", f"![The trial's curves and those of its repetition]({picture})"]
     lines += [
         "",
         "The charts of this page have the trial's own curves beside each curve, with `_original` at the end of their "

@@ -20,7 +20,7 @@ from experiments.tracking.data import dataset_input
 from experiments.tracking.environment import code_version
 from experiments.tracking.logged import LoggedRun, Points
 from experiments.tracking.store import client, log_batch, storage
-from experiments.tracking.study_run import RunEnd
+from experiments.tracking.study_run import RunEnd, source_tags
 from pipeline.config import ParamValue
 from pipeline.records import Dataset
 
@@ -115,14 +115,12 @@ def start_reproduction(
         keys.PROCESS: _process(os.getpid()),
         keys.NOTE: description,
     }
-    if "MLFLOW_RUN_ID" not in environ:
-        tags |= {keys.SOURCE_NAME: "experiments", keys.SOURCE_TYPE: "PROJECT"}
     with storage(f"cannot open a run for the reproduction of {original.run_id}"):
         run_id = environ.get("MLFLOW_RUN_ID") or api.create_run(original.experiment_id, run_name=name).info.run_id
         api.update_run(run_id, status="RUNNING", name=name)
         run = api.get_run(run_id)
         new = {key: value for key, value in params.items() if key not in run.data.params}
-        log_batch(api, run_id, params=new, tags=tags)
+        log_batch(api, run_id, params=new, tags={**source_tags(run.data.tags, environ), **tags})
     return ReproductionRun(uri, run_id, run.info.experiment_id)
 
 

@@ -165,7 +165,7 @@ def open_parent(
             keys.STUDY: study,
             **(code or code_version()).tags(),
             keys.SCHEMA: keys.SCHEMA_VERSION,
-            **_source_tags(run.data.tags, environ),
+            **source_tags(run.data.tags, environ),
         }
         own = {
             keys.PHASE: keys.PHASE_STUDY,
@@ -227,7 +227,7 @@ def _experiment(api: MlflowClient, name: str, uri: str) -> str:
     return api.create_experiment(name, None if folder is None else (folder / "mlruns" / name).as_uri())
 
 
-def _source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the tags for MLflow's columns Source, User and Version, as far as ``mlflow run`` has set none."""
     try:
         user = environ.get("LOGNAME") or getpass.getuser()
