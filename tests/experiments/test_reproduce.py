@@ -348,7 +348,7 @@ def test_other_versions_of_the_store_get_a_clear_answer(uri: str) -> None:
 @pytest.mark.parametrize(
     ("params", "answer"),
     [
-        ({"batch_size": None}, r"complete .* none for \['batch_size'\]\" \(schema version 1, code aaaaaaaaaaaa\)"),
+        ({"batch_size": None}, r"complete .*none for \['batch_size'\]\" \(schema version 1, code aaaaaaaaaaaa\)"),
         ({"optimizer": "sdg"}, "optimizer must be one of"),
         ({"epochs": "many"}, "cannot be rebuilt"),
     ],
