@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.tracking import keys
 from experiments.tracking.bulk import metric_points
 from experiments.tracking.read import logged_value
+from experiments.tracking.schema import require_readable
 from experiments.tracking.store import TrackingError, client, storage
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def logged_run(uri: str, run_id: str) -> LoggedRun | None:
     ------
     TrackingError
         When the store cannot be read.
+    ValueError
+        When a newer version wrote the run.
     """
     api = client(uri)
     with storage(f"cannot read run {run_id} from {uri}"):
@@ -71,6 +74,7 @@ def logged_run(uri: str, run_id: str) -> LoggedRun | None:
             if error.error_code in _NO_SUCH_RUN:
                 return None
             raise
+        require_readable(run.data.tags, f"run {run_id}")
         models = run.outputs.model_outputs if run.outputs is not None else []
         return LoggedRun(
             run_id=run_id,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
+from experiments.tracking.schema import require_readable
 from experiments.tracking.store import client, log_batch, storage
 from pipeline.config import TrialConfig
 from pipeline.records import Evaluation, History, Phase, TrialRecord, TrialState
@@ -57,6 +58,8 @@ def trials(uri: str, parent_run_id: str) -> list[TrialRecord]:
     ------
     TrackingError
         When the store cannot be read.
+    ValueError
+        When a newer version wrote the study; so for all that is read here of one study or run.
     """
     return _records(uri, parent_run_id, "attributes.status != 'RUNNING'")
 
@@ -77,6 +80,7 @@ def best_run(uri: str, run_id: str) -> str:
     """
     with storage(f"cannot read run {run_id} from {uri}"):
         tags = client(uri).get_run(run_id).data.tags
+    require_readable(tags, f"run {run_id}")
     return tags.get(keys.CHAMPION_RUN) or tags.get(keys.BEST_RUN) or run_id
 
 
@@ -91,6 +95,7 @@ def trial(uri: str, run_id: str) -> TrialRecord | None:
     api = client(uri)
     with storage(f"cannot read run {run_id} from {uri}"):
         run = api.get_run(run_id)
+        require_readable(run.data.tags, f"run {run_id}")
         if not _counts(run):
             return None
         curves = _curves(api, [run])
@@ -103,7 +108,7 @@ def running_trials(uri: str, parent_run_id: str) -> list[OpenTrial]:
         return [
             OpenTrial(run_id=run.info.run_id, number=int(run.data.tags[keys.TRIAL_NUMBER]), started=_started(run))
             for run in _children(client(uri), parent_run_id, "attributes.status = 'RUNNING'")
-            if keys.TRIAL_NUMBER in run.data.tags
+            if run.data.tags.get(keys.TRIAL_NUMBER, "").isdecimal()
         ]
 
 
@@ -166,12 +171,16 @@ def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
 
 
 def _counts(run: Run) -> bool:
-    return run.info.status in ("FINISHED", "FAILED") and {keys.STATE, keys.TRIAL_NUMBER} <= run.data.tags.keys()
+    # A number that a user wrote over is no number, and its run no trial until the doctor has seen it.
+    tags = run.data.tags
+    has_ended = run.info.status in ("FINISHED", "FAILED") and keys.STATE in tags
+    return has_ended and tags.get(keys.TRIAL_NUMBER, "").isdecimal()
 
 
 def _children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
-    experiment_id = api.get_run(parent_run_id).info.experiment_id
-    yield from search(api, [experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
+    parent = api.get_run(parent_run_id)
+    require_readable(parent.data.tags, f"study {parent.data.tags.get(keys.STUDY, parent_run_id)!r}")
+    yield from search(api, [parent.info.experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
 
 
 def _started(run: Run) -> datetime:

@@ -13,6 +13,7 @@ from experiments.tracking import keys
 from experiments.tracking.bulk import search
 from experiments.tracking.data import dataset_input
 from experiments.tracking.environment import CodeVersion, code_version
+from experiments.tracking.schema import require_readable
 from experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from pipeline.config import ParamValue
 from pipeline.records import Dataset
@@ -152,12 +153,16 @@ def open_parent(
     ------
     TrackingError
         When the store cannot be reached or has no run ``parent_run_id``.
+    ValueError
+        When a newer version wrote that run.
     """
     uri = uri or tracking_uri(environ)
     launched = environ.get("MLFLOW_RUN_ID")
     api = client(uri)
     stamp = datetime.now().astimezone()
     with storage(f"cannot open the run of study {study} in {uri}"):
+        if parent_run_id is not None:
+            require_readable(api.get_run(parent_run_id).data.tags, f"study {study!r}")
         run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
         api.update_run(run_id, status="RUNNING", name=study)
         run = api.get_run(run_id)
