@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from experiments.command_line import Given
-from experiments.commands import compare, reproduce, run
+from experiments.commands import compare, doctor, reproduce, run
 
 
 class Command(Protocol):
@@ -28,4 +28,4 @@ class Command(Protocol):
         """Do it and return the exit code."""
 
 
-COMMANDS: Mapping[str, Command] = {"run": run, "compare": compare, "reproduce": reproduce}
+COMMANDS: Mapping[str, Command] = {"run": run, "compare": compare, "reproduce": reproduce, "doctor": doctor}
