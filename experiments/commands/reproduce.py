@@ -71,7 +71,7 @@ def _farewell(ending: Ending) -> str:
     if ending.finding.verdict == "bit-equal":
         lines.append("  more          another trial: --run-id (mlflow run: -P run_id=); --times 5 repeats it")
     else:
-        lines.append("  more          --times 5 shows whether repetitions agree; the versions above can be installed")
+        lines.append("  more          --times 5 shows whether repetitions agree among themselves")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from experiments.reproduce.compare import (
     LOSS_TOLERANCE,
     SCORE_TOLERANCE,
+    START_TOLERANCE,
     Comparison,
     Deviation,
     Repetition,
@@ -22,7 +23,10 @@ from experiments.reproduce.differences import Difference
 from experiments.reproduce.original import Original
 
 _WIDTH = 100
-TOLERANCE = f"losses within {100 * LOSS_TOLERANCE:g} % of themselves, scores within {SCORE_TOLERANCE:g}, at every epoch"
+TOLERANCE = (
+    f"losses of epoch 1 within {START_TOLERANCE:g} of themselves, later ones within {100 * LOSS_TOLERANCE:g} %, "
+    f"scores within {100 * SCORE_TOLERANCE:g} points"
+)
 _SAME = "code, packages and machine are as they were"
 
 
@@ -95,10 +99,9 @@ def finding_lines(finding: Finding) -> list[str]:
     lines = [f"compared      {worst.n_points} numbers of {len(worst.curves)} metrics over {epochs} epochs"
              + (f", {len(finding.comparisons)} times" if len(finding.comparisons) > 1 else "")]  # fmt: skip
     if worst.first is not None:
-        largest = max(worst.deviations, key=lambda one: one.size)
         lines += [
             f"first         {deviation_words(worst.first)}",
-            f"largest       {deviation_words(largest)}",
+            *(f"largest       {deviation_words(one)}" for one in _largest(worst.deviations)),
             f"differing     {len(worst.deviations)} of {worst.n_points} numbers",
             f"tolerance     {TOLERANCE}",
         ]
@@ -106,6 +109,14 @@ def finding_lines(finding: Finding) -> list[str]:
         if beyond:
             lines.append(f"beyond it     {len(beyond)}, the first: {deviation_words(beyond[0])}")
     return lines + _spread_lines(finding)
+
+
+def _largest(deviations: list[Deviation]) -> list[Deviation]:
+    """Return the largest deviation of a loss and of a score; of what there is, where neither differs."""
+    losses = [one for one in deviations if one.is_loss]
+    scores = [one for one in deviations if one.is_score]
+    groups = [group for group in (losses, scores) if group] or [deviations]
+    return [max(group, key=lambda one: one.size) for group in groups]
 
 
 def _spread_lines(finding: Finding) -> list[str]:
@@ -151,7 +162,8 @@ def as_json(finding: Finding, environment: Mapping[str, Any]) -> dict[str, Any]:
         "reproduced": finding.is_reproduced,
         "original": {"run_id": run.run_id, "name": run.name, "study": run.study, "phase": run.phase,
                      "state": finding.original.state, "metric": run.tags["metric"]},
-        "tolerance": {"loss_relative": LOSS_TOLERANCE, "score_absolute": SCORE_TOLERANCE},
+        "tolerance": {"first_loss_relative": START_TOLERANCE, "loss_relative": LOSS_TOLERANCE,
+                      "score_absolute": SCORE_TOLERANCE},
         "differences": [asdict(one) for one in finding.differences],
         "notes": list(finding.notes),
         "comparisons": [_comparison(one) for one in finding.comparisons],
