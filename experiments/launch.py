@@ -60,6 +60,8 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            # Without a dashboard it would still open port 8787 to everybody, and remark on it when it is taken.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             local_directory=scratch,
             memory_limit=0,
             preload=["experiments.preload"],

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-#: How long a locked SQLite file is waited for; MLflow's own stores wait as long.
+#: How long a locked SQLite file or a slow server is waited for; MLflow's own SQLite stores wait as long.
 BUSY_SECONDS = 20
-_SERVER_SECONDS = 20
 _WATCH_SECONDS = 5
 
 
@@ -92,8 +91,13 @@ def _is_unfinished(database: Path) -> bool:
         return "no such table" in str(error)
 
 
-def require_reachable(uri: str) -> None:
+def require_reachable(uri: str, seconds: float = BUSY_SECONDS) -> None:
     """Fail at once where MLflow would try again for minutes: a folder that is not there, a server that is away.
+
+    Parameters
+    ----------
+    seconds
+        How long a locked file or a slow server is waited for.
 
     Raises
     ------
@@ -107,11 +111,11 @@ def require_reachable(uri: str) -> None:
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError(f"no permission to write {path}")
         if path.exists():
-            _ask(path, "PRAGMA schema_version")
+            _ask(path, "PRAGMA schema_version", seconds)
     elif is_server(uri):
         import requests
 
-        requests.head(uri, timeout=_SERVER_SECONDS)
+        requests.head(uri, timeout=seconds)
 
 
 def is_server(uri: str) -> bool:
@@ -153,14 +157,14 @@ def _answers(uri: str) -> bool:
     import requests
 
     try:
-        requests.head(uri, timeout=_SERVER_SECONDS)
+        requests.head(uri, timeout=BUSY_SECONDS)
     except requests.RequestException:
         return False
     return True
 
 
-def _ask(path: Path, question: str) -> str:
+def _ask(path: Path, question: str, seconds: float = BUSY_SECONDS) -> str:
     # Not read-only: a process that was killed while it wrote left a journal, which the next reader must roll back.
     address = f"file:{quote(str(path))}?mode=rw"
-    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=seconds)) as connection:
         return str(connection.execute(question).fetchone()[0])

@@ -110,7 +110,9 @@ def reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     error = getattr(error, "orig", None) or error
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    _, gave_up, cause = text.partition("(Caused by ")  # of requests, which names the whole address before it
+    return f"the server gives no answer ({cause}" if gave_up else text
 
 
 def require_usable(uri: str, study_storage: str) -> None:
@@ -130,16 +132,16 @@ def require_usable(uri: str, study_storage: str) -> None:
         reach.require_sound(study_storage, "the study's storage")
 
 
-def require_reachable(uri: str) -> None:
-    """Complain about a tracking store that is away; see :func:`experiments.tracking.reach.require_reachable`.
+def require_at_hand(uri: str) -> None:
+    """Complain about a tracking store that would have to be waited for.
 
     Raises
     ------
     TrackingError
-        When it is.
+        When it is locked or away.
     """
     with storage(f"cannot reach the tracking store {uri}"):
-        reach.require_reachable(uri)
+        reach.require_reachable(uri, seconds=1)
 
 
 def client(uri: str) -> MlflowClient:
