@@ -16,7 +16,8 @@ Points = Mapping[str, Mapping[int, float]]
 Verdict = Literal["bit-equal", "within tolerance", "different"]
 
 #: What rounding may do to a trial on another processor or with other versions (measured, see docs/reproduce.md). A loss
-#: of the first epoch may be this share of itself away: rounding alone left 2e-6 at most, another seed never under 4e-5.
+#: of the first epoch may be this share of itself away: rounding left 2e-6 at most in all but the most unsteady trials,
+#: another seed never under 4e-5.
 START_TOLERANCE = 1e-5
 #: From then on the difference grows to the size of the trial's own ups and downs, so that all that can be asked is the
 #: same course: a loss may be this share of itself away, a score this much.

@@ -22,7 +22,7 @@ class ReproductionProgress:
         self._console = console
         self._total = times * epochs
         self._times = times
-        self._every = max(1, self._total // _MOST_LINES)
+        self._every = -(-self._total // _MOST_LINES)
         self._epochs_of: dict[int, int] = {}
         self._first: Deviation | None = None
         self._started = time.monotonic()
