@@ -27,9 +27,11 @@ def main(given: Given, console: Console) -> int:
     from experiments import places, tracking
     from experiments.doctor.examine import Place, examine, studies
     from experiments.doctor.words import lines
+    from experiments.tracking.store import require_usable
 
     uri = tracking_uri()
     place = Place(uri=uri, storage=given["storage"] or places.default_storage(uri), folder=places.storage_folder(uri))
+    require_usable(uri, place.storage)
     names = studies(place, asked)
     exit_code = 0
     for name in names:

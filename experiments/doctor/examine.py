@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,16 +69,18 @@ def studies(place: Place, asked: str | None) -> list[str]:
         raise ValueError(
             f"the tracking store must be there, got none at {place.uri}; MLFLOW_TRACKING_URI names another"
         )
-    in_mlflow = inventory.study_runs(place.uri)
-    names = list(dict.fromkeys(run.tags[keys.STUDY] for run in in_mlflow if keys.STUDY in run.tags))
     in_optuna = study_names(place.storage)
+    # A run that its user deleted, as the study in Optuna: nothing is left to disagree.
+    runs = [
+        run for run in inventory.study_runs(place.uri) if not run.is_deleted or run.tags.get(keys.STUDY) in in_optuna
+    ]
+    names = list(dict.fromkeys(run.tags[keys.STUDY] for run in runs if keys.STUDY in run.tags))
     if asked not in (None, "all"):
         if asked in names or asked in in_optuna:
             return [str(asked)]
         known = ", ".join(dict.fromkeys([*names, *in_optuna])) or "none, for there is none"
         raise ValueError(f"study must be one of {known}, got {asked!r} (in {place.uri} and {place.storage})")
-    own = [name for name in in_optuna if (ledger := Ledger.existing(place.storage, name)) and ledger.definition]
-    found = list(dict.fromkeys([*names, *own]))
+    found = [*names, *(name for name in in_optuna if name not in names and _is_ours(place.storage, name))]
     if not found:
         raise ValueError(
             f"there must be a study to examine, got none in {place.uri} and {place.storage}; "
@@ -89,26 +92,35 @@ def studies(place: Place, asked: str | None) -> list[str]:
 def examine(place: Place, study: str, *, fix: bool) -> Examination:
     """Compare what Optuna, MLflow and the artifact store hold of a study, and repair it where ``fix``.
 
-    The study's lock is held meanwhile: nobody starts it under our hands, and a run that is RUNNING is nobody's.
+    The study's lock is held meanwhile: nobody starts it under our hands, and a run that is RUNNING is nobody's. On a
+    machine where the study has not run, one that says RUNNING is looked at and not repaired.
 
     Raises
     ------
     ValueError
-        When the study is running; says which process, where and since when. Or when a newer version wrote it.
+        When the study is running, or may be where nobody here can see it; or when a newer version wrote it.
     TrackingError
         When the store cannot be read or written.
     """
     has_run_here = lock_file(place.folder, study).exists()
-    with held(place.folder, study) if has_run_here or fix else contextlib.nullcontext():
+    # Without a lock there is nothing to hold; making one would say that the study has run here.
+    with held(place.folder, study) if has_run_here else contextlib.nullcontext():
         repaired: list[Finding] = []
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):
             patient = _read(place, study)
-            found = diagnose(patient.told, patient.stored, storage=place.storage, may_close=has_run_here)
+            may_live = not has_run_here and _is_running(patient)
+            if may_live and fix:
+                raise ValueError(
+                    f"study {study!r} must be repaired where it has run, got no trace of that in {place.folder}; "
+                    "its run is RUNNING, and its process may be alive on another machine"
+                )
+            found = diagnose(patient.told, patient.stored, storage=place.storage, may_close=not may_live)
             to_do = [one for one in found if fix and one.repair and one not in repaired and one.what not in failed]
             if not to_do:
                 break
-            repaired += [one for one in to_do if _tried(patient, one, failed)]
+            failed |= _carry_out(patient, to_do)
+            repaired += [one for one in to_do if one.what not in failed]
     parent = patient.stored.parent
     trials = patient.told.trials if patient.told else ()
     return Examination(
@@ -122,6 +134,18 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
     )
 
 
+def _is_ours(storage: str, name: str) -> bool:
+    try:
+        ledger = Ledger.existing(storage, name)
+    except ValueError:  # a newer version's: whoever examines it is told so
+        return True
+    return ledger is not None and bool(ledger.definition)
+
+
+def _is_running(patient: Patient) -> bool:
+    return patient.stored.parent is not None and patient.stored.parent.status == "RUNNING"
+
+
 def _read(place: Place, study: str) -> Patient:
     ledger = Ledger.existing(place.storage, study)
     told = told_study(ledger) if ledger else None
@@ -131,14 +155,20 @@ def _read(place: Place, study: str) -> Patient:
     return Patient(name=study, storage=place.storage, ledger=ledger, told=told, stored=stored)
 
 
-def _tried(patient: Patient, one: Finding, failed: dict[str, str]) -> bool:
-    assert one.repair is not None
-    try:
-        repair(patient, one.repair)
-    except CannotRebuildError as error:
-        failed[one.what] = str(error)
-        return False
-    return True
+def _carry_out(patient: Patient, to_do: Sequence[Finding]) -> dict[str, str]:
+    """Carry repairs out, each once, however many findings it is for; return why some could not be."""
+    failed = {}
+    for i, one in enumerate(to_do):
+        assert one.repair is not None
+        same = next((earlier for earlier in to_do[:i] if earlier.repair == one.repair), None)
+        if same is None:
+            try:
+                repair(patient, one.repair)
+            except CannotRebuildError as error:
+                failed[one.what] = str(error)
+        elif same.what in failed:
+            failed[one.what] = failed[same.what]
+    return failed
 
 
 def _with_reason(one: Finding, failed: dict[str, str], *, fix: bool) -> Finding:

@@ -14,10 +14,7 @@ from pipeline.config import OPTIMIZERS
 
 _METRIC = "accuracy"
 _AGAIN = "mlflow run . -e reproduce -P run_id={} trains it again and compares"
-_ELSEWHERE = (
-    "left alone: the study has not run with this folder, so its process may be alive on another machine; "
-    "the next start of the study closes it"
-)
+_ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"
 
 
 def trial_findings(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> Iterator[Finding]:
@@ -199,16 +196,24 @@ def _left_over(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> Iter
                 advice="the trial is written into Optuna's study",
                 repair=TellAll(),
             )
-        elif counts(run) and trial is not None and trial.state is not None and trial.run_id in stored.runs:
-            yield Finding(
-                what=f"trial {number} has ended twice: Optuna names run {trial.run_id}, and there is run {run.run_id}",
-                advice="the second is set to KILLED, so that it does not count; nothing of it is deleted",
-                repair=EndRun(
-                    run_id=run.run_id,
-                    status="KILLED",
-                    tags={keys.NOTE: f"A second run of trial {number}; run {trial.run_id} counts."},
-                ),
-            )
+        elif counts(run) and trial is not None and trial.is_ours and trial.state is not None:
+            yield from _second_end(trial, run, stored)
+
+
+def _second_end(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
+    if trial.run_id in stored.runs:
+        what = f"has ended twice: Optuna names run {trial.run_id}, and there is run {run.run_id}"
+        note = f"A second run of trial {trial.number}; run {trial.run_id} counts."
+    elif not trial.run_id:
+        what = f"is {trial.state} in Optuna without a run, and run {run.run_id} of it has ended in MLflow"
+        note = f"Trial {trial.number} is {trial.state}: Optuna had given it up when this run ended."
+    else:
+        return  # Optuna's own is gone, which is said elsewhere; this one stands in for it
+    yield Finding(
+        what=f"trial {trial.number} {what}",
+        advice="the run is set to KILLED, so that it does not count; nothing of it is deleted",
+        repair=EndRun(run_id=run.run_id, status="KILLED", tags={keys.NOTE: note}),
+    )
 
 
 def closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, str] | None = None) -> Finding:
