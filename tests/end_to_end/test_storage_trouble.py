@@ -169,7 +169,9 @@ def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed)
         assert re.fullmatch(rf"error: cannot .*: the server gives no answer .*{GOES_ON}", line)
         server.start()
 
-        patient = Served(folder.path, folder.home, server.uri, folder.storage)
+        patient = Served(
+            folder.path, folder.home, server.uri, folder.storage, (("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0.5"),)
+        )
         process = start_until(patient, command, 5)
         server.kill()
         said = iter(process.stdout.readline, "")
