@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from experiments import design, space
+from experiments.definition import Experiment
 from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 from experiments.ledger import Ledger, point_of
 from experiments.study import StudyContext
-from pipeline.config import ParamValue
+from pipeline.config import ParamValue, SplitConfig
 
 
 def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finalist, ...] = ()) -> bool:
@@ -19,15 +21,28 @@ def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finali
     extended, or is to have more seeds, gets another round: what has been trained before is not trained again.
     """
     experiment = context.experiment
-    finalists = chosen or choose(experiment, _searched(ledger))
+    finalists = chosen or choose(experiment, searched(ledger))
     if not finalists or not experiment.budget.seeds:
         return False
     rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]
     runs = missing_runs(finalists, experiment.budget.seeds, [run for one in rounds for run in one.runs])
     if runs:
         ledger.add_round(design.ConfirmRound(finalists=finalists, runs=runs))
-    n_seeds = 1 + max(index for one in [*rounds, design.ConfirmRound(finalists=(), runs=runs)] for _, index in one.runs)
-    frozen = {
+    confirming = [*rounds, design.ConfirmRound(finalists=finalists, runs=runs)]
+    context.study_run.log_finalists(frozen_list(experiment, finalists, confirming, context.data_sha256, context.split))
+    return bool(runs)
+
+
+def frozen_list(
+    experiment: Experiment,
+    finalists: Sequence[Finalist],
+    rounds: Sequence[design.ConfirmRound],
+    data_sha256: str,
+    split: SplitConfig,
+) -> dict[str, Any]:
+    """Return what is logged of frozen finalists: their hash, the fresh seeds of all rounds so far, who they are."""
+    n_seeds = 1 + max(index for one in rounds for _, index in one.runs)
+    return {
         "sha256": frozen_hash(finalists),
         "seeds": [design.derive_seed(experiment.seed, "confirm", index) for index in range(n_seeds)],
         "finalists": [
@@ -38,17 +53,15 @@ def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finali
                 "selected_score": finalist.selected_score,
                 "stands_for": finalist.stands_for,
                 "params": space.to_config(
-                    experiment, finalist.point, seed=0, data_sha256=context.data_sha256, split=context.split
+                    experiment, finalist.point, seed=0, data_sha256=data_sha256, split=split
                 ).to_params(),
             }
             for finalist in finalists
         ],
     }
-    context.study_run.log_finalists(frozen)
-    return bool(runs)
 
 
-def _searched(ledger: Ledger) -> list[SearchedTrial]:
+def searched(ledger: Ledger) -> list[SearchedTrial]:
     """Return the trials of the search that ended with a score; a pruned one has none that counts."""
     return [
         SearchedTrial(

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import dask
 from distributed import Client, LocalCluster
 
+from pipeline.programs_on_disk import session_folder
 from pipeline.threads import worker_environment
 
 CODE = Path(__file__).resolve().parent.parent
@@ -35,12 +36,14 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
     cache
         Folder for XLA's compiled programs.
     """
-    environment = {**worker_environment(cache), "PYTHONPATH": _python_path()}
     with (
         TemporaryDirectory(prefix="depthcheck-") as scratch,
         dask.config.set(
             {
-                "distributed.nanny.pre-spawn-environ": environment,
+                "distributed.nanny.pre-spawn-environ": {
+                    **worker_environment(session_folder(Path(scratch), cache)),
+                    "PYTHONPATH": _python_path(),
+                },
                 "distributed.worker.daemon": True,
                 "distributed.comm.timeouts.connect": "60s",
                 # A worker that dies takes its trial along; the trial is run again at most this often.
@@ -57,6 +60,8 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            # Without a dashboard it would still open port 8787 to everybody, and remark on it when it is taken.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             local_directory=scratch,
             memory_limit=0,
             preload=["experiments.preload"],

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 
 
@@ -19,26 +20,39 @@ def held(folder: Path, study: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        When another process holds it; says which, where and since when.
+        When another process holds it; says which, where and since when. Or when it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f".{study}.lock"
-    with path.open("a+", encoding="utf-8") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ValueError(
-                f"study {study!r} must be run once at a time, and is running: {_holder(file.read())}"
-            ) from None
-        file.truncate(0)
-        since = datetime.now().astimezone().isoformat(timespec="seconds")
-        json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}, file)
-        file.flush()
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a+b", buffering=0))  # nothing is left to be written on closing
+            _take(file, study)
+        except OSError as error:
+            raise ValueError(f"the study's lock must be a file that can be written, got {path} ({error})") from error
         yield  # the file stays: removing it would let a third process lock a new one beside a second's
 
 
-def _holder(text: str) -> str:
+def _take(file: FileIO, study: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise ValueError(
+            f"study {study!r} must be run once at a time, and is running: {_holder(file.read())}"
+        ) from None
+    file.truncate(0)
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+    file.write(json.dumps(holder).encode())
+
+
+def lock_file(folder: Path, study: str) -> Path:
+    """Return the file; where it is not there, nobody has run the study with this folder."""
+    return folder / f".{study}.lock"
+
+
+def _holder(text: bytes) -> str:
     try:
         holder = json.loads(text)
         return f"process {holder['process']} on {holder['host']}, since {holder['since']}"

@@ -8,6 +8,7 @@ from experiments import design, tracking
 from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, study_markdown
 from experiments.ledger import Ledger, is_told, point_of
+from experiments.tracking.store import require_at_hand
 from experiments.tracking.study_run import RunEnd
 from pipeline.records import Dataset
 
@@ -57,6 +58,11 @@ class StudyPage:
         if time.monotonic() - self._noted > _NOTE_SECONDS:
             self.note()
             self._noted = time.monotonic()
+
+    def abandon(self, status: RunEnd) -> None:
+        """Close what can be closed when the session ends early; a store that is away is not waited for."""
+        require_at_hand(self._study_run.tracking_uri)
+        self.close(status)
 
     def close(self, status: RunEnd) -> None:
         """Close what is still RUNNING below the study's run, and end the study's run itself."""

@@ -17,9 +17,12 @@ from experiments import places
 
 def dask_setup(worker: Worker) -> None:
     """Send this process's standard error to its log file, and begin to import TensorFlow."""
-    folder = places.logs()
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / f"worker-{worker.name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        folder = places.logs()
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / f"worker-{worker.name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    except OSError:  # a read-only home, a full disk: no log is worth a study
+        log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, 2)
     os.close(log)
     threading.Thread(target=import_module, args=("pipeline.trial",), daemon=True).start()

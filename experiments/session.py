@@ -28,8 +28,10 @@ from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.references import log_references
 from experiments.study import Coordinator, StudyContext
-from experiments.tracking.study_run import RunEnd
+from experiments.tracking.reach import watched
+from experiments.tracking.store import require_usable
 from experiments.worker import outcome_of
+from pipeline.config import SplitConfig
 from pipeline.load import load
 from pipeline.profile import profile_lines
 from pipeline.records import Dataset
@@ -102,6 +104,7 @@ def run(request: Request, console: Console) -> Ending:
     storage = request.storage or places.default_storage(uri)
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
+    require_usable(uri, storage)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     if dataset.is_table:
         console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
@@ -109,11 +112,13 @@ def run(request: Request, console: Console) -> Ending:
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
-    with held(folder, study), _workers(request) as client:
+    with held(folder, study), watched(uri, console.print), _workers(request) as client:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
-        study_run = _open_parent(ledger, experiment, dataset, uri, sizes=sizes, parts=parts)
+        settled = _settled(experiment, dataset, split)
+        ledger.settle(settled)
+        study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
         page = StudyPage(ledger, experiment, dataset, study_run, parts)
         with _ends_well(client, page, console):
             _heal(ledger, study_run)
@@ -145,17 +150,21 @@ def run(request: Request, console: Console) -> Ending:
 @contextlib.contextmanager
 def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[None]:
     """Leave no worker and no run behind, however the training inside ends."""
-    status: RunEnd = "FAILED"
     try:
         yield
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        console.print("stopping: interrupted trials are closed as KILLED")
-        raise
-    finally:
+    except BaseException as error:
         launch.kill_workers(client)
-        page.close(status)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted:
+            console.print("stopping: interrupted trials are closed as KILLED")
+        try:
+            page.abandon("KILLED" if interrupted else "FAILED")
+        except tracking.TrackingError as trouble:
+            if interrupted:  # otherwise the error that is on its way says it
+                console.print(f"not closed, the next start will do it: {trouble}")
+        raise
+    launch.kill_workers(client)
+    page.close("FINISHED")
 
 
 def _train(
@@ -210,7 +219,14 @@ def _workers(request: Request) -> Iterator[Client]:
 
 
 def _open_parent(
-    ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: str, *, sizes: Mapping[str, int], parts: str
+    ledger: Ledger,
+    experiment: Experiment,
+    dataset: Dataset,
+    uri: str,
+    *,
+    settled: Mapping[str, object],
+    sizes: Mapping[str, int],
+    parts: str,
 ) -> tracking.StudyRun:
     definition = experiment.as_json()
     plan = design.plan(experiment, ledger.rounds())
@@ -226,6 +242,7 @@ def _open_parent(
             "design.json": {
                 "question": experiment.question,
                 "definition": definition,
+                "settled": settled,
                 "data": _data_facts(dataset, sizes, parts),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
@@ -242,6 +259,16 @@ def _open_parent(
     return study_run
 
 
+def _settled(experiment: Experiment, dataset: Dataset, split: SplitConfig) -> dict[str, object]:
+    """Return what the data settled that the definition leaves open, in JSON's types."""
+    return {
+        "data": experiment.data.to_params(),
+        "split": split.to_params(),
+        "metric": dataset.metric,
+        "served": _served_facts(dataset),
+    }
+
+
 def _served_facts(dataset: Dataset) -> dict[str, object]:
     """Return what the served champion must know of the data."""
     features = [column for column in dataset.columns if column.kind != "ignored"]
@@ -251,7 +278,7 @@ def _served_facts(dataset: Dataset) -> dict[str, object]:
         "target": dataset.target,
         "class_names": list(dataset.class_names),
         "sample_shape": list(dataset.sample_shape),
-        "columns": [(column.name, column.kind) for column in features],
+        "columns": [[column.name, column.kind] for column in features],
     }
 
 

@@ -33,7 +33,7 @@ def run_task(task: TrialTask) -> Outcome:
     Raises
     ------
     TrackingError
-        When the tracking store cannot be written. A failure of the trial itself is an outcome, no exception.
+        When the tracking store or a disk is in trouble. A failure of the trial itself is an outcome, no exception.
     """
     with _one_at_a_time:
         study = task.study_run
@@ -55,6 +55,8 @@ def run_task(task: TrialTask) -> Outcome:
             return _train(task, run, _tell_coordinator(task.number))
         except tracking.TrackingError:
             raise
+        except OSError as error:  # a disk or a network drive: no configuration raises these
+            raise tracking.TrackingError(f"cannot train trial {task.number}: {error}") from error
         except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
             run.fail(traceback.format_exc())
             return Outcome(

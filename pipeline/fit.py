@@ -136,9 +136,11 @@ def epochs(
     X, y = _resident_tensors(split.train, goal, room or 0)
     class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
     program = (_programs if programs is None else programs).program(model, config.batch_size, goal.metric)
+    program.load(model)
     for order in permutations(config.seed, len(split.train), config.epochs):
         start = time.perf_counter()
-        program.load(model)
+        if not program.holds(model):
+            program.load(model)
         loss, tally = program.run(X, y, order, class_weights=class_weights)
         program.store(model)
         score = _train_score(goal, split.train.y, order, loss, tally)

@@ -7,13 +7,17 @@ whole epoch is one program: Keras's model, loss and optimizer inside, and the lo
 from __future__ import annotations
 
 import json
+import weakref
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+
+from pipeline.programs_on_disk import programs_folder, renew
 
 #: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
 _VALUE_KEYS = frozenset({"name", "seed"})
@@ -44,17 +48,23 @@ class EpochProgram:
 
     def __init__(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> None:
         self.n_traces = 0
+        self._loaded: weakref.ref[Any] | None = None
         self._batch_size = batch_size
         self._metric = metric
         self._model = keras.models.clone_model(model)
         self._loss = model.loss
         self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
         self._optimizer.build(self._model.trainable_variables)
-        self._run = tf.function(self._epoch, jit_compile=True, autograph=False)
+        self._run = self._compiled()
 
     def load(self, model: keras.Model) -> None:
         """Copy every value of ``model`` and its optimizer into the program."""
+        self._loaded = weakref.ref(model)
         _copy_values(model, model.optimizer, self._model, self._optimizer)
+
+    def holds(self, model: keras.Model) -> bool:
+        """Whether no other model was loaded since: then there is nothing to copy between two epochs of it."""
+        return self._loaded is not None and self._loaded() is model
 
     def store(self, model: keras.Model) -> None:
         """Copy every value of the program into ``model`` and its optimizer."""
@@ -83,12 +93,35 @@ class EpochProgram:
         n_samples = len(order)
         room = int(X.shape[0])
         some = tf.constant(n_samples) if room > n_samples else None
-        order = np.pad(order, (0, room - n_samples))
         weights = None if class_weights is None else tf.constant(class_weights)
-        loss_sum, tally = self._run(X, y, tf.constant(order), some, weights)
+        given = (X, y, tf.constant(np.pad(order, (0, room - n_samples))), some, weights)
+        n_traces = self.n_traces
+        try:
+            loss_sum, tally = self._run(*given)
+        except tf.errors.OpError as error:
+            folder = programs_folder()
+            if self.n_traces == n_traces or folder is None or _is_out_of_memory(error):
+                raise
+            # It failed before its first step, while it was compiled or read from a damaged folder. XLA remembers that
+            # for this function; another one is compiled anew, with the values that the variables still have.
+            renew(folder)
+            self._run = self._compiled()
+            loss_sum, tally = self._run_again(given, folder)
         if self._metric == "auc":
             return float(loss_sum) / n_samples, tally.numpy().ravel()[:n_samples]
         return float(loss_sum) / n_samples, int(tally)
+
+    def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[tf.Tensor, tf.Tensor]:
+        try:
+            loss_sum, tally = self._run(*given)
+        except tf.errors.OpError as error:
+            if str(folder) not in str(error):
+                raise
+            raise OSError(f"compiled programs cannot be kept anywhere: {error.message}") from error
+        return loss_sum, tally
+
+    def _compiled(self) -> Any:
+        return tf.function(self._epoch, jit_compile=True, autograph=False)
 
     def _epoch(
         self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, class_weights: tf.Tensor | None
@@ -177,6 +210,11 @@ class ProgramCache:
         return program
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from a full disk, which TensorFlow gives the same class."""
+    return isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" not in str(error)
+
+
 def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
     """Return weights with which Keras's mean over the whole batch is the mean over its real samples."""
     real = tf.cast(is_real, tf.float32)
@@ -209,7 +247,8 @@ def _copy_values(
     sources = [*_model_variables(from_model), *from_optimizer.variables]
     targets = [*_model_variables(to_model), *to_optimizer.variables]
     for source, target in zip(sources, targets, strict=True):
-        target.assign(source)
+        # Keras's own assign takes twice as long, for checks of what is known to fit.
+        target.value.assign(source.value)
 
 
 def _model_variables(model: keras.Model) -> list[keras.Variable]:

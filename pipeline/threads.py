@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.programs_on_disk import xla_flags
+
 
 def worker_environment(cache: Path) -> dict[str, str]:
     """Return the environment variables of a worker; they must be set before TensorFlow is imported.
@@ -18,5 +20,5 @@ def worker_environment(cache: Path) -> dict[str, str]:
         "TF_NUM_INTEROP_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={cache} --tf_xla_persistent_cache_device_types=CPU",
+        "TF_XLA_FLAGS": xla_flags(cache),
     }

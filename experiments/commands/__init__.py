@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from experiments.command_line import Given
-from experiments.commands import compare, init, predict, run
+from experiments.commands import compare, doctor, init, predict, reproduce, run
 
 
 class Command(Protocol):
@@ -28,4 +28,11 @@ class Command(Protocol):
         """Do it and return the exit code."""
 
 
-COMMANDS: Mapping[str, Command] = {"run": run, "compare": compare, "init": init, "predict": predict}
+COMMANDS: Mapping[str, Command] = {
+    "run": run,
+    "compare": compare,
+    "reproduce": reproduce,
+    "doctor": doctor,
+    "init": init,
+    "predict": predict,
+}

@@ -19,6 +19,7 @@ from experiments.tracking.artifacts import (
 from experiments.tracking.champion import champion_address, predict
 from experiments.tracking.environment import CodeVersion, code_version, environment
 from experiments.tracking.keys import FINALIST
+from experiments.tracking.logged import LoggedRun, Points, logged_points, logged_run, session_environments
 from experiments.tracking.model import load_model
 from experiments.tracking.read import (
     OpenTrial,
@@ -41,15 +42,25 @@ from experiments.tracking.report_run import (
     run_address,
     study_of,
 )
+from experiments.tracking.reproduction import (
+    ORIGINAL,
+    ReproductionRun,
+    close_stale_reproductions,
+    start_reproduction,
+)
 from experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
-from experiments.tracking.trial_run import TrialRun, start_trial
+from experiments.tracking.trial_run import TrialRun, start_trial, whole_trial_values
 
 __all__ = [
     "FINALIST",
+    "ORIGINAL",
     "CodeVersion",
     "Diagnostics",
+    "LoggedRun",
     "OpenTrial",
+    "Points",
+    "ReproductionRun",
     "StudyRun",
     "StudySummary",
     "TrackingError",
@@ -58,6 +69,7 @@ __all__ = [
     "best_run",
     "champion_address",
     "close_stale",
+    "close_stale_reproductions",
     "code_version",
     "describe_champion",
     "diagnostics",
@@ -70,6 +82,8 @@ __all__ = [
     "launched_run",
     "load_model",
     "log_report",
+    "logged_points",
+    "logged_run",
     "open_parent",
     "predict",
     "references",
@@ -78,6 +92,8 @@ __all__ = [
     "run_params",
     "run_tags",
     "running_trials",
+    "session_environments",
+    "start_reproduction",
     "start_trial",
     "studies",
     "study_design",
@@ -88,4 +104,5 @@ __all__ = [
     "tracking_uri",
     "trial",
     "trials",
+    "whole_trial_values",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import MAX_BULK_RUNS, metric_points, search
+from experiments.tracking.schema import require_readable
 from experiments.tracking.store import client, storage
 from pipeline.records import Predictions
 
@@ -123,6 +124,8 @@ def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
     """Read a JSON artifact from the latest session that wrote one, else from the run's first session."""
     api = client(uri)
     with storage(f"cannot read {name} of run {run_id} from {uri}"), tempfile.TemporaryDirectory() as folder:
+        tags = api.get_run(run_id).data.tags
+        require_readable(tags, f"study {tags.get(keys.STUDY, run_id)!r}")
         top = _names(api, run_id)
         sessions = sorted(_names(api, run_id, keys.SESSIONS), reverse=True) if keys.SESSIONS in top else []
         held = (session for session in sessions if f"{session}/{name}" in _names(api, run_id, session))

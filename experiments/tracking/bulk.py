@@ -15,11 +15,15 @@ _ENDPOINT = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 MAX_BULK_RUNS, MAX_BULK_POINTS = 100, 25_000
 
 
-def search(api: MlflowClient, experiment_ids: Sequence[str], condition: str) -> Iterator[Run]:
+def search(
+    api: MlflowClient, experiment_ids: Sequence[str], condition: str, *, deleted_too: bool = False
+) -> Iterator[Run]:
     """Yield every run that fulfils the condition, page after page."""
-    token = None
+    from mlflow.entities import ViewType
+
+    view, token = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY, None
     while True:
-        page = api.search_runs(list(experiment_ids), condition, max_results=_PAGE, page_token=token)
+        page = api.search_runs(list(experiment_ids), condition, view, max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -17,6 +17,8 @@ BEST_EPOCH = "best_epoch"
 N_PARAMS = "n_params"
 FIT_SECONDS = "fit_seconds"
 TRIALS_DONE = "trials_done"
+# How long it took is measured and never the same twice.
+TIMES = (EPOCH_SECONDS, FIT_SECONDS)
 # Curves by layer, as pipeline.diagnose spells them: `gradient_norm/hidden_1`.
 GRADIENT_NORM, SATURATION = "gradient_norm/", "saturation/"
 
@@ -41,11 +43,15 @@ SCHEMA = "schema_version"
 BEST_TRIAL = "best_trial"
 BEST_RUN = "best_run_id"
 CHAMPION_RUN = "champion_run_id"
+REPRODUCED_RUN = "reproduced_run_id"
+REPRODUCTION = "reproduction"
+PROCESS = "process"
 
 # Values of the tag `phase` that no trial has.
 PHASE_STUDY = "study"
 PHASE_SESSION = "session"
-# Value of the tag `state` of a study or session that has not ended.
+PHASE_REPRODUCTION = "reproduction"
+# Value of the tag `state` of a study, session or reproduction that has not ended.
 RUNNING = "running"
 
 # Tags that MLflow itself reads.
@@ -72,6 +78,7 @@ DESIGN = "design.json"
 ENVIRONMENT = "environment.json"
 SESSIONS = "sessions"
 REPORT = "report"
+REPRODUCTION_JSON, OVERLAY = "reproduction.json", "curves.svg"
 
 
 def final(quantity: str) -> str:

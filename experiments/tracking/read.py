@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
+from experiments.tracking.schema import require_readable
 from experiments.tracking.store import client, log_batch, storage
 from pipeline.config import TrialConfig
 from pipeline.records import Evaluation, History, Phase, TrialRecord, TrialState
@@ -59,6 +60,8 @@ def trials(uri: str, parent_run_id: str) -> list[TrialRecord]:
     ------
     TrackingError
         When the store cannot be read.
+    ValueError
+        When a newer version wrote the study; so for all that is read here of one study or run.
     """
     return _records(uri, parent_run_id, "attributes.status != 'RUNNING'")
 
@@ -79,6 +82,7 @@ def best_run(uri: str, run_id: str) -> str:
     """
     with storage(f"cannot read run {run_id} from {uri}"):
         tags = client(uri).get_run(run_id).data.tags
+    require_readable(tags, f"run {run_id}")
     return tags.get(keys.CHAMPION_RUN) or tags.get(keys.BEST_RUN) or run_id
 
 
@@ -93,6 +97,7 @@ def trial(uri: str, run_id: str) -> TrialRecord | None:
     api = client(uri)
     with storage(f"cannot read run {run_id} from {uri}"):
         run = api.get_run(run_id)
+        require_readable(run.data.tags, f"run {run_id}")
         if not _counts(run):
             return None
         curves = _curves(api, [run])
@@ -105,7 +110,7 @@ def running_trials(uri: str, parent_run_id: str) -> list[OpenTrial]:
         return [
             OpenTrial(run_id=run.info.run_id, number=int(run.data.tags[keys.TRIAL_NUMBER]), started=_started(run))
             for run in _children(client(uri), parent_run_id, "attributes.status = 'RUNNING'")
-            if keys.TRIAL_NUMBER in run.data.tags
+            if run.data.tags.get(keys.TRIAL_NUMBER, "").isdecimal()
         ]
 
 
@@ -168,12 +173,16 @@ def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
 
 
 def _counts(run: Run) -> bool:
-    return run.info.status in ("FINISHED", "FAILED") and {keys.STATE, keys.TRIAL_NUMBER} <= run.data.tags.keys()
+    # A number that a user wrote over is no number, and its run no trial until the doctor has seen it.
+    tags = run.data.tags
+    has_ended = run.info.status in ("FINISHED", "FAILED") and keys.STATE in tags
+    return has_ended and tags.get(keys.TRIAL_NUMBER, "").isdecimal()
 
 
 def _children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
-    experiment_id = api.get_run(parent_run_id).info.experiment_id
-    yield from search(api, [experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
+    parent = api.get_run(parent_run_id)
+    require_readable(parent.data.tags, f"study {parent.data.tags.get(keys.STUDY, parent_run_id)!r}")
+    yield from search(api, [parent.info.experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
 
 
 def _started(run: Run) -> datetime:
@@ -193,7 +202,7 @@ def _curves(api: MlflowClient, runs: Sequence[Run]) -> dict[str, Curves]:
     for run_ids in _groups(runs):
         for key in sorted(wanted):
             for run_id, step, value in metric_points(api, run_ids, key):
-                curves[run_id][key][step] = _value(value)
+                curves[run_id][key][step] = logged_value(value)
     return curves
 
 
@@ -205,7 +214,7 @@ def _groups(runs: Sequence[Run]) -> Iterator[list[str]]:
         yield [run.info.run_id for run in runs[start : start + size]]
 
 
-def _value(value: float) -> float:
+def logged_value(value: float) -> float:
     """Undo what SQL stores do to infinity, which they cannot hold."""
     return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
@@ -237,8 +246,10 @@ def _history(metric: str, curves: Curves) -> History:
     return History(metric=metric, **values)
 
 
-def _is_beside(name: str, key: Callable[[str], str], run: Run) -> bool:
-    return name != run.data.tags[keys.METRIC] and key(name) in run.data.metrics
+def _beside(key: Callable[[str], str], run: Run) -> dict[str, float]:
+    """Return the scores that stand beside the one that decides, by name."""
+    metrics, decides = run.data.metrics, run.data.tags[keys.METRIC]
+    return {name: logged_value(metrics[key(name)]) for name in _BESIDE if name != decides and key(name) in metrics}
 
 
 def _evaluations(run: Run) -> Iterator[Evaluation]:
@@ -247,18 +258,18 @@ def _evaluations(run: Run) -> Iterator[Evaluation]:
     if keys.VALID_SAMPLES in tags:
         yield Evaluation(
             part="valid",
-            loss=_value(metrics[keys.final("loss")]),
-            score=_value(metrics[keys.final(metric)]),
+            loss=logged_value(metrics[keys.final("loss")]),
+            score=logged_value(metrics[keys.final(metric)]),
             metric=metric,
             n_samples=int(tags[keys.VALID_SAMPLES]),
-            beside={name: _value(metrics[keys.final(name)]) for name in _BESIDE if _is_beside(name, keys.final, run)},
+            beside=_beside(keys.final, run),
         )
     if keys.TEST_SAMPLES in tags:
         yield Evaluation(
             part="test",
-            loss=_value(metrics[keys.test("loss")]),
-            score=_value(metrics[keys.test(metric)]),
+            loss=logged_value(metrics[keys.test("loss")]),
+            score=logged_value(metrics[keys.test(metric)]),
             metric=metric,
             n_samples=int(tags[keys.TEST_SAMPLES]),
-            beside={name: _value(metrics[keys.test(name)]) for name in _BESIDE if _is_beside(name, keys.test, run)},
+            beside=_beside(keys.test, run),
         )

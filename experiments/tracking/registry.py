@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from experiments.tracking import keys
@@ -43,9 +44,10 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
         version = next((version.version for version in versions if version.run_id == run_id), None)
         if version is None:
             model_id = log_product(api, study.experiment_id, run_id, facts)
-            version = api.create_model_version(
-                study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
-            ).version
+            with _as_default_store(study.tracking_uri):
+                version = api.create_model_version(
+                    study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
+                ).version
         api.update_model_version(study.study, version, description)
         api.set_registered_model_alias(study.study, keys.CHAMPION, version)
     study.set_tags({keys.CHAMPION_RUN: run_id})
@@ -65,6 +67,23 @@ def describe_champion(uri: str, study: str, markdown: str) -> None:
         version = _champion_version(api, study)
         if version is not None:
             api.update_model_version(study, version, markdown)
+
+
+@contextmanager
+def _as_default_store(uri: str) -> Iterator[None]:
+    """Make a store the process's default one for a moment.
+
+    MLflow (3.17) looks up the model of a new version in the default store, whatever store the client is of. With a
+    relative address that is another file as soon as the user typed ``mlflow run`` elsewhere than in the project.
+    """
+    import mlflow
+
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
 def _champion_version(api: MlflowClient, study: str) -> str | None:

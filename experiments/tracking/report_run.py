@@ -60,14 +60,19 @@ def log_report(uri: str, run_id: str, folder: Path) -> None:
         client(uri).log_artifacts(run_id, str(folder), keys.REPORT)
 
 
-def artifact_link(uri: str, run_id: str, path: str) -> str:
+def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT}/") -> str:
     """Return a link to an artifact that MLflow's own pages show as a picture inside markdown.
 
     Those pages (3.17) show a relative address as text and leave out ``data:``; what has a scheme is shown. Where
     the store is a server, its address is known. A store that is a file is browsed at whatever address ``mlflow ui``
     got: ``http:path`` without slashes is, to a browser, a path on the page's own host.
+
+    Parameters
+    ----------
+    folder
+        Of the run's artifacts, with its slash, or nothing.
     """
-    where = f"get-artifact?path={quote(f'{keys.REPORT}/{path}', safe='')}&run_uuid={run_id}"
+    where = f"get-artifact?path={quote(folder + path, safe='')}&run_uuid={run_id}"
     return f"{uri.rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"
 
 

@@ -11,20 +11,20 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
+
+from experiments.tracking import reach
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
 _DEFAULT_URI = "sqlite:///mlflow.db"
-_REACH_SECONDS = 20
 # Limits of one log_batch and of the length of a value.
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100
 _MAX_PARAM, _MAX_TAG = 6000, 8000
@@ -35,11 +35,12 @@ _QUIET = {
     "mlflow.store.db.utils": logging.CRITICAL,
     "mlflow.tensorflow": logging.ERROR,
     "mlflow.utils.requirements_utils": logging.ERROR,
+    "urllib3.connectionpool": logging.ERROR,  # each attempt to reach a server that is away
 }
 
 
 class TrackingError(RuntimeError):
-    """The tracking store cannot be reached, read or written; never the fault of a trial."""
+    """The tracking store, or the study's own, cannot be reached, read or written; never the fault of a trial."""
 
 
 def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> str:
@@ -85,24 +86,62 @@ def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 @contextmanager
-def storage(action: str) -> Iterator[None]:
-    """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done."""
+def storage(action: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done.
+
+    Parameters
+    ----------
+    more
+        What else is trouble with a store, beside the errors of MLflow, databases, connections and files.
+    """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
+    errors: tuple[type[Exception], ...] = (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError)
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
-        raise TrackingError(f"{action}: {_reason(error)}") from error
+    except (*errors, *more) as error:
+        raise TrackingError(f"{action}: {reason(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return one line: of the database's own error where there is one, which MLflow and SQLAlchemy wrap in pages."""
     while error.__cause__ is not None:
         error = error.__cause__
     error = getattr(error, "orig", None) or error
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    _, gave_up, cause = text.partition("(Caused by ")  # of requests, which names the whole address before it
+    return f"the server gives no answer ({cause}" if gave_up else text
+
+
+def require_usable(uri: str, study_storage: str) -> None:
+    """Complain about stores that cannot be used, before anything is written to either.
+
+    Raises
+    ------
+    ValueError
+        When an SQLite file is damaged or cannot be written.
+    TrackingError
+        When one is locked, or a server does not answer.
+    """
+    with storage(f"cannot use the tracking store {uri}"):
+        reach.require_sound(uri, "the tracking database")
+        reach.require_reachable(uri)
+    with storage(f"cannot use the study's storage {study_storage}"):
+        reach.require_sound(study_storage, "the study's storage")
+
+
+def require_at_hand(uri: str) -> None:
+    """Complain about a tracking store that would have to be waited for.
+
+    Raises
+    ------
+    TrackingError
+        When it is locked or away.
+    """
+    with storage(f"cannot reach the tracking store {uri}"):
+        reach.require_reachable(uri, seconds=1)
 
 
 def client(uri: str) -> MlflowClient:
@@ -123,26 +162,13 @@ def _client(uri: str, _process: int) -> MlflowClient:
     from mlflow import MlflowClient
 
     with storage(f"cannot open the tracking store {uri}"):
-        _require_reachable(uri)
+        reach.require_reachable(uri)
+        database = reach.sqlite_file(uri)
+        if database is None:
+            return MlflowClient(tracking_uri=uri)
+        with reach.made_whole(database) as place:
+            MlflowClient(tracking_uri=f"{SQLITE}{place}")
         return MlflowClient(tracking_uri=uri)
-
-
-def _require_reachable(uri: str) -> None:
-    """Fail at once where MLflow would try again for minutes: a folder that is not there, a server that is away."""
-    folder = store_directory(uri)
-    if folder is not None:
-        database = Path(uri.removeprefix(SQLITE))
-        if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}")
-        if not os.access(database if database.exists() else folder, os.W_OK):
-            raise PermissionError(f"no permission to write {database}")
-        if database.exists():
-            with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
-                connection.execute("PRAGMA schema_version")
-    elif uri.startswith(("http://", "https://")):
-        import requests
-
-        requests.head(uri, timeout=_REACH_SECONDS)
 
 
 @cache

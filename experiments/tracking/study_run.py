@@ -13,6 +13,7 @@ from experiments.tracking import keys
 from experiments.tracking.bulk import search
 from experiments.tracking.data import dataset_input
 from experiments.tracking.environment import CodeVersion, code_version
+from experiments.tracking.schema import require_readable
 from experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from pipeline.config import ParamValue
 from pipeline.records import Dataset
@@ -152,12 +153,16 @@ def open_parent(
     ------
     TrackingError
         When the store cannot be reached or has no run ``parent_run_id``.
+    ValueError
+        When a newer version wrote that run.
     """
     uri = uri or tracking_uri(environ)
     launched = environ.get("MLFLOW_RUN_ID")
     api = client(uri)
     stamp = datetime.now().astimezone()
     with storage(f"cannot open the run of study {study} in {uri}"):
+        if parent_run_id is not None:
+            require_readable(api.get_run(parent_run_id).data.tags, f"study {study!r}")
         run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
         api.update_run(run_id, status="RUNNING", name=study)
         run = api.get_run(run_id)
@@ -165,7 +170,7 @@ def open_parent(
             keys.STUDY: study,
             **(code or code_version()).tags(),
             keys.SCHEMA: keys.SCHEMA_VERSION,
-            **_source_tags(run.data.tags, environ),
+            **source_tags(run.data.tags, environ),
         }
         own = {
             keys.PHASE: keys.PHASE_STUDY,
@@ -227,7 +232,7 @@ def _experiment(api: MlflowClient, name: str, uri: str) -> str:
     return api.create_experiment(name, None if folder is None else (folder / "mlruns" / name).as_uri())
 
 
-def _source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the tags for MLflow's columns Source, User and Version, as far as ``mlflow run`` has set none."""
     try:
         user = environ.get("LOGNAME") or getpass.getuser()

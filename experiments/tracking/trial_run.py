@@ -106,8 +106,8 @@ class TrialRun:
                 )
             log_batch(self._api, self.run_id, metrics=self._rows)
             # The tags that make a result complete go last: a run that has them has everything.
-            scalars = [(key, value, 0) for key, value in _scalars(result).items()]
-            log_batch(self._api, self.run_id, metrics=scalars, tags=_result_tags(result), model_id=model_id)
+            rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
+            log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
         self._end("FAILED" if result.state == "failed" else "FINISHED")
 
     def fail(self, traceback_text: str) -> None:
@@ -198,9 +198,10 @@ def _curve_rows(history: History) -> list[Row]:
     return [(key, value, epoch) for key, values in curves.items() for epoch, value in enumerate(values, start=1)]
 
 
-def _scalars(result: TrialResult) -> dict[str, float]:
+def whole_trial_values(result: TrialResult) -> dict[str, float]:
+    """Return what is logged of a whole trial, beside its curves."""
     valid, test = result.valid, result.test
-    scalars: dict[str, float] = {
+    values: dict[str, float] = {
         keys.final("loss"): valid.loss,
         keys.final(valid.metric): valid.score,
         keys.N_PARAMS: result.n_params,
@@ -210,11 +211,11 @@ def _scalars(result: TrialResult) -> dict[str, float]:
     scores = [(score, -epoch) for epoch, score in enumerate(result.history.valid_score, start=1) if np.isfinite(score)]
     if scores:
         best, minus_epoch = max(scores)
-        scalars |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
+        values |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
     if test is not None:
-        scalars |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
-        scalars |= {keys.test(name): value for name, value in test.beside.items()}
-    return scalars
+        values |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
+        values |= {keys.test(name): value for name, value in test.beside.items()}
+    return values
 
 
 def _result_tags(result: TrialResult) -> dict[str, str]:

@@ -1,0 +1,179 @@
+"""A study examined, and repaired where that is asked for. Start reading here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import tracking
+from experiments.doctor.findings import Finding
+from experiments.doctor.rebuild import CannotRebuildError
+from experiments.doctor.repair import Patient, repair
+from experiments.doctor.stored import counts, stored_study
+from experiments.doctor.study import diagnose
+from experiments.doctor.told import told_study
+from experiments.ledger import Ledger, study_names
+from experiments.lock import held, lock_file
+from experiments.tracking import inventory, keys
+from experiments.tracking.schema import require_readable
+
+#: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
+_MOST_ROUNDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a study is: tracking store, Optuna's storage, and the folder of its lock."""
+
+    uri: str
+    storage: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What was found in a study.
+
+    Attributes
+    ----------
+    parent_run_id
+        The study's run, or None where it has none that can be written.
+    n_told, n_stored
+        Trials that have ended in Optuna, and in MLflow.
+    n_open
+        Trials that were begun and have not ended; the next start trains them.
+    repaired, left
+        Disagreements that are no more, and those that are.
+    """
+
+    study: str
+    parent_run_id: str | None
+    n_told: int
+    n_stored: int
+    n_open: int
+    repaired: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+
+
+def studies(place: Place, asked: str | None) -> list[str]:
+    """Return the names of the studies to examine: one, all (``all``), or the latest.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or none of that name.
+    """
+    if not tracking.is_there(place.uri):
+        raise ValueError(
+            f"the tracking store must be there, got none at {place.uri}; MLFLOW_TRACKING_URI names another"
+        )
+    in_optuna = study_names(place.storage)
+    # A run that its user deleted, as the study in Optuna: nothing is left to disagree.
+    runs = [
+        run for run in inventory.study_runs(place.uri) if not run.is_deleted or run.tags.get(keys.STUDY) in in_optuna
+    ]
+    names = list(dict.fromkeys(run.tags[keys.STUDY] for run in runs if keys.STUDY in run.tags))
+    if asked not in (None, "all"):
+        if asked in names or asked in in_optuna:
+            return [str(asked)]
+        known = ", ".join(dict.fromkeys([*names, *in_optuna])) or "none, for there is none"
+        raise ValueError(f"study must be one of {known}, got {asked!r} (in {place.uri} and {place.storage})")
+    found = [*names, *(name for name in in_optuna if name not in names and _is_ours(place.storage, name))]
+    if not found:
+        raise ValueError(
+            f"there must be a study to examine, got none in {place.uri} and {place.storage}; "
+            "run one first, or name another store in MLFLOW_TRACKING_URI"
+        )
+    return found if asked == "all" else found[:1]
+
+
+def examine(place: Place, study: str, *, fix: bool) -> Examination:
+    """Compare what Optuna, MLflow and the artifact store hold of a study, and repair it where ``fix``.
+
+    The study's lock is held meanwhile: nobody starts it under our hands, and a run that is RUNNING is nobody's. On a
+    machine where the study has not run, one that says RUNNING is looked at and not repaired.
+
+    Raises
+    ------
+    ValueError
+        When the study is running, or may be where nobody here can see it; or when a newer version wrote it.
+    TrackingError
+        When the store cannot be read or written.
+    """
+    has_run_here = lock_file(place.folder, study).exists()
+    # Without a lock there is nothing to hold; making one would say that the study has run here.
+    with held(place.folder, study) if has_run_here else contextlib.nullcontext():
+        repaired: list[Finding] = []
+        failed: dict[str, str] = {}
+        for _ in range(_MOST_ROUNDS):
+            patient = _read(place, study)
+            may_live = not has_run_here and _is_running(patient)
+            if may_live and fix:
+                raise ValueError(
+                    f"study {study!r} must be repaired where it has run, got no trace of that in {place.folder}; "
+                    "its run is RUNNING, and its process may be alive on another machine"
+                )
+            found = diagnose(patient.told, patient.stored, storage=place.storage, may_close=not may_live)
+            to_do = [one for one in found if fix and one.repair and one not in repaired and one.what not in failed]
+            if not to_do:
+                break
+            failed |= _carry_out(patient, to_do)
+            repaired += [one for one in to_do if one.what not in failed]
+    parent = patient.stored.parent
+    trials = patient.told.trials if patient.told else ()
+    return Examination(
+        study=study,
+        parent_run_id=None if parent is None or parent.is_deleted else parent.run_id,
+        n_told=sum(trial.state is not None for trial in trials),
+        n_stored=len({run.tags[keys.TRIAL_NUMBER] for run in patient.stored.runs.values() if counts(run)}),
+        n_open=sum(trial.is_ours and trial.state is None for trial in trials),
+        repaired=tuple(one for one in repaired if one not in found),
+        left=tuple(_with_reason(one, failed, fix=fix) for one in found),
+    )
+
+
+def _is_ours(storage: str, name: str) -> bool:
+    try:
+        ledger = Ledger.existing(storage, name)
+    except ValueError:  # a newer version's: whoever examines it is told so
+        return True
+    return ledger is not None and bool(ledger.definition)
+
+
+def _is_running(patient: Patient) -> bool:
+    return patient.stored.parent is not None and patient.stored.parent.status == "RUNNING"
+
+
+def _read(place: Place, study: str) -> Patient:
+    ledger = Ledger.existing(place.storage, study)
+    told = told_study(ledger) if ledger else None
+    stored = stored_study(place.uri, study, told)
+    if stored.parent is not None:
+        require_readable(stored.parent.tags, f"study {study!r}")
+    return Patient(name=study, storage=place.storage, ledger=ledger, told=told, stored=stored)
+
+
+def _carry_out(patient: Patient, to_do: Sequence[Finding]) -> dict[str, str]:
+    """Carry repairs out, each once, however many findings it is for; return why some could not be."""
+    failed = {}
+    for i, one in enumerate(to_do):
+        assert one.repair is not None
+        same = next((earlier for earlier in to_do[:i] if earlier.repair == one.repair), None)
+        if same is None:
+            try:
+                repair(patient, one.repair)
+            except CannotRebuildError as error:
+                failed[one.what] = str(error)
+        elif same.what in failed:
+            failed[one.what] = failed[same.what]
+    return failed
+
+
+def _with_reason(one: Finding, failed: dict[str, str], *, fix: bool) -> Finding:
+    """Say of what was tried and is still there that it cannot be repaired, and why."""
+    if not fix or one.repair is None:
+        return one
+    reason = failed.get(one.what, "it is still there after the repair")
+    return Finding(what=one.what, advice=f"it cannot be repaired: {reason}")

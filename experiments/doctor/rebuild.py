@@ -1,0 +1,137 @@
+"""Optuna's study, written again from MLflow's runs: a lost or an older ``optuna.db`` loses nothing.
+
+A study's plan is a function of its definition, its budgets and its results, so only the budgets must be found: each
+session noted its plan. Every run is held against the plan before it is written; one that does not fit ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiments import design, space, tracking
+from experiments.confirm import searched
+from experiments.definition import Experiment
+from experiments.design import ConfirmRound, PlannedTrial, SearchRound
+from experiments.doctor.told import Settled, experiment_of, settled_of
+from experiments.finalists import choose, missing_runs
+from experiments.ledger import Ledger, as_known_at
+from experiments.worker import outcome_of
+from pipeline.config import ParamValue
+from pipeline.records import TrialRecord
+
+#: Fresh seeds among which those of confirming runs are looked for.
+_MOST_SEEDS = 1000
+
+
+class CannotRebuildError(ValueError):
+    """MLflow's runs do not suffice, or do not fit together; the text says why."""
+
+
+def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Mapping[str, Any]]) -> Ledger:
+    """Create the study in Optuna's storage from what its sessions noted in MLflow.
+
+    Raises
+    ------
+    CannotRebuildError
+        When they noted no definition.
+    """
+    if not designs:
+        raise CannotRebuildError("no session of it noted its definition")
+    latest = designs[-1]
+    try:
+        definition = {**latest["definition"], "data_sha256": latest["data"]["sha256"]}
+    except (KeyError, TypeError) as error:
+        raise CannotRebuildError(f"its definition in MLflow lacks {error}") from error
+    ledger = Ledger.open(storage, name, definition)
+    if "settled" in latest:
+        ledger.settle(latest["settled"])
+    ledger.set_parent_run_id(parent_run_id)
+    return ledger
+
+
+def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> None:
+    """Write the trials that MLflow has and Optuna has not, in the order of their numbers.
+
+    Raises
+    ------
+    CannotRebuildError
+        When a run is no trial of the study's plan. What was written before it is right, and stays.
+    """
+    experiment = experiment_of(ledger)
+    settled = settled_of(ledger, experiment)
+    records = {record.number: record for record in tracking.trials(uri, str(ledger.parent_run_id))}
+    budgets = sorted({n for one in designs if (n := _n_search(one))})
+    while True:
+        plan = design.plan(experiment, ledger.rounds())
+        for planned in plan[len(ledger.trials()) :]:
+            if planned.number > max(records, default=-1):
+                return  # the next start trains it
+            _add(ledger, experiment, settled, planned, records.get(planned.number))
+        later = [records[number] for number in sorted(records) if number >= len(plan)]
+        if not later:
+            return
+        _add_round(ledger, experiment, later, budgets)
+
+
+def _n_search(one: Mapping[str, Any]) -> int:
+    plan = one.get("plan")
+    return sum(trial.get("phase") != "confirm" for trial in plan) if isinstance(plan, list) else 0
+
+
+def _add_round(ledger: Ledger, experiment: Experiment, later: Sequence[TrialRecord], budgets: Sequence[int]) -> None:
+    """Add the round that the next run is of."""
+    if later[0].phase == "confirm":
+        ledger.add_round(_confirm_round(ledger, experiment, later))
+        return
+    so_far = max((one.trials for one in ledger.rounds() if isinstance(one, SearchRound)), default=0)
+    larger = [budget for budget in budgets if budget > so_far]
+    if not larger:
+        raise CannotRebuildError(f"no session noted the budget that trial {later[0].number} belongs to")
+    ledger.raise_budget(larger[0])
+
+
+def _confirm_round(ledger: Ledger, experiment: Experiment, later: Sequence[TrialRecord]) -> ConfirmRound:
+    ends = next((i for i, record in enumerate(later) if record.phase != "confirm"), len(later))
+    seeds = {design.derive_seed(experiment.seed, "confirm", index): index for index in range(_MOST_SEEDS)}
+    indices = [seeds.get(record.config.fit.seed, -1) for record in later[:ends]]
+    finalists = choose(experiment, searched(ledger))
+    done = [run for one in ledger.rounds() if isinstance(one, ConfirmRound) for run in one.runs]
+    runs = missing_runs(finalists, max(indices) + 1, done)
+    if not runs:
+        raise CannotRebuildError(f"trial {later[0].number} confirms what the search did not choose")
+    return ConfirmRound(finalists=finalists, runs=runs)
+
+
+def _add(
+    ledger: Ledger, experiment: Experiment, settled: Settled, planned: PlannedTrial, record: TrialRecord | None
+) -> None:
+    """Add one trial; where MLflow has no end of it, as one that the next start trains."""
+    at = _point(ledger, experiment, planned, record)
+    config = space.to_config(
+        experiment,
+        at,
+        seed=planned.seed,
+        data_sha256=settled.data_sha256,
+        split=settled.split,
+        repeat=planned.repeat,
+    )
+    if record is not None and (replace(record.config, data=config.data) != config or record.phase != planned.phase):
+        raise CannotRebuildError(f"run {record.run_id} is no trial {planned.number} of the study's plan")
+    ledger.start(planned, at, space.distributions(experiment, at))
+    if record is not None:
+        ledger.tell(outcome_of(record))
+
+
+def _point(
+    ledger: Ledger, experiment: Experiment, planned: PlannedTrial, record: TrialRecord | None
+) -> Mapping[str, ParamValue]:
+    if planned.point is not None:
+        return planned.point
+    if record is not None:
+        named = {*experiment.compare, *experiment.tune, *experiment.fixed}
+        at = space.from_config(record.config)
+        return {key: value for key, value in at.items() if key != "dropout" or key in named}
+    known = as_known_at(ledger.trials(), planned.number, experiment.budget.window)
+    return space.propose(experiment, known, seed=design.derive_seed(experiment.seed, "sampler", planned.number))

@@ -1,0 +1,120 @@
+"""What MLflow and its artifact store hold of a study, read in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.doctor.told import ToldStudy
+from experiments.tracking import inventory, keys, test_predictions
+from experiments.tracking.inventory import Curves, StoredChampion, StoredRun
+
+#: Phases whose runs are trials; runs of other phases below a study are not looked at.
+TRIAL_PHASES = ("anchor", "compare", "exploit", "confirm")
+#: States of trials that leave a model.
+TRAINED = ("finished", "diverged", "pruned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStudy:
+    """All that MLflow holds of a study.
+
+    Attributes
+    ----------
+    parent
+        The run that Optuna names as the study's, or the one of that name where Optuna names none.
+    others
+        Further parent runs of the same name.
+    runs
+        Those of trials, by id: what lies below the parent, and what Optuna names and lies elsewhere.
+    sessions
+        Runs of later sessions and reports below the parent.
+    curves, models, predictions
+        By run id: the points of its curves, what is wrong with its model (nothing: not in it), whether its
+        predictions on the test part can be read.
+    finalists
+        The frozen list, empty where it cannot be understood, None where there is none.
+    designs
+        What each session laid down, the first one first.
+    """
+
+    uri: str
+    parent: StoredRun | None = None
+    experiment_is_deleted: bool = False
+    others: tuple[StoredRun, ...] = ()
+    runs: Mapping[str, StoredRun] = field(default_factory=dict)
+    sessions: tuple[StoredRun, ...] = ()
+    curves: Mapping[str, Curves] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    predictions: frozenset[str] = frozenset()
+    finalists: Mapping[str, Any] | None = None
+    designs: tuple[Mapping[str, Any], ...] = ()
+    champion: StoredChampion = field(default_factory=StoredChampion)
+
+
+def is_trial(run: StoredRun) -> bool:
+    """Tell whether a run is a trial's, by its tags."""
+    return run.tags.get(keys.PHASE) in TRIAL_PHASES
+
+
+def counts(run: StoredRun) -> bool:
+    """Tell whether a run is a trial that has ended, as every reader of trials sees it."""
+    has_ended = not run.is_deleted and run.status in ("FINISHED", "FAILED") and keys.STATE in run.tags
+    return has_ended and run.tags.get(keys.TRIAL_NUMBER, "").isdecimal()
+
+
+def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
+    """Read a study from MLflow.
+
+    Parameters
+    ----------
+    told
+        What Optuna holds of it, or None.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be read.
+    """
+    named = [run for run in inventory.study_runs(uri) if run.tags.get(keys.STUDY) == name]
+    parent_run_id = told.parent_run_id if told else None
+    parent = inventory.stored_run(uri, parent_run_id) if parent_run_id else next(iter(named), None)
+    below = inventory.runs_below(uri, parent.run_id if parent else parent_run_id or "")
+    runs = {run.run_id: run for run in below if is_trial(run)}
+    for trial in told.trials if told else ():
+        if trial.run_id and trial.run_id not in runs:
+            stray = inventory.stored_run(uri, trial.run_id)
+            runs |= {stray.run_id: stray} if stray else {}
+    at = parent.run_id if parent is not None and not parent.is_deleted else None
+    return StoredStudy(
+        uri=uri,
+        parent=parent,
+        experiment_is_deleted=parent is not None and inventory.is_deleted_experiment(uri, parent.experiment_id),
+        others=tuple(run for run in named if parent is None or run.run_id != parent.run_id),
+        runs=runs,
+        sessions=tuple(run for run in below if run.tags.get(keys.PHASE) == keys.PHASE_SESSION),
+        finalists=inventory.stored_json(uri, at, keys.FINALISTS) if at else None,
+        designs=tuple(inventory.study_designs(uri, at)) if at else (),
+        champion=inventory.stored_champion(uri, name),
+        **_contents(uri, told, runs),
+    )
+
+
+def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -> dict[str, Any]:
+    """Read the contents of the runs that Optuna names: what it does not name has nothing to be held against."""
+    trials = {trial.run_id: trial for trial in told.trials if trial.run_id in runs} if told else {}
+    readable = {run_id: trial for run_id, trial in trials.items() if not runs[run_id].is_deleted}
+    trained = [run_id for run_id, trial in readable.items() if trial.state in TRAINED]
+    confirmed = [run_id for run_id in trained if readable[run_id].phase == "confirm"]
+    troubles = {
+        run_id: inventory.model_trouble(uri, model_id)
+        for run_id in trained
+        if (model_id := runs[run_id].model_id) is not None
+    }
+    metric = told.settled.metric if told is not None and told.settled is not None else "accuracy"
+    return {
+        "curves": inventory.stored_curves(uri, trained, metric=metric, epochs=told.epochs if told else 1),
+        "models": {run_id: trouble for run_id, trouble in troubles.items() if trouble},
+        "predictions": frozenset(test_predictions(uri, confirmed)),
+    }

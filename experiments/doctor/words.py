@@ -1,0 +1,38 @@
+"""An examination in words. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.doctor.examine import Examination
+from experiments.doctor.findings import Finding
+
+
+def lines(examination: Examination, *, fix: bool) -> list[str]:
+    """Return what a user reads: what was compared, each disagreement, and what can be done."""
+    one = examination
+    text = [f"study {one.study}: {one.n_told} trials have ended in Optuna, {one.n_stored} in MLflow"]
+    text += _group("repaired", one.repaired)
+    repairable = [finding for finding in one.left if finding.repair is not None]
+    text += _group("can be repaired", repairable)
+    text += _group("cannot be repaired", [finding for finding in one.left if finding.repair is None])
+    if one.n_open:
+        text.append(f"  {_trials(one.n_open)} begun and not ended: the next start of the study trains them")
+    if not one.left:
+        text.append("  clean: everything agrees" + (" now" if one.repaired else ""))
+    if repairable and not fix:
+        text.append(f"  repair: mlflow run . -e doctor -P study={one.study} -P fix=true")
+    return text
+
+
+def _group(title: str, findings: Sequence[Finding]) -> list[str]:
+    if not findings:
+        return []
+    text = [f"  {title}: {len(findings)}"]
+    for finding in findings:
+        text += [f"  - {finding.what}", f"      {finding.advice}"]
+    return text
+
+
+def _trials(n_trials: int) -> str:
+    return "1 trial was" if n_trials == 1 else f"{n_trials} trials were"

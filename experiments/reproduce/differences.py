@@ -1,0 +1,94 @@
+"""What is not as it was when the trial was logged: code, Python, packages, machine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.tracking import CodeVersion
+
+#: Packages whose arithmetic or random numbers reach a trial's results.
+_ARITHMETIC = ("tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing that is not as it was.
+
+    Attributes
+    ----------
+    matters
+        Whether it may change a result. Another kernel or another version of pytest does not; it is named all the same.
+    """
+
+    what: str
+    before: str
+    now: str
+    matters: bool
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.before} -> {self.now}"
+
+
+def differences(
+    code_before: CodeVersion, environment_before: Mapping[str, Any], code: CodeVersion, environment: Mapping[str, Any]
+) -> list[Difference]:
+    """Return every difference, those that may change a result first.
+
+    Parameters
+    ----------
+    environment_before, environment
+        As :func:`experiments.tracking.environment` describes one; empty where nothing is known.
+    """
+    found = [*_code(code_before, code), *_machine(environment_before, environment)]
+    found += _packages(environment_before.get("packages", {}), environment.get("packages", {}))
+    return sorted(found, key=lambda one: not one.matters)
+
+
+def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Difference]:
+    if before.commit != now.commit:
+        yield Difference(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
+    if before.dirty != now.dirty:
+        yield Difference(what="working tree", before=_tree(before), now=_tree(now), matters=True)
+
+
+def _tree(code: CodeVersion) -> str:
+    return {None: UNKNOWN, True: "with changes", False: "as committed"}[code.dirty]
+
+
+def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+    if not before:
+        yield Difference(what="machine and packages", before="not noted", now="as they are", matters=True)
+        return
+    for key, what, matters in (
+        ("cpu", "processor", True),
+        ("machine", "architecture", True),
+        ("python", "Python", True),
+        ("platform", "system", _runtime(before) != _runtime(now)),
+        ("cpus", "cores", False),
+    ):
+        if before.get(key) != now.get(key):
+            was, is_now = str(before.get(key, UNKNOWN)), str(now.get(key, UNKNOWN))
+            yield Difference(what=what, before=was, now=is_now, matters=matters)
+
+
+def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the operating system and its C library, from ``Linux-6.1.0-x86_64-with-glibc2.36``."""
+    platform = str(environment.get("platform", ""))
+    return platform.partition("-")[0], platform.partition("-with-")[2]
+
+
+def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
+    if not before:
+        return
+    for name in sorted({*before, *now}, key=str.lower):
+        was, is_now = before.get(name, "none"), now.get(name, "none")
+        if was != is_now:
+            yield Difference(what=name, before=was, now=is_now, matters=_is_arithmetic(name))
+
+
+def _is_arithmetic(package: str) -> bool:
+    name = package.lower().replace("-", "_")
+    return name in {known.replace("-", "_") for known in _ARITHMETIC} or name.startswith("tensorflow_")

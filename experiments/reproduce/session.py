@@ -1,0 +1,244 @@
+"""One reproduction from its request to its verdict: read, check, train, compare, write down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+from rich.console import Console
+
+from experiments import launch, places, tracking
+from experiments.reproduce import words
+from experiments.reproduce.compare import Points, Repetition, compare
+from experiments.reproduce.differences import Difference, differences
+from experiments.reproduce.original import Original, find
+from experiments.reproduce.progress import ReproductionProgress
+from experiments.reproduce.words import Finding
+from experiments.reproduce.worker import EPOCH_TOPIC, train_again
+from experiments.tracking import ReproductionRun, keys
+from pipeline.load import load
+from pipeline.records import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Which trial to reproduce: a run's, or the best of a study, or (both None) of the latest; and how often."""
+
+    run_id: str | None = None
+    study: str | None = None
+    times: int = 1
+    data_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came out, and where it is."""
+
+    finding: Finding
+    tracking_uri: str
+    run_id: str
+    experiment_id: str
+
+
+def reproduce(request: Request, console: Console) -> Ending:
+    """Train a logged trial again and compare.
+
+    Raises
+    ------
+    ValueError
+        When there is no such trial, or its data are not here: nothing was trained or written.
+    TrackingError
+        When the tracking store is in trouble.
+    RuntimeError
+        When the training failed.
+    KeyboardInterrupt
+        When the user stops it: no run is left RUNNING.
+    """
+    uri = tracking.tracking_uri()
+    original = find(uri, run_id=request.run_id, study=request.study)
+    dataset = _dataset(original, request.data_folder, console)
+    environment = tracking.environment()
+    found = _differences(original, environment)
+    notes = _notes(original)
+    tracking.close_stale_reproductions(uri)
+    console.print(_announcement(original, found, notes, request.times), markup=False)
+    n_workers = min(request.times, len(os.sched_getaffinity(0)))
+    with launch.embedded(n_workers, places.program_cache()) as client:
+        run = tracking.start_reproduction(
+            uri, original.run, params=original.config.to_params(), description="Training again."
+        )
+        with _ends_well(client, run):
+            run.log_dataset(dataset)
+            repetitions = _train(original, request, client, run, console)
+            finding = Finding(
+                original=original,
+                differences=found,
+                notes=notes,
+                repetitions=repetitions,
+                comparisons=[compare(original.points, one.points) for one in repetitions],
+            )
+            _write(finding, run, environment, console)
+    return Ending(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
+
+
+def _dataset(original: Original, folder: Path | None, console: Console) -> Dataset:
+    """Return the trial's data, and refuse any other: to train on them would prove nothing."""
+    config = original.config
+    dataset = load(config.data, folder=folder, cache=places.data_cache(), log=console.print)
+    if dataset.sha256 != config.data_sha256:
+        raise ValueError(
+            f"data must be those of run {original.run.run_id}, {config.data.name} with SHA-256 {config.data_sha256}, "
+            f"got {dataset.sha256} ({dataset.source})"
+        )
+    return dataset
+
+
+def _differences(original: Original, environment: Mapping[str, Any]) -> list[Difference]:
+    before = original.environments[0] if original.environments else {}
+    return differences(original.code, before, tracking.code_version(), environment)
+
+
+def _notes(original: Original) -> list[str]:
+    """Return what should be known beside the differences."""
+    notes = []
+    if len(original.environments) > 1:
+        notes.append(f"the study's sessions ran on {len(original.environments)} machines or sets of packages; "
+                     "the latest is shown, and the trial may be of another")  # fmt: skip
+    if original.code.dirty:
+        notes.append("the trial's working tree had changes that its commit does not have; they are not known")
+    if original.unknown_params:
+        listed = ", ".join(f"{key} {value}" for key, value in original.unknown_params.items())
+        notes.append(f"parameters that this version does not know were left out: {listed}")
+    if original.run.model_is_gone:
+        notes.append("the trial's saved model is gone; it is not needed")
+    return notes
+
+
+def _announcement(original: Original, found: list[Difference], notes: list[str], times: int) -> str:
+    run, config = original.run, original.config
+    n_epochs = original.n_epochs
+    ended = "" if original.state == "finished" else f", {original.state}"
+    lines = [
+        f"reproducing {run.name} of study {run.study} (phase {run.phase}{ended})",
+        f"  run           {run.run_id}",
+        f"  data          {config.data.name}, SHA-256 as logged ({config.data_sha256[:16]}…)",
+        f"  trains        {n_epochs} epochs" + (f", {times} times" if times > 1 else ""),
+    ]
+    differing = words.difference_lines(found, notes)
+    lines += [f"  {'not as it was' if at == 0 else '':<13} {line}" for at, line in enumerate(differing)]
+    return "\n".join(lines)
+
+
+def _train(
+    original: Original, request: Request, client: Client, run: ReproductionRun, console: Console
+) -> list[Repetition]:
+    """Train all repetitions; the first one's numbers are logged while they come."""
+    arrived: queue.Queue[dict[str, Any]] = queue.Queue()
+    client.subscribe_topic(EPOCH_TOPIC, lambda event: arrived.put(event[1]))
+    folder = None if request.data_folder is None else str(request.data_folder)
+    progress = ReproductionProgress(console, times=request.times, epochs=original.n_epochs)
+    futures = [
+        client.submit(
+            train_again,
+            original.config,
+            number=number,
+            n_epochs=original.n_epochs,
+            confirm=original.is_confirm,
+            data_folder=folder,
+            pure=False,
+        )
+        for number in range(request.times)
+    ]
+    with progress:
+        while not all(future.done() for future in futures) or not arrived.empty():
+            with contextlib.suppress(queue.Empty):
+                event = arrived.get(timeout=0.2)
+                now = {key: {event["epoch"]: value} for key, value in event["metrics"].items()}
+                before = _at(original.points, event["epoch"])
+                progress.epoch(event["number"], event["epoch"], compare(before, now).first)
+                if event["number"] == 0:
+                    run.log_points(now)
+                    run.log_points(before, tracking.ORIGINAL)
+    repetitions = [_result(future) for future in futures]
+    run.log_points(repetitions[0].points)
+    run.log_points(original.points, tracking.ORIGINAL)
+    return repetitions
+
+
+def _at(points: Points, epoch: int) -> Points:
+    """Return the numbers of one epoch."""
+    return {key: {epoch: curve[epoch]} for key, curve in points.items() if epoch in curve}
+
+
+def _result(future: Future) -> Repetition:
+    try:
+        repetition: Repetition = future.result()
+    except KilledWorker as error:
+        raise RuntimeError("the worker died each time it trained the trial again (out of memory?)") from error
+    if repetition.failure is not None:
+        raise RuntimeError(f"the trial cannot be trained here: {repetition.failure}")
+    return repetition
+
+
+@contextlib.contextmanager
+def _ends_well(client: Client, run: ReproductionRun) -> Iterator[None]:
+    """Leave no worker and no open run behind, however the training inside ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        launch.kill_workers(client)
+        run.end("KILLED", state="interrupted", description="Interrupted before there was a result.")
+        raise
+    except RuntimeError as error:
+        with contextlib.suppress(tracking.TrackingError):
+            run.end("FAILED", state="failed", description=f"**No result:** {error}")
+        raise
+    finally:
+        launch.kill_workers(client)
+
+
+def _write(finding: Finding, run: ReproductionRun, environment: Mapping[str, Any], console: Console) -> None:
+    """Write the result down; the verdict goes last, and does not depend on whether artifacts can be written."""
+    content = words.as_json(finding, environment)
+    picture = None
+    try:
+        run.log_json(keys.REPRODUCTION_JSON, content)
+        drawing = _draw(content)
+        if drawing is None:
+            console.print("warning: the figure was not drawn")
+        else:
+            run.log_text(keys.OVERLAY, drawing)
+            picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
+    except tracking.TrackingError as error:
+        console.print(f"warning: {error}", markup=False)
+    run.end(
+        "FINISHED" if finding.is_reproduced else "FAILED",
+        state="reproduced" if finding.is_reproduced else "not reproduced",
+        description=words.markdown(finding, picture),
+        verdict=finding.verdict,
+    )
+
+
+def _draw(content: Mapping[str, Any]) -> str | None:
+    """Have the curves drawn by a process of its own: reports know experiments, and not the other way round."""
+    code = os.pathsep.join(filter(None, [str(launch.CODE), os.environ.get("PYTHONPATH")]))
+    with TemporaryDirectory(prefix="depthcheck-") as folder:
+        source, target = Path(folder) / keys.REPRODUCTION_JSON, Path(folder) / keys.OVERLAY
+        source.write_text(json.dumps(content), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "reports.overlay", str(source), str(target)],
+            check=False,
+            env={**os.environ, "PYTHONPATH": code},
+            capture_output=True,
+        )
+        return None if done.returncode else target.read_text(encoding="utf-8")

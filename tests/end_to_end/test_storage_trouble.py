@@ -1,0 +1,198 @@
+"""Full disks, locks, damaged files and servers that go away: one clear line, and nothing is lost."""
+
+import contextlib
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Folder, wait_for
+from mounts import fill, mounted, needs_mounts, read_only
+from servers import mlflow_server, postgres
+
+from experiments.tracking.bulk import search
+from experiments.tracking.store import client
+
+GOES_ON = "; the same command goes on where it stopped"
+
+
+@dataclass(frozen=True)
+class Served(Folder):
+    """A folder whose study keeps its runs on a server."""
+
+    server: str
+    study_storage: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def uri(self) -> str:
+        return self.server
+
+    @property
+    def storage(self) -> str:
+        return self.study_storage
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "MLFLOW_TRACKING_URI": self.server, **dict(self.settings)}
+
+
+def n_told(folder: Folder) -> int:
+    with contextlib.suppress(ValueError, KeyError):  # no study yet
+        return sum(trial.state.is_finished() for trial in folder.study().trials)
+    return 0
+
+
+def start_until(folder: Folder, command: list[str], n_ended: int) -> subprocess.Popen[str]:
+    process = folder.start(*command)
+    wait_for(lambda: n_told(folder) >= n_ended or process.poll() is not None)
+    return process
+
+
+def ends_in_one_line(process: subprocess.Popen[str], *, code: int = 1) -> str:
+    """Return the line with which the process says what the trouble is, the only one beside those of the study."""
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    own = re.compile(r"study .* (starts|continues): |  (runs|study) go(es)? to |\[\d+/\d+\] |the tracking server ")
+    (line,) = [line for line in output.splitlines() if not own.match(line)]
+    return line
+
+
+def assert_goes_on_to_the_same_end(folder: Folder, command: list[str], undisturbed: Folder) -> str:
+    code, output = folder.run(*command)
+    assert code == 0, output
+    assert "continues: " in output
+    assert folder.fingerprint() == undisturbed.fingerprint()
+    runs = search(client(folder.uri), ["0", "1"], "")
+    assert "RUNNING" not in Counter(run.info.status for run in runs)
+    return output
+
+
+@contextlib.contextmanager
+def locked(*databases: Path) -> Iterator[None]:
+    """Keep everybody else from reading and writing the databases."""
+    with contextlib.ExitStack() as stack:
+        for database in databases:
+            connection = stack.enter_context(
+                contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=60))
+            )
+            connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@pytest.mark.slow
+@needs_mounts
+def test_locks_and_a_full_disk_stop_the_study_a_full_home_does_not_and_nothing_is_lost(
+    folder, tiny, tmp_path_factory, undisturbed
+):
+    """One scenario instead of three, since each start of a study takes ten seconds."""
+    command = ["--experiment", tiny, "--workers", "1"]
+    with mounted(folder.path, "16m"), mounted(tmp_path_factory.mktemp("full"), "64k") as home:
+        databases = folder.path / "mlflow.db", folder.path / "optuna.db"
+        process = start_until(folder, command, 1)
+        n_ended = n_told(folder)
+        with locked(*databases), contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(3)
+        wait_for(lambda: n_told(folder) > n_ended)  # a short lock is waited for
+        with locked(*databases):
+            line = ends_in_one_line(process)
+        assert re.fullmatch(rf"error: cannot .*: database is locked{GOES_ON}", line)
+
+        n_ended = random.SystemRandom().randint(n_told(folder), 8)
+        sys.stdout.write(f"the disk is full when {n_ended} trials have ended\n")
+        process = start_until(folder, command, n_ended)
+        ballast = fill(folder.path)
+        line = ends_in_one_line(process)
+        assert re.fullmatch(rf"error: cannot .*(database or disk is full|No space left on device).*{GOES_ON}", line)
+        ballast.unlink()
+
+        fill(home)
+        with read_only(home):
+            output = assert_goes_on_to_the_same_end(Folder(path=folder.path, home=home), command, undisturbed)
+        assert "Traceback" not in output
+
+
+@needs_mounts
+def test_disk_that_is_full_from_the_start_is_one_line(folder, tiny):
+    with mounted(folder.path, "1m"):
+        ballast = fill(folder.path)
+        code, output = folder.run("--experiment", tiny)
+        assert code == 2, output
+        assert re.fullmatch(
+            r"error: the study's lock must be a file that can be written, got .*No space left.*\n", output
+        )
+        ballast.unlink()
+        assert not (folder.path / "mlflow.db").exists()
+
+
+@needs_mounts
+def test_read_only_folder_and_read_only_database_are_one_line(folder, tiny):
+    with read_only(folder.path):
+        done = folder.run("--experiment", tiny)
+    what = "the folder of the study's storage must be a folder that can be written to"
+    assert done == (2, f"error: {what}, got {folder.path}\n")
+    database = folder.path / "mlflow.db"
+    database.touch()
+    with read_only(database):
+        done = folder.run("--experiment", tiny)
+    assert done == (2, f"error: the tracking database must be a file that can be written to, got {database}\n")
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "optuna.db"])
+def test_damaged_database_is_one_line_and_left_as_it_is(folder, tiny, name):
+    path = folder.path / name
+    path.write_text("This is a letter, and no database.\n" * 40)
+    before = path.read_bytes()
+    code, output = folder.run("--experiment", tiny)
+    assert code == 2
+    assert f"must be a whole SQLite database, got {path} (file is not a database); it was left as it is" in output
+    assert len(output.splitlines()) == 1
+    assert [(file.name, file.read_bytes()) for file in folder.path.iterdir()] == [(name, before)]
+
+
+@pytest.mark.slow
+def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed):
+    command = ["--experiment", tiny, "--workers", "1", "--storage", folder.storage]
+    with mlflow_server(folder.path / "server") as server:
+        hasty = Served(
+            folder.path, folder.home, server.uri, folder.storage, (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),)
+        )
+        process = start_until(hasty, command, 2)
+        server.kill()
+        line = ends_in_one_line(process)
+        assert re.fullmatch(rf"error: cannot .*: the server gives no answer .*{GOES_ON}", line)
+        server.start()
+
+        patient = Served(
+            folder.path, folder.home, server.uri, folder.storage, (("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0.5"),)
+        )
+        process = start_until(patient, command, 5)
+        server.kill()
+        said = iter(process.stdout.readline, "")
+        assert any(f"the tracking server {server.uri} does not answer: waiting" in line for line in said)
+        server.start()
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        assert f"the tracking server {server.uri} answers again" in output
+        assert patient.fingerprint() == undisturbed.fingerprint()
+
+
+@pytest.mark.slow
+def test_postgresql_that_is_restarted_loses_nothing(folder, tiny, undisturbed):
+    with postgres() as server:
+        served = Served(folder.path, folder.home, server.url("mlflow"), server.url("optuna"))
+        command = ["--experiment", tiny, "--workers", "1", "--storage", served.storage]
+        process = start_until(served, command, 3)
+        server.kill()
+        line = ends_in_one_line(process)
+        assert re.match("error: cannot ", line)
+        assert line.endswith(GOES_ON)
+        server.start()
+        assert_goes_on_to_the_same_end(served, command, undisturbed)
+        client(served.uri)._tracking_client.store.engine.dispose()

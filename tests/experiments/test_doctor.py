@@ -1,0 +1,331 @@
+"""The doctor on a study of made-up results: every way in which a trial ends, a server, and the command line.
+
+Damage to a real study is in tests/end_to_end/test_damaged_study.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from mlflow.entities import LoggedModelOutput
+
+from experiments import definition, design, space, tracking
+from experiments.doctor.examine import Examination, Place, examine
+from experiments.doctor.words import lines
+from experiments.ledger import Ledger
+from experiments.lock import lock_file
+from experiments.task import Outcome
+from experiments.tracking.store import client
+from pipeline.records import Evaluation, History, TrialResult, TrialState
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = definition.read(definition.find("digits"))
+SHA256 = "ab" * 32
+PLAN = design.plan(DIGITS, [design.SearchRound(trials=20)])
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database: MLflow's migrations take seconds, so they are done once."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_store: Path) -> str:
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(empty_store.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@dataclass
+class Study:
+    """A study under way, with a say in how each trial ends."""
+
+    place: Place
+    ledger: Ledger
+    run: tracking.StudyRun
+
+    @classmethod
+    def begin(cls, uri: str, folder: Path) -> Study:
+        place = Place(uri=uri, storage=f"sqlite:///{folder / 'optuna.db'}", folder=folder)
+        ledger = Ledger.open(place.storage, "mine", {**DIGITS.as_json(), "data_sha256": SHA256})
+        ledger.raise_budget(20)
+        written = {
+            "definition": DIGITS.as_json(),
+            "data": {"sha256": SHA256},
+            "plan": [{"phase": planned.phase} for planned in PLAN],
+        }
+        run = tracking.open_parent("mine", uri=uri, environ={}, artifacts={"design.json": written})
+        ledger.set_parent_run_id(run.run_id)
+        lock_file(folder, "mine").write_text("")
+        return cls(place, ledger, run)
+
+    def start(self) -> tracking.TrialRun:
+        """Begin the next trial of the plan, in Optuna and in MLflow."""
+        planned = PLAN[len(self.ledger.trials())]
+        point = planned.point
+        assert point is not None
+        self.ledger.start(planned, point, space.distributions(DIGITS, point))
+        config = space.to_config(DIGITS, point, seed=planned.seed, data_sha256=SHA256)
+        return tracking.start_trial(
+            self.run, number=planned.number, phase=planned.phase, config=config, cell=planned.cell
+        )
+
+    def finish(self, run: tracking.TrialRun, state: TrialState = "finished", n_epochs: int = 10) -> Outcome:
+        """End the trial in MLflow; return what Optuna is to be told."""
+        number = len(self.ledger.trials()) - 1
+        scores = tuple((number + epoch / 10) / 20 for epoch in range(1, n_epochs + 1))
+        losses = (*([0.5] * (n_epochs - 1)), math.nan if state == "diverged" else 0.25)
+        history = History(
+            train_loss=losses,
+            train_score=scores,
+            valid_loss=losses,
+            valid_score=scores,
+            learning_rate=(0.1,) * n_epochs,
+            seconds=(0.01,) * n_epochs,
+        )
+        score = 0.1 if state == "diverged" else scores[-1]
+        point = PLAN[number].point
+        assert point is not None
+        config = space.to_config(DIGITS, point, seed=PLAN[number].seed, data_sha256=SHA256)
+        log_model(self.run, run.run_id)
+        run.finish(
+            TrialResult(
+                config=config,
+                state=state,
+                history=history,
+                valid=Evaluation(part="valid", loss=losses[-1], score=score, metric="accuracy", n_samples=288),
+                test=None,
+                n_params=650,
+                fit_seconds=0.1,
+            )
+        )
+        return Outcome(
+            number=number, run_id=run.run_id, state=state, score=score, scores=history.valid_score, fit_seconds=0.1
+        )
+
+    def end(self) -> None:
+        ended = [trial for trial in self.ledger.trials() if trial.user_attrs.get("state") == "finished"]
+        best = max(ended, key=lambda trial: trial.value)
+        self.run.log_best(
+            number=best.number, run_id=best.user_attrs["run_id"], score=best.value, metric="accuracy", trials_done=9
+        )
+        self.run.finish("KILLED")
+
+    def examine(self, *, fix: bool = False) -> Examination:
+        return examine(self.place, "mine", fix=fix)
+
+
+def log_model(study: tracking.StudyRun, run_id: str) -> None:
+    """Log the files of a model: what is in them is no concern of the doctor's, only whether they can be opened."""
+    api = client(study.tracking_uri)
+    model = api.create_logged_model(study.experiment_id, name="model", source_run_id=run_id)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "data").mkdir()
+        (Path(folder) / "MLmodel").write_text("flavors: {}")
+        with zipfile.ZipFile(Path(folder) / "data" / "model.keras", "w") as archive:
+            archive.writestr("config.json", "{}")
+        api.log_model_artifacts(model.model_id, folder)
+    api.finalize_logged_model(model.model_id, "READY")
+    api.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+
+@pytest.fixture
+def study(uri: str, tmp_path: Path) -> Study:
+    return Study.begin(uri, tmp_path)
+
+
+def test_every_way_in_which_a_trial_ends_is_clean(study: Study) -> None:
+    for state, n_epochs in (("finished", 10), ("diverged", 3), ("pruned", 6)):
+        study.ledger.tell(study.finish(study.start(), state, n_epochs))
+    failing = study.start()
+    failing.fail("Traceback\nValueError: no")
+    nothing = {"score": None, "scores": (), "fit_seconds": 0.0}
+    study.ledger.tell(Outcome(number=3, run_id=failing.run_id, state="failed", failure="ValueError: no", **nothing))
+    killed = study.start()
+    study.ledger.tell(Outcome(number=4, run_id="", state="failed", failure="the worker died", **nothing))
+    killed.kill("its worker died")
+    interrupted = study.start()
+    interrupted.log_epoch(1, {"valid/accuracy": 0.5})
+    interrupted.kill("Interrupted")
+    study.end()
+    examination = study.examine()
+    assert examination.left == ()
+    assert (examination.n_told, examination.n_stored, examination.n_open) == (5, 4, 1)
+    assert "1 trial was begun and not ended: the next start" in "\n".join(lines(examination, fix=False))
+
+
+def test_run_that_ended_after_its_trial_was_given_up_does_not_count(study: Study) -> None:
+    study.ledger.tell(study.finish(study.start()))
+    late = study.start()
+    study.ledger.tell(
+        Outcome(number=1, run_id="", state="failed", score=None, scores=(), fit_seconds=0.0, failure="it died")
+    )
+    study.finish(late)
+    study.end()
+    (found,) = study.examine().left
+    assert "trial 1 is failed in Optuna without a run, and run" in found.what
+    assert study.examine(fix=True).left == ()
+    assert [record.number for record in tracking.trials(study.place.uri, study.run.run_id)] == [0]
+
+
+def test_study_killed_before_its_first_trial_is_clean(study: Study) -> None:
+    study.run.finish("KILLED")
+    examination = study.examine()
+    assert (examination.left, examination.n_told) == ((), 0)
+
+
+def test_optuna_study_without_a_run_yet_is_clean(uri: str, tmp_path: Path) -> None:
+    place = Place(uri=uri, storage=f"sqlite:///{tmp_path / 'optuna.db'}", folder=tmp_path)
+    Ledger.open(place.storage, "mine", {**DIGITS.as_json(), "data_sha256": SHA256})
+    assert examine(place, "mine", fix=False).left == ()
+
+
+def test_run_of_another_definition_is_not_taken_for_the_studys_own(study: Study, tmp_path: Path) -> None:
+    other = replace(study.place, storage=f"sqlite:///{tmp_path / 'other.db'}")
+    Ledger.open(other.storage, "mine", {**DIGITS.as_json(), "seed": 99, "data_sha256": SHA256})
+    study.run.finish("KILLED")
+    assert examine(other, "mine", fix=True).left == ()
+    ledger = Ledger.existing(other.storage, "mine")
+    assert ledger is not None
+    assert ledger.parent_run_id is None
+
+
+def test_runs_that_do_not_fit_the_plan_are_not_written_into_optuna(study: Study, tmp_path: Path) -> None:
+    study.ledger.tell(study.finish(study.start()))
+    study.end()
+    (tmp_path / "optuna.db").unlink()
+    (path,) = tmp_path.rglob("design.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "definition": {**DIGITS.as_json(), "seed": 99}}))
+    examination = study.examine(fix=True)
+    (found,) = examination.left
+    assert "which Optuna's study does not have" in found.what
+    assert "is no trial 0 of the study's plan" in found.advice
+    assert found.repair is None
+
+
+def test_newer_study_is_refused_in_one_line(study: Study) -> None:
+    client(study.place.uri).set_tag(study.run.run_id, "schema_version", "2")
+    with pytest.raises(ValueError, match="study 'mine' must have schema version 1 or older, got 2"):
+        study.examine()
+
+
+# A tracking server.
+
+
+@pytest.fixture
+def server(uri: str, tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1", "--artifacts-destination"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words, str(tmp_path / "artifacts")],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        )
+    try:
+        _wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(240):
+        if condition():
+            return
+        time.sleep(0.25)
+    raise TimeoutError("waited in vain")
+
+
+@pytest.mark.slow
+def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path) -> None:
+    study = Study.begin(server, tmp_path)
+    for _ in range(3):
+        study.ledger.tell(study.finish(study.start()))
+    study.end()
+    assert study.examine().left == ()
+    run_ids = [trial.user_attrs["run_id"] for trial in study.ledger.trials()]
+    client(server).delete_run(run_ids[0])
+    client(server).log_metric(run_ids[1], "final_valid_accuracy", 0.75)
+    models = tmp_path / "artifacts"
+    lost = client(server).get_run(run_ids[2]).outputs.model_outputs[-1].model_id
+    (archive,) = (path for path in models.rglob("model.keras") if lost in str(path))
+    archive.unlink()
+    examination = study.examine(fix=True)
+    assert len(examination.repaired) == 2
+    assert [one.what for one in examination.left] == [
+        f"trial 2: its model {lost} has no files in the artifact store (run {run_ids[2]})"
+    ]
+    assert study.examine().left == examination.left
+
+
+# The command line.
+
+
+def command(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "doctor", *words],
+        check=False,
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--fix", "yes"], "error: fix must be true or false, got 'yes'"),
+        (["--study", "a/b"], "error: study must be of letters, digits, dots, dashes and underscores, got 'a/b'"),
+        ([], "error: the tracking store must be there, got none at sqlite:///"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, words: list[str], line: str) -> None:
+    (folder := tmp_path / "empty").mkdir()
+    code, output = command(folder, *words)
+    assert (code, len(output.strip().splitlines())) == (2, 1), output
+    assert line in output
+    assert list(folder.iterdir()) == []
+
+
+def test_unknown_study_is_one_line_with_those_that_there_are(study: Study, tmp_path: Path) -> None:
+    study.run.finish("KILLED")
+    code, output = command(tmp_path, "--study", "yours")
+    assert (code, len(output.strip().splitlines())) == (2, 1), output
+    assert "error: study must be one of mine, got 'yours'" in output
+
+
+def test_damaged_database_is_one_line_and_stays_as_it_is(study: Study, tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = os.urandom(4096)
+    path.write_bytes(content)
+    code, output = command(tmp_path, "--fix", "true")
+    assert (code, len(output.strip().splitlines())) == (2, 1), output
+    assert "the study's storage must be a whole SQLite database" in output
+    assert path.read_bytes() == bytes(content)

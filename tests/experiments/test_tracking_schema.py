@@ -1,0 +1,71 @@
+"""Studies of a newer version are refused in one line, those of an older one are read."""
+
+import pytest
+
+from experiments import tracking
+from experiments.tracking import keys
+from experiments.tracking.logged import logged_run
+from experiments.tracking.store import client
+from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+
+CONFIG = TrialConfig(
+    data="digits",
+    data_sha256="ab" * 32,
+    split=SplitConfig(),
+    model=ModelConfig(units=(), activation=None),
+    optimizer=OptimizerConfig(name="sgd", learning_rate=0.1),
+    fit=FitConfig(epochs=1, batch_size=32, seed=1),
+)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    """Return a store with a study and a trial that failed: its address and the two runs."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+    study = tracking.open_parent("mine", uri=uri, environ={}, artifacts={keys.DESIGN: {"question": "?"}})
+    run = tracking.start_trial(study, number=0, phase="anchor", config=CONFIG)
+    run.fail("ValueError: no")
+    return uri, study.run_id, run.run_id
+
+
+OPENINGS = {
+    "trials": lambda uri, study, trial: tracking.trials(uri, study),
+    "one trial of it": lambda uri, study, trial: tracking.finished_trial(uri, study, 0),
+    "open trials": lambda uri, study, trial: tracking.running_trials(uri, study),
+    "design": lambda uri, study, trial: tracking.study_design(uri, study),
+    "best run": lambda uri, study, trial: tracking.best_run(uri, study),
+    "trial by its run": lambda uri, study, trial: tracking.trial(uri, trial),
+    "run to reproduce": lambda uri, study, trial: logged_run(uri, trial),
+    "going on": lambda uri, study, trial: tracking.open_parent("mine", uri=uri, parent_run_id=study, environ={}),
+}
+
+
+@pytest.mark.parametrize("version", ["2", "10", "later"])
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_what_a_newer_version_wrote_is_refused_in_one_line_and_not_written_to(stored, opening, version):
+    uri, *run_ids = stored
+    for run_id in run_ids:
+        client(uri).set_tag(run_id, keys.SCHEMA, version)
+    before = [client(uri).get_run(run_id).to_dictionary() for run_id in run_ids]
+    with pytest.raises(ValueError, match=f"must have schema version 1 or older, got {version}: a newer") as caught:
+        opening(*stored)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(("study 'mine'", f"run {run_ids[0]}", f"run {run_ids[1]}"))
+    assert [client(uri).get_run(run_id).to_dictionary() for run_id in run_ids] == before
+
+
+@pytest.mark.parametrize("version", ["1", "0", None])
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_what_this_or_an_older_version_wrote_is_read(stored, opening, version):
+    uri, *run_ids = stored
+    for run_id in run_ids:
+        client(uri).set_tag(run_id, keys.SCHEMA, version or "0")
+        if version is None:
+            client(uri).delete_tag(run_id, keys.SCHEMA)
+    opening(*stored)
+
+
+def test_studies_of_all_versions_are_listed(stored):
+    uri, study, _ = stored
+    client(uri).set_tag(study, keys.SCHEMA, "2")
+    assert [one.schema_version for one in tracking.studies(uri)] == ["2"]

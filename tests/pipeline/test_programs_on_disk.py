@@ -1,0 +1,70 @@
+"""A folder of compiled programs that is damaged, full or gone costs a second, never a trial."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.programs_on_disk import programs_folder, renew, session_folder, xla_flags
+from pipeline.threads import worker_environment
+
+
+def test_the_folder_is_read_back_from_the_flags():
+    folder = Path("/some where/programs")
+    assert programs_folder({"TF_XLA_FLAGS": xla_flags(folder)}) == folder
+    assert programs_folder({"TF_XLA_FLAGS": f"--tf_xla_auto_jit=2 {xla_flags(folder)}"}) == folder
+    assert programs_folder({"TF_XLA_FLAGS": "--tf_xla_auto_jit=2"}) is None
+    assert programs_folder({}) is None
+
+
+def test_renewing_removes_the_programs_and_leads_the_session_to_an_empty_folder(tmp_path: Path):
+    cache = tmp_path / "cache" / "programs"
+    way = session_folder(tmp_path, cache)
+    (way / "xla_compile_cache__1.pb").write_text("cut")
+    (way / "a users own file").write_text("stays")
+    renew(way)
+    assert [file.name for file in cache.iterdir()] == ["a users own file"]
+    assert way.is_dir()
+    assert not list(way.iterdir())
+    assert way.resolve() != cache.resolve()
+    renew(way)  # a second worker that met the same trouble
+    assert way.is_dir()
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    way = session_folder(tmp_path, tmp_path / "file" / "programs")
+    assert way.is_dir()
+    assert not way.is_symlink()
+
+
+@pytest.mark.slow
+def test_truncated_programs_are_compiled_again_with_the_same_result(tmp_path: Path):
+    cache = tmp_path / "cache"
+
+    def trial(session: str) -> str:
+        scratch = tmp_path / session
+        scratch.mkdir()
+        folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+        done = subprocess.run(
+            [sys.executable, "-c", "from test_fit import digest_of_a_trial; print(digest_of_a_trial())"],
+            env={
+                **os.environ,
+                **worker_environment(session_folder(scratch, cache)),
+                "PYTHONPATH": os.pathsep.join(folders),
+            },
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.splitlines()[-1]
+
+    compiled = trial("first")
+    entries = list(cache.iterdir())
+    assert entries
+    for entry in entries:
+        os.truncate(entry, entry.stat().st_size // 2)
+    assert trial("second") == compiled
+    assert not list(cache.iterdir()), "the damaged entries are still there"
