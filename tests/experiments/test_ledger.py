@@ -1,5 +1,8 @@
 """The study in Optuna's storage: what it holds, and what it refuses."""
 
+import sqlite3
+from contextlib import closing
+
 import optuna
 import pytest
 
@@ -7,6 +10,7 @@ from experiments import definition, design, space
 from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told, point_of
 from experiments.task import Outcome
+from experiments.tracking import TrackingError
 
 DIGITS = definition.read(definition.find("digits"))
 
@@ -109,3 +113,22 @@ def test_stranger_in_the_study_is_noticed(storage):
     optuna.load_study(study_name="mine", storage=storage).ask()
     with pytest.raises(RuntimeError, match="a second coordinator"):
         start(ledger, 0)
+
+
+def test_locked_storage_is_one_line(storage, monkeypatch):
+    monkeypatch.setattr("experiments.ledger.BUSY_SECONDS", 0.1)
+    ledger = opened(storage)
+    start(ledger, 0)
+    with closing(sqlite3.connect(storage.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrackingError, match=r"^cannot read the trials of .* storage: database is locked$"):
+            ledger.tell(ended(0))
+        with pytest.raises(ValueError, match=r"storage must be a URL that Optuna can open, .*\(database is locked\)$"):
+            opened(storage)
+    ledger.tell(ended(0))
+    assert ledger.trials()[0].value == 0.5
+
+
+def test_missing_driver_says_how_to_get_it():
+    with pytest.raises(ValueError, match=r"\(No module named 'pg8000'; for PostgreSQL: pip install"):
+        opened("postgresql+pg8000://me@127.0.0.1:1/optuna")
