@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -198,12 +199,22 @@ def _resident_tensors(part: Part, goal: Goal, room: int) -> tuple[tf.Tensor, tf.
     key = (id(part.X), id(part.y), room)
     if key not in _resident:
         y = goal.targets(part.y) if goal.is_regression else part.y.astype(np.int32)
-        _resident[key] = tf.constant(_padded(part.X, room)), tf.constant(_padded(y, room))
+        X = _padded(part.X, room)[:]
+        shared = tf.experimental.dlpack.from_dlpack(X.__dlpack__()) if _can_share(X, part.X) else tf.constant(X)
+        _resident[key] = shared, tf.constant(_padded(y, room))
         weakref.finalize(part.X, _resident.pop, key, None)
         weakref.finalize(part.y, _resident.pop, key, None)
     return _resident[key]
 
 
-def _padded(rows: NDArray[np.generic], room: int) -> NDArray[np.generic]:
+def _can_share(X: NDArray[np.float32], owner: NDArray[np.float32]) -> bool:
+    """Whether TensorFlow can take the memory of ``X`` as it is: ``tf.constant`` copies it twice.
+
+    The tensor keeps the memory alive; it must not keep ``owner`` alive, whose end is the end of the entry.
+    """
+    return X.size > 0 and X.flags.c_contiguous and X.ctypes.data % 64 == 0 and X.base is not owner
+
+
+def _padded(rows: NDArray[Any], room: int) -> NDArray[Any]:
     missing = max(0, room - len(rows))
     return np.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)]) if missing else rows
