@@ -1,6 +1,6 @@
 """One trial: ``TrialConfig + Dataset -> TrialResult``. Start reading here.
 
-The stages are chained in the order load, split, scale, build, fit, evaluate; loading is the caller's, who has the
+The stages are chained in the order load, split, prepare, build, fit, evaluate; loading is the caller's, who has the
 data set in hand. Everything that decides, remembers or talks to the outside stands around this function.
 
 With cross-validation the folds are trained side by side, epoch by epoch, so that the means over them are curves like
