@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -25,12 +26,17 @@ from experiments.dimensions import (
     known_key,
     parse_levels,
     parse_tuned,
+    shown,
     suggestion,
 )
 from pipeline.config import OPTIMIZERS, ParamValue, SplitConfig
 
 SHIPPED = Path(__file__).parent
 SCHEMA_VERSION = 1
+#: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
+_MOST = 100_000
+#: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
+_LARGEST_SPLIT_SEED, _LARGEST_SEED = 2**32 - 1, 2**63 - 1
 
 Tuned = Range | Choices
 #: The notebook's network, which every study trains first unless its definition names another.
@@ -69,11 +75,11 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
-            whole_number(getattr(self, name), name, lowest=lowest)
+            whole_number(getattr(self, name), name, lowest=lowest, highest=_MOST)
         if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
-            raise ValueError(f"budget.compare must be a share between 0 and 1, got {self.compare!r}")
+            raise ValueError(f"budget.compare must be a share between 0 and 1, got {shown(self.compare)}")
         if self.pruning not in ("median", "none"):
-            raise ValueError(f"budget.pruning must be one of median, none, got {self.pruning!r}")
+            raise ValueError(f"budget.pruning must be one of median, none, got {shown(self.pruning)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +210,8 @@ def read(path: Path) -> Experiment:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors too
         raise ValueError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{path}: its lists or tables must not be nested that deeply") from None
 
 
 _TABLES = ("question", "seed", "data", "split", "budget", "compare", "tune", "fixed", "anchor")
@@ -225,13 +233,13 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     compare = _table(document, "compare", tuple(DIMENSIONS))
     for key in ("trials", "epochs"):
         if key not in budget:
-            raise ValueError(f"budget must have {key}, got {dict(budget)!r}")
+            raise ValueError(f"budget must have {key}, got {shown(budget)}")
     tune, tune_for = _parse_tune(_table(document, "tune", (*DIMENSIONS, *OPTIMIZERS)))
     experiment = Experiment(
         name=name,
         question=_string(document.get("question", ""), "question"),
         data=_string(data.get("name"), "data.name"),
-        split=SplitConfig(valid_size=split.get("valid", 0.2), seed=split.get("seed", 1234)),
+        split=_parse_split(split),
         budget=Budget(**budget),
         seed=whole_number(document.get("seed", 1234), "seed", lowest=0),
         compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
@@ -244,8 +252,8 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     return experiment
 
 
-def whole_number(value: object, what: str, *, lowest: int = 1) -> int:
-    """Return a whole number of at least ``lowest``, given as such or (on a command line) as text.
+def whole_number(value: object, what: str, *, lowest: int = 1, highest: int = _LARGEST_SEED) -> int:
+    """Return a whole number from ``lowest`` to ``highest``, given as such or (on a command line) as text.
 
     Raises
     ------
@@ -257,14 +265,24 @@ def whole_number(value: object, what: str, *, lowest: int = 1) -> int:
     except ValueError:
         number = None
     if isinstance(number, bool) or not isinstance(number, int) or number < lowest:
-        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {value!r}")
+        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {shown(value)}")
+    if number > highest:
+        raise ValueError(f"{what} must be a whole number of at most {highest}, got {shown(value)}")
     return number
+
+
+def _parse_split(table: Mapping[str, Any]) -> SplitConfig:
+    valid = table.get("valid", 0.2)
+    if not isinstance(valid, float) or not 0 < valid < 1:
+        raise ValueError(f"split.valid must be between 0 and 1, got {shown(valid)}")
+    seed = whole_number(table.get("seed", 1234), "split.seed", lowest=0, highest=_LARGEST_SPLIT_SEED)
+    return SplitConfig(valid_size=valid, seed=seed)
 
 
 def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Mapping[str, Any]:
     table = document.get(key, {})
     if not isinstance(table, dict):
-        raise ValueError(f"{key} must be a table, got {table!r}")
+        raise ValueError(f"{key} must be a table, got {shown(table)}")
     for inner in table:
         known_key(inner, known, f"[{key}]")
     return table
@@ -272,7 +290,7 @@ def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Map
 
 def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{what} must be a text, got {value!r}")
+        raise ValueError(f"{what} must be a text, got {shown(value)}")
     return value
 
 
@@ -308,6 +326,9 @@ def _check_complete(experiment: Experiment) -> None:
         for name in ("units", "activation"):
             if name not in named:
                 raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
+    n_cells = math.prod(len(levels) for levels in experiment.compare.values())
+    if n_cells > _MOST:
+        raise ValueError(f"[compare] must have at most {_MOST} combinations of levels, got {n_cells}")
     _check_optimizers(experiment, named)
     _check_anchor(experiment.anchor)
 
@@ -338,7 +359,7 @@ def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:
         needed += ["units", "activation"]
     for name in needed:
         if name not in anchor:
-            raise ValueError(f"[anchor] must have {name}, got {dict(anchor)!r}")
+            raise ValueError(f"[anchor] must have {name}, got {shown(dict(anchor))}")
     optimizer = str(anchor["optimizer"])
     for name in sorted(set(anchor) & OPTIMIZER_DIMENSIONS - {"learning_rate"}):
         known_key(name, OPTIMIZERS[optimizer], f"[anchor] with {optimizer}")
