@@ -75,7 +75,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
-            whole_number(getattr(self, name), name, lowest=lowest, highest=_MOST)
+            _whole(getattr(self, name), name, lowest, _MOST)
         if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
             raise ValueError(f"budget.compare must be a share between 0 and 1, got {shown(self.compare)}")
         if self.pruning not in ("median", "none"):
@@ -241,7 +241,7 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
         data=_string(data.get("name"), "data.name"),
         split=_parse_split(split),
         budget=Budget(**budget),
-        seed=whole_number(document.get("seed", 1234), "seed", lowest=0),
+        seed=_whole(document.get("seed", 1234), "seed", 0, _LARGEST_SEED),
         compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
         tune=tune,
         tune_for=tune_for,
@@ -252,8 +252,8 @@ def parse(document: Mapping[str, Any], *, name: str) -> Experiment:
     return experiment
 
 
-def whole_number(value: object, what: str, *, lowest: int = 1, highest: int = _LARGEST_SEED) -> int:
-    """Return a whole number from ``lowest`` to ``highest``, given as such or (on a command line) as text.
+def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGEST_SEED) -> int:
+    """Return the whole number from ``lowest`` to ``highest`` that a command line has as text.
 
     Raises
     ------
@@ -261,21 +261,26 @@ def whole_number(value: object, what: str, *, lowest: int = 1, highest: int = _L
         When it is none.
     """
     try:
-        number = int(value) if isinstance(value, str) else value
+        number: object = int(text)
     except ValueError:
-        number = None
-    if isinstance(number, bool) or not isinstance(number, int) or number < lowest:
+        number = text
+    return _whole(number if isinstance(number, int) and lowest <= number else text, what, lowest, highest)
+
+
+def _whole(value: object, what: str, lowest: int, highest: int) -> int:
+    """Return a whole number that is given as such: text is none, since nothing turns it into a number later."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ValueError(f"{what} must be a whole number of at least {lowest}, got {shown(value)}")
-    if number > highest:
+    if value > highest:
         raise ValueError(f"{what} must be a whole number of at most {highest}, got {shown(value)}")
-    return number
+    return value
 
 
 def _parse_split(table: Mapping[str, Any]) -> SplitConfig:
     valid = table.get("valid", 0.2)
     if not isinstance(valid, float) or not 0 < valid < 1:
         raise ValueError(f"split.valid must be between 0 and 1, got {shown(valid)}")
-    seed = whole_number(table.get("seed", 1234), "split.seed", lowest=0, highest=_LARGEST_SPLIT_SEED)
+    seed = _whole(table.get("seed", 1234), "split.seed", 0, _LARGEST_SPLIT_SEED)
     return SplitConfig(valid_size=valid, seed=seed)
 
 
