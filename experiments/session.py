@@ -18,6 +18,7 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
+from experiments.command_line import cleaning_up
 from experiments.confirm import champion, freeze_finalists
 from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, champion_markdown, study_markdown
@@ -133,6 +134,7 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
     try:
         yield
     except BaseException as error:
+        cleaning_up()
         launch.kill_workers(client)
         interrupted = isinstance(error, KeyboardInterrupt)
         if interrupted:
@@ -220,8 +222,10 @@ def _open_parent(ledger: Ledger, experiment: Experiment, dataset: Dataset, uri: 
             "environment.json": tracking.environment(),
         },
     )  # fmt: skip
-    study_run.log_dataset(dataset)
     ledger.set_parent_run_id(study_run.run_id)
+    if not study_run.continued:
+        tracking.close_unborn(study_run)
+    study_run.log_dataset(dataset)
     return study_run
 
 

@@ -23,6 +23,9 @@ from pipeline.records import Dataset, TrialRecord
 #: Topic of Dask's events that tell the coordinator of each epoch.
 EPOCH_TOPIC = "depthcheck-epoch"
 
+#: Description of an attempt that did not come to its end.
+INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
+
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
 _one_at_a_time = threading.Lock()
 
@@ -50,16 +53,8 @@ def _attempt(task: TrialTask) -> Outcome:
     done = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
     if done is not None:
         return outcome_of(done)
-    note = "Interrupted: its worker died, or its server went away. The trial was run again."
-    tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=note)
-    run = tracking.start_trial(
-        study,
-        number=task.number,
-        phase=task.phase,
-        config=task.config,
-        cell=task.cell,
-        tags={tracking.FINALIST: task.finalist} if task.finalist else None,
-    )
+    tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+    run = start_run(task)
     try:
         return _train(task, run, _tell_coordinator(task.number))
     except tracking.TrackingError:
@@ -77,6 +72,18 @@ def _attempt(task: TrialTask) -> Outcome:
             fit_seconds=0.0,
             failure=f"{type(error).__name__}: {error}".splitlines()[0],
         )
+
+
+def start_run(task: TrialTask) -> tracking.TrialRun:
+    """Create the run of a trial."""
+    return tracking.start_trial(
+        task.study_run,
+        number=task.number,
+        phase=task.phase,
+        config=task.config,
+        cell=task.cell,
+        tags={tracking.FINALIST: task.finalist} if task.finalist else None,
+    )
 
 
 def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:
