@@ -5,13 +5,26 @@ MLproject's entry points call it. Bad input ends in one line on standard error a
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.command_line import BAD_INPUT, FAILED, INTERRUPTED, Parser, given, stop_politely
-from experiments.commands import COMMANDS
+from experiments.command_line import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    Parser,
+    cleaning_up,
+    given,
+    stop_at_once,
+    stop_politely,
+)
+
+stop_at_once()  # the next imports take a second
+
+from experiments.commands import COMMANDS  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
+        cleaning_up()
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
     except RuntimeError as error:  # storage in trouble, or all trials failing alike
@@ -41,4 +55,9 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:
+        # All has been cleaned up by now. What libraries do at exit may wait for, or complain about, what was stopped.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -27,11 +28,15 @@ from experiments.dimensions import (
     parse_tuned,
     suggestion,
 )
-from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice
+from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 from pipeline.load import NAMES
 
 SHIPPED = Path(__file__).parent
 SCHEMA_VERSION = 1
+#: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
+_MOST = 100_000
+#: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
+_LARGEST_SPLIT_SEED, _LARGEST_SEED = 2**32 - 1, 2**63 - 1
 
 Tuned = Range | Choices
 #: The notebook's network, which every study trains first unless its definition names another.
@@ -74,14 +79,14 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
-            whole_number(getattr(self, name), name, lowest=lowest)
+            _whole(getattr(self, name), name, lowest, _MOST)
         if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
-            raise ValueError(f"budget.compare must be a share between 0 and 1, got {self.compare!r}")
+            raise ValueError(f"budget.compare must be a share between 0 and 1, got {shown(self.compare)}")
         if self.pruning not in ("median", "none"):
-            raise ValueError(f"budget.pruning must be one of median, none, got {self.pruning!r}")
+            raise ValueError(f"budget.pruning must be one of median, none, got {shown(self.pruning)}")
         equivalence = self.equivalence
         if equivalence is not None and not (isinstance(equivalence, float) and 0 < equivalence < 1):
-            raise ValueError(f"budget.equivalence must be a number between 0 and 1, got {equivalence!r}")
+            raise ValueError(f"budget.equivalence must be a number between 0 and 1, got {shown(equivalence)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +229,8 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors too
         raise ValueError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{path}: its lists or tables must not be nested that deeply") from None
 
 
 _TABLES = ("question", "seed", "data", "split", "budget", "compare", "tune", "fixed", "anchor")
@@ -273,7 +280,7 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     compare = _table(document, "compare", tuple(DIMENSIONS))
     for key in ("trials", "epochs"):
         if key not in budget:
-            raise ValueError(f"budget must have {key}, got {dict(budget)!r}")
+            raise ValueError(f"budget must have {key}, got {shown(budget)}")
     tune, tune_for = _parse_tune(_table(document, "tune", (*DIMENSIONS, *OPTIMIZERS)))
     experiment = Experiment(
         name=name,
@@ -281,7 +288,7 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
         data=data or _parse_data(data_table),
         split=_parse_split(split),
         budget=Budget(**budget),
-        seed=whole_number(document.get("seed", 1234), "seed", lowest=0),
+        seed=_whole(document.get("seed", 1234), "seed", 0, _LARGEST_SEED),
         compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
         tune=tune,
         tune_for=tune_for,
@@ -293,8 +300,8 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     return experiment
 
 
-def whole_number(value: object, what: str, *, lowest: int = 1) -> int:
-    """Return a whole number of at least ``lowest``, given as such or (on a command line) as text.
+def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGEST_SEED) -> int:
+    """Return the whole number from ``lowest`` to ``highest`` that a command line has as text.
 
     Raises
     ------
@@ -302,18 +309,25 @@ def whole_number(value: object, what: str, *, lowest: int = 1) -> int:
         When it is none.
     """
     try:
-        number = int(value) if isinstance(value, str) else value
+        number: object = int(text)
     except ValueError:
-        number = None
-    if isinstance(number, bool) or not isinstance(number, int) or number < lowest:
-        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {value!r}")
-    return number
+        number = text
+    return _whole(number if isinstance(number, int) and lowest <= number else text, what, lowest, highest)
+
+
+def _whole(value: object, what: str, lowest: int, highest: int) -> int:
+    """Return a whole number that is given as such: text is none, since nothing turns it into a number later."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {shown(value)}")
+    if value > highest:
+        raise ValueError(f"{what} must be a whole number of at most {highest}, got {shown(value)}")
+    return value
 
 
 def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Mapping[str, Any]:
     table = document.get(key, {})
     if not isinstance(table, dict):
-        raise ValueError(f"{key} must be a table, got {table!r}")
+        raise ValueError(f"{key} must be a table, got {shown(table)}")
     for inner in table:
         known_key(inner, known, f"[{key}]")
     return table
@@ -321,7 +335,7 @@ def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Map
 
 def _string(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{what} must be a text, got {value!r}")
+        raise ValueError(f"{what} must be a text, got {shown(value)}")
     return value
 
 
@@ -332,10 +346,10 @@ _DATA_TEXTS = ("name", "target", "task", "metric", "group", "time", "test_file",
 def _parse_data(table: Mapping[str, Any]) -> DataConfig:
     texts = {key: _string(table[key], f"data.{key}") for key in _DATA_TEXTS if key in table}
     if "name" not in texts:
-        raise ValueError(f"[data] must have name, got {dict(table)!r}")
+        raise ValueError(f"[data] must have name, got {shown(dict(table))}")
     kinds = table.get("columns", {})
     if not isinstance(kinds, dict):
-        raise ValueError(f"data.columns must be a table of columns and kinds, got {kinds!r}")
+        raise ValueError(f"data.columns must be a table of columns and kinds, got {shown(kinds)}")
     columns = tuple((name, _string(kind, f"data.columns.{name}")) for name, kind in kinds.items())
     return DataConfig(**texts, columns=columns)  # type: ignore[arg-type]  # the record checks the words itself
 
@@ -343,7 +357,7 @@ def _parse_data(table: Mapping[str, Any]) -> DataConfig:
 def _class_weight(table: Mapping[str, Any]) -> str | None:
     weight = table.get("class_weight")
     if weight not in (None, "balanced"):
-        raise ValueError(f"data.class_weight must be balanced or left out, got {weight!r}")
+        raise ValueError(f"data.class_weight must be balanced or left out, got {shown(weight)}")
     return weight
 
 
@@ -351,7 +365,7 @@ def _parse_split(table: Mapping[str, Any]) -> SplitChoice:
     return SplitChoice(
         valid_size=table.get("valid", 0.2),
         test_size=table.get("test"),
-        seed=table.get("seed", 1234),
+        seed=_whole(table.get("seed", 1234), "split.seed", 0, _LARGEST_SPLIT_SEED),
         method=table.get("method"),
         folds=table.get("folds"),
     )
@@ -389,6 +403,9 @@ def _check_complete(experiment: Experiment) -> None:
         for name in ("units", "activation"):
             if name not in named:
                 raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
+    n_cells = math.prod(len(levels) for levels in experiment.compare.values())
+    if n_cells > _MOST:
+        raise ValueError(f"[compare] must have at most {_MOST} combinations of levels, got {n_cells}")
     _check_optimizers(experiment, named)
     _check_anchor(experiment.anchor)
 
@@ -419,7 +436,7 @@ def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:
         needed += ["units", "activation"]
     for name in needed:
         if name not in anchor:
-            raise ValueError(f"[anchor] must have {name}, got {dict(anchor)!r}")
+            raise ValueError(f"[anchor] must have {name}, got {shown(dict(anchor))}")
     optimizer = str(anchor["optimizer"])
     for name in sorted(set(anchor) & OPTIMIZER_DIMENSIONS - {"learning_rate"}):
         known_key(name, OPTIMIZERS[optimizer], f"[anchor] with {optimizer}")

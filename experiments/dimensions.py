@@ -12,16 +12,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.config import ACTIVATIONS, BOOLEAN_KNOBS, INTEGER_KNOBS, OPTIMIZERS, ParamValue
+from pipeline.config import ACTIVATIONS, BOOLEAN_KNOBS, INTEGER_KNOBS, LONGEST_SHOWN, OPTIMIZERS, ParamValue, shown
 
 #: Whole numbers of TOML have no end; what lies beyond this is no value of anything (and infinity and NaN are none).
 _LARGEST = 1e300
+#: A step finer than this share of its range's ends is lost in rounding, and Optuna would refuse its own values.
+_FINEST_STEP = 1e-6
 Kind = Literal["int", "float", "bool", "choice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """Type and limits of one dimension; ``low`` is allowed itself unless ``open_low``."""
+    """Type and limits of one dimension; ``low`` is allowed itself unless ``open_low``.
+
+    ``most`` is where a whole number is no value that anybody means: a mistake that would fill the memory.
+    """
 
     name: str
     kind: Kind
@@ -30,6 +35,7 @@ class Dimension:
     open_low: bool = False
     open_high: bool = False
     choices: tuple[str, ...] = ()
+    most: int | None = None
 
     @property
     def expected(self) -> str:
@@ -57,15 +63,17 @@ class Dimension:
         if self.kind == "choice":
             if isinstance(value, str) and value in self.choices:
                 return value
-            raise ValueError(f"{what} must be {self.expected}, got {value!r}{suggestion(value, self.choices)}")
+            raise ValueError(f"{what} must be {self.expected}, got {shown(value)}{suggestion(value, self.choices)}")
         is_bool = isinstance(value, bool)
         if self.kind == "bool" and isinstance(value, bool):
             return value
         if self.kind == "int" and isinstance(value, int) and not is_bool and self._within(value):
+            if self.most is not None and value > self.most:
+                raise ValueError(f"{what} must be a whole number of at most {self.most}, got {shown(value)}")
             return value
         if self.kind == "float" and isinstance(value, int | float) and not is_bool and self._within(value):
             return float(value)
-        raise ValueError(f"{what} must be {self.expected}, got {value!r}")
+        raise ValueError(f"{what} must be {self.expected}, got {shown(value)}")
 
     def _within(self, value: float) -> bool:
         above = value > self.low if self.open_low else value >= self.low
@@ -77,7 +85,7 @@ def _knob(name: str) -> Dimension:
     if name in BOOLEAN_KNOBS:
         return Dimension(name=name, kind="bool")
     if name in INTEGER_KNOBS:
-        return Dimension(name=name, kind="int", low=1)
+        return Dimension(name=name, kind="int", low=1, most=1_000)
     if name == "learning_rate_power":
         return Dimension(name=name, kind="float", high=0)
     if name in ("momentum", "rho") or "beta_" in name:
@@ -89,11 +97,11 @@ def _knob(name: str) -> Dimension:
 HIDDEN_LAYER = ("units", "activation", "dropout")
 
 DIMENSIONS: Mapping[str, Dimension] = {
-    "depth": Dimension(name="depth", kind="int", low=0),
-    "units": Dimension(name="units", kind="int", low=1),
+    "depth": Dimension(name="depth", kind="int", low=0, most=1_000),
+    "units": Dimension(name="units", kind="int", low=1, most=1_000_000),
     "activation": Dimension(name="activation", kind="choice", choices=ACTIVATIONS),
     "dropout": Dimension(name="dropout", kind="float", low=0, high=1, open_high=True),
-    "batch_size": Dimension(name="batch_size", kind="int", low=1),
+    "batch_size": Dimension(name="batch_size", kind="int", low=1, most=1_000_000_000),
     "optimizer": Dimension(name="optimizer", kind="choice", choices=tuple(OPTIMIZERS)),
     "learning_rate": Dimension(name="learning_rate", kind="float", low=0, open_low=True),
     **{knob: _knob(knob) for knobs in OPTIMIZERS.values() for knob in knobs},
@@ -167,7 +175,7 @@ class Choices:
 
 def suggestion(word: object, known: Collection[str]) -> str:
     """Return ``; did you mean …?`` where a known word is near, else nothing."""
-    near = difflib.get_close_matches(str(word), known, n=1)
+    near = difflib.get_close_matches(word[:LONGEST_SHOWN], known, n=1) if isinstance(word, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -175,7 +183,7 @@ def known_key(key: str, known: Collection[str], where: str) -> str:
     """Return the key, or complain that ``where`` has no such key."""
     if key in known:
         return key
-    raise ValueError(f"{where} has no key {key!r}; it takes {', '.join(known)}{suggestion(key, known)}")
+    raise ValueError(f"{where} has no key {shown(key)}; it takes {', '.join(known)}{suggestion(key, known)}")
 
 
 def parse_levels(name: str, value: object, where: str) -> tuple[ParamValue, ...]:
@@ -188,11 +196,13 @@ def parse_levels(name: str, value: object, where: str) -> tuple[ParamValue, ...]
     """
     what = f"{where}.{name}"
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{what} must be a list of at least one level, got {value!r}")
+        raise ValueError(f"{what} must be a list of at least one level, got {shown(value)}")
     levels = tuple(DIMENSIONS[name].check(level, f"{what}[{i}]") for i, level in enumerate(value))
-    for i, level in enumerate(levels):
-        if level in levels[:i]:
-            raise ValueError(f"{what} must have each level once, got {level!r} twice")
+    seen: set[ParamValue] = set()
+    for level in levels:
+        if level in seen:
+            raise ValueError(f"{what} must have each level once, got {shown(level)} twice")
+        seen.add(level)
     return levels
 
 
@@ -208,7 +218,7 @@ def parse_tuned(name: str, value: object, where: str) -> Range | Choices:
     if isinstance(value, list):
         return Choices(values=parse_levels(name, value, where))
     if not isinstance(value, dict):
-        raise ValueError(f"{what} must be a range {{low = …, high = …}} or a list, got {value!r}")
+        raise ValueError(f"{what} must be a range {{low = …, high = …}} or a list, got {shown(value)}")
     dimension = DIMENSIONS[name]
     if dimension.kind not in ("int", "float"):
         raise ValueError(f"{what} must be a list (its values are {dimension.expected}), got a range")
@@ -216,7 +226,7 @@ def parse_tuned(name: str, value: object, where: str) -> Range | Choices:
         known_key(key, ("low", "high", "log", "step"), what)
     for key in ("low", "high"):
         if key not in value:
-            raise ValueError(f"{what} must have a {key}, got {value!r}")
+            raise ValueError(f"{what} must have a {key}, got {shown(value)}")
     low, high = (dimension.check(value[key], f"{what}.{key}") for key in ("low", "high"))
     assert isinstance(low, int | float)
     assert isinstance(high, int | float)
@@ -224,11 +234,13 @@ def parse_tuned(name: str, value: object, where: str) -> Range | Choices:
         raise ValueError(f"{what} must have low below high, got low = {low}, high = {high}")
     log, step = value.get("log", False), value.get("step")
     if not isinstance(log, bool):
-        raise ValueError(f"{what}.log must be true or false, got {log!r}")
+        raise ValueError(f"{what}.log must be true or false, got {shown(log)}")
     if log and (low <= 0 or step is not None):
-        raise ValueError(f"{what} with log = true must have low above 0 and no step, got {value!r}")
+        raise ValueError(f"{what} with log = true must have low above 0 and no step, got {shown(value)}")
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low):
-        raise ValueError(f"{what}.step must be a number above 0 and within the range, got {step!r}")
+        raise ValueError(f"{what}.step must be a number above 0 and within the range, got {shown(step)}")
     if step is not None and dimension.kind == "int" and not isinstance(step, int):
-        raise ValueError(f"{what}.step must be a whole number, got {step!r}")
+        raise ValueError(f"{what}.step must be a whole number, got {shown(step)}")
+    if step is not None and step < _FINEST_STEP * max(abs(low), abs(high)):
+        raise ValueError(f"{what}.step must be at least a millionth of the range's larger end, got {shown(step)}")
     return Range(low=low, high=high, log=log, step=step, integer=dimension.kind == "int")

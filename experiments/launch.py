@@ -1,7 +1,7 @@
 """The Dask cluster that runs the trials: embedded on this machine, or the user's own.
 
 Workers are processes of one thread each. They are started before anything else is done, because importing TensorFlow
-takes each of them ten seconds, and kept alive to the end.
+takes each of them ten seconds, and kept alive as long as they do not grow.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ import os
 import signal
 import zipfile
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.utils import LoopRunner
+from tornado.ioloop import IOLoop, PeriodicCallback
 
+from experiments.scratch import scratch
 from pipeline.programs_on_disk import session_folder
 from pipeline.threads import worker_environment
+
+_START_ATTEMPTS = 5
+#: How often the number of workers is set right.
+_KEEP_UP_SECONDS = 20.0
 
 CODE = Path(__file__).resolve().parent.parent
 
@@ -37,38 +45,101 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
         Folder for XLA's compiled programs.
     """
     with (
-        TemporaryDirectory(prefix="depthcheck-") as scratch,
+        scratch() as folder,
         dask.config.set(
             {
                 "distributed.nanny.pre-spawn-environ": {
-                    **worker_environment(session_folder(Path(scratch), cache)),
+                    **worker_environment(session_folder(folder, cache)),
                     "PYTHONPATH": _python_path(),
                 },
                 "distributed.worker.daemon": True,
                 "distributed.comm.timeouts.connect": "60s",
-                # A worker that dies takes its trial along; the trial is run again at most this often.
-                "distributed.scheduler.allowed-failures": 3,
+                # What becomes of a trial whose worker has died is the coordinator's to say.
+                "distributed.scheduler.allowed-failures": 0,
+                # On a machine that is short of breath a worker's replacement may take longer than 15 s to report.
+                "distributed.deploy.lost-worker-timeout": "60s",
                 # Trials are large and few: a worker that is busy with one is not stuck.
                 "distributed.admin.tick.limit": "1h",
                 "distributed.scheduler.work-stealing": False,
             }
         ),
         _quiet(),
-        LocalCluster(
-            n_workers=n_workers,
-            processes=True,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            # Without a dashboard it would still open port 8787 to everybody, and remark on it when it is taken.
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            local_directory=scratch,
-            memory_limit=0,
-            preload=["experiments.preload"],
-        ) as cluster,
+        _deaf_loop() as loop,
+        _started(n_workers, folder, loop) as cluster,
         Client(cluster) as client,
     ):
-        yield client
+        # Whoever is lost for good, nanny and all, is replaced; without any worker a study would wait for ever.
+        keep_up = PeriodicCallback(lambda: cluster.scale(n_workers), _KEEP_UP_SECONDS * 1000)
+        client.loop.add_callback(keep_up.start)
+        try:
+            yield client
+        finally:
+            client.loop.add_callback(keep_up.stop)
+
+
+@contextlib.contextmanager
+def _deaf_loop() -> Iterator[IOLoop]:
+    """Yield a running loop whose threads, and the processes that they start, do not hear Ctrl-C.
+
+    A terminal sends it to all processes of a command. The workers are the coordinator's to end: one that died of it
+    while it started would print a traceback, and Dask another one.
+    """
+    _start_resource_tracker()
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner = LoopRunner()
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
+
+
+def _start_resource_tracker() -> None:
+    """Start multiprocessing's helper process ourselves.
+
+    It would be started with the first worker, and unblock the signal there. It also warns of semaphores that a killed
+    process left, and which it then removes: nothing that a user could do anything about.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+def _started(n_workers: int, folder: Path, loop: IOLoop) -> LocalCluster:
+    """Start the cluster; where a worker dies before it has reported, Dask gives up, and we try again.
+
+    Raises
+    ------
+    RuntimeError
+        When no attempt succeeds.
+    """
+    for _ in range(_START_ATTEMPTS):
+        try:
+            return LocalCluster(
+                loop=loop,
+                n_workers=n_workers,
+                processes=True,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                # Without a dashboard it would still open port 8787 to everybody, and remark on it when it is taken.
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                local_directory=str(folder),
+                memory_limit=0,
+                preload=["experiments.preload"],
+            )
+        except RuntimeError as error:
+            trouble = error
+    raise RuntimeError(f"workers cannot be started ({trouble})")
 
 
 @contextlib.contextmanager
@@ -103,13 +174,15 @@ def n_workers(client: Client) -> int:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Dask's remarks about workers that end out of the user's sight; what matters comes back as an outcome."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("distributed", "asyncio")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def kill_workers(client: Client) -> None:

@@ -6,17 +6,26 @@ TensorFlow is imported in a thread at once: it takes ten seconds, and the first 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import threading
 from importlib import import_module
+from pathlib import Path
 
 from distributed import Worker
+from distributed.system import MEMORY_LIMIT
 
 from experiments import places
 
+#: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
+_MEMORY_SHARE = 0.9
+#: Raised, the kernel ends a worker before anything else of the user's when memory runs out; 1000 is the most.
+_OOM_SCORE = "500"
+
 
 def dask_setup(worker: Worker) -> None:
-    """Send this process's standard error to its log file, and begin to import TensorFlow."""
+    """Send this process's standard error to its log file, bound its memory, and begin to import TensorFlow."""
     try:
         folder = places.logs()
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,4 +34,18 @@ def dask_setup(worker: Worker) -> None:
         log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, 2)
     os.close(log)
+    bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
     threading.Thread(target=import_module, args=("pipeline.trial",), daemon=True).start()
+
+
+def bound_memory(n_bytes: int) -> None:
+    """Make an allocation beyond ``n_bytes`` fail inside this process, where it ends a trial and nothing else.
+
+    A tighter limit that the user has set (``ulimit -d``) stays. Where several workers together want more than there is,
+    the kernel takes one of them first; its trial is run again, and at last alone.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    lowest = min([n_bytes, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_DATA, (lowest, limits[1]))
+    with contextlib.suppress(OSError):  # not on every system
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")

@@ -18,6 +18,7 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
+from experiments.command_line import cleaning_up
 from experiments.confirm import champion, freeze_finalists
 from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
@@ -153,6 +154,7 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
     try:
         yield
     except BaseException as error:
+        cleaning_up()
         launch.kill_workers(client)
         interrupted = isinstance(error, KeyboardInterrupt)
         if interrupted:
@@ -254,8 +256,10 @@ def _open_parent(
             "profile.txt": "\n".join(profile_lines(dataset)) + "\n",
         },
     )  # fmt: skip
-    study_run.log_dataset(dataset)
     ledger.set_parent_run_id(study_run.run_id)
+    if not study_run.continued:
+        tracking.close_unborn(study_run)
+    study_run.log_dataset(dataset)
     return study_run
 
 

@@ -2,12 +2,13 @@
 
 Nothing that it decides depends on which worker was faster. Points of *anchor* and *compare* are known beforehand;
 a proposal in *exploit* sees the results up to a fixed distance behind it and no others. A killed coordinator goes on
-where it was: trials left RUNNING keep their numbers, points and seeds.
+where it was: trials left RUNNING keep their numbers, points and seeds. A trial whose worker died again and again runs
+alone before it is called failed: it may have been a neighbour, or somebody with a kill, and not the trial.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,21 +17,26 @@ import numpy as np
 from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import design, space
+from experiments import design, space, tracking
 from experiments.definition import Experiment
 from experiments.design import PlannedTrial
+from experiments.failures import ALIKE, Doubt
 from experiments.launch import n_workers
 from experiments.ledger import Ledger, as_known_at, is_told, point_of
 from experiments.progress import StudyProgress
+from experiments.renewal import Renewal
 from experiments.task import Outcome, TrialTask
 from experiments.tracking import StudyRun
-from experiments.worker import EPOCH_TOPIC, run_task
+from experiments.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
 from pipeline.config import ParamValue, SplitConfig
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
 _PRUNE_AFTER_TRIALS = 10
-#: When this many trials from the start on have failed, each for the same reason, the study stops.
-_FAILED_ALIKE = 3
+#: Deaths of its worker after which a trial runs with none beside it, and after which it has failed. The kernel takes
+#: the largest worker when memory runs out, and that may be the neighbour of the one that wanted too much.
+_DEATHS_TO_BE_ALONE, _DEATHS_TO_FAIL = 3, 6
+_DIED = "its worker died each time, and alone on the machine, too (out of memory?)"
+_WITHDRAWN = "Not counted: the first trials of this session all failed for this one reason, and the study stopped."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +67,12 @@ class Coordinator:
         self._client = client
         self._progress = progress
         self._on_ended = on_ended
-        self._running: dict[Future, PlannedTrial] = {}
-        self._failures: list[str] = []
+        self._renewal = Renewal(client)
+        self._waiting: deque[PlannedTrial] = deque()
+        self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
+        self._deaths: Counter[int] = Counter()
+        study_run = context.study_run
+        self._doubt = Doubt(tracking.withdrawn(study_run.tracking_uri, study_run.run_id))
 
     def run(self, plan: Sequence[PlannedTrial]) -> None:
         """Train every trial of the plan that has not ended yet.
@@ -73,32 +83,40 @@ class Coordinator:
             When all trials fail for one reason. Whatever a worker raises about storage passes through.
         """
         ended = {trial.number for trial in self._ledger.trials() if is_told(trial)}
-        waiting = deque(planned for planned in plan if planned.number not in ended)
+        self._waiting.extend(planned for planned in plan if planned.number not in ended)
         self._client.subscribe_topic(EPOCH_TOPIC, self._on_epoch)
         completed = as_completed()
         try:
-            while waiting or self._running:
-                while waiting and self._may_start(waiting[0]):
-                    planned = waiting.popleft()
-                    future = self._start(planned)
-                    self._running[future] = planned
+            while self._waiting or self._running:
+                while self._waiting and self._may_start(self._waiting[0]):
+                    planned = self._waiting.popleft()
+                    future, task = self._start(planned)
+                    self._running[future] = planned, task
                     completed.add(future)
                 future = next(completed)
-                self._end(self._running.pop(future), future)
+                self._end(*self._running.pop(future), future)
+                self._renewal.after(future)
+                self._stop_if_all_fail()
+            self._tell(self._doubt.release())
         finally:
             self._client.unsubscribe_topic(EPOCH_TOPIC)
             self._client.cancel(list(self._running), force=True)
 
     def _may_start(self, planned: PlannedTrial) -> bool:
         """Tell whether a worker is free and, for a proposal, whether all that it may know has ended."""
-        if len(self._running) >= max(n_workers(self._client), 1):
+        running = {other.number for other, _ in self._running.values()}
+        if len(running) >= max(n_workers(self._client), 1) or self._doubt.alike:
+            return False
+        if running and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
             return False
         if planned.point is not None:
             return True
         known_to = planned.number - self._context.experiment.budget.window
-        return all(other.number > known_to for other in self._running.values())
+        return all(number > known_to for number in running)
 
-    def _start(self, planned: PlannedTrial) -> Future:
+    def _start(self, planned: PlannedTrial) -> tuple[Future, TrialTask]:
+        if planned.point is None:
+            self._tell(self._doubt.release())  # a proposal is to know them
         trials = self._ledger.trials()
         window = self._context.experiment.budget.window
         known = as_known_at(trials, planned.number, window)
@@ -127,7 +145,7 @@ class Coordinator:
             finalist=planned.finalist,
         )
         self._progress.started(planned.number)
-        return self._client.submit(run_task, task, pure=False, priority=-planned.number)
+        return self._client.submit(run_task, task, pure=False, priority=-planned.number), task
 
     def _propose(self, planned: PlannedTrial, known: Sequence[FrozenTrial]) -> dict[str, ParamValue]:
         experiment = self._context.experiment
@@ -143,26 +161,45 @@ class Coordinator:
         _time, message = event
         self._progress.epoch(message["number"], message["epoch"])
 
-    def _end(self, planned: PlannedTrial, future: Future) -> None:
+    def _end(self, planned: PlannedTrial, task: TrialTask, future: Future) -> None:
         try:
             outcome = future.result()
-        except KilledWorker:
-            reason = "the worker died each time it ran this trial (out of memory?)"
-            outcome = Outcome(
-                number=planned.number, run_id="", state="failed", score=None, scores=(), fit_seconds=0.0, failure=reason
-            )
-        self._ledger.tell(outcome)
+        except KilledWorker as error:
+            self._deaths[planned.number] += error.allowed_failures + 1
+            if self._deaths[planned.number] < _DEATHS_TO_FAIL:
+                self._waiting.appendleft(planned)
+                return
+            outcome = self._died(task)
         text = label(planned, point_of(self._ledger.trials()[planned.number]))
         self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
-        self._on_ended()
-        self._stop_when_all_fail(outcome)
+        self._tell(self._doubt.settle(outcome))
 
-    def _stop_when_all_fail(self, outcome: Outcome) -> None:
-        if outcome.state != "failed":
-            self._failures = [""] * _FAILED_ALIKE  # one success, and the study never stops for this reason
-        self._failures.append(outcome.failure or "")
-        if len(self._failures) == _FAILED_ALIKE and len(set(self._failures)) == 1:
-            raise RuntimeError(f"the first {_FAILED_ALIKE} trials all failed: {self._failures[0]}")
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._ledger.tell(outcome)
+            self._on_ended()
+
+    def _died(self, task: TrialTask) -> Outcome:
+        """Write down the failure that the worker could not."""
+        study = task.study_run
+        tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+        run = start_run(task)
+        run.fail(_DIED)
+        return Outcome(
+            number=task.number, run_id=run.run_id, state="failed", score=None, scores=(), fit_seconds=0.0, failure=_DIED
+        )
+
+    def _stop_if_all_fail(self) -> None:
+        if self._running or not self._doubt.alike:
+            return
+        uri = self._context.study_run.tracking_uri
+        held = self._doubt.held
+        for outcome in held:
+            tracking.withdraw(uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
+        raise RuntimeError(
+            f"the first {ALIKE} trials all failed alike (next time they are trained again, and count if they fail "
+            f"again): {held[0].failure}"
+        )
 
 
 def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...]:

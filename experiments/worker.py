@@ -16,12 +16,16 @@ from distributed import get_worker
 
 from experiments import places, tracking
 from experiments.task import Outcome, TrialTask
+from experiments.tracking.reach import comes_back
 from pipeline.config import DataConfig
 from pipeline.load import load
 from pipeline.records import Dataset, TrialRecord
 
 #: Topic of Dask's events that tell the coordinator of each epoch.
 EPOCH_TOPIC = "depthcheck-epoch"
+
+#: Description of an attempt that did not come to its end.
+INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
 
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
 _one_at_a_time = threading.Lock()
@@ -36,38 +40,52 @@ def run_task(task: TrialTask) -> Outcome:
         When the tracking store or a disk is in trouble. A failure of the trial itself is an outcome, no exception.
     """
     with _one_at_a_time:
-        study = task.study_run
-        done = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
-        if done is not None:
-            return outcome_of(done)
-        note = "Interrupted: its worker died. The trial was run again."
-        tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=note)
-        run = tracking.start_trial(
-            study,
-            number=task.number,
-            phase=task.phase,
-            config=task.config,
-            cell=task.cell,
-            metric=task.metric,
-            tags={tracking.FINALIST: task.finalist} if task.finalist else None,
-        )
         try:
-            return _train(task, run, _tell_coordinator(task.number))
+            return _attempt(task)
         except tracking.TrackingError:
-            raise
-        except OSError as error:  # a disk or a network drive: no configuration raises these
-            raise tracking.TrackingError(f"cannot train trial {task.number}: {error}") from error
-        except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
-            run.fail(traceback.format_exc())
-            return Outcome(
-                number=task.number,
-                run_id=run.run_id,
-                state="failed",
-                score=None,
-                scores=(),
-                fit_seconds=0.0,
-                failure=f"{type(error).__name__}: {error}".splitlines()[0],
-            )
+            if not comes_back(task.study_run.tracking_uri):
+                raise
+            return _attempt(task)  # whatever the first attempt has written is found there, or closed as interrupted
+
+
+def _attempt(task: TrialTask) -> Outcome:
+    """Train the trial in a run of its own, unless an earlier attempt has come to its end."""
+    study = task.study_run
+    done = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
+    if done is not None:
+        return outcome_of(done)
+    tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+    run = start_run(task)
+    try:
+        return _train(task, run, _tell_coordinator(task.number))
+    except tracking.TrackingError:
+        raise
+    except OSError as error:  # a disk or a network drive: no configuration raises these
+        raise tracking.TrackingError(f"cannot train trial {task.number}: {error}") from error
+    except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
+        run.fail(traceback.format_exc())
+        return Outcome(
+            number=task.number,
+            run_id=run.run_id,
+            state="failed",
+            score=None,
+            scores=(),
+            fit_seconds=0.0,
+            failure=f"{type(error).__name__}: {error}".splitlines()[0],
+        )
+
+
+def start_run(task: TrialTask) -> tracking.TrialRun:
+    """Create the run of a trial."""
+    return tracking.start_trial(
+        task.study_run,
+        number=task.number,
+        phase=task.phase,
+        config=task.config,
+        cell=task.cell,
+        metric=task.metric,
+        tags={tracking.FINALIST: task.finalist} if task.finalist else None,
+    )
 
 
 def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:

@@ -22,6 +22,8 @@ METRICS: Mapping[str, Task] = {"accuracy": "classification", "auc": "classificat
 #: What a column of a table can be told to be, in place of what is guessed.
 COLUMN_KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
 _MAX_TEXT = 6_000
+#: Characters of a wrong value that a message repeats.
+LONGEST_SHOWN = 120
 SPLIT_METHODS = ("random", "stratified", "group", "time")
 
 _COMMON_KNOBS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
@@ -62,10 +64,19 @@ BOOLEAN_KNOBS = frozenset({"nesterov", "centered", "amsgrad"})
 INTEGER_KNOBS = frozenset({"ns_steps"})
 
 
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on one line, and no longer than one that a user reads."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of too many digits"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
 def require(holds: bool, what: str, expected: str, got: object) -> None:
     """Raise the project's one form of complaint: what, what was expected, what came."""
     if not holds:
-        raise ValueError(f"{what} must be {expected}, got {got!r}")
+        raise ValueError(f"{what} must be {expected}, got {shown(got)}")
 
 
 def _is_int(value: object) -> bool:
@@ -231,7 +242,9 @@ class SplitConfig:
 
 
 def _is_size(value: object) -> bool:
-    return (isinstance(value, float) and 0 < value < 1) or (_is_int(value) and isinstance(value, int) and value >= 1)
+    return (isinstance(value, float) and 0 < value < 1) or (
+        _is_int(value) and isinstance(value, int) and 1 <= value < 2**63
+    )
 
 
 def _size_from_text(text: str) -> float | int:

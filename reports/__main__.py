@@ -11,17 +11,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import BAD_INPUT, FAILED, Given, Parser, given
+from experiments.command_line import BAD_INPUT, FAILED, INTERRUPTED, Given, Parser, given, stop_politely
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    stop_politely()
+    try:
+        return _main(given(options))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _main(options: Given) -> int:
     # Not before here: the imports take seconds, and a typing error should not wait for them.
     from experiments.tracking import TrackingError
 
     try:
-        return _report(given(options))
+        return _report(options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -15,6 +15,7 @@ from experiments.confirm import searched
 from experiments.definition import Experiment
 from experiments.design import ConfirmRound, PlannedTrial, SearchRound
 from experiments.doctor.told import Settled, experiment_of, settled_of
+from experiments.duel import FACTOR
 from experiments.finalists import choose, missing_runs
 from experiments.ledger import Ledger, as_known_at
 from experiments.worker import outcome_of
@@ -82,6 +83,8 @@ def _n_search(one: Mapping[str, Any]) -> int:
 
 def _add_round(ledger: Ledger, experiment: Experiment, later: Sequence[TrialRecord], budgets: Sequence[int]) -> None:
     """Add the round that the next run is of."""
+    if FACTOR in experiment.compare:
+        raise CannotRebuildError("its user chose the configurations; the same compare command takes up their runs")
     if later[0].phase == "confirm":
         ledger.add_round(_confirm_round(ledger, experiment, later))
         return

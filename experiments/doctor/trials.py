@@ -170,7 +170,7 @@ def _artifacts(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterato
     if trouble is not None:
         yield Finding(
             what=f"trial {trial.number}: {trouble} (run {run.run_id})",
-            advice="weights cannot be written again; put the files back, or " + _AGAIN.format(run.run_id),
+            advice="weights cannot be written again: put the files back; " + _AGAIN.format(run.run_id),
         )
     if trial.phase == "confirm" and run.run_id not in stored.predictions:
         yield Finding(

@@ -17,7 +17,7 @@ def lines(examination: Examination, *, fix: bool) -> list[str]:
     text += _group("can be repaired", repairable)
     text += _group("cannot be repaired", [finding for finding in one.left if finding.repair is None])
     if one.n_open:
-        text.append(f"  {_trials(one.n_open)} begun and not ended: the next start of the study trains them")
+        text.append(f"  {_open(one.n_open)}")
     if not one.left:
         text.append("  clean: everything agrees" + (" now" if one.repaired else ""))
     if repairable and not fix:
@@ -34,5 +34,7 @@ def _group(title: str, findings: Sequence[Finding]) -> list[str]:
     return text
 
 
-def _trials(n_trials: int) -> str:
-    return "1 trial was" if n_trials == 1 else f"{n_trials} trials were"
+def _open(n_trials: int) -> str:
+    if n_trials == 1:
+        return "1 trial was begun and has not ended: the next start of the study trains it"
+    return f"{n_trials} trials were begun and have not ended: the next start of the study trains them"

@@ -51,6 +51,7 @@ from experiments.tracking.reproduction import (
 from experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
 from experiments.tracking.trial_run import TrialRun, start_trial, whole_trial_values
+from experiments.tracking.withdrawn import close_unborn, withdraw, withdrawn
 
 __all__ = [
     "FINALIST",
@@ -70,6 +71,7 @@ __all__ = [
     "champion_address",
     "close_stale",
     "close_stale_reproductions",
+    "close_unborn",
     "code_version",
     "describe_champion",
     "diagnostics",
@@ -105,4 +107,6 @@ __all__ = [
     "trial",
     "trials",
     "whole_trial_values",
+    "withdraw",
+    "withdrawn",
 ]

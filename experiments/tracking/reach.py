@@ -7,6 +7,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -127,7 +128,7 @@ def is_server(uri: str) -> bool:
 def watched(uri: str, say: Callable[[str], None]) -> Iterator[None]:
     """Say it when the tracking server stops to answer, and when it answers again.
 
-    The waiting itself is done by MLflow's client: it repeats a request for about four minutes, without a word.
+    The waiting itself is done by MLflow's client, without a word, and by :func:`comes_back`.
     """
     over = threading.Event()
 
@@ -139,8 +140,8 @@ def watched(uri: str, say: Callable[[str], None]) -> Iterator[None]:
                 say(
                     f"the tracking server {uri} answers again"
                     if answers
-                    else f"the tracking server {uri} does not answer: waiting a few minutes (MLflow's setting "
-                    "MLFLOW_HTTP_REQUEST_MAX_RETRIES)"
+                    else f"the tracking server {uri} does not answer: waiting for up to "
+                    f"{_patience():.0f} s (MLFLOW_HTTP_REQUEST_MAX_RETRIES)"
                 )
             answered = answers
 
@@ -151,6 +152,28 @@ def watched(uri: str, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         over.set()
+
+
+def comes_back(uri: str) -> bool:
+    """Wait for a tracking server as long as MLflow's client would, and tell whether it answers; False for other stores.
+
+    MLflow's client gives up at once where a server goes away in the middle of an answer.
+    """
+    if not is_server(uri):
+        return False
+    end = time.monotonic() + _patience()
+    while not (answers := _answers(uri)) and time.monotonic() < end:
+        time.sleep(1)
+    return answers
+
+
+def _patience() -> float:
+    """Return the seconds for which MLflow's client repeats a request: it waits 0, 2, 4, … times its factor."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+    factor: float = MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()  # type: ignore[no-untyped-call]
+    retries: int = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()  # type: ignore[no-untyped-call]
+    return float(factor * max(2**retries - 2, 0))
 
 
 def _answers(uri: str) -> bool:

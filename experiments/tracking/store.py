@@ -33,6 +33,7 @@ _MAX_PARAM, _MAX_TAG = 6000, 8000
 _QUIET = {
     "alembic": logging.WARNING,
     "mlflow.store.db.utils": logging.CRITICAL,
+    "mlflow.store.model_registry": logging.WARNING,  # that a server's registry may be slow
     "mlflow.tensorflow": logging.ERROR,
     "mlflow.utils.requirements_utils": logging.ERROR,
     "urllib3.connectionpool": logging.ERROR,  # each attempt to reach a server that is away
@@ -111,8 +112,10 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     error = getattr(error, "orig", None) or error
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    _, gave_up, cause = text.partition("(Caused by ")  # of requests, which names the whole address before it
-    return f"the server gives no answer ({cause}" if gave_up else text
+    for before in ("(Caused by ", "failed with exception "):  # of requests and of MLflow, with a long address
+        if before in text:
+            return f"the server gives no answer ({text.partition(before)[2].removesuffix(')')})"
+    return text
 
 
 def require_usable(uri: str, study_storage: str) -> None:

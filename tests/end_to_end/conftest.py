@@ -1,20 +1,13 @@
 """Runs the command line as a user does: in a process of its own, in an empty folder, with an empty home."""
 
-import hashlib
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 import pytest
+from folder import ROOT, Folder
 
-from experiments import tracking
-
-ROOT = Path(__file__).parent.parent.parent
+__all__ = ["ROOT", "Folder", "wait_for"]
 
 TINY = """
 question = "Does another hidden layer help?"
@@ -38,71 +31,6 @@ learning_rate = { low = 0.01, high = 1.0, log = true }
 [tune.adam]
 learning_rate = { low = 0.001, high = 0.1, log = true }
 """
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder in which studies run, and what they left there."""
-
-    path: Path
-    home: Path
-
-    @property
-    def uri(self) -> str:
-        return f"sqlite:///{self.path / 'mlflow.db'}"
-
-    @property
-    def storage(self) -> str:
-        return f"sqlite:///{self.path / 'optuna.db'}"
-
-    def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-        return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``python -m experiments run``; standard output and error come together."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "experiments", "run", *words],
-            cwd=self.path,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *words: str) -> tuple[int, str]:
-        """Run it to its end; return exit code and output."""
-        process = self.start(*words)
-        output, _ = process.communicate(timeout=600)
-        return process.returncode, output
-
-    def study(self) -> optuna.Study:
-        (name,) = optuna.get_all_study_names(self.storage)
-        return optuna.load_study(study_name=name, storage=self.storage)
-
-    def records(self) -> list:
-        return tracking.trials(self.uri, self.study().user_attrs["parent_run_id"])
-
-    def fingerprint(self) -> str:
-        """Return a digest over all that a seed decides, to the last digit: points, curves, scores, states."""
-        told = [
-            (
-                t.number,
-                t.state.name,
-                t.params,
-                t.user_attrs["point"],
-                t.user_attrs["seed"],
-                t.value,
-                t.intermediate_values,
-            )
-            for t in self.study().trials
-        ]
-        logged = [
-            (r.number, r.phase, r.state, r.config, r.evaluations, r.n_params, tuple(r.history.curves().items()))
-            for r in self.records()
-        ]
-        return hashlib.sha256(repr((told, logged)).encode()).hexdigest()
 
 
 @pytest.fixture(scope="session")

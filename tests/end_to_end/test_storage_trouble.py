@@ -170,12 +170,15 @@ def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed)
         server.start()
 
         patient = Served(
-            folder.path, folder.home, server.uri, folder.storage, (("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0.5"),)
+            folder.path, folder.home, server.uri, folder.storage, (("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),)
         )
         process = start_until(patient, command, 5)
         server.kill()
-        said = iter(process.stdout.readline, "")
-        assert any(f"the tracking server {server.uri} does not answer: waiting" in line for line in said)
+        said = ""
+        while f"the tracking server {server.uri} does not answer: waiting" not in said:
+            said = process.stdout.readline()
+            assert said, "it did not wait"
+            sys.stdout.write(said)
         server.start()
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import psutil
 import pytest
 from conftest import ROOT, wait_for
 from optuna.trial import TrialState
@@ -20,20 +18,6 @@ from pipeline.config import DataConfig
 from pipeline.load import load
 
 pytestmark = pytest.mark.slow
-
-
-def n_told(folder) -> int:
-    try:
-        return sum(trial.state.is_finished() for trial in folder.study().trials)
-    except (ValueError, KeyError):  # no study yet
-        return 0
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def statuses(folder) -> Counter:
@@ -99,38 +83,6 @@ def test_logged_model_takes_raw_pixels_and_gives_the_logged_score(undisturbed, t
 
 def test_two_workers_give_the_same_study(undisturbed, folder, tiny):
     code, output = folder.run("--experiment", tiny, "--workers", "2")
-    assert code == 0, output
-    assert folder.fingerprint() == undisturbed.fingerprint()
-
-
-def test_killed_worker_and_killed_coordinator_change_nothing(undisturbed, folder, tiny):
-    process = folder.start("--experiment", tiny, "--workers", "2")
-    wait_for(lambda: n_told(folder) >= 2)
-    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    workers[0].kill()
-    wait_for(lambda: n_told(folder) >= 4)
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    wait_for(lambda: not any(alive(worker) for worker in workers))
-    code, output = folder.run("--experiment", tiny, "--workers", "2")
-    assert code == 0, output
-    assert "continues" in output
-    assert folder.fingerprint() == undisturbed.fingerprint()
-    assert "RUNNING" not in statuses(folder)
-
-
-def test_interrupt_leaves_nothing_running_and_the_study_goes_on(undisturbed, folder, tiny):
-    process = folder.start("--experiment", tiny)
-    wait_for(lambda: n_told(folder) >= 1)
-    children = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, output
-    assert "Traceback" not in output
-    assert "RUNNING" not in statuses(folder)
-    wait_for(lambda: not any(alive(child) for child in children), seconds=10)
-    code, output = folder.run("--experiment", tiny)
     assert code == 0, output
     assert folder.fingerprint() == undisturbed.fingerprint()
 

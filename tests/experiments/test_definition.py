@@ -1,15 +1,22 @@
 """Definitions: the shipped ones, what is refused and how, and the name that is derived from them."""
 
 import copy
+import datetime
+import json
+import math
 import tomllib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import definition
-from pipeline.config import DataConfig
+from experiments import definition, design, space, tracking
+from experiments.ledger import Ledger, point_of
+from pipeline.config import DataConfig, ParamValue, TrialConfig
 
 SMALL = tomllib.loads("""
 question = "?"
@@ -95,6 +102,15 @@ def test_notebook_is_the_origin_exactly():
         ("budget/pruning", "hard", "budget.pruning must be one of median, none"),
         ("seed", -1, "seed must be a whole number of at least 0, got -1"),
         ("split/valid", 1.0, "valid_size must be a share between 0 and 1 or a count, got 1.0"),
+        ("budget/trials", "5", "trials must be a whole number of at least 1, got '5'"),
+        ("budget/epochs", "5", "epochs must be a whole number of at least 1, got '5'"),
+        ("budget/trials", 10**12, "trials must be a whole number of at most 100000, got 1000000000000"),
+        ("seed", 2**63, "seed must be a whole number of at most 9223372036854775807"),
+        ("split/seed", 2**32, "split.seed must be a whole number of at most 4294967295, got 4294967296"),
+        ("compare/depth", [10**6], r"compare.depth\[0\] must be a whole number of at most 1000, got 1000000"),
+        ("tune/units", {"low": 1, "high": 16**5000}, "tune.units.high must be .*, got a number of too many digits"),
+        ("tune/sgd/momentum", {"low": 0.1, "high": 0.2, "step": 1e-9}, "momentum.step must be at least a millionth"),
+        ("compare/dropout", [i / 10**6 for i in range(99_999)], r"\[compare\] must have at most 100000 combinations"),
         ("data/name", 5, "data.name must be a text, got 5"),
         ("data", [], "data must be a table"),
         ("anchor/depth", 1, r"\[anchor\] must have optimizer"),
@@ -118,55 +134,208 @@ def test_unknown_experiment_names_the_shipped_ones():
         definition.find("fashion_mist")
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-places = st.sampled_from(
+SHIPPED = {name: tomllib.loads(definition.find(name).read_text()) for name in definition.shipped_names()}
+TEXTS = [definition.find(name).read_text() for name in definition.shipped_names()]
+WORDS = sorted({*definition.DIMENSIONS, *definition.OPTIMIZERS, *SMALL, *SMALL["budget"], "low", "high", "log", "step"})
+#: Values that TOML can hold and that code stumbles over.
+NASTY = st.sampled_from(
     [
-        "seed",
-        "data",
-        "data/name",
-        "split/valid",
-        "split/seed",
-        "budget/trials",
-        "budget/epochs",
-        "budget/compare",
-        "budget/window",
-        "compare/depth",
-        "compare/optimizer",
-        "compare/momentum",
-        "tune/units",
-        "tune/activation",
-        "tune/units/low",
-        "tune/units/high",
-        "tune/units/step",
-        "tune/units/log",
-        "tune/sgd",
-        "tune/sgd/momentum",
-        "tune/adam/learning_rate",
-        "fixed/dropout",
-        "fixed/nesterov",
-        "anchor",
-        "anchor/depth",
-        "question",
+        *(math.nan, math.inf, -math.inf, 1e308, 5e-324, -0.0, 0.1, 1.0),
+        *(0, 1, -1, 2, 2**31, 2**32, 2**63, 10**18, 10**400, 16**5000, True, False),
+        *("", "sgd", "relu", "median", "digits", "\x00", "\n", "two\nlines", "ﬀ", "١", "𝟙", "a" * 5000, "%s", "{}"),
+        *([], {}, [[]], [{}], [1, "a"], [0.1, 0.1], [1, 1.0, True], list(range(200)), {"low": 1, "high": 2}),
+        *({"low": 1, "high": 10**12}, {"low": 0.1, "high": 0.2, "step": 5e-324}, {"low": 0, "high": 1, "log": True}),
+        *(
+            {"low": 1e-300, "high": 1e300},
+            {"low": 1e-300, "high": 1e300, "log": True},
+            {"low": 0.1, "high": 0.9, "step": 0.1},
+        ),
+        *(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), datetime.date(2026, 1, 1), datetime.time(1)),
     ]
 )
+scalars = st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(WORDS)
+values = NASTY | st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 
 
-@given(place=places, value=values)
-def test_any_value_anywhere_is_a_definition_or_one_line(place, value):
+def places(node: object) -> list[tuple[Any, Any]]:
+    """Return each container of a document with each key or position in it."""
+    items = list(node.items()) if isinstance(node, dict) else list(enumerate(node)) if isinstance(node, list) else []
+    return [(node, key) for key, _ in items] + [place for _, inner in items for place in places(inner)]
+
+
+@st.composite
+def wrong_documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a definition with a few things wrong: dropped, replaced, renamed, moved elsewhere, put in twice."""
+    document = copy.deepcopy(draw(st.sampled_from([SMALL, *SHIPPED.values()])))
+
+    def place() -> tuple[Any, Any]:
+        # The innermost first: small numbers are drawn more often, and what is wrong at the top hides the rest.
+        found = places(document)[::-1] or [(document, "seed")]
+        return found[draw(st.integers(0, len(found) - 1))]
+
+    def value() -> object:
+        return copy.deepcopy(draw(values))  # values that hypothesis shares between examples must stay as they are
+
+    for _ in range(draw(st.integers(1, 3))):
+        table, key = place()
+        match draw(st.sampled_from(["drop", "replace", "rename", "copy", "add"])):
+            case "drop" if key in table or isinstance(table, list):
+                del table[key]
+            case "replace":
+                table[key] = value()
+            case "rename" if isinstance(table, dict) and key in table:
+                table[draw(st.sampled_from(WORDS))] = table.pop(key)
+            case "copy":
+                other, at = place()
+                table[key] = copy.deepcopy(other[at]) if other else None
+            case _:
+                (table if isinstance(table, dict) else document)[draw(st.sampled_from(WORDS))] = value()
+    return document
+
+
+@st.composite
+def wrong_texts(draw: st.DrawFn) -> str:
+    """Draw the text of a shipped definition with pieces cut out, put in or moved."""
+    text = draw(st.sampled_from(TEXTS))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text)))
+        end = start + draw(st.integers(0, 12))
+        piece = draw(st.text(max_size=6) | st.sampled_from(["[", "]", "{", "=", '"', "\n", "#", "1e999", "nan", "[["]))
+        text = text[:start] + piece + text[end:]
+    return text
+
+
+def is_one_clear_line(text: str) -> bool:
+    return len(text.splitlines()) == 1 and 10 < len(text) < 1500 and text.isprintable()
+
+
+def check_that_it_can_be_run(experiment: definition.Experiment) -> None:
+    """Plan a small budget and make every configuration: a definition that exists can be run."""
+    assert experiment.study_name("ab" * 32) == experiment.study_name("ab" * 32)
+    assert json.loads(json.dumps(experiment.as_json(), allow_nan=False)) == experiment.as_json()
+    for planned in design.plan(experiment, [design.SearchRound(trials=min(experiment.budget.trials, 12))]):
+        if planned.point is None:
+            continue
+        config = space.to_config(experiment, planned.point, seed=planned.seed, data_sha256="ab" * 32)
+        assert TrialConfig.from_params(config.to_params()) == config
+        assert TrialConfig.from_params({key: str(value) for key, value in config.to_params().items()}) == config
+        if planned.phase == "compare":
+            tuned = experiment.tuned_for(config.optimizer.name, config.model.depth)
+            named = {space.parameter(name, config.optimizer.name) for name in {*tuned, *planned.cell}}
+            assert set(space.distributions(experiment, planned.point)) == named & set(planned.point)
+
+
+def check(read: Callable[[], definition.Experiment]) -> None:
+    """Hold that a definition can be run, or that the complaint is one clear line."""
+    message = None
     try:
-        document = changed(place, value)
-    except KeyError:
-        return  # nothing there to delete
-    message = ""
-    try:
-        definition.parse(document, name="small")
+        experiment = read()
     except ValueError as error:
         message = str(error)
-    assert "\n" not in message
+    if message is None:
+        check_that_it_can_be_run(experiment)
+    else:
+        assert is_one_clear_line(message), message
+
+
+@pytest.mark.slow
+@settings(max_examples=8_000, suppress_health_check=list(HealthCheck))
+@given(wrong_documents())
+def test_any_wrong_document_is_a_definition_that_can_be_run_or_one_clear_line(document):
+    check(lambda: definition.parse(document, name="small"))
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, suppress_health_check=list(HealthCheck))
+@given(content=wrong_texts().map(str.encode) | st.text().map(str.encode) | st.binary())
+def test_any_text_is_a_definition_that_can_be_run_or_one_clear_line(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "garbage.toml"
+    path.write_bytes(content)
+    check(lambda: definition.read(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 20_000, "x = " + "{a=" * 20_000, "seed = 0x" + "f" * 20_000, "seed = " + "9" * 5000]
+)
+def test_text_that_the_parser_gives_up_on_is_one_clear_line(tmp_path, text):
+    path = tmp_path / "deep.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"deep\.toml: ") as caught:
+        definition.read(path)
+    assert is_one_clear_line(str(caught.value))
+
+
+@st.composite
+def allowed_values(draw: st.DrawFn, name: str) -> ParamValue:
+    """Draw any value that a dimension allows."""
+    dimension = definition.DIMENSIONS[name]
+    if dimension.kind == "choice":
+        return draw(st.sampled_from(dimension.choices))
+    if dimension.kind == "bool":
+        return draw(st.booleans())
+    if dimension.kind == "int":
+        return draw(st.integers(int(dimension.low), dimension.most))
+    limits = {"exclude_min": dimension.open_low, "exclude_max": dimension.open_high}
+    return draw(st.floats(dimension.low, dimension.high, **limits))
+
+
+@st.composite
+def allowed_experiments(draw: st.DrawFn) -> definition.Experiment:
+    """Draw a definition in which everything is fixed, to anything."""
+    optimizer = draw(st.sampled_from(sorted(definition.OPTIMIZERS)))
+    names = ["units", "activation", "batch_size", "learning_rate"]
+    names += draw(st.lists(st.sampled_from(["dropout", *definition.OPTIMIZERS[optimizer]]), unique=True))
+    fixed = {"optimizer": optimizer, "depth": draw(st.integers(0, 20)), **{n: draw(allowed_values(n)) for n in names}}
+    seeds = {"seed": draw(st.integers(0, 2**63 - 1)), "split": {"seed": draw(st.integers(0, 2**32 - 1))}}
+    seeds["split"]["valid"] = draw(st.floats(0, 1, exclude_min=True, exclude_max=True))
+    budget = {"trials": 2, "epochs": draw(st.integers(1, 100_000))}
+    return definition.parse({**seeds, "data": {"name": "digits"}, "budget": budget, "fixed": fixed}, name="any")
+
+
+def planned_config(experiment: definition.Experiment) -> tuple[design.PlannedTrial, TrialConfig]:
+    planned = design.plan(experiment, [design.SearchRound(trials=2)])[-1]
+    assert planned.point is not None
+    return planned, space.to_config(experiment, planned.point, seed=planned.seed, data_sha256="ab" * 32)
+
+
+@given(allowed_experiments())
+def test_any_configuration_that_a_definition_allows_survives_its_parameters(experiment):
+    _, config = planned_config(experiment)
+    assert TrialConfig.from_params(config.to_params()) == config
+    assert TrialConfig.from_params({key: str(value) for key, value in config.to_params().items()}) == config
+    active = {key: value for key, value in experiment.fixed.items() if key in config.to_params()}
+    assert config.to_params() == config.to_params() | active
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[tracking.StudyRun, str]:
+    """Return a study's run in an SQLite store of MLflow's, and the URL of one of Optuna's with a study ``any``."""
+    folder = tmp_path_factory.mktemp("stores")
+    storage = f"sqlite:///{folder / 'optuna.db'}"
+    Ledger.open(storage, "any", {"seed": 1})
+    return tracking.open_parent("any", uri=f"sqlite:///{folder / 'mlflow.db'}", environ={}), storage
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(experiment=allowed_experiments())
+def test_any_configuration_survives_both_stores(stores, experiment):
+    study_run, storage = stores
+    planned, config = planned_config(experiment)
+    run = tracking.start_trial(study_run, number=1, phase=planned.phase, config=config)
+    assert TrialConfig.from_params(tracking.run_params(study_run.tracking_uri, run.run_id)) == config
+    ledger = Ledger.existing(storage, "any")
+    number = len(ledger.trials())
+    ledger.start(replace(planned, number=number), planned.point, space.distributions(experiment, planned.point))
+    trial = Ledger.existing(storage, "any").trials()[number]
+    at, seed = point_of(trial), trial.user_attrs["seed"]
+    assert space.to_config(experiment, at, seed=seed, data_sha256="ab" * 32) == config
 
 
 def test_name_changes_with_whatever_defines_the_study_and_with_nothing_else():

@@ -167,7 +167,7 @@ def test_every_way_in_which_a_trial_ends_is_clean(study: Study) -> None:
     examination = study.examine()
     assert examination.left == ()
     assert (examination.n_told, examination.n_stored, examination.n_open) == (5, 4, 1)
-    assert "1 trial was begun and not ended: the next start" in "\n".join(lines(examination, fix=False))
+    assert "1 trial was begun and has not ended: the next start" in "\n".join(lines(examination, fix=False))
 
 
 def test_run_that_ended_after_its_trial_was_given_up_does_not_count(study: Study) -> None:
