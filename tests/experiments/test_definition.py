@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from experiments import definition, design, space, tracking
 from experiments.ledger import Ledger, point_of
-from pipeline.config import DataConfig, ParamValue, TrialConfig
+from pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 
 SMALL = tomllib.loads("""
 question = "?"
@@ -222,7 +222,9 @@ def check_that_it_can_be_run(experiment: definition.Experiment) -> None:
     for planned in design.plan(experiment, [design.SearchRound(trials=min(experiment.budget.trials, 12))]):
         if planned.point is None:
             continue
-        config = space.to_config(experiment, planned.point, seed=planned.seed, data_sha256="ab" * 32)
+        config = space.to_config(
+            experiment, planned.point, seed=planned.seed, data_sha256="ab" * 32, split=SplitConfig()
+        )
         assert TrialConfig.from_params(config.to_params()) == config
         assert TrialConfig.from_params({key: str(value) for key, value in config.to_params().items()}) == config
         if planned.phase == "compare":
@@ -301,7 +303,9 @@ def allowed_experiments(draw: st.DrawFn) -> definition.Experiment:
 def planned_config(experiment: definition.Experiment) -> tuple[design.PlannedTrial, TrialConfig]:
     planned = design.plan(experiment, [design.SearchRound(trials=2)])[-1]
     assert planned.point is not None
-    return planned, space.to_config(experiment, planned.point, seed=planned.seed, data_sha256="ab" * 32)
+    return planned, space.to_config(
+        experiment, planned.point, seed=planned.seed, data_sha256="ab" * 32, split=SplitConfig()
+    )
 
 
 @given(allowed_experiments())
@@ -335,7 +339,7 @@ def test_any_configuration_survives_both_stores(stores, experiment):
     ledger.start(replace(planned, number=number), planned.point, space.distributions(experiment, planned.point))
     trial = Ledger.existing(storage, "any").trials()[number]
     at, seed = point_of(trial), trial.user_attrs["seed"]
-    assert space.to_config(experiment, at, seed=seed, data_sha256="ab" * 32) == config
+    assert space.to_config(experiment, at, seed=seed, data_sha256="ab" * 32, split=SplitConfig()) == config
 
 
 def test_name_changes_with_whatever_defines_the_study_and_with_nothing_else():

@@ -29,6 +29,7 @@ from experiments.ledger import Ledger
 from experiments.lock import lock_file
 from experiments.task import Outcome
 from experiments.tracking.store import client
+from pipeline.config import SplitConfig
 from pipeline.records import Evaluation, History, TrialResult, TrialState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +82,7 @@ class Study:
         point = planned.point
         assert point is not None
         self.ledger.start(planned, point, space.distributions(DIGITS, point))
-        config = space.to_config(DIGITS, point, seed=planned.seed, data_sha256=SHA256)
+        config = space.to_config(DIGITS, point, seed=planned.seed, data_sha256=SHA256, split=SplitConfig())
         return tracking.start_trial(
             self.run, number=planned.number, phase=planned.phase, config=config, cell=planned.cell
         )
@@ -102,7 +103,7 @@ class Study:
         score = 0.1 if state == "diverged" else scores[-1]
         point = PLAN[number].point
         assert point is not None
-        config = space.to_config(DIGITS, point, seed=PLAN[number].seed, data_sha256=SHA256)
+        config = space.to_config(DIGITS, point, seed=PLAN[number].seed, data_sha256=SHA256, split=SplitConfig())
         log_model(self.run, run.run_id)
         run.finish(
             TrialResult(

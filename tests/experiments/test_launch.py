@@ -86,7 +86,7 @@ def test_worker_that_dies_while_it_starts_is_replaced(client):
 
 
 def _answer(client):
-    """Ask again where the scheduler has not yet heard of the death and sends the question to the dead, as a study does."""
+    """Ask again, as a study does, where the scheduler has not yet heard of a death and asks the dead."""
     while True:
         with contextlib.suppress(KilledWorker):
             return client.submit(_pid, pure=False).result()

@@ -24,13 +24,13 @@ from experiments.reproduce.original import find
 from experiments.reproduce.session import Request, reproduce
 from experiments.tracking import CodeVersion, keys
 from experiments.tracking.store import client
-from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, TrialResult
 from reports.figures import picture
 from reports.figures.overlay import compute, drawing
 
 CONFIG = TrialConfig(
-    data="digits",
+    data=DataConfig(name="digits"),
     data_sha256="ab" * 32,
     split=SplitConfig(),
     model=ModelConfig(units=(10, 7), activation="relu", dropout=0.1),
@@ -420,7 +420,7 @@ def test_no_store_is_said_and_none_is_made(tmp_path: Path) -> None:
 def test_other_data_or_none_is_refused_before_anything_is_written(
     uri: str, monkeypatch: pytest.MonkeyPatch, data: str, folder: str | None, answer: str
 ) -> None:
-    _, run_id = logged_trial(uri, config=replace(CONFIG, data=data))
+    _, run_id = logged_trial(uri, config=replace(CONFIG, data=DataConfig(name=data)))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     before = len(client(uri).search_runs(["0", "1"]))

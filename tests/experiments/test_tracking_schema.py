@@ -6,10 +6,10 @@ from experiments import tracking
 from experiments.tracking import keys
 from experiments.tracking.logged import logged_run
 from experiments.tracking.store import client
-from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 
 CONFIG = TrialConfig(
-    data="digits",
+    data=DataConfig(name="digits"),
     data_sha256="ab" * 32,
     split=SplitConfig(),
     model=ModelConfig(units=(), activation=None),
