@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments import design, space
-from experiments.definition import Experiment
+from experiments.experiment import Experiment
 from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 from experiments.ledger import Ledger, point_of
 from experiments.study import StudyContext

@@ -1,177 +1,34 @@
-"""An experiment as a TOML file defines it: data, what is compared, tuned and fixed, budgets and seed.
+"""From a TOML file to an experiment.
 
-Reading it checks everything that can be checked without the data; a definition that exists can be run. Which
+Reading checks everything that can be checked without the data; an experiment that exists can be run. Which
 configurations it leads to stands in `design`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from experiments.dimensions import (
     DIMENSIONS,
-    HIDDEN_LAYER,
     OPTIMIZER_DIMENSIONS,
-    Choices,
-    Range,
     known_key,
     parse_levels,
     parse_tuned,
     suggestion,
 )
+from experiments.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
 from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 from pipeline.load import NAMES
 
 SHIPPED = Path(__file__).parent
-SCHEMA_VERSION = 1
-#: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
-_MOST = 100_000
 #: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
 _LARGEST_SPLIT_SEED, _LARGEST_SEED = 2**32 - 1, 2**63 - 1
-
-Tuned = Range | Choices
-#: The notebook's network, which every study trains first unless its definition names another.
-NOTEBOOK_ANCHOR: Mapping[str, ParamValue] = MappingProxyType(
-    {"depth": 1, "units": 100, "activation": "sigmoid", "optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32}
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """How many trials and epochs, and how they are shared out.
-
-    Attributes
-    ----------
-    trials
-        Trials of anchor, compare and exploit together.
-    epochs
-        Epochs of every trial.
-    compare
-        Share of the trials that phase *compare* gets, in equal parts for the cells; the rest goes to *exploit*.
-    window
-        Trial i of *exploit* is proposed when all up to i - window have ended. It belongs to the definition, so that
-        the number of workers changes nothing.
-    seeds
-        Fresh seeds on which each finalist is trained again; 0 leaves phase *confirm* out.
-    pruning
-        ``median`` ends a trial of *exploit* that stays behind the median of the earlier ones; ``none`` never does.
-    equivalence
-        Differences of the score up to this count as practically none, in the score's own scale (0.003 is 0.3 points of
-        accuracy); None for the default of the metric.
-    """
-
-    trials: int
-    epochs: int
-    compare: float = 0.8
-    window: int = 4
-    seeds: int = 5
-    pruning: str = "median"
-    equivalence: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
-            _whole(getattr(self, name), name, lowest, _MOST)
-        if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
-            raise ValueError(f"budget.compare must be a share between 0 and 1, got {shown(self.compare)}")
-        if self.pruning not in ("median", "none"):
-            raise ValueError(f"budget.pruning must be one of median, none, got {shown(self.pruning)}")
-        equivalence = self.equivalence
-        if equivalence is not None and not (isinstance(equivalence, float) and 0 < equivalence < 1):
-            raise ValueError(f"budget.equivalence must be a number between 0 and 1, got {shown(equivalence)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experiment:
-    """A validated definition. ``compare``, ``tune`` and ``fixed`` name each dimension at most once.
-
-    ``tune_for`` holds, optimizer by optimizer, the ranges that replace those of ``tune`` for that optimizer.
-    """
-
-    name: str
-    question: str
-    data: DataConfig
-    split: SplitChoice
-    budget: Budget
-    seed: int
-    compare: Mapping[str, tuple[ParamValue, ...]] = field(default_factory=dict)
-    tune: Mapping[str, Tuned] = field(default_factory=dict)
-    tune_for: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
-    fixed: Mapping[str, ParamValue] = field(default_factory=dict)
-    anchor: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_ANCHOR)
-    class_weight: str | None = None
-
-    def levels(self, name: str) -> tuple[ParamValue, ...]:
-        """Return every value that a dimension with few values can take: its levels, choices or fixed value."""
-        if name in self.compare:
-            return self.compare[name]
-        if name in self.fixed:
-            return (self.fixed[name],)
-        tuned = self.tune.get(name)
-        if isinstance(tuned, Choices):
-            return tuned.values
-        if isinstance(tuned, Range) and tuned.integer:
-            return tuple(range(int(tuned.low), int(tuned.high) + 1, int(tuned.step or 1)))
-        return ()
-
-    def tuned_for(self, optimizer: str, depth: int) -> dict[str, Tuned]:
-        """Return the nuisances that are active for an optimizer and a depth, by dimension."""
-        merged = {**self.tune, **self.tune_for.get(optimizer, {})}
-        inactive = {name for name in OPTIMIZER_DIMENSIONS if name not in (*OPTIMIZERS[optimizer], "learning_rate")}
-        if depth == 0:
-            inactive.update(HIDDEN_LAYER)
-        return {name: tuned for name, tuned in sorted(merged.items()) if name not in inactive}
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what defines the study, in JSON's types.
-
-        Its name, its question, and how many trials and seeds it has by now are not part of that.
-        """
-        return {
-            "schema": SCHEMA_VERSION,
-            **_data_identity(self.data),
-            "split": self.split.as_json(),
-            **({"class_weight": self.class_weight} if self.class_weight else {}),
-            "seed": self.seed,
-            "epochs": self.budget.epochs,
-            "compare_share": self.budget.compare,
-            "window": self.budget.window,
-            "pruning": self.budget.pruning,
-            **({} if self.budget.equivalence is None else {"equivalence": self.budget.equivalence}),
-            "compare": {name: list(levels) for name, levels in self.compare.items()},
-            "tune": {name: tuned.as_json() for name, tuned in sorted(self.tune.items())},
-            "tune_for": {
-                optimizer: {name: tuned.as_json() for name, tuned in sorted(ranges.items())}
-                for optimizer, ranges in sorted(self.tune_for.items())
-            },
-            "fixed": dict(sorted(self.fixed.items())),
-            "anchor": dict(sorted(self.anchor.items())),
-        }
-
-    def study_name(self, data_sha256: str) -> str:
-        """Return the name derived from all that defines the study, so that the same command continues it."""
-        text = json.dumps([self.as_json(), data_sha256], sort_keys=True)
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-    def with_overrides(
-        self, *, trials: int | None = None, epochs: int | None = None, seeds: int | None = None, seed: int | None = None
-    ) -> Experiment:
-        """Return the definition with what the command line gave in place of the file's values."""
-        budget = replace(
-            self.budget,
-            trials=self.budget.trials if trials is None else trials,
-            epochs=self.budget.epochs if epochs is None else epochs,
-            seeds=self.budget.seeds if seeds is None else seeds,
-        )
-        return replace(self, budget=budget, seed=self.seed if seed is None else seed)
 
 
 def shipped_names() -> list[str]:
@@ -253,12 +110,6 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "study"
 
 
-def _data_identity(data: DataConfig) -> dict[str, ParamValue]:
-    """Return what identifies the data beside their hash: a file by its name alone, wherever it lies."""
-    texts = data.to_params()
-    return texts | {key: Path(str(texts[key])).name for key in ("data", "test_file") if key in texts}
-
-
 def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = None) -> Experiment:
     """Return the experiment of a parsed TOML document.
 
@@ -288,7 +139,7 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
         data=data or _parse_data(data_table),
         split=_parse_split(split),
         budget=Budget(**budget),
-        seed=_whole(document.get("seed", 1234), "seed", 0, _LARGEST_SEED),
+        seed=whole(document.get("seed", 1234), "seed", 0, _LARGEST_SEED),
         compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
         tune=tune,
         tune_for=tune_for,
@@ -312,16 +163,7 @@ def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGE
         number: object = int(text)
     except ValueError:
         number = text
-    return _whole(number if isinstance(number, int) and lowest <= number else text, what, lowest, highest)
-
-
-def _whole(value: object, what: str, lowest: int, highest: int) -> int:
-    """Return a whole number that is given as such: text is none, since nothing turns it into a number later."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {shown(value)}")
-    if value > highest:
-        raise ValueError(f"{what} must be a whole number of at most {highest}, got {shown(value)}")
-    return value
+    return whole(number if isinstance(number, int) and lowest <= number else text, what, lowest, highest)
 
 
 def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Mapping[str, Any]:
@@ -365,7 +207,7 @@ def _parse_split(table: Mapping[str, Any]) -> SplitChoice:
     return SplitChoice(
         valid_size=table.get("valid", 0.2),
         test_size=table.get("test"),
-        seed=_whole(table.get("seed", 1234), "split.seed", 0, _LARGEST_SPLIT_SEED),
+        seed=whole(table.get("seed", 1234), "split.seed", 0, _LARGEST_SPLIT_SEED),
         method=table.get("method"),
         folds=table.get("folds"),
     )
@@ -404,8 +246,8 @@ def _check_complete(experiment: Experiment) -> None:
             if name not in named:
                 raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
     n_cells = math.prod(len(levels) for levels in experiment.compare.values())
-    if n_cells > _MOST:
-        raise ValueError(f"[compare] must have at most {_MOST} combinations of levels, got {n_cells}")
+    if n_cells > MOST:
+        raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_cells}")
     _check_optimizers(experiment, named)
     _check_anchor(experiment.anchor)
 

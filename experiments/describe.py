@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.definition import Experiment
 from experiments.dimensions import Range
+from experiments.experiment import Experiment
 from pipeline.config import ParamValue, SplitConfig
 from pipeline.records import Dataset, TrialState
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from experiments import space
-from experiments.definition import Experiment
+from experiments.experiment import Experiment
 from experiments.finalists import Finalist
 from pipeline.config import ParamValue
 from pipeline.records import Phase

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from experiments import space, tracking
-from experiments.definition import Budget, Experiment
 from experiments.describe import in_words
+from experiments.experiment import Budget, Experiment
 from experiments.finalists import Finalist
 from pipeline.config import SplitChoice, SplitConfig, TrialConfig
 from pipeline.records import TrialRecord

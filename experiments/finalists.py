@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.definition import Experiment
+from experiments.experiment import Experiment
 from pipeline.config import ParamValue
 
 

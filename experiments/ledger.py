@@ -19,8 +19,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.definition import SCHEMA_VERSION
 from experiments.design import ConfirmRound, PlannedTrial, Round, SearchRound
+from experiments.experiment import SCHEMA_VERSION
 from experiments.finalists import Finalist
 from experiments.space import Point
 from experiments.task import Outcome

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from experiments import design, tracking
-from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, study_markdown
+from experiments.experiment import Experiment
 from experiments.ledger import Ledger, is_told, point_of
 from experiments.tracking.store import require_at_hand
 from experiments.tracking.study_run import RunEnd

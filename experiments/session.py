@@ -20,8 +20,8 @@ from rich.console import Console
 from experiments import design, launch, places, tracking
 from experiments.command_line import cleaning_up
 from experiments.confirm import champion, freeze_finalists
-from experiments.definition import Experiment
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
+from experiments.experiment import Experiment
 from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told
 from experiments.lock import held

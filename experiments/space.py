@@ -19,8 +19,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.definition import Experiment, Tuned
 from experiments.dimensions import HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices
+from experiments.experiment import Experiment, Tuned
 from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, ParamValue, SplitConfig, TrialConfig
 
 Point = Mapping[str, ParamValue]

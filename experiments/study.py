@@ -18,8 +18,8 @@ from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments import design, space, tracking
-from experiments.definition import Experiment
 from experiments.design import PlannedTrial
+from experiments.experiment import Experiment
 from experiments.failures import ALIKE, Doubt
 from experiments.launch import n_workers
 from experiments.ledger import Ledger, as_known_at, is_told, point_of

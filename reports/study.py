@@ -76,7 +76,7 @@ class StudyFacts:
     state
         Of its last session: running, finished, failed or interrupted.
     definition
-        The experiment as :meth:`experiments.definition.Experiment.as_json` writes it; empty where unknown.
+        The experiment as :meth:`experiments.experiment.Experiment.as_json` writes it; empty where unknown.
     planned
         Trials laid down for each phase.
     seeds, finalists_sha256

@@ -14,7 +14,7 @@ from experiments.tracking import launch_directory
 from pipeline.config import DataConfig
 
 if TYPE_CHECKING:
-    from experiments.definition import Experiment
+    from experiments.experiment import Experiment
 
 HELP = "run a study, or go on with it"
 

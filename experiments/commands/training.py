@@ -16,7 +16,7 @@ from experiments.command_line import Given
 from experiments.tracking import launch_directory
 
 if TYPE_CHECKING:
-    from experiments.definition import Experiment
+    from experiments.experiment import Experiment
     from experiments.finalists import Finalist
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from experiments import design, space, tracking
 from experiments.confirm import searched
-from experiments.definition import Experiment
 from experiments.design import ConfirmRound, PlannedTrial, SearchRound
 from experiments.doctor.told import Settled, experiment_of, settled_of
 from experiments.duel import FACTOR
+from experiments.experiment import Experiment
 from experiments.finalists import choose, missing_runs
 from experiments.ledger import Ledger, as_known_at
 from experiments.worker import outcome_of

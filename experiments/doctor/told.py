@@ -9,9 +9,9 @@ from typing import Any
 
 from experiments import design, space
 from experiments.confirm import Champion, champion, frozen_list, searched
-from experiments.definition import Budget, Experiment
 from experiments.describe import EndedTrial, best_of
 from experiments.dimensions import parse_tuned
+from experiments.experiment import Budget, Experiment
 from experiments.finalists import choose
 from experiments.ledger import Ledger, is_told
 from experiments.page import ended

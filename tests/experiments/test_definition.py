@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments import definition, design, space, tracking
+from experiments.experiment import NOTEBOOK_ANCHOR, Experiment
 from experiments.ledger import Ledger, point_of
 from pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 
@@ -67,7 +68,7 @@ def test_definition_for_any_data_asks_for_data():
 
 def test_notebook_is_the_origin_exactly():
     notebook = definition.read(definition.find("notebook"))
-    assert notebook.fixed == notebook.anchor == definition.NOTEBOOK_ANCHOR
+    assert notebook.fixed == notebook.anchor == NOTEBOOK_ANCHOR
     assert (notebook.budget.trials, notebook.budget.epochs) == (1, 100)
     assert (notebook.split.valid_size, notebook.split.seed) == (0.2, 1234)
 
@@ -215,7 +216,7 @@ def is_one_clear_line(text: str) -> bool:
     return len(text.splitlines()) == 1 and 10 < len(text) < 1500 and text.isprintable()
 
 
-def check_that_it_can_be_run(experiment: definition.Experiment) -> None:
+def check_that_it_can_be_run(experiment: Experiment) -> None:
     """Plan a small budget and make every configuration: a definition that exists can be run."""
     assert experiment.study_name("ab" * 32) == experiment.study_name("ab" * 32)
     assert json.loads(json.dumps(experiment.as_json(), allow_nan=False)) == experiment.as_json()
@@ -233,7 +234,7 @@ def check_that_it_can_be_run(experiment: definition.Experiment) -> None:
             assert set(space.distributions(experiment, planned.point)) == named & set(planned.point)
 
 
-def check(read: Callable[[], definition.Experiment]) -> None:
+def check(read: Callable[[], Experiment]) -> None:
     """Hold that a definition can be run, or that the complaint is one clear line."""
     message = None
     try:
@@ -288,7 +289,7 @@ def allowed_values(draw: st.DrawFn, name: str) -> ParamValue:
 
 
 @st.composite
-def allowed_experiments(draw: st.DrawFn) -> definition.Experiment:
+def allowed_experiments(draw: st.DrawFn) -> Experiment:
     """Draw a definition in which everything is fixed, to anything."""
     optimizer = draw(st.sampled_from(sorted(definition.OPTIMIZERS)))
     names = ["units", "activation", "batch_size", "learning_rate"]
@@ -300,7 +301,7 @@ def allowed_experiments(draw: st.DrawFn) -> definition.Experiment:
     return definition.parse({**seeds, "data": {"name": "digits"}, "budget": budget, "fixed": fixed}, name="any")
 
 
-def planned_config(experiment: definition.Experiment) -> tuple[design.PlannedTrial, TrialConfig]:
+def planned_config(experiment: Experiment) -> tuple[design.PlannedTrial, TrialConfig]:
     planned = design.plan(experiment, [design.SearchRound(trials=2)])[-1]
     assert planned.point is not None
     return planned, space.to_config(
