@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
     config
         Its name is one of :data:`NAMES`, ``openml:`` and a number or name, or the path of a file or folder.
     folder
-        Where the user keeps the files of a known data set; without it they are searched for, then fetched.
+        Where the user keeps the files of a known data set; without it they are searched for, then fetched. A file or
+        folder that is named by its path is looked for in here by its last name, wherever it lay before.
     cache
         Folder of this project, for what it fetches itself; made when needed.
     log
@@ -49,12 +51,15 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
     name = config.name
     if name in _PICTURE_FILES or name == "digits":
         return _load_pictures(config, folder, cache, log)
-    require(folder is None, f"folder of {name}", f"left out: only {', '.join(_PICTURE_FILES)} have one", str(folder))
-    if name in NAMES:
-        return _load_table(*scikit_learn.read_table(config, cache, log), log)
-    if name.startswith(openml.PREFIX):
-        return _load_table(*openml.read_table(config, cache, log), log)
+    if name in NAMES or name.startswith(openml.PREFIX):
+        require(folder is None, f"folder of {name}", "left out: it is fetched or comes with scikit-learn", str(folder))
+        read = scikit_learn.read_table if name in NAMES else openml.read_table
+        return _load_table(*read(config, cache, log), log)
     path = Path(name).expanduser()
+    if folder is not None:
+        path = folder / path.name
+        if config.test_file is not None:
+            config = replace(config, test_file=str(folder / Path(config.test_file).name))
     return _load_folder(config, path, log) if path.is_dir() else _load_file(config, path, log)
 
 
@@ -110,7 +115,7 @@ def _load_file(config: DataConfig, path: Path, log: Log) -> Dataset:
     from pipeline.sources import npz, table_file
 
     if not path.exists():
-        raise _unknown(config.name, path)
+        raise _unknown(str(path), path)
     if path.suffix.lower() == ".npz":
         return npz.load_npz(config, path)
     require(table_file.is_table_file(path), "data", f"{table_file.FORMATS}, an NPZ file or a folder", config.name)

@@ -403,6 +403,21 @@ def test_second_file_is_the_test_part(tmp_path):
     np.testing.assert_array_equal(dataset.y_test, [0, 1])
 
 
+def test_files_that_were_moved_are_found_in_the_folder_that_is_named(tmp_path):
+    rows = "\n".join(f"{number % 7 / 2},{'ab'[number % 2]}" for number in range(20))
+    first, second = written(tmp_path, f"x,y\n{rows}\n"), written(tmp_path, "x,y\n0.5,a\n1.5,b\n", "second.csv")
+    config = DataConfig(name=str(first), target="y", test_file=str(second))
+    before = load(config, cache=tmp_path)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in (first, second):
+        path.rename(moved / path.name)
+
+    assert load(config, folder=moved, cache=tmp_path).sha256 == before.sha256
+    with pytest.raises(DataNotFoundError, match=r"data must be a path that exists, got '.*elsewhere/any\.csv'"):
+        load(config, folder=tmp_path / "elsewhere", cache=tmp_path)
+
+
 def test_second_file_needs_the_target_and_has_to_be_there(tmp_path):
     path = written(tmp_path, "x,y\n1,a\n2,b\n")
     second = written(tmp_path, "x,z\n1,a\n", "second.csv")
