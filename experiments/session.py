@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from distributed import Client
 from rich.console import Console
 
@@ -22,6 +21,7 @@ from experiments.command_line import cleaning_up
 from experiments.confirm import champion, freeze_finalists
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
 from experiments.experiment import Experiment
+from experiments.facts import data_facts, served_facts, settled_by
 from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told
 from experiments.lock import held
@@ -32,7 +32,6 @@ from experiments.study import Coordinator, StudyContext
 from experiments.tracking.reach import watched
 from experiments.tracking.store import require_usable
 from experiments.worker import outcome_of
-from pipeline.config import SplitConfig
 from pipeline.load import load
 from pipeline.profile import profile_lines
 from pipeline.records import Dataset
@@ -117,7 +116,7 @@ def run(request: Request, console: Console) -> Ending:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
-        settled = _settled(experiment, dataset, split)
+        settled = settled_by(experiment, dataset, split)
         ledger.settle(settled)
         study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
         page = StudyPage(ledger, experiment, dataset, study_run, parts)
@@ -206,7 +205,7 @@ def _train(
     text = champion_markdown(
         ledger.name, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
     )
-    return tracking.register_champion(context.study_run, best.run_id, text, _served_facts(dataset))
+    return tracking.register_champion(context.study_run, best.run_id, text, served_facts(dataset))
 
 
 @contextlib.contextmanager
@@ -245,7 +244,7 @@ def _open_parent(
                 "question": experiment.question,
                 "definition": definition,
                 "settled": settled,
-                "data": _data_facts(dataset, sizes, parts),
+                "data": data_facts(dataset, sizes, parts),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
                      "point": None if trial.point is None else dict(trial.point)}
@@ -261,49 +260,6 @@ def _open_parent(
         tracking.close_unborn(study_run)
     study_run.log_dataset(dataset)
     return study_run
-
-
-def _settled(experiment: Experiment, dataset: Dataset, split: SplitConfig) -> dict[str, object]:
-    """Return what the data settled that the definition leaves open, in JSON's types."""
-    return {
-        "data": experiment.data.to_params(),
-        "split": split.to_params(),
-        "metric": dataset.metric,
-        "served": _served_facts(dataset),
-    }
-
-
-def _served_facts(dataset: Dataset) -> dict[str, object]:
-    """Return what the served champion must know of the data."""
-    features = [column for column in dataset.columns if column.kind != "ignored"]
-    return {
-        "is_table": dataset.is_table,
-        "task": dataset.task,
-        "target": dataset.target,
-        "class_names": list(dataset.class_names),
-        "sample_shape": list(dataset.sample_shape),
-        "columns": [[column.name, column.kind] for column in features],
-    }
-
-
-def _data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
-    """Return what a report says of the data, so that it need not read them."""
-    facts = {
-        "name": dataset.name,
-        "sha256": dataset.sha256,
-        "source": dataset.source,
-        "task": dataset.task,
-        "metric": dataset.metric,
-        "target": dataset.target,
-        "n_samples": len(dataset.y),
-        "n_test": sizes["test"] or None,
-        "parts": parts,
-        "is_table": dataset.is_table,
-    }
-    if dataset.task == "regression":
-        return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
-    counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
-    return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 
 
 def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
