@@ -35,8 +35,9 @@ report: .venv/installed  ## the latest study's report: make report ARGS="--study
 ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
 	.venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)
 
-test: .venv/installed-dev
-	.venv/bin/python -m pytest $(ARGS)
+# A file is tested as a whole by one process, since its tests share what is slow to make; the longest come first.
+test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports -k figures"
+	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/installed-dev
 	ruff format --check .

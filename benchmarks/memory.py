@@ -72,7 +72,9 @@ def main() -> None:
         output, _ = process.communicate()
         if process.returncode:
             sys.exit(output)
+        n_left = sum(_home(one) == base for one in psutil.process_iter())
     print(_table(samples))
+    print(f"left when it had ended: {n_left} processes of its own")
     if options.figure:
         _draw(samples, Path(options.figure))
 
@@ -95,6 +97,14 @@ def _watch(process: subprocess.Popen[str], folder: Folder) -> list[Sample]:
             continue
         time.sleep(1)
     return samples
+
+
+def _home(process: psutil.Process) -> str:
+    """Return the home that a process was given: the study's processes have one that nobody else has."""
+    try:
+        return process.environ().get("HOME", "")
+    except psutil.Error:
+        return ""
 
 
 def _sample(coordinator: psutil.Process, folder: Folder, seconds: float) -> Sample:

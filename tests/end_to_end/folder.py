@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from sqlalchemy import NullPool
 
 from experiments import tracking
 
@@ -66,8 +67,10 @@ class Folder:
         return done.returncode, done.stdout + done.stderr
 
     def studies(self) -> dict[str, optuna.Study]:
-        names = optuna.get_all_study_names(self.storage)
-        return {name: optuna.load_study(study_name=name, storage=self.storage) for name in names}
+        # No pool: a test looks many times a second, and a server has a hundred connections for all.
+        storage = optuna.storages.RDBStorage(self.storage, engine_kwargs={"poolclass": NullPool})
+        names = optuna.get_all_study_names(storage)
+        return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
 
     def study(self, name: str | None = None) -> optuna.Study:
         """Return the study of that name; without one the only study there is."""
