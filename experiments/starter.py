@@ -46,6 +46,8 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
 
 def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
     metrics = [name for name, task in METRICS.items() if task == dataset.task]
+    if dataset.n_classes > 2:
+        metrics.remove("auc")
     lines = ["[data]", f"name = {_text(path)}"]
     if config.target is not None:
         lines.append(f"target = {_text(config.target)}")

@@ -48,3 +48,8 @@ def test_named_columns_are_written_as_given(key):
     config = DataConfig(name="people.csv", target="y", **{key: "joined" if key == "time" else 'odd "name" = #'})
 
     assert definition.parse(tomllib.loads(starter(config)), name="people").data == config
+
+
+def test_auc_is_offered_for_two_classes_alone():
+    assert "accuracy or auc" in starter()
+    assert "auc" not in starter(DataConfig(name="people.csv", target='odd "name" = #'))
