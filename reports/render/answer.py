@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from reports.design import StudyDesign
 from reports.records import Comparison, Contrast, Difference, LevelRow, Question
-from reports.words import count, enumeration, interval, plural, points, ratio, seconds
+from reports.words import count, enumeration, interval, plural, points, ratio, score, seconds, with_unit
 
 #: More levels than this are counted, not named.
 _MOST_NAMED = 8
@@ -19,7 +19,20 @@ def answer(comparison: Comparison) -> list[str]:
     """Return one paragraph a question, in markdown."""
     if not comparison.questions:
         return ["Nothing was compared in this study: its definition names no factor."]
-    return [" ".join(_sentences(question, comparison)) for question in comparison.questions]
+    return [*(" ".join(_sentences(question, comparison)) for question in comparison.questions), *_guessing(comparison)]
+
+
+def _guessing(comparison: Comparison) -> list[str]:
+    """Say so where the best network found is no better than one that knows nothing: the verdicts are idle then."""
+    best, design = comparison.recommendation, comparison.design
+    reached = None if best is None else best.recommended.test or best.recommended.valid
+    if reached is None or reached.mean > design.chance + design.equivalence:
+        return []
+    ours, chance = (with_unit(score(design.metric, value), design.metric) for value in (reached.mean, design.chance))
+    return [
+        f"**No better than guessing.** The best network found has {ours} of {comparison.judged} {design.metric.name}, "
+        f"and the {design.metric.chance_is} is {chance}: nothing was learned here that levels could differ in."
+    ]
 
 
 def plain(markdown: str) -> str:

@@ -103,6 +103,17 @@ def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
     assert "failure of optimization" not in text
 
 
+def test_a_network_that_guesses_is_called_so():
+    def said(chance):
+        study = golden_table("auc", folds=True)
+        return rendered(dataclasses.replace(study, design=dataclasses.replace(study.design, chance=chance)))
+
+    assert "No better than guessing" not in said(0.5)
+    text = said(0.99).split("## 2.")[0].replace("\n", " ")
+    assert "**No better than guessing.** The best network found has " in text
+    assert "and the AUC of giving every example the same probability is 99.0" in text
+
+
 def test_sections_come_in_the_order_of_the_protocol(whole):
     assert tuple(headings(rendered(whole))) == SECTIONS
 
