@@ -17,6 +17,7 @@ from experiments.command_line import (
     INTERRUPTED,
     Parser,
     cleaning_up,
+    complain,
     given,
     stop_at_once,
     stop_politely,
@@ -35,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[options.command].main(given(options), console)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return BAD_INPUT
     except KeyboardInterrupt:
         cleaning_up()
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
     except RuntimeError as error:  # storage in trouble, or all trials failing alike
-        print(f"error: {error}; the same command goes on where it stopped", file=sys.stderr)
+        complain(f"{error}; the same command goes on where it stopped")
         return FAILED
 
 

@@ -43,6 +43,16 @@ def given(options: argparse.Namespace) -> Given:
     return {name: None if value in NOT_GIVEN else str(value) for name, value in vars(options).items()}
 
 
+def without_password(text: str) -> str:
+    """Return a text as it may be shown: addresses in it keep their user and lose the password."""
+    return re.sub(r"(://[^/@:\s]*:)[^/@\s]+(?=@)", r"\1***", text)
+
+
+def complain(about: object) -> None:
+    """Print the one line that says what is wrong."""
+    print(f"error: {without_password(str(about))}", file=sys.stderr)
+
+
 def study_name(name: str | None) -> str | None:
     """Return the name of a study as it was given.
 

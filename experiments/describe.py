@@ -84,8 +84,8 @@ def champion_markdown(
     """Return the description of a champion in the model registry."""
     return (
         f"Champion of study **{study}**: finalist {finalist}, {in_words(point)}.\n\n"
-        f"Mean score on the validation part over {n_seeds} fresh seeds: {mean_score:.4f}. It was chosen by this score; "
-        "what the test part says, with intervals, is in the study's report.\n"
+        f"Mean validation score over {n_seeds} fresh seeds: {mean_score:.4f}. It was chosen by this score; what "
+        "else is known of it, with intervals, is in the study's report.\n"
     )
 
 
@@ -99,7 +99,7 @@ def _best_lines(trials: Sequence[EndedTrial], metric: str) -> list[str]:
     best = best_of(trials)
     if best is None:
         return ["No trial has finished yet."]
-    score = f"{metric} {best.score:.4f} on the validation part"
+    score = f"validation {metric} {best.score:.4f}"
     return [f"Best trial so far: **{best.number}** ({score}), {in_words(best.point)}."]
 
 

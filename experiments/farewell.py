@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from experiments.command_line import without_password
 from experiments.describe import best_of, in_words
 from experiments.progress import duration
 from experiments.session import Ending
@@ -20,15 +21,15 @@ def text(ending: Ending, *, seconds: float) -> str:
     best = best_of(ending.trials)
     if best is not None:
         lines += [
-            f"  best trial    {best.number}: {ending.metric} {best.score:.4f} on the validation part",
+            f"  best trial    {best.number}: validation {ending.metric} {best.score:.4f}",
             f"                {in_words(best.point)}",
         ]
     if ending.champion is not None:
-        lines.append(f"  champion      {ending.champion} (best confirmed mean on the validation part)")
+        lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
     lines += [
-        f"  browse        mlflow ui --backend-store-uri {ending.tracking_uri}",
+        f"  browse        mlflow ui --backend-store-uri {without_password(ending.tracking_uri)}",
         f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
-        f"  study         optuna-dashboard {ending.storage}",
+        f"  study         optuna-dashboard {without_password(ending.storage)}",
         "  more          the same command with more trials or more seeds extends this study",
     ]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
-from experiments.command_line import cleaning_up
+from experiments.command_line import cleaning_up, without_password
 from experiments.confirm import champion, freeze_finalists
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
 from experiments.experiment import Experiment
@@ -283,8 +283,8 @@ def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str
     shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
     lines = [
         f"study {ledger.name} {verb}{shares}",
-        f"  runs go to    {uri}",
-        f"  study goes to {storage}",
+        f"  runs go to    {without_password(uri)}",
+        f"  study goes to {without_password(storage)}",
     ]
     if phases["exploit"] and not phases["compare"]:
         lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")

@@ -11,7 +11,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import BAD_INPUT, FAILED, INTERRUPTED, Given, Parser, given, stop_politely
+from experiments.command_line import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    Given,
+    Parser,
+    complain,
+    given,
+    stop_politely,
+    without_password,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,10 +41,10 @@ def _main(options: Given) -> int:
     try:
         return _report(options)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return BAD_INPUT
     except (TrackingError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return FAILED
 
 
@@ -62,7 +72,7 @@ def _report(given: Given) -> int:
     study = read_study(uri, summary)
     report = make_report(study)
     write_report(report, study, folder)
-    log_report(report, study, folder)
+    log_report(uri, report, study, folder)
     page, artifacts = tracking.run_address(uri, summary.run_id)
     print(f"\n{summary.study}: {study.facts.question or 'no question was asked'}\n")
     print("\n\n".join(paragraph(plain(text)) for text in answer(report.comparison)))
@@ -72,7 +82,8 @@ def _report(given: Given) -> int:
         print(f"  {check.name}: {check.detail}")
     print(f"\n  report        {folder / 'report.md'}\n                {folder / 'report.html'}")
     host = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    print(f"  in MLflow     mlflow ui --backend-store-uri {uri}" if not uri.startswith("http") else "  in MLflow")
+    browse = f"  in MLflow     mlflow ui --backend-store-uri {without_password(uri)}"
+    print("  in MLflow" if uri.startswith("http") else browse)
     print(f"                {host}/{page}/artifacts\n                {artifacts}/report")
     return 0
 

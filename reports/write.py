@@ -52,9 +52,9 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     write_tables(trials_table(study.records), folder)
 
 
-def log_report(report: Report, study: StudyData, folder: Path) -> None:
+def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
     """Log a written report to the study's run; its links to figures become such as MLflow's pages show."""
-    uri, run_id = study.facts.tracking_uri, study.facts.run_id
+    run_id = study.facts.run_id
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
         for path in (*folder.glob("*.html"), *folder.glob("comparison.*"), *folder.glob("figures/*.svg")):

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from rich.console import Console
 
-from experiments.command_line import FAILED, INTERRUPTED, Given
+from experiments.command_line import FAILED, INTERRUPTED, Given, complain, without_password
 from experiments.commands.training import counts
 from experiments.tracking import launch_directory
 
@@ -49,7 +49,7 @@ def main(given: Given, console: Console) -> int:
         print("interrupted; nothing was found out, and the same command begins anew", file=sys.stderr)
         return INTERRUPTED
     except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return FAILED
     console.print(_farewell(ending), markup=False)
     return REPRODUCED if ending.finding.is_reproduced else FAILED
@@ -66,7 +66,7 @@ def _farewell(ending: Ending) -> str:
     original = ending.finding.original.run
     both = _both(original.run_id, run_id, {original.experiment_id, ending.experiment_id})
     lines = ["", ending.finding.headline(), *(f"  {line}" for line in finding_lines(ending.finding))]
-    lines += [] if is_server else [f"  browse        mlflow ui --backend-store-uri {uri}"]
+    lines += [] if is_server else [f"  browse        mlflow ui --backend-store-uri {without_password(uri)}"]
     lines += [f"  result        {page}", f"  overlaid      {host}/#/metric?{both}"]
     if ending.finding.verdict == "bit-equal":
         lines.append("  more          another trial: --run-id (mlflow run: -P run_id=); --times 5 repeats it")

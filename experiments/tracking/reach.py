@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from experiments.command_line import without_password
+
 #: How long a locked SQLite file or a slow server is waited for; MLflow's own SQLite stores wait as long.
 BUSY_SECONDS = 20
 _WATCH_SECONDS = 5
@@ -138,9 +140,9 @@ def watched(uri: str, say: Callable[[str], None]) -> Iterator[None]:
             answers = _answers(uri)
             if answers != answered and not over.is_set():
                 say(
-                    f"the tracking server {uri} answers again"
+                    f"the tracking server {without_password(uri)} answers again"
                     if answers
-                    else f"the tracking server {uri} does not answer: waiting for up to "
+                    else f"the tracking server {without_password(uri)} does not answer: waiting for up to "
                     f"{_patience():.0f} s (MLFLOW_HTTP_REQUEST_MAX_RETRIES)"
                 )
             answered = answers
