@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -65,15 +66,17 @@ def log_product(api: MlflowClient, experiment_id: str, run_id: str, facts: Mappi
             metadata={"input": _expected(facts)},
         )
         path = Path(scratch) / "product"
-        mlflow.pyfunc.save_model(
-            str(path),
-            loader_module=f"{_PACKAGE}.served",
-            data_path=str(data),
-            code_paths=[str(package)],
-            mlflow_model=record,
-            signature=_signature(facts),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in (*_REQUIRED, "mlflow")],
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*An input example was not provided")  # there is no signature to check
+            mlflow.pyfunc.save_model(
+                str(path),
+                loader_module=f"{_PACKAGE}.served",
+                data_path=str(data),
+                code_paths=[str(package)],
+                mlflow_model=record,
+                signature=_signature(facts),
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in (*_REQUIRED, "mlflow")],
+            )
         api.log_model_artifacts(logged.model_id, str(path))
     api.finalize_logged_model(logged.model_id, "READY")
     return str(logged.model_id)
