@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from experiments.tracking.store import client
 from pipeline.config import DataConfig
 from pipeline.load import DataNotFoundError, load
 from pipeline.records import Dataset
@@ -38,3 +39,19 @@ def fashion_mnist_folder(fashion_mnist: Dataset, tmp_path_factory: pytest.TempPa
         header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
         (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a new tracking database: MLflow's migrations take seconds, so they are done once."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_store: Path) -> str:
+    """Return the address of an empty tracking database of the test's own."""
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(empty_store.read_bytes())
+    return f"sqlite:///{path}"

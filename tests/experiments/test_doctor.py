@@ -38,21 +38,6 @@ SHA256 = "ab" * 32
 PLAN = design.plan(DIGITS, [design.SearchRound(trials=20)])
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database: MLflow's migrations take seconds, so they are done once."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_store: Path) -> str:
-    path = tmp_path / "mlflow.db"
-    path.write_bytes(empty_store.read_bytes())
-    return f"sqlite:///{path}"
-
-
 @dataclass
 class Study:
     """A study under way, with a say in how each trial ends."""

@@ -239,21 +239,6 @@ def test_json_is_strict_and_the_figure_is_drawn_from_it(uri: str) -> None:
 # Which trial.
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database: MLflow's migrations take seconds, so they are done once."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_store: Path) -> str:
-    path = tmp_path / "mlflow.db"
-    path.write_bytes(empty_store.read_bytes())
-    return f"sqlite:///{path}"
-
-
 def logged_trial(
     uri: str, *, study: str = "one", phase: str = "compare", config: TrialConfig = CONFIG, state: str = "finished"
 ) -> tuple[tracking.StudyRun, str]:

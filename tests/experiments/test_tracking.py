@@ -43,21 +43,6 @@ DATASET = Dataset(
 )
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database: MLflow's migrations take seconds, so they are done once."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_store: Path) -> str:
-    path = tmp_path / "mlflow.db"
-    path.write_bytes(empty_store.read_bytes())
-    return f"sqlite:///{path}"
-
-
 @pytest.fixture
 def study(uri: str) -> tracking.StudyRun:
     return tracking.open_parent("digits-1", uri=uri, environ={})

@@ -32,14 +32,6 @@ def written() -> StudyData:
 
 
 @pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database: MLflow's migrations take seconds, so they are done once."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory, written: StudyData, empty_store: Path) -> str:
     """A store with one whole study. Tests of this module leave it as it is."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
