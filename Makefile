@@ -37,7 +37,8 @@ ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
 
 # A file is tested as a whole by one process, since its tests share what is slow to make; the longest come first.
 test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports -k figures"
-	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--durations 10 $(ARGS)
 
 check: .venv/installed-dev
 	ruff format --check .

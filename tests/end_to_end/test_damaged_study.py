@@ -346,7 +346,7 @@ def test_much_damage_at_once_is_repaired_and_nothing_is_trained_again(hurt, undi
     assert "clean: everything agrees now" in output
     code, output = command(hurt)
     assert (code, "clean: everything agrees" in output) == (0, True), output
-    code, output = hurt.run("--experiment", tiny)
+    code, output = hurt.run("--experiment", tiny, "--workers", "1")
     assert code == 0, output
     assert "continues: 13 of 13 trials have ended" in output
     assert [record.run_id for record in hurt.records()] == run_ids
@@ -362,14 +362,14 @@ def test_study_without_its_run_gets_another_one_and_goes_on(hurt, undisturbed, t
     assert [one.what for one in found.left] == [
         f"design.json of the study's run {hurt.parent} is missing or cannot be read"
     ]
-    code, output = hurt.run("--experiment", tiny)
+    code, output = hurt.run("--experiment", tiny, "--workers", "1")
     assert code == 0, output
     assert [record.run_id for record in hurt.records()] == run_ids
     assert command(hurt)[0] == 0
 
 
 def test_extended_study_is_written_again_from_mlflow_with_all_its_rounds(hurt, tiny):
-    code, output = hurt.run("--experiment", tiny, "--trials", "11", "--seeds", "2")
+    code, output = hurt.run("--experiment", tiny, "--workers", "1", "--trials", "11", "--seeds", "2")
     assert code == 0, output
     before, attributes = contents(hurt), hurt.study().user_attrs
     assert [("trials" in one) for one in attributes["rounds"]] == [True, False, True, False]

@@ -144,7 +144,7 @@ def test_when_all_trials_fail_alike_the_study_stops_and_later_trains_them_again(
     assert {trial.state for trial in folder.study().trials} == {TrialState.RUNNING}
     # Three attempts or four, since one that ran already is waited for; and the study's run.
     assert statuses(folder) in ({"KILLED": 3, "FAILED": 1}, {"KILLED": 4, "FAILED": 1})
-    code, output = folder.run("--experiment", tiny, "--workers", "2")
+    code, output = folder.run("--experiment", tiny, "--workers", "1")
     assert code == 0, output
     assert folder.fingerprint() == undisturbed.fingerprint()
 

@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT, wait_for
 from optuna.trial import TrialState
 
-from experiments.tracking import trials
 from pipeline.config import DataConfig
 from pipeline.load import load
 
@@ -87,20 +86,6 @@ def test_two_workers_give_the_same_study(undisturbed, folder, tiny):
     assert folder.fingerprint() == undisturbed.fingerprint()
 
 
-def test_same_command_trains_nothing_again_and_more_trials_extend(folder, tiny):
-    assert folder.run("--experiment", tiny, "--trials", "5")[0] == 0
-    first = [record.run_id for record in folder.records()]
-    assert folder.run("--experiment", tiny, "--trials", "5")[0] == 0
-    assert [record.run_id for record in folder.records()] == first
-    code, output = folder.run("--experiment", tiny, "--trials", "11", "--seeds", "2")
-    assert code == 0, output
-    records = folder.records()
-    assert [record.run_id for record in records][: len(first)] == first
-    assert sum(record.phase != "confirm" for record in records) == 11
-    runs = Counter((record.tags["finalist"], record.config.fit.seed) for record in records if record.phase == "confirm")
-    assert max(runs.values()) == 1
-
-
 def test_users_own_cluster_runs_the_same_study(undisturbed, folder, tiny, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("cluster")
     environment = {key: value for key, value in folder.environment().items() if key != "PYTHONPATH"}
@@ -132,25 +117,37 @@ def _has_worker(address: str) -> bool:
         return bool(client.scheduler_info()["workers"])
 
 
-def test_mlflow_run_is_the_parent_and_a_second_one_continues_it(folder, tiny):
-    command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"experiment={tiny}"]
+def test_mlflow_run_is_the_parent_the_same_again_trains_nothing_and_more_trials_extend(folder, tiny):
+    """One study instead of two, since each start takes ten seconds."""
+    command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local"]
     environment = {**folder.environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for n_trials in (5, 6):
+
+    def mlflow_run(**parameters):
+        given = {"experiment": tiny, "workers": 1, **parameters}
+        words = [word for name, value in given.items() for word in ("-P", f"{name}={value}")]
         done = subprocess.run(
-            [*command, "-P", f"trials={n_trials}"],
-            check=False,
-            cwd=folder.path,
-            env=environment,
-            capture_output=True,
-            text=True,
+            [*command, *words], check=False, cwd=folder.path, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    client = mlflow.MlflowClient(folder.uri)
-    runs = client.search_runs(["0"])
+
+    mlflow_run(trials=5)
+    first = [record.run_id for record in folder.records()]
+    code, output = folder.run("--experiment", tiny, "--workers", "1", "--trials", "5")
+    assert code == 0, output
+    assert [record.run_id for record in folder.records()] == first
+    mlflow_run(trials=11, seeds=2)
+    records = folder.records()
+    assert [record.run_id for record in records][: len(first)] == first
+    assert sum(record.phase != "confirm" for record in records) == 11
+    confirmed = Counter(
+        (record.tags["finalist"], record.config.fit.seed) for record in records if record.phase == "confirm"
+    )
+    assert max(confirmed.values()) == 1
+
+    runs = mlflow.MlflowClient(folder.uri).search_runs(["0"])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert [parent.data.params["trials"] for parent in parents] == ["5"]
     children = Counter(run.data.tags["phase"] for run in runs if "mlflow.parentRunId" in run.data.tags)
-    n_confirmed = children.pop("confirm")
-    assert children == {"anchor": 1, "compare": 4, "exploit": 1, "session": 1}
+    assert children.pop("confirm") == len(confirmed)
+    assert children == {"anchor": 1, "compare": 8, "exploit": 2, "session": 1}
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len(trials(folder.uri, parents[0].info.run_id)) == 6 + n_confirmed
