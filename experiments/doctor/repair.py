@@ -104,7 +104,7 @@ def _note_best(patient: Patient) -> None:
             number=told.best.number,
             run_id=told.best.run_id,
             score=told.best.score,
-            metric=told.settled.metric if told.settled else "accuracy",
+            metric=told.metric,
             trials_done=sum(trial.state is not None for trial in told.trials),
         )
 

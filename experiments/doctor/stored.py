@@ -112,9 +112,8 @@ def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -
         for run_id in trained
         if (model_id := runs[run_id].model_id) is not None
     }
-    metric = told.settled.metric if told is not None and told.settled is not None else "accuracy"
     return {
-        "curves": inventory.stored_curves(uri, trained, metric=metric, epochs=told.epochs if told else 1),
+        "curves": inventory.stored_curves(uri, trained, metric=told.metric, epochs=told.epochs) if told else {},
         "models": {run_id: trouble for run_id, trouble in troubles.items() if trouble},
         "predictions": frozenset(test_predictions(uri, confirmed)),
     }

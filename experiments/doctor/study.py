@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from experiments.doctor.findings import (
     AdoptParent,
@@ -17,7 +20,7 @@ from experiments.doctor.findings import (
     WriteFinalists,
 )
 from experiments.doctor.stored import StoredStudy
-from experiments.doctor.told import ToldStudy
+from experiments.doctor.told import PLACES, ToldStudy
 from experiments.doctor.trials import closing, trial_findings
 from experiments.tracking import keys
 from experiments.tracking.inventory import StoredRun
@@ -136,7 +139,7 @@ def _finalists(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Itera
     tag = parent.tags.get(keys.FINALISTS_SHA256)
     if stored.finalists is None:
         what = f"{keys.FINALISTS} of the study's run {parent.run_id} is missing"
-    elif stored.finalists not in told.finalists:
+    elif _placeless(stored.finalists) not in map(_placeless, told.finalists):
         what = f"{keys.FINALISTS} of the study's run {parent.run_id} is not the list that Optuna's study froze"
     elif tag not in hashes:
         what = (
@@ -149,6 +152,16 @@ def _finalists(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Itera
         advice="it is written as Optuna's study has it; what stood there is kept beside it",
         repair=WriteFinalists(),
     )
+
+
+def _placeless(frozen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a frozen list without the places of the data, which may change from one session to the next."""
+    copy = json.loads(json.dumps(frozen))
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # a damaged list stays as it is, and differs
+        for finalist in copy["finalists"]:
+            for place in PLACES:
+                finalist["params"].pop(place, None)
+    return dict(copy)
 
 
 def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments import design, space
@@ -87,6 +87,11 @@ class ToldStudy:
     champion: Champion | None = None
     settled: Settled | None = None
 
+    @property
+    def metric(self) -> str:
+        """The score that decides."""
+        return self.settled.metric if self.settled else "accuracy"
+
 
 def told_study(ledger: Ledger) -> ToldStudy:
     """Read a study from Optuna.
@@ -132,7 +137,11 @@ def experiment_of(ledger: Ledger) -> Experiment:
     ValueError
         When the study has no definition, or none that can be understood.
     """
-    return experiment_from(ledger.name, ledger.definition)
+    experiment = experiment_from(ledger.name, ledger.definition)
+    noted = ledger.settled.get("data")  # with the whole path of a file; the definition has its name alone
+    if not noted:
+        return experiment
+    return replace(experiment, data=DataConfig.from_params({key: str(value) for key, value in noted.items()}))
 
 
 def experiment_from(name: str, stored: Mapping[str, Any]) -> Experiment:

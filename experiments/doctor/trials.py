@@ -12,7 +12,6 @@ from experiments.tracking import keys
 from experiments.tracking.inventory import StoredRun
 from pipeline.config import OPTIMIZERS
 
-_METRIC = "accuracy"
 _AGAIN = "mlflow run . -e reproduce -P run_id={} trains it again and compares"
 _ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"
 
@@ -69,7 +68,7 @@ def _ended(
     yield from _labels(trial, run, told, samples)
     yield from _params(trial, run)
     if trial.state in TRAINED:
-        yield from _score(trial, run, stored)
+        yield from _score(trial, run, told, stored)
         yield from _curves(trial, run, told, stored)
         yield from _artifacts(trial, run, stored)
 
@@ -89,7 +88,7 @@ def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[
         keys.PHASE: trial.phase,
         keys.TRIAL_NUMBER: str(trial.number),
         keys.STATE: trial.state,
-        keys.METRIC: _METRIC,
+        keys.METRIC: told.metric,
         keys.FINALIST: trial.finalist,
         keys.CELL: trial.cell or None,
         keys.VALID_SAMPLES: samples[keys.VALID_SAMPLES] if trial.state in TRAINED else None,
@@ -119,13 +118,14 @@ def _params(trial: ToldTrial, run: StoredRun) -> Iterator[Finding]:
         )
 
 
-def _score(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
+def _score(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
     """Compare the score that counts, with the run's own curve as the witness; a diverged trial's is no curve's end."""
-    logged, key = run.metrics.get(keys.final(_METRIC)), keys.final(_METRIC)
+    key = keys.final(told.metric)
+    logged = run.metrics.get(key)
     wanted = trial.score if trial.score is not None else _last(trial.scores)
     if wanted is None or _same(logged, wanted):
         return
-    witness = _last(stored.curves.get(run.run_id, {}).get(f"valid/{_METRIC}", {}))
+    witness = _last(stored.curves.get(run.run_id, {}).get(f"valid/{told.metric}", {}))
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
     if trial.state == "diverged" or _same(witness, wanted):
         yield Finding(
@@ -153,7 +153,7 @@ def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStu
             advice=_AGAIN.format(run.run_id),
         )
         return
-    scores = curves.get(f"valid/{_METRIC}", {})
+    scores = curves.get(f"valid/{told.metric}", {})
     differ = [epoch for epoch in sorted(wanted) if not _same(scores.get(epoch), trial.scores.get(epoch))]
     if differ:
         first = differ[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -122,6 +123,33 @@ def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "colour" in done.stderr
     assert not (folder.path / "other.csv").exists()
+
+
+@pytest.mark.slow
+def test_doctor_and_reproduction_know_tables_and_folds(shop):
+    folder, _ = shop
+    done = folder.run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "clean: everything agrees" in done.stdout
+    lost = folder.path / "optuna.db"
+    lost.rename(folder.path / "kept.db")
+    done = folder.run("doctor", "--fix", "true")
+    assert done.returncode == 0, done.stdout
+    assert "Optuna's study is written again from MLflow's runs" in done.stdout
+    old, new = (optuna.storages.RDBStorage(f"sqlite:///{folder.path / name}") for name in ("kept.db", "optuna.db"))
+    (study,) = optuna.get_all_study_names(old)
+    before, after = (optuna.load_study(study_name=study, storage=storage).trials for storage in (old, new))
+    assert [(t.number, t.state, t.params, t.values) for t in after] == [
+        (t.number, t.state, t.params, t.values) for t in before
+    ]
+
+    moved = folder.path / "elsewhere"
+    moved.mkdir()
+    (folder.path / "people.csv").rename(moved / "people.csv")
+    done = folder.run("reproduce", "--data-folder", "elsewhere")
+    (moved / "people.csv").rename(folder.path / "people.csv")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "reproduced: bit-equal, every number of every epoch" in done.stdout
 
 
 @pytest.fixture(scope="module")
