@@ -38,7 +38,7 @@ def study(folder, *words):
 
 
 def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed, folder, tiny):
-    words = ("--experiment", tiny, "--workers", "2")
+    words = ("--experiment", tiny, "--workers", "1")
     with study(folder, *words) as running:
         wait_for(lambda: running.n_told() >= 1)
         running.process.terminate()
@@ -53,7 +53,19 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
         assert running.process.wait(timeout=30) == 130
         assert "Traceback" not in running.log.read_text()
     assert "RUNNING" not in statuses(folder)
-    ran = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"experiment={tiny}"]
+    ran = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "run",
+        str(ROOT),
+        "--env-manager",
+        "local",
+        "-P",
+        f"experiment={tiny}",
+        "-P",
+        "workers=1",
+    ]
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with Study(ran, folder.path, {**folder.environment(), **path}, Tally(seed=0)) as running:
         running.ensure_running()
