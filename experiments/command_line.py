@@ -13,8 +13,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from experiments.addresses import without_password
 
 #: What MLproject hands down for a parameter that the user did not give.
 NOT_GIVEN = ("", "auto")
@@ -43,14 +47,30 @@ def given(options: argparse.Namespace) -> Given:
     return {name: None if value in NOT_GIVEN else str(value) for name, value in vars(options).items()}
 
 
-def without_password(text: str) -> str:
-    """Return a text as it may be shown: addresses in it keep their user and lose the password."""
-    return re.sub(r"(://[^/@:\s]*:)[^/@\s]+(?=@)", r"\1***", text)
-
-
 def complain(about: object) -> None:
     """Print the one line that says what is wrong."""
     print(f"error: {without_password(str(about))}", file=sys.stderr)
+
+
+def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
+    """Return the path of a file to write, relative to ``base``; it must not exist yet.
+
+    Raises
+    ------
+    ValueError
+        When it is there, has another suffix, or its folder cannot be written to.
+    """
+    kinds = f"a {' or '.join(suffixes)} file"
+    if asked is None:
+        raise ValueError(f"output must be {kinds}, got nothing")
+    path = base / Path(asked).expanduser()
+    if path.suffix not in suffixes:
+        raise ValueError(f"output must be {kinds}, got {asked!r}")
+    if path.exists():
+        raise ValueError(f"output must be a new file, got {path}, which is there already")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"output must be in a folder that can be written to, got {path.parent}")
+    return path
 
 
 def study_name(name: str | None) -> str | None:

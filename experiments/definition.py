@@ -78,9 +78,9 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
     try:
         # The name goes into that of the study, its lock's file and its registered model: nothing that these refuse.
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        experiment = parse(document, name=_slug(path.stem), data=data)
+        experiment = parse(document, name=slug(path.stem), data=data)
         if data is not None:
-            return replace(experiment, name=_slug(Path(data.name).stem))
+            return replace(experiment, name=slug(Path(data.name).stem))
         return replace(experiment, data=found_from(experiment.data, path.parent))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
@@ -106,7 +106,8 @@ def found_from(data: DataConfig, base: Path) -> DataConfig:
     return replace(data, name=found(data.name) or data.name, test_file=found(data.test_file))
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return a text as a name that a file, a lock and a registered model can have."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "study"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from experiments.command_line import without_password
+from experiments.addresses import without_password
 from experiments.describe import best_of, in_words
 from experiments.progress import duration
 from experiments.session import Ending

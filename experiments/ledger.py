@@ -70,8 +70,8 @@ class Ledger:
         Raises
         ------
         ValueError
-            When the storage cannot be opened, or holds a study of that name with another definition, or one that
-            a newer version wrote.
+            When the storage cannot be opened, or holds a study of that name with another definition, with trials of
+            somebody else's, or one that a newer version wrote.
         """
         try:
             study = optuna.create_study(
@@ -87,6 +87,12 @@ class Ledger:
             raise ValueError(
                 f"study {name!r} must be continued with its own definition, "
                 f"got another {', '.join(differs)}; choose another name for a new study"
+            )
+        foreign = [trial.number for trial in ledger.trials() if "point" not in trial.user_attrs]
+        if foreign:
+            raise ValueError(
+                f"study {name!r} must have trials of this project alone, got trial {foreign[0]}, which somebody "
+                "else asked for; go on under another name (study=NAME)"
             )
         return ledger
 

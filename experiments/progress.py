@@ -4,14 +4,49 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from experiments.task import Outcome
 
 
-class StudyProgress:
+class LiveBar:
+    """A bar of epochs with a line of text behind it, on a terminal; nothing elsewhere.
+
+    Attributes
+    ----------
+    console
+        Where to.
+    is_shown
+        Whether there is a bar: where there is none, lines take its place.
+    """
+
+    def __init__(self, console: Console, title: str, *, total: int, transient: bool = False) -> None:
+        self.console = console
+        self.is_shown = console.is_terminal
+        self._bar = Progress(
+            TextColumn(title), BarColumn(bar_width=30), TextColumn("{task.fields[status]}"),
+            console=console, transient=transient, disable=not self.is_shown,
+        )  # fmt: skip
+        self._task = self._bar.add_task(title, total=total, status="starting workers")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, done: int, status: str) -> None:
+        """Draw how far it has come."""
+        self._bar.update(self._task, completed=done, status=status)
+
+
+class StudyProgress(LiveBar):
     """Counts epochs of all trials, so that the time left is known before the first trial ends.
 
     Parameters
@@ -27,31 +62,13 @@ class StudyProgress:
     """
 
     def __init__(self, console: Console, *, n_trials: int, epochs: int, n_ended: int, best: float | None) -> None:
-        self._console = console
+        super().__init__(console, "trials", total=n_trials * epochs)
         self._n_trials, self._epochs = n_trials, epochs
         self._n_ended, self._best = n_ended, best
         self._epochs_of: dict[int, int] = {}
         self._epochs_done = 0
         self._epochs_to_do = (n_trials - n_ended) * epochs
         self._start = time.monotonic()
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> StudyProgress:
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[status]}"),
-                console=self._console,
-            )  # fmt: skip
-            self._task = self._bar.add_task("trials", total=self._n_trials * self._epochs, status="starting workers")
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def epoch(self, number: int, epoch: int) -> None:
         """Note that a trial has finished an epoch; may be called from another thread."""
@@ -74,21 +91,19 @@ class StudyProgress:
         score = "" if outcome.score is None else f"  {outcome.score:.4f}"
         state = "" if outcome.state == "finished" else f"  {outcome.state}"
         line = f"trial {outcome.number:>3}  {label}{score}{state}  {outcome.fit_seconds:.1f} s"
-        if self._bar is None:
+        if not self.is_shown:
             line = f"[{self._n_ended}/{self._n_trials}] {line}  best {self._best_text()}  left {self._left()}"
-        if self._bar is None or outcome.state == "failed":
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if not self.is_shown or outcome.state == "failed":
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._draw()
 
     def _draw(self) -> None:
-        if self._bar is None or self._task is None:
-            return
         done = (self._n_trials * self._epochs - self._epochs_to_do) + self._epochs_done
         status = (
             f"{self._n_ended}/{self._n_trials} done, {len(self._epochs_of)} running, "
             f"best {self._best_text()}, left {self._left()}"
         )
-        self._bar.update(self._task, completed=done, status=status)
+        self.show(done, status)
 
     def _best_text(self) -> str:
         return "-" if self._best is None else f"{self._best:.4f}"

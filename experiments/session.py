@@ -17,7 +17,8 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
-from experiments.command_line import cleaning_up, without_password
+from experiments.addresses import without_password
+from experiments.command_line import cleaning_up
 from experiments.confirm import champion, freeze_finalists
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
 from experiments.experiment import Experiment

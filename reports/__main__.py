@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.addresses import without_password
 from experiments.command_line import (
     BAD_INPUT,
     FAILED,
@@ -20,7 +21,6 @@ from experiments.command_line import (
     complain,
     given,
     stop_politely,
-    without_password,
 )
 
 

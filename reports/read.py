@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import tracking
-from experiments.command_line import without_password
+from experiments.addresses import without_password
 from experiments.importances import importances
 from pipeline.config import SplitConfig, TrialConfig
 from pipeline.records import TrialRecord

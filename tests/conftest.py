@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.config import DataConfig
 from pipeline.load import DataNotFoundError, load
 from pipeline.records import Dataset
 from pipeline.sources.fashion_mnist import FILES
+from tests.end_to_end.servers import mlflow_server
 
 # A busy machine is no defect: examples may take as long as they need.
 settings.register_profile("patient", deadline=None)
@@ -55,3 +57,10 @@ def uri(tmp_path: Path, empty_store: Path) -> str:
     path = tmp_path / "mlflow.db"
     path.write_bytes(empty_store.read_bytes())
     return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def server(uri: str, tmp_path: Path) -> Iterator[str]:
+    """Return the address of a server in front of that database; it keeps artifacts in ``server/files``."""
+    with mlflow_server(tmp_path / "server", uri) as started:
+        yield started.uri

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 
 from rich.console import Console
 
-from experiments.command_line import Given
+from experiments.command_line import Given, new_file
 from experiments.tracking import launch_directory
 from pipeline.config import DataConfig
 
@@ -30,13 +29,14 @@ def main(given: Given, console: Console) -> int:
         raise ValueError("data must be a name or the path of a file, got nothing")
     base = launch_directory()
     from experiments import places
-    from experiments.definition import found_from
+    from experiments.definition import found_from, slug
     from experiments.starter import starter_toml
     from pipeline.load import load
     from pipeline.profile import profile_lines
 
     config = found_from(DataConfig(name=given["data"], target=given["target"]), base)
-    output = _output(given["output"], config, base)
+    # A definition that somebody has worked on is not replaced.
+    output = new_file(given["output"] or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
     folder = base / Path(given["data_folder"]).expanduser() if given["data_folder"] else None
     dataset = load(config, folder=folder, cache=places.data_cache(), log=console.print)
     command = f"mlflow run . -P experiment={os.path.relpath(output, base)}"
@@ -48,16 +48,3 @@ def main(given: Given, console: Console) -> int:
     console.print("\n".join(profile_lines(dataset)), markup=False)
     console.print(f"\n  definition    {output}\n  next          look through it, then: {command}", markup=False)
     return 0
-
-
-def _output(asked: str | None, config: DataConfig, base: Path) -> Path:
-    """Return the file to write, which must be a new one: a definition that somebody has worked on is not replaced."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(config.name).stem).strip("._") or "study"
-    output = base / Path(asked).expanduser() if asked else base / f"{stem}.toml"
-    if output.suffix != ".toml":
-        raise ValueError(f"output must be a .toml file, got {output.name!r}")
-    if output.exists():
-        raise ValueError(f"output must be a new file, got {output}, which is there already")
-    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise ValueError(f"output must be in a folder that can be written to, got {output.parent}")
-    return output

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from experiments.command_line import Given, study_name
+from experiments.command_line import Given, new_file, study_name
 from experiments.tracking import launch_directory, tracking_uri
 
 HELP = "let a champion predict the rows of a file"
@@ -27,7 +26,7 @@ def main(given: Given, console: Console) -> int:
     """Read the rows, predict, and write the answers beside them."""
     base = launch_directory()
     source = _input(given["input"], base)
-    output = _output(given["output"], base)
+    output = new_file(given["output"], base, (".csv", ".parquet"))  # another model's answers are not replaced unseen
     study_name(given["study"])
     from experiments import tracking
     from pipeline.load import read_samples
@@ -47,20 +46,6 @@ def _input(asked: str | None, base: Path) -> Path:
     path = base / Path(asked).expanduser()
     if not path.is_file():
         raise ValueError(f"input must be a file, got {asked!r}: there is no {path}")
-    return path
-
-
-def _output(asked: str | None, base: Path) -> Path:
-    """Return the file to write, which must be a new one: answers of another model are not replaced unseen."""
-    if asked is None:
-        raise ValueError("output must be a .csv or .parquet file, got nothing")
-    path = base / Path(asked).expanduser()
-    if path.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"output must be a .csv or .parquet file, got {asked!r}")
-    if path.exists():
-        raise ValueError(f"output must be a new file, got {path}, which is there already")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"output must be in a folder that can be written to, got {path.parent}")
     return path
 
 

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 
 from rich.console import Console
 
-from experiments.command_line import FAILED, INTERRUPTED, Given, complain, without_password
+from experiments.addresses import without_password
+from experiments.command_line import FAILED, INTERRUPTED, Given, complain
 from experiments.commands.training import counts
 from experiments.tracking import launch_directory
 

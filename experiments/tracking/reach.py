@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.command_line import without_password
+from experiments.addresses import without_password
 
 #: How long a locked SQLite file or a slow server is waited for; MLflow's own SQLite stores wait as long.
 BUSY_SECONDS = 20

@@ -183,12 +183,7 @@ def open_parent(
         session = launched if launched not in (None, run_id) else None
         _close_sessions(api, run, keep=session)
         if session is not None:
-            api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
-            log_batch(
-                api,
-                session,
-                tags={**shared, keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING},
-            )
+            _begin_session(api, session, run_id, shared, f"continued {stamp:%Y-%m-%d %H:%M}")
     opened = StudyRun(
         tracking_uri=uri,
         experiment_id=run.info.experiment_id,
@@ -201,6 +196,13 @@ def open_parent(
     folder = f"sessions/{stamp:%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
     opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
     return opened
+
+
+def _begin_session(api: MlflowClient, run_id: str, parent_run_id: str, shared: Mapping[str, str], name: str) -> None:
+    """Make the run that ``mlflow run`` has made for a study that continues a child of the study's."""
+    api.update_run(run_id, name=name)
+    own = {keys.PARENT_RUN: parent_run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
+    log_batch(api, run_id, tags={**shared, **own})
 
 
 def _close_sessions(api: MlflowClient, parent: Run, keep: str | None) -> None:

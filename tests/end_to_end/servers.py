@@ -25,10 +25,11 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """An MLflow server with its database and artifacts in one folder."""
+    """An MLflow server with its artifacts, and its database unless another is named, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "sqlite:///mlflow.db") -> None:
         folder.mkdir()
+        self._database = database
         self._folder = folder
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
@@ -37,7 +38,7 @@ class MlflowServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        stores = ["--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", str(self._folder / "files")]
+        stores = ["--backend-store-uri", self._database, "--artifacts-destination", str(self._folder / "files")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--workers", "1", *stores],
@@ -45,6 +46,7 @@ class MlflowServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
             )
         for _ in range(1200):
             with contextlib.suppress(OSError, urllib.error.URLError):
@@ -109,8 +111,8 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
-    server = MlflowServer(folder)
+def mlflow_server(folder: Path, database: str = "sqlite:///mlflow.db") -> Iterator[MlflowServer]:
+    server = MlflowServer(folder, database)
     server.start()
     try:
         yield server

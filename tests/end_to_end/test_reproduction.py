@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import psutil
 import pytest
 from conftest import Folder, wait_for
+from servers import mlflow_server
 
 from experiments import tracking
 
@@ -124,14 +122,14 @@ def test_store_behind_a_server_is_enough_and_a_pruned_trial_is_trained_as_far_as
     prune(store, trial)
     elsewhere = Folder(path=tmp_path_factory.mktemp("elsewhere"), home=store.home)
 
-    with server(store) as address:
-        code, output = reproduce(elsewhere, "--run-id", trial.run_id, MLFLOW_TRACKING_URI=address)
+    with mlflow_server(store.path / "server", store.uri) as server:
+        code, output = reproduce(elsewhere, "--run-id", trial.run_id, MLFLOW_TRACKING_URI=server.uri)
 
     assert code == 0, output
     assert "reproduced: bit-equal" in output
     assert "trains        2 epochs" in output
     assert "machine and packages not noted" in output
-    assert f"{address}/#/experiments/" in output
+    assert f"{server.uri}/#/experiments/" in output
     (run,) = below(store, trial.run_id)
     assert set(tracking.logged_points(store.uri, run.info.run_id)["train/loss"]) == {1, 2}
     assert list(elsewhere.path.iterdir()) == []
@@ -152,29 +150,6 @@ def prune(store: Folder, trial) -> None:
                 )
         database.execute("update tags set value = 'pruned' where run_uuid = ? and key = 'state'", (trial.run_id,))
         database.commit()
-
-
-@contextmanager
-def server(store: Folder) -> Iterator[str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    words = ["server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *words], cwd=store.path, env=store.environment(), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_for(answers)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_interrupted_reproduction_leaves_no_run_open_and_no_process(store):

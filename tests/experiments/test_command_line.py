@@ -1,6 +1,7 @@
 import pytest
 
-from experiments.command_line import complain, without_password
+from experiments.addresses import without_password
+from experiments.command_line import complain
 
 
 @pytest.mark.parametrize(

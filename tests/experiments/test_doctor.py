@@ -8,13 +8,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -214,36 +210,6 @@ def test_newer_study_is_refused_in_one_line(study: Study) -> None:
 # A tracking server.
 
 
-@pytest.fixture
-def server(uri: str, tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1", "--artifacts-destination"]
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words, str(tmp_path / "artifacts")],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        )
-    try:
-        _wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(240):
-        if condition():
-            return
-        time.sleep(0.25)
-    raise TimeoutError("waited in vain")
-
-
 @pytest.mark.slow
 def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path) -> None:
     study = Study.begin(server, tmp_path)
@@ -254,7 +220,7 @@ def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path)
     run_ids = [trial.user_attrs["run_id"] for trial in study.ledger.trials()]
     client(server).delete_run(run_ids[0])
     client(server).log_metric(run_ids[1], "final_valid_accuracy", 0.75)
-    models = tmp_path / "artifacts"
+    models = tmp_path / "server" / "files"
     lost = client(server).get_run(run_ids[2]).outputs.model_outputs[-1].model_id
     (archive,) = (path for path in models.rglob("model.keras") if lost in str(path))
     archive.unlink()

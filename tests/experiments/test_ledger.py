@@ -54,6 +54,13 @@ def test_stock_optuna_reads_what_was_told(storage):
     assert trials[3].user_attrs["state"] == "diverged"
 
 
+def test_study_with_a_trial_that_somebody_else_asked_for_is_refused(storage):
+    start(opened(storage), 0)
+    optuna.load_study(study_name="mine", storage=storage).ask()
+    with pytest.raises(ValueError, match="study 'mine' must have trials of this project alone, got trial 1, which"):
+        opened(storage)
+
+
 def test_running_trial_keeps_number_point_and_parameters_when_opened_again(storage):
     start(opened(storage), 0)
     (trial,) = opened(storage).trials()

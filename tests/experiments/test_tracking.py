@@ -6,12 +6,10 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from experiments.tracking import bulk, keys
 from experiments.tracking.store import client
 from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Dataset, Evaluation, History, TrialResult, TrialState
+from tests.end_to_end.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -70,13 +69,6 @@ def run_trial(study: tracking.StudyRun, number: int, state: TrialState = "finish
     run = tracking.start_trial(study, number=number, phase="compare", config=CONFIG)
     run.finish(result(history(4, seed=number), state))
     return run.run_id
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 # What a trial is, there and back.
@@ -494,35 +486,6 @@ def test_store_that_went_away_while_a_trial_trains_is_a_tracking_error(
 
 
 # A tracking server.
-
-
-@pytest.fixture
-def server(uri: str, tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    words = ["server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1", "--artifacts-destination"]
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words, str(tmp_path / "artifacts")],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        )
-    try:
-        _wait_for(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(240):
-        with socket.socket() as caller:
-            if caller.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.25)
-    raise TimeoutError(f"nothing listens on {port}")
 
 
 @pytest.mark.slow
