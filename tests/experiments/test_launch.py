@@ -53,6 +53,8 @@ def test_worker_with_another_trial_is_not_replaced(client):
     renewal = Renewal(client, growth_bytes=-1)
     first, second = client.submit(_pid, pure=False, priority=1), client.submit(_nap, pure=False)
     old = first.result()
+    while not any(client.processing().values()):  # the scheduler may still be handing the second one to the worker
+        assert not second.done()
     assert not renewal.after(first)
     assert second.result() == old
 
