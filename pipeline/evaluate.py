@@ -5,7 +5,7 @@ Validation after each epoch and the evaluation at the end are this one function,
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -76,3 +76,43 @@ def predictions(model: keras.Model, part: Part, goal: Goal) -> Predictions:
         probability=probabilities.max(axis=1),
         positive=probabilities[:, 1] if probabilities.shape[1] == 2 else None,
     )
+
+
+def served_outputs(model: keras.Model, samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return what a serving model gives for ``samples``: probabilities ``(n, n_classes)``, or numbers ``(n, 1)``."""
+    chunks = [
+        model(samples[start : start + _CHUNK], training=False).numpy() for start in range(0, len(samples), _CHUNK)
+    ]
+    return np.concatenate(chunks)
+
+
+def judge_outputs(y: NDArray[Any], outputs: NDArray[np.float32], goal: Goal) -> tuple[Evaluation, Predictions]:
+    """Return evaluation and predictions of the test part from a serving model's outputs for it.
+
+    Parameters
+    ----------
+    y
+        ``(n,)`` the truth.
+    outputs
+        As :func:`served_outputs` gives them.
+    goal
+        The score; of a regression, also the standardization in which its loss is told.
+    """
+    if goal.is_regression:
+        # The model has put its numbers into the target's own unit already.
+        score, beside = Goal(metric=goal.metric).scores(y, outputs)
+        loss = float(np.mean((goal.targets(y) - goal.targets(outputs[:, 0])).astype(np.float64) ** 2))
+        answers = Predictions(y=y, predicted=outputs[:, 0], probability=np.full(len(y), np.nan, np.float32))
+    else:
+        score, beside = goal.scores(y, outputs)
+        # Keras's own loss keeps probabilities that far from 0.
+        of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
+        loss = float(np.mean(-np.log(of_truth)))
+        answers = Predictions(
+            y=y,
+            predicted=outputs.argmax(axis=1),
+            probability=outputs.max(axis=1),
+            positive=outputs[:, 1] if outputs.shape[1] == 2 else None,
+        )
+    evaluation = Evaluation(part="test", loss=loss, score=score, metric=goal.metric, n_samples=len(y), beside=beside)
+    return evaluation, answers

@@ -19,7 +19,7 @@ import keras
 from pipeline.build import build, serving_model
 from pipeline.config import TrialConfig, require
 from pipeline.diagnose import layer_diagnostics
-from pipeline.evaluate import evaluate, predictions
+from pipeline.evaluate import evaluate, judge_outputs, predictions, served_outputs
 from pipeline.fit import EpochCallback, epochs, fit_folds
 from pipeline.folds import Prepared, out_of_fold, prepared, whole
 from pipeline.metrics import chance, goal_of, mean_evaluation
@@ -39,8 +39,8 @@ class TrainedTrial:
     preparation
         How raw samples become features, fitted on the samples that ``model`` was trained on.
     predictions
-        In phase *confirm* alone: on the test part where there is one; with folds, of each row by the network that was
-        not trained on it, in the order of rows.
+        With folds, of each row by the network that was not trained on it, in the order of rows. Else on the test part,
+        in phase *confirm* alone: what a searched network says of it :func:`judge` finds when the search is over.
     """
 
     result: TrialResult
@@ -109,8 +109,31 @@ def run_trial(
         result=result,
         model=_served(product, its_data, dataset),
         preparation=its_data.preparation,
-        predictions=_predictions(networks, folds, dataset) if confirm else None,
+        predictions=_predictions(networks, folds, dataset) if confirm or config.split.folds else None,
     )
+
+
+def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Evaluation, Predictions]:
+    """Return what a trained model says of the test part, and what that is worth.
+
+    Parameters
+    ----------
+    model
+        :attr:`TrainedTrial.model`, or the same read back from where it was saved.
+    config, dataset
+        Those that it was trained with; the data have a test part, their own or one that was set aside.
+
+    Raises
+    ------
+    ValueError
+        When there is no test part.
+    """
+    data = prepared(dataset, config.split)[0]
+    part = data.split.test
+    if part is None:
+        raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
+    samples = part.X if dataset.is_table else dataset.X_test if data.cut.test is None else dataset.X[data.cut.test]
+    return judge_outputs(part.y, served_outputs(model, samples), goal_of(data.split))
 
 
 class _Watcher:
