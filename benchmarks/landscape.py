@@ -161,12 +161,12 @@ def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> l
         )
         for setting, (number, cell) in itertools.product(settings, enumerate(design.cells(experiment)))
     ]
-
-    def program(job: Job) -> str:
-        config = job.config
-        return str((config.model, config.optimizer.name, config.fit.batch_size))
-
     return sorted(found, key=program)
+
+
+def program(job: Job) -> str:
+    """Return what networks of one compiled program have in common."""
+    return str((job.config.model, job.config.optimizer.name, job.config.fit.batch_size))
 
 
 def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder: Path) -> None:
@@ -174,13 +174,12 @@ def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder:
     from pipeline.trial import judge, run_trial
 
     experiment, dataset = experiment_of(name, seed), dataset_of(name, folder)
-    every = jobs(experiment, dataset, range(n_settings))
-    mine = every[share[0] * len(every) // share[1] : (share[0] + 1) * len(every) // share[1]]
+    by_program = itertools.groupby(jobs(experiment, dataset, range(n_settings)), key=program)
+    mine = [job for number, (_, of) in enumerate(by_program) if number % share[1] == share[0] for job in of]
+    mine = [job for job in mine if not (folder / f"{job.setting}-{job.combination}.npz").exists()]
     started, n_done = time.perf_counter(), 0
     for job in mine:
         path = folder / f"{job.setting}-{job.combination}.npz"
-        if path.exists():
-            continue
         trained = run_trial(job.config, dataset)
         answers = trained.predictions or judge(trained.model, job.config, dataset)[1]
         np.savez(

@@ -18,12 +18,11 @@ from reports.check_training import (
     check_trained,
 )
 from reports.design import SearchRange, StudyDesign
-from reports.records import Check, Contrast, FinalistRow, LevelRow, Question
+from reports.records import Check, Contrast, FinalistRow, LevelRow, Question, Search
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
 EDGE = 0.05
 LEAST_SHARE_OF_BUDGET = 0.9
-LEAST_SEARCH_AGREEMENT = 0.75
 #: The region of practical equivalence as a share of what is left to a perfect score.
 WIDE_REGION = 0.25
 
@@ -55,6 +54,22 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
                 f"{factor}: " + ", ".join(f"{level} {count}" for level, count in counts.items()) + " trials"
             )
     return check("equal budgets", problems, "the levels of each factor got the same number of trials, within a tenth")
+
+
+def check_settings(search: Search, enough: int) -> Check:
+    """Warn where fewer settings were trained at all levels than a verdict asks for, or some are not complete."""
+    problems = []
+    if search.n_settings < enough:
+        problems.append(f"{search.n_settings} of at least {enough} settings at every combination of levels")
+    if search.n_incomplete:
+        problems.append(f"{search.n_incomplete} settings are not complete and left out")
+    return check("enough settings", problems, f"{search.n_settings} settings at every combination of levels")
+
+
+def check_scored(search: Search) -> Check:
+    """Warn where a searched network has not been scored on the part that judges."""
+    problems = [f"{search.n_unscored} networks were not, and no level is judged"] if search.n_unscored else []
+    return check("every network is scored", problems, "each searched network was scored once, and nothing chosen by it")
 
 
 def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed") -> Check:
@@ -126,22 +141,6 @@ def check_predictions(contrasts: Sequence[Contrast]) -> Check:
     return check("predictions at hand", problems, f"intervals {counted}")
 
 
-def check_search_luck(contrasts: Sequence[Contrast]) -> Check:
-    """Warn where a verdict rests on winners that half the search would often not have found."""
-    problems = []
-    for contrast in contrasts:
-        agreement = contrast.p_better_search
-        if agreement is None or contrast.verdict.word not in ("helps", "hurts"):
-            continue
-        agreement = agreement if contrast.verdict.word == "helps" else 1 - agreement
-        if agreement < LEAST_SEARCH_AGREEMENT:
-            problems.append(
-                f"{contrast.factor} {contrast.level} {contrast.verdict.word}, as {agreement:.0%} of searches "
-                "of half the size would have it"
-            )
-    return check("not the luck of the search", problems, "no verdict hangs on which trials the search drew")
-
-
 def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
     """Warn where the region of practical equivalence is wide beside what the best finalist leaves to be gained."""
     best = max((row.valid.mean for row in rows if row.valid), default=design.chance)
@@ -156,6 +155,7 @@ def all_checks(
     design: StudyDesign,
     *,
     part: str | None,
+    search: Search | None = None,
     questions: Sequence[Question],
     finalists: Sequence[FinalistRow],
     histories: Mapping[str, Sequence[History]],
@@ -165,6 +165,7 @@ def all_checks(
     contrasts = [contrast for question in questions for contrast in question.contrasts]
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     return (
+        *([] if search is None else [check_settings(search, design.min_settings), check_scored(search)]),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
         check_judged_on_test(part, design.folds),
@@ -175,7 +176,6 @@ def all_checks(
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_search_luck(contrasts),
         check_edges(finalists, design.ranges),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),

@@ -1,6 +1,6 @@
 """From the records of a study to a Comparison: tables, contrasts, verdicts, recommendation and checks.
 
-Pure: what was measured goes in, what may be said comes out. Takes what there is (no confirm runs, half of them, a
+Pure: what was measured goes in, what may be said comes out. Takes what there is (networks that were not scored yet, a
 level that failed) and names what is missing; never raises on records that are valid. Read :func:`compare` first.
 """
 
@@ -9,40 +9,54 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.records import TrialRecord
 from reports.checks import all_checks
-from reports.confirmed import Confirmed, Predictions, finalist_row, gather
+from reports.confirmed import Confirmed, finalist_row, gather
 from reports.design import Factor, Finalist, StudyDesign
-from reports.effort import half_search_better
-from reports.example_scores import FoldScores, example_scores, fold_scores
+from reports.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
 from reports.finalists import finalists_from_records, without_seed
-from reports.levels import compare_trials, is_untrained, level_row, valid_score
-from reports.records import Comparison, Contrast, Difference, FinalistRow, LevelRow, Question, Recommendation, Verdict
+from reports.levels import is_untrained, level_row
+from reports.records import (
+    Comparison,
+    Contrast,
+    Difference,
+    FinalistRow,
+    LevelRow,
+    Question,
+    Recommendation,
+    Search,
+    Verdict,
+)
+from reports.settings import Settings, settings_of
 from reports.study import StudyData
 from reports.verdict import adjust, advise, decide, missing_verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Study:
-    """What every step needs: the design, all records, and the confirm runs among them."""
+    """What every step needs: the design, all records, the confirm runs among them, and the table of settings."""
 
     design: StudyDesign
     records: Sequence[TrialRecord]
     confirmed: Confirmed
+    settings: Settings | None
+
+    @property
+    def judged(self) -> Settings | None:
+        """The table of settings, where it can carry intervals."""
+        return self.settings if self.settings is not None and self.settings.is_judged else None
 
 
 def compare_study(study: StudyData) -> Comparison:
     """Compare the levels of a study that was read, whatever its metric."""
     key, predictions = study.design.metric.key, study.predictions
-    by_example = {run_id: example_scores(key, of) for run_id, of in predictions.items() if of.fold is None}
+    answers = {run_id: judged_examples(key, of) for run_id, of in predictions.items()}
     by_fold = {run_id: fold_scores(key, of) for run_id, of in predictions.items() if of.fold is not None}
     return compare(
         study.design,
         study.records,
         study.finalists,
-        {run_id: scores for run_id, scores in by_example.items() if scores is not None},
+        {run_id: scores for run_id, scores in answers.items() if scores is not None},
         {run_id: scores for run_id, scores in by_fold.items() if scores is not None},
     )
 
@@ -51,7 +65,7 @@ def compare(
     design: StudyDesign,
     records: Sequence[TrialRecord],
     finalists: Sequence[Finalist] = (),
-    predictions: Predictions | None = None,
+    answers: Mapping[str, ExampleScores] | None = None,
     folds: Mapping[str, FoldScores] | None = None,
 ) -> Comparison:
     """Compare the levels of each factor of a study.
@@ -65,25 +79,35 @@ def compare(
     finalists
         The frozen list. Confirm runs of a finalist that is not on it are left out. Without a list, the finalists are
         read back from the confirm runs.
-    predictions
-        Run id -> ``(n_test,)`` right or wrong (bool), or score, of each test example.
+    answers
+        Run id -> the score of each test example, or of each row by fold: of searched networks and of confirm runs.
     folds
         Run id -> the scores of its folds, where the study is cross-validated.
     """
     finalists = finalists or finalists_from_records(records, design)
-    confirmed = gather(records, finalists, design, predictions or {}, folds or {})
-    study = _Study(design=design, records=records, confirmed=confirmed)
+    answers = answers or {}
+    on_test = {run_id: of.scores for run_id, of in answers.items() if of.fold is None}
+    confirmed = gather(records, finalists, design, on_test, folds or {})
+    study = _Study(
+        design=design,
+        records=records,
+        confirmed=confirmed,
+        settings=settings_of(design, records, _searched(records, answers)),
+    )
     questions = tuple(_question(factor, study) for factor in design.factors)
     finalist_rows = tuple(finalist_row(finalist, confirmed) for finalist in finalists)
+    search = _search(study.settings)
     return Comparison(
         design=design,
-        part=confirmed.part,
+        part=confirmed.part or (None if search is None else "valid" if design.folds else "test"),
         questions=questions,
         finalists=finalist_rows,
         recommendation=recommend(finalist_rows, confirmed),
+        search=search,
         checks=all_checks(
             design,
             part=confirmed.part,
+            search=search,
             questions=questions,
             finalists=finalist_rows,
             histories={f.id: [run.history for run in confirmed.runs[f.id].values()] for f in finalists},
@@ -92,7 +116,7 @@ def compare(
 
 
 def recommend(rows: Sequence[FinalistRow], confirmed: Confirmed) -> Recommendation | None:
-    """Recommend the best confirmed validation mean, and name the cheapest within practical equivalence of it.
+    """Recommend the best confirmed validation mean, and name the best of the others.
 
     A finalist with few seeds may have been lucky: only those with as many as the fullest, or with the minimum that a
     verdict asks for, take part. Both are chosen on the validation part; the test part only says what they differ by.
@@ -102,40 +126,69 @@ def recommend(rows: Sequence[FinalistRow], confirmed: Confirmed) -> Recommendati
     means = [(row.valid.mean, row) for row in rows if row.valid and row.valid.n >= enough]
     if not means:
         return None
-    best_mean, best = max(means, key=lambda pair: (pair[0], -(pair[1].n_params or 0)))
-    close = [row for mean, row in means if mean >= best_mean - design.equivalence and row.n_params is not None]
-    cheapest = min(close, key=lambda row: row.n_params or 0, default=best)
-    if best.n_params is None or cheapest.n_params == best.n_params:
-        cheapest = best
-    difference = None if cheapest is best else confirmed.difference(cheapest.finalist.id, best.finalist.id)
+    ordered = [row for _, row in sorted(means, key=lambda pair: (-pair[0], pair[1].n_params or 0))]
+    best, alternative = ordered[0], ordered[1] if len(ordered) > 1 else None
+    difference = None
+    if alternative is not None:
+        difference = confirmed.difference(alternative.finalist.id, best.finalist.id)
     verdict = None if difference is None else _decide(difference, difference.p, design)
-    return Recommendation(recommended=best, cheapest=cheapest, difference=difference, verdict=verdict)
+    return Recommendation(recommended=best, alternative=alternative, difference=difference, verdict=verdict)
+
+
+def _searched(records: Sequence[TrialRecord], answers: Mapping[str, ExampleScores]) -> dict[str, ExampleScores]:
+    ours = {record.run_id for record in records if record.phase == "compare"}
+    return {run_id: of for run_id, of in answers.items() if run_id in ours}
+
+
+def _search(settings: Settings | None) -> Search | None:
+    if settings is None:
+        return None
+    return Search(
+        n_settings=settings.n_settings,
+        subset=settings.subset,
+        n_combinations=len(settings.cells),
+        n_examples=settings.n_examples,
+        n_incomplete=settings.n_incomplete,
+        n_unscored=settings.n_unscored,
+        seconds=settings.seconds,
+    )
 
 
 def _question(factor: Factor, study: _Study) -> Question:
-    rows = tuple(level_row(factor, level, study.records, study.confirmed) for level in factor.levels)
+    rows = tuple(level_row(factor, level, study.records, study.confirmed, study.judged) for level in factor.levels)
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
-    differences = [_difference(row, reference, study.confirmed) for row in others]
+    differences = [_difference(row, reference, study) for row in others]
     adjusted = adjust([difference.p if difference else None for difference in differences])
-    means = [(row.valid.mean, row.level) for row in rows if row.valid and row.status != "never trained"]
+    scores = [(_order(row), row.level) for row in rows if row.status != "never trained" and _order(row) is not None]
+    searched = study.judged if study.settings is not None else None
     return Question(
         factor=factor,
         rows=rows,
         contrasts=tuple(
-            _contrast(row, reference, _Estimate(difference=difference, p_holm=p_holm), factor, study)
+            _contrast(row, reference, _Estimate(difference=difference, p_holm=p_holm), study)
             for row, difference, p_holm in zip(others, differences, adjusted, strict=True)
         ),
-        best_level=max(means, key=lambda pair: pair[0])[1] if means else None,
+        best_level=max(scores, key=lambda pair: pair[0] or 0.0)[1] if scores else None,
         missing=tuple(text for row in rows if (text := _missing(row, study.design))),
+        curves=() if searched is None else searched.curves(factor.name, factor.levels, factor.reference),
     )
 
 
-def _difference(row: LevelRow, reference: LevelRow, confirmed: Confirmed) -> Difference | None:
-    """Level minus reference; None where a finalist is missing, or both are one and the same configuration."""
+def _order(row: LevelRow) -> float | None:
+    """Return the validation score that orders levels: of tuning, or of the chosen configuration's fresh seeds."""
+    if row.tuned_valid is not None:
+        return row.tuned_valid
+    return row.valid.mean if row.valid else None
+
+
+def _difference(row: LevelRow, reference: LevelRow, study: _Study) -> Difference | None:
+    """Level minus reference; None where nothing can be held against each other, or both are one configuration."""
+    if study.settings is not None:
+        return None if study.judged is None else study.judged.difference(row.factor, row.level, reference.level)
     if row.finalist is None or reference.finalist is None or _same(row, reference):
         return None
-    return confirmed.difference(row.finalist, reference.finalist)
+    return study.confirmed.difference(row.finalist, reference.finalist)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,25 +197,17 @@ class _Estimate:
     p_holm: float | None
 
 
-def _contrast(row: LevelRow, reference: LevelRow, estimate: _Estimate, factor: Factor, study: _Study) -> Contrast:
-    same, design = _same(row, reference), study.design
-    p_better, n_pairs = (None, 0) if same else study.confirmed.p_better(row.finalist, reference.finalist)
-    searched = [
-        np.array([valid_score(r, design) for r in compare_trials(study.records, factor, level) if r.state != "failed"])
-        for level in (row.level, reference.level)
-    ]
+def _contrast(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _Study) -> Contrast:
+    chosen = study.settings is None and not _same(row, reference)
+    p_better, n_pairs = study.confirmed.p_better(row.finalist, reference.finalist) if chosen else (None, 0)
     return Contrast(
         factor=row.factor,
         level=row.level,
         reference=reference.level,
-        level_finalist=row.finalist,
-        reference_finalist=reference.finalist,
-        same_configuration=same,
         difference=estimate.difference,
         p_holm=estimate.p_holm,
         p_better=p_better,
         n_pairs=n_pairs,
-        p_better_search=half_search_better(*searched),
         verdict=_verdict(row, reference, estimate, study),
     )
 
@@ -175,17 +220,31 @@ def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _St
                 word="never trained",
                 because=f"{level.factor} {level.level} never left chance on the training part: {_why_stuck(study)}",
             )
-    if _same(row, reference):
+    if study.settings is None and _same(row, reference):
         return Verdict(
             word="practically equal",
             because="the best of both levels is the same configuration: no difference by construction",
         )
-    if estimate.difference is None:
-        missing = [level.level for level in (row, reference) if not level.valid]
-        no_pair = f"no {design.again} is shared"
-        because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
-        return missing_verdict(design.min_seeds, because)
-    return _decide(estimate.difference, estimate.p_holm, design)
+    if estimate.difference is not None:
+        return _decide(estimate.difference, estimate.p_holm, design)
+    if study.settings is not None:
+        return _unjudged(study.settings, design)
+    missing = [level.level for level in (row, reference) if not level.valid]
+    no_pair = f"no {design.again} is shared"
+    because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
+    return missing_verdict(design.min_seeds, because)
+
+
+def _unjudged(settings: Settings, design: StudyDesign) -> Verdict:
+    """Give the verdict where the search cannot carry an interval."""
+    more = design.min_settings - settings.n_settings
+    if more > 0:
+        because = f"{settings.n_settings} of at least {design.min_settings} settings a level were trained"
+        return missing_verdict(more, because)
+    return Verdict(
+        word="not enough evidence",
+        because=f"{settings.n_unscored} networks have not been scored on the test part; the same command goes on",
+    )
 
 
 def _why_stuck(study: _Study) -> str:
@@ -196,14 +255,13 @@ def _why_stuck(study: _Study) -> str:
 
 
 def _decide(difference: Difference, p_holm: float | None, design: StudyDesign) -> Verdict:
-    verdict = decide(
-        difference, p_holm, equivalence=design.equivalence, min_seeds=design.min_seeds, metric=design.metric
-    )
+    enough = design.min_settings if difference.again == "setting" else design.min_seeds
+    verdict = decide(difference, p_holm, equivalence=design.equivalence, enough=enough, metric=design.metric)
     return advise(verdict, difference, equivalence=design.equivalence)
 
 
 def _same(row: LevelRow, reference: LevelRow) -> bool:
-    """Whether the best of both levels is one configuration (depth 0 under two activations is one network)."""
+    """Whether two chosen configurations are one."""
     if row.best is None or reference.best is None or row.finalist is None or reference.finalist is None:
         return False
     return without_seed(row.best) == without_seed(reference.best)

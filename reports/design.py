@@ -57,6 +57,8 @@ class StudyDesign:
         The score of always giving the commonest answer: what a network that learned nothing gets.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
+    min_settings
+        Settings under which a level gets no verdict (docs/comparison.md says by which simulation).
     min_seeds, n_seeds
         Paired seeds under which no verdict is given, and those planned. With folds, each seed is a repeat of the
         cross-validation, with a partition of its own.
@@ -66,6 +68,8 @@ class StudyDesign:
         How samples were cut, one of :data:`pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
+    cores
+        Of the machine that trained, by which times to come are told.
     ranges
         Where each tuned number was searched.
     earlier_test_openings
@@ -77,11 +81,13 @@ class StudyDesign:
     metric: Metric = ACCURACY
     chance: float
     equivalence: float = ACCURACY.equivalence
+    min_settings: int = 6
     min_seeds: int = 5
     n_seeds: int = 5
     folds: int = 0
     split_method: str = "random"
     budgets: Mapping[str, int] = field(default_factory=dict)
+    cores: int = 1
     ranges: tuple[SearchRange, ...] = ()
     earlier_test_openings: int | None = None
 

@@ -23,9 +23,14 @@ FEWEST_IMAGINED = 2.0
 
 
 def paired_difference(
-    a: NDArray[np.generic], b: NDArray[np.generic], *, imagined: float = ACCURACY.imagined
+    a: NDArray[np.generic],
+    b: NDArray[np.generic],
+    *,
+    imagined: float = ACCURACY.imagined,
+    method: DifferenceMethod = "seeds and examples",
+    n_folds: int = 0,
 ) -> Difference:
-    """Estimate the expected score of A minus that of B over fresh seeds and fresh examples.
+    """Estimate the expected score of A minus that of B over fresh seeds (or settings) and fresh examples.
 
     The interval is Satterthwaite's for the mean of a crossed two-way table with both ways random. It was chosen over
     percentile, BCa and studentized bootstraps by simulation (docs/comparison.md has the table): with five seeds a
@@ -40,6 +45,11 @@ def paired_difference(
         Bonett and Price (2012) do for paired proportions: agreement on all of 100 examples is no proof of agreement
         on the next. 2 for two examples of an accuracy, 0 for other scores, which have them only where no example at
         all tells the two apart.
+    method
+        What the rows are draws of.
+    n_folds
+        Where examples are the rows of one cross-validation: its folds share training rows, and what that adds is
+        taken to be as much as a fold's share of held-out to training rows (Nadeau and Bengio 2003).
 
     Raises
     ------
@@ -55,7 +65,7 @@ def paired_difference(
     by_seed, by_example = d.mean(axis=1), d.mean(axis=0)
     estimate = float(by_seed.mean())
     if n_seeds < 2 or n_examples < 2:
-        return found(by_seed, (), n_examples=n_examples, method="seeds only")
+        return found(by_seed, (), n_examples=n_examples, method=method)
     squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
     imagined = imagined if d.any() else max(imagined, FEWEST_IMAGINED)
@@ -66,12 +76,14 @@ def paired_difference(
     # The mean square of the seeds stays as it is, be it below the rest's: raised to it, the
     # interval of five seeds on 1,000 examples covered 97.7 %.
     ms_example = max(ms_example, ms_rest)
+    if n_folds:
+        ms_example += (ms_example - ms_rest) * n_folds / (n_folds - 1)
     parts = ((ms_seed, n_seeds - 1), (ms_example, n_examples - 1), (-ms_rest, (n_seeds - 1) * (n_examples - 1)))
     return found(
         by_seed,
         [(mean_square / d.size, df) for mean_square, df in parts],
         n_examples=n_examples,
-        method="seeds and examples",
+        method=method,
         seed_variance=max(ms_seed - ms_rest, 0.0) / n_examples,
         example_variance=(ms_example - ms_rest) / n_seeds,
         rest_variance=ms_rest,

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-FEWEST_TRIALS = 4
-
 
 def expected_best(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the expected best score of a search of 1, 2, … N trials.
@@ -34,29 +32,6 @@ def expected_best(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(ordered) == 0:
         return ordered
     return np.array([_chance_to_be_best(len(ordered), n) @ ordered for n in range(1, len(ordered) + 1)])
-
-
-def half_search_better(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
-    """Return how often the best of a random half of A's trials beats that of a random half of B's; ties count half.
-
-    Near one half, which of the two looks better is the luck of the search, whatever fresh seeds say of the two
-    winners.
-
-    Parameters
-    ----------
-    a, b
-        ``(n_trials_a,)`` and ``(n_trials_b,)`` validation scores.
-
-    Returns
-    -------
-    float or None
-        None where either has fewer than four trials.
-    """
-    if min(len(a), len(b)) < FEWEST_TRIALS:
-        return None
-    chance_a, chance_b = (_chance_to_be_best(len(scores), len(scores) // 2) for scores in (a, b))
-    sign = np.sign(np.subtract.outer(np.sort(a), np.sort(b)))
-    return float((chance_a @ sign @ chance_b + 1) / 2)
 
 
 def _chance_to_be_best(n_trials: int, n_drawn: int) -> NDArray[np.float64]:

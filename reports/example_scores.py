@@ -29,6 +29,33 @@ class FoldScores:
     n_examples: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExampleScores:
+    """Scores of single examples, ``(n_examples,)``, whose mean is the score.
+
+    With cross-validation ``fold`` says in which each row was held out, and the mean is that over folds: each fold is
+    scored for itself, and all weigh the same.
+    """
+
+    scores: NDArray[np.generic]
+    fold: NDArray[np.int64] | None = None
+
+
+def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | None:
+    """Return the scores of a network's answers, or None where the metric is not defined on these examples."""
+    if predictions.fold is None:
+        scores = example_scores(metric, predictions)
+        return None if scores is None else ExampleScores(scores=scores)
+    found, n_folds = np.empty(len(predictions.y)), int(predictions.fold.max()) + 1
+    for number in range(n_folds):
+        here = predictions.fold == number
+        of_fold = example_scores(metric, _of_fold(predictions, here))
+        if of_fold is None:
+            return None
+        found[here] = np.asarray(of_fold, dtype=np.float64) * len(found) / (n_folds * np.count_nonzero(here))
+    return ExampleScores(scores=found, fold=predictions.fold)
+
+
 def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:
     """Return ``(n,)`` scores whose mean is the metric, or None where it is not defined on these examples.
 

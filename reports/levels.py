@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.config import TrialConfig
 from pipeline.records import TrialRecord
-from reports.confirmed import Confirmed, mean_or_none, optimism
+from reports.confirmed import Confirmed, mean_or_none
 from reports.design import Factor, Finalist, StudyDesign
-from reports.records import LevelRow, LevelStatus
+from reports.records import Difference, LevelRow, LevelStatus
+
+
+class LevelScores(Protocol):
+    """What tuning a level gives: :class:`reports.settings.Settings`, which itself knows levels from here."""
+
+    def level(self, factor: str, level: str) -> Difference:
+        """Return the level's tuned score on the part that judges."""
+
+    def tuned_valid(self, factor: str, level: str) -> float:
+        """Return its expected best validation score."""
 
 
 def level_of(config: TrialConfig, factor: Factor) -> str | None:
@@ -26,7 +37,7 @@ def level_of(config: TrialConfig, factor: Factor) -> str | None:
 
 def compare_trials(records: Sequence[TrialRecord], factor: Factor, level: str) -> list[TrialRecord]:
     """Return the trials of the compare phase at a level, by number: the only ones that a table counts."""
-    chosen = (r for r in records if r.phase == "compare" and _record_level(r, factor) == level)
+    chosen = (r for r in records if r.phase == "compare" and record_level(r, factor) == level)
     return sorted(chosen, key=lambda record: record.number)
 
 
@@ -49,11 +60,18 @@ def best_trial(trials: Sequence[TrialRecord], design: StudyDesign) -> TrialRecor
     return max(scored, key=lambda record: (valid_score(record, design), -record.number), default=None)
 
 
-def level_row(factor: Factor, level: str, records: Sequence[TrialRecord], confirmed: Confirmed) -> LevelRow:
-    """Sum up a level: what became of its trials, its best configuration, and what fresh seeds made of that."""
+def level_row(
+    factor: Factor,
+    level: str,
+    records: Sequence[TrialRecord],
+    confirmed: Confirmed,
+    settings: LevelScores | None = None,
+) -> LevelRow:
+    """Sum up a level: what became of its trials, its best configuration, what tuning it gives, or fresh seeds gave."""
     design, trials = confirmed.design, compare_trials(records, factor, level)
     best = best_trial(trials, design)
-    finalist = next((f for f in confirmed.finalists if (factor.name, level) in f.stands_for), None)
+    of_level = (f for f in confirmed.finalists if f.origin == "chosen" and (factor.name, level) in f.stands_for)
+    finalist = next(of_level, None)
     runs = list(confirmed.runs[finalist.id].values()) if finalist else []
     valid = confirmed.spread(finalist.id, "valid") if finalist else None
     score, number = _selected(finalist, best, design)
@@ -63,7 +81,7 @@ def level_row(factor: Factor, level: str, records: Sequence[TrialRecord], confir
         factor=factor.name,
         level=level,
         is_reference=level == factor.reference,
-        status=_status(trials, runs, design),
+        status=_status(trials, runs, design, is_judged=settings is not None),
         n_finished=states.count("finished"),
         n_failed=states.count("failed"),
         n_diverged=states.count("diverged"),
@@ -75,9 +93,10 @@ def level_row(factor: Factor, level: str, records: Sequence[TrialRecord], confir
         selected_number=number,
         valid=valid,
         test=confirmed.spread(finalist.id, "test") if finalist else None,
-        optimism=optimism(score, valid),
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
         fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
+        tuned=None if settings is None else settings.level(factor.name, level),
+        tuned_valid=None if settings is None else settings.tuned_valid(factor.name, level),
     )
 
 
@@ -89,7 +108,9 @@ def _selected(
     return (None, None) if best is None else (valid_score(best, design), best.number)
 
 
-def _status(trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], design: StudyDesign) -> LevelStatus:
+def _status(
+    trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], design: StudyDesign, *, is_judged: bool
+) -> LevelStatus:
     every = [*trials, *runs]
     alive = [record for record in every if record.state != "failed"]
     stable = [record for record in alive if record.state != "diverged"]
@@ -99,14 +120,17 @@ def _status(trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], design: 
         return "diverged"
     if all(is_untrained(record, design) for record in stable):
         return "never trained"
+    if is_judged:
+        return "judged"
     if not runs:
         return "unconfirmed"
     return "confirmed" if len(runs) >= design.n_seeds else "partly confirmed"
 
 
-def _record_level(record: TrialRecord, factor: Factor) -> str | None:
+def record_level(record: TrialRecord, factor: Factor) -> str | None:
     """Return the level that the configuration has, else the one that the trial's tag names."""
-    tagged = record.tags.get(factor.name)
+    tags = dict(part.split("=", 1) for part in record.tags.get("cell", "").split(", ") if "=" in part)
+    tagged = tags.get(factor.name, record.tags.get(factor.name))
     return level_of(record.config, factor) or (tagged if tagged in factor.levels else None)
 
 

@@ -16,9 +16,12 @@ from reports.design import Factor, Finalist, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
-    "confirmed", "partly confirmed", "unconfirmed", "never trained", "diverged", "failed", "no trials"
+    "judged", "confirmed", "partly confirmed", "unconfirmed", "never trained", "diverged", "failed", "no trials"
 ]
-DifferenceMethod = Literal["seeds and examples", "seeds, examples bounded", "seeds only", "folds", "repeats only"]
+DifferenceMethod = Literal[
+    "seeds and examples", "seeds, examples bounded", "seeds only", "folds", "repeats only",
+    "settings and examples", "settings and rows", "seeds and rows",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +89,33 @@ class Difference:
 
     @property
     def again(self) -> str:
-        """What the runs differ by: a *seed*, or a *repeat* of the cross-validation."""
+        """What the runs differ by: a *setting*, a *seed*, or a *repeat* of the cross-validation."""
+        if self.method.startswith("settings"):
+            return "setting"
         return "repeat" if self.method in ("folds", "repeats only") else "seed"
 
     @property
     def half_width(self) -> float | None:
         """Half the width of the interval, or None where there is none."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelCurve:
+    """A level's tuned score by the number of settings tried, each with its interval; and its differences.
+
+    ``scores`` has an entry for each of ``subsets``; ``differences`` too, level minus reference, or is empty for the
+    reference itself.
+    """
+
+    level: str
+    subsets: tuple[int, ...]
+    scores: tuple[Difference, ...]
+    differences: tuple[Difference, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(len(self.scores) == len(self.subsets), "scores of a curve", "one a subset", len(self.scores))
+        require(len(self.differences) in (0, len(self.subsets)), "differences", "one a subset", len(self.differences))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,32 +129,27 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """A level against the reference level of its factor, each seen at the best configuration found for it.
+    """A level against the reference level of its factor.
 
     Attributes
     ----------
     difference
-        Level minus reference, or None where no seed is shared.
+        Level minus reference: of what tuning each gives, at the same settings; where configurations were chosen by the
+        user, of these on the same fresh seeds. None where nothing is shared, or nothing was judged yet.
     p_holm
         Adjusted within the question; None where there is no p.
     p_better, n_pairs
-        Share of all pairs of runs in which the level's run beats the reference's (ties half), and how many pairs.
-    p_better_search
-        How often the level's best would have beaten the reference's by validation score, had each been given a random
-        half of its trials: how much hangs on the luck of the search. None with fewer than four trials each.
+        Of chosen configurations: share of all pairs of runs in which the level's run beats the reference's (ties half),
+        and how many pairs.
     """
 
     factor: str
     level: str
     reference: str
-    level_finalist: str | None
-    reference_finalist: str | None
-    same_configuration: bool = False
     difference: Difference | None = None
     p_holm: float | None = None
     p_better: float | None = None
     n_pairs: int = 0
-    p_better_search: float | None = None
     verdict: Verdict
 
 
@@ -139,7 +157,18 @@ class Contrast:
 class LevelRow:
     """One row of a factor's table. Counts are of the compare phase; scores in the metric's scale.
 
-    ``optimism`` is the selected validation score minus the confirmed mean validation score: the winner's curse.
+    Attributes
+    ----------
+    tuned
+        What tuning the level gives on the part that judges, with its interval; None where it was not judged.
+    tuned_valid
+        The same on the validation part: what orders levels, and decides nothing.
+    best, selected_score, selected_number
+        The configuration with the best validation score, that score, and the trial's number.
+    finalist, valid, test
+        Where the user chose configurations: the level's finalist, and its scores over fresh seeds.
+    n_params, fit_seconds
+        Of the best configuration.
     """
 
     factor: str
@@ -157,9 +186,10 @@ class LevelRow:
     selected_number: int | None
     valid: Spread | None
     test: Spread | None
-    optimism: float | None
     n_params: int | None
     fit_seconds: float | None
+    tuned: Difference | None = None
+    tuned_valid: float | None = None
 
     @property
     def n_trials(self) -> int:
@@ -188,13 +218,14 @@ class FinalistRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One factor's table and contrasts, the best level by confirmed validation score, and what is missing."""
+    """One factor's table and contrasts, the best level by validation score, what is missing, and curves by effort."""
 
     factor: Factor
     rows: tuple[LevelRow, ...]
     contrasts: tuple[Contrast, ...]
     best_level: str | None
     missing: tuple[str, ...]
+    curves: tuple[LevelCurve, ...] = ()
 
     def __post_init__(self) -> None:
         levels = tuple(row.level for row in self.rows)
@@ -203,16 +234,44 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The finalist with the best confirmed validation mean, and the cheapest within practical equivalence of it.
+    """The finalist with the best confirmed validation mean, and the best alternative: another finalist, or None.
 
-    Both are chosen on the validation part. ``cheapest`` may be the recommended one itself; ``contrast`` is the
-    cheapest minus the recommended on the part that judges, None where they are one.
+    Both are chosen on the validation part. ``difference`` is the alternative minus the recommended on the part that
+    judges, over the fresh seeds of both.
     """
 
     recommended: FinalistRow
-    cheapest: FinalistRow
+    alternative: FinalistRow | None
     difference: Difference | None
     verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What the compare phase amounts to.
+
+    Attributes
+    ----------
+    n_settings, subset
+        Settings that every combination of levels was trained with, and the number of settings of the tuning that the
+        answer speaks of.
+    n_combinations
+        Combinations of levels, each of which gets a trial a setting.
+    n_examples
+        Test examples, or rows of the cross-validation.
+    n_incomplete, n_unscored
+        Settings that are not complete yet, and networks that have no test answers yet.
+    seconds
+        Of training one setting at all combinations, on one thread.
+    """
+
+    n_settings: int
+    subset: int
+    n_combinations: int
+    n_examples: int
+    n_incomplete: int
+    n_unscored: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +293,7 @@ class Comparison:
     finalists: tuple[FinalistRow, ...]
     recommendation: Recommendation | None
     checks: tuple[Check, ...]
+    search: Search | None = None
 
     @property
     def judged(self) -> str:

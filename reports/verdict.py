@@ -22,9 +22,7 @@ def adjust(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     return tuple(None if p is None else float(next(adjusted)) for p in p_values)
 
 
-def decide(
-    difference: Difference, p_holm: float | None, *, equivalence: float, min_seeds: int, metric: Metric
-) -> Verdict:
+def decide(difference: Difference, p_holm: float | None, *, equivalence: float, enough: int, metric: Metric) -> Verdict:
     """Give the verdict on a contrast between two levels that both trained.
 
     *Helps* needs two things: a Holm-adjusted p of at most 0.05, so that chance is held off over all contrasts of the
@@ -40,9 +38,11 @@ def decide(
         Adjusted within the question, or None where there is no interval.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale.
+    enough
+        Settings (or seeds) that a verdict asks for.
     """
-    if difference.n_seeds < min_seeds:
-        return _not_enough(difference, equivalence, min_seeds)
+    if difference.n_seeds < enough:
+        return _not_enough(difference, enough)
     if difference.low is None or difference.high is None or p_holm is None:
         lost = difference.method == "repeats only"
         because = "the scores of single folds are missing" if lost else "the part that judges has a single example"
@@ -57,16 +57,16 @@ def decide(
 
 
 def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> Verdict:
-    """Add to an inconclusive verdict how many more seeds would show what matters with a probability of 80 %.
+    """Add to an inconclusive verdict how many more settings (or seeds) would show what matters four times in five.
 
-    What matters is the larger of the region of practical equivalence and the difference seen. The number stays None
-    where no number of seeds is enough, since the examples of the test part are too few.
+    What matters is a difference as large as half the region of practical equivalence. The number stays None where no
+    number is enough, since the examples of the test part are too few.
     """
     if verdict.word != "inconclusive" or difference.method == "repeats only":
         return verdict
-    needed = seeds_to_detect(difference, max(equivalence, abs(difference.estimate)))
+    needed = seeds_to_detect(difference, equivalence)
     if needed is None:
-        examples = "rows" if difference.n_folds else "test examples"
+        examples = "rows" if difference.n_folds or difference.method.endswith("rows") else "test examples"
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
         return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
     more = max(needed - difference.n_seeds, 1)
@@ -78,14 +78,11 @@ def missing_verdict(min_seeds: int, because: str) -> Verdict:
     return Verdict(word="not enough evidence", because=because, more_seeds=min_seeds)
 
 
-def _not_enough(difference: Difference, equivalence: float, min_seeds: int) -> Verdict:
-    needed = seeds_to_detect(difference, max(equivalence, abs(difference.estimate)))
-    more = max(min_seeds, needed or 0) - difference.n_seeds
+def _not_enough(difference: Difference, enough: int) -> Verdict:
     return Verdict(
         word="not enough evidence",
-        because=f"{_counted(difference.n_seeds, f'paired {difference.again}')}, "
-        f"at least {min_seeds} are asked for: {_counted(more, f'more {difference.again}')} needed",
-        more_seeds=more,
+        because=f"{_counted(difference.n_seeds, difference.again)}, at least {enough} are asked for",
+        more_seeds=enough - difference.n_seeds,
     )
 
 

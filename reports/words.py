@@ -36,6 +36,12 @@ def seconds(duration: float | None) -> str:
     return f"{round(duration, 1 - math.floor(math.log10(duration))):,.{digits}f} s"
 
 
+def duration(of_seconds: float) -> str:
+    """Return how long something will take, in minutes or hours: ``3 minutes``, ``2.5 hours``."""
+    minutes = max(1, round(of_seconds / 60))
+    return plural(minutes, "minute") if minutes < 100 else f"{minutes / 60:.1f} hours"
+
+
 def ratio(of: float, to: float) -> str:
     """Return how many times one is the other, ``2.1 times``, or ``84 % of`` it where it is less."""
     times = of / to

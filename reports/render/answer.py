@@ -9,17 +9,54 @@ from collections.abc import Sequence
 
 from reports.design import StudyDesign
 from reports.records import Comparison, Contrast, Difference, LevelRow, Question
-from reports.words import count, enumeration, interval, plural, points, ratio, score, seconds, with_unit
+from reports.words import (
+    configuration,
+    count,
+    duration,
+    enumeration,
+    interval,
+    plural,
+    points,
+    score,
+    spread,
+    with_unit,
+)
 
 #: More levels than this are counted, not named.
 _MOST_NAMED = 8
 
 
 def answer(comparison: Comparison) -> list[str]:
-    """Return one paragraph a question, in markdown."""
+    """Return one paragraph a question, in markdown, and one on the recommended model."""
     if not comparison.questions:
         return ["Nothing was compared in this study: its definition names no factor."]
-    return [*(" ".join(_sentences(question, comparison)) for question in comparison.questions), *_guessing(comparison)]
+    questions = [" ".join(_sentences(question, comparison)) for question in comparison.questions]
+    return [*questions, *_model(comparison), *_guessing(comparison)]
+
+
+def _model(comparison: Comparison) -> list[str]:
+    """Say, clearly second, what fresh seeds say of the recommended model and of the best alternative."""
+    of, metric = comparison.recommendation, comparison.design.metric
+    if of is None or comparison.search is None:
+        return []
+    found, where = (of.recommended.valid, "cross-validated" if comparison.design.folds else "validation")
+    if of.recommended.test is not None:
+        found, where = of.recommended.test, "test"
+    if found is None:
+        return []
+    seeds = plural(found.n, f"fresh {comparison.design.again}")
+    text = (
+        f"**Recommended model.** {of.recommended.finalist.id}, {configuration(of.recommended.finalist.config)}: "
+        f"{with_unit(spread(metric, found), metric)} of {where} {metric.name} over {seeds} (mean ± standard deviation)."
+    )
+    if of.alternative is None or of.difference is None or of.verdict is None:
+        return [text]
+    effect = points(metric, of.difference.estimate, of.difference.half_width)
+    known = "" if of.difference.low is None else f" ({interval(metric, of.difference)})"
+    return [
+        f"{text} The best alternative, {of.alternative.finalist.id} ({configuration(of.alternative.finalist.config)}), "
+        f"differs from it by {effect}{known}: two configurations, which says nothing of levels."
+    ]
 
 
 def _guessing(comparison: Comparison) -> list[str]:
@@ -48,9 +85,7 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
     headline = _headline(question)
     sentences = [title]
     if question.best_level == factor.reference:
-        sentences.append(
-            f"{_name(factor.name, factor.reference)}, the reference, has the best confirmed validation score."
-        )
+        sentences.append(f"{_name(factor.name, factor.reference)}, the reference, has the best validation score.")
     sentences.append(sentence(headline, question, comparison))
     others = [contrast for contrast in question.contrasts if contrast is not headline]
     if others:
@@ -59,14 +94,19 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
 
 
 def _headline(question: Question) -> Contrast:
-    """Return the contrast of the best level by confirmed validation score; where that is the reference, the next best.
+    """Return the contrast of the best level by validation score; where that is the reference, the next best.
 
-    Levels that were not confirmed come last.
+    Levels that were not judged come last.
     """
-    means = {row.level: row.valid.mean for row in question.rows if row.valid and row.status != "never trained"}
+    scores = {row.level: row.tuned_valid for row in question.rows if row.tuned_valid is not None}
+    scores |= {row.level: row.valid.mean for row in question.rows if row.tuned_valid is None and row.valid}
+    stuck = {row.level for row in question.rows if row.status == "never trained"}
     return max(
         question.contrasts,
-        key=lambda contrast: (contrast.level == question.best_level, means.get(contrast.level, float("-inf"))),
+        key=lambda contrast: (
+            contrast.level == question.best_level,
+            float("-inf") if contrast.level in stuck else scores.get(contrast.level, float("-inf")),
+        ),
     )
 
 
@@ -86,10 +126,10 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
         "inconclusive": f"{name} against {against} is **inconclusive**: {effect} ({basis})",
         "not enough evidence": f"{name} against {against}: **not enough evidence**; so far {effect} ({basis})",
     }[verdict.word]
-    text = f"{said}{_budget(level, reference)}."
+    text = f"{said}."
     if verdict.word in ("inconclusive", "not enough evidence"):
-        text += f" The reason: {verdict.because}{_more_seeds(contrast)}."
-    return text + _cost(level, reference)
+        text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
+    return text + _found(level, reference)
 
 
 def _effect(difference: Difference, comparison: Comparison) -> str:
@@ -100,46 +140,48 @@ def _effect(difference: Difference, comparison: Comparison) -> str:
 
 def _basis(difference: Difference, comparison: Comparison) -> str:
     known = "" if difference.low is None else f"95 % interval {interval(comparison.design.metric, difference)}; "
-    folds = comparison.design.folds
-    if folds:
+    folds, search = comparison.design.folds, comparison.search
+    judged_by = f"{count(difference.n_examples)} {comparison.judged} examples"
+    if difference.again == "setting" and search is not None:
+        judged_by = f"{count(difference.n_examples)} rows in {folds} folds" if folds else judged_by
+        return f"{known}each tuned with {search.subset} of {plural(search.n_settings, 'setting')}, {judged_by}"
+    if folds and difference.again == "repeat":
         repeats = f"{plural(difference.n_seeds, 'repeat')} of {folds}-fold cross-validation"
         return f"{known}{repeats}, {count(difference.n_examples)} rows"
-    return f"{known}{plural(difference.n_seeds, 'seed')}, {count(difference.n_examples)} {comparison.judged} examples"
+    return f"{known}{plural(difference.n_seeds, 'seed')}, {judged_by}"
 
 
-def _budget(level: LevelRow, reference: LevelRow) -> str:
-    if not level.n_trials or not reference.n_trials:
+def to_know(contrast: Contrast, comparison: Comparison) -> str:
+    """Return what it would take to settle a difference that matters, where more settings or seeds can."""
+    more, search = contrast.verdict.more_seeds, comparison.search
+    if more is None:
         return ""
-    if level.n_trials == reference.n_trials == 1:
-        return ", one configuration each"
-    if level.n_trials == reference.n_trials:
-        return f", each the best of {plural(level.n_trials, 'trial')}"
-    return f", the best of {plural(level.n_trials, 'trial')} against the best of {count(reference.n_trials)}"
+    again = contrast.difference.again if contrast.difference else "setting" if search else comparison.design.again
+    region = comparison.design.metric.region(comparison.design.equivalence)
+    settled = f"would show a difference of {region} four times in five"
+    if contrast.verdict.word == "not enough evidence":
+        settled = "would give one"
+    if search is None:
+        return f"; about {plural(more, f'more {again}')} {settled}"
+    n_trials = more * search.n_combinations
+    planned = sum(n for phase, n in comparison.design.budgets.items() if phase != "confirm")
+    lasts = duration(more * search.seconds / comparison.design.cores)
+    return (
+        f"; about {plural(more, f'more {again}')} ({count(n_trials)} trials, {lasts} of training on "
+        f"{plural(comparison.design.cores, 'core')}) {settled}: `-P trials={planned + n_trials}` goes on from here"
+    )
 
 
-def _more_seeds(contrast: Contrast) -> str:
-    """Return how many more seeds are asked for, where the reason does not say so itself."""
-    more = contrast.verdict.more_seeds
-    if more is None or "needed" in contrast.verdict.because:
+def _found(level: LevelRow, reference: LevelRow) -> str:
+    """Return a sentence on the best configuration of both levels: an answer about one dimension is under the others."""
+    if level.best is None or reference.best is None:
         return ""
-    again = contrast.difference.again if contrast.difference else "seed"
-    return f"; about {plural(more, f'more {again}')} would show a difference of that size four times in five"
-
-
-def _cost(level: LevelRow, reference: LevelRow) -> str:
-    """Return a sentence on what the level costs beside the reference, in parameters and seconds."""
-    costs = []
-    if level.n_params and reference.n_params:
-        both = f"({count(level.n_params)} against {count(reference.n_params)})"
-        same = level.n_params == reference.n_params
-        costs.append(
-            f"as many parameters ({count(level.n_params)})"
-            if same
-            else f"{ratio(level.n_params, reference.n_params)} the parameters {both}"
-        )
-    if level.fit_seconds and reference.fit_seconds:
-        costs.append(f"{seconds(level.fit_seconds)} of training against {seconds(reference.fit_seconds)}")
-    return f" It takes {enumeration(costs)}." if costs else ""
+    words = [
+        configuration(row.best, without=row.factor) + (f" ({count(row.n_params)} parameters)" if row.n_params else "")
+        for row in (level, reference)
+        if row.best is not None
+    ]
+    return f" The best found at {level.level}: {words[0]}; at {reference.level}: {words[1]}."
 
 
 def _others(contrasts: Sequence[Contrast], design: StudyDesign) -> str:

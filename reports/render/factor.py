@@ -10,8 +10,8 @@ from reports.words import (
     configuration,
     count,
     interval,
-    optimism,
     p_value,
+    plural,
     points,
     score,
     seconds,
@@ -22,17 +22,18 @@ from reports.words import (
 
 
 def factor(question: Question, comparison: Comparison, n_valid: int | None) -> list[str]:
-    """Return a factor's tables: what was found, what was confirmed, and how it differs from the reference."""
+    """Return a factor's tables: what tuning each level gives, and how that differs from the reference."""
     name = question.factor.name
     searched = any(row.n_trials for row in question.rows)
     blocks = [f"### {name.replace('_', ' ').capitalize()}"]
     if searched:
         blocks += [f"The search, by {name} (phase compare):", _search(question, comparison, n_valid)]
     else:
+        again = comparison.design.again
         blocks += ["The configurations:", _configurations(question)]
-    again = comparison.design.again
-    blocks += [f"Fresh {again}s, by {name} (phase confirm):", _confirmed(question, comparison)]
+        blocks += [f"Fresh {again}s, by {name} (phase confirm):", _confirmed(question, comparison)]
     if question.contrasts:
+        again = "setting" if comparison.search is not None else comparison.design.again
         blocks += [
             f"Differences to {name} {question.factor.reference}, paired by {again}:",
             _contrasts(question.contrasts, comparison),
@@ -42,44 +43,59 @@ def factor(question: Question, comparison: Comparison, n_valid: int | None) -> l
 
 def notes(comparison: Comparison, n_valid: int | None) -> str:
     """Return how to read the tables, once for all factors."""
-    metric, planned = comparison.design.metric, f"({comparison.design.n_seeds} planned)"
-    selected = "" if n_valid is None else f" on {count(n_valid)} examples"
-    confirmed = f"*Confirmed* and *test*: mean ± standard deviation over fresh seeds {planned}."
-    differences = f"Differences are of the {comparison.judged} part in {metric.unit or metric.name}, with 95 % "
-    intervals = "intervals over seeds and examples together;"
-    training = "one training"
-    if comparison.design.folds:
-        selected = f", mean over {comparison.design.folds} folds"
-        confirmed = f"*Confirmed*: the same over fresh partitions, mean ± standard deviation over repeats {planned}."
-        differences = f"Differences are cross-validated, in {metric.unit or metric.name}, with 95 % "
-        intervals = "intervals over repeats and folds (Nadeau and Bengio 2003);"
-        training = "all folds of one training"
+    metric, search, folds = comparison.design.metric, comparison.search, comparison.design.folds
+    scores = f"Scores are {metric.name}{' in percent' if metric.score_unit else ''}."
+    differences = f"Differences are of the {comparison.judged} part in {metric.unit or metric.name}."
+    holm = "*Holm p* is adjusted for the question's contrasts."
+    if search is None:
+        return prose(
+            f"{scores} *Confirmed* and *test*: mean ± standard deviation over fresh {comparison.design.again}s "
+            f"({comparison.design.n_seeds} planned). {differences} *P(better)*: how often a fresh run of the level "
+            f"beats one of the reference, over all pairs of runs. {holm}"
+        )
+    selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"
+    over = "settings, training seeds and test examples"
+    if folds:
+        over = f"settings, training seeds, rows and training parts; what {folds - 1} folds choose the other one scores"
     return prose(
-        f"Scores are {metric.name}{' in percent' if metric.score_unit else ''}. *Selected*: the best single validation "
-        f"score of the level{selected}, by which its configuration was chosen. {confirmed} *Optimism*: "
-        "selected minus confirmed, what the winner owed to luck. *Stuck*: never left chance on the training part. "
-        f"*Seconds*: of {training}, on one thread. {differences}{intervals} *Holm p* is adjusted for the question's "
-        "contrasts. *P(better)*: how often a fresh run of the level beats a fresh run of the reference, over all pairs "
-        "of runs. *Search*: how often the best of a random half of its trials beats that of the reference's, by "
-        "validation score."
+        f"{scores} *Tuned*: what tuning the level with {plural(search.subset, 'setting')} and keeping the best by "
+        f"validation gives on the {comparison.judged} part, the mean over all subsets of the "
+        f"{search.n_settings} settings, with its 95 % interval over {over}. *Selected*: the best single validation "
+        f"score of the level{selected}, the luckiest of its trials. *Stuck*: never left chance on the training part. "
+        f"*Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
     )
 
 
 def _search(question: Question, comparison: Comparison, n_valid: int | None) -> str:
+    metric = comparison.design.metric
     rows = [
         [
             _marked(row),
+            _tuned(row, comparison),
             count(row.n_trials),
             count(row.n_diverged),
             count(row.n_failed),
             count(row.n_untrained),
-            score(comparison.design.metric, row.selected_score, n_examples=n_valid),
+            score(metric, row.selected_score, n_examples=n_valid),
             configuration(row.best, without=question.factor.name) if row.best else "–",
+            "–" if row.n_params is None else count(row.n_params),
+            seconds(row.fit_seconds).removesuffix(" s"),
         ]
         for row in question.rows
     ]
-    header = [question.factor.name, "trials", "diverged", "failed", "stuck", "selected", "best configuration"]
-    return table(header, rows, right=range(1, 6))
+    header = [question.factor.name, "tuned", "trials", "diverged", "failed", "stuck", "selected", "best configuration"]
+    return table([*header, "parameters", "seconds"], rows, right=[1, 2, 3, 4, 5, 6, 8, 9])
+
+
+def _tuned(row: LevelRow, comparison: Comparison) -> str:
+    if row.tuned is None:
+        return "–"
+    metric = comparison.design.metric
+    text = score(metric, row.tuned.estimate, half_width=row.tuned.half_width)
+    if row.tuned.low is None or row.tuned.high is None:
+        return text
+    ends = [score(metric, end, half_width=row.tuned.half_width) for end in (row.tuned.low, row.tuned.high)]
+    return f"{text} ({ends[0]} to {ends[1]})"
 
 
 def _configurations(question: Question) -> str:
@@ -95,20 +111,19 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
             row.finalist or "–",
             str(row.valid.n) if row.valid else "0",
             spread(metric, row.valid),
-            optimism(metric, row.optimism, row.valid),
             *([] if comparison.design.folds else [spread(metric, row.test)]),
             "–" if row.n_params is None else count(row.n_params),
             seconds(row.fit_seconds).removesuffix(" s"),
         ]
         for row in question.rows
     ]
-    header = [question.factor.name, "finalist", f"{comparison.design.again}s", "confirmed", "optimism"]
+    header = [question.factor.name, "finalist", f"{comparison.design.again}s", "confirmed"]
     header += [*([] if comparison.design.folds else ["test"]), "parameters", "seconds"]
     return table(header, rows, right=range(2, len(header)))
 
 
 def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:
-    metric = comparison.design.metric
+    metric, chosen = comparison.design.metric, comparison.search is None
     rows = []
     for contrast in contrasts:
         difference = contrast.difference
@@ -118,13 +133,19 @@ def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:
                 "–" if difference is None else points(metric, difference.estimate, difference.half_width, unit=False),
                 "–" if difference is None else interval(metric, difference),
                 p_value(contrast.p_holm),
-                share(contrast.p_better),
-                share(contrast.p_better_search),
+                *([share(contrast.p_better)] if chosen else []),
                 f"**{contrast.verdict.word}**",
             ]
         )
-    header = [contrasts[0].factor, "difference", "95 % interval", "Holm p", "P(better)", "search", "verdict"]
-    return table(header, rows, right=range(1, 6))
+    header = [
+        contrasts[0].factor,
+        "difference",
+        "95 % interval",
+        "Holm p",
+        *(["P(better)"] if chosen else []),
+        "verdict",
+    ]
+    return table(header, rows, right=range(1, len(header) - 1))
 
 
 def _marked(row: LevelRow) -> str:

@@ -1,4 +1,4 @@
-"""Section 2: the model to take, and the cheapest that is practically as good. Pure text."""
+"""Section 2: the model to take, and the best alternative. Pure text."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _SPELLED = {"rmse": "RMSE", "mae": "MAE", "auc": "AUC", "r2": "R²"}
 
 
 def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
-    """Return what is recommended, the cheapest that is practically as good, and what untuned references reach."""
+    """Return what is recommended, the best alternative, and what untuned references reach."""
     of = comparison.recommendation
     if of is None:
         return ["No finalist was trained on fresh seeds, so no model is recommended."]
     score = "cross-validated" if comparison.design.folds else "validation"
     chosen = f"the finalist with the best mean {score} score over fresh {comparison.design.again}s"
     blocks = [prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."), _facts(of, comparison)]
-    return [*blocks, prose(_cheapest(of, comparison)), prose(against_references(comparison, context))]
+    return [*blocks, prose(_alternative(of, comparison)), prose(against_references(comparison, context))]
 
 
 def _facts(of: Recommendation, comparison: Comparison) -> str:
-    """Return the recommended and the cheapest model side by side."""
-    rows = [of.recommended] if of.cheapest is of.recommended else [of.recommended, of.cheapest]
+    """Return the recommended and the alternative model side by side."""
+    rows = [of.recommended] if of.alternative is None else [of.recommended, of.alternative]
     lines = [[name, *(read(row) for row in rows)] for name, read in _lines(comparison, rows)]
-    return table(["", "recommended", *(["cheapest"] if len(rows) > 1 else [])], lines)
+    return table(["", "recommended", *(["best alternative"] if len(rows) > 1 else [])], lines)
 
 
 def _lines(comparison: Comparison, rows: Sequence[FinalistRow]) -> Iterator[tuple[str, Callable[[FinalistRow], str]]]:
@@ -58,19 +58,17 @@ def _beside(name: str, row: FinalistRow) -> str:
     return beside(name, row.beside[name]) if name in row.beside else "–"
 
 
-def _cheapest(of: Recommendation, comparison: Comparison) -> str:
+def _alternative(of: Recommendation, comparison: Comparison) -> str:
     metric = comparison.design.metric
-    close = metric.region(comparison.design.equivalence)
-    score = "cross-validated" if comparison.design.folds else "validation"
-    if of.cheapest is of.recommended:
-        return f"No finalist with fewer parameters comes within {close} of its {score} score: it is the cheapest, too."
-    saved = ""
-    if of.cheapest.n_params and of.recommended.n_params:
-        saved = f" with {100 * of.cheapest.n_params / of.recommended.n_params:.0f} % of the parameters"
-    text = f"**Cheapest within {close} of it: {of.cheapest.finalist.id}**{saved}."
+    if of.alternative is None:
+        return "Nothing stands beside it: one configuration was trained on fresh seeds."
     if of.difference is None or of.verdict is None:
-        return text
+        return ""
     effect = points(metric, of.difference.estimate, of.difference.half_width)
     known = f" (95 % interval {interval(metric, of.difference)})" if of.difference.low is not None else ""
     where = "By cross-validation" if comparison.design.folds else f"On the {comparison.judged} part"
-    return f"{text} {where} it differs by {effect}{known}: **{of.verdict.word}**."
+    what = "the best found of another combination of levels" if comparison.search is not None else "the next best"
+    return (
+        f"The alternative is {what}, by validation score. {where} it differs from the recommended model by "
+        f"{effect}{known}. That is about these two configurations; what it says of levels is section 1's to say."
+    )
