@@ -89,10 +89,12 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
     frozen = tracking.finalists(uri, run_id)
     records = tuple(tracking.trials(uri, run_id))
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
-    predictions = tracking.test_predictions(uri, confirmed)
+    searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
+    predictions = tracking.test_predictions(uri, [*searched, *confirmed])
     definition = stored.get("definition", {})
     facts = stored.get("data", {})
     data, metric = data_facts(facts, definition, records, predictions), metric_of(facts, records)
+    environment, tags = tracking.study_environment(uri, run_id), tracking.run_tags(uri, run_id)
     design = study_design(
         summary.study,
         stored,
@@ -100,9 +102,9 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
         records,
         metric=metric,
         chance=chance_of(metric, data, records),
+        cores=int(environment.get("cpus") or 1),
         openings=tracking.test_openings(uri, data.sha256, before=run_id),
     )
-    tags = tracking.run_tags(uri, run_id)
     return StudyData(
         design=design,
         records=records,
@@ -119,7 +121,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
             planned=design.budgets,
             seeds=tuple(frozen.get("seeds", ())),
             finalists_sha256=frozen.get("sha256", ""),
-            environment=tracking.study_environment(uri, run_id),
+            environment=environment,
             code_version=tags.get("code_version", "unknown"),
             dirty=tags.get("dirty", "unknown"),
             command=command(summary.study, stored, tracking.run_params(uri, run_id), n_seeds=design.n_seeds),
@@ -138,6 +140,7 @@ def study_design(
     metric: Metric = ACCURACY,
     chance: float,
     openings: int | None,
+    cores: int = 1,
 ) -> StudyDesign:
     """Return what the study laid down beforehand, from its own words (``design.json``) and the frozen list."""
     definition = stored.get("definition", {})
@@ -159,6 +162,7 @@ def study_design(
         folds=split.folds,
         split_method=split.method,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
+        cores=cores,
         ranges=search_ranges(definition),
         earlier_test_openings=openings,
     )

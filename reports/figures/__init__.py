@@ -22,8 +22,8 @@ __all__ = ["Drawing", "all_drawings", "picture"]
 
 def all_drawings(study: StudyData, comparison: Comparison) -> list[Drawing]:
     """Return the figures that this study has something for, in the order of the report."""
-    found = [trials.drawing(question.factor, study) for question in comparison.questions]
-    found += [effort.drawing(question.factor, study) for question in comparison.questions]
+    found = [effort.drawing(question, comparison) for question in comparison.questions]
+    found += [trials.drawing(question.factor, study) for question in comparison.questions]
     found += [differences.drawing(question, comparison) for question in comparison.questions]
     found += [
         curves.drawing(study, comparison),

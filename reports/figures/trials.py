@@ -82,7 +82,7 @@ def drawing(factor: Factor, study: StudyData) -> Drawing | None:
         name=f"trials-by-{factor.name}",
         alt=f"Every trial by {factor.name}",
         caption=f"Validation {record.metric.name} of every trial of the compare phase by {factor.name}: {each}. The "
-        f"ringed trial is the best of its level, the one that goes on to fresh seeds.{stuck} The bar is the "
+        f"ringed trial is the best of its level.{stuck} The bar is the "
         f"median.{lines}",
         draw=functools.partial(draw, record),
     )

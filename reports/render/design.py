@@ -27,10 +27,10 @@ def design(comparison: Comparison, context: ReportContext) -> list[str]:
         table(["phase", "planned", "finished", "diverged", "pruned", "failed"], phases, right=range(1, 6)),
         _failures(context),
         prose(
-            "*Anchor* is one known network. *Compare* gives every combination of levels the same number of trials, "
-            "laid "
-            "down beforehand; the tables below rest on it alone. *Exploit* is an adaptive search and enters no table. "
-            "*Confirm* trains the finalists again on fresh seeds; every number of the answer comes from it."
+            "*Anchor* is one known network. *Compare* trains every combination of levels with the same settings, laid "
+            "down beforehand; the answer and the tables below rest on it alone. *Exploit* is an adaptive search for a "
+            "better model and enters no table. *Confirm* trains the recommended model and the best alternative again, "
+            "on fresh seeds."
         ),
     ]
 
@@ -50,8 +50,8 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "seed of the study", str(definition.get("seed", ""))
     yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256
-    pairs = plural(of.min_seeds, f"paired {of.again}")
-    yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {pairs}"
+    asked = plural(of.min_settings, "setting") if comparison.search else plural(of.min_seeds, f"paired {of.again}")
+    yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
     chance = with_unit(score(of.metric, of.chance, half_width=1 / of.metric.scale), of.metric)
     yield "score of chance", f"{chance} ({of.metric.chance_is})"
     yield "versions", _versions(facts.environment)

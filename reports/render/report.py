@@ -81,20 +81,23 @@ def _percent(share: float) -> str:
 def _scope(comparison: Comparison, context: ReportContext) -> str:
     if not comparison.questions:
         return ""
-    searched = context.ended("compare") > 0
     epochs = context.facts.definition.get("epochs")
     trained = f" and {epochs} epochs of training" if epochs else ""
-    ranges = "the ranges searched" if searched else "these configurations"
-    on = "fresh seeds"
-    if comparison.design.folds:
-        on = "fresh seeds and partitions"
-    how = f" Levels are compared by the best configuration found for each, trained again on {on}."
-    few = (
-        " There are too few rows for a test part: every row is held out once in each repeat, and the same rows chose "
-        "the configurations, so that the scores themselves are somewhat too kind."
-    )
+    search = comparison.search
+    ranges = "the ranges searched" if search is not None else "these configurations"
     holds = f"This holds for {context.facts.data.name}, {ranges}{trained}."
-    return f"{holds}{how if searched else ''}{few if comparison.design.folds else ''}"
+    if search is None:
+        return holds
+    judged = "its score on the test part counts"
+    if comparison.design.folds:
+        judged = "the rows that it has not seen count: what all other folds choose, each fold scores in turn"
+    parts = "rows" if comparison.design.folds else "test examples"
+    return (
+        f"{holds} A level is what tuning it gives: {plural(search.subset, 'setting')} are tried, the network with the "
+        f"best validation score is kept, and {judged}. The answer is the mean over all such subsets of the "
+        f"{search.n_settings} settings, the same for every level; its interval covers the draw of the settings, the "
+        f"training seeds and the {parts}, and not another cut of the data."
+    )
 
 
 def _missing(comparison: Comparison, context: ReportContext) -> str:
@@ -109,7 +112,10 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
         items.append("the study is running, or its process was killed: these are its results so far")
     elif context.facts.state in ("failed", "interrupted"):
         items.append(f"its last session was {context.facts.state}; the same command goes on with it")
-    if comparison.questions and not comparison.finalists:
+    if comparison.search is not None and comparison.search.n_unscored:
+        n = comparison.search.n_unscored
+        items.append(f"{plural(n, 'searched network')} not yet scored on the test part; the same command goes on")
+    if comparison.questions and not comparison.finalists and comparison.search is None:
         items.append("phase confirm has no runs: without fresh seeds there is no verdict")
     elif comparison.part == "valid" and not comparison.design.folds:
         items.append("no test part was opened: differences are of the validation part, which chose the finalists")
