@@ -29,7 +29,7 @@ from reports.records import (
 )
 from reports.settings import Settings, settings_of
 from reports.study import StudyData
-from reports.verdict import adjust, advise, decide, missing_verdict
+from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,8 @@ def _question(factor: Factor, study: _Study) -> Question:
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
     differences = [_difference(row, reference, study) for row in others]
-    adjusted = adjust([difference.p if difference else None for difference in differences])
+    error = SIGNIFICANCE if study.settings is None else study.design.error_of_look
+    adjusted = adjust([difference.p if difference else None for difference in differences], error)
     scores = [(_order(row), row.level) for row in rows if row.status != "never trained" and _order(row) is not None]
     searched = study.judged if study.settings is not None else None
     return Question(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.config import TrialConfig, require
+from reports.looks import ERROR, nominal_errors
 from reports.metric import ACCURACY, Metric
 
 
@@ -68,6 +69,9 @@ class StudyDesign:
         How samples were cut, one of :data:`pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
+    looks
+        Numbers of settings at which the study was judged so far, this time included, where it goes on until it is
+        decided; empty where its size was laid down.
     cores
         Of the machine that trained, by which times to come are told.
     ranges
@@ -87,6 +91,7 @@ class StudyDesign:
     folds: int = 0
     split_method: str = "random"
     budgets: Mapping[str, int] = field(default_factory=dict)
+    looks: tuple[int, ...] = ()
     cores: int = 1
     ranges: tuple[SearchRange, ...] = ()
     earlier_test_openings: int | None = None
@@ -103,6 +108,11 @@ class StudyDesign:
     def stuck_below(self) -> float:
         """The training score that a network has to reach to have left chance."""
         return self.chance + self.metric.left_chance * (self.metric.perfect - self.chance)
+
+    @property
+    def error_of_look(self) -> float:
+        """The two-sided error that this look may make for itself."""
+        return nominal_errors(self.looks)[-1] if self.looks else ERROR
 
     @property
     def again(self) -> str:

@@ -29,6 +29,7 @@ def paired_difference(
     imagined: float = ACCURACY.imagined,
     method: DifferenceMethod = "seeds and examples",
     n_folds: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """Estimate the expected score of A minus that of B over fresh seeds (or settings) and fresh examples.
 
@@ -50,6 +51,8 @@ def paired_difference(
     n_folds
         Where examples are the rows of one cross-validation: its folds share training rows, and what that adds is
         taken to be as much as a fold's share of held-out to training rows (Nadeau and Bengio 2003).
+    confidence
+        Of the interval for itself; more than 95 % where the study is looked at more than once.
 
     Raises
     ------
@@ -87,6 +90,7 @@ def paired_difference(
         seed_variance=max(ms_seed - ms_rest, 0.0) / n_examples,
         example_variance=(ms_example - ms_rest) / n_seeds,
         rest_variance=ms_rest,
+        confidence=confidence,
     )
 
 
@@ -161,6 +165,7 @@ def found(
     example_variance: float = 0.0,
     rest_variance: float = 0.0,
     n_folds: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """Put a difference together.
 
@@ -172,7 +177,7 @@ def found(
         Of the estimate's variance, each with its degrees of freedom; none where no interval can be given.
     """
     estimate = float(by_seed.mean())
-    low, high, p, df = _interval(estimate, parts) if parts else (None, None, None, None)
+    low, high, p, df = _interval(estimate, parts, confidence) if parts else (None, None, None, None)
     return Difference(
         estimate=estimate,
         low=low,
@@ -189,7 +194,9 @@ def found(
     )
 
 
-def _interval(estimate: float, parts: Sequence[tuple[float, int]]) -> tuple[float, float, float, float]:
+def _interval(
+    estimate: float, parts: Sequence[tuple[float, int]], confidence: float
+) -> tuple[float, float, float, float]:
     """Return low, high, p and degrees of freedom from (part of the variance, its degrees of freedom) pairs."""
     variance = sum(part for part, _ in parts)
     if variance <= 0:
@@ -197,5 +204,5 @@ def _interval(estimate: float, parts: Sequence[tuple[float, int]]) -> tuple[floa
     # A difference of two large mean squares may leave less than the seeds alone have; no less than those are there.
     df = max(variance**2 / sum(part**2 / df for part, df in parts), float(parts[0][1]))
     error = float(np.sqrt(variance))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
     return estimate - half, estimate + half, float(2 * stats.t.sf(abs(estimate) / error, df)), float(df)

@@ -72,6 +72,11 @@ class Settings:
         return 1 if self.is_replicated else subset_size(self.n_settings)
 
     @property
+    def confidence(self) -> float:
+        """Confidence of each interval for itself: where the study is looked at again and again, more than 95 %."""
+        return 1 - self.design.error_of_look
+
+    @property
     def n_examples(self) -> int:
         """Number of test examples, or of rows of the cross-validation."""
         return int(self.scores.shape[2])
@@ -136,6 +141,7 @@ class Settings:
             np.zeros_like(values),
             imagined=self.design.metric.imagined,
             method=self._method,
+            confidence=self.confidence,
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
         )
 

@@ -13,8 +13,15 @@ from reports.records import Difference, Verdict
 SIGNIFICANCE = 0.05
 
 
-def adjust(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Adjust the p of one question's contrasts by Holm's step-down method; contrasts without a p stay without."""
+def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tuple[float | None, ...]:
+    """Adjust the p of one question's contrasts by Holm's step-down method; contrasts without a p stay without.
+
+    Parameters
+    ----------
+    error
+        What this look at the study may make of errors for itself: p counts in proportion to it.
+    """
+    p_values = [None if p is None else min(p * SIGNIFICANCE / error, 1.0) for p in p_values]
     known = [p for p in p_values if p is not None]
     if len(known) < 2:  # statsmodels collects the process's garbage at each call: 18 ms
         return tuple(p_values)
