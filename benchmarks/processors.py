@@ -35,25 +35,27 @@ from pipeline.threads import worker_environment
 Numbers = dict[str, NDArray[Any]]
 EPOCHS = 5
 AS_IT_IS = "as it is"
-#: Makes XLA and TensorFlow calculate without what they choose by the processor, as far as they can be told to.
+#: XLA told to leave out what it does by the processor, and Eigen to multiply without oneDNN: the same anywhere?
 _PLAIN = "--xla_cpu_enable_platform_dependent_math=false --xla_cpu_use_xnnpack=false"
-_PLAIN_EAGER = {"TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL": "0"}
+_WITHOUT_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0", "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL": "0"}
 #: What each process is told beside one thread: environment variables.
 SETTINGS: dict[str, dict[str, str]] = {
     AS_IT_IS: {},
-    "XLA to AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+    "XLA and oneDNN to AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "XLA and oneDNN to AVX": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX", "ONEDNN_MAX_CPU_ISA": "AVX"},
     "XLA to AVX": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"},
     "XLA to SSE4.2": {"XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
     "XLA, vectors of 128 bits": {"XLA_FLAGS": "--xla_cpu_prefer_vector_width=128"},
     "XLA without XNNPACK": {"XLA_FLAGS": "--xla_cpu_use_xnnpack=false"},
+    "oneDNN to AVX": {"ONEDNN_MAX_CPU_ISA": "AVX"},
+    "products without oneDNN": _WITHOUT_ONEDNN,
     "NumPy, BLAS, C library": {
         "NPY_DISABLE_CPU_FEATURES": "X86_V3",
         "OPENBLAS_CORETYPE": "Nehalem",
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX",
     },
-    "TensorFlow without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0", **_PLAIN_EAGER},
-    "plain": {"XLA_FLAGS": f"{_PLAIN} --xla_cpu_max_isa=AVX2", **_PLAIN_EAGER},
-    "plain, XLA to SSE4.2": {"XLA_FLAGS": f"{_PLAIN} --xla_cpu_max_isa=SSE4_2", **_PLAIN_EAGER},
+    "plain": {"XLA_FLAGS": f"{_PLAIN} --xla_cpu_max_isa=AVX2", **_WITHOUT_ONEDNN},
+    "plain, XLA to SSE4.2": {"XLA_FLAGS": f"{_PLAIN} --xla_cpu_max_isa=SSE4_2", **_WITHOUT_ONEDNN},
 }
 #: Data, units, activation, optimizer, learning rate, batch size, dropout.
 TRIALS: tuple[tuple[str, tuple[int, ...], str | None, str, float, int, float], ...] = (
