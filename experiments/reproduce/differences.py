@@ -11,6 +11,7 @@ from experiments.tracking import CodeVersion
 #: Packages whose arithmetic or random numbers reach a trial's results.
 _ARITHMETIC = ("tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
 UNKNOWN = "unknown"
+PROCESSOR = "processor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,8 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Diff
     if not before:
         yield Difference(what="machine and packages", before="not noted", now="as they are", matters=True)
         return
+    yield from _processor(before, now)
     for key, what, matters in (
-        ("cpu", "processor", True),
         ("machine", "architecture", True),
         ("python", "Python", True),
         ("platform", "system", _runtime(before) != _runtime(now)),
@@ -72,6 +73,15 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Diff
         if before.get(key) != now.get(key):
             was, is_now = str(before.get(key, UNKNOWN)), str(now.get(key, UNKNOWN))
             yield Difference(what=what, before=was, now=is_now, matters=matters)
+
+
+def _processor(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+    """Compare names, and sets of instructions where both were noted: older studies noted the name alone."""
+    both_noted = "instructions" in before and "instructions" in now
+    keys = ("cpu", "instructions") if both_noted else ("cpu",)
+    was, is_now = (" with ".join(str(one.get(key, UNKNOWN)) for key in keys) for one in (before, now))
+    if was != is_now:
+        yield Difference(what=PROCESSOR, before=was, now=is_now, matters=True)
 
 
 def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:

@@ -19,13 +19,18 @@ from experiments.reproduce.compare import (
     overall,
     spread,
 )
-from experiments.reproduce.differences import Difference
+from experiments.reproduce.differences import PROCESSOR, Difference
 from experiments.reproduce.original import Original
 
 _WIDTH = 100
 TOLERANCE = (
     f"losses of epoch 1 within {START_TOLERANCE:g} of themselves, later ones within {100 * LOSS_TOLERANCE:g} %, "
     f"scores within {100 * SCORE_TOLERANCE:g} points"
+)
+#: What another processor is known to do (measured, see docs/decisions/processors.md).
+ROUNDING = (
+    "processors round differently, from the first epochs on: scores are expected to agree within "
+    f"{100 * SCORE_TOLERANCE:g} points, not bit by bit"
 )
 _SAME = "code, packages and machine are as they were"
 
@@ -74,6 +79,8 @@ class Finding:
 def difference_lines(differences: Sequence[Difference], notes: Sequence[str]) -> list[str]:
     """Return what is not as it was, one line each where it may change a result, the rest together."""
     lines = [f"{one}" for one in differences if one.matters]
+    if any(one.what == PROCESSOR for one in differences):
+        lines.append(ROUNDING)
     rest = [str(one) for one in differences if not one.matters]
     if rest:
         text = "should not matter: " + ", ".join(rest)
@@ -108,6 +115,8 @@ def finding_lines(finding: Finding) -> list[str]:
         beyond = [one for one in worst.deviations if not one.is_tolerable]
         if beyond:
             lines.append(f"beyond it     {len(beyond)}, the first: {deviation_words(beyond[0])}")
+        lines += [f"processor     {one.before} -> {one.now}: {ROUNDING}" for one in finding.differences
+                  if one.what == PROCESSOR]  # fmt: skip
     return lines + _spread_lines(finding)
 
 

@@ -13,6 +13,10 @@ from pathlib import Path
 from experiments.tracking import keys
 
 _UNKNOWN = "unknown"
+#: Sets of instructions by which libraries choose how to calculate, and what Linux calls them, the newest first.
+_INSTRUCTIONS = {"AVX-512": "avx512f", "AVX2": "avx2", "AVX": "avx", "SSE4.2": "sse4_2"}
+#: What every processor of an architecture has.
+_OF_ARCHITECTURE = {"aarch64": "NEON", "arm64": "NEON"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +56,34 @@ def environment() -> dict[str, object]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cpu": _cpu_name(),
+        **processor(_cpuinfo()),
         "cpus": os.cpu_count(),
         "packages": dict(sorted(packages.items(), key=lambda pair: pair[0].lower())),
     }
 
 
-def _cpu_name() -> str:
+def processor(cpuinfo: str) -> dict[str, str]:
+    """Return name and newest known set of instructions of the first processor.
+
+    Two processors of one name need not have the same: what a virtual machine lets through is its host's choice.
+
+    Parameters
+    ----------
+    cpuinfo
+        What Linux has in ``/proc/cpuinfo``; empty elsewhere, where only the architecture is asked.
+    """
+    pairs = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())
+    said = {name.strip(): value.strip() for name, _, value in pairs}
+    flags = said.get("flags", "").split()
+    sets = (name for name, flag in _INSTRUCTIONS.items() if flag in flags)
+    return {
+        "cpu": said.get("model name") or platform.processor() or _UNKNOWN,
+        "instructions": next(sets, _OF_ARCHITECTURE.get(platform.machine(), _UNKNOWN)),
+    }
+
+
+def _cpuinfo() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return platform.processor() or _UNKNOWN
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or _UNKNOWN)
+        return ""

@@ -15,6 +15,12 @@ from reports.words import count, enumeration, plural
 
 #: More missing levels than this are counted, not named.
 _MOST_MISSING = 10
+#: What is bit-equal, and what is not (docs/decisions/processors.md).
+_BITS = (
+    "On one kind of processor with these versions the same commands give the same numbers, bit by bit. "
+    "Another processor starts from the same weights and takes the samples in the same order, but rounds differently: "
+    "curves part by a last digit in the first epochs, and scores need not be equal."
+)
 
 
 def render(comparison: Comparison, context: ReportContext) -> str:
@@ -157,4 +163,4 @@ def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
     if context.champion_runs:
         lines.append("- runs of the recommended model: " + ", ".join(f"`{run}`" for run in context.champion_runs))
     commands = [facts.command, f"mlflow run . -e report -P study={name}"] if facts.command else []
-    return ["\n".join(["```sh", *commands, "```"]) if commands else "", "\n".join(lines)]
+    return ["\n".join(["```sh", *commands, "```"]) if commands else "", "\n".join(lines), prose(_BITS)]

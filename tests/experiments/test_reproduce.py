@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from experiments.reproduce.differences import Difference, differences
 from experiments.reproduce.original import find
 from experiments.reproduce.session import Request, reproduce
 from experiments.tracking import CodeVersion, keys
+from experiments.tracking.environment import processor
 from experiments.tracking.store import client
 from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, TrialResult
@@ -177,6 +179,59 @@ def test_another_kernel_does_not_matter_and_another_c_library_does(platform: str
     assert found.matters is matters
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({}, {"instructions": "AVX2"}, None),  # an older study noted the name alone
+        ({"instructions": "AVX2"}, {"instructions": "AVX2"}, None),
+        ({"instructions": "AVX2"}, {"instructions": "AVX-512"}, "processor A with AVX2 -> A with AVX-512"),
+        ({"instructions": "AVX2"}, {"cpu": "B", "instructions": "AVX2"}, "processor A with AVX2 -> B with AVX2"),
+        ({}, {"cpu": "B", "instructions": "AVX2"}, "processor A -> B"),
+    ],
+)
+def test_processor_is_named_by_its_name_and_its_instructions(
+    before: dict[str, str], now: dict[str, str], said: str | None
+) -> None:
+    found = differences(CODE, {**HERE, **before}, CODE, {**HERE, **now})
+    assert [str(one) for one in found] == ([] if said is None else [said])
+    assert all(one.matters for one in found)
+
+
+def test_what_another_processor_does_is_said_once_and_of_no_other_difference() -> None:
+    other = Difference(what="processor", before="A", now="B", matters=True)
+    assert words.difference_lines([other], ["a note"]) == ["processor A -> B", words.ROUNDING, "a note"]
+    assert words.ROUNDING not in words.difference_lines([replace(other, what="tensorflow")], [])
+    assert "within 2 points, not bit by bit" in words.ROUNDING
+
+
+def test_environment_notes_name_and_instructions_of_the_processor() -> None:
+    environment = tracking.environment()
+    assert environment["cpu"]
+    assert environment["instructions"] in {"AVX-512", "AVX2", "AVX", "SSE4.2", "NEON", "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "instructions"),
+    [
+        ("processor : 0\nmodel name : B\nflags : fpu sse4_2 avx avx2 avx512f\n\nprocessor : 1\nflags : fpu", "AVX-512"),
+        ("model name : B\nflags : fpu avx2 sse4_2 avx", "AVX2"),
+        ("model name : B\nflags : fpu sse4_2", "SSE4.2"),
+        ("model name : B\nflags : fpu", "unknown"),
+    ],
+)
+def test_instructions_are_the_newest_set_that_the_first_processor_has(
+    monkeypatch: pytest.MonkeyPatch, cpuinfo: str, instructions: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert processor(cpuinfo) == {"cpu": "B", "instructions": instructions}
+
+
+def test_where_there_is_no_cpuinfo_the_architecture_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert processor("") == {"cpu": "unknown", "instructions": "NEON"}
+
+
 def test_environment_that_was_not_noted_is_said_and_may_explain() -> None:
     (found,) = differences(CODE, {}, CODE, HERE)
     assert found.matters
@@ -206,6 +261,9 @@ def finding(original: object, now: dict[str, dict[int, float]], *found: Differen
         (0.900001, "pytest", False, "not reproduced: within tolerance only"),
         (0.900001, None, False, "not reproduced: within tolerance only"),
         (2.0, "tensorflow", False, "not reproduced: beyond tolerance"),
+        (0.9, "processor", True, "reproduced: bit-equal, every number of every epoch"),
+        (0.900001, "processor", True, "reproduced within tolerance, not bit-equal"),
+        (2.0, "processor", False, "not reproduced: beyond tolerance"),
     ],
 )
 def test_tolerance_counts_only_where_something_that_matters_differs(
@@ -213,7 +271,7 @@ def test_tolerance_counts_only_where_something_that_matters_differs(
 ) -> None:
     run_id = logged_trial(uri)[1]
     original = replace(find(uri, run_id=run_id, study=None), points=LOG)
-    found = [Difference(what=what, before="1", now="2", matters=what == "tensorflow")] if what else []
+    found = [Difference(what=what, before="1", now="2", matters=what != "pytest")] if what else []
     result = finding(original, changed("train/loss", 1, loss), *found)
     assert result.is_reproduced is reproduced
     assert result.headline().startswith(headline)
@@ -221,6 +279,7 @@ def test_tolerance_counts_only_where_something_that_matters_differs(
     assert page.startswith(f"**{headline.capitalize()}")
     assert "![The trial's curves and those of its repetition](http:picture)" in page
     assert ("epoch 1 of train/loss" in page) is (loss != 0.9)
+    assert (f"processor | 1 -> 2: {words.ROUNDING}" in page) is (what == "processor" and loss != 0.9)
 
 
 def test_json_is_strict_and_the_figure_is_drawn_from_it(uri: str) -> None:
