@@ -23,7 +23,16 @@ from pipeline.evaluate import evaluate, judge_outputs, predictions, served_outpu
 from pipeline.fit import EpochCallback, epochs, fit_folds
 from pipeline.folds import Prepared, out_of_fold, prepared, whole
 from pipeline.metrics import chance, goal_of, mean_evaluation
-from pipeline.records import Dataset, History, Predictions, Preparation, Scaler, TrialResult, TrialState
+from pipeline.records import (
+    Dataset,
+    Evaluation,
+    History,
+    Predictions,
+    Preparation,
+    Scaler,
+    TrialResult,
+    TrialState,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
