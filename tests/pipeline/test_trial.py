@@ -179,7 +179,7 @@ def held_out(dataset: Dataset) -> Dataset:
 @pytest.mark.parametrize("metric", ["accuracy", "auc", "r2"])
 def test_judging_a_searched_model_is_evaluating_its_network(metric: str, make):
     dataset = make(metric)
-    trial = config(SplitConfig(test_size=None if dataset.X_test is not None else 0.2), units=(8,), epochs=5)
+    trial = config(SplitConfig(test_size=0 if dataset.X_test is not None else 0.2), units=(8,), epochs=5)
     searched = run_trial(trial, dataset)
     assert (searched.result.test, searched.predictions) == (None, None)
     found, said = judge(searched.model, trial, dataset)
