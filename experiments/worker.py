@@ -17,7 +17,6 @@ from distributed import get_worker
 from experiments import places, tracking
 from experiments.task import Outcome, ScoreTask, TrialTask
 from experiments.tracking.reach import comes_back
-from experiments.tracking.store import require_at_hand
 from pipeline.config import DataConfig
 from pipeline.load import load
 from pipeline.records import Dataset, TrialRecord
@@ -106,7 +105,7 @@ def _score(task: ScoreTask) -> None:
     try:
         model = tracking.load_model(uri, task.run_id)
     except tracking.TrackingError:
-        require_at_hand(uri)  # a store that is away has lost no model
+        tracking.run_tags(uri, task.run_id)  # raises where the store is away: then no model is lost
         # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
         model = run_trial(task.config, dataset).model
     tracking.TrialRun(task.study_run, task.run_id).log_score(*judge(model, task.config, dataset))
