@@ -1,4 +1,4 @@
-"""From search to confirmation: the finalists are frozen before the first of them meets the test part."""
+"""From search to confirmation: the finalists are frozen before any network meets the test part."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from pipeline.config import ParamValue, SplitConfig
 def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finalist, ...] = ()) -> bool:
     """Add a round of confirming to a study whose search has ended; tell whether it has anything to train.
 
-    The list and its hash are in the ledger and in MLflow before any finalist meets the test part. A study that was
-    extended, or is to have more seeds, gets another round: what has been trained before is not trained again.
+    The list and its hash are in MLflow before any network meets the test part, and in the ledger where there is
+    something to train. A study that was extended, or is to have more seeds, gets another round: what has been trained
+    before is not trained again.
     """
     experiment = context.experiment
     finalists = chosen or choose(experiment, searched(ledger))
-    if not finalists or not experiment.budget.seeds:
-        return False
     rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]
     runs = missing_runs(finalists, experiment.budget.seeds, [run for one in rounds for run in one.runs])
     if runs:
@@ -41,7 +40,7 @@ def frozen_list(
     split: SplitConfig,
 ) -> dict[str, Any]:
     """Return what is logged of frozen finalists: their hash, the fresh seeds of all rounds so far, who they are."""
-    n_seeds = 1 + max(index for one in rounds for _, index in one.runs)
+    n_seeds = 1 + max((index for one in rounds for _, index in one.runs), default=-1)
     return {
         "sha256": frozen_hash(finalists),
         "seeds": [design.derive_seed(experiment.seed, "confirm", index) for index in range(n_seeds)],

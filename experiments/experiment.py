@@ -35,7 +35,8 @@ class Budget:
     epochs
         Epochs of every trial.
     compare
-        Share of the trials that phase *compare* gets, in equal parts for the cells; the rest goes to *exploit*.
+        Share of the trials that phase *compare* gets, in equal parts for the cells; the rest goes to *exploit*. With 1
+        each cell gets as many as fit, and *exploit* what cannot be shared equally.
     window
         Trial i of *exploit* is proposed when all up to i - window have ended. It belongs to the definition, so that
         the number of workers changes nothing.
@@ -50,7 +51,7 @@ class Budget:
 
     trials: int
     epochs: int
-    compare: float = 0.8
+    compare: float = 1.0
     window: int = 4
     seeds: int = 5
     pruning: str = "median"

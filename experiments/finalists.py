@@ -1,6 +1,6 @@
-"""The finalists of a search: for each level of each factor its best configuration, and the best of *exploit*.
+"""The finalists of a search: the configuration that is recommended, and the best that its levels have against it.
 
-Chosen by validation score alone, then frozen: their hash is logged before the first of them meets the test part.
+Chosen by validation score alone, then frozen: their hash is logged before any network of the study meets the test part.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from experiments import space
 from experiments.experiment import Experiment
 from pipeline.config import ParamValue
 
@@ -37,7 +38,7 @@ class Finalist:
     origin
         The phase of that trial, or ``chosen`` where the user named it.
     stands_for
-        The (factor, level) pairs of which it is the best, levels as text; empty for the best of *exploit*.
+        The (factor, level) pairs of which it is the best trial of *compare*, levels as text; there may be none.
     """
 
     id: str
@@ -55,26 +56,22 @@ class Finalist:
 
 
 def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Finalist, ...]:
-    """Return the finalists, in the order of their trials.
+    """Return the finalists: the best trial, and the best of *compare* that has another combination of levels.
 
     Parameters
     ----------
     experiment
-        Its factors are the questions.
+        Its factors are the questions; without any there is no other combination.
     trials
-        Of phases *compare* and *exploit*, finished or diverged. The earliest of equals is chosen.
+        Of the search, finished or diverged; the anchor is never chosen. The earliest of equals is.
     """
-    stands_for: dict[int, list[tuple[str, str]]] = {}
-    for factor, levels in experiment.compare.items():
-        for level in levels:
-            best = _best([t for t in trials if t.phase == "compare" and t.cell[factor] == level])
-            if best is not None:
-                stands_for.setdefault(best.number, []).append((factor, str(level)))
-    exploited = _best([t for t in trials if t.phase == "exploit"])
-    if exploited is not None and stands_for:
-        stands_for.setdefault(exploited.number, [])
-    by_number = {trial.number: trial for trial in trials}
-    return tuple(_finalist(by_number[number], tuple(pairs)) for number, pairs in sorted(stands_for.items()))
+    compared = [trial for trial in trials if trial.phase == "compare"]
+    best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
+    if best is None:
+        return ()
+    levels = _levels(experiment, best)
+    alternative = _best([trial for trial in compared if _levels(experiment, trial) != levels])
+    return tuple(_finalist(trial, _stands_for(trial, compared)) for trial in (best, alternative) if trial is not None)
 
 
 def frozen_hash(finalists: Sequence[Finalist]) -> str:
@@ -89,6 +86,20 @@ def missing_runs(
     """Return which finalist still has to be trained on which seed, all finalists on one seed before the next seed."""
     return tuple(
         (finalist.id, index) for index in range(n_seeds) for finalist in finalists if (finalist.id, index) not in done
+    )
+
+
+def _levels(experiment: Experiment, trial: SearchedTrial) -> tuple[ParamValue | None, ...]:
+    """Return a trial's combination of levels, read off its point: *exploit* has no cells. None: inactive."""
+    optimizer = str(trial.point["optimizer"])
+    return tuple(trial.point.get(space.parameter(factor, optimizer)) for factor in experiment.compare)
+
+
+def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (factor, str(level))
+        for factor, level in trial.cell.items()
+        if _best([other for other in compared if other.cell[factor] == level]) == trial
     )
 
 

@@ -29,6 +29,7 @@ from experiments.lock import held
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.references import log_references
+from experiments.score import score_networks
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.reach import watched
 from experiments.tracking.store import require_usable
@@ -179,7 +180,7 @@ def _train(
     page: StudyPage,
     console: Console,
 ) -> str | None:
-    """Search, freeze the finalists and confirm them; return the address of the champion, or None without one."""
+    """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
 
     def train() -> None:
         plan = design.plan(context.experiment, ledger.rounds())
@@ -196,7 +197,10 @@ def _train(
             Coordinator(context, ledger, client, progress, page.note_now_and_then).run(plan)
 
     train()
-    if freeze_finalists(context, ledger, chosen):
+    is_more_to_train = freeze_finalists(context, ledger, chosen)
+    if part_sizes(dataset, context.split)["test"]:
+        score_networks(context, client, console)
+    if is_more_to_train:
         train()
     if dataset.is_table:
         log_references(context, lambda call, *given: client.submit(call, *given, pure=False).result(), console)

@@ -40,6 +40,16 @@ class TrialTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTask:
+    """All that a worker needs to score the network of a trial on the test part; ``run_id`` is the trial's own run."""
+
+    study_run: StudyRun
+    run_id: str
+    config: TrialConfig
+    data_folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a trial ended, as the coordinator tells it to Optuna.
 

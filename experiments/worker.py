@@ -1,4 +1,4 @@
-"""What a Dask worker runs: one trial, with its curves and its model logged while and after it trains.
+"""What a Dask worker runs: one trial, with its curves and its model logged while and after it trains; later its score.
 
 A worker holds no state that matters. The data set and compiled programs are kept between trials because reading and
 compiling take time, and change nothing.
@@ -15,7 +15,7 @@ from pathlib import Path
 from distributed import get_worker
 
 from experiments import places, tracking
-from experiments.task import Outcome, TrialTask
+from experiments.task import Outcome, ScoreTask, TrialTask
 from experiments.tracking.reach import comes_back
 from pipeline.config import DataConfig
 from pipeline.load import load
@@ -73,6 +73,42 @@ def _attempt(task: TrialTask) -> Outcome:
             fit_seconds=0.0,
             failure=f"{type(error).__name__}: {error}".splitlines()[0],
         )
+
+
+def score_network(task: ScoreTask) -> None:
+    """Score the network of a trial on the test part, and add that to the trial's run.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store or a disk is in trouble, or the network cannot be scored for another reason.
+    """
+    uri = task.study_run.tracking_uri
+    with _one_at_a_time:
+        try:
+            _score(task)
+        except tracking.TrackingError:
+            if not comes_back(uri):
+                raise
+            _score(task)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise tracking.TrackingError(f"cannot score the network of run {task.run_id}: {reason}") from error
+
+
+def _score(task: ScoreTask) -> None:
+    # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
+    from pipeline.trial import judge, run_trial
+
+    uri = task.study_run.tracking_uri
+    dataset = load_once(task.config.data, task.data_folder)
+    try:
+        model = tracking.load_model(uri, task.run_id)
+    except tracking.TrackingError:
+        tracking.run_tags(uri, task.run_id)  # raises where the store is away: then no model is lost
+        # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
+        model = run_trial(task.config, dataset).model
+    tracking.TrialRun(task.study_run, task.run_id).log_score(*judge(model, task.config, dataset))
 
 
 def start_run(task: TrialTask) -> tracking.TrialRun:

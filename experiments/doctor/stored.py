@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.doctor.told import ToldStudy
+from experiments.doctor.told import ToldStudy, ToldTrial
 from experiments.tracking import inventory, keys, test_predictions
 from experiments.tracking.inventory import Curves, StoredChampion, StoredRun
 
@@ -64,6 +64,11 @@ def counts(run: StoredRun) -> bool:
     return has_ended and run.tags.get(keys.TRIAL_NUMBER, "").isdecimal()
 
 
+def met_test_part(trial: ToldTrial, run: StoredRun) -> bool:
+    """Tell whether a trial's network was evaluated on the test part: confirmed, or scored after the search."""
+    return trial.state in TRAINED and (trial.phase == "confirm" or keys.TEST_SAMPLES in run.tags)
+
+
 def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
     """Read a study from MLflow.
 
@@ -106,7 +111,7 @@ def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -
     trials = {trial.run_id: trial for trial in told.trials if trial.run_id in runs} if told else {}
     readable = {run_id: trial for run_id, trial in trials.items() if not runs[run_id].is_deleted}
     trained = [run_id for run_id, trial in readable.items() if trial.state in TRAINED]
-    confirmed = [run_id for run_id in trained if readable[run_id].phase == "confirm"]
+    evaluated = [run_id for run_id in trained if met_test_part(readable[run_id], runs[run_id])]
     troubles = {
         run_id: inventory.model_trouble(uri, model_id)
         for run_id in trained
@@ -115,5 +120,5 @@ def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -
     return {
         "curves": inventory.stored_curves(uri, trained, metric=told.metric, epochs=told.epochs) if told else {},
         "models": {run_id: trouble for run_id, trouble in troubles.items() if trouble},
-        "predictions": frozenset(test_predictions(uri, confirmed)),
+        "predictions": frozenset(test_predictions(uri, evaluated)),
     }

@@ -20,7 +20,7 @@ from experiments.doctor.findings import (
     TellAll,
     WriteFinalists,
 )
-from experiments.doctor.stored import StoredStudy
+from experiments.doctor.stored import StoredStudy, met_test_part
 from experiments.doctor.told import PLACES, ToldStudy
 from experiments.doctor.trials import closing, trial_findings
 from experiments.tracking import keys
@@ -48,6 +48,7 @@ def diagnose(told: ToldStudy | None, stored: StoredStudy, *, storage: str, may_c
         *_page(told, stored, stored.parent, may_close=may_close),
         *trial_findings(told, stored, may_close=may_close),
         *_finalists(told, stored, stored.parent),
+        *_scores(told, stored),
         *_champion(told, stored, stored.parent),
     ]
 
@@ -164,6 +165,28 @@ def _placeless(frozen: Mapping[str, Any]) -> Mapping[str, Any]:
             for place in PLACES:
                 finalist["params"].pop(place, None)
     return dict(copy)
+
+
+def _scores(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+    """Look for networks of the search that should have been scored on the test part by now."""
+    is_frozen = bool(told.finalists) or stored.finalists is not None
+    has_test = any({**one.get("data", {})}.get("n_test") for one in stored.designs[-1:])
+    if not (told.search_has_ended and is_frozen and has_test):
+        return
+    finished = {trial.run_id: trial for trial in told.trials if trial.phase != "confirm" and trial.state == "finished"}
+    unscored = [
+        str(trial.number)
+        for run_id, trial in finished.items()
+        if run_id in stored.runs
+        and not stored.runs[run_id].is_deleted
+        and not met_test_part(trial, stored.runs[run_id])
+    ]
+    if unscored:
+        yield Finding(
+            what=f"the finalists are frozen, and networks of the search have no score on the test part: "
+            f"trial{'s' if len(unscored) > 1 else ''} {', '.join(unscored)}",
+            advice="the same command that ran the study scores them",
+        )
 
 
 def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterator[Finding]:

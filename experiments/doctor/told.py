@@ -75,6 +75,8 @@ class ToldStudy:
         The frozen lists that MLflow may hold, the likeliest first; empty before any was frozen.
     champion
         What the alias should lead to, or None while that is open.
+    search_has_ended
+        Whether every trial that was planned before the finalists has ended.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ToldStudy:
     finalists: tuple[Mapping[str, Any], ...] = ()
     champion: Champion | None = None
     settled: Settled | None = None
+    search_has_ended: bool = False
 
     @property
     def metric(self) -> str:
@@ -126,6 +129,7 @@ def told_study(ledger: Ledger) -> ToldStudy:
         finalists=tuple(_frozen_lists(ledger, experiment, settled)) if clean else (),
         champion=_champion(ledger, experiment) if clean else None,
         settled=settled,
+        search_has_ended=clean and _search_has_ended(ledger, experiment),
     )
 
 
@@ -265,3 +269,8 @@ def _champion(ledger: Ledger, experiment: Experiment) -> Champion | None:
         return None
     n_ended = sum(is_told(trial) for trial in ledger.trials())
     return champion(ledger) if n_ended == len(design.plan(experiment, rounds)) else None
+
+
+def _search_has_ended(ledger: Ledger, experiment: Experiment) -> bool:
+    ended = {trial.number for trial in ledger.trials() if is_told(trial)}
+    return all(one.number in ended for one in design.plan(experiment, ledger.rounds()) if one.phase != "confirm")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from experiments.doctor.findings import EndRun, Finding, LogValue, RestoreRun, TagRun, Tell, TellAll
-from experiments.doctor.stored import TRAINED, StoredStudy, counts
+from experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part
 from experiments.doctor.told import ToldStudy, ToldTrial
 from experiments.tracking import keys
 from experiments.tracking.inventory import StoredRun
@@ -92,7 +92,7 @@ def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[
         keys.FINALIST: trial.finalist,
         keys.CELL: trial.cell or None,
         keys.VALID_SAMPLES: samples[keys.VALID_SAMPLES] if trial.state in TRAINED else None,
-        keys.TEST_SAMPLES: samples[keys.TEST_SAMPLES] if trial.state in TRAINED and trial.phase == "confirm" else None,
+        keys.TEST_SAMPLES: samples[keys.TEST_SAMPLES] if met_test_part(trial, run) else None,
     }
     differ = {key: value for key, value in wanted.items() if value is not None and run.tags.get(key) != value}
     if differ:
@@ -172,7 +172,7 @@ def _artifacts(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterato
             what=f"trial {trial.number}: {trouble} (run {run.run_id})",
             advice="weights cannot be written again: put the files back; " + _AGAIN.format(run.run_id),
         )
-    if trial.phase == "confirm" and run.run_id not in stored.predictions:
+    if met_test_part(trial, run) and run.run_id not in stored.predictions:
         yield Finding(
             what=f"trial {trial.number}: {keys.PREDICTIONS} is missing or cannot be read (run {run.run_id})",
             advice="put the file back; without it the report leaves this run's test examples out",

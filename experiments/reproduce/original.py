@@ -47,6 +47,11 @@ class Original:
         return self.run.phase == "confirm"
 
     @property
+    def is_scored(self) -> bool:
+        """Whether its network was scored on the test part when the search had ended."""
+        return not self.is_confirm and keys.test("loss") in self.points
+
+    @property
     def n_epochs(self) -> int:
         """How many epochs are to be trained again.
 

@@ -154,6 +154,7 @@ def _train(
             number=number,
             n_epochs=original.n_epochs,
             confirm=original.is_confirm,
+            score=original.is_scored,
             data_folder=folder,
             pure=False,
         )

@@ -9,7 +9,7 @@ from distributed import get_worker
 
 from experiments import places
 from experiments.reproduce.compare import Repetition
-from experiments.tracking import keys, whole_trial_values
+from experiments.tracking import keys, score_values, whole_trial_values
 from pipeline.config import DataConfig, TrialConfig
 from pipeline.load import load
 from pipeline.records import Dataset
@@ -19,7 +19,7 @@ EPOCH_TOPIC = "depthcheck-reproduction"
 
 
 def train_again(
-    config: TrialConfig, *, number: int, n_epochs: int, confirm: bool, data_folder: str | None
+    config: TrialConfig, *, number: int, n_epochs: int, confirm: bool, score: bool, data_folder: str | None
 ) -> Repetition:
     """Train a configuration as a trial of a study does, for as many epochs.
 
@@ -31,9 +31,11 @@ def train_again(
         Training stops behind this epoch, as it did where the trial was pruned.
     confirm
         Whether the test part was opened and layers were diagnosed.
+    score
+        Whether the network is to be scored on the test part, as those of a search are when it has ended.
     """
     # Imported here: the launching process imports this module too, and must never wait for TensorFlow.
-    from pipeline.trial import run_trial
+    from pipeline.trial import judge, run_trial
 
     dataset = _dataset(config.data, data_folder)
     worker = get_worker()
@@ -46,14 +48,15 @@ def train_again(
         return epoch >= n_epochs
 
     try:
-        result = run_trial(config, dataset, on_epoch_end=on_epoch_end, confirm=confirm).result
+        trained = run_trial(config, dataset, on_epoch_end=on_epoch_end, confirm=confirm)
+        test = score_values(judge(trained.model, config, dataset)[0]) if score else {}
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
         return Repetition(points=points, fit_seconds=0.0, failure=failure)
-    for key, value in whole_trial_values(result).items():
+    for key, value in (whole_trial_values(trained.result) | test).items():
         if key not in keys.TIMES:
             points.setdefault(key, {})[0] = float(value)
-    return Repetition(points=points, fit_seconds=result.fit_seconds)
+    return Repetition(points=points, fit_seconds=trained.result.fit_seconds)
 
 
 @functools.lru_cache(maxsize=1)

@@ -50,7 +50,7 @@ from experiments.tracking.reproduction import (
 )
 from experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from experiments.tracking.study_run import StudyRun, open_parent
-from experiments.tracking.trial_run import TrialRun, start_trial, whole_trial_values
+from experiments.tracking.trial_run import TrialRun, score_values, start_trial, whole_trial_values
 from experiments.tracking.withdrawn import close_unborn, withdraw, withdrawn
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "run_params",
     "run_tags",
     "running_trials",
+    "score_values",
     "session_environments",
     "start_reproduction",
     "start_trial",

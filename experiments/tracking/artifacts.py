@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from pipeline.records import Predictions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 #: run id -> metric -> epoch -> value
 Diagnostics = dict[str, dict[str, dict[int, float]]]
@@ -107,17 +109,23 @@ def test_openings(uri: str, data_sha256: str, *, before: str | None) -> int:
     data_sha256
         Of the whole data set.
     before
-        The parent run of a study: only other studies' runs that started before its first evaluation count, or all
+        The parent run of a study: only other studies' runs that were evaluated before its first one count, or all
         of theirs where it has none. None counts every run.
     """
     api = client(uri)
-    condition = f"tags.{keys.PHASE} = 'confirm' and params.data_sha256 = '{data_sha256}'"
+    condition = f"tags.{keys.TEST_SAMPLES} LIKE '%' and params.data_sha256 = '{data_sha256}'"
     with storage(f"cannot count the openings of the test part in {uri}"):
         experiments = [experiment.experiment_id for experiment in api.search_experiments()]
-        opened = [run for run in search(api, experiments, condition) if keys.TEST_SAMPLES in run.data.tags]
+        opened = list(search(api, experiments, condition))
     own = {run.info.run_id for run in opened if before is not None and run.data.tags.get(keys.PARENT_RUN) == before}
-    first = min((run.info.start_time for run in opened if run.info.run_id in own), default=None)
-    return sum(run.info.run_id not in own and (first is None or run.info.start_time < first) for run in opened)
+    first = min((_opened_at(run) for run in opened if run.info.run_id in own), default=None)
+    return sum(run.info.run_id not in own and (first is None or _opened_at(run) < first) for run in opened)
+
+
+def _opened_at(run: Run) -> str:
+    """Return when a run met the test part, as text that sorts by time: one of phase *confirm*, when it began."""
+    began = datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC).isoformat(timespec="milliseconds")
+    return str(run.data.tags.get(keys.SCORED_AT, began))
 
 
 def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:

@@ -84,10 +84,10 @@ def load_model(uri: str, run_id: str) -> Any:
     Raises
     ------
     TrackingError
-        When the run has no model, or the store or its artifacts cannot be read.
+        When the run has no model, or it is damaged, or the store or its artifacts cannot be read.
     """
     api = client(uri)
-    with storage(f"cannot load the model of run {run_id}"):
+    with storage(f"cannot load the model of run {run_id}", Exception):  # Keras meets damaged files with its own
         import mlflow.tensorflow
         from mlflow.artifacts import download_artifacts
 

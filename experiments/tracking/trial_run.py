@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,13 +17,15 @@ from experiments.tracking.model import log_model
 from experiments.tracking.store import client, log_batch, storage
 from experiments.tracking.study_run import RunEnd, StudyRun
 from pipeline.config import TrialConfig
-from pipeline.records import Dataset, History, Predictions, TrialResult
+from pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult
 
 Row = tuple[str, float, int]
 
 
 class TrialRun:
     """A trial's run while it trains. Ends by exactly one of :meth:`finish`, :meth:`fail` and :meth:`kill`.
+
+    What :meth:`log_score` adds comes when the whole search has ended.
 
     Not to be shared between threads.
 
@@ -109,6 +112,16 @@ class TrialRun:
             rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
             log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
         self._end("FAILED" if result.state == "failed" else "FINISHED")
+
+    def log_score(self, test: Evaluation, predictions: Predictions) -> None:
+        """Add to a run that has ended what its model says of the test part, and what that is worth."""
+        self.log_predictions(predictions)
+        rows = [(key, value, 0) for key, value in score_values(test).items()]
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        # The tags go last: a run that has them has everything.
+        tags = {keys.SCORED_AT: now, keys.TEST_SAMPLES: str(test.n_samples)}
+        with storage(f"cannot write the test scores of run {self.run_id}"):
+            log_batch(self._api, self.run_id, metrics=rows, tags=tags)
 
     def fail(self, traceback_text: str) -> None:
         """End the run as FAILED, with its traceback as description and artifact, and its last line as a tag."""
@@ -212,10 +225,13 @@ def whole_trial_values(result: TrialResult) -> dict[str, float]:
     if scores:
         best, minus_epoch = max(scores)
         values |= {keys.best(valid.metric): best, keys.BEST_EPOCH: -minus_epoch}
-    if test is not None:
-        values |= {keys.test("loss"): test.loss, keys.test(test.metric): test.score}
-        values |= {keys.test(name): value for name, value in test.beside.items()}
-    return values
+    return values if test is None else values | score_values(test)
+
+
+def score_values(test: Evaluation) -> dict[str, float]:
+    """Return what is logged of an evaluation on the test part."""
+    beside = {keys.test(name): value for name, value in test.beside.items()}
+    return {keys.test("loss"): test.loss, keys.test(test.metric): test.score, **beside}
 
 
 def _result_tags(result: TrialResult) -> dict[str, str]:

@@ -17,6 +17,7 @@ name = "digits"
 [budget]
 trials = 9
 epochs = 3
+compare = 0.8
 window = 2
 seeds = 1
 [compare]

@@ -348,7 +348,7 @@ def test_much_damage_at_once_is_repaired_and_nothing_is_trained_again(hurt, undi
     assert (code, "clean: everything agrees" in output) == (0, True), output
     code, output = hurt.run("--experiment", tiny, "--workers", "1")
     assert code == 0, output
-    assert "continues: 13 of 13 trials have ended" in output
+    assert "continues: 11 of 11 trials have ended" in output
     assert [record.run_id for record in hurt.records()] == run_ids
     assert contents(hurt) == contents(undisturbed)
     assert command(hurt)[0] == 0
@@ -366,6 +366,17 @@ def test_study_without_its_run_gets_another_one_and_goes_on(hurt, undisturbed, t
     assert code == 0, output
     assert [record.run_id for record in hurt.records()] == run_ids
     assert command(hurt)[0] == 0
+
+
+def test_network_without_a_score_is_named_and_the_same_command_scores_it(hurt, undisturbed, tiny):
+    hurt.client.delete_tag(hurt.run_of(2), "test_samples")
+    (found,) = hurt.examine(fix=True).left
+    assert found.what.endswith("networks of the search have no score on the test part: trial 2")
+    code, output = hurt.run("--experiment", tiny, "--workers", "1")
+    assert code == 0, output
+    assert "scoring 1 network on the test part" in output
+    assert contents(hurt) == contents(undisturbed)
+    assert hurt.examine().left == ()
 
 
 def test_extended_study_is_written_again_from_mlflow_with_all_its_rounds(hurt, tiny):

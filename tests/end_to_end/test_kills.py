@@ -84,6 +84,37 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert set(ended.values()) == {1}
 
 
+def test_scoring_goes_on_after_kills_and_trains_again_what_has_lost_its_model(undisturbed, folder, tiny):
+    scored = "SELECT run_uuid, value FROM tags WHERE key = 'scored_at'"
+
+    def times():
+        return dict(rows(folder.path / "mlflow.db", scored))
+
+    words = ("--experiment", tiny, "--workers", "1")
+    with study(folder, *words) as running:
+        wait_for(lambda: len(times()) >= 1)
+        running.workers()[0].kill()
+        wait_for(lambda: len(times()) >= 4)
+        running.process.kill()
+    before = times()
+    left = [record.run_id for record in folder.records() if record.run_id not in before]
+    assert len(left) >= 2
+    code, output = folder.doctor()
+    assert code == 1
+    assert "networks of the search have no score on the test part" in output
+    archives = sorted((folder.path / "mlruns").rglob("model.keras"))
+    client = mlflow.MlflowClient(folder.uri)
+    for run_id, damage in zip(
+        left, (Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:500])), strict=False
+    ):
+        model = client.get_run(run_id).outputs.model_outputs[-1].model_id
+        damage(next(path for path in archives if model in str(path)))
+    code, output = folder.run(*words)
+    assert code == 0, output
+    assert before.items() <= times().items()
+    assert folder.fingerprint() == undisturbed.fingerprint()
+
+
 def test_trial_that_kills_its_worker_and_trial_that_is_too_large_fail_alone(folder):
     path = folder.path / "large.toml"
     path.write_text("""

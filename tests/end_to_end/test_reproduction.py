@@ -115,6 +115,8 @@ def test_number_that_was_changed_in_the_log_is_found_with_its_epoch(store):
     assert "differing     1 of" in output
     (run,) = below(store, trial.run_id)
     assert (run.info.status, run.data.tags["state"]) == ("FAILED", "not reproduced")
+    again = tracking.logged_points(store.uri, run.info.run_id)
+    assert again["test/accuracy"] == {0: trial.evaluation("test").score}
 
 
 def test_store_behind_a_server_is_enough_and_a_pruned_trial_is_trained_as_far_as_it_went(store, tmp_path_factory):
@@ -148,6 +150,10 @@ def prune(store: Folder, trial) -> None:
                 database.execute(
                     f"update {table} set value = ? where run_uuid = ? and key = ?", (value, trial.run_id, name)
                 )
+            database.execute(f"delete from {table} where run_uuid = ? and key like 'test/%'", (trial.run_id,))
+        database.execute(
+            "delete from tags where run_uuid = ? and key in ('test_samples', 'scored_at')", (trial.run_id,)
+        )
         database.execute("update tags set value = 'pruned' where run_uuid = ? and key = 'state'", (trial.run_id,))
         database.commit()
 

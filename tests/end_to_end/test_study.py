@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import mlflow
@@ -13,6 +14,7 @@ import pytest
 from conftest import ROOT, wait_for
 from optuna.trial import TrialState
 
+from experiments import tracking
 from pipeline.config import DataConfig
 from pipeline.load import load
 
@@ -43,12 +45,31 @@ def test_study_leaves_what_it_promises(undisturbed):
     assert statuses(undisturbed) == {"FINISHED": 10 + n_finalists}
 
 
-def test_finalists_alone_meet_the_test_part_and_the_best_is_registered(undisturbed):
+def test_every_network_meets_the_test_part_once_the_finalists_are_frozen(undisturbed):
+    records = undisturbed.records()
+    searched = [record for record in records if record.phase != "confirm"]
+    assert all(record.evaluation("test") is not None for record in records)
+    client = mlflow.MlflowClient(undisturbed.uri)
+    for record in searched:
+        assert "test_predictions.npz" in {item.path for item in client.list_artifacts(record.run_id)}
+    said = tracking.test_predictions(undisturbed.uri, [record.run_id for record in records])
+    for record in records:
+        predictions = said[record.run_id]
+        assert np.mean(predictions.predicted == predictions.y) == record.evaluation("test").score
+    parent = client.get_run(undisturbed.study().user_attrs["parent_run_id"])
+    frozen = Path(parent.info.artifact_uri.removeprefix("file://")) / "finalists.json"
+    scored = [datetime.fromisoformat(record.tags["scored_at"]).timestamp() for record in searched]
+    confirming = [client.get_run(r.run_id).info.start_time / 1000 for r in records if r.phase == "confirm"]
+    assert frozen.stat().st_mtime <= min(scored) + 1e-3
+    assert max(scored) <= min(confirming) + 1e-3
+
+
+def test_two_finalists_of_other_levels_are_confirmed_and_the_best_is_registered(undisturbed):
     records = undisturbed.records()
     confirmed = [record for record in records if record.phase == "confirm"]
+    assert len(confirmed) == 2
+    assert len({(record.config.model.depth, record.config.optimizer.name) for record in confirmed}) == 2
     assert len({record.config.fit.seed for record in confirmed}) == 1
-    assert all(record.evaluation("test") is not None for record in confirmed)
-    assert all(record.evaluation("test") is None for record in records if record.phase != "confirm")
     client = mlflow.MlflowClient(undisturbed.uri)
     for record in confirmed:
         assert record.tags["finalist"].startswith("trial-")
@@ -132,13 +153,16 @@ def test_mlflow_run_is_the_parent_the_same_again_trains_nothing_and_more_trials_
 
     mlflow_run(trials=5)
     first = [record.run_id for record in folder.records()]
+    scored = [record.tags.get("scored_at") for record in folder.records()]
     code, output = folder.run("--experiment", tiny, "--workers", "1", "--trials", "5")
     assert code == 0, output
     assert [record.run_id for record in folder.records()] == first
     mlflow_run(trials=11, seeds=2)
     records = folder.records()
     assert [record.run_id for record in records][: len(first)] == first
+    assert [record.tags.get("scored_at") for record in records][: len(first)] == scored
     assert sum(record.phase != "confirm" for record in records) == 11
+    assert all(record.evaluation("test") is not None for record in records)
     confirmed = Counter(
         (record.tags["finalist"], record.config.fit.seed) for record in records if record.phase == "confirm"
     )

@@ -1,12 +1,14 @@
 """The plan of a study: phases, equal shares, twins, seeds, and what an extension keeps."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experiments import definition, design, space
 from experiments.dimensions import Range
+from experiments.experiment import Budget
 from experiments.finalists import Finalist
 from pipeline.config import SplitConfig
 
@@ -24,6 +26,16 @@ def test_default_budget_is_anchor_equal_shares_and_the_rest():
     assert set(shares.values()) == {5}
     assert len(shares) == 4 * 2
     assert [trial.number for trial in plan] == list(range(50))
+
+
+@pytest.mark.parametrize("trials", [1, 2, 6, 7, 8, 19, 50])
+def test_without_a_share_every_cell_gets_as_many_as_fit(trials):
+    whole = replace(FASHION, budget=Budget(trials=trials, epochs=1))
+    phases = Counter(trial.phase for trial in design.plan(whole, searches(trials)))
+    n_compare = (trials - 1) // 8 * 8
+    assert phases == Counter(anchor=1, compare=n_compare, exploit=trials - 1 - n_compare)
+    longer = design.plan(whole, searches(trials, trials + 40))
+    assert Counter(trial.phase for trial in longer)["compare"] == n_compare + 40
 
 
 @pytest.mark.parametrize("trials", range(1, 120))

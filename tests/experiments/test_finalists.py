@@ -1,4 +1,6 @@
-"""Finalists: the best of each level by validation score, and what is still to be trained."""
+"""Finalists: the best by validation score and its best alternative, and what is still to be trained."""
+
+from dataclasses import replace
 
 from experiments import definition, design
 from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
@@ -6,41 +8,88 @@ from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, 
 DIGITS = definition.read(definition.find("digits"))
 
 
-def searched(scores: dict[int, float]) -> list[SearchedTrial]:
-    plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
+PLAN = design.plan(DIGITS, [design.SearchRound(trials=26)])
+PROPOSED = {"depth": 2, "optimizer": "adam"}
+
+
+def searched(scores: dict[int, float], proposed: dict = PROPOSED) -> list[SearchedTrial]:
+    """Return trials of a study of digits: 1 to 24 are of *compare*, cell after cell, and 25 is of *exploit*."""
     return [
         SearchedTrial(
-            number=trial.number, phase=trial.phase, cell=trial.cell, point=trial.point or {"depth": 1}, score=score
+            number=trial.number, phase=trial.phase, cell=trial.cell, point=trial.point or proposed, score=score
         )
-        for trial in plan
+        for trial in PLAN
         if (score := scores.get(trial.number)) is not None
     ]
 
 
-def test_each_level_is_seen_at_its_best_and_exploit_at_its_own():
-    # Cells in their order: depth 0 sgd, 0 adam, 1 sgd, 1 adam, 2 sgd, 2 adam.
-    scores = {0: 0.99, 1: 0.5, 2: 0.6, 3: 0.7, 4: 0.65, 5: 0.8, 6: 0.75, 13: 0.9, 14: 0.85}
-    chosen = choose(DIGITS, searched(scores))
-    assert {finalist.number: set(finalist.stands_for) for finalist in chosen} == {
-        2: {("depth", "0")},
-        3: {("depth", "1")},
-        5: {("depth", "2"), ("optimizer", "sgd")},
-        6: {("optimizer", "adam")},
-        13: set(),
-    }
-    assert [finalist.origin for finalist in chosen] == ["compare"] * 4 + ["exploit"]
+def stands_for(trials: list[SearchedTrial]) -> dict[int, tuple[tuple[str, str], ...]]:
+    return {finalist.number: finalist.stands_for for finalist in choose(DIGITS, trials)}
 
 
-def test_first_of_equals_is_chosen_and_a_level_without_trials_left_out():
-    chosen = choose(DIGITS, searched({1: 0.5, 2: 0.5}))
-    assert {finalist.number: finalist.stands_for for finalist in chosen} == {
-        1: (("depth", "0"), ("optimizer", "sgd")),
-        2: (("optimizer", "adam"),),
+# Cells in their order: depth 0 sgd, 0 adam, 1 sgd, 1 adam, 2 sgd, 2 adam.
+SCORES = {0: 0.99, 1: 0.5, 2: 0.6, 3: 0.7, 4: 0.65, 5: 0.8, 6: 0.75, 11: 0.78, 12: 0.79}
+
+
+def test_best_trial_and_the_best_of_other_levels_are_chosen():
+    assert stands_for(searched(SCORES)) == {
+        5: (("depth", "2"), ("optimizer", "sgd")),
+        12: (("optimizer", "adam"),),
     }
 
 
-def test_nothing_compared_gives_no_finalist():
-    assert choose(DIGITS, searched({0: 0.9, 13: 0.9})) == ()
+def test_alternative_to_the_best_of_exploit_has_other_levels_than_its_point():
+    chosen = choose(DIGITS, searched({**SCORES, 25: 0.9}))
+    assert [(finalist.id, finalist.origin) for finalist in chosen] == [("trial-25", "exploit"), ("trial-5", "compare")]
+    assert chosen[0].stands_for == ()
+    assert [one.number for one in choose(DIGITS, searched({**SCORES, 25: 0.9}, {"depth": 2, "optimizer": "sgd"}))] == [
+        25,
+        12,
+    ]
+
+
+def test_alternative_may_be_the_best_of_none_of_its_levels():
+    assert stands_for(searched({5: 0.9, 3: 0.6, 9: 0.5, 4: 0.7, 2: 0.8}))[2] == (("depth", "0"), ("optimizer", "adam"))
+    assert stands_for(searched({5: 0.9, 25: 0.95, 1: 0.4, 6: 0.8}, {"depth": 2, "optimizer": "sgd"}))[6] == (
+        ("optimizer", "adam"),
+    )
+    fast = replace(DIGITS, compare={"optimizer": ("sgd", "adam")}, fixed={"depth": 1})
+    assert len(choose(fast, [one for one in searched(SCORES) if one.cell.get("depth") == 1])) == 2
+
+
+def test_first_of_equals_is_chosen():
+    assert list(stands_for(searched({1: 0.5, 2: 0.5}))) == [1, 2]
+    assert list(stands_for(searched({6: 0.5, 12: 0.5, 25: 0.5}))) == [6]
+
+
+def test_learning_rates_that_are_compared_are_read_off_the_point_too():
+    compared = replace(DIGITS, compare={"learning_rate": (0.1, 0.2)})
+    trials = [
+        SearchedTrial(
+            number=n,
+            phase=phase,
+            cell=cell,
+            point={"depth": 0, "optimizer": "sgd", "sgd.learning_rate": rate},
+            score=score,
+        )
+        for n, phase, cell, rate, score in (
+            (1, "compare", {"learning_rate": 0.1}, 0.1, 0.8),
+            (2, "compare", {"learning_rate": 0.2}, 0.2, 0.7),
+            (3, "exploit", {}, 0.1, 0.9),
+        )
+    ]
+    assert [one.number for one in choose(compared, trials)] == [3, 2]
+
+
+def test_anchor_alone_gives_no_finalist_and_exploit_alone_gives_one():
+    assert choose(DIGITS, searched({0: 0.9})) == ()
+    assert stands_for(searched({0: 0.9, 25: 0.8})) == {25: ()}
+
+
+def test_without_a_factor_the_best_is_the_only_finalist():
+    notebook = definition.read(definition.find("notebook"))
+    trials = [replace(one, cell={}) for one in searched(SCORES)]
+    assert [(one.number, one.stands_for) for one in choose(notebook, trials)] == [(5, ())]
 
 
 def test_hash_holds_who_was_chosen_for_what():

@@ -10,6 +10,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from experiments import tracking
 from experiments.tracking import bulk, keys
 from experiments.tracking.store import client
 from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.records import Dataset, Evaluation, History, TrialResult, TrialState
+from pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult, TrialState
 from tests.end_to_end.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +132,46 @@ def test_test_part_is_read_back_where_it_was_opened(study: tracking.StudyRun) ->
     (record,) = tracking.trials(study.tracking_uri, study.run_id)
 
     assert record.evaluation("test") == test
+
+
+def test_score_is_added_to_a_run_that_has_ended(study: tracking.StudyRun) -> None:
+    test = Evaluation(part="test", loss=0.25, score=0.5, metric="auc", n_samples=2, beside={"accuracy": 1.0})
+    said = Predictions(y=np.array([0, 1]), predicted=np.array([0, 1]), probability=np.array([0.5, 0.75], np.float32))
+    valid = replace(test, part="valid")
+    run = tracking.start_trial(study, number=0, phase="compare", config=CONFIG, metric="auc")
+    run.finish(replace(result(history(2)), history=replace(history(2), metric="auc"), valid=valid))
+
+    for _ in range(2):  # one that was killed before its last tag is scored again
+        tracking.TrialRun(study, run.run_id).log_score(test, said)
+
+    (record,) = tracking.trials(study.tracking_uri, study.run_id)
+    assert record.evaluations == (valid, test)
+    assert datetime.fromisoformat(record.tags[keys.SCORED_AT]).tzinfo == UTC
+    (predictions,) = tracking.test_predictions(study.tracking_uri, [run.run_id]).values()
+    np.testing.assert_array_equal(predictions.predicted, said.predicted)
+
+
+def test_openings_of_the_test_part_count_by_when_a_network_met_it(uri: str) -> None:
+    first, second = (tracking.open_parent(name, uri=uri, environ={}) for name in ("first", "second"))
+    test = Evaluation(part="test", loss=0.25, score=0.75, metric="accuracy", n_samples=2)
+    said = Predictions(y=np.array([0, 1]), predicted=np.array([0, 1]), probability=np.array([0.5, 0.75], np.float32))
+    early = [run_trial(first, number) for number in range(3)]
+    own = run_trial(second, 0)
+
+    def count(before: tracking.StudyRun | None) -> int:
+        parent = None if before is None else before.run_id
+        return tracking.test_openings(uri, CONFIG.data_sha256, before=parent)
+
+    assert count(None) == 0
+    tracking.TrialRun(first, early[0]).log_score(test, said)
+    time.sleep(0.005)
+    tracking.TrialRun(second, own).log_score(test, said)
+    time.sleep(0.005)
+    tracking.TrialRun(first, early[1]).log_score(test, said)
+    confirmed = tracking.start_trial(first, number=3, phase="confirm", config=CONFIG)
+    confirmed.finish(replace(result(history(2)), test=test))
+    assert count(None) == 4
+    assert (count(first), count(second)) == (0, 1)
 
 
 def test_curves_can_be_watched_while_the_trial_trains(study: tracking.StudyRun) -> None:

@@ -123,6 +123,23 @@ def test_model_pins_what_it_needs_and_holds_no_pickle(logged: Logged) -> None:
     assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {"", ".yaml", ".txt", ".keras"}
 
 
+def test_damaged_model_is_one_clear_line(uri: str, tmp_path: Path) -> None:
+    import keras
+
+    study = tracking.open_parent("s", uri=uri, environ={})
+    run = tracking.start_trial(study, number=0, phase="anchor", config=CONFIG)
+    run.finish(RESULT, keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+    (output,) = client(uri).get_run(run.run_id).outputs.model_outputs
+    (archive,) = (path for path in tmp_path.rglob("model.keras") if output.model_id in str(path))
+    whole = archive.read_bytes()
+
+    for damaged in (b"", whole[:500], whole.replace(b"config.json", b"config.jsoo")):
+        archive.write_bytes(damaged)
+        with pytest.raises(tracking.TrackingError, match=f"cannot load the model of run {run.run_id}: .+") as caught:
+            tracking.load_model(uri, run.run_id)
+        assert "\n" not in str(caught.value)
+
+
 def test_run_without_a_model_is_one_clear_line(logged: Logged) -> None:
     study = tracking.open_parent("s", uri=logged.uri, environ={})
 

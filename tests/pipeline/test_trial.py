@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from pipeline.fit import fit_folds
 from pipeline.folds import prepared
 from pipeline.metrics import chance, goal_of
 from pipeline.records import Column, Dataset
-from pipeline.trial import TrainedTrial, run_trial
+from pipeline.trial import TrainedTrial, judge, run_trial
 
 N, N_FEATURES = 203, 4
 FOLDS = SplitConfig(folds=3)
@@ -148,17 +149,15 @@ def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(dataset: D
     assert not np.array_equal(first.model.get_weights()[0], confirmed.model.get_weights()[0])
 
 
-def test_searching_folds_hands_on_the_first_folds_model_and_no_predictions(dataset: Dataset):
+def test_searching_folds_hands_on_the_first_folds_model_and_predicts_every_row(dataset: Dataset):
     trained = run_trial(config(FOLDS, units=(8,)), dataset)
-    assert trained.predictions is None
+    assert sorted(np.unique(trained.predictions.fold)) == [0, 1, 2]
     first = prepared(dataset, FOLDS)[0]
     assert trained.preparation is first.preparation
 
 
 def test_test_part_is_predicted_as_the_served_model_predicts_it(dataset: Dataset):
-    held = replace(
-        dataset, X=dataset.X[:150], y=dataset.y[:150], X_test=dataset.X[150:], y_test=dataset.y[150:]
-    )  # fmt: skip
+    held = held_out(dataset)
     trained = run_trial(config(SplitConfig(), units=(8,)), held, confirm=True)
     answers = trained.model.predict(held.X_test, verbose=0)
     if dataset.task == "regression":
@@ -167,6 +166,45 @@ def test_test_part_is_predicted_as_the_served_model_predicts_it(dataset: Dataset
         np.testing.assert_allclose(trained.predictions.positive, answers[:, 1], atol=1e-6)
     assert trained.result.test.n_samples == N - 150
     assert run_trial(config(SplitConfig(), units=(8,)), held).result.test is None
+
+
+def held_out(dataset: Dataset) -> Dataset:
+    """Return the data with a test part of their own."""
+    return replace(dataset, X=dataset.X[:150], y=dataset.y[:150], X_test=dataset.X[150:], y_test=dataset.y[150:])
+
+
+@pytest.mark.parametrize(
+    "make", [dataset_of, lambda m: held_out(dataset_of(m)), table_of], ids=["array", "own", "table"]
+)
+@pytest.mark.parametrize("metric", ["accuracy", "auc", "r2"])
+def test_judging_a_searched_model_is_evaluating_its_network(metric: str, make):
+    dataset = make(metric)
+    trial = config(SplitConfig(test_size=0 if dataset.X_test is not None else 0.2), units=(8,), epochs=5)
+    searched = run_trial(trial, dataset)
+    assert (searched.result.test, searched.predictions) == (None, None)
+    found, said = judge(searched.model, trial, dataset)
+    confirmed = run_trial(trial, dataset, confirm=True)
+    expected = confirmed.result.test
+    assert (found.part, found.metric, found.n_samples) == ("test", metric, expected.n_samples)
+    assert (found.loss, found.score) == pytest.approx((expected.loss, expected.score), rel=1e-4)
+    assert found.beside == pytest.approx(expected.beside, rel=1e-4)
+    np.testing.assert_array_equal(said.y, confirmed.predictions.y)
+    np.testing.assert_allclose(said.predicted, confirmed.predictions.predicted, rtol=1e-4)
+    if metric != "r2":
+        np.testing.assert_allclose(said.positive, confirmed.predictions.positive, atol=1e-6)
+
+
+def test_same_model_is_judged_the_same_bit_by_bit_wherever_it_was_kept(dataset: Dataset, tmp_path):
+    data, trial = held_out(dataset), config(SplitConfig(), units=(8,))
+    model = run_trial(trial, data).model
+    model.save(tmp_path / "model.keras")
+    kept = keras.models.load_model(tmp_path / "model.keras")
+    assert judge(kept, trial, data)[0] == judge(model, trial, data)[0]
+
+
+def test_data_without_a_test_part_are_nothing_to_judge_by(dataset: Dataset, confirmed: TrainedTrial):
+    with pytest.raises(ValueError, match="must have a test part to judge by, got none in made"):
+        judge(confirmed.model, config(SplitConfig()), dataset)
 
 
 @pytest.mark.parametrize("split", [SplitConfig(), FOLDS], ids=["one split", "folds"])
