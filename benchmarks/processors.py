@@ -1,4 +1,4 @@
-"""What is bit-equal on another processor: ``python -m benchmarks.processors`` prints two tables (about eight minutes).
+"""What is bit-equal on another processor: ``python -m benchmarks.processors`` prints two tables (a quarter of an hour).
 
 The same trials are trained in one process after another, and in each some library is told to do without instructions
 that this processor has, which stands for an older processor, or to calculate in another way. Every number is held
