@@ -14,6 +14,14 @@ from experiments.study import StudyContext
 from pipeline.config import ParamValue, SplitConfig
 
 
+def freeze_selection(context: StudyContext, ledger: Ledger) -> None:
+    """Log what the search would choose by now, before its networks meet the test part; nothing is trained for it."""
+    experiment = context.experiment
+    rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]
+    frozen = frozen_list(experiment, choose(experiment, searched(ledger)), rounds, context.data_sha256, context.split)
+    context.study_run.log_finalists(frozen)
+
+
 def freeze_finalists(context: StudyContext, ledger: Ledger, chosen: tuple[Finalist, ...] = ()) -> bool:
     """Add a round of confirming to a study whose search has ended; tell whether it has anything to train.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from rich.console import Console
 from experiments import design, launch, places, tracking
 from experiments.addresses import without_password
 from experiments.command_line import cleaning_up
-from experiments.confirm import champion, freeze_finalists
+from experiments.confirm import champion, freeze_finalists, freeze_selection
+from experiments.decide import Deadline, goes_on, n_settings, note_look
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
 from experiments.experiment import Experiment
 from experiments.facts import data_facts, served_facts, settled_by
@@ -61,6 +63,8 @@ class Request:
         URL of the Optuna storage, or None for the file beside the tracking database.
     data_folder
         Where the user keeps the data, or None.
+    deadline
+        Where the study is to go on until it is decided; None for the trials that were asked for.
     """
 
     experiment: Experiment
@@ -70,6 +74,7 @@ class Request:
     scheduler: str | None = None
     storage: str | None = None
     data_folder: Path | None = None
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +138,7 @@ def run(request: Request, console: Console) -> Ending:
                 data_folder=str(request.data_folder) if request.data_folder else None,
                 study_run=study_run,
             )
-            address = _train(
-                context, ledger, client, dataset=dataset, chosen=request.chosen, page=page, console=console
-            )
+            address = _train(context, ledger, client, request=request, dataset=dataset, page=page, console=console)
     return Ending(
         study=study,
         tracking_uri=uri,
@@ -175,12 +178,13 @@ def _train(
     ledger: Ledger,
     client: Client,
     *,
+    request: Request,
     dataset: Dataset,
-    chosen: tuple[Finalist, ...],
     page: StudyPage,
     console: Console,
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
+    chosen, seconds = request.chosen, _Stopwatch()
 
     def train() -> None:
         plan = design.plan(context.experiment, ledger.rounds())
@@ -193,13 +197,28 @@ def _train(
             n_ended=len(so_far),
             best=None if best is None else best.score,
         )
-        with progress:
+        with progress, seconds.counting(len(plan) - len(so_far)):
             Coordinator(context, ledger, client, progress, page.note_now_and_then).run(plan)
 
+    def score() -> None:
+        if part_sizes(dataset, context.split)["test"]:
+            score_networks(context, client, console)
+
     train()
+    if request.deadline is not None:
+        freeze_selection(context, ledger)
+        score()
+        while goes_on(
+            context.experiment, ledger, context.study_run, request.deadline,
+            seconds_a_trial=seconds.each, console=console,
+        ):  # fmt: skip
+            train()
+            freeze_selection(context, ledger)
+            score()
+    elif tracking.looks(context.study_run.tracking_uri, context.study_run.run_id):
+        note_look(context.study_run, n_settings(context.experiment, ledger))
     is_more_to_train = freeze_finalists(context, ledger, chosen)
-    if part_sizes(dataset, context.split)["test"]:
-        score_networks(context, client, console)
+    score()
     if is_more_to_train:
         train()
     if dataset.is_table:
@@ -211,6 +230,26 @@ def _train(
         ledger.name, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
     )
     return tracking.register_champion(context.study_run, best.run_id, text, served_facts(dataset))
+
+
+class _Stopwatch:
+    """How long a trial takes in this session, all workers together."""
+
+    def __init__(self) -> None:
+        self._seconds, self._n_trials = 0.0, 0
+
+    @contextlib.contextmanager
+    def counting(self, n_trials: int) -> Iterator[None]:
+        """Count the time inside for so many trials."""
+        start = time.monotonic()
+        yield
+        self._seconds += time.monotonic() - start
+        self._n_trials += n_trials
+
+    @property
+    def each(self) -> float:
+        """Seconds a trial; 0 before any was trained."""
+        return self._seconds / self._n_trials if self._n_trials else 0.0
 
 
 @contextlib.contextmanager

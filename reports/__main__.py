@@ -6,6 +6,7 @@ and exit code 2.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def _main(options: Given) -> int:
     from experiments.tracking import TrackingError
 
     try:
-        return _report(options)
+        return _print_answers(options) if options["json"] == "True" else _report(options)
     except ValueError as error:
         complain(error)
         return BAD_INPUT
@@ -52,8 +53,21 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m reports", description="The report of a study: answer, tables, figures, checks.")
     parser.add_argument("--study", default="", help="name of the study; the latest one otherwise")
     parser.add_argument("--run", default="", help="the study's run, or any run of it, by id")
+    parser.add_argument("--json", action="store_true", help="print the answers as JSON, and write nothing")
     parser.add_argument("--output", default="", help="folder to write into; reports/output/<study> otherwise")
     return parser
+
+
+def _print_answers(given: Given) -> int:
+    from experiments import tracking
+    from reports.answers import answers
+    from reports.compare import compare_study
+    from reports.read import choose_study, read_study
+
+    uri = tracking.tracking_uri()
+    study = read_study(uri, choose_study(uri, study=given["study"], run_id=given["run"]))
+    print(json.dumps(answers(compare_study(study)), indent=1))
+    return 0
 
 
 def _report(given: Given) -> int:

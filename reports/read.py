@@ -103,6 +103,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
         metric=metric,
         chance=chance_of(metric, data, records),
         cores=int(environment.get("cpus") or 1),
+        looks=tracking.looks(uri, run_id),
         openings=tracking.test_openings(uri, data.sha256, before=run_id),
     )
     return StudyData(
@@ -141,6 +142,7 @@ def study_design(
     chance: float,
     openings: int | None,
     cores: int = 1,
+    looks: tuple[int, ...] = (),
 ) -> StudyDesign:
     """Return what the study laid down beforehand, from its own words (``design.json``) and the frozen list."""
     definition = stored.get("definition", {})
@@ -162,6 +164,7 @@ def study_design(
         folds=split.folds,
         split_method=split.method,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
+        looks=looks,
         cores=cores,
         ranges=search_ranges(definition),
         earlier_test_openings=openings,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from experiments.command_line import Given, study_name
-from experiments.commands.training import add_training_arguments, check_scheduler, counts, train
+from experiments.commands.training import add_training_arguments, check_scheduler, counts, seconds_of, train
 from experiments.tracking import launch_directory
 from pipeline.config import DataConfig
 
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="", help="column of a table that is to be predicted")
     parser.add_argument("--trials", default="", help="trials of all phases together")
     parser.add_argument("--epochs", default="", help="epochs of each trial")
+    parser.add_argument("--decide-within", default="", help="go on until every question is decided, for 30m at most")
     parser.add_argument("--study", default="", help="a name of your own for the study")
 
 
@@ -36,8 +37,9 @@ def main(given: Given, console: Console) -> int:
     workers = numbers.pop("workers")
     check_scheduler(given)
     study_name(given["study"])
+    within = None if given["decide_within"] is None else seconds_of(given["decide_within"])
     experiment = asked_experiment(given).with_overrides(**numbers)
-    return train(experiment, given, console, workers=workers)
+    return train(experiment, given, console, workers=workers, decide_within=within)
 
 
 def asked_experiment(given: Given) -> Experiment:

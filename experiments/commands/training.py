@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -28,6 +30,23 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", default="", help="address of your own Dask cluster, tcp://host:8786")
     parser.add_argument("--storage", default="", help="URL of the Optuna storage")
     parser.add_argument("--data-folder", default="", help="folder to look for the data set's files in")
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time like ``90s``, ``30m``, ``2h`` or ``1h30m``.
+
+    Raises
+    ------
+    ValueError
+        When it is none.
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    seconds = (
+        sum(int(part or 0) * each for part, each in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    )
+    if seconds <= 0:
+        raise ValueError(f"decide_within must be a time like 30m, 90s or 1h30m, got {text!r}")
+    return float(seconds)
 
 
 def counts(given: Given, **lowest: int) -> dict[str, int | None]:
@@ -66,12 +85,15 @@ def train(
     *,
     workers: int | None,
     chosen: tuple[Finalist, ...] = (),
+    decide_within: float | None = None,
 ) -> int:
     """Run the session, say where its results are, and have the report written."""
     # Not before here: the imports take a second, and a typing error should not wait for them.
     from experiments import farewell, session
+    from experiments.decide import Deadline
 
-    folder = given["data_folder"]
+    folder, started = given["data_folder"], time.monotonic()
+    deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
     request = session.Request(
         experiment=experiment,
         chosen=chosen,
@@ -80,8 +102,8 @@ def train(
         scheduler=given["scheduler"],
         storage=given["storage"],
         data_folder=launch_directory() / Path(folder).expanduser() if folder else None,
+        deadline=deadline,
     )
-    started = time.monotonic()
     ending = session.run(request, console)
     console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
     _report(ending.tracking_uri, ending.parent_run_id)
@@ -93,13 +115,35 @@ def _report(uri: str, run_id: str) -> None:
 
     What was trained is safe by now, so trouble with the report is told and does not make the study fail.
     """
+    done = _ask_reports(uri, run_id)
+    if done.returncode:
+        print(f"the report was not written; try again: python -m reports --run {run_id}", file=sys.stderr)
+
+
+def _answers(uri: str, run_id: str) -> dict[str, Any]:
+    """Return what may be said of a study by now.
+
+    Raises
+    ------
+    TrackingError
+        When it cannot be read.
+    """
+    from experiments.tracking import TrackingError
+
+    done = _ask_reports(uri, run_id, "--json", stdout=subprocess.PIPE)
+    if done.returncode:
+        raise TrackingError(f"cannot judge the study of run {run_id}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _ask_reports(uri: str, run_id: str, *options: str, **streams: int) -> subprocess.CompletedProcess[bytes]:
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
     code = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "reports", "--run", run_id],
+    return subprocess.run(
+        [sys.executable, "-m", "reports", "--run", run_id, *options],
         check=False,
         cwd=launch_directory(),
         env={**environment, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": code},
+        **streams,
     )
-    if done.returncode:
-        print(f"the report was not written; try again: python -m reports --run {run_id}", file=sys.stderr)

@@ -101,6 +101,12 @@ def diagnostics(uri: str, run_ids: Sequence[str]) -> Diagnostics:
     return {run_id: dict(of) for run_id, of in curves.items()}
 
 
+def looks(uri: str, run_id: str) -> tuple[int, ...]:
+    """Read at how many settings a study that goes on until it is decided was judged so far; empty for others."""
+    noted = run_tags(uri, run_id).get(keys.LOOKS, "")
+    return tuple(int(size) for size in noted.split(",") if size.isdecimal())
+
+
 def test_openings(uri: str, data_sha256: str, *, before: str | None) -> int:
     """Count the runs of all studies in the store that were evaluated on the test part of these data.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -99,6 +99,10 @@ class StudyRun:
         self.log_artifacts({keys.FINALISTS: frozen})
         seeds = ",".join(map(str, frozen["seeds"]))
         self.set_tags({keys.FINALISTS_SHA256: frozen["sha256"], keys.CONFIRM_SEEDS: seeds})
+
+    def log_looks(self, looks: Sequence[int]) -> None:
+        """Note at how many settings the study was judged, before its answers are read."""
+        self.set_tags({keys.LOOKS: ",".join(map(str, looks))})
 
     def finish(self, status: RunEnd = "FINISHED") -> None:
         """End the parent run, and the session's run where there is one.
