@@ -88,9 +88,8 @@ def goes_on(
     fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial * n_cells, 1e-3))
     more = min(max(round(now * _GROWTH) - now, 1), fit_in)
     if more < 1:
-        console.print(
-            f"open at {now} settings: {', '.join(left)}; the time is over (it was {duration(deadline.seconds)})"
-        )
+        over = f"the time is over (it was {duration(deadline.seconds)})"
+        console.print(f"open at {now} settings: {', '.join(left)}; {over}")
         return False
     console.print(f"open at {now} settings: {', '.join(left)}; {more} more settings, {duration(deadline.left)} left")
     ledger.raise_budget(n_search(experiment, ledger) + more * n_cells)

@@ -41,9 +41,8 @@ def seconds_of(text: str) -> float:
         When it is none.
     """
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    seconds = (
-        sum(int(part or 0) * each for part, each in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
-    )
+    parts = found.groups() if found else ()
+    seconds = sum(int(part or 0) * each for part, each in zip(parts, (3600, 60, 1), strict=False))
     if seconds <= 0:
         raise ValueError(f"decide_within must be a time like 30m, 90s or 1h30m, got {text!r}")
     return float(seconds)
@@ -137,7 +136,7 @@ def _answers(uri: str, run_id: str) -> dict[str, Any]:
     return found
 
 
-def _ask_reports(uri: str, run_id: str, *options: str, **streams: int) -> subprocess.CompletedProcess[bytes]:
+def _ask_reports(uri: str, run_id: str, *options: str, stdout: int | None = None) -> subprocess.CompletedProcess[bytes]:
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
     code = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")]))
     return subprocess.run(
@@ -145,5 +144,5 @@ def _ask_reports(uri: str, run_id: str, *options: str, **streams: int) -> subpro
         check=False,
         cwd=launch_directory(),
         env={**environment, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": code},
-        **streams,
+        stdout=stdout,
     )
