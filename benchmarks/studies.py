@@ -117,8 +117,7 @@ def main() -> None:
     parser.add_argument("--split-seeds", action="store_true", help="another cut of the data for each study, too")
     parser.add_argument("--label", default="", help="name of the file; by default that of the definition")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/output/studies"), help="where studies are kept")
-    parser.add_argument("options", nargs="*", help="further options of the run, behind --: -- --epochs 5 --trials 50")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()  # what is left are options of the run: --epochs 5 --trials 49
     path = FOLDER / f"{given.label or given.name}.json"
     FOLDER.mkdir(exist_ok=True)
     done: dict[str, Any] = {}
@@ -128,7 +127,7 @@ def main() -> None:
         started = time.perf_counter()
         if not (folder / "ended").exists():
             definition = definition_with(given.name, folder, seed, seed if given.split_seeds else None)
-            run(definition, folder, ["--seeds", "0", *given.options])
+            run(definition, folder, ["--seeds", "0", *options])
         done[str(seed)] = answers_of(folder)
         path.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
