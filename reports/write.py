@@ -75,10 +75,11 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
 
 def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
     """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
-    metric, found = comparison.design.metric, {}
+    metric = comparison.design.metric
+    found: dict[tuple[str, str], str] = {}
     for question in comparison.questions:
         for contrast in question.contrasts:
-            difference, text = contrast.difference, contrast.verdict.word
+            difference, text = contrast.difference, str(contrast.verdict.word)
             if difference is not None:
                 text += f": {points(metric, difference.estimate, difference.half_width)}"
                 text += f" ({interval(metric, difference)})" if difference.low is not None else ""
