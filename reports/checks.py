@@ -49,7 +49,11 @@ def check_edges(configs: Mapping[str, TrialConfig], ranges: Sequence[SearchRange
                     continue  # there is nothing below no dropout and no momentum
                 if end:
                     problems.append(f"{name}: {searched.parameter} = {value:.4g} is at the {end} end")
-    return check("optimum inside its ranges", list(dict.fromkeys(problems)), "neither a finalist nor the best of a level lies at the edge of a range")
+    return check(
+        "optimum inside its ranges",
+        list(dict.fromkeys(problems)),
+        "neither a finalist nor the best of a level lies at the edge of a range",
+    )
 
 
 def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
@@ -116,10 +120,17 @@ def check_test_openings(earlier: int | None) -> Check:
 
 def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = False) -> Check:
     """Warn where the part that judges is not a test part."""
-    by = f"judged by {folds}-fold cross-validation over the rows that" if folds else "judged on the validation part, which"
+    by = (
+        f"judged by {folds}-fold cross-validation over the rows that"
+        if folds
+        else "judged on the validation part, which"
+    )
     by += " also chose the finalists"
     if folds and is_search:
-        by = "the recommended model is judged by rows that also chose it; levels, fold by fold, by rows that chose nothing"
+        by = (
+            "the recommended model is judged by rows that also chose it; "
+            "levels by rows that chose nothing, fold by fold"
+        )
     problems = {
         "valid": [f"no test part: {by}"],
         None: ["no confirmed run was judged on any part"],
@@ -157,7 +168,9 @@ def check_predictions(differences: Mapping[str, Difference]) -> Check:
         "settings and examples": "settings and test examples",
     }
     over = dict.fromkeys(counted.get(method, "seeds and test examples") for method in methods)
-    told = f"intervals are over {'; of the recommended model, over '.join(over)}" if over else "there is no interval yet"
+    told = (
+        f"intervals are over {'; of the recommended model, over '.join(over)}" if over else "there is no interval yet"
+    )
     return check("predictions at hand", problems, told)
 
 
@@ -188,7 +201,11 @@ def all_checks(
         differences["the best alternative"] = recommendation.difference
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     return (
-        *([] if search is None else [check_settings(search, design.enough(search.again)), check_scored(search, design.folds)]),
+        *(
+            []
+            if search is None
+            else [check_settings(search, design.enough(search.again)), check_scored(search, design.folds)]
+        ),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
         check_judged_on_test(part, design.folds, is_search=search is not None),

@@ -199,9 +199,7 @@ def settings_of(
         scores=scores,
         fold=fold if n_units else None,
         is_replicated=len(rows) > 1
-        and all(
-            len({without_seed(record.config) for record in column}) == 1 for column in zip(*rows, strict=True)
-        ),
+        and all(len({without_seed(record.config) for record in column}) == 1 for column in zip(*rows, strict=True)),
         n_incomplete=len(found) - len(rows),
         n_unscored=n_unscored,
         seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,

@@ -76,9 +76,7 @@ def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> V
 def not_enough(n: int, again: str, enough: int) -> Verdict:
     """Give the verdict where there are fewer settings (or seeds) than a verdict asks for."""
     there = f"there is {n} {again}" if n == 1 else f"there are {n or 'no'} {again}s"
-    return Verdict(
-        word="not enough evidence", because=f"{there}, and at least {enough} are asked for", more=enough - n
-    )
+    return Verdict(word="not enough evidence", because=f"{there}, and at least {enough} are asked for", more=enough - n)
 
 
 def missing_verdict(enough: int, because: str) -> Verdict:

@@ -30,8 +30,9 @@ def _importances(context: ReportContext) -> list[str]:
     text = (
         "Share (%) of the variation of the validation score that goes with each dimension, over the "
         f"{found[0].n_trials} trials of phase compare with hidden layers. PED-ANOVA (Watanabe et al. 2023) asks what "
-        "sets the best tenth apart from the rest, fANOVA (Hutter et al. 2014) what goes with the whole variation, bad trials included: they may "
-        "disagree. Numbers with a range count by their place in it. Of no use for saying what helps."
+        "sets the best tenth apart from the rest, fANOVA (Hutter et al. 2014) what goes with the whole variation, bad "
+        "trials included: they may disagree. Numbers with a range count by their place in it. Of no use for saying "
+        "what helps."
     )
     header = ["dimension", *(of.method for of in found)]
     return ["### Importances (Optuna)", table(header, rows, right=range(1, 1 + len(found))), prose(text)]
@@ -50,7 +51,7 @@ def _exploit(comparison: Comparison, context: ReportContext) -> list[str]:
         metric = comparison.design.metric
         text += f"Its best, {row.finalist.id}, went on to fresh seeds: {configuration(row.finalist.config)}"
         where = "by cross-validation" if comparison.design.folds else "on the validation part"
-        text += f"; confirmed at {spread(metric, row.valid)} {where}." if row.valid else "."
+        text += f"; there they give {spread(metric, row.valid)} {where}." if row.valid else "."
     return ["### Phase exploit", prose(text)]
 
 

@@ -42,7 +42,9 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
         f"again, on fresh {again}s: section 2 rests on it.",
     }
     if comparison.search is None:
-        told["confirm"] = f"*Confirm* trains each configuration on fresh {again}s; every number of the answer is its."
+        told["confirm"] = (
+            f"*Confirm* trains each configuration on fresh {again}s; every number of the answer is from it."
+        )
     phases = {of.phase for of in context.phases}
     yield from (text for phase, text in told.items() if phase in phases)
 

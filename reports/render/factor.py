@@ -46,7 +46,9 @@ def notes(comparison: Comparison, n_valid: int | None) -> str:
     metric, search, folds = comparison.design.metric, comparison.search, comparison.design.folds
     scores = f"Scores are {metric.name}{' in percent' if metric.score_unit else ''}."
     of = f"{comparison.judged} {metric.name}" if folds else f"the {comparison.judged} part"
-    differences = f"Differences are of {of}{f' in {metric.unit}' if metric.unit else '' if folds else f' in {metric.name}'}."
+    differences = (
+        f"Differences are of {of}{f' in {metric.unit}' if metric.unit else '' if folds else f' in {metric.name}'}."
+    )
     holm = "*Holm p* is adjusted for the question's contrasts."
     if search is None:
         return prose(

@@ -23,7 +23,10 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
         return ["No finalist was trained on fresh seeds, so no model is recommended."]
     by = "cross-validated" if comparison.design.folds else "validation"
     chosen = f"the finalist with the best mean {by} score over fresh {comparison.design.again}s"
-    blocks = [prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."), _facts(of, comparison, context.facts.data.n_valid)]
+    blocks = [
+        prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."),
+        _facts(of, comparison, context.facts.data.n_valid),
+    ]
     return [*blocks, prose(_alternative(of, comparison)), prose(against_references(comparison, context))]
 
 

@@ -27,7 +27,9 @@ def test_networks_of_one_training_seed_are_one_setting(rng):
     assert (found.n_settings, found.n_incomplete, found.n_unscored) == (7, 0, 0)
     assert found.cells == (("0",), ("1",), ("2",))
     assert found.valid.shape == (7, 3)
-    assert sorted(found.valid[:, 1]) == sorted(r.evaluation("valid").score for r in records if r.config.model.depth == 1)
+    assert sorted(found.valid[:, 1]) == sorted(
+        r.evaluation("valid").score for r in records if r.config.model.depth == 1
+    )
     assert found.is_judged
     assert found.seconds == pytest.approx(6.0)
 
