@@ -29,6 +29,7 @@ def paired_difference(
     imagined: float = ACCURACY.imagined,
     method: DifferenceMethod = "seeds and examples",
     n_folds: int = 0,
+    df_rows: float | None = None,
 ) -> Difference:
     """Estimate the expected score of A minus that of B over fresh seeds (or settings) and fresh examples.
 
@@ -50,6 +51,9 @@ def paired_difference(
     n_folds
         Where examples are the rows of one cross-validation: its folds share training rows, and what that adds is
         taken to be as much as a fold's share of held-out to training rows (Nadeau and Bengio 2003).
+    df_rows
+        Degrees of freedom of the rows' part of the variance, where they are not as many as rows, less one
+        (:func:`reports.tuning.degrees_of_freedom`).
 
     Raises
     ------
@@ -78,7 +82,8 @@ def paired_difference(
     ms_example = max(ms_example, ms_rest)
     if n_folds:
         ms_example += (ms_example - ms_rest) * n_folds / (n_folds - 1)
-    parts = ((ms_seed, n_seeds - 1), (ms_example, n_examples - 1), (-ms_rest, (n_seeds - 1) * (n_examples - 1)))
+    df_rows = n_seeds - 1 if df_rows is None else df_rows
+    parts = ((ms_seed, df_rows), (ms_example, n_examples - 1), (-ms_rest, (n_seeds - 1) * (n_examples - 1)))
     return found(
         by_seed,
         [(mean_square / d.size, df) for mean_square, df in parts],
@@ -153,7 +158,7 @@ def _subtract(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.gene
 
 def found(
     by_seed: NDArray[np.float64],
-    parts: Sequence[tuple[float, int]],
+    parts: Sequence[tuple[float, float]],
     *,
     n_examples: int,
     method: DifferenceMethod,
@@ -189,7 +194,7 @@ def found(
     )
 
 
-def _interval(estimate: float, parts: Sequence[tuple[float, int]]) -> tuple[float, float, float, float]:
+def _interval(estimate: float, parts: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
     """Return low, high, p and degrees of freedom from (part of the variance, its degrees of freedom) pairs."""
     variance = sum(part for part, _ in parts)
     if variance <= 0:

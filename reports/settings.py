@@ -21,7 +21,7 @@ from reports.example_scores import TOLERANCES, ExampleScores
 from reports.finalists import without_seed
 from reports.levels import record_level, valid_score
 from reports.records import Difference, DifferenceMethod, LevelCurve
-from reports.tuning import subset_weights, tuned_scores
+from reports.tuning import degrees_of_freedom, subset_weights, tuned_scores
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16
@@ -100,12 +100,12 @@ class Settings:
 
     def level(self, factor: str, level: str) -> Difference:
         """Return the level's tuned score on the part that judges, with its interval."""
-        return self._estimate(self.tuned(factor, level, self.subset))
+        return self._estimate(self.tuned(factor, level, self.subset), self.subset)
 
     def difference(self, factor: str, level: str, reference: str, subset: int | None = None) -> Difference:
         """Return the level's tuned score minus the reference's, at the same settings."""
         subset = subset or self.subset
-        return self._estimate(self.tuned(factor, level, subset) - self.tuned(factor, reference, subset))
+        return self._estimate(self.tuned(factor, level, subset) - self.tuned(factor, reference, subset), subset)
 
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
         """Return each level's tuned score, and its difference to the reference, by the number of settings tried."""
@@ -116,10 +116,10 @@ class Settings:
             LevelCurve(
                 level=level,
                 subsets=tuple(sizes),
-                scores=tuple(self._estimate(of[level, size]) for size in sizes),
+                scores=tuple(self._estimate(of[level, size], size) for size in sizes),
                 differences=()
                 if level == reference
-                else tuple(self._estimate(of[level, size] - of[reference, size]) for size in sizes),
+                else tuple(self._estimate(of[level, size] - of[reference, size], size) for size in sizes),
             )
             for level in levels
         )
@@ -130,13 +130,14 @@ class Settings:
             return "seeds and examples" if self.fold is None else "seeds and rows"
         return "settings and examples" if self.fold is None else "settings and rows"
 
-    def _estimate(self, values: NDArray[np.float64]) -> Difference:
+    def _estimate(self, values: NDArray[np.float64], subset: int) -> Difference:
         return paired_difference(
             values,
             np.zeros_like(values),
             imagined=self.design.metric.imagined,
             method=self._method,
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
+            df_rows=degrees_of_freedom(self.n_settings, subset),
         )
 
 
@@ -144,9 +145,14 @@ class Settings:
 FEWEST_SETTINGS = 3
 
 
+#: Settings of the tuning that a study speaks of, however many it tried: another study then answers the same question.
+#: With a quarter of the study's settings intervals were wider (docs/search-simulations.md).
+SEARCHED = 3
+
+
 def subset_size(n_settings: int) -> int:
-    """Return the number of settings of the tuning that a study of so many settings speaks of: a quarter, at least 2."""
-    return max(2, round(n_settings / 4))
+    """Return the number of settings of the tuning that a study of so many settings speaks of."""
+    return min(SEARCHED, n_settings - 1)
 
 
 def settings_of(

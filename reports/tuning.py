@@ -58,6 +58,17 @@ def pseudo_weights(n_settings: int, subset: int) -> Floats:
     return np.asarray(n_settings * all_of_them - (n_settings - 1) * left_out)
 
 
+def degrees_of_freedom(n_settings: int, subset: int) -> float:
+    """Return those of the settings' part of the variance: two settings a search that they have room for, less one.
+
+    Pseudo-values are not like draws from a normal: the more settings a search tries, the fewer of them decide, and the
+    fewer the settings that the jackknife's variance hangs on. With m - 1 degrees of freedom, right for the mean of
+    single settings and for searches of two, intervals about searches of 3 covered down to 90 %, about searches of m/2
+    down to 86 %; with 2 m / n - 1 about 95 % for every n (docs/search-simulations.md).
+    """
+    return max(min(2 * n_settings / subset, n_settings) - 1, 1.0)
+
+
 def tuned_scores(
     valid: Floats, scores: NDArray[Any], subset: int, fold: NDArray[np.integer[Any]] | None = None
 ) -> NDArray[np.float64]:
