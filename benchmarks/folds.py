@@ -1,8 +1,8 @@
 """What the interval does on small data: whole cross-validated searches of real learners with a known truth.
 
-``python -m benchmarks.folds`` prints a table of docs/comparison.md. The learner is a network of random hidden units whose
-output layer alone is fitted, by ridge regression: cheap, different from seed to seed, and better with more rows. Its
-settings are the strength of the penalty, the number of units and the spread of their weights, drawn afresh by every
+``python -m benchmarks.folds`` prints a table of docs/search-simulations.md. The learner is a network of random hidden
+units whose output layer alone is fitted, by ridge regression: cheap, different from seed to seed, and better with more
+rows. Its settings are the strength of the penalty, the number of units and the spread of their weights, drawn afresh by every
 study; two levels see two halves of the features, and each setting is trained with both of two activations, the better
 of which is kept. Where both halves tell the same of the target neither is better in expectation, though on every data
 set each is right about other rows; in the last rows of the table the level's half tells more. Every study draws its
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import Predictions
+from reports.design import StudyDesign
 from reports.difference import paired_difference
 from reports.example_scores import example_scores, judged_examples
 from reports.metric import METRICS
 from reports.records import Difference
-from reports.settings import degrees_of_freedom, subset_size
-from reports.tuning import tuned_scores, tuning_weights
+from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 from reports.verdict import decide
 
 Array = NDArray[np.float64]
@@ -70,9 +70,9 @@ def seen(of: Scenario, X: Array) -> tuple[Array, Array]:
 def train(
     rows: tuple[Array, Array], y: Array, fold: NDArray[np.int64], setting: Array, rng: np.random.Generator
 ) -> list[Array]:
-    """Return what networks say of all rows, one a fold that it was held out in, ``(n_rows, n_folds)`` a activation.
+    """Return what networks say of all rows, one a fold that it was held out in, ``(n_rows, n_folds)`` an activation.
 
-    ``rows`` are those of the data set and, behind them, new ones: both are said something of, the former are trained on.
+    ``rows`` are those of the data set, which are trained on, and new ones behind them.
     """
     X = np.concatenate(rows)
     penalty, n_units, spread = 10 ** (4 * setting[0] - 1), round(4 * 8 ** setting[1]), 0.1 * 20 ** setting[2]
@@ -137,3 +137,77 @@ def on_new(metric: str, y: Array, said: Array) -> list[float]:
     """Return the score of each fold's network on new rows."""
     found = [example_scores(metric, as_predictions(metric, y, column)) for column in said.T]
     return [0.0 if scores is None else float(scores.mean()) for scores in found]
+
+
+def judge(of: Scenario, one: Study) -> Difference:
+    """Judge a study as the report does: level minus reference."""
+    subset = subset_size(of.n_settings)
+    reference, level = (
+        tuned_scores(valid, scores, subset, one.fold) for valid, scores in zip(one.valid, one.scores, strict=True)
+    )
+    return paired_difference(
+        level, reference, imagined=METRICS[of.metric].imagined, method="settings and rows", n_folds=of.n_folds,
+        df_rows=degrees_of_freedom(of.n_settings, subset),
+    )  # fmt: skip
+
+
+def truth(of: Scenario, rng: np.random.Generator, *, n_studies: int = 300, n_new: int = 2_000) -> float:
+    """Return what level and reference differ by on new rows, each fold's network chosen as in a study."""
+    if not of.advantage:
+        return 0.0
+    weights, found = subset_weights(of.n_settings, subset_size(of.n_settings)), np.zeros(2)
+    for _ in range(n_studies):
+        one = study(of, rng, n_new)
+        for level, number in np.ndindex(2, of.n_folds):
+            chosen_by = np.delete(one.valid[level], number, axis=2).mean(axis=2)
+            kept, rows = chosen_by.argmax(axis=1), np.arange(of.n_settings)
+            order = np.argsort(-chosen_by[rows, kept], kind="stable")
+            found[level] += weights @ one.fresh[level][rows, kept, number][order]
+    return float(found[1] - found[0]) / (n_studies * of.n_folds)
+
+
+def rates(of: Scenario, n_studies: int, rng: np.random.Generator) -> dict[str, float]:
+    """Return how often each verdict is given, coverage, and what is true on average and in a single study."""
+    metric, words, found, real = METRICS[of.metric], Counter[str](), [], truth(of, rng)
+    enough = StudyDesign.__dataclass_fields__["min_settings"].default
+    for _ in range(n_studies):
+        one = judge(of, study(of, rng))
+        words[decide(one, one.p, equivalence=metric.equivalence, enough=enough, metric=metric).word] += 1
+        found.append((one.estimate, one.low or 0.0, one.high or 0.0))
+    estimate, low, high = np.array(found).T
+    shares = {word: words[word] / n_studies for word in ("helps", "hurts", "practically equal", "inconclusive")}
+    covered = float(np.mean((low <= real) & (real <= high)))
+    return {**shares, "coverage": covered, "truth": real, "half width": (high - low).mean() / 2, "sd": estimate.std()}
+
+
+SCENARIOS = [
+    *(Scenario(metric=metric, n=n) for metric in METRICS for n in (150, 500)),
+    *(Scenario(metric=metric, n_settings=n_settings) for metric in ("accuracy", "r2") for n_settings in (6, 20)),
+    *(Scenario(metric=metric, same_features=True) for metric in ("accuracy", "r2")),
+    *(Scenario(metric=metric, n=500, advantage=0.3) for metric in ("accuracy", "r2")),
+]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=20_264)
+    arguments = parser.parse_args()
+    started, rng = time.perf_counter(), np.random.default_rng(arguments.seed)
+    print(f"{arguments.studies:,} studies a row, seed {arguments.seed}\n")
+    heads = ["score", "rows", "features", "settings", "helps", "hurts", "equal", "inconclusive", "coverage"]
+    heads += ["truth", "half width", "sd of estimates"]
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for of in SCENARIOS:
+        shares, metric = rates(of, arguments.studies, rng), METRICS[of.metric]
+        real, half, sd = (metric.scale * shares.pop(name) for name in ("truth", "half width", "sd"))
+        cells = " | ".join(f"{100 * share:.1f} %" for share in shares.values())
+        features = "the same" if of.same_features else "two halves"
+        study_of = f"{metric.name} | {of.n:,} | {features} | {of.n_settings}"
+        print(f"| {study_of} | {cells} | {real:.2g} | ±{half:.2g} | {sd:.2g} |", flush=True)
+    print(f"\n{time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""Whole studies, search included, drawn from a landscape and judged: does another study give the same answer?
+"""Whole studies, search included, drawn from a landscape and judged: whether another study gives the same answer.
 
-``python -m benchmarks.searches`` prints tables of docs/search-simulations.md from the files in ``benchmarks/landscapes``
-(:mod:`benchmarks.landscape` makes them). A study draws *m* settings of the landscape with replacement, the same for all
+``python -m benchmarks.searches`` prints tables of docs/search-simulations.md from the files in
+``benchmarks/landscapes`` (:mod:`benchmarks.landscape` makes them). A study draws *m* settings of the landscape with replacement, the same for all
 levels, and test examples with replacement; the truth is then known exactly: the tuned score of the whole landscape on
 all of its test examples. Every study is judged by the functions that the report uses; other estimators stand beside.
 
@@ -144,9 +144,8 @@ class Landscape:
             here = fold == number
             answers[:, here] = scores[rows, best[:, number]][:, here]
         traits = np.column_stack([self.shares, self.shares**2])
-        return Kept(
-            metric=self.metric, valid=by_fold.max(axis=1), answers=answers, fold=fold, traits=traits - traits.mean(axis=0)
-        )  # fmt: skip
+        traits -= traits.mean(axis=0)
+        return Kept(metric=self.metric, valid=by_fold.max(axis=1), answers=answers, fold=fold, traits=traits)
 
 
 def read(name: str) -> Landscape:

@@ -21,7 +21,7 @@ from reports.example_scores import TOLERANCES, ExampleScores
 from reports.finalists import without_seed
 from reports.levels import record_level, valid_score
 from reports.records import Difference, DifferenceMethod, LevelCurve
-from reports.tuning import degrees_of_freedom, subset_weights, tuned_scores
+from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16
@@ -143,16 +143,6 @@ class Settings:
 
 #: Fewer settings leave nothing to leave out.
 FEWEST_SETTINGS = 3
-
-
-#: Settings of the tuning that a study speaks of, however many it tried: another study then answers the same question.
-#: With a quarter of the study's settings intervals were wider (docs/search-simulations.md).
-SEARCHED = 3
-
-
-def subset_size(n_settings: int) -> int:
-    """Return the number of settings of the tuning that a study of so many settings speaks of."""
-    return min(SEARCHED, n_settings - 1)
 
 
 def settings_of(

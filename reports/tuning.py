@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 Floats = NDArray[np.float64]
+#: Settings of the tuning that a study speaks of, however many it tried: another study then answers the same question.
+#: Of a quarter of the study's settings intervals would be wider, from 16 settings on (docs/search-simulations.md).
+SEARCHED = 3
+
+
+def subset_size(n_settings: int) -> int:
+    """Return the number of settings of the tuning that a study of so many settings speaks of."""
+    return max(1, min(SEARCHED, n_settings - 1))
 
 
 def subset_weights(n_settings: int, subset: int) -> Floats:
