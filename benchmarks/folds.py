@@ -2,12 +2,12 @@
 
 ``python -m benchmarks.folds`` prints a table of docs/search-simulations.md. The learner is a network of random hidden
 units whose output layer alone is fitted, by ridge regression: cheap, different from seed to seed, and better with more
-rows. Its settings are the strength of the penalty, the number of units and the spread of their weights, drawn afresh by every
-study; two levels see two halves of the features, and each setting is trained with both of two activations, the better
-of which is kept. Where both halves tell the same of the target neither is better in expectation, though on every data
-set each is right about other rows; in the last rows of the table the level's half tells more. Every study draws its
-data afresh, for one partition into folds. The truth is what the networks of such studies score on rows that no part of
-the study has seen.
+rows. Its settings are the strength of the penalty, the number of units and the spread of their weights, drawn afresh
+by every study; two levels see two halves of the features, and each setting is trained with both of two activations,
+the better of which is kept. Where both halves tell the same of the target neither is better in expectation, though on
+every data set each is right about other rows; in the last rows of the table the level's half tells more. Every study
+draws its data afresh, for one partition into folds. The truth is what the networks of such studies score on rows that
+no part of the study has seen.
 """
 
 from __future__ import annotations

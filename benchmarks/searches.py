@@ -1,9 +1,10 @@
 """Whole studies, search included, drawn from a landscape and judged: whether another study gives the same answer.
 
 ``python -m benchmarks.searches`` prints tables of docs/search-simulations.md from the files in
-``benchmarks/landscapes`` (:mod:`benchmarks.landscape` makes them). A study draws *m* settings of the landscape with replacement, the same for all
-levels, and test examples with replacement; the truth is then known exactly: the tuned score of the whole landscape on
-all of its test examples. Every study is judged by the functions that the report uses; other estimators stand beside.
+``benchmarks/landscapes`` (:mod:`benchmarks.landscape` makes them). A study draws *m* settings of the landscape with
+replacement, the same for all levels, and test examples with replacement; the truth is then known exactly: the tuned
+score of the whole landscape on all of its test examples. Every study is judged by the functions that the report uses;
+other estimators stand beside.
 
 The rows of a cross-validation are drawn here, the networks trained on them are not: :mod:`benchmarks.folds` has these.
 """
@@ -29,8 +30,7 @@ from reports.difference import paired_difference
 from reports.example_scores import auc_scores, r2_scores
 from reports.metric import METRICS, Metric
 from reports.records import Difference
-from reports.settings import subset_size
-from reports.tuning import degrees_of_freedom, subset_weights, tuned_scores
+from reports.tuning import degrees_of_freedom, pseudo_weights, subset_size, subset_weights, tuned_scores
 from reports.verdict import adjust, decide
 
 Array = NDArray[np.float64]
@@ -434,6 +434,36 @@ def power(of: Studies) -> Iterator[str]:
             )
 
 
+def bands(of: Studies) -> Iterator[str]:
+    """Yield what the tuning curve of validation scores is known to, beside the bands of Lourie et al. (2024).
+
+    Theirs hold for all numbers of settings at once, and with no other assumption than independent draws; ours for each.
+    """
+    try:
+        from opda.nonparametric import EmpiricalDistribution
+    except ImportError:
+        yield "install opda (pip install opda) for this table"
+        return
+    level = of.landscape.kept("depth", "1")
+    valid, m = level.valid.mean(axis=1), of.n_settings
+    sizes = sorted({2, 3, m // 4, m // 2} - {0, 1})
+    rank, found = np.sort(valid)[::-1], {size: np.zeros((of.n, 4)) for size in sizes}
+    share = np.arange(len(valid) + 1)[::-1] / len(valid)
+    for number, (settings, _, _) in enumerate(of.draws()):
+        drawn = np.sort(valid[settings[0]])[::-1]
+        low, _, high = EmpiricalDistribution.confidence_bands(drawn, 0.95, a=0.0, b=1.0, n_jobs=1)
+        for size in sizes:
+            pseudo = pseudo_weights(m, size) @ drawn
+            ours = _around(pseudo.mean(), pseudo.var(ddof=1) / m, degrees_of_freedom(m, size))[1:]
+            found[size][number] = *ours, high.average_tuning_curve(size), low.average_tuning_curve(size)
+    for size, ends in found.items():
+        true = float((share[:-1] ** size - share[1:] ** size) @ rank)
+        covered = [np.mean((ends[:, at] <= true) & (true <= ends[:, at + 1])) for at in (0, 2)]
+        half = [50 * np.mean(ends[:, at + 1] - ends[:, at]) for at in (0, 2)]
+        cells = " | ".join(f"{100 * share:.1f} % | ±{width:.2f}" for share, width in zip(covered, half, strict=True))
+        yield f"| {of.landscape.name} | {m} | {size} | {cells} |"
+
+
 def _shares(said: Counter[str]) -> str:
     return " | ".join(f"{100 * said[word] / said.total():.0f} %" for word in WORDS)
 
@@ -459,6 +489,10 @@ TABLES: dict[str, tuple[str, Callable[[Studies, Sequence[str]], Iterator[str]]]]
         _head("landscape", "level", "m", "truth", *WORDS, "covers", "pairs that contradict"),
         lambda of, _: power(of),
     ),
+    "bands": (
+        _head("landscape", "m", "n", "pointwise: covers", "half width", "opda: covers", "half width"),
+        lambda of, _: bands(of),
+    ),
 }
 
 
@@ -466,7 +500,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--landscapes", nargs="*", default=sorted(path.stem for path in FOLDER.glob("*.npz")))
-    parser.add_argument("--tables", nargs="*", choices=list(TABLES), default=list(TABLES))
+    parser.add_argument("--tables", nargs="*", choices=list(TABLES), default=list(TABLES)[:4])
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
     parser.add_argument("--subset", default="report", help="a number, m/4 for a quarter, or report")
