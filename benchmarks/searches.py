@@ -148,9 +148,9 @@ class Landscape:
         return Kept(metric=self.metric, valid=by_fold.max(axis=1), answers=answers, fold=fold, traits=traits)
 
 
-def read(name: str) -> Landscape:
+def read(name: str, folder: Path = FOLDER) -> Landscape:
     """Return a landscape from its file; a diverged network has the score of chance on every example."""
-    with np.load(FOLDER / f"{name}.npz") as stored:
+    with np.load(folder / f"{name}.npz") as stored:
         of = {key: stored[key] for key in stored.files}
     metric, y = METRICS[str(of["metric"])], of["y"]
     fold = of["fold"].astype(np.int64) if len(of["fold"]) else None
@@ -186,12 +186,16 @@ def _pseudo_values(metric: Metric, y: NDArray[Any], answers: Array, fold: NDArra
     return found
 
 
-def judge(a: Kept, b: Kept, subset: int) -> Difference:
-    """Judge a contrast as the report does."""
+def contrast(a: Array, b: Array, subset: int, metric: Metric) -> Difference:
+    """Judge the pseudo-values of two levels as the report does."""
     return paired_difference(
-        a.tuned(subset), b.tuned(subset), imagined=a.metric.imagined, method="settings and examples",
-        df_rows=degrees_of_freedom(len(a.valid), subset),
+        a, b, imagined=metric.imagined, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset)
     )  # fmt: skip
+
+
+def judge(a: Kept, b: Kept, subset: int) -> Difference:
+    """Judge a contrast of two levels as the report does."""
+    return contrast(a.tuned(subset), b.tuned(subset), subset, a.metric)
 
 
 def words(differences: Sequence[Difference], metric: Metric, enough: int = MIN_SETTINGS) -> list[str]:
@@ -374,13 +378,14 @@ def coverage(of: Studies, names: Sequence[str]) -> Iterator[str]:
 
 def false_alarms(of: Studies) -> Iterator[str]:
     """Yield how often any level of a question is said to help or hurt that is the reference, at settings of its own."""
+    metric = of.landscape.metric
     for factor in of.landscape.factors:
         reference, *others = of.landscape.levels_of(factor)
         kept = of.landscape.kept(factor, reference)
         wrong = 0
         for settings, examples, _ in of.draws():
-            first, *copies = (kept.drawn(one, examples) for one in settings[: len(others) + 1])
-            said = words([judge(copy, first, of.subset) for copy in copies], kept.metric)
+            first, *copies = (kept.drawn(one, examples).tuned(of.subset) for one in settings[: len(others) + 1])
+            said = words([contrast(copy, first, of.subset, metric) for copy in copies], metric)
             wrong += bool({"helps", "hurts"} & set(said))
         yield (
             f"| {of.landscape.name} | {factor}: {len(others)} × {reference} | {of.n_settings} | "
@@ -391,26 +396,29 @@ def false_alarms(of: Studies) -> Iterator[str]:
 def contradictions(said: Counter[str]) -> float:
     """Return the share of pairs of studies that contradict each other: the one sees what the other rules out."""
     n = said.total()
-    pairs = sum(said[a] * said[b] for a, b in itertools.combinations(("helps", "hurts", "practically equal"), 2))
+    pairs = sum(said[a] * said[b] for a, b in itertools.combinations(WORDS[:3], 2))
     return pairs / (n * (n - 1) / 2)
 
 
 def answers(of: Studies) -> Iterator[str]:
-    """Yield the verdicts on each contrast as it is, after Holm, and how often two studies contradict each other."""
+    """Yield verdicts on the contrasts as they are, after Holm, and how often two studies contradict each other."""
     for factor in of.landscape.factors:
         reference, *others = of.landscape.levels_of(factor)
         kept = {level: of.landscape.kept(factor, level) for level in (reference, *others)}
+        true = {level: kept[level].truth(of.subset) - kept[reference].truth(of.subset) for level in others}
         said: dict[str, Counter[str]] = {level: Counter() for level in others}
+        found: dict[str, list[Difference]] = {level: [] for level in others}
         for settings, examples, _ in of.draws():
-            drawn = {level: one.drawn(settings[0], examples) for level, one in kept.items()}
-            found = words([judge(drawn[level], drawn[reference], of.subset) for level in others], of.landscape.metric)
-            for level, word in zip(others, found, strict=True):
+            values = {level: one.drawn(settings[0], examples).tuned(of.subset) for level, one in kept.items()}
+            now = [contrast(values[level], values[reference], of.subset, of.landscape.metric) for level in others]
+            for level, word, one in zip(others, words(now, of.landscape.metric), now, strict=True):
                 said[level][word] += 1
+                found[level].append(one)
         for level in others:
-            true = of.landscape.metric.scale * (kept[level].truth(of.subset) - kept[reference].truth(of.subset))
             yield (
-                f"| {of.landscape.name} | {factor} {level} - {reference} | {of.n_settings} | {true:+.2f} | "
-                f"{_shares(said[level])} | {100 * contradictions(said[level]):.1f} % |"
+                f"| {of.landscape.name} | {factor} {level} - {reference} | {of.n_settings} | "
+                f"{_found(found[level], true[level], of.landscape.metric)} | {_shares(said[level])} | "
+                f"{100 * contradictions(said[level]):.1f} % |"
             )
 
 
@@ -423,15 +431,21 @@ def power(of: Studies) -> Iterator[str]:
         for effect in EFFECTS:
             by = effect * metric.equivalence - plain.truth(of.subset) + reference.truth(of.subset)
             moved = plain.moved(by, np.random.default_rng(of.seed))
-            true, said, covered = moved.truth(of.subset) - reference.truth(of.subset), Counter[str](), 0
+            true, said = moved.truth(of.subset) - reference.truth(of.subset), Counter[str]()
+            found = []
             for settings, examples, _ in of.draws():
-                found = judge(*(one.drawn(settings[0], examples) for one in (moved, reference)), of.subset)
-                said.update(words([found], metric))
-                covered += (found.low or 0.0) <= true <= (found.high or 0.0)
+                found.append(judge(*(one.drawn(settings[0], examples) for one in (moved, reference)), of.subset))
+                said.update(words(found[-1:], metric))
             yield (
-                f"| {of.landscape.name} | {factor} {level} | {of.n_settings} | {metric.scale * true:+.2f} | "
-                f"{_shares(said)} | {100 * covered / of.n:.1f} % | {100 * contradictions(said):.1f} % |"
+                f"| {of.landscape.name} | {factor} {level} | {of.n_settings} | {_found(found, true, metric)} | "
+                f"{_shares(said)} | {100 * contradictions(said):.1f} % |"
             )
+
+
+def _found(found: Sequence[Difference], true: float, metric: Metric) -> str:
+    low, high = np.array([(one.low, one.high) for one in found], dtype=np.float64).T
+    covered, half = np.mean((low <= true) & (true <= high)), np.mean(high - low) / 2
+    return f"{metric.scale * true:+.3g} | {100 * covered:.1f} % | ±{metric.scale * half:.2g}"
 
 
 def bands(of: Studies) -> Iterator[str]:
@@ -482,11 +496,11 @@ TABLES: dict[str, tuple[str, Callable[[Studies, Sequence[str]], Iterator[str]]]]
         lambda of, _: false_alarms(of),
     ),
     "answers": (
-        _head("landscape", "contrast", "m", "truth", *WORDS, "pairs that contradict"),
+        _head("landscape", "contrast", "m", "truth", "covers", "half width", *WORDS, "pairs that contradict"),
         lambda of, _: answers(of),
     ),
     "power": (
-        _head("landscape", "level", "m", "truth", *WORDS, "covers", "pairs that contradict"),
+        _head("landscape", "level", "m", "truth", "covers", "half width", *WORDS, "pairs that contradict"),
         lambda of, _: power(of),
     ),
     "bands": (
@@ -503,6 +517,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", choices=list(TABLES), default=list(TABLES)[:4])
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--subset", default="report", help="a number, m/4 for a quarter, or report")
     parser.add_argument("--estimators", nargs="*", choices=list(ESTIMATORS), default=list(ESTIMATORS)[:1])
     parser.add_argument("--examples", type=int, default=10_000, help="test examples of a study at most")
@@ -514,7 +529,7 @@ def main() -> None:
         print(head)
         for name, n_settings in itertools.product(given.landscapes, given.budgets):
             studies = Studies(
-                landscape=read(name), n_settings=n_settings, subset=subset_of(n_settings, given.subset),
+                landscape=read(name, given.folder), n_settings=n_settings, subset=subset_of(n_settings, given.subset),
                 n=given.studies, seed=given.seed, most_examples=given.examples,
             )  # fmt: skip
             for row in rows(studies, given.estimators):
