@@ -84,7 +84,7 @@ def rates(of: Scenario, n_studies: int, rng: np.random.Generator) -> dict[str, f
         reference, level = STUDIES[of.metric](of, rng)
         difference: Difference = paired_difference(level, reference, imagined=metric.imagined)
         said = decide(
-            difference, difference.p, equivalence=metric.equivalence, min_seeds=of.n_seeds, metric=metric
+            difference, difference.p, equivalence=metric.equivalence, enough=of.n_seeds, metric=metric
         )  # fmt: skip
         words[said.word] += 1
         covered += difference.low is not None and difference.low <= of.effect <= (difference.high or 0)

@@ -164,12 +164,17 @@ def study_design(
         folds=split.folds,
         split_method=split.method,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
+        is_tuned=_is_tuned(definition),
         looks=looks,
         compare_share=float(definition.get("compare_share", 1.0)),
         cores=cores,
         ranges=search_ranges(definition),
         earlier_test_openings=openings,
     )
+
+
+def _is_tuned(definition: Mapping[str, Any]) -> bool:
+    return not definition or bool(definition.get("tune")) or any(definition.get("tune_for", {}).values())
 
 
 def _reference(stored: Mapping[str, Any]) -> Reference:
