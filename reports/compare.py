@@ -159,7 +159,7 @@ def _search(settings: Settings | None) -> Search | None:
 
 def _question(factor: Factor, study: _Study) -> Question:
     rows = tuple(
-        level_row(factor, level, study.records, study.confirmed, study.judged, by_seeds=study.settings is None)
+        level_row(factor, level, study.records, study.confirmed, settings=study.judged, by_seeds=study.settings is None)
         for level in factor.levels
     )
     reference = next(row for row in rows if row.is_reference)

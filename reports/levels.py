@@ -65,6 +65,7 @@ def level_row(
     level: str,
     records: Sequence[TrialRecord],
     confirmed: Confirmed,
+    *,
     settings: LevelScores | None = None,
     by_seeds: bool = False,
 ) -> LevelRow:

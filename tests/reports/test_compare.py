@@ -293,15 +293,6 @@ def test_all_diverged_is_said_to_be_so():
     assert row_of(comparison, "0").status == "no trials"
 
 
-def test_where_nothing_is_tuned_seeds_are_asked_for(rng):
-    few = compare(design(), *searched_only(rng, n_settings=4, is_tuned=False))
-    assert contrast_of(few, "2").verdict.because == "there are 4 seeds, and at least 5 are asked for"
-    enough = compare(design(), *searched_only(rng, n_settings=5, is_tuned=False))
-    assert contrast_of(enough, "2").verdict.word == "helps"
-    assert enough.search.again == "seed"
-    assert check_of(enough, "enough seeds").state == "pass"
-
-
 def test_chosen_configurations_are_judged_by_fresh_seeds(rng):
     records, finalists, answers = chosen_study(rng)
     comparison = compare(design(), records, finalists, answers)

@@ -236,24 +236,6 @@ def test_the_command_gives_the_settings_that_it_promises(more, share):
     assert Counter(trial.phase for trial in longer)["compare"] // 6 >= n_settings + more
 
 
-def test_where_nothing_is_tuned_the_report_speaks_of_seeds():
-    study = golden_study()
-    records = tuple(
-        dataclasses.replace(
-            r,
-            config=dataclasses.replace(r.config, optimizer=dataclasses.replace(r.config.optimizer, learning_rate=0.01)),
-        )
-        if r.phase == "compare"
-        else r
-        for r in study.records
-    )
-    text = rendered(dataclasses.replace(study, records=records)).replace("\n", " ")
-    assert "8 seeds, 400 test examples" in text
-    assert "Nothing is tuned: settings differ in their training seed alone" in text
-    assert "tuned with" not in text
-    assert "paired by seed" in text
-
-
 def test_verdicts_of_the_report_are_those_of_the_comparison(whole):
     markdown, comparison = rendered(whole), compared(whole)
     for question in comparison.questions:
