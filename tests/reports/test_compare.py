@@ -81,7 +81,7 @@ def test_a_whole_study_has_its_verdicts(rng):
     assert (helps.difference.method, helps.difference.n_seeds) == ("settings and examples", 8)
     assert (helps.p_better, helps.n_pairs) == (None, 0)
     assert helps.p_holm >= helps.difference.p
-    assert (comparison.search.n_settings, comparison.search.subset, comparison.search.n_combinations) == (8, 2, 3)
+    assert (comparison.search.n_settings, comparison.search.subset, comparison.search.n_combinations) == (8, 3, 3)
 
 
 def test_order_of_the_records_is_of_no_account(rng):

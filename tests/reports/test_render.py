@@ -126,7 +126,7 @@ def test_sections_come_in_the_order_of_the_protocol(whole):
 def test_answer_gives_effect_interval_settings_and_what_was_found(whole):
     text = answers(whole)
     assert re.search(r"Depth \d \*\*helps\*\*: \+\d\.\d+ points of test accuracy over depth 1 \(95 % interval ", text)
-    assert "each tuned with 2 of 8 settings, 10,000 test examples" in text
+    assert "each tuned with 3 of 8 settings, 10,000 test examples" in text
     found = r"Best single network at depth \d: .+ \([\d,]+ parameters\); at depth 1: .+ \([\d,]+ parameters\)\."
     assert re.search(found, text)
 
@@ -140,7 +140,7 @@ def test_the_recommended_model_comes_second_and_says_nothing_of_levels(whole):
 
 def test_the_answer_says_what_a_level_is(whole):
     text = rendered(whole).replace("\n", " ")
-    assert "A level is what tuning it gives: 2 settings are tried" in text
+    assert "A level is what tuning it gives: 3 settings are tried" in text
     assert "the mean over all such subsets of the 8 settings" in text
 
 
