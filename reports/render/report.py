@@ -104,7 +104,17 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
         f"{holds} A level is what tuning it gives: {plural(search.subset, 'setting')} are tried, the network with the "
         f"best validation score is kept, and {judged}. The answer is the mean over all such subsets of the "
         f"{search.n_settings} settings, the same for every level; its interval covers the draw of the settings, the "
-        f"training seeds and the {parts}, and not another cut of the data."
+        f"training seeds and the {parts}, and not another cut of the data.{_looks(comparison)}"
+    )
+
+
+def _looks(comparison: Comparison) -> str:
+    looks = comparison.design.looks
+    if not looks:
+        return ""
+    return (
+        f" The study goes on until it is decided: it was judged at {enumeration([count(size) for size in looks])} "
+        "settings, and its intervals are as wide as it takes to hold at all of these looks at once."
     )
 
 

@@ -175,3 +175,20 @@ def test_mlflow_run_is_the_parent_the_same_again_trains_nothing_and_more_trials_
     assert children.pop("confirm") == len(confirmed)
     assert children == {"anchor": 1, "compare": 8, "exploit": 2, "session": 1}
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_study_goes_on_until_its_time_is_over_and_pays_for_each_look(folder, tiny):
+    code, output = folder.run("--experiment", tiny, "--workers", "2", "--trials", "5", "--decide-within", "20s")
+    assert code == 0, output
+    looks = tracking.looks(folder.uri, folder.study().user_attrs["parent_run_id"])
+    settings = {trial.user_attrs["seed"] for trial in folder.study().trials if trial.user_attrs["phase"] == "compare"}
+    assert looks[0] == 1
+    assert looks[-1] == len(settings)
+    assert "more settings" in output or "the time is over" in output or "every question" in output
+    assert f"judged at {looks[0]}" in output.replace("\n", " ") or len(looks) == 1
+
+
+def test_time_that_is_none_is_refused_before_anything_is_written(folder, tiny):
+    code, output = folder.run("--experiment", tiny, "--decide-within", "soon")
+    assert (code, output.strip()) == (2, "error: decide_within must be a time like 30m, 90s or 1h30m, got 'soon'")
+    assert list(folder.path.iterdir()) == []

@@ -1,0 +1,86 @@
+"""A study that goes on until it is decided: when it grows, by how much, and when it stops."""
+
+import time
+
+import pytest
+from rich.console import Console
+
+from experiments import definition, design, tracking
+from experiments.commands.training import seconds_of
+from experiments.decide import Deadline, goes_on, n_settings, note_look
+from experiments.ledger import Ledger
+from experiments.tracking import open_parent
+
+DIGITS = definition.read(definition.find("digits"))
+N_CELLS = 6
+
+
+def says(word: str, *, can_be_decided: bool = True):
+    contrast = {"factor": "depth", "level": "2", "verdict": word}
+    return lambda _uri, _run_id: {"contrasts": [contrast], "can_be_decided": can_be_decided}
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'optuna.db'}", "mine", DIGITS.as_json())
+    ledger.raise_budget(1 + 6 * N_CELLS)
+    return ledger
+
+
+@pytest.fixture
+def study_run(uri):
+    return open_parent("mine", uri=uri, environ={})
+
+
+def ask(ledger, study_run, judge, *, seconds=3600.0, seconds_a_trial=1.0) -> bool:
+    deadline = Deadline(seconds=seconds, start=time.monotonic(), judge=judge)
+    return goes_on(DIGITS, ledger, study_run, deadline, seconds_a_trial=seconds_a_trial, console=Console(quiet=True))
+
+
+def test_open_study_grows_by_half_and_each_look_is_noted_before_it_is_judged(ledger, study_run):
+    noted = []
+
+    def judge(uri, run_id):
+        noted.append(tracking.looks(uri, run_id))
+        return says("inconclusive")(uri, run_id)
+
+    assert ask(ledger, study_run, judge)
+    assert n_settings(DIGITS, ledger) == 9
+    assert ask(ledger, study_run, judge)
+    assert n_settings(DIGITS, ledger) == 14
+    assert noted == [(6,), (6, 9)]
+    assert design.plan(DIGITS, ledger.rounds())[: 1 + 6 * N_CELLS] == design.plan(DIGITS, ledger.rounds()[:1])
+
+
+@pytest.mark.parametrize("word", ["helps", "hurts", "practically equal", "never trained"])
+def test_decided_study_stops(ledger, study_run, word):
+    assert not ask(ledger, study_run, says(word))
+    assert n_settings(DIGITS, ledger) == 6
+
+
+def test_study_that_no_number_of_settings_decides_stops(ledger, study_run):
+    assert not ask(ledger, study_run, says("inconclusive", can_be_decided=False))
+
+
+def test_as_many_settings_are_added_as_there_is_time_for_behind_what_fresh_seeds_need(ledger, study_run):
+    to_confirm = 2 * DIGITS.budget.seeds * 10.0
+    assert ask(ledger, study_run, says("inconclusive"), seconds=to_confirm + 2.5 * N_CELLS * 10.0, seconds_a_trial=10.0)
+    assert n_settings(DIGITS, ledger) == 8
+    assert not ask(ledger, study_run, says("inconclusive"), seconds=to_confirm, seconds_a_trial=10.0)
+
+
+def test_the_same_size_is_one_look(study_run):
+    assert note_look(study_run, 6) == (6,)
+    assert note_look(study_run, 6) == (6,)
+    assert note_look(study_run, 9) == (6, 9)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400)])
+def test_times_are_read(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "0m", "-5m", "soon", "1.5h", "30 m"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="decide_within must be a time like 30m, 90s or 1h30m, got"):
+        seconds_of(text)
