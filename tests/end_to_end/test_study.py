@@ -177,15 +177,14 @@ def test_mlflow_run_is_the_parent_the_same_again_trains_nothing_and_more_trials_
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def test_study_goes_on_until_its_time_is_over_and_pays_for_each_look(folder, tiny):
+def test_study_that_goes_on_until_it_is_decided_stops_when_its_time_is_over(folder, tiny):
     code, output = folder.run("--experiment", tiny, "--workers", "2", "--trials", "5", "--decide-within", "20s")
     assert code == 0, output
     looks = tracking.looks(folder.uri, folder.study().user_attrs["parent_run_id"])
     settings = {trial.user_attrs["seed"] for trial in folder.study().trials if trial.user_attrs["phase"] == "compare"}
     assert looks[0] == 1
     assert looks[-1] == len(settings)
-    assert "more settings" in output or "the time is over" in output or "every question" in output
-    assert f"judged at {looks[0]}" in output.replace("\n", " ") or len(looks) == 1
+    assert "the time is over (it was 20 s)" in output
 
 
 def test_time_that_is_none_is_refused_before_anything_is_written(folder, tiny):
