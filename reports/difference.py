@@ -53,7 +53,7 @@ def paired_difference(
         Where examples are the rows of one cross-validation: its folds share training rows, and what that adds is
         taken to be as much as the rows' own part, a fold's share of all rows a fold. Nadeau and Bengio (2003) take
         its share of held-out to training rows, a quarter more with five folds; in simulations it was a sixth to five
-        sixths of that part, and intervals covered 95.7 % and more (docs/search-simulations.md).
+        sixths of that part, and intervals covered 95.5 % and more (docs/search-simulations.md).
     df_rows
         Degrees of freedom of the rows' part of the variance, where they are not as many as rows, less one
         (:func:`reports.tuning.degrees_of_freedom`).

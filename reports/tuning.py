@@ -21,7 +21,7 @@ from scipy.special import gammaln
 
 Floats = NDArray[np.float64]
 #: Settings of the tuning that a study speaks of, however many it tried: another study then answers the same question.
-#: Of a quarter of the study's settings intervals would be wider, from 16 settings on (docs/search-simulations.md).
+#: Of four, or of a quarter of the study's settings from 16 on, intervals would be wider (docs/search-simulations.md).
 SEARCHED = 3
 
 
@@ -71,8 +71,8 @@ def degrees_of_freedom(n_settings: int, subset: int) -> float:
 
     Pseudo-values are not like draws from a normal: the more settings a search tries, the fewer of them decide, and the
     fewer the settings that the jackknife's variance hangs on. With m - 1 degrees of freedom, right for the mean of
-    single settings and for searches of two, intervals about searches of 3 covered down to 90 %, about searches of m/2
-    down to 86 %; with 2 m / n - 1 about 95 % for every n (docs/search-simulations.md).
+    single settings and for searches of two, intervals about searches of 3 covered down to 92 %, about searches of m/2
+    down to 88 %; with 2 m / n - 1 about 95 % for every n (docs/search-simulations.md).
     """
     return max(min(2 * n_settings / subset, n_settings) - 1, 1.0)
 
