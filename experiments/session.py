@@ -287,6 +287,7 @@ def _open_parent(
             "design.json": {
                 "question": experiment.question,
                 "definition": definition,
+                "widened": list(experiment.widenings),
                 "settled": settled,
                 "data": data_facts(dataset, sizes, parts),
                 "plan": [
