@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from pipeline.config import OPTIMIZERS
 from pipeline.records import History
 from reports.check_training import (
     check,
@@ -27,21 +28,33 @@ LEAST_SHARE_OF_BUDGET = 0.9
 WIDE_REGION = 0.25
 
 
-def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange]) -> Check:
-    """Warn where a finalist's value lies within 5 % of an end of its range: the optimum may lie beyond."""
+def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange], widenings: Sequence[str] = ()) -> Check:
+    """Warn where a finalist's value lies at an end of its range, and say how that is widened: the best may lie beyond.
+
+    ``widenings`` are those that the study had already; the same command needs them again.
+    """
     problems = []
     for row in rows:
         params = row.finalist.config.to_params()
         for searched in ranges:
             if searched.when and str(params.get(searched.when[0])) != searched.when[1]:
                 continue
-            for value in _numbers(params.get(searched.parameter)):
-                end = _end_reached(value, searched)
-                if end == "lower" and searched.low == 0:
-                    continue  # there is nothing below no dropout and no momentum
-                if end:
-                    problems.append(f"{row.finalist.id}: {searched.parameter} = {value:g} is at the {end} end")
+            sides = {_side_reached(value, searched) for value in _numbers(params.get(searched.parameter))}
+            problems += [_at_edge(row, searched, side, widenings) for side in searched.open_sides if side in sides]
     return check("optimum inside its ranges", list(dict.fromkeys(problems)), "no finalist lies at the edge of a range")
+
+
+def _at_edge(row: FinalistRow, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
+    config, name = row.finalist.config, searched.parameter
+    belongs = name in (*OPTIMIZERS[config.optimizer.name], "learning_rate")
+    asked = f"{config.optimizer.name}.{name}" if belongs else name
+    whose = f"{searched.when[1]}'s" if searched.when else "its"
+    value = config.to_params()[name]
+    return (
+        f"{row.finalist.id}: {name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
+        f"{'upper' if side == 'up' else 'lower'} end of {whose} {'list' if searched.is_list else 'range'}: "
+        f"`-P widen={','.join([*widenings, f'{asked}:{side}'])}`"
+    )
 
 
 def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
@@ -176,7 +189,7 @@ def all_checks(
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(finalists, design.ranges),
+        check_edges(finalists, design.ranges, design.widenings),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),
@@ -191,13 +204,15 @@ def _numbers(value: object) -> list[float]:
         return []
 
 
-def _end_reached(value: float, searched: SearchRange) -> str | None:
-    low, high, at = searched.low, searched.high, value
-    if searched.log:
+def _side_reached(value: float, searched: SearchRange) -> str | None:
+    low, high, at, edge = searched.low, searched.high, value, EDGE
+    if searched.is_list:
+        edge = 0.0
+    elif searched.log:
         if value <= 0:
             return None
         low, high, at = math.log(low), math.log(high), math.log(value)
     share = (at - low) / (high - low)
-    if -EDGE <= share <= EDGE:
-        return "lower"
-    return "upper" if 1 - EDGE <= share <= 1 + EDGE else None
+    if -edge <= share <= edge:
+        return "down"
+    return "up" if 1 - edge <= share <= 1 + edge else None
