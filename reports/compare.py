@@ -16,6 +16,7 @@ from reports.design import Factor, Finalist, StudyDesign
 from reports.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
 from reports.finalists import finalists_from_records, without_seed
 from reports.levels import is_untrained, level_row
+from reports.linear import check_linear, linear_model
 from reports.records import (
     Comparison,
     Contrast,
@@ -28,7 +29,7 @@ from reports.records import (
     Verdict,
 )
 from reports.settings import Settings, settings_of
-from reports.study import StudyData
+from reports.study import Reference, StudyData
 from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict
 
 
@@ -58,6 +59,7 @@ def compare_study(study: StudyData) -> Comparison:
         study.finalists,
         {run_id: scores for run_id, scores in answers.items() if scores is not None},
         {run_id: scores for run_id, scores in by_fold.items() if scores is not None},
+        linear=linear_model(study.facts.references),
     )
 
 
@@ -67,6 +69,8 @@ def compare(
     finalists: Sequence[Finalist] = (),
     answers: Mapping[str, ExampleScores] | None = None,
     folds: Mapping[str, FoldScores] | None = None,
+    *,
+    linear: Reference | None = None,
 ) -> Comparison:
     """Compare the levels of each factor of a study.
 
@@ -83,6 +87,8 @@ def compare(
         Run id -> the score of each test example, or of each row by fold: of searched networks and of confirm runs.
     folds
         Run id -> the scores of its folds, where the study is cross-validated.
+    linear
+        What scikit-learn's linear model reaches on the same split, by which depth 0 is checked.
     """
     finalists = finalists or finalists_from_records(records, design)
     answers = answers or {}
@@ -97,20 +103,25 @@ def compare(
     questions = tuple(_question(factor, study) for factor in design.factors)
     finalist_rows = tuple(finalist_row(finalist, confirmed) for finalist in finalists)
     search = _search(study.settings)
+    part = confirmed.part or (None if search is None else "valid" if design.folds else "test")
     return Comparison(
         design=design,
-        part=confirmed.part or (None if search is None else "valid" if design.folds else "test"),
+        part=part,
         questions=questions,
         finalists=finalist_rows,
         recommendation=recommend(finalist_rows, confirmed),
         search=search,
-        checks=all_checks(
-            design,
-            part=confirmed.part,
-            search=search,
-            questions=questions,
-            finalists=finalist_rows,
-            histories={f.id: [run.history for run in confirmed.runs[f.id].values()] for f in finalists},
+        linear=linear,
+        checks=(
+            *all_checks(
+                design,
+                part=confirmed.part,
+                search=search,
+                questions=questions,
+                finalists=finalist_rows,
+                histories={f.id: [run.history for run in confirmed.runs[f.id].values()] for f in finalists},
+            ),
+            *filter(None, [check_linear(questions, linear, part, design)]),
         ),
     )
 

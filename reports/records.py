@@ -13,6 +13,7 @@ from typing import Literal
 
 from pipeline.config import TrialConfig, require
 from reports.design import Factor, Finalist, StudyDesign
+from reports.study import Reference
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
@@ -285,7 +286,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All that the report says, before it is drawn and written."""
+    """All that the report says, before it is drawn and written.
+
+    ``linear`` is scikit-learn's linear model on the same split, where it was fitted.
+    """
 
     design: StudyDesign
     part: Literal["test", "valid"] | None
@@ -294,6 +298,7 @@ class Comparison:
     recommendation: Recommendation | None
     checks: tuple[Check, ...]
     search: Search | None = None
+    linear: Reference | None = None
 
     @property
     def judged(self) -> str:
