@@ -1,6 +1,6 @@
 """Why the interval is what it is: seven ways to one 95 % interval, on the same simulated studies.
 
-``python -m benchmarks.intervals`` prints the table of docs/comparison.md (about ten minutes on one core).
+``python -m benchmarks.intervals`` prints the table of docs/chosen-configurations.md (about ten minutes on one core).
 
 Examples on which every seed gave the same differences are alike, so that a study is compressed to its distinct
 columns and their counts: resampling the counts is resampling the examples, at a fiftieth of the cost.

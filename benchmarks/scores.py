@@ -1,6 +1,6 @@
 """Do the intervals hold for AUC and R²? Simulated studies with a known truth, judged as the report judges them.
 
-``python -m benchmarks.scores`` prints a table of docs/comparison.md. As in benchmarks/verdicts.py, examples differ in
+``python -m benchmarks.scores`` prints a table of docs/chosen-configurations.md. As in benchmarks/verdicts.py, examples differ in
 what all models find hard, what one configuration finds hard and what one run does, and seeds in how well they come out.
 """
 

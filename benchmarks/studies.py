@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,17 +33,21 @@ ROOT = Path(__file__).resolve().parent.parent
 _OPPOSITE = ({"helps", "hurts"}, {"helps", "practically equal"}, {"hurts", "practically equal"})
 
 
-def run(definition: Path, folder: Path, options: Sequence[str]) -> dict[str, Any]:
-    """Run one study in a folder of its own and return its contrasts, in the reader's unit."""
+def run(definition: Path, folder: Path, options: Sequence[str]) -> None:
+    """Run one study in a folder of its own."""
     uri = f"sqlite:///{folder}/mlflow.db"
     command = [sys.executable, "-m", "experiments", "run", "--experiment", str(definition), *options]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
-    started = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    (folder / "ended").touch()
+
+
+def answers_of(folder: Path) -> dict[str, Any]:
+    """Return the contrasts of a study that was run there, in the reader's unit."""
+    uri = f"sqlite:///{folder}/mlflow.db"
     comparison = compare_study(read_study(uri, tracking.studies(uri)[0]))
     scale = comparison.design.metric.scale
     return {
-        "seconds": round(time.perf_counter() - started, 1),
         "n_settings": comparison.search.n_settings if comparison.search else 0,
         "contrasts": {
             f"{contrast.factor} {contrast.level} - {contrast.reference}": {
@@ -113,20 +116,21 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--split-seeds", action="store_true", help="another cut of the data for each study, too")
     parser.add_argument("--label", default="", help="name of the file; by default that of the definition")
-    parser.add_argument("options", nargs="*", help="further options of the run, behind --: -- --epochs 5 --trials 50")
-    given = parser.parse_args()
+    parser.add_argument("--work", type=Path, default=Path("benchmarks/output/studies"), help="where studies are kept")
+    given, options = parser.parse_known_args()  # what is left are options of the run: --epochs 5 --trials 49
     path = FOLDER / f"{given.label or given.name}.json"
     FOLDER.mkdir(exist_ok=True)
-    done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    done: dict[str, Any] = {}
     for seed in range(given.first_seed, given.first_seed + given.studies):
-        if str(seed) in done:
-            continue
-        with TemporaryDirectory() as name:
-            folder = Path(name)
+        folder = given.work.resolve() / (given.label or given.name) / str(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        if not (folder / "ended").exists():
             definition = definition_with(given.name, folder, seed, seed if given.split_seeds else None)
-            done[str(seed)] = run(definition, folder, ["--seeds", "0", *given.options])
+            run(definition, folder, ["--seeds", "0", *options])
+        done[str(seed)] = answers_of(folder)
         path.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-        print(f"seed {seed}: {done[str(seed)]['seconds']} s", file=sys.stderr, flush=True)
+        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     print(table(done.values()))
 
 

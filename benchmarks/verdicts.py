@@ -1,6 +1,6 @@
 """The verdict machinery against truth: simulated studies whose effect is known.
 
-``python -m benchmarks.verdicts`` prints the tables of docs/comparison.md (about five minutes on one core);
+``python -m benchmarks.verdicts`` prints the tables of docs/chosen-configurations.md (about five minutes on one core);
 ``--studies 100`` is a quick look. Every study is judged by the very functions that the report uses.
 
 A model answers an example rightly when a latent sum is above zero: the example's difficulty, shared by all models;

@@ -105,6 +105,11 @@ class Experiment:
             return tuple(range(int(tuned.low), int(tuned.high) + 1, int(tuned.step or 1)))
         return ()
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether anything is tuned: where nothing is, a level is one configuration."""
+        return bool(self.tune) or any(self.tune_for.values())
+
     def tuned_for(self, optimizer: str, depth: int) -> dict[str, Tuned]:
         """Return the nuisances that are active for an optimizer and a depth, by dimension."""
         merged = {**self.tune, **self.tune_for.get(optimizer, {})}

@@ -58,6 +58,9 @@ class Finalist:
 def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Finalist, ...]:
     """Return the finalists: the best trial, and the best of *compare* that has another combination of levels.
 
+    Where nothing is tuned a level is a configuration, and what there is to say of it comes from fresh seeds: then the
+    best of every level is a finalist.
+
     Parameters
     ----------
     experiment
@@ -69,6 +72,13 @@ def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Fin
     best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
     if best is None:
         return ()
+    if not experiment.is_tuned:
+        numbers = {
+            _best_at(compared, factor, level) for factor in experiment.compare for level in experiment.compare[factor]
+        }
+        return tuple(
+            _finalist(trial, _stands_for(trial, compared)) for trial in compared if trial.number in numbers
+        ) or (_finalist(best, ()),)
     levels = _levels(experiment, best)
     alternative = _best([trial for trial in compared if _levels(experiment, trial) != levels])
     return tuple(_finalist(trial, _stands_for(trial, compared)) for trial in (best, alternative) if trial is not None)
@@ -101,6 +111,11 @@ def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tupl
         for factor, level in trial.cell.items()
         if _best([other for other in compared if other.cell[factor] == level]) == trial
     )
+
+
+def _best_at(compared: Sequence[SearchedTrial], factor: str, level: ParamValue) -> int | None:
+    found = _best([trial for trial in compared if trial.cell[factor] == level])
+    return None if found is None else found.number
 
 
 def _best(trials: Sequence[SearchedTrial]) -> SearchedTrial | None:

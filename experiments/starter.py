@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -105,35 +106,21 @@ def _split_lines(dataset: Dataset) -> list[str]:
         )
     lines += ["valid = 0.2  # a share, or a number of rows", "seed = 1234"]
     if dataset.y_test is None:
-        lines.append("# test = 0.2  # set aside, and opened for the finalists alone")
+        lines.append("# test = 0.2  # set aside, and opened when the search is over")
     return [*lines, '# method = "stratified"  # or random, group, time']
 
 
 def _design_lines() -> list[str]:
-    return [
-        "[budget]",
-        "trials = 50  # of the search",
-        "epochs = 20",
-        "seeds = 5  # fresh ones for the best of each level",
-        "# equivalence = 0.003  # differences of the score up to this count as practically none",
+    """Return budget and ranges as the definition for any data has them."""
+    text = (Path(__file__).parent / "any.toml").read_text(encoding="utf-8")
+    lines = text[text.index("[budget]") :].splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("[compare]"))
+    further = [
+        "# seeds = 5             # fresh ones for the recommended model and the best alternative",
+        "# equivalence = 0.003   # differences of the score up to this count as practically none",
         "",
-        "[compare]  # the questions: every combination of these levels gets the same number of trials",
-        "depth = [0, 1, 2, 3]",
-        'optimizer = ["sgd", "adam"]',
-        "",
-        "[tune]  # what is tuned, so that each level is seen at its best",
-        "units = { low = 16, high = 128, log = true }",
-        'activation = ["sigmoid", "tanh", "relu"]',
-        "batch_size = [16, 32, 64, 128]",
-        "dropout = { low = 0.0, high = 0.4, step = 0.1 }",
-        "",
-        "[tune.sgd]",
-        "learning_rate = { low = 1e-3, high = 0.5, log = true }",
-        "momentum = { low = 0.0, high = 0.95 }",
-        "",
-        "[tune.adam]",
-        "learning_rate = { low = 1e-4, high = 3e-2, log = true }",
     ]
+    return [*lines[: at - 1], *further, *lines[at:]]
 
 
 def _text(value: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.records import History
 from reports.metric import ACCURACY, Metric
 from reports.records import Check, FinalistRow, LevelRow
+from reports.words import plural
 
 #: The last fifth of the epochs is held against the fifth before.
 LATE = 0.2
@@ -62,7 +63,9 @@ def check_divergence(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow])
         for row in rows
         if row.n_diverged > MOST_DIVERGED * row.n_trials
     ]
-    problems += [f"{row.finalist.id}: {row.n_diverged} fresh runs diverged" for row in finalists if row.n_diverged]
+    problems += [
+        f"{row.finalist.id}: {plural(row.n_diverged, 'fresh run')} diverged" for row in finalists if row.n_diverged
+    ]
     return check("trials are stable", problems, "no finalist diverged, and at most a fifth of a level's trials")
 
 

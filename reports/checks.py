@@ -6,9 +6,9 @@ A warning never changes a verdict; it tells a reader where to doubt it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from pipeline.config import OPTIMIZERS
+from pipeline.config import OPTIMIZERS, TrialConfig
 from pipeline.records import History
 from reports.check_training import (
     check,
@@ -19,7 +19,8 @@ from reports.check_training import (
     check_trained,
 )
 from reports.design import SearchRange, StudyDesign
-from reports.records import Check, Contrast, FinalistRow, LevelRow, Question, Search
+from reports.records import Check, Difference, FinalistRow, LevelRow, Question, Recommendation, Search
+from reports.words import plural
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
 EDGE = 0.05
@@ -28,30 +29,50 @@ LEAST_SHARE_OF_BUDGET = 0.9
 WIDE_REGION = 0.25
 
 
-def check_edges(rows: Sequence[FinalistRow], ranges: Sequence[SearchRange], widenings: Sequence[str] = ()) -> Check:
-    """Warn where a finalist's value lies at an end of its range, and say how that is widened: the best may lie beyond.
+def check_edges(
+    configs: Mapping[str, TrialConfig],
+    ranges: Sequence[SearchRange],
+    widenings: Sequence[str] = (),
+    *,
+    in_lists: Collection[str] | None = None,
+) -> Check:
+    """Warn where a value lies at an end of its range, and say how that is widened: the optimum may lie beyond.
 
-    ``widenings`` are those that the study had already; the same command needs them again.
+    Parameters
+    ----------
+    configs
+        The finalists, and the best configuration of each level, by name.
+    widenings
+        Those that the study had already; the same command needs them again.
+    in_lists
+        Names of those that are looked for at the ends of lists too; None for all. Of a list's three values two are
+        its ends: by chance alone, the best of most levels lies at one.
     """
     problems = []
-    for row in rows:
-        params = row.finalist.config.to_params()
+    for name, config in configs.items():
+        params = config.to_params()
         for searched in ranges:
             if searched.when and str(params.get(searched.when[0])) != searched.when[1]:
                 continue
+            if searched.is_list and in_lists is not None and name not in in_lists:
+                continue
             sides = {_side_reached(value, searched) for value in _numbers(params.get(searched.parameter))}
-            problems += [_at_edge(row, searched, side, widenings) for side in searched.open_sides if side in sides]
-    return check("optimum inside its ranges", list(dict.fromkeys(problems)), "no finalist lies at the edge of a range")
+            reached = [side for side in searched.open_sides if side in sides]
+            problems += [f"{name}: {_at_edge(config, searched, side, widenings)}" for side in reached]
+    return check(
+        "optimum inside its ranges",
+        list(dict.fromkeys(problems)),
+        "neither a finalist nor the best of a level lies at the edge of a range",
+    )
 
 
-def _at_edge(row: FinalistRow, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
-    config, name = row.finalist.config, searched.parameter
-    belongs = name in (*OPTIMIZERS[config.optimizer.name], "learning_rate")
-    asked = f"{config.optimizer.name}.{name}" if belongs else name
+def _at_edge(config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
+    name, optimizer = searched.parameter, config.optimizer.name
+    asked = f"{optimizer}.{name}" if name in ("learning_rate", *OPTIMIZERS[optimizer]) else name
     whose = f"{searched.when[1]}'s" if searched.when else "its"
     value = config.to_params()[name]
     return (
-        f"{row.finalist.id}: {name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
+        f"{name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
         f"{'upper' if side == 'up' else 'lower'} end of {whose} {'list' if searched.is_list else 'range'}: "
         f"`-P widen={','.join([*widenings, f'{asked}:{side}'])}`"
     )
@@ -73,16 +94,22 @@ def check_settings(search: Search, enough: int) -> Check:
     """Warn where fewer settings were trained at all levels than a verdict asks for, or some are not complete."""
     problems = []
     if search.n_settings < enough:
-        problems.append(f"{search.n_settings} of at least {enough} settings at every combination of levels")
+        problems.append(f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}")
     if search.n_incomplete:
-        problems.append(f"{search.n_incomplete} settings are not complete and left out")
-    return check("enough settings", problems, f"{search.n_settings} settings at every combination of levels")
+        left_out = "is not complete and is" if search.n_incomplete == 1 else "are not complete and are"
+        problems.append(f"{plural(search.n_incomplete, search.again)} {left_out} left out")
+    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
+    return check(f"enough {search.again}s", problems, every)
 
 
-def check_scored(search: Search) -> Check:
+def check_scored(search: Search, folds: int = 0) -> Check:
     """Warn where a searched network has not been scored on the part that judges."""
-    problems = [f"{search.n_unscored} networks were not, and no level is judged"] if search.n_unscored else []
-    return check("every network is scored", problems, "each searched network was scored once, and nothing chosen by it")
+    were = "network was" if search.n_unscored == 1 else "networks were"
+    problems = [f"{search.n_unscored} {were} not, and no level is judged"] if search.n_unscored else []
+    scored = "each network of the search was scored on the test part once, and nothing was chosen by that"
+    if folds:
+        scored = "the rows that each network of the search held out are scored"
+    return check("every network is scored", problems, scored)
 
 
 def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed") -> Check:
@@ -90,7 +117,7 @@ def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed"
     counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
     problems = [f"{name} has {count} of {min_seeds}" for name, count in counts.items() if count < min_seeds]
     problems = problems if rows else [f"no finalist was trained again on fresh {again}s"]
-    return check(f"enough {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
+    return check(f"enough fresh {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
 
 
 def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
@@ -113,11 +140,21 @@ def check_test_openings(earlier: int | None) -> Check:
     )
 
 
-def check_judged_on_test(part: str | None, folds: int = 0) -> Check:
+def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = False) -> Check:
     """Warn where the part that judges is not a test part."""
-    by = f"by {folds}-fold cross-validation over the rows that" if folds else "on the validation part, which"
+    by = (
+        f"judged by {folds}-fold cross-validation over the rows that"
+        if folds
+        else "judged on the validation part, which"
+    )
+    by += " also chose the finalists"
+    if folds and is_search:
+        by = (
+            "the recommended model is judged by rows that also chose it; "
+            "levels by rows that chose nothing, fold by fold"
+        )
     problems = {
-        "valid": [f"no test part: judged {by} also chose the finalists"],
+        "valid": [f"no test part: {by}"],
         None: ["no confirmed run was judged on any part"],
     }.get(part, [])
     return check("judged on the test part", problems, "differences are of the test part, which chose nothing")
@@ -133,25 +170,30 @@ def check_independence(design: StudyDesign) -> Check:
     return check("rows are independent", problems, "each fold holds whole groups out: intervals count them in")
 
 
-def check_predictions(contrasts: Sequence[Contrast]) -> Check:
-    """Warn where intervals could not resample test examples from predictions."""
+def check_predictions(differences: Mapping[str, Difference]) -> Check:
+    """Warn where an interval, by what it is of, could not count in single test examples or folds."""
     words = {
         "seeds only": "interval speaks of seeds alone",
         "seeds, examples bounded": "interval is wider than need be",
         "repeats only": "no interval without the scores of single folds",
     }
     problems = [
-        f"{contrast.factor} {contrast.level}: {words[contrast.difference.method]}"
-        for contrast in contrasts
-        if contrast.difference is not None
-        and (contrast.difference.low is not None or contrast.difference.method == "repeats only")
-        and contrast.difference.method in words
+        f"{name}: {words[difference.method]}"
+        for name, difference in differences.items()
+        if (difference.low is not None or difference.method == "repeats only") and difference.method in words
     ]
-    by_fold = any(contrast.difference is not None and contrast.difference.n_folds for contrast in contrasts)
-    counted = "count in both the seeds and the test examples"
-    if by_fold:
-        counted = "are over repeats and folds, corrected for the rows that folds share"
-    return check("predictions at hand", problems, f"intervals {counted}")
+    methods = dict.fromkeys(difference.method for difference in differences.values())
+    counted = {
+        "folds": "repeats and folds, corrected for the rows that folds share",
+        "settings and rows": "settings and rows, corrected for the rows that folds share",
+        "seeds and rows": "seeds and rows, corrected for the rows that folds share",
+        "settings and examples": "settings and test examples",
+    }
+    over = dict.fromkeys(counted.get(method, "seeds and test examples") for method in methods)
+    told = (
+        f"intervals are over {'; of the recommended model, over '.join(over)}" if over else "there is no interval yet"
+    )
+    return check("predictions at hand", problems, told)
 
 
 def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
@@ -171,29 +213,48 @@ def all_checks(
     search: Search | None = None,
     questions: Sequence[Question],
     finalists: Sequence[FinalistRow],
+    recommendation: Recommendation | None = None,
     histories: Mapping[str, Sequence[History]],
 ) -> tuple[Check, ...]:
     """Return every check in the order of the report; ``histories`` are those of each finalist's confirm runs."""
     rows = [row for question in questions for row in question.rows]
-    contrasts = [contrast for question in questions for contrast in question.contrasts]
+    differences = {f"{c.factor} {c.level}": c.difference for q in questions for c in q.contrasts if c.difference}
+    if recommendation is not None and recommendation.difference is not None and search is not None:
+        differences["the best alternative"] = recommendation.difference
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     return (
-        *([] if search is None else [check_settings(search, design.min_settings), check_scored(search)]),
+        *(
+            []
+            if search is None
+            else [check_settings(search, design.enough(search.again)), check_scored(search, design.folds)]
+        ),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
-        check_judged_on_test(part, design.folds),
+        check_judged_on_test(part, design.folds, is_search=search is not None),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
-        check_predictions(contrasts),
+        check_predictions(differences),
         *([check_independence(design)] if design.split_method in ("group", "time") else []),
         check_trained(rows),
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(finalists, design.ranges, design.widenings),
+        check_edges(
+            _at_their_best(rows, finalists),
+            design.ranges,
+            design.widenings,
+            in_lists=[row.finalist.id for row in finalists],
+        ),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),
     )
+
+
+def _at_their_best(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow]) -> dict[str, TrialConfig]:
+    """Return the configurations whose place in a range counts; a level's best that is a finalist has that name."""
+    found = {row.finalist.id: row.finalist.config for row in finalists}
+    levels = {f"best of {row.factor} {row.level}": row.best for row in rows}
+    return found | {name: best for name, best in levels.items() if best is not None and best not in found.values()}
 
 
 def _numbers(value: object) -> list[float]:

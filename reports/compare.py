@@ -30,7 +30,7 @@ from reports.records import (
 )
 from reports.settings import Settings, settings_of
 from reports.study import Reference, StudyData
-from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict
+from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +104,23 @@ def compare(
     finalist_rows = tuple(finalist_row(finalist, confirmed) for finalist in finalists)
     search = _search(study.settings)
     part = confirmed.part or (None if search is None else "valid" if design.folds else "test")
+    recommendation = recommend(finalist_rows, confirmed)
     return Comparison(
         design=design,
         part=part,
         questions=questions,
         finalists=finalist_rows,
-        recommendation=recommend(finalist_rows, confirmed),
+        recommendation=recommendation,
         search=search,
         linear=linear,
         checks=(
             *all_checks(
                 design,
-                part=confirmed.part,
+                part=part,
                 search=search,
                 questions=questions,
                 finalists=finalist_rows,
+                recommendation=recommendation,
                 histories={f.id: [run.history for run in confirmed.runs[f.id].values()] for f in finalists},
             ),
             *filter(None, [check_linear(questions, linear, part, design)]),
@@ -173,7 +175,6 @@ def _question(factor: Factor, study: _Study) -> Question:
     error = SIGNIFICANCE if study.settings is None else study.design.error_of_look
     adjusted = adjust([difference.p if difference else None for difference in differences], error)
     scores = [(_order(row), row.level) for row in rows if row.status != "never trained" and _order(row) is not None]
-    searched = study.judged if study.settings is not None else None
     return Question(
         factor=factor,
         rows=rows,
@@ -183,7 +184,7 @@ def _question(factor: Factor, study: _Study) -> Question:
         ),
         best_level=max(scores, key=lambda pair: pair[0] or 0.0)[1] if scores else None,
         missing=tuple(text for row in rows if (text := _missing(row, study.design))),
-        curves=() if searched is None else searched.curves(factor.name, factor.levels, factor.reference),
+        curves=() if study.judged is None else study.judged.curves(factor.name, factor.levels, factor.reference),
     )
 
 
@@ -240,23 +241,26 @@ def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _St
     if estimate.difference is not None:
         return _decide(estimate.difference, estimate.p_holm, design)
     if study.settings is not None:
-        return _unjudged(study.settings, design)
+        return _unjudged(study.settings, study)
     missing = [level.level for level in (row, reference) if not level.valid]
     no_pair = f"no {design.again} is shared"
     because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
     return missing_verdict(design.min_seeds, because)
 
 
-def _unjudged(settings: Settings, design: StudyDesign) -> Verdict:
+def _unjudged(settings: Settings, study: _Study) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
-    more = design.min_settings - settings.n_settings
-    if more > 0:
-        because = f"{settings.n_settings} of at least {design.min_settings} settings a level were trained"
-        return missing_verdict(more, because)
-    return Verdict(
-        word="not enough evidence",
-        because=f"{settings.n_unscored} networks have not been scored on the test part; the same command goes on",
-    )
+    enough = study.design.enough(settings.again)
+    if settings.n_settings < enough:
+        return not_enough(settings.n_settings, settings.again, enough)
+    n = settings.n_unscored
+    because = "the part that judges has a single example"
+    if n:
+        networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
+        because = f"{networks} not been scored on the {'test part' if not study.design.folds else 'rows held out'} yet"
+        if study.confirmed.part == "valid" and not study.design.folds:
+            because = "there is no test part, by which levels are judged"
+    return Verdict(word="not enough evidence", because=because)
 
 
 def _why_stuck(study: _Study) -> str:
@@ -267,7 +271,7 @@ def _why_stuck(study: _Study) -> str:
 
 
 def _decide(difference: Difference, p_holm: float | None, design: StudyDesign) -> Verdict:
-    enough = design.min_settings if difference.again == "setting" else design.min_seeds
+    enough = design.enough(difference.again)
     verdict = decide(difference, p_holm, equivalence=design.equivalence, enough=enough, metric=design.metric)
     return advise(verdict, difference, equivalence=design.equivalence)
 
@@ -283,8 +287,7 @@ def _missing(row: LevelRow, design: StudyDesign) -> str | None:
     where, n_seeds = f"{row.factor} {row.level}", row.valid.n if row.valid else 0
     return {
         "no trials": f"{where}: no trial was run",
-        "failed": f"{where}: all {row.n_trials} trials failed",
+        "failed": f"{where}: {'its only trial' if row.n_trials == 1 else f'all {row.n_trials} trials'} failed",
         "diverged": f"{where}: every trial diverged",
-        "unconfirmed": f"{where}: not trained again on fresh seeds",
         "partly confirmed": f"{where}: {n_seeds} of {design.n_seeds} fresh {design.again}s",
     }.get(row.status)

@@ -26,14 +26,12 @@ _FOLD_TOLERANCE = 0.01
 class Confirmed:
     """Confirm runs that ended (finished or diverged), by finalist and seed, and the part that judges them.
 
-    ``part`` is *test* wherever any run was judged on one, else *valid*, else None. ``seeds`` are all that any confirm
-    run was started with, crashed ones included.
+    ``part`` is *test* wherever any run was judged on one, else *valid*, else None.
     """
 
     design: StudyDesign
     finalists: tuple[Finalist, ...]
     runs: Mapping[str, Mapping[int, TrialRecord]]
-    seeds: tuple[int, ...]
     part: JudgingPart | None
     predictions: Predictions
     folds: Mapping[str, FoldScores] = field(default_factory=dict)
@@ -155,12 +153,10 @@ def gather(
             runs[finalist].setdefault(record.config.fit.seed, record)
     judged = {evaluation.part for of in runs.values() for run in of.values() for evaluation in run.evaluations}
     part: JudgingPart | None = "test" if "test" in judged else "valid" if "valid" in judged else None
-    seeds = tuple(sorted({record.config.fit.seed for record in ordered}))
     return Confirmed(
         design=design,
         finalists=tuple(finalists),
         runs=runs,
-        seeds=seeds,
         part=part,
         predictions=predictions,
         folds=folds,
@@ -170,14 +166,11 @@ def gather(
 def finalist_row(finalist: Finalist, confirmed: Confirmed) -> FinalistRow:
     """Sum up a finalist's fresh seeds."""
     runs = confirmed.runs[finalist.id]
-    valid = confirmed.spread(finalist.id, "valid")
     return FinalistRow(
         finalist=finalist,
-        valid=valid,
+        valid=confirmed.spread(finalist.id, "valid"),
         test=confirmed.spread(finalist.id, "test"),
-        optimism=optimism(finalist.selected_score, valid),
         n_diverged=sum(run.state == "diverged" for run in runs.values()),
-        missing_seeds=tuple(seed for seed in confirmed.seeds if seed not in runs),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
         fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
         beside=_beside(list(runs.values()), confirmed.part),
@@ -190,11 +183,6 @@ def _beside(runs: Sequence[TrialRecord], part: JudgingPart | None) -> dict[str, 
     names = list(dict.fromkeys(name for of in found for name in of))
     values = {name: [of[name] for of in found if np.isfinite(of.get(name, np.nan))] for name in names}
     return {name: spread_of(scores) for name, scores in values.items() if scores}
-
-
-def optimism(selected: float | None, confirmed: Spread | None) -> float | None:
-    """Return the selected score minus the confirmed mean: what the winner owed to luck (the winner's curse)."""
-    return None if selected is None or confirmed is None else selected - confirmed.mean
 
 
 def spread_of(scores: Sequence[float]) -> Spread:

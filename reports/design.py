@@ -82,6 +82,8 @@ class StudyDesign:
     looks
         Numbers of settings at which the study was judged so far, this time included, where it goes on until it is
         decided; empty where its size was laid down.
+    compare_share
+        Share of a budget's trials that phase *compare* gets, the anchor counted in.
     cores
         Of the machine that trained, by which times to come are told.
     ranges, widenings
@@ -102,6 +104,7 @@ class StudyDesign:
     split_method: str = "random"
     budgets: Mapping[str, int] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
+    compare_share: float = 1.0
     cores: int = 1
     ranges: tuple[SearchRange, ...] = ()
     widenings: tuple[str, ...] = ()
@@ -119,6 +122,23 @@ class StudyDesign:
     def stuck_below(self) -> float:
         """The training score that a network has to reach to have left chance."""
         return self.chance + self.metric.left_chance * (self.metric.perfect - self.chance)
+
+    def enough(self, again: str) -> int:
+        """Return how many *settings* a verdict asks for, or how many seeds or repeats."""
+        return self.min_settings if again == "setting" else self.min_seeds
+
+    def trials_for(self, n_settings: int, n_combinations: int) -> int:
+        """Return the budget of trials that gives so many settings, each at all combinations of levels.
+
+        A study that goes on keeps the trials that it had, and the share of *compare* is of all trials together.
+        """
+        planned = {phase: n for phase, n in self.budgets.items() if phase != "confirm"}
+        more = n_settings - planned.get("compare", 0) // n_combinations
+        had = sum(planned.values())
+        if more <= 0:
+            return had
+        by_share = math.ceil(n_settings * n_combinations / self.compare_share - 1e-9) if self.compare_share else 0
+        return max(by_share, had + more * n_combinations)
 
     @property
     def error_of_look(self) -> float:

@@ -34,8 +34,8 @@ def paired_difference(
     """Estimate the expected score of A minus that of B over fresh seeds (or settings) and fresh examples.
 
     The interval is Satterthwaite's for the mean of a crossed two-way table with both ways random. It was chosen over
-    percentile, BCa and studentized bootstraps by simulation (docs/comparison.md has the table): with five seeds a
-    bootstrap has five values to draw from.
+    percentile, BCa and studentized bootstraps by simulation (docs/chosen-configurations.md has the table): with five
+    seeds a bootstrap has five values to draw from.
 
     Parameters
     ----------

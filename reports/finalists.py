@@ -20,7 +20,7 @@ def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) 
     """Read the finalists back from the confirm runs, one for each value of their tag ``finalist``.
 
     A finalist stands for each level whose best trial of the compare phase has its configuration, and for the level
-    that its tags ``factor`` and ``level`` name.
+    that its tags ``factor`` and ``level`` name. Where nothing was searched, the user chose it.
     """
     runs: dict[str, TrialRecord] = {}
     for record in sorted(records, key=lambda record: record.number):
@@ -40,7 +40,8 @@ def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], desi
     tagged = (run.tags.get("factor", ""), run.tags.get("level", ""))
     if tagged in bests:
         stands_for.add(tagged)
-    twins = [r for r in records if r.phase in ("compare", "exploit") and without_seed(r.config) == config]
+    searched = [record for record in records if record.phase in ("compare", "exploit")]
+    twins = [record for record in searched if without_seed(record.config) == config]
     selected = best_trial(twins, design)
     evaluation = selected.evaluation("valid") if selected else None
     return Finalist(
@@ -49,5 +50,5 @@ def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], desi
         selected_score=evaluation.score if evaluation else None,
         selected_number=selected.number if selected else None,
         stands_for=tuple(at for at in bests if at in stands_for),
-        origin=selected.phase if selected else "compare",
+        origin=selected.phase if selected else "compare" if searched else "chosen",
     )

@@ -74,7 +74,6 @@ def level_row(
     finalist = next(of_level, None)
     runs = list(confirmed.runs[finalist.id].values()) if finalist else []
     valid = confirmed.spread(finalist.id, "valid") if finalist else None
-    score, number = _selected(finalist, best, design)
     states = [record.state for record in trials]
     costed = runs or ([best] if best else [])
     return LevelRow(
@@ -89,8 +88,7 @@ def level_row(
         n_untrained=sum(is_untrained(record, design) for record in trials),
         best=finalist.config if finalist else best.config if best else None,
         finalist=finalist.id if finalist else None,
-        selected_score=score,
-        selected_number=number,
+        selected_score=_selected(finalist, best, design),
         valid=valid,
         test=confirmed.spread(finalist.id, "test") if finalist else None,
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
@@ -100,12 +98,10 @@ def level_row(
     )
 
 
-def _selected(
-    finalist: Finalist | None, best: TrialRecord | None, design: StudyDesign
-) -> tuple[float | None, int | None]:
+def _selected(finalist: Finalist | None, best: TrialRecord | None, design: StudyDesign) -> float | None:
     if finalist is not None:
-        return finalist.selected_score, finalist.selected_number
-    return (None, None) if best is None else (valid_score(best, design), best.number)
+        return finalist.selected_score
+    return None if best is None else valid_score(best, design)
 
 
 def _status(
@@ -123,7 +119,7 @@ def _status(
     if is_judged:
         return "judged"
     if not runs:
-        return "unconfirmed"
+        return "unjudged"
     return "confirmed" if len(runs) >= design.n_seeds else "partly confirmed"
 
 

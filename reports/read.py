@@ -165,6 +165,7 @@ def study_design(
         split_method=split.method,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
         looks=looks,
+        compare_share=float(definition.get("compare_share", 1.0)),
         cores=cores,
         ranges=search_ranges(definition),
         widenings=tuple(map(str, stored.get("widened", ()))),

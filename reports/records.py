@@ -17,7 +17,7 @@ from reports.study import Reference
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
-    "judged", "confirmed", "partly confirmed", "unconfirmed", "never trained", "diverged", "failed", "no trials"
+    "judged", "unjudged", "confirmed", "partly confirmed", "never trained", "diverged", "failed", "no trials"
 ]
 DifferenceMethod = Literal[
     "seeds and examples", "seeds, examples bounded", "seeds only", "folds", "repeats only",
@@ -121,11 +121,11 @@ class LevelCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One of the six words, the reason in a sentence, and how many more seeds are asked for (None: seeds cannot)."""
+    """One of the six words, the reason in a sentence, and how many more settings (or seeds) would settle it, if any."""
 
     word: VerdictWord
     because: str
-    more_seeds: int | None = None
+    more: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +164,8 @@ class LevelRow:
         What tuning the level gives on the part that judges, with its interval; None where it was not judged.
     tuned_valid
         The same on the validation part: what orders levels, and decides nothing.
-    best, selected_score, selected_number
-        The configuration with the best validation score, that score, and the trial's number.
+    best, selected_score
+        The configuration with the best validation score, and that score.
     finalist, valid, test
         Where the user chose configurations: the level's finalist, and its scores over fresh seeds.
     n_params, fit_seconds
@@ -184,7 +184,6 @@ class LevelRow:
     best: TrialConfig | None
     finalist: str | None
     selected_score: float | None
-    selected_number: int | None
     valid: Spread | None
     test: Spread | None
     n_params: int | None
@@ -202,16 +201,13 @@ class LevelRow:
 class FinalistRow:
     """A finalist with what its fresh seeds gave.
 
-    ``missing_seeds`` are planned or shared seeds without a result; ``beside`` holds further scores on the part that
-    judges, by name.
+    ``beside`` holds further scores on the part that judges, by name.
     """
 
     finalist: Finalist
     valid: Spread | None
     test: Spread | None
-    optimism: float | None
     n_diverged: int
-    missing_seeds: tuple[int, ...]
     n_params: int | None
     fit_seconds: float | None
     beside: Mapping[str, Spread] = field(default_factory=dict)
@@ -263,7 +259,7 @@ class Search:
     n_incomplete, n_unscored
         Settings that are not complete yet, and networks that have no test answers yet.
     seconds
-        Of training one setting at all combinations, on one thread.
+        Of training one setting at all combinations, on one thread; 0 where none is complete.
     """
 
     n_settings: int
@@ -273,6 +269,11 @@ class Search:
     n_incomplete: int
     n_unscored: int
     seconds: float
+
+    @property
+    def again(self) -> str:
+        """What the trials of a level differ by: a *setting*, or the *seed* alone where nothing is tuned."""
+        return "seed" if self.subset == 1 else "setting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,11 @@ class Settings:
         return 1 - self.design.error_of_look
 
     @property
+    def again(self) -> str:
+        """What rows differ by: a *setting*, or the *seed* alone."""
+        return "seed" if self.is_replicated else "setting"
+
+    @property
     def n_examples(self) -> int:
         """Number of test examples, or of rows of the cross-validation."""
         return int(self.scores.shape[2])
@@ -107,24 +112,29 @@ class Settings:
         """Return the level's tuned score on the part that judges, with its interval."""
         return self._estimate(self.tuned(factor, level, self.subset))
 
-    def difference(self, factor: str, level: str, reference: str, subset: int | None = None) -> Difference:
+    def difference(self, factor: str, level: str, reference: str) -> Difference:
         """Return the level's tuned score minus the reference's, at the same settings."""
-        subset = subset or self.subset
-        return self._estimate(self.tuned(factor, level, subset) - self.tuned(factor, reference, subset))
+        return self._estimate(self.tuned(factor, level, self.subset) - self.tuned(factor, reference, self.subset))
 
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
         """Return each level's tuned score, and its difference to the reference, by the number of settings tried."""
         most = 1 if self.is_replicated else max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
         sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {self.subset})
-        of = {(level, size): self.tuned(factor, level, size) for level in levels for size in sizes}
+        scores: dict[str, list[Difference]] = {level: [] for level in levels}
+        differences: dict[str, list[Difference]] = {level: [] for level in levels}
+        for size in sizes:
+            against = self.tuned(factor, reference, size)
+            for level in levels:  # one table of all examples at a time: there may be a hundred levels
+                values = against if level == reference else self.tuned(factor, level, size)
+                scores[level].append(self._estimate(values))
+                if level != reference:
+                    differences[level].append(self._estimate(values - against))
         return tuple(
             LevelCurve(
                 level=level,
                 subsets=tuple(sizes),
-                scores=tuple(self._estimate(of[level, size]) for size in sizes),
-                differences=()
-                if level == reference
-                else tuple(self._estimate(of[level, size] - of[reference, size]) for size in sizes),
+                scores=tuple(scores[level]),
+                differences=tuple(differences[level]),
             )
             for level in levels
         )
@@ -158,7 +168,7 @@ def subset_size(n_settings: int) -> int:
 def settings_of(
     design: StudyDesign, records: Sequence[TrialRecord], answers: Mapping[str, ExampleScores]
 ) -> Settings | None:
-    """Return the table of the compare phase, or None where nothing was searched.
+    """Return the table of the compare phase, or None where nothing was searched, nor is to be.
 
     Parameters
     ----------
@@ -170,7 +180,7 @@ def settings_of(
         cell = tuple(record_level(record, factor) or "" for factor in design.factors)
         if record.phase == "compare" and "" not in cell:
             found.setdefault(record.config.fit.seed, {}).setdefault(cell, record)
-    if not found or not design.factors:
+    if not design.factors or not (found or design.budgets.get("compare")):
         return None
     cells = tuple(itertools.product(*(factor.levels for factor in design.factors)))
     rows = [[of[cell] for cell in cells] for of in found.values() if len(of) == len(cells)]
@@ -194,9 +204,8 @@ def settings_of(
         valid=valid,
         scores=scores,
         fold=fold if n_units else None,
-        is_replicated=all(
-            len({without_seed(record.config) for record in column}) == 1 for column in zip(*rows, strict=True)
-        ),
+        is_replicated=len(rows) > 1
+        and all(len({without_seed(record.config) for record in column}) == 1 for column in zip(*rows, strict=True)),
         n_incomplete=len(found) - len(rows),
         n_unscored=n_unscored,
         seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,

@@ -49,7 +49,7 @@ def decide(difference: Difference, p_holm: float | None, *, equivalence: float, 
         Settings (or seeds) that a verdict asks for.
     """
     if difference.n_seeds < enough:
-        return _not_enough(difference, enough)
+        return not_enough(difference.n_seeds, difference.again, enough)
     if difference.low is None or difference.high is None or p_holm is None:
         lost = difference.method == "repeats only"
         because = "the scores of single folds are missing" if lost else "the part that judges has a single example"
@@ -77,24 +77,18 @@ def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> V
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
         return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
     more = max(needed - difference.n_seeds, 1)
-    return Verdict(word=verdict.word, because=verdict.because, more_seeds=more)
+    return Verdict(word=verdict.word, because=verdict.because, more=more)
 
 
-def missing_verdict(min_seeds: int, because: str) -> Verdict:
+def not_enough(n: int, again: str, enough: int) -> Verdict:
+    """Give the verdict where there are fewer settings (or seeds) than a verdict asks for."""
+    there = f"there is {n} {again}" if n == 1 else f"there are {n or 'no'} {again}s"
+    return Verdict(word="not enough evidence", because=f"{there}, and at least {enough} are asked for", more=enough - n)
+
+
+def missing_verdict(enough: int, because: str) -> Verdict:
     """Give the verdict where there is no pair of confirmed runs at all."""
-    return Verdict(word="not enough evidence", because=because, more_seeds=min_seeds)
-
-
-def _not_enough(difference: Difference, enough: int) -> Verdict:
-    return Verdict(
-        word="not enough evidence",
-        because=f"{_counted(difference.n_seeds, difference.again)}, at least {enough} are asked for",
-        more_seeds=enough - difference.n_seeds,
-    )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return Verdict(word="not enough evidence", because=because, more=enough)
 
 
 def _why_open(difference: Difference, p_holm: float, region: str, equivalence: float) -> str:

@@ -42,14 +42,6 @@ def duration(of_seconds: float) -> str:
     return plural(minutes, "minute") if minutes < 100 else f"{minutes / 60:.1f} hours"
 
 
-def ratio(of: float, to: float) -> str:
-    """Return how many times one is the other, ``2.1 times``, or ``84 % of`` it where it is less."""
-    times = of / to
-    if times < 1:
-        return f"{100 * times:.2g} % of"
-    return f"{times:.2g} times" if times < 10 else f"{round(times):,} times"
-
-
 def points(metric: Metric, value: float, half_width: float | None = None, *, unit: bool = True) -> str:
     """Return a signed difference in the reader's unit."""
     text = metric.text(value, half_width=half_width, unit=unit)
@@ -57,13 +49,6 @@ def points(metric: Metric, value: float, half_width: float | None = None, *, uni
     if float(number) == 0:
         text = text.replace(number, number.lstrip("+-"), 1)
     return text.replace("-", _MINUS, 1)
-
-
-def optimism(metric: Metric, value: float | None, of: Spread | None) -> str:
-    """Return selected minus confirmed, with few decimals: the selected one is a single run's."""
-    if value is None:
-        return "–"
-    return points(metric, value, max(of.sd or 0.0 if of else 0.0, metric.finest / metric.scale), unit=False)
 
 
 def interval(metric: Metric, difference: Difference) -> str:

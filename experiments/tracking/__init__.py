@@ -40,6 +40,7 @@ from experiments.tracking.report_run import (
     join_study,
     launched_run,
     log_report,
+    note_answer,
     run_address,
     study_of,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "logged_points",
     "logged_run",
     "looks",
+    "note_answer",
     "open_parent",
     "predict",
     "references",

@@ -94,6 +94,11 @@ def best(metric: str) -> str:
     return f"best_valid_{metric}"
 
 
+def verdict(factor: str, level: str) -> str:
+    """Return the tag of a level's verdict on the study's run, ``verdict.depth.2``."""
+    return f"verdict.{factor}.{level}"
+
+
 def test(quantity: str) -> str:
     """Return the key of a value on the test part, ``test/accuracy``."""
     return f"test/{quantity}"

@@ -60,6 +60,27 @@ def log_report(uri: str, run_id: str, folder: Path) -> None:
         client(uri).log_artifacts(run_id, str(folder), keys.REPORT)
 
 
+def note_answer(uri: str, run_id: str, markdown: str, verdicts: Mapping[tuple[str, str], str]) -> None:
+    """Put the answer on top of the study's page, and each verdict into a tag of the study's run.
+
+    Parameters
+    ----------
+    markdown
+        Takes the place of the answer that was noted before.
+    verdicts
+        (factor, level) -> the verdict with its numbers, in words.
+    """
+    api = client(uri)
+    with storage(f"cannot note the answer of run {run_id}"):
+        note = api.get_run(run_id).data.tags.get(keys.NOTE, "").split(_ANSWER_ENDS)[-1]
+        tags = {keys.verdict(factor, level): text for (factor, level), text in verdicts.items()}
+        log_batch(api, run_id, tags={**tags, keys.NOTE: f"{markdown}{_ANSWER_ENDS}{note}"})
+
+
+#: What parts the answer on a study's page from what the study says of itself.
+_ANSWER_ENDS = "\n\n---\n\n"
+
+
 def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT}/") -> str:
     """Return a link to an artifact that MLflow's own pages show as a picture inside markdown.
 

@@ -156,4 +156,5 @@ def _limit(axes: Axes, record: EffortCurves) -> None:
         for end in (one.low, one.high)
     ]
     low, high = min([*every, *ends, 0.0]), max([*every, *ends, 0.0])
-    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    margin = 0.08 * (high - low) or record.metric.scale * record.equivalence
+    axes.set_ylim(low - margin, high + margin)

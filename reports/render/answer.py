@@ -133,7 +133,8 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     verdict = contrast.verdict
     name, against = _name(contrast.factor, contrast.level), _name(contrast.factor, contrast.reference).lower()
     if verdict.word == "never trained" or contrast.difference is None:
-        return f"{name} against {against}: **{verdict.word}**. {verdict.because[:1].upper()}{verdict.because[1:]}."
+        because = f"{verdict.because[:1].upper()}{verdict.because[1:]}"
+        return f"{name} against {against}: **{verdict.word}**. {because}{to_know(contrast, comparison)}."
     effect, basis = _effect(contrast.difference, comparison), _basis(contrast.difference, comparison)
     said = {
         "helps": f"{name} **helps**: {effect} over {against} ({basis})",
@@ -145,7 +146,7 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     text = f"{said}."
     if verdict.word in ("inconclusive", "not enough evidence"):
         text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
-    return text + _found(level, reference)
+    return f"{text} {_found(level, reference, comparison)}".rstrip()
 
 
 def _effect(difference: Difference, comparison: Comparison) -> str:
@@ -158,10 +159,11 @@ def _basis(difference: Difference, comparison: Comparison) -> str:
     known = "" if difference.low is None else f"95 % interval {interval(comparison.design.metric, difference)}; "
     folds, search = comparison.design.folds, comparison.search
     judged_by = f"{count(difference.n_examples)} {comparison.judged} examples"
+    if folds and difference.again != "repeat":
+        judged_by = f"{count(difference.n_examples)} rows in {folds} folds"
     if difference.again == "setting" and search is not None:
-        judged_by = f"{count(difference.n_examples)} rows in {folds} folds" if folds else judged_by
         return f"{known}each tuned with {search.subset} of {plural(search.n_settings, 'setting')}, {judged_by}"
-    if folds and difference.again == "repeat":
+    if difference.again == "repeat":
         repeats = f"{plural(difference.n_seeds, 'repeat')} of {folds}-fold cross-validation"
         return f"{known}{repeats}, {count(difference.n_examples)} rows"
     return f"{known}{plural(difference.n_seeds, 'seed')}, {judged_by}"
@@ -169,26 +171,26 @@ def _basis(difference: Difference, comparison: Comparison) -> str:
 
 def to_know(contrast: Contrast, comparison: Comparison) -> str:
     """Return what it would take to settle a difference that matters, where more settings or seeds can."""
-    more, search = contrast.verdict.more_seeds, comparison.search
+    more, search, design = contrast.verdict.more, comparison.search, comparison.design
     if more is None:
         return ""
-    again = contrast.difference.again if contrast.difference else "setting" if search else comparison.design.again
-    region = comparison.design.metric.region(comparison.design.equivalence)
-    settled = f"would show a difference of {region} four times in five"
+    again = contrast.difference.again if contrast.difference else search.again if search else design.again
+    settled = f"would show a difference of {design.metric.region(design.equivalence)} four times in five"
+    counted = f"about {plural(more, f'more {again}')}"
     if contrast.verdict.word == "not enough evidence":
-        settled = "would give one"
+        settled, counted = "would give a verdict", plural(more, f"more {again}")
     if search is None:
-        return f"; about {plural(more, f'more {again}')} {settled}"
-    n_trials = more * search.n_combinations
-    planned = sum(n for phase, n in comparison.design.budgets.items() if phase != "confirm")
-    lasts = duration(more * search.seconds / comparison.design.cores)
-    return (
-        f"; about {plural(more, f'more {again}')} ({count(n_trials)} trials, {lasts} of training on "
-        f"{plural(comparison.design.cores, 'core')}) {settled}: `-P trials={planned + n_trials}` goes on from here"
-    )
+        return f"; {counted} {settled}"
+    budget = design.trials_for(search.n_settings + more, search.n_combinations)
+    n_trials = budget - sum(n for phase, n in design.budgets.items() if phase != "confirm")
+    if n_trials <= 0:
+        return f"; {counted} {settled}, and are planned already: the same command goes on"
+    lasts = duration(n_trials * search.seconds / search.n_combinations / design.cores)
+    time = f", {lasts} of training on {plural(design.cores, 'core')}" if search.seconds else ""
+    return f"; {counted} ({plural(n_trials, 'trial')}{time}) {settled}: `-P trials={budget}` goes on from here"
 
 
-def _found(level: LevelRow, reference: LevelRow) -> str:
+def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:
     """Return a sentence on the best configuration of both levels: an answer about one dimension is under the others."""
     if level.best is None or reference.best is None:
         return ""
@@ -197,7 +199,10 @@ def _found(level: LevelRow, reference: LevelRow) -> str:
         for row in (level, reference)
         if row.best is not None
     ]
-    return f" The best found at {level.level}: {words[0]}; at {reference.level}: {words[1]}."
+    if comparison.search is None:
+        return f"{_name(level.factor, level.level)} is {words[0]}; {reference.level} is {words[1]}."
+    name = level.factor.replace("_", " ")
+    return f"Best single network at {name} {level.level}: {words[0]}; at {name} {reference.level}: {words[1]}."
 
 
 def _others(contrasts: Sequence[Contrast], design: StudyDesign) -> str:

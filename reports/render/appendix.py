@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from reports.context import ReportContext
-from reports.records import Comparison, FinalistRow
+from reports.records import Comparison
 from reports.render.blocks import held_out, prose
-from reports.words import configuration, count, optimism, plural, points, score, seconds, spread, table
+from reports.words import configuration, count, plural, score, seconds, spread, table
 
 
 def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
-    """Return the finalists, importances, the exploit phase, the top ten, and errors by class; what there is of them."""
+    """Return importances, the exploit phase, the top ten, and errors by class; what there is of them."""
     blocks = [
-        *_finalists(comparison, context),
         *_importances(context),
         *_exploit(comparison, context),
         *_top(comparison, context),
@@ -19,44 +18,6 @@ def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
         *_quarters(comparison, context),
     ]
     return blocks or ["Nothing has been run yet."]
-
-
-def _finalists(comparison: Comparison, context: ReportContext) -> list[str]:
-    if not comparison.finalists:
-        return []
-    metric, n_valid, folds = comparison.design.metric, context.facts.data.n_valid, comparison.design.folds
-    rows = [
-        [
-            row.finalist.id,
-            _stands_for(row),
-            score(metric, row.finalist.selected_score, n_examples=n_valid),
-            spread(metric, row.valid),
-            optimism(metric, row.optimism, row.valid),
-            *([] if folds else [spread(metric, row.test)]),
-            configuration(row.finalist.config),
-        ]
-        for row in comparison.finalists
-    ]
-    header = ["finalist", "stands for", "selected", "confirmed", "optimism", *([] if folds else ["test"])]
-    header.append("configuration")
-    known = [
-        row.optimism for row in comparison.finalists if row.optimism is not None and row.finalist.origin != "chosen"
-    ]
-    curse = ""
-    if known:
-        mean = points(metric, sum(known) / len(known), metric.finest / metric.scale)
-        curse = (
-            f"The winner's curse, measured: over {plural(len(known), 'finalist')} the selected score exceeds the "
-            "confirmed "
-            f"mean by {mean} on average."
-        )
-    return ["### Every finalist", table(header, rows, right=range(2, len(header) - 1)), prose(curse)]
-
-
-def _stands_for(row: FinalistRow) -> str:
-    if row.finalist.stands_for:
-        return ", ".join(f"{factor} {level}" for factor, level in row.finalist.stands_for)
-    return {"exploit": "best of exploit", "compare": "–"}.get(row.finalist.origin, row.finalist.origin)
 
 
 def _importances(context: ReportContext) -> list[str]:
@@ -68,11 +29,10 @@ def _importances(context: ReportContext) -> list[str]:
     rows = [[name.replace("_", " "), *(f"{100 * of.get(name, 0.0):.0f}" for of in by_method)] for name in names]
     text = (
         "Share (%) of the variation of the validation score that goes with each dimension, over the "
-        f"{found[0].n_trials} "
-        "trials of phase compare with hidden layers. PED-ANOVA (Watanabe et al. 2023) asks what sets the best tenth "
-        "apart "
-        "from the rest, fANOVA (Hutter et al. 2014) what goes with the whole variation, bad trials included: they may "
-        "disagree. Numbers with a range count by their place in it. Of no use for saying what helps."
+        f"{found[0].n_trials} trials of phase compare with hidden layers. PED-ANOVA (Watanabe et al. 2023) asks what "
+        "sets the best tenth apart from the rest, fANOVA (Hutter et al. 2014) what goes with the whole variation, bad "
+        "trials included: they may disagree. Numbers with a range count by their place in it. Of no use for saying "
+        "what helps."
     )
     header = ["dimension", *(of.method for of in found)]
     return ["### Importances (Optuna)", table(header, rows, right=range(1, 1 + len(found))), prose(text)]
@@ -84,15 +44,14 @@ def _exploit(comparison: Comparison, context: ReportContext) -> list[str]:
         return []
     text = (
         f"{plural(phase.ended, 'trial')} of an adaptive search (TPE, warm-started with all trials before): "
-        f"{phase.finished} "
-        f"finished, {phase.pruned} pruned, {phase.diverged} diverged, {phase.failed} failed. "
+        f"{phase.finished} finished, {phase.pruned} pruned, {phase.diverged} diverged, {phase.failed} failed. "
     )
     row = next((row for row in comparison.finalists if row.finalist.origin == "exploit"), None)
     if row is not None:
         metric = comparison.design.metric
         text += f"Its best, {row.finalist.id}, went on to fresh seeds: {configuration(row.finalist.config)}"
         where = "by cross-validation" if comparison.design.folds else "on the validation part"
-        text += f"; confirmed at {spread(metric, row.valid)} {where}." if row.valid else "."
+        text += f"; there they give {spread(metric, row.valid)} {where}." if row.valid else "."
     return ["### Phase exploit", prose(text)]
 
 

@@ -26,13 +26,27 @@ def design(comparison: Comparison, context: ReportContext) -> list[str]:
         "Trials by phase, and what became of those that have ended:",
         table(["phase", "planned", "finished", "diverged", "pruned", "failed"], phases, right=range(1, 6)),
         _failures(context),
-        prose(
-            "*Anchor* is one known network. *Compare* trains every combination of levels with the same settings, laid "
-            "down beforehand; the answer and the tables below rest on it alone. *Exploit* is an adaptive search for a "
-            "better model and enters no table. *Confirm* trains the recommended model and the best alternative again, "
-            "on fresh seeds."
-        ),
+        prose(" ".join(_told(comparison, context))),
     ]
+
+
+def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
+    """Return what each phase of the study is for."""
+    again = comparison.design.again
+    told = {
+        "anchor": "*Anchor* is one known network.",
+        "compare": "*Compare* trains every combination of levels with the same settings, laid down beforehand; the "
+        "answer and the tables below rest on it alone.",
+        "exploit": "*Exploit* is an adaptive search for a better model and enters no table.",
+        "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
+        f"again, on fresh {again}s: section 2 rests on it.",
+    }
+    if comparison.search is None:
+        told["confirm"] = (
+            f"*Confirm* trains each configuration on fresh {again}s; every number of the answer is from it."
+        )
+    phases = {of.phase for of in context.phases}
+    yield from (text for phase, text in told.items() if phase in phases)
 
 
 def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
@@ -50,7 +64,8 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "seed of the study", str(definition.get("seed", ""))
     yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256
-    asked = plural(of.min_settings, "setting") if comparison.search else plural(of.min_seeds, f"paired {of.again}")
+    again = comparison.search.again if comparison.search else of.again
+    asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
     chance = with_unit(score(of.metric, of.chance, half_width=1 / of.metric.scale), of.metric)
     yield "score of chance", f"{chance} ({of.metric.chance_is})"

@@ -33,7 +33,7 @@ def factor(question: Question, comparison: Comparison, n_valid: int | None) -> l
         blocks += ["The configurations:", _configurations(question)]
         blocks += [f"Fresh {again}s, by {name} (phase confirm):", _confirmed(question, comparison)]
     if question.contrasts:
-        again = "setting" if comparison.search is not None else comparison.design.again
+        again = comparison.search.again if comparison.search is not None else comparison.design.again
         blocks += [
             f"Differences to {name} {question.factor.reference}, paired by {again}:",
             _contrasts(question.contrasts, comparison),
@@ -45,7 +45,10 @@ def notes(comparison: Comparison, n_valid: int | None) -> str:
     """Return how to read the tables, once for all factors."""
     metric, search, folds = comparison.design.metric, comparison.search, comparison.design.folds
     scores = f"Scores are {metric.name}{' in percent' if metric.score_unit else ''}."
-    differences = f"Differences are of the {comparison.judged} part in {metric.unit or metric.name}."
+    of = f"{comparison.judged} {metric.name}" if folds else f"the {comparison.judged} part"
+    differences = (
+        f"Differences are of {of}{f' in {metric.unit}' if metric.unit else '' if folds else f' in {metric.name}'}."
+    )
     holm = "*Holm p* is adjusted for the question's contrasts."
     if search is None:
         return prose(
@@ -54,15 +57,26 @@ def notes(comparison: Comparison, n_valid: int | None) -> str:
             f"beats one of the reference, over all pairs of runs. {holm}"
         )
     selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"
-    over = "settings, training seeds and test examples"
-    if folds:
-        over = f"settings, training seeds, rows and training parts; what {folds - 1} folds choose the other one scores"
+    over = "training seeds" if search.again == "seed" else "settings, training seeds"
+    over += ", rows and training parts" if folds else " and test examples"
     return prose(
-        f"{scores} *Tuned*: what tuning the level with {plural(search.subset, 'setting')} and keeping the best by "
-        f"validation gives on the {comparison.judged} part, the mean over all subsets of the "
-        f"{search.n_settings} settings, with its 95 % interval over {over}. *Selected*: the best single validation "
+        f"{scores} *Tuned*: {_what_tuned_is(comparison)} with its 95 % interval over {over}. *Selected*: the best "
+        f"single {'cross-validated' if folds else 'validation'} "
         f"score of the level{selected}, the luckiest of its trials. *Stuck*: never left chance on the training part. "
         f"*Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
+    )
+
+
+def _what_tuned_is(comparison: Comparison) -> str:
+    search, folds = comparison.search, comparison.design.folds
+    if search is None:
+        return ""
+    where = f"on each fold, chosen on the other {folds - 1}" if folds else "on the test part"
+    if search.again == "seed":
+        return f"nothing is; the mean over {plural(search.n_settings, 'seed')} {where},"
+    return (
+        f"what tuning the level with {plural(search.subset, 'setting')} and keeping the best by validation gives "
+        f"{where}, the mean over all subsets of the {search.n_settings} settings,"
     )
 
 

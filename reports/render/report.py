@@ -94,10 +94,19 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     holds = f"This holds for {context.facts.data.name}, {ranges}{trained}."
     if search is None:
         return holds
+    if not any(question.curves for question in comparison.questions):
+        return holds
     judged = "its score on the test part counts"
     if comparison.design.folds:
-        judged = "the rows that it has not seen count: what all other folds choose, each fold scores in turn"
+        judged = "what it scores on rows that did not choose it counts: all folds but one choose, that one scores"
     parts = "rows" if comparison.design.folds else "test examples"
+    if search.again == "seed":
+        return (
+            f"{holds} Nothing is tuned: settings differ in their training seed alone. Where other dimensions are "
+            f"compared too, the network with the best validation score stands for the level, and {judged}. The answer "
+            f"is the mean over {plural(search.n_settings, 'seed')}; its interval covers the training seeds and the "
+            f"{parts}, and not another cut of the data."
+        )
     return (
         f"{holds} A level is what tuning it gives: {plural(search.subset, 'setting')} are tried, the network with the "
         f"best validation score is kept, and {judged}. The answer is the mean over all such subsets of the "
@@ -118,13 +127,15 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
         items.append("the study is running, or its process was killed: these are its results so far")
     elif context.facts.state in ("failed", "interrupted"):
         items.append(f"its last session was {context.facts.state}; the same command goes on with it")
-    if comparison.search is not None and comparison.search.n_unscored:
+    has_test = comparison.part != "valid" or bool(comparison.design.folds)
+    if comparison.search is not None and comparison.search.n_unscored and has_test:
         n = comparison.search.n_unscored
         items.append(f"{plural(n, 'searched network')} not yet scored on the test part; the same command goes on")
     if comparison.questions and not comparison.finalists and comparison.search is None:
         items.append("phase confirm has no runs: without fresh seeds there is no verdict")
-    elif comparison.part == "valid" and not comparison.design.folds:
-        items.append("no test part was opened: differences are of the validation part, which chose the finalists")
+    elif not has_test:
+        of = "differences are" if comparison.search is None else "the recommended model's score is"
+        items.append(f"no test part was opened: {of} of the validation part, which also chose")
     return f"**Missing**\n\n{bullets(items)}" if items else ""
 
 

@@ -28,6 +28,7 @@ DEFINITION = {
     "tune_for": {
         name: {"learning_rate": {"low": low, "high": high, "log": True}} for name, (low, high) in RANGES.items()
     },
+    "compare_share": 0.8,
     "fixed": {},
     "anchor": {},
 }
@@ -37,7 +38,7 @@ N_VALID, N_TEST = 12_000, 10_000
 class MadeUpStudy:
     """Builds records that behave: deep sigmoid networks stand still, learning rates matter, seeds scatter."""
 
-    def __init__(self, *, depths=(0, 1, 2, 3, 5), optimizers=("sgd", "adam"), twins=5, n_seeds=5, epochs=20, seed=0):
+    def __init__(self, *, depths=(0, 1, 2, 3, 5), optimizers=("sgd", "adam"), twins=8, n_seeds=5, epochs=20, seed=0):
         self.rng = np.random.default_rng(seed)
         self.depths, self.optimizers, self.twins = depths, optimizers, twins
         self.seeds = tuple(int(s) for s in self.rng.integers(2**32, size=n_seeds))
@@ -97,10 +98,10 @@ class MadeUpStudy:
         loss = 3 * (1 - score)
         evaluations = [Evaluation(part="valid", loss=loss, score=score, metric="accuracy", n_samples=N_VALID)]
         run_id = f"{number:032x}"
-        tags = {}
-        if phase == "confirm" and finalist:
-            tags = {"finalist": finalist}
+        tags = {"finalist": finalist} if finalist else {}
+        if phase == "confirm" or (phase == "compare" and state == "finished"):
             evaluations.append(self.predict(run_id, 0.1 if chance else score - 0.004))
+        if phase == "confirm":
             self.diagnose(run_id, config, quality)
         n_params, before = 0, 784
         for width in (*config.model.units, 10):
@@ -168,28 +169,32 @@ class MadeUpStudy:
         return self
 
     def finalists(self):
-        """Return what the search would have chosen."""
-        stands_for: dict[int, list[tuple[str, str]]] = {}
-        for name, levels in (("depth", self.depths), ("optimizer", self.optimizers)):
-            for level in levels:
-                at = [r for r in self.records if r.phase == "compare" and r.config.to_params()[name] == level]
-                best = self._best(at)
-                if best is not None:
-                    stands_for.setdefault(best.number, []).append((name, str(level)))
-        exploited = self._best([r for r in self.records if r.phase == "exploit"])
-        if exploited is not None:
-            stands_for.setdefault(exploited.number, [])
-        by_number = {r.number: r for r in self.records}
+        """Return what the search would have chosen: its best, and the best of another combination of levels."""
+        compared = [r for r in self.records if r.phase == "compare"]
+        best = self._best([r for r in self.records if r.phase in ("compare", "exploit")])
+        other = best and self._best([r for r in compared if self._cell(r) != self._cell(best)])
         return tuple(
             Finalist(
-                id=f"trial-{number}",
-                config=by_number[number].config,
-                selected_score=by_number[number].evaluation("valid").score,
-                selected_number=number,
-                stands_for=tuple(pairs),
-                origin=by_number[number].phase,
+                id=f"trial-{one.number}",
+                config=one.config,
+                selected_score=one.evaluation("valid").score,
+                selected_number=one.number,
+                stands_for=self._stands_for(one, compared),
+                origin=one.phase,
             )
-            for number, pairs in sorted(stands_for.items())
+            for one in (best, other)
+            if one is not None
+        )
+
+    def _cell(self, record):
+        return record.config.model.depth, record.config.optimizer.name
+
+    def _stands_for(self, record, compared):
+        at = zip(("depth", "optimizer"), range(2), strict=True)
+        return tuple(
+            (name, str(self._cell(record)[place]))
+            for name, place in at
+            if self._best([r for r in compared if self._cell(r)[place] == self._cell(record)[place]]) is record
         )
 
     @staticmethod
@@ -205,6 +210,11 @@ class MadeUpStudy:
                 self.trial(config, "confirm", finalist=finalist.id)
         return self
 
+    def planned(self):
+        """Return the budget of the search."""
+        exploit = sum(record.phase == "exploit" for record in self.records)
+        return {"anchor": 1, "compare": self.twins * len(self.depths) * len(self.optimizers), "exploit": exploit}
+
     def data(self, finalists=(), **changes) -> StudyData:
         """Return the study as it would be read back."""
         definition = {**DEFINITION, "compare": {"depth": list(self.depths), "optimizer": list(self.optimizers)}}
@@ -216,6 +226,9 @@ class MadeUpStudy:
             ),
             chance=0.1,
             n_seeds=len(self.seeds),
+            budgets=self.planned(),
+            compare_share=0.8,
+            cores=2,
             ranges=search_ranges(definition),
             earlier_test_openings=0,
         )
@@ -237,7 +250,7 @@ class MadeUpStudy:
                 majority_share=0.1,
             ),
             definition=definition,
-            planned={"anchor": 1, "compare": self.twins * len(self.depths) * len(self.optimizers)},
+            planned=self.planned(),
             seeds=self.seeds if finalists else (),
             finalists_sha256="cd" * 32 if finalists else "",
             environment={

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from pipeline.records import Evaluation, History, TrialRecord
 from reports.design import Factor, Finalist, StudyDesign
+from reports.example_scores import ExampleScores
 
 CHANCE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))
@@ -64,13 +65,14 @@ def trial(number, of, valid=0.8, *, phase="compare", state="finished", curve=Non
     )
 
 
-def finalist(name, of, *, selected=0.85, number=1, stands_for=None):
+def finalist(name, of, *, selected=0.85, number=1, stands_for=None, origin="compare"):
     return Finalist(
         id=name,
         config=of,
         selected_score=selected,
         selected_number=number,
         stands_for=(("depth", str(of.model.depth)),) if stands_for is None else stands_for,
+        origin=origin,
     )
 
 
@@ -78,30 +80,60 @@ def confirm_runs(chosen, accuracies, *, first_number, rng, valid=None):
     """Return one run a seed, and its predictions: exactly the accuracy asked for, wrong at random places."""
     records, predictions = [], {}
     for seed, accuracy in enumerate(accuracies):
-        right = np.ones(N_TEST, dtype=bool)
-        right[rng.permutation(N_TEST)[: round((1 - accuracy) * N_TEST)]] = False
+        right = answered(rng, accuracy)
         of = TrialConfig.from_params({**chosen.config.to_params(), "seed": 1000 + seed})
         score = accuracy if valid is None else valid
         run = trial(
             first_number + seed, of, score, phase="confirm", tags={"finalist": chosen.id}, test=float(right.mean())
         )
         records.append(run)
-        predictions[run.run_id] = right
+        predictions[run.run_id] = ExampleScores(scores=right)
     return records, predictions
 
 
-def whole_study(rng, *, means=(0.70, 0.80, 0.90), n_seeds=5, per_level=6):
-    """Return trials, finalists and predictions of a study of depths 0, 1 and 2 that ran to its end."""
-    records, finalists, predictions = [], [], {}
+def answered(rng, accuracy):
+    """Return right and wrong of 400 examples: exactly the accuracy asked for, wrong at random places."""
+    right = np.ones(N_TEST, dtype=bool)
+    right[rng.permutation(N_TEST)[: round((1 - accuracy) * N_TEST)]] = False
+    return right
+
+
+def searched(rng, *, means=(0.70, 0.80, 0.90), n_settings=8, spread=0.01, is_tuned=True, tests=None):
+    """Return the search of a study of depths 0, 1 and 2, and what its networks answered: a trial a setting each."""
+    records, answers = [], {}
+    for setting in range(n_settings):
+        luck = spread * rng.standard_normal()
+        for depth, (mean, test) in enumerate(zip(means, tests or means, strict=True)):
+            rate = 0.01 * (1 + setting) if is_tuned else 0.01
+            right = answered(rng, test + luck)
+            of = config(depth, learning_rate=rate, seed=setting)
+            run = trial(len(records), of, mean + luck, test=float(right.mean()))
+            records.append(run)
+            answers[run.run_id] = ExampleScores(scores=right)
+    return records, answers
+
+
+def whole_study(rng, *, n_seeds=5, **kwargs):
+    """Return trials, finalists and answers of a study of depths 0, 1 and 2 that ran to its end."""
+    records, answers = searched(rng, **kwargs)
+    finalists = []
+    for depth in (2, 1):
+        best = max((r for r in records if r.config.model.depth == depth), key=lambda r: r.evaluation("valid").score)
+        score = best.evaluation("valid").score
+        chosen = finalist(f"trial-{best.number}", best.config, selected=score, number=best.number)
+        accuracies = score - 0.01 + 0.005 * rng.standard_normal(n_seeds)
+        runs, right = confirm_runs(chosen, accuracies, first_number=1000 + 20 * depth, rng=rng)
+        records, finalists, answers = records + runs, [*finalists, chosen], answers | right
+    return records, finalists, answers
+
+
+def chosen_study(rng, *, means=(0.70, 0.80, 0.90), n_seeds=5):
+    """Return finalists that the user chose, at depths 0, 1 and 2, with their runs on fresh seeds."""
+    records, finalists, answers = [], [], {}
     for depth, mean in enumerate(means):
-        levels = [config(depth, learning_rate=0.01 * (k + 1)) for k in range(per_level)]
-        trials = [trial(10 * depth + k, of, mean + 0.01 * k) for k, of in enumerate(levels)]
-        chosen = finalist(
-            f"depth-{depth}", levels[-1], selected=mean + 0.01 * (per_level - 1), number=trials[-1].number
+        chosen = finalist(f"depth-{depth}", config(depth), origin="chosen")
+        runs, right = confirm_runs(
+            chosen, mean + 0.005 * rng.standard_normal(n_seeds), first_number=20 * depth, rng=rng
         )
-        noise = 0.005 * rng.standard_normal(n_seeds)
-        runs, right = confirm_runs(chosen, mean + noise, first_number=100 + 20 * depth, rng=rng)
-        records += trials + runs
-        finalists.append(chosen)
-        predictions |= right
-    return records, finalists, predictions
+        records, finalists, answers = records + runs, [*finalists, chosen], answers | right
+    return records, finalists, answers

@@ -19,12 +19,13 @@ from reports.checks import (
     check_judged_on_test,
     check_predictions,
     check_region,
-    check_search_luck,
+    check_scored,
     check_seeds,
+    check_settings,
     check_test_openings,
 )
 from reports.design import SearchRange
-from reports.records import Contrast, Difference, FinalistRow, LevelRow, Spread, Verdict
+from reports.records import Difference, FinalistRow, LevelRow, Search, Spread
 
 ROW = LevelRow(
     factor="depth",
@@ -39,10 +40,8 @@ ROW = LevelRow(
     best=None,
     finalist="one",
     selected_score=0.9,
-    selected_number=3,
     valid=None,
     test=None,
-    optimism=None,
     n_params=None,
     fit_seconds=None,
 )
@@ -57,29 +56,21 @@ def finalist_row(of=None, n=5, n_diverged=0):
         finalist=finalist("one", of or config()),
         valid=Spread(mean=0.8, sd=0.01 if n > 1 else None, n=n) if n else None,
         test=None,
-        optimism=None,
         n_diverged=n_diverged,
-        missing_seeds=(),
         n_params=10,
         fit_seconds=1.0,
     )
 
 
-def contrast(word="helps", p_better_search=0.9, method="seeds and examples"):
-    difference = Difference(
+def difference(method="seeds and examples"):
+    return Difference(
         estimate=0.01, low=0.005, high=0.015, p=0.01, df=4.0, by_seed=(0.01,) * 5, n_examples=100, method=method
     )
-    return Contrast(
-        factor="depth",
-        level="2",
-        reference="1",
-        level_finalist="two",
-        reference_finalist="one",
-        difference=difference,
-        p_holm=0.01,
-        p_better_search=p_better_search,
-        verdict=Verdict(word=word, because=""),
-    )
+
+
+def search(**changes):
+    fields = {"n_settings": 8, "subset": 2, "n_combinations": 3, "n_examples": 400, "n_incomplete": 0, "n_unscored": 0}
+    return Search(**{**fields, "seconds": 6.0, **changes})
 
 
 RATE = SearchRange(parameter="learning_rate", low=1e-4, high=1e-1, log=True, when=("optimizer", "sgd"))
@@ -95,15 +86,15 @@ RATE = SearchRange(parameter="learning_rate", low=1e-4, high=1e-1, log=True, whe
     ],
 )
 def test_edge_of_a_range_is_told_where_the_range_applies(of, state):
-    assert check_edges([finalist_row(of)], [RATE]).state == state
+    assert check_edges({"one": of}, [RATE]).state == state
 
 
 def test_edge_is_looked_for_in_each_layer_and_not_where_there_is_no_number():
     units = SearchRange(parameter="units", low=8, high=128)
-    assert check_edges([finalist_row(config(2, units=8))], [units]).state == "warn"
-    assert check_edges([finalist_row(config(0))], [units]).state == "pass"
+    assert check_edges({"one": config(2, units=8)}, [units]).state == "warn"
+    assert check_edges({"one": config(0)}, [units]).state == "pass"
     activation = SearchRange(parameter="activation", low=0, high=1)
-    assert check_edges([finalist_row()], [activation]).state == "pass"
+    assert check_edges({"one": config()}, [activation]).state == "pass"
 
 
 def test_still_improving_is_a_late_gain_that_matters():
@@ -160,23 +151,44 @@ def test_judged_on_the_validation_part_or_on_nothing_is_a_warning():
     assert [check_judged_on_test(part).state for part in ("test", "valid", None)] == ["pass", "warn", "warn"]
 
 
+def test_cross_validation_chose_finalists_and_judges_levels_by_what_chose_nothing():
+    assert "5-fold cross-validation over the rows that also chose" in check_judged_on_test("valid", 5).detail
+    assert "by rows that chose nothing" in check_judged_on_test("valid", 5, is_search=True).detail
+
+
 def test_missing_predictions_are_told():
-    assert check_predictions([contrast()]).state == "pass"
-    assert "wider" in check_predictions([contrast(method="seeds, examples bounded")]).detail
-    assert "alone" in check_predictions([contrast(method="seeds only")]).detail
+    assert check_predictions({"depth 2": difference()}).state == "pass"
+    assert check_predictions({}).detail == "there is no interval yet"
+    assert "wider" in check_predictions({"depth 2": difference("seeds, examples bounded")}).detail
+    assert "alone" in check_predictions({"depth 2": difference("seeds only")}).detail
+    both = {"depth 2": difference("settings and examples"), "the best alternative": difference()}
+    assert check_predictions(both).detail == (
+        "intervals are over settings and test examples; of the recommended model, over seeds and test examples"
+    )
+
+
+def test_few_or_incomplete_settings_are_warned_of():
+    assert check_settings(search(), 6).state == "pass"
+    assert check_settings(search(n_settings=5), 6).detail == (
+        "5 at every combination of levels, and a verdict asks for 6"
+    )
+    assert check_settings(search(n_incomplete=1), 6).detail == "1 setting is not complete and is left out"
+    assert check_settings(search(n_incomplete=2), 6).detail == "2 settings are not complete and are left out"
+    assert check_settings(search(subset=1), 5).name == "enough seeds"
+
+
+def test_networks_without_a_score_are_warned_of():
+    assert check_scored(search()).state == "pass"
+    assert "nothing was chosen by that" in check_scored(search()).detail
+    assert "held out" in check_scored(search(), 5).detail
+    assert check_scored(search(n_unscored=1)).detail == "1 network was not, and no level is judged"
+    assert check_scored(search(n_unscored=3)).detail == "3 networks were not, and no level is judged"
 
 
 def test_never_trained_and_hardly_trained_are_warnings():
     assert "never trained" in check_trained([level(status="never trained")]).detail
     assert check_trained([level(n_untrained=6)]).detail == "depth 1: 6 of 10 trials never left chance"
     assert check_trained([level(n_untrained=5)]).state == "pass"
-
-
-def test_a_verdict_that_half_the_search_would_not_bear_out():
-    assert check_search_luck([contrast(p_better_search=0.6)]).state == "warn"
-    assert check_search_luck([contrast(p_better_search=0.9)]).state == "pass"
-    assert check_search_luck([contrast(word="hurts", p_better_search=0.1)]).state == "pass"
-    assert check_search_luck([contrast(word="inconclusive", p_better_search=0.5)]).state == "pass"
 
 
 def test_a_region_as_wide_as_what_is_left_is_warned_of():

@@ -10,17 +10,21 @@ from study_records import (
     CHANCE,
     DEPTH,
     OPTIMIZER,
+    chosen_study,
     config,
     confirm_runs,
     design,
+    evaluation,
     finalist,
     history,
+    searched,
     trial,
     whole_study,
 )
 
 from reports.compare import compare
-from reports.design import Factor, Finalist
+from reports.design import Factor
+from reports.example_scores import ExampleScores
 from reports.finalists import finalists_from_records
 
 STUCK = history(train=(0.10, 0.12))
@@ -48,6 +52,20 @@ def check_of(comparison, name):
     return next(check for check in comparison.checks if check.name == name)
 
 
+def searched_only(rng, *, noise=0.0, **kwargs):
+    """Return trials, no finalists, and answers of a search; ``noise`` scatters each network's test score."""
+    records, answers = searched(rng, **kwargs)
+    if noise:
+        for at, record in enumerate(records):
+            right = rng.random(400) < np.clip(
+                record.evaluation("test").score + noise * rng.standard_normal(), 0.02, 0.98
+            )
+            evaluations = (record.evaluation("valid"), evaluation("test", right.mean()))
+            records[at] = dataclasses.replace(record, evaluations=evaluations)
+            answers[record.run_id] = ExampleScores(scores=right)
+    return records, (), answers
+
+
 def test_a_whole_study_has_its_verdicts(rng):
     comparison = compare(design(), *whole_study(rng))
     question = only_question(comparison)
@@ -57,104 +75,173 @@ def test_a_whole_study_has_its_verdicts(rng):
     assert question.best_level == "2"
     assert question.missing == ()
     assert comparison.part == "test"
+    assert {row.status for row in question.rows} == {"judged"}
     helps = contrast_of(comparison, "2")
     assert helps.difference.estimate == pytest.approx(0.10, abs=0.01)
-    assert helps.difference.method == "seeds and examples"
-    assert (helps.p_better, helps.n_pairs) == (1.0, 25)
+    assert (helps.difference.method, helps.difference.n_seeds) == ("settings and examples", 8)
+    assert (helps.p_better, helps.n_pairs) == (None, 0)
     assert helps.p_holm >= helps.difference.p
+    assert (comparison.search.n_settings, comparison.search.subset, comparison.search.n_combinations) == (8, 2, 3)
 
 
 def test_order_of_the_records_is_of_no_account(rng):
-    records, finalists, predictions = whole_study(rng)
+    records, finalists, answers = whole_study(rng)
     shuffled = [records[i] for i in rng.permutation(len(records))]
-    assert compare(design(), shuffled, finalists, predictions) == compare(design(), records, finalists, predictions)
+    assert compare(design(), shuffled, finalists, answers) == compare(design(), records, finalists, answers)
 
 
-def test_optimism_is_selected_minus_confirmed(rng):
-    comparison = compare(design(), *whole_study(rng))
-    row = row_of(comparison, "2")
-    assert row.selected_score == pytest.approx(0.95)
-    assert row.optimism == pytest.approx(row.selected_score - row.valid.mean)
-    assert row.optimism == comparison.finalists[2].optimism
-
-
-def test_exploit_and_anchor_never_enter_a_table(rng):
-    records, finalists, predictions = whole_study(rng)
+def test_exploit_anchor_and_confirm_never_enter_a_table(rng):
+    records, finalists, answers = whole_study(rng)
     luckier = [trial(90, config(1), 0.99, phase="exploit"), trial(91, config(1), 0.99, phase="anchor")]
-    with_them = compare(design(), records + luckier, finalists, predictions)
-    assert with_them.questions == compare(design(), records, finalists, predictions).questions
+    whole = compare(design(), records + luckier, finalists, answers)
+    assert whole.questions == compare(design(), records, finalists, answers).questions
+    alone = compare(design(), [r for r in records if r.phase == "compare"], (), answers)
+    assert [q.contrasts for q in alone.questions] == [q.contrasts for q in whole.questions]
 
 
-def test_the_test_part_chooses_nothing(rng):
+@pytest.mark.parametrize(
+    ("means", "word"),
+    [
+        ((0.80, 0.90), "helps"),
+        ((0.80, 0.70), "hurts"),
+        ((0.80, 0.805), "inconclusive"),
+    ],
+)
+def test_verdict_follows_what_tuning_a_level_gives(rng, means, word):
+    comparison = compare(design(), *searched_only(rng, means=(0.7, *means), noise=0.02))
+    assert contrast_of(comparison, "2").verdict.word == word
+
+
+def test_levels_whose_networks_answer_alike_are_practically_equal(rng):
+    records, answers = searched(rng)
+    twin = {r.run_id: r for r in records}
+    for record in records:
+        if record.config.model.depth == 2:
+            other = twin[f"run-{record.number - 1}"]
+            answers[record.run_id] = answers[other.run_id]
+            twin[record.run_id] = dataclasses.replace(record, evaluations=other.evaluations)
+    comparison = compare(design(equivalence=0.02), list(twin.values()), (), answers)
+    assert contrast_of(comparison, "2").verdict.word == "practically equal"
+
+
+def test_an_open_contrast_counts_the_settings_that_would_settle_it(rng):
+    comparison = compare(design(equivalence=0.09), *searched_only(rng, spread=0.0, noise=0.08))
+    verdict = contrast_of(comparison, "2").verdict
+    assert verdict.word == "inconclusive"
+    assert verdict.more >= 1
+
+
+def test_few_test_examples_are_what_no_number_of_settings_makes_up_for(rng):
+    # All networks of a depth err in the same places: settings tell nothing new, and 400 examples are few.
+    records, answers = searched(rng, means=(0.7, 0.8, 0.81), spread=0.0)
+    of_depth = {r.run_id: f"run-{r.config.model.depth}" for r in records}
+    comparison = compare(design(), records, (), {run_id: answers[of_depth[run_id]] for run_id in answers})
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.word, verdict.more) == ("inconclusive", None)
+    assert "more settings cannot settle it, more test examples can" in verdict.because
+
+
+@pytest.mark.parametrize(
+    ("n_settings", "because"),
+    [
+        (1, "there is 1 setting, and at least 6 are asked for"),
+        (2, "there are 2 settings, and at least 6 are asked for"),
+        (5, "there are 5 settings, and at least 6 are asked for"),
+    ],
+)
+def test_too_few_settings_are_not_enough_evidence_however_clear_the_difference(rng, n_settings, because):
+    comparison = compare(design(), *searched_only(rng, n_settings=n_settings))
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.word, verdict.because, verdict.more) == ("not enough evidence", because, 6 - n_settings)
+    assert (contrast_of(comparison, "2").difference is None) == (n_settings < 3)
+    assert row_of(comparison, "2").status == ("unjudged" if n_settings < 3 else "judged")
+    assert check_of(comparison, "enough settings").state == "warn"
+
+
+def test_a_search_to_come_says_how_many_settings_it_needs():
+    comparison = compare(design(budgets={"anchor": 1, "compare": 30}), [])
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.because, verdict.more) == ("there are no settings, and at least 6 are asked for", 6)
+    assert comparison.search.n_settings == 0
+
+
+def test_no_level_is_judged_before_every_network_is_scored(rng):
+    records, _, answers = searched_only(rng)
+    del answers["run-3"]
+    comparison = compare(design(), records, (), answers)
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.word, verdict.more) == ("not enough evidence", None)
+    assert verdict.because == "1 network of the search has not been scored on the test part yet"
+    assert comparison.search.n_unscored == 1
+    assert only_question(comparison).curves == ()
+    assert check_of(comparison, "every network is scored").state == "warn"
+
+
+def test_p_is_adjusted_over_the_contrasts_of_a_question(rng):
+    question = only_question(compare(design(), *searched_only(rng, means=(0.78, 0.8, 0.82))))
+    p = sorted(contrast.difference.p for contrast in question.contrasts)
+    assert sorted(contrast.p_holm for contrast in question.contrasts) == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
+
+
+def test_validation_orders_levels_and_the_test_part_judges(rng):
     # Depth 1 is best on the validation part, depth 2 on the test part.
-    records, finalists, predictions = [], [], {}
-    for depth, valid, test in ((1, 0.9, 0.7), (2, 0.8, 0.95)):
-        chosen = finalist(f"depth-{depth}", config(depth))
-        runs, right = confirm_runs(chosen, [test] * 5, first_number=20 * depth, rng=rng, valid=valid)
-        records, finalists, predictions = records + runs, [*finalists, chosen], predictions | right
-    comparison = compare(design(), records, finalists, predictions)
+    comparison = compare(design(), *searched_only(rng, means=(0.6, 0.9, 0.8), tests=(0.6, 0.7, 0.95)))
     assert only_question(comparison).best_level == "1"
-    assert comparison.recommendation.recommended.finalist.id == "depth-1"
     assert contrast_of(comparison, "2").verdict.word == "helps"
+    assert row_of(comparison, "1").tuned_valid > row_of(comparison, "2").tuned_valid
+    assert row_of(comparison, "1").tuned.estimate < row_of(comparison, "2").tuned.estimate
 
 
-def test_cheapest_is_the_smallest_within_the_region_of_the_best(rng):
-    records, finalists, predictions = [], [], {}
-    for depth, valid in ((0, 0.80), (1, 0.899), (2, 0.90)):
-        chosen = finalist(f"depth-{depth}", config(depth))
-        runs, right = confirm_runs(chosen, [0.9] * 5, first_number=20 * depth, rng=rng, valid=valid)
-        records, finalists, predictions = records + runs, [*finalists, chosen], predictions | right
-    recommendation = compare(design(), records, finalists, predictions).recommendation
-    assert recommendation.recommended.finalist.id == "depth-2"
-    assert recommendation.cheapest.finalist.id == "depth-1"
-    assert recommendation.difference.n_seeds == 5
-    narrow = compare(design(equivalence=0.0005), records, finalists, predictions).recommendation
-    assert narrow.cheapest == narrow.recommended
-    assert narrow.difference is None
+def test_recommended_is_the_best_mean_of_fresh_seeds_and_the_other_the_alternative(rng):
+    records, finalists, answers = whole_study(rng)
+    found = compare(design(), records, finalists, answers).recommendation
+    assert found.recommended.finalist is finalists[0]
+    assert found.alternative.finalist is finalists[1]
+    assert found.difference.estimate < 0
+    assert found.difference.method == "seeds and examples"
+    assert found.verdict.word == "hurts"
+    turned = compare(design(), records, finalists[::-1], answers).recommendation
+    assert turned.recommended.finalist is finalists[0]
+
+
+def test_recommended_is_chosen_by_validation_and_not_by_the_test_part(rng):
+    records, finalists, answers = [], [], {}
+    for depth, valid, test in ((1, 0.9, 0.7), (2, 0.8, 0.95)):
+        one = finalist(f"trial-{depth}", config(depth))
+        runs, right = confirm_runs(one, [test] * 5, first_number=20 * depth, rng=rng, valid=valid)
+        records, finalists, answers = records + runs, [*finalists, one], answers | right
+    found = compare(design(), records, finalists, answers).recommendation
+    assert found.recommended.finalist.id == "trial-1"
+    assert found.difference.estimate == pytest.approx(0.25)
+
+
+def test_a_single_finalist_has_no_alternative(rng):
+    records, finalists, answers = whole_study(rng)
+    found = compare(design(), records, finalists[:1], answers).recommendation
+    assert (found.alternative, found.difference, found.verdict) == (None, None, None)
 
 
 def test_a_lucky_finalist_with_one_seed_is_not_recommended(rng):
-    records, finalists, predictions = whole_study(rng)
+    records, finalists, answers = whole_study(rng)
     lucky = finalist("lucky", config(2, units=99), stands_for=())
-    runs, right = confirm_runs(lucky, [0.99], first_number=900, rng=rng)
-    comparison = compare(design(), records + runs, [*finalists, lucky], predictions | right)
-    assert comparison.recommendation.recommended.finalist.id == "depth-2"
+    runs, right = confirm_runs(lucky, [0.99], first_number=2000, rng=rng)
+    comparison = compare(design(), records + runs, [*finalists, lucky], answers | right)
+    assert comparison.recommendation.recommended.finalist is finalists[0]
 
 
-def test_no_confirm_runs_give_the_search_and_no_verdict(rng):
-    records = [record for record in whole_study(rng)[0] if record.phase == "compare"]
-    comparison = compare(design(), records)
-    assert [c.verdict.word for c in only_question(comparison).contrasts] == ["not enough evidence"] * 2
-    assert [c.verdict.more_seeds for c in only_question(comparison).contrasts] == [5, 5]
-    assert row_of(comparison, "2").status == "unconfirmed"
-    assert row_of(comparison, "2").selected_score == pytest.approx(0.95)
-    assert comparison.part is None
+def test_a_search_without_fresh_seeds_has_its_verdicts_and_no_recommendation(rng):
+    comparison = compare(design(), *searched_only(rng))
+    assert contrast_of(comparison, "2").verdict.word == "helps"
     assert comparison.recommendation is None
+    assert comparison.part == "test"
     assert check_of(comparison, "confirm is complete").state == "warn"
-
-
-def test_half_the_seeds_ask_for_the_rest(rng):
-    records, finalists, predictions = whole_study(rng)
-    half = [r for r in records if r.phase != "confirm" or r.config.fit.seed < 1003]
-    comparison = compare(design(), half, finalists, predictions)
-    assert contrast_of(comparison, "2").verdict.word == "not enough evidence"
-    assert contrast_of(comparison, "2").verdict.more_seeds == 2
-    assert "depth 2: 3 of 5 fresh seeds" in only_question(comparison).missing
-
-
-def test_only_shared_seeds_are_paired(rng):
-    records, finalists, predictions = whole_study(rng, n_seeds=6)
-    of_one = [r for r in records if not (r.tags.get("finalist") == "depth-1" and r.config.fit.seed == 1000)]
-    comparison = compare(design(), of_one, finalists, predictions)
-    assert contrast_of(comparison, "2").difference.n_seeds == 5
-    assert contrast_of(comparison, "2").n_pairs == 30
-    assert next(f for f in comparison.finalists if f.finalist.id == "depth-1").missing_seeds == (1000,)
+    assert check_of(comparison, "judged on the test part").state == "pass"
 
 
 def test_never_trained_is_not_does_not_help(rng):
-    records, finalists, predictions = whole_study(rng)
+    records, finalists, answers = whole_study(rng)
     stuck = [dataclasses.replace(r, history=STUCK) if r.config.model.depth == 2 else r for r in records]
-    comparison = compare(design(), stuck, finalists, predictions)
+    comparison = compare(design(), stuck, finalists, answers)
     assert row_of(comparison, "2").status == "never trained"
     assert contrast_of(comparison, "2").verdict.word == "never trained"
     assert contrast_of(comparison, "2").difference is not None
@@ -164,29 +251,25 @@ def test_never_trained_is_not_does_not_help(rng):
 
 
 def test_one_trained_trial_is_enough_to_have_trained(rng):
-    records, finalists, predictions = whole_study(rng)
+    records, _, answers = searched_only(rng)
     depth_2 = [r.number for r in records if r.config.model.depth == 2]
     mostly = [dataclasses.replace(r, history=STUCK) if r.number in depth_2[:-1] else r for r in records]
-    comparison = compare(design(), mostly, finalists, predictions)
-    assert row_of(comparison, "2").status == "confirmed"
+    comparison = compare(design(), mostly, (), answers)
+    assert row_of(comparison, "2").status == "judged"
     assert contrast_of(comparison, "2").verdict.word == "helps"
-    assert "6 of 6" in check_of(comparison, "every level trained").detail
+    assert "7 of 8" in check_of(comparison, "every level trained").detail
 
 
-def test_a_diverged_run_counts_with_the_score_of_chance(rng):
-    records, finalists, predictions = whole_study(rng)
-    victim = next(r for r in records if r.tags.get("finalist") == "depth-2")
-    diverged = [dataclasses.replace(r, state="diverged", evaluations=()) if r is victim else r for r in records]
-    comparison = compare(design(), diverged, finalists, predictions)
-    contrast = contrast_of(comparison, "2")
-    assert contrast.difference.n_seeds == 5
-    assert contrast.difference.method == "seeds and examples"
-    assert min(contrast.difference.by_seed) == pytest.approx(CHANCE - 0.8, abs=0.02)
-    assert contrast.verdict.word == "inconclusive"
-    assert check_of(comparison, "trials are stable").state == "warn"
+def test_a_diverged_network_counts_against_its_level(rng):
+    records, _, answers = searched_only(rng)
+    victims = [r.number for r in records if r.config.model.depth == 2][:4]
+    diverged = [dataclasses.replace(r, state="diverged", evaluations=()) if r.number in victims else r for r in records]
+    whole, hit = compare(design(), records, (), answers), compare(design(), diverged, (), answers)
+    assert contrast_of(hit, "2").difference.estimate < contrast_of(whole, "2").difference.estimate - 0.05
+    assert check_of(hit, "trials are stable").state == "warn"
 
 
-def test_diverged_trials_count_against_their_level_and_failed_ones_are_named(rng):
+def test_diverged_trials_count_against_their_level_and_failed_ones_are_named():
     of = config(2)
     records = [
         trial(1, config(1)),
@@ -198,9 +281,9 @@ def test_diverged_trials_count_against_their_level_and_failed_ones_are_named(rng
     comparison = compare(design(), records)
     row = row_of(comparison, "2")
     assert (row.n_finished, row.n_diverged, row.n_failed, row.n_trials) == (1, 1, 1, 3)
-    assert row.selected_number == 3
+    assert row.selected_score == pytest.approx(0.7)
     assert row_of(comparison, "0").status == "failed"
-    assert "depth 0: all 1 trials failed" in only_question(comparison).missing
+    assert "depth 0: its only trial failed" in only_question(comparison).missing
     assert contrast_of(comparison, "0").verdict.word == "not enough evidence"
 
 
@@ -210,86 +293,126 @@ def test_all_diverged_is_said_to_be_so():
     assert row_of(comparison, "0").status == "no trials"
 
 
-def test_predictions_that_contradict_the_logged_score_are_not_used(rng):
-    records, finalists, predictions = whole_study(rng)
-    wrong = {run_id: ~right for run_id, right in predictions.items()}
-    rough = compare(design(), records, finalists, wrong)
-    assert contrast_of(rough, "2").difference.method == "seeds, examples bounded"
-    assert contrast_of(rough, "2").difference.estimate == pytest.approx(0.1, abs=0.01)
-    assert check_of(rough, "predictions at hand").state == "warn"
+def test_where_nothing_is_tuned_seeds_are_asked_for(rng):
+    few = compare(design(), *searched_only(rng, n_settings=4, is_tuned=False))
+    assert contrast_of(few, "2").verdict.because == "there are 4 seeds, and at least 5 are asked for"
+    enough = compare(design(), *searched_only(rng, n_settings=5, is_tuned=False))
+    assert contrast_of(enough, "2").verdict.word == "helps"
+    assert enough.search.again == "seed"
+    assert check_of(enough, "enough seeds").state == "pass"
 
 
-def test_missing_predictions_widen_the_interval_and_are_told(rng):
-    records, finalists, predictions = whole_study(rng)
-    rough, whole = compare(design(), records, finalists), compare(design(), records, finalists, predictions)
-    assert contrast_of(rough, "2").difference.method == "seeds, examples bounded"
-    assert contrast_of(rough, "2").difference.estimate == pytest.approx(contrast_of(whole, "2").difference.estimate)
+def test_chosen_configurations_are_judged_by_fresh_seeds(rng):
+    records, finalists, answers = chosen_study(rng)
+    comparison = compare(design(), records, finalists, answers)
+    assert comparison.search is None
+    assert [c.verdict.word for c in only_question(comparison).contrasts] == ["hurts", "helps"]
+    helps = contrast_of(comparison, "2")
+    assert (helps.difference.method, helps.difference.n_seeds) == ("seeds and examples", 5)
+    assert (helps.p_better, helps.n_pairs) == (1.0, 25)
+    assert row_of(comparison, "2").status == "confirmed"
+    assert row_of(comparison, "2").tuned is None
+    assert only_question(comparison).best_level == "2"
+    assert check_of(comparison, "equal budgets").state == "pass"
 
 
-def test_without_a_test_part_the_validation_part_judges_and_a_warning_says_so(rng):
+def test_half_the_seeds_of_chosen_configurations_ask_for_the_rest(rng):
+    records, finalists, answers = chosen_study(rng)
+    comparison = compare(design(), [r for r in records if r.config.fit.seed < 1003], finalists, answers)
+    assert contrast_of(comparison, "2").verdict.word == "not enough evidence"
+    assert contrast_of(comparison, "2").verdict.more == 2
+    assert "depth 2: 3 of 5 fresh seeds" in only_question(comparison).missing
+
+
+def test_chosen_configurations_without_runs_are_named(rng):
+    _, finalists, _ = chosen_study(rng)
+    comparison = compare(design(), [], finalists)
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.word, verdict.because, verdict.more) == (
+        "not enough evidence",
+        "no confirmed run of depth 2 and 1",
+        5,
+    )
+
+
+def test_only_shared_seeds_are_paired(rng):
+    records, finalists, answers = chosen_study(rng, n_seeds=6)
+    of_one = [r for r in records if not (r.tags["finalist"] == "depth-1" and r.config.fit.seed == 1000)]
+    comparison = compare(design(), of_one, finalists, answers)
+    assert contrast_of(comparison, "2").difference.n_seeds == 5
+    assert contrast_of(comparison, "2").n_pairs == 30
+
+
+def test_a_diverged_run_counts_with_the_score_of_chance(rng):
+    records, finalists, answers = chosen_study(rng)
+    victim = next(r for r in records if r.tags["finalist"] == "depth-2")
+    diverged = [dataclasses.replace(r, state="diverged", evaluations=()) if r is victim else r for r in records]
+    contrast = contrast_of(compare(design(), diverged, finalists, answers), "2")
+    assert (contrast.difference.n_seeds, contrast.difference.method) == (5, "seeds and examples")
+    assert min(contrast.difference.by_seed) == pytest.approx(CHANCE - 0.8, abs=0.02)
+    assert contrast.verdict.word == "inconclusive"
+
+
+def test_predictions_of_fresh_runs_that_are_missing_or_contradict_widen_the_interval(rng):
+    records, finalists, answers = chosen_study(rng)
+    wrong = {run_id: dataclasses.replace(of, scores=~of.scores) for run_id, of in answers.items()}
+    whole = compare(design(), records, finalists, answers)
+    for of in (wrong, {}):
+        rough = compare(design(), records, finalists, of)
+        assert contrast_of(rough, "2").difference.method == "seeds, examples bounded"
+        estimate = contrast_of(whole, "2").difference.estimate
+        assert contrast_of(rough, "2").difference.estimate == pytest.approx(estimate)
+        assert check_of(rough, "predictions at hand").state == "warn"
+
+
+def test_without_a_test_part_no_level_of_a_search_is_judged(rng):
     records, finalists, _ = whole_study(rng)
-    valid_only = [
-        dataclasses.replace(r, evaluations=tuple(e for e in r.evaluations if e.part == "valid")) for r in records
-    ]
-    comparison = compare(design(), valid_only, finalists)
+    bare = [dataclasses.replace(r, evaluations=tuple(e for e in r.evaluations if e.part == "valid")) for r in records]
+    comparison = compare(design(), bare, finalists)
     assert comparison.part == "valid"
+    assert contrast_of(comparison, "2").verdict.word == "not enough evidence"
+    assert "there is no test part" in contrast_of(comparison, "2").verdict.because
     assert check_of(comparison, "judged on the test part").state == "warn"
+    assert comparison.recommendation.difference is not None
+
+
+def test_chosen_configurations_without_a_test_part_are_judged_on_validation(rng):
+    records, finalists, _ = chosen_study(rng)
+    bare = [dataclasses.replace(r, evaluations=tuple(e for e in r.evaluations if e.part == "valid")) for r in records]
+    comparison = compare(design(), bare, finalists)
+    assert comparison.part == "valid"
     assert contrast_of(comparison, "2").difference is not None
     assert row_of(comparison, "2").test is None
 
 
-def test_one_configuration_for_two_levels_is_no_contrast(rng):
-    # Without a hidden layer there is no activation: the best of both levels is one network.
+def test_one_chosen_configuration_for_two_levels_is_no_contrast(rng):
+    # Without a hidden layer there is no activation: both levels are one network.
     activation = Factor.of("activation", ("relu", "tanh"))
-    chosen = finalist("flat", config(0), stands_for=(("activation", "relu"), ("activation", "tanh")))
-    runs, right = confirm_runs(chosen, [0.8] * 5, first_number=10, rng=rng)
-    comparison = compare(design(factors=(activation,)), runs, [chosen], right)
-    contrast = contrast_of(comparison, "tanh")
-    assert contrast.same_configuration
+    pairs = (("activation", "relu"), ("activation", "tanh"))
+    flat = finalist("flat", config(0), stands_for=pairs, origin="chosen")
+    runs, right = confirm_runs(flat, [0.8] * 5, first_number=10, rng=rng)
+    contrast = contrast_of(compare(design(factors=(activation,)), runs, [flat], right), "tanh")
     assert contrast.difference is None
     assert contrast.verdict.word == "practically equal"
+    assert contrast.verdict.because.endswith("no difference by construction")
 
 
-def test_any_dimension_can_be_a_factor_and_one_finalist_can_stand_for_several_levels(rng):
-    activation = Factor.of("activation", ("sigmoid", "relu"))
-    chosen = {
-        "best": finalist(
-            "best", config(1, optimizer="adam"), stands_for=(("optimizer", "adam"), ("activation", "relu"))
-        ),
-        "sgd": finalist("sgd", config(1), stands_for=(("optimizer", "sgd"),)),
-        "sigmoid": finalist("sigmoid", config(1, activation="sigmoid"), stands_for=(("activation", "sigmoid"),)),
-    }
-    records, predictions = [], {}
-    for k, (name, accuracy) in enumerate({"best": 0.9, "sgd": 0.7, "sigmoid": 0.6}.items()):
-        accuracies = accuracy + 0.004 * rng.standard_normal(5)
-        runs, right = confirm_runs(chosen[name], accuracies, first_number=20 * k, rng=rng)
-        records, predictions = records + runs, predictions | right
-    comparison = compare(design(factors=(OPTIMIZER, activation)), records, list(chosen.values()), predictions)
-    assert [[c.verdict.word for c in q.contrasts] for q in comparison.questions] == [["helps"], ["helps"]]
-    assert [q.contrasts[0].difference.estimate > 0.15 for q in comparison.questions] == [True, True]
-
-
-def test_two_configurations_without_a_search(rng):
-    factor = Factor.of("configuration", ("A", "B"))
-    chosen = [
-        Finalist(id=name, config=of, stands_for=(("configuration", name),))
-        for name, of in (("A", config(1)), ("B", config(1, units=9)))
-    ]
-    records, predictions = [], {}
-    for k, accuracy in enumerate((0.7, 0.9)):
-        accuracies = accuracy + 0.004 * rng.standard_normal(5)
-        runs, right = confirm_runs(chosen[k], accuracies, first_number=20 * k, rng=rng)
-        records, predictions = records + runs, predictions | right
-    comparison = compare(design(factors=(factor,)), records, chosen, predictions)
-    assert contrast_of(comparison, "B").verdict.word == "helps"
-    assert row_of(comparison, "B").status == "confirmed"
-    assert row_of(comparison, "B").optimism is None
-    assert check_of(comparison, "equal budgets").state == "pass"
+def test_two_questions_are_answered_by_one_search(rng):
+    records, answers = [], {}
+    for setting in range(6):
+        for depth, optimizer in ((d, o) for d in (0, 1, 2) for o in ("sgd", "adam")):
+            right = rng.random(400) < 0.6 + 0.1 * depth + 0.1 * (optimizer == "adam")
+            of = config(depth, optimizer=optimizer, learning_rate=0.01 * (setting + 1), seed=setting)
+            records.append(trial(len(records), of, float(right.mean()), test=float(right.mean())))
+            answers[records[-1].run_id] = ExampleScores(scores=right)
+    questions = compare(design(factors=(DEPTH, OPTIMIZER)), records, (), answers).questions
+    assert [[c.verdict.word for c in q.contrasts] for q in questions] == [["hurts", "helps"], ["helps"]]
+    assert [q.best_level for q in questions] == ["2", "adam"]
 
 
 def test_one_level_is_a_table_without_contrasts(rng):
-    records, finalists, predictions = whole_study(rng)
-    comparison = compare(design(factors=(Factor.of("depth", ("1",)),)), records, finalists, predictions)
+    records, _, answers = searched_only(rng)
+    comparison = compare(design(factors=(Factor.of("depth", ("1",)),)), records, (), answers)
     assert only_question(comparison).contrasts == ()
     assert only_question(comparison).best_level == "1"
 
@@ -308,26 +431,36 @@ def test_declared_references():
 
 
 def test_finalists_are_read_back_from_their_runs(rng):
-    records, finalists, predictions = whole_study(rng)
-    found = finalists_from_records(records, design())
-    assert [f.stands_for for f in found] == [f.stands_for for f in finalists]
-    assert [f.selected_score for f in found] == pytest.approx([f.selected_score for f in finalists])
-    by_itself = compare(design(), records, predictions=predictions)
-    assert by_itself.questions[0].contrasts == compare(design(), records, finalists, predictions).questions[0].contrasts
+    records, finalists, answers = whole_study(rng)
+    found = {one.id: one for one in finalists_from_records(records, design())}
+    assert {one.id: one.stands_for for one in finalists} == {name: one.stands_for for name, one in found.items()}
+    assert {one.id: one.selected_score for one in finalists} == {n: one.selected_score for n, one in found.items()}
+    by_itself = compare(design(), records, answers=answers)
+    assert by_itself.questions == compare(design(), records, finalists, answers).questions
+
+
+def test_finalists_without_a_search_are_read_back_as_chosen(rng):
+    records, finalists, answers = chosen_study(rng)
+    tagged = [
+        dataclasses.replace(r, tags={**r.tags, "factor": "depth", "level": str(r.config.model.depth)}) for r in records
+    ]
+    by_itself = compare(design(), tagged, answers=answers)
+    assert by_itself.questions[0].contrasts == compare(design(), records, finalists, answers).questions[0].contrasts
 
 
 def test_a_seed_run_twice_counts_once(rng):
-    records, finalists, predictions = whole_study(rng)
-    again = [dataclasses.replace(r, number=r.number + 500, run_id="again") for r in records if r.phase == "confirm"]
-    assert compare(design(), records + again, finalists, predictions) == compare(
-        design(), records, finalists, predictions
+    records, finalists, answers = whole_study(rng)
+    again = [dataclasses.replace(r, number=r.number + 500, run_id="again") for r in records]
+    assert (
+        compare(design(), records + again, finalists, answers).questions[0].contrasts
+        == compare(design(), records, finalists, answers).questions[0].contrasts
     )
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_whatever_is_missing_it_answers_what_it_can(data):
-    records, finalists, predictions = whole_study(np.random.default_rng(1), n_seeds=5, per_level=4)
+    records, finalists, predictions = whole_study(np.random.default_rng(1), n_settings=7)
     kept = data.draw(st.lists(st.sampled_from(records), unique_by=id, max_size=len(records)))
     states = data.draw(st.lists(st.sampled_from(["finished", "diverged", "failed"]), min_size=len(kept)))
     bare = data.draw(st.booleans())

@@ -11,7 +11,7 @@ from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
 from reports.compare import compare_study
-from reports.design import Factor, StudyDesign
+from reports.design import Factor, Finalist, StudyDesign
 from reports.figures import (
     all_drawings,
     confusion,
@@ -36,7 +36,7 @@ compared = compare_study
 
 @pytest.fixture(scope="module")
 def study():
-    return whole_study(epochs=4, depths=(0, 1, 2), twins=3)
+    return whole_study(epochs=4, depths=(0, 1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,10 @@ def comparison(study):
 def test_all_figures_of_the_protocol_are_there(study, comparison):
     names = [one.name for one in all_drawings(study, comparison)]
     assert names == [
-        "trials-by-depth",
-        "trials-by-optimizer",
         "effort-by-depth",
         "effort-by-optimizer",
-        "differences-by-depth",
-        "differences-by-optimizer",
+        "trials-by-depth",
+        "trials-by-optimizer",
         "curves",
         "gradients",
         "learning-rate",
@@ -95,36 +93,81 @@ def test_trials_are_of_the_compare_phase_and_the_best_is_marked(study):
 
 def test_stuck_trials_are_told_apart():
     record = trials.compute(golden_study().design.factors[0], golden_study())
-    assert [int(of.stuck.sum()) for of in record.levels] == [0, 0, 0, 3]
+    assert [int(of.stuck.sum()) for of in record.levels] == [0, 0, 0, 8]
 
 
-def test_effort_curve_ends_at_the_best_score(study):
-    record = effort.compute(study.design.factors[0], study)
-    by_level = dict(record.curves)
-    best = {of.level: of.scores.max() for of in trials.compute(study.design.factors[0], study).levels}
-    assert {level: curve[-1] for level, curve in by_level.items()} == pytest.approx(best)
-    assert all(np.all(np.diff(curve) >= -1e-12) for curve in by_level.values())
+def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
+    question = comparison.questions[0]
+    record = effort.compute(question, comparison)
+    assert record.curves == question.curves
+    assert (record.subset, record.n_settings) == (2, 8)
+    scores, differences = effort.draw(record).axes
+    reference = next(curve for curve in record.curves if curve.level == "1")
+    line = next(line for line in scores.lines if line.get_label() == "1")
+    assert list(line.get_ydata()) == pytest.approx([one.estimate for one in reference.scores])
+    assert {line.get_label() for line in scores.lines} >= {"0", "1", "2"}
+    assert "1" not in {line.get_label() for line in differences.lines}
+    drawn = next(line for line in differences.lines if line.get_label() == "2")
+    other = next(curve for curve in record.curves if curve.level == "2")
+    assert list(drawn.get_ydata()) == pytest.approx([100 * one.estimate for one in other.differences])
+
+
+def test_effort_is_read_where_the_answer_is(study, comparison):
+    question = comparison.questions[0]
+    for contrast in question.contrasts:
+        curve = next(curve for curve in question.curves if curve.level == contrast.level)
+        assert curve.differences[curve.subsets.index(comparison.search.subset)] == contrast.difference
+
+
+def test_effort_is_not_drawn_before_every_network_is_scored(study):
+    unscored = dataclasses.replace(study, predictions={})
+    assert effort.compute(compared(unscored).questions[0], compared(unscored)) is None
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
-    made = MadeUpStudy(depths=tuple(range(1, 12)), twins=3, epochs=2).run(failed=0, diverged=0).data()
-    record = effort.compute(made.design.factors[0], made)
-    ends = {level: curve[-1] for level, curve in record.curves}
+    made = MadeUpStudy(depths=tuple(range(1, 12)), optimizers=("sgd",), twins=4, epochs=2).run(failed=0, diverged=0)
+    comparison = compared(made.data())
+    record = effort.compute(comparison.questions[0], comparison)
+    ends = {curve.level: curve.scores[-1].estimate for curve in record.curves}
     assert len(record.told_apart) == len(COLORS)
     assert {"1", max(ends, key=ends.get)} <= set(record.told_apart)
+    assert "Grey: the other 4 levels." in effort.drawing(comparison.questions[0], comparison).caption
 
 
-def test_differences_are_those_of_the_comparison(study, comparison):
+def test_differences_of_a_search_are_drawn_by_effort_alone(comparison):
+    assert [differences.compute(question, comparison) for question in comparison.questions] == [None, None]
+
+
+def duel():
+    made = MadeUpStudy(epochs=2)
+    chosen = [
+        Finalist(
+            id=f"run-{depth}",
+            config=made.config(depth, "adam", activation="relu", share=0.5),
+            stands_for=(("configuration", f"run-{depth}"),),
+            origin="chosen",
+        )
+        for depth in (1, 3)
+    ]
+    design = StudyDesign(name="duel", factors=(Factor.of("configuration", ("run-1", "run-3")),), chance=0.1)
+    return made.confirm(chosen).data(chosen, design=design)
+
+
+def test_differences_of_chosen_configurations_are_those_of_the_comparison():
+    comparison = compared(duel())
     question = comparison.questions[0]
     record = differences.compute(question, comparison)
     assert [(level, word) for level, _, word in record.levels] == [
         (c.level, c.verdict.word) for c in question.contrasts
     ]
+    drawing = differences.drawing(question, comparison)
+    assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
+    assert picture(drawing)
 
 
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
     record = curves.compute(study, comparison)
-    assert len(record.finalists) == len(study.finalists)
+    assert len(record.finalists) == len(study.finalists) == 2
     assert all(of["valid_loss"].shape == (5, 4) for _, _, of in record.finalists)
 
 
@@ -200,7 +243,7 @@ def test_the_place_for_what_is_stuck_lies_below_every_score():
 
 @pytest.mark.parametrize("n_levels", [1, 100])
 def test_any_number_of_levels_can_be_drawn(n_levels):
-    made = MadeUpStudy(depths=tuple(range(n_levels)), twins=2, epochs=2).run(n_exploit=1)
+    made = MadeUpStudy(depths=tuple(range(n_levels)), optimizers=("sgd",), twins=3, epochs=2).run(n_exploit=1)
     finalists = made.finalists()
     data = made.confirm(finalists, seeds=2).data(finalists)
     for one in all_drawings(data, compared(data)):

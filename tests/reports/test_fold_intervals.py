@@ -76,61 +76,83 @@ def test_no_number_of_repeats_makes_up_for_too_few_rows():
     assert 2 <= seeds_to_detect(found, 4 * lasting) <= 10
 
 
+def chosen(study):
+    """Return the study without its search: its finalists are what the user chose."""
+    finalists = tuple(dataclasses.replace(one, origin="chosen") for one in study.finalists)
+    records = tuple(record for record in study.records if record.phase == "confirm")
+    design = dataclasses.replace(study.design, budgets={})
+    return dataclasses.replace(study, records=records, finalists=finalists, design=design)
+
+
+def contrast_of(study):
+    return next(contrast for contrast in compare_study(study).questions[0].contrasts if contrast.level == "2")
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "auc", "r2"])
-def test_a_cross_validated_study_is_judged_over_its_folds(metric):
-    study = golden_table(metric, folds=True)
+def test_chosen_configurations_are_judged_over_repeats_and_folds(metric):
+    study = chosen(golden_table(metric, folds=True))
     comparison = compare_study(study)
     assert (comparison.part, comparison.judged) == ("valid", "cross-validated")
-    for contrast in comparison.questions[0].contrasts:
-        found = contrast.difference
-        assert (found.method, found.n_folds, found.n_seeds, found.n_examples) == ("folds", N_FOLDS, 5, N)
-        runs = [study.confirm_runs(f)[0] for f in (contrast.level_finalist, contrast.reference_finalist)]
-        scores = [fold_scores(metric, study.predictions[run.run_id]).scores for run in runs]
-        assert found.by_seed[0] == pytest.approx((scores[0] - scores[1]).mean())
-        assert found.by_seed[0] == pytest.approx(runs[0].evaluations[0].score - runs[1].evaluations[0].score)
+    found = contrast_of(study).difference
+    assert (found.method, found.n_folds, found.n_seeds, found.n_examples) == ("folds", N_FOLDS, 5, N)
+    runs = [study.confirm_runs(one.id)[0] for one in study.finalists]
+    scores = [fold_scores(metric, study.predictions[run.run_id]).scores for run in runs]
+    assert found.by_seed[0] == pytest.approx((scores[0] - scores[1]).mean())
+    assert found.by_seed[0] == pytest.approx(runs[0].evaluations[0].score - runs[1].evaluations[0].score)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "auc", "r2"])
+def test_two_finalists_of_a_search_are_judged_over_repeats_and_folds(metric):
+    comparison = compare_study(golden_table(metric, folds=True))
+    assert comparison.recommendation.difference.method == "folds"
+    assert comparison.questions[0].contrasts[0].difference.method == "settings and rows"
 
 
 def test_lost_predictions_leave_an_estimate_and_no_interval():
-    comparison = compare_study(dataclasses.replace(golden_table("r2", folds=True), predictions={}))
-    contrast = comparison.questions[0].contrasts[0]
+    study = dataclasses.replace(chosen(golden_table("r2", folds=True)), predictions={})
+    contrast = contrast_of(study)
     assert contrast.difference.method == "repeats only"
     assert contrast.difference.low is None
     assert contrast.verdict.word == "inconclusive"
     assert "scores of single folds are missing" in contrast.verdict.because
-    check = next(check for check in comparison.checks if check.name == "predictions at hand")
+    check = next(check for check in compare_study(study).checks if check.name == "predictions at hand")
     assert check.state == "warn"
 
 
+def test_lost_predictions_of_a_search_leave_no_estimate():
+    contrast = contrast_of(dataclasses.replace(golden_table("r2", folds=True), predictions={}))
+    assert contrast.difference is None
+    assert contrast.verdict.because == "24 networks of the search have not been scored on the rows held out yet"
+
+
 def test_too_few_repeats_ask_for_repeats():
-    study = golden_table("auc", folds=True)
-    few = [r for r in study.records if r.phase != "confirm" or r.config.split.repeat <= 2]
-    comparison = compare_study(dataclasses.replace(study, records=tuple(few)))
-    verdict = comparison.questions[0].contrasts[0].verdict
+    study = chosen(golden_table("auc", folds=True))
+    few = tuple(r for r in study.records if r.config.split.repeat <= 2)
+    verdict = contrast_of(dataclasses.replace(study, records=few)).verdict
     assert verdict.word == "not enough evidence"
-    assert "2 paired repeats, at least 5 are asked for" in verdict.because
+    assert verdict.because == "there are 2 repeats, and at least 5 are asked for"
 
 
 def test_runs_on_different_partitions_are_no_pairs():
-    study = golden_table("r2", folds=True)
+    study = chosen(golden_table("r2", folds=True))
     moved = [
         dataclasses.replace(
             r, config=dataclasses.replace(r.config, split=dataclasses.replace(r.config.split, repeat=9))
         )
-        if r.phase == "confirm" and r.config.model.depth == 2
+        if r.config.model.depth == 2
         else r
         for r in study.records
     ]
-    contrasts = compare_study(dataclasses.replace(study, records=tuple(moved))).questions[0].contrasts
-    assert [contrast.difference is None for contrast in contrasts] == [False, True]
+    assert contrast_of(dataclasses.replace(study, records=tuple(moved))).difference is None
 
 
 def test_a_diverged_repeat_counts_with_the_score_of_chance():
-    study = golden_table("r2", folds=True)
-    victim = next(r for r in study.records if r.tags.get("finalist") == "trial-6")
+    study = chosen(golden_table("r2", folds=True))
+    victim = next(r for r in study.records if r.config.model.depth == 2)
     records = tuple(dataclasses.replace(r, state="diverged") if r is victim else r for r in study.records)
-    contrast = compare_study(dataclasses.replace(study, records=records)).questions[0].contrasts[1]
-    assert contrast.difference.method == "folds"
-    assert contrast.difference.by_seed[0] < -0.5
+    found = contrast_of(dataclasses.replace(study, records=records)).difference
+    assert found.method == "folds"
+    assert found.by_seed[0] < -0.5
 
 
 def test_alike_rows_of_a_test_part_are_warned_of_and_folds_of_groups_are_not():

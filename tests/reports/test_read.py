@@ -20,7 +20,7 @@ from reports.write import make_report
 
 
 def small_study(name: str = "made-up-12345678", seed: int = 0) -> StudyData:
-    made = MadeUpStudy(depths=(0, 1, 2), twins=3, n_seeds=3, epochs=3, seed=seed).run(n_exploit=2)
+    made = MadeUpStudy(depths=(0, 1, 2), twins=6, n_seeds=3, epochs=3, seed=seed).run(n_exploit=2)
     finalists = made.finalists()
     data = made.confirm(finalists).data(finalists)
     return dataclasses.replace(data, design=dataclasses.replace(data.design, name=name))

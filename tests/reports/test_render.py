@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
+from experiments.definition import find, read
+from experiments.design import SearchRound, plan
 from reports.compare import compare_study
 from reports.context import context_of
 from reports.design import Factor, Finalist, StudyDesign
+from reports.records import Comparison
 from reports.render import answer, plain, render
+from reports.render.answer import sentence
 from reports.study import Reference, StudyData
 from reports.words import WIDTH
 from reports.write import make_report
@@ -118,13 +123,135 @@ def test_sections_come_in_the_order_of_the_protocol(whole):
     assert tuple(headings(rendered(whole))) == SECTIONS
 
 
-def test_answer_gives_effect_interval_seeds_budget_and_cost(whole):
+def test_answer_gives_effect_interval_settings_and_what_was_found(whole):
     text = answers(whole)
     assert re.search(r"Depth \d \*\*helps\*\*: \+\d\.\d+ points of test accuracy over depth 1 \(95 % interval ", text)
-    assert "5 seeds, 10,000 test examples" in text
-    assert "each the best of 10 trials" in text
-    assert re.search(r"parameters \([\d,]+ against [\d,]+\)", text)
-    assert re.search(r"[\d.]+ s of training against [\d.]+ s", text)
+    assert "each tuned with 2 of 8 settings, 10,000 test examples" in text
+    found = r"Best single network at depth \d: .+ \([\d,]+ parameters\); at depth 1: .+ \([\d,]+ parameters\)\."
+    assert re.search(found, text)
+
+
+def test_the_recommended_model_comes_second_and_says_nothing_of_levels(whole):
+    *levels, model = answer(compared(whole))
+    assert len(levels) == 2
+    assert re.match(r"\*\*Recommended model\.\*\* trial-\d+, .+ % of test accuracy over 5 fresh seeds", model)
+    assert model.endswith("two configurations, which says nothing of levels.")
+
+
+def test_the_answer_says_what_a_level_is(whole):
+    text = rendered(whole).replace("\n", " ")
+    assert "A level is what tuning it gives: 2 settings are tried" in text
+    assert "the mean over all such subsets of the 8 settings" in text
+
+
+def told(study: StudyData, level: str = "2") -> str:
+    comparison = compared(study)
+    question = comparison.questions[0]
+    return sentence(next(c for c in question.contrasts if c.level == level), question, comparison)
+
+
+@pytest.mark.parametrize(
+    ("n_settings", "there", "more", "budget"),
+    [
+        (1, "There is 1 setting", "5 more settings (63 trials,", 75),
+        (4, "there are 4 settings", "2 more settings (25 trials,", 75),
+        (5, "there are 5 settings", "1 more setting (12 trials,", 75),
+    ],
+)
+def test_not_enough_evidence_counts_settings_and_names_the_command(n_settings, there, more, budget):
+    study = MadeUpStudy(twins=n_settings, epochs=2).run(n_exploit={1: 1, 4: 9, 5: 12}[n_settings], diverged=0, failed=0)
+    text = told(study.data())
+    assert "**not enough evidence**" in text
+    assert f"{there}, and at least 6 are asked for" in text
+    assert more in text
+    assert re.search(rf"of training on 2 cores\) would give a verdict: `-P trials={budget}` goes on from here\.", text)
+    assert "about" not in text
+
+
+def test_settings_that_are_planned_already_need_no_other_command():
+    study = MadeUpStudy(twins=4, epochs=2).run(n_exploit=0, diverged=0, failed=0).data()
+    design = dataclasses.replace(study.design, budgets={"anchor": 1, "compare": 80, "exploit": 19})
+    text = told(dataclasses.replace(study, design=design))
+    assert "2 more settings would give a verdict, and are planned already: the same command goes on." in text
+
+
+def test_a_study_before_its_first_setting_says_how_many_it_needs():
+    study = MadeUpStudy(twins=8, epochs=2).data(records=())
+    text = told(study)
+    assert "**not enough evidence**. There are no settings, and at least 6 are asked for" in text
+    assert "are planned already" in text
+    assert "A level is what tuning it gives" not in rendered(study)
+
+
+def test_unscored_networks_are_told_with_what_goes_on():
+    study = whole_study(epochs=2, depths=(1, 2), optimizers=("sgd",))
+    lost = [r.run_id for r in study.records if r.phase == "compare" and r.state == "finished"][:2]
+    predictions = {run_id: of for run_id, of in study.predictions.items() if run_id not in lost}
+    broken = dataclasses.replace(study, predictions=predictions)
+    assert "2 networks of the search have not been scored on the test part yet." in told(broken)
+    assert "2 searched networks not yet scored on the test part; the same command goes on" in rendered(broken)
+
+
+def with_verdict(study: StudyData, **changes: object) -> Comparison:
+    """Return the comparison with another verdict on its first contrast."""
+    comparison = compared(study)
+    question = comparison.questions[0]
+    verdict = dataclasses.replace(question.contrasts[0].verdict, **changes)
+    contrasts = (dataclasses.replace(question.contrasts[0], verdict=verdict), *question.contrasts[1:])
+    return dataclasses.replace(comparison, questions=(dataclasses.replace(question, contrasts=contrasts),))
+
+
+def test_an_open_verdict_counts_settings_trials_minutes_and_names_the_command():
+    comparison = with_verdict(golden_study(), word="inconclusive", because="it is open", more=20)
+    question = comparison.questions[0]
+    # 28 settings of 4 trials are 92 % of 122; 35 are there. A setting trains for 8 s.
+    assert (
+        "The reason: it is open; about 20 more settings (87 trials, 1 minute of training on 2 cores) would show a "
+        "difference of 0.3 points four times in five: `-P trials=122` goes on from here."
+    ) in sentence(question.contrasts[0], question, comparison)
+
+
+def test_an_open_verdict_that_no_setting_settles_says_what_would():
+    text = told(golden_table("r2"))
+    assert "**inconclusive**" in text
+    assert "more settings cannot settle it, more test examples can." in text
+    assert "-P trials" not in text
+    assert "more settings cannot settle it, more rows can." in told(golden_table("accuracy", folds=True))
+
+
+@pytest.mark.parametrize("more", [1, 2, 7, 30])
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.3])
+def test_the_command_gives_the_settings_that_it_promises(more, share):
+    experiment = read(find("digits"))
+    experiment = dataclasses.replace(
+        experiment,
+        compare={"depth": (0, 1, 2), "optimizer": ("sgd", "adam")},
+        budget=dataclasses.replace(experiment.budget, compare=share),
+    )
+    budgets = Counter(trial.phase for trial in plan(experiment, [SearchRound(trials=40)]))
+    n_settings = budgets["compare"] // 6
+    design = StudyDesign(name="x", factors=(), chance=0.1, budgets=budgets, compare_share=share)
+    budget = design.trials_for(n_settings + more, 6)
+    longer = plan(experiment, [SearchRound(trials=40), SearchRound(trials=budget)])
+    assert Counter(trial.phase for trial in longer)["compare"] // 6 >= n_settings + more
+
+
+def test_where_nothing_is_tuned_the_report_speaks_of_seeds():
+    study = golden_study()
+    records = tuple(
+        dataclasses.replace(
+            r,
+            config=dataclasses.replace(r.config, optimizer=dataclasses.replace(r.config.optimizer, learning_rate=0.01)),
+        )
+        if r.phase == "compare"
+        else r
+        for r in study.records
+    )
+    text = rendered(dataclasses.replace(study, records=records)).replace("\n", " ")
+    assert "8 seeds, 400 test examples" in text
+    assert "Nothing is tuned: settings differ in their training seed alone" in text
+    assert "tuned with" not in text
+    assert "paired by seed" in text
 
 
 def test_verdicts_of_the_report_are_those_of_the_comparison(whole):
@@ -135,12 +262,36 @@ def test_verdicts_of_the_report_are_those_of_the_comparison(whole):
             assert re.search(rf"^\| {contrast.level} +\|.*\*\*{contrast.verdict.word}\*\* +\|$", markdown, re.MULTILINE)
 
 
-def test_a_level_that_never_trained_is_told_apart_and_the_gradient_named():
-    text = rendered(golden_study())
-    assert "depth 5 never left chance on the training part: a failure of optimization" in text.replace("\n", " ") or (
-        "never trained: depth 5" in text.replace("\n", " ")
-    )
-    assert "0.1 % for depth 5" in text.replace("\n", " ")
+def test_a_level_that_never_trained_is_told_apart():
+    text = rendered(golden_study()).replace("\n", " ")
+    assert "never trained: depth 5" in text
+    assert "depth 5 never trained: this is not the same as does not help" in text
+
+
+def test_why_a_chosen_configuration_stands_still_is_told_by_its_gradient():
+    made = MadeUpStudy(epochs=2)
+    text = rendered(duel(made, activation="sigmoid", optimizer="sgd", depths=(1, 5))).replace("\n", " ")
+    assert "Configuration run-5 never left chance on the training part: a failure of optimization" in text
+    assert re.search(r"Why they stand still: .+ is 0\.0\d+ % for configuration run-5 \(run-5\)", text)
+
+
+def duel(made, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyData:
+    """Return a study of configurations that the user chose."""
+    chosen = [
+        Finalist(
+            id=f"run-{depth}",
+            config=made.config(depth, optimizer, activation=activation, share=0.5),
+            selected_score=0.88,
+            selected_number=depth,
+            stands_for=(("configuration", f"run-{depth}"),),
+            origin="chosen",
+        )
+        for depth in depths
+    ]
+    levels = tuple(f"run-{depth}" for depth in depths)
+    design = StudyDesign(name="duel", factors=(Factor.of("configuration", levels),), chance=0.1)
+    data = made.confirm(chosen).data(chosen, design=design)
+    return dataclasses.replace(data, facts=dataclasses.replace(data.facts, planned={}))
 
 
 def test_the_word_significant_never_occurs(whole):
@@ -150,8 +301,16 @@ def test_the_word_significant_never_occurs(whole):
 
 
 def test_every_plus_minus_says_of_how_many(whole):
+    markdown = rendered(whole).replace("\n", " ")
+    assert "over 5 fresh seeds (mean ± standard deviation)" in markdown
+    chosen = rendered(duel(MadeUpStudy(epochs=2))).replace("\n", " ")
+    assert "mean ± standard deviation over fresh seeds (5 planned)" in chosen
+
+
+def test_a_search_has_no_word_of_the_confirm_runs_of_levels(whole):
     markdown = rendered(whole)
-    assert "mean ± standard deviation over fresh seeds (5 planned)" in markdown.replace("\n", " ")
+    for word in ("optimism", "P(better)", "confirmed", "winner's curse", "stands for", "half of its trials"):
+        assert word not in markdown
 
 
 def test_all_figures_are_numbered_and_have_captions(whole):
@@ -176,26 +335,31 @@ def test_no_html_is_needed(whole):
     assert not re.search(r"</?[a-z]+[ >]", rendered(whole))
 
 
-def test_study_without_confirm_runs_says_what_is_missing():
-    study = MadeUpStudy(twins=2, epochs=2).run()
+def test_study_without_confirm_runs_has_its_answer_and_no_model():
+    study = MadeUpStudy(epochs=2).run()
     text = rendered(study.data()).replace("\n  ", " ")
-    assert "phase confirm has no runs: without fresh seeds there is no verdict" in text
-    assert "**not enough evidence**" in text
+    assert "**helps**" in text
     assert "no model is recommended" in text
+    assert "**Recommended model.**" not in text
     assert tuple(headings(text)) == SECTIONS
 
 
 def test_half_finished_study_says_what_is_missing():
     study = MadeUpStudy(twins=2, epochs=2).run()
     finalists = study.finalists()
-    study.confirm(finalists[:3], seeds=2)
+    study.confirm(finalists, seeds=2)
     data = study.data(finalists)
-    planned = {**data.facts.planned, "confirm": 5 * len(finalists)}
-    facts = dataclasses.replace(data.facts, state="interrupted", planned=planned)
+    facts = dataclasses.replace(data.facts, state="interrupted", planned={**data.facts.planned, "confirm": 10})
     text = rendered(dataclasses.replace(data, facts=facts)).replace("\n  ", " ")
-    assert f"not yet run: {5 * len(finalists) - 6} of confirm trials" in text
+    assert "not yet run: 6 of confirm trials" in text
     assert "its last session was interrupted; the same command goes on with it" in text
-    assert "2 of 5 fresh seeds" in text
+    assert f"{finalists[0].id} has 2 of 5" in text
+
+
+def test_chosen_configurations_that_are_not_trained_yet_are_told():
+    study = duel(MadeUpStudy(epochs=2))
+    text = rendered(dataclasses.replace(study, records=(), finalists=()))
+    assert "phase confirm has no runs: without fresh seeds there is no verdict" in text
 
 
 def test_level_whose_trials_all_failed_is_named():
@@ -213,7 +377,7 @@ def test_level_whose_trials_all_failed_is_named():
 
 
 def test_one_level_has_nothing_to_be_held_against():
-    study = MadeUpStudy(depths=(2,), twins=3, epochs=2).run()
+    study = MadeUpStudy(depths=(2,), epochs=2).run()
     finalists = study.finalists()
     text = rendered(study.confirm(finalists).data(finalists))
     assert "Only one level, 2: there is nothing to hold it against." in text
@@ -225,7 +389,7 @@ def test_a_hundred_levels_are_counted_in_the_answer_and_listed_in_the_tables():
     design = StudyDesign(name="many", factors=(Factor.of("units", levels),), chance=0.1)
     text = rendered(study.data(design=design))
     assert "The other 98 levels: 98 not enough evidence" in text.replace("\n", " ")
-    assert len(re.findall(r"^\| 115 ", text, flags=re.MULTILINE)) == 3
+    assert len(re.findall(r"^\| 115 ", text, flags=re.MULTILINE)) == 2
 
 
 @pytest.mark.parametrize("factor", ["activation", "batch_size", "learning_rate"])
@@ -237,23 +401,18 @@ def test_any_dimension_can_be_compared(factor):
 
 
 def test_chosen_configurations_are_compared_without_a_search():
-    study = MadeUpStudy(epochs=2)
-    chosen = [
-        Finalist(
-            id=f"abcd-{depth}",
-            config=study.config(depth, "adam", activation="relu", share=0.5),
-            selected_score=0.88,
-            selected_number=depth,
-            stands_for=(("configuration", f"abcd-{depth}"),),
-            origin="chosen",
-        )
-        for depth in (1, 3)
-    ]
-    design = StudyDesign(name="duel", factors=(Factor.of("configuration", ("abcd-1", "abcd-3")),), chance=0.1)
-    text = rendered(study.confirm(chosen).data(chosen, design=design))
-    assert "Configuration abcd-3" in text
-    assert "best of" not in text.split("## 2.")[0]
-    assert "The configurations:" in text
+    text = rendered(duel(MadeUpStudy(epochs=2)))
+    head, design = text.split("## 2.")[0].replace("\n", " "), text.split("## 3.")[1].replace("\n", " ")
+    assert re.search(r"Configuration run-3 (\*\*|against|is)", head)
+    assert "5 seeds, 10,000 test examples" in head
+    assert re.search(r"Configuration run-3 is 3 × .+; run-1 is 1 × ", head)
+    assert "This holds for fashion-mnist, these configurations and 20 epochs of training." in head
+    for word in ("best of", "Best single network", "tuned", "setting", "Recommended model.", "found"):
+        assert word not in head
+    assert "The configurations:" in design
+    assert "*Confirm* trains each configuration on fresh seeds; every number of the answer is from it." in design
+    assert "*Compare*" not in design
+    assert "P(better)" in design
 
 
 def test_nothing_at_all_still_makes_a_report():
@@ -270,13 +429,14 @@ def test_nothing_at_all_still_makes_a_report():
     assert "Nothing was compared in this study" in text
 
 
-def test_study_without_a_test_part_is_judged_on_validation_and_says_so(whole):
+def test_study_without_a_test_part_says_that_no_level_is_judged(whole):
     records = tuple(
         dataclasses.replace(r, evaluations=tuple(e for e in r.evaluations if e.part != "test")) for r in whole.records
     )
-    text = rendered(dataclasses.replace(whole, records=records, predictions={}))
-    assert "of validation accuracy" in text.replace("\n", " ")
-    assert "no test part was opened" in text.replace("\n", " ")
+    text = rendered(dataclasses.replace(whole, records=records, predictions={})).replace("\n", " ")
+    assert "There is no test part, by which levels are judged." in text
+    assert "no test part was opened: the recommended model's score is of the validation part" in text
+    assert "not yet scored" not in text
 
 
 def test_accuracy_beyond_belief_calls_for_a_look_for_a_leak(whole):
@@ -301,4 +461,4 @@ def test_diverged_confirm_runs_are_not_dropped(whole):
     bad = dataclasses.replace(first, state="diverged")
     records = tuple(bad if r is first else r for r in whole.records)
     text = rendered(dataclasses.replace(whole, records=records))
-    assert "1 fresh runs diverged" in text
+    assert "1 fresh run diverged" in text

@@ -64,7 +64,7 @@ def report_in_a_process_of_its_own(folder: Path, *words: str) -> subprocess.Comp
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store of two studies: a whole one, and a later one whose search goes on."""
     folder = tmp_path_factory.mktemp("studies")
-    made = MadeUpStudy(depths=(1, 2), twins=2, n_seeds=2, epochs=2).run(n_exploit=1)
+    made = MadeUpStudy(depths=(1, 2), twins=6, n_seeds=2, epochs=2).run(n_exploit=1)
     finalists = made.finalists()
     whole = made.confirm(finalists).data(finalists)
     write_study(f"sqlite:///{folder / 'mlflow.db'}", whole)

@@ -1,4 +1,4 @@
-"""The verdict machinery against truth, fast: the whole table stands in docs/comparison.md."""
+"""The verdict machinery against truth, fast: the whole table stands in docs/chosen-configurations.md."""
 
 from __future__ import annotations
 

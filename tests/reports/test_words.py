@@ -4,7 +4,7 @@ import pytest
 
 from reports.metric import ACCURACY, AUC, METRICS, R2
 from reports.records import Spread
-from reports.words import beside, optimism, points, score, spread, with_unit
+from reports.words import beside, duration, points, score, spread, with_unit
 
 
 def test_every_metric_of_the_pipeline_is_known():
@@ -33,7 +33,6 @@ def test_scores_are_percent_but_for_r2():
     assert with_unit(spread(R2, of), R2) == "0.853 ± 0.012"
     assert score(R2, -12.3456) == "−12.346"
     assert spread(R2, Spread(mean=0.5, sd=None, n=1)) == "0.500 (1 run)"
-    assert optimism(R2, 0.02, of) == "+0.020"
 
 
 def test_regions_are_said_in_the_readers_unit():
@@ -48,3 +47,7 @@ def test_errors_stay_in_the_targets_unit():
     assert beside("rmse", Spread(mean=54_321.0, sd=210.0, n=5)) == "54,321 ± 210"
     assert beside("mae", Spread(mean=0.01234, sd=0.0005, n=5)) == "0.0123 ± 0.0005"
     assert beside("accuracy", Spread(mean=0.91, sd=0.01, n=5)) == "91.0 ± 1.0 %"
+
+
+def test_durations_are_minutes_or_hours():
+    assert [duration(of) for of in (1, 60, 150, 9000)] == ["1 minute", "1 minute", "2 minutes", "2.5 hours"]
