@@ -1,10 +1,13 @@
-"""What the corrected interval does on small data: cross-validated studies of real learners with a known truth.
+"""What the interval does on small data: whole cross-validated searches of real learners with a known truth.
 
-``python -m benchmarks.folds`` prints a table of docs/comparison.md. The learner is a network of random relu units whose
-output layer alone is fitted, by ridge regression: cheap, different from seed to seed, and better with more rows. Two
-such networks see two halves of the features, or both see all. Where both halves tell the same of the target neither is
-better in expectation, though on every data set each is right about other rows; in the last rows of the table the
-level's half tells more. The truth is the mean difference over many data sets of the size of a fold's training part.
+``python -m benchmarks.folds`` prints a table of docs/search-simulations.md. The learner is a network of random hidden
+units whose output layer alone is fitted, by ridge regression: cheap, different from seed to seed, and better with more
+rows. Its settings are the strength of the penalty, the number of units and the spread of their weights, drawn afresh
+by every study; two levels see two halves of the features, and each setting is trained with both of two activations,
+the better of which is kept. Where both halves tell the same of the target neither is better in expectation, though on
+every data set each is right about other rows; in the last rows of the table the level's half tells more. Every study
+draws its data afresh, for one partition into folds. The truth is what the networks of such studies score on rows that
+no part of the study has seen.
 """
 
 from __future__ import annotations
@@ -16,16 +19,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pipeline.records import Predictions
-from reports.example_scores import example_scores, fold_scores
-from reports.folds import fold_difference
+from reports.design import StudyDesign
+from reports.difference import paired_difference
+from reports.example_scores import example_scores, judged_examples
 from reports.metric import METRICS
+from reports.records import Difference
+from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 from reports.verdict import decide
 
 Array = NDArray[np.float64]
-N_FEATURES, N_UNITS, PENALTY, NOISE = 5, 20, 3.0, 2.0
+N_FEATURES, NOISE = 5, 2.0
+ACTIVATIONS = (lambda z: np.maximum(z, 0.0), np.tanh)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class Scenario:
 
     metric: str
     n: int = 300
-    n_repeats: int = 5
+    n_settings: int = 12
     n_folds: int = 5
     advantage: float = 0.0
     same_features: bool = False
@@ -56,18 +62,32 @@ def draw(of: Scenario, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
     return X, y if of.metric == "r2" else (y > 0).astype(np.float64)
 
 
-def predict(X: Array, y: Array, X_new: Array, rng: np.random.Generator) -> Array:
-    """Train on rows and return what is said of others: a real number, above one half for class 1."""
-    weights, offsets = rng.standard_normal((X.shape[1], N_UNITS)), rng.standard_normal(N_UNITS)
-    hidden, new = (np.maximum(rows @ weights + offsets, 0) for rows in (X, X_new))
-    centre, mean = hidden.mean(axis=0), y.mean()
-    gram = (hidden - centre).T @ (hidden - centre) + PENALTY * np.eye(N_UNITS)
-    return np.asarray(mean + (new - centre) @ np.linalg.solve(gram, (hidden - centre).T @ (y - mean)))
-
-
 def seen(of: Scenario, X: Array) -> tuple[Array, Array]:
     """Return what the reference sees, and what the level sees."""
     return (X, X) if of.same_features else (X[:, :N_FEATURES], X[:, N_FEATURES:])
+
+
+def train(
+    rows: tuple[Array, Array], y: Array, fold: NDArray[np.int64], setting: Array, rng: np.random.Generator
+) -> list[Array]:
+    """Return what networks say of all rows, one a fold that it was held out in, ``(n_rows, n_folds)`` an activation.
+
+    ``rows`` are those of the data set, which are trained on, and new ones behind them.
+    """
+    X = np.concatenate(rows)
+    penalty, n_units, spread = 10 ** (4 * setting[0] - 1), round(4 * 8 ** setting[1]), 0.1 * 20 ** setting[2]
+    weights, offsets = rng.standard_normal((X.shape[1], n_units)), rng.standard_normal(n_units)
+    said = []
+    for activation in ACTIVATIONS:
+        hidden = np.column_stack([activation(spread * (X @ weights) + offsets), np.ones(len(X))])
+        mine = hidden[: len(y)]
+        parts = [mine[fold == at] for at in range(fold.max() + 1)]
+        sides = np.stack([part.T @ y[fold == at] for at, part in enumerate(parts)])
+        grams = np.stack([part.T @ part for part in parts])
+        ridge = penalty * np.diag(np.r_[np.ones(n_units), 1e-9])
+        solved = np.linalg.solve(grams.sum(axis=0) - grams + ridge, (sides.sum(axis=0) - sides)[:, :, None])
+        said.append(hidden @ solved[:, :, 0].T)
+    return said
 
 
 def as_predictions(metric: str, y: Array, said: Array, fold: NDArray[np.int64] | None = None) -> Predictions:
@@ -78,62 +98,94 @@ def as_predictions(metric: str, y: Array, said: Array, fold: NDArray[np.int64] |
     return Predictions(y=y.astype(np.int64), predicted=predicted, probability=positive, positive=positive, fold=fold)
 
 
-def truth(of: Scenario, rng: np.random.Generator, *, n_sets: int = 400, n_new: int = 4_000) -> float:
-    """Return the expected score of the level minus that of the reference, for training parts of a fold's size."""
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a study knows of each level, and what it cannot: the scores of its networks on new rows.
+
+    ``valid`` and ``fresh`` are ``(n_settings, n_networks, n_folds)``, ``scores`` is ``(n_settings, n_networks, n)``.
+    """
+
+    valid: tuple[Array, Array]
+    scores: tuple[Array, Array]
+    fresh: tuple[Array, Array]
+    fold: NDArray[np.int64]
+
+
+def study(of: Scenario, rng: np.random.Generator, n_new: int = 0) -> Study:
+    """Draw a data set and settings, and train both levels, the reference first, with all of them."""
+    X, y = draw(of, of.n, rng)
+    X_new, y_new = draw(of, n_new, rng)
+    fold = rng.permutation(np.arange(of.n) % of.n_folds)
+    settings = rng.random((of.n_settings, 3))
+    shape = (2, of.n_settings, len(ACTIVATIONS))
+    valid, fresh, scores = np.zeros((*shape, of.n_folds)), np.zeros((*shape, of.n_folds)), np.zeros((*shape, of.n))
+    for level, rows in enumerate(zip(seen(of, X), seen(of, X_new), strict=True)):
+        for at, setting in enumerate(settings):
+            for network, said in enumerate(train(rows, y, fold, setting, rng)):
+                mine = said[np.arange(of.n), fold]
+                judged = judged_examples(of.metric, as_predictions(of.metric, y, mine, fold))
+                if judged is None:
+                    continue
+                scores[level, at, network] = judged.scores
+                valid[level, at, network] = [judged.scores[fold == number].mean() for number in range(of.n_folds)]
+                if n_new:
+                    fresh[level, at, network] = on_new(of.metric, y_new, said[of.n :])
+    return Study(valid=(valid[0], valid[1]), scores=(scores[0], scores[1]), fresh=(fresh[0], fresh[1]), fold=fold)
+
+
+def on_new(metric: str, y: Array, said: Array) -> list[float]:
+    """Return the score of each fold's network on new rows."""
+    found = [example_scores(metric, as_predictions(metric, y, column)) for column in said.T]
+    return [0.0 if scores is None else float(scores.mean()) for scores in found]
+
+
+def judge(of: Scenario, one: Study) -> Difference:
+    """Judge a study as the report does: level minus reference."""
+    subset = subset_size(of.n_settings)
+    reference, level = (
+        tuned_scores(valid, scores, subset, one.fold) for valid, scores in zip(one.valid, one.scores, strict=True)
+    )
+    return paired_difference(
+        level, reference, imagined=METRICS[of.metric].imagined, method="settings and rows", n_folds=of.n_folds,
+        df_rows=degrees_of_freedom(of.n_settings, subset),
+    )  # fmt: skip
+
+
+def truth(of: Scenario, rng: np.random.Generator, *, n_studies: int = 300, n_new: int = 2_000) -> float:
+    """Return what level and reference differ by on new rows, each fold's network chosen as in a study."""
     if not of.advantage:
         return 0.0
-    differences = []
-    for _ in range(n_sets):
-        X, y = draw(of, round(of.n * (1 - 1 / of.n_folds)), rng)
-        X_new, y_new = draw(of, n_new, rng)
-        scores = []
-        for mine, new in zip(seen(of, X), seen(of, X_new), strict=True):
-            found = example_scores(of.metric, as_predictions(of.metric, y_new, predict(mine, y, new, rng)))
-            scores.append(0.0 if found is None else float(found.mean()))
-        differences.append(scores[1] - scores[0])
-    return float(np.mean(differences))
-
-
-def study(of: Scenario, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return the scores of the folds of level and reference, ``(n_repeats, n_folds)`` each, on one data set."""
-    X, y = draw(of, of.n, rng)
-    tables: tuple[list[Array], list[Array]] = ([], [])
-    for _ in range(of.n_repeats):
-        fold = rng.permutation(np.arange(of.n) % of.n_folds)
-        for table, mine in zip(tables, seen(of, X), strict=True):
-            said = np.empty(of.n)
-            for at in range(of.n_folds):
-                said[fold == at] = predict(mine[fold != at], y[fold != at], mine[fold == at], rng)
-            scores = fold_scores(of.metric, as_predictions(of.metric, y, said, fold))
-            table.append(np.zeros(of.n_folds) if scores is None else scores.scores)
-    return np.array(tables[1]), np.array(tables[0])
+    weights, found = subset_weights(of.n_settings, subset_size(of.n_settings)), np.zeros(2)
+    for _ in range(n_studies):
+        one = study(of, rng, n_new)
+        for level, number in np.ndindex(2, of.n_folds):
+            chosen_by = np.delete(one.valid[level], number, axis=2).mean(axis=2)
+            kept, rows = chosen_by.argmax(axis=1), np.arange(of.n_settings)
+            order = np.argsort(-chosen_by[rows, kept], kind="stable")
+            found[level] += weights @ one.fresh[level][rows, kept, number][order]
+    return float(found[1] - found[0]) / (n_studies * of.n_folds)
 
 
 def rates(of: Scenario, n_studies: int, rng: np.random.Generator) -> dict[str, float]:
-    """Return how often each verdict is given, coverage and mean half width; and what uncorrected t tests would say."""
-    metric, words, covered, half, real = METRICS[of.metric], Counter[str](), 0, 0.0, truth(of, rng)
-    plain: Counter[str] = Counter()
+    """Return how often each verdict is given, coverage, and what is true on average and in a single study."""
+    metric, words, found, real = METRICS[of.metric], Counter[str](), [], truth(of, rng)
+    enough = StudyDesign.__dataclass_fields__["min_settings"].default
     for _ in range(n_studies):
-        level, reference = study(of, rng)
-        found = fold_difference(level, reference, n_examples=of.n, imagined=metric.imagined)
-        said = decide(found, found.p, equivalence=metric.equivalence, min_seeds=of.n_repeats, metric=metric)
-        words[said.word] += 1
-        covered += found.low is not None and found.low <= real <= (found.high or 0)
-        half += found.half_width or 0
-        d = level - reference
-        for name, values in (("folds", d.ravel()), ("repeats", d.mean(axis=1))):
-            low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-            plain[name] += low <= real <= high
+        one = judge(of, study(of, rng))
+        words[decide(one, one.p, equivalence=metric.equivalence, enough=enough, metric=metric).word] += 1
+        found.append((one.estimate, one.low or 0.0, one.high or 0.0))
+    estimate, low, high = np.array(found).T
     shares = {word: words[word] / n_studies for word in ("helps", "hurts", "practically equal", "inconclusive")}
-    others = {f"plain t over {name}": plain[name] / n_studies for name in ("folds", "repeats")}
-    return {**shares, "coverage": covered / n_studies, **others, "truth": real, "half width": half / n_studies}
+    covered = float(np.mean((low <= real) & (real <= high)))
+    return {**shares, "coverage": covered, "truth": real, "half width": (high - low).mean() / 2, "sd": estimate.std()}
 
 
 SCENARIOS = [
-    *(Scenario(metric=metric, n=n) for metric in METRICS for n in (150, 500, 1_500)),
-    *(Scenario(metric=metric, same_features=True) for metric in METRICS),
-    *(Scenario(metric=metric, n_repeats=10) for metric in METRICS),
-    *(Scenario(metric=metric, n=n, advantage=0.3) for metric in METRICS for n in (150, 500, 1_500)),
+    *(Scenario(metric=metric, n=n) for metric in ("accuracy", "r2") for n in (150, 500)),
+    Scenario(metric="auc", n=150),
+    *(Scenario(metric=metric, n_settings=n_settings) for metric in ("accuracy", "r2") for n_settings in (6, 20)),
+    *(Scenario(metric=metric, same_features=True) for metric in ("accuracy", "r2")),
+    *(Scenario(metric=metric, n=500, advantage=0.3) for metric in ("accuracy", "r2")),
 ]
 
 
@@ -145,27 +197,16 @@ def main() -> None:
     arguments = parser.parse_args()
     started, rng = time.perf_counter(), np.random.default_rng(arguments.seed)
     print(f"{arguments.studies:,} studies a row, seed {arguments.seed}\n")
-    heads = [
-        "score",
-        "rows",
-        "features",
-        "repeats × folds",
-        "truth",
-        "helps",
-        "hurts",
-        "equal",
-        "inconclusive",
-        "coverage",
-    ]
-    heads += ["plain t over folds", "plain t over repeats", "half width"]
-    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    heads = ["score", "rows", "features", "settings", "helps", "hurts", "equal", "inconclusive", "coverage"]
+    heads += ["truth", "half width", "sd of estimates"]
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for of in SCENARIOS:
         shares, metric = rates(of, arguments.studies, rng), METRICS[of.metric]
-        half, real = (metric.scale * shares.pop(name) for name in ("half width", "truth"))
+        real, half, sd = (metric.scale * shares.pop(name) for name in ("truth", "half width", "sd"))
         cells = " | ".join(f"{100 * share:.1f} %" for share in shares.values())
         features = "the same" if of.same_features else "two halves"
-        study_of = f"{metric.name} | {of.n:,} | {features} | {of.n_repeats} × {of.n_folds}"
-        print(f"| {study_of} | {real:.2g} | {cells} | ±{half:.2g} |", flush=True)
+        study_of = f"{metric.name} | {of.n:,} | {features} | {of.n_settings}"
+        print(f"| {study_of} | {cells} | {real:.2g} | ±{half:.2g} | {sd:.2g} |", flush=True)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 

@@ -113,7 +113,7 @@ class Job:
 
 
 def fair_table(folder: Path) -> Path:
-    """Write Fair's survey as a table to learn from: did a respondent have an affair?"""
+    """Write Fair's survey as a table to learn from: who had an affair."""
     from statsmodels.datasets import fair
 
     table = fair.load_pandas().data.sample(N_ROWS, random_state=0)
@@ -177,8 +177,8 @@ def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder:
     by_program = itertools.groupby(jobs(experiment, dataset, range(n_settings)), key=program)
     mine = [job for number, (_, of) in enumerate(by_program) if number % share[1] == share[0] for job in of]
     mine = [job for job in mine if not (folder / f"{job.setting}-{job.combination}.npz").exists()]
-    started, n_done = time.perf_counter(), 0
-    for job in mine:
+    started = time.perf_counter()
+    for n_done, job in enumerate(mine, start=1):
         path = folder / f"{job.setting}-{job.combination}.npz"
         trained = run_trial(job.config, dataset)
         answers = trained.predictions or judge(trained.model, job.config, dataset)[1]
@@ -192,7 +192,6 @@ def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder:
             fold=np.zeros(0) if answers.fold is None else answers.fold,
         )
         path.with_suffix(".part.npz").rename(path)
-        n_done += 1
         if share[0] == 0 and n_done % 20 == 0:
             left = (time.perf_counter() - started) / n_done * (len(mine) - n_done)
             print(f"{name}: {n_done} of {len(mine)} here, {left / 60:.0f} min left", file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """Do the intervals hold for AUC and R²? Simulated studies with a known truth, judged as the report judges them.
 
-``python -m benchmarks.scores`` prints a table of docs/chosen-configurations.md. As in benchmarks/verdicts.py, examples differ in
+``python -m benchmarks.scores`` prints a table of docs/chosen-configurations.md.
+As in benchmarks/verdicts.py, examples differ in
 what all models find hard, what one configuration finds hard and what one run does, and seeds in how well they come out.
 """
 
@@ -84,7 +85,7 @@ def rates(of: Scenario, n_studies: int, rng: np.random.Generator) -> dict[str, f
         reference, level = STUDIES[of.metric](of, rng)
         difference: Difference = paired_difference(level, reference, imagined=metric.imagined)
         said = decide(
-            difference, difference.p, equivalence=metric.equivalence, min_seeds=of.n_seeds, metric=metric
+            difference, difference.p, equivalence=metric.equivalence, enough=of.n_seeds, metric=metric
         )  # fmt: skip
         words[said.word] += 1
         covered += difference.low is not None and difference.low <= of.effect <= (difference.high or 0)

@@ -84,7 +84,7 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> list[NDArray[np.bo
 
 def word(difference: Difference, p_holm: float | None) -> str:
     """Return the verdict's word, by the report's rules."""
-    return decide(difference, p_holm, equivalence=EQUIVALENCE, min_seeds=MIN_SEEDS, metric=METRIC).word
+    return decide(difference, p_holm, equivalence=EQUIVALENCE, enough=MIN_SEEDS, metric=METRIC).word
 
 
 def study(scenario: Scenario, rng: np.random.Generator) -> tuple[list[Difference], list[str]]:

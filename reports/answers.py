@@ -24,7 +24,7 @@ def answers(comparison: Comparison) -> dict[str, Any]:
         "n_settings": None if search is None else search.n_settings,
         "tuned_with": None if search is None else search.subset,
         "is_decided": not left,
-        "can_be_decided": any(contrast.verdict.more_seeds is not None for contrast in left),
+        "can_be_decided": any(contrast.verdict.more is not None for contrast in left),
         "contrasts": [_contrast(contrast) for contrast in contrasts],
     }
 

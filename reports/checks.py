@@ -97,9 +97,9 @@ def check_settings(search: Search, enough: int) -> Check:
         problems.append(f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}")
     if search.n_incomplete:
         left_out = "is not complete and is" if search.n_incomplete == 1 else "are not complete and are"
-        problems.append(f"{plural(search.n_incomplete, search.again)} {left_out} left out")
+        problems.append(f"{plural(search.n_incomplete, 'setting')} {left_out} left out")
     every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
-    return check(f"enough {search.again}s", problems, every)
+    return check("enough settings", problems, every)
 
 
 def check_scored(search: Search, folds: int = 0) -> Check:
@@ -223,11 +223,7 @@ def all_checks(
         differences["the best alternative"] = recommendation.difference
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     return (
-        *(
-            []
-            if search is None
-            else [check_settings(search, design.enough(search.again)), check_scored(search, design.folds)]
-        ),
+        *([] if search is None else [check_settings(search, design.min_settings), check_scored(search, design.folds)]),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
         check_judged_on_test(part, design.folds, is_search=search is not None),

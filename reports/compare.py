@@ -168,7 +168,10 @@ def _search(settings: Settings | None) -> Search | None:
 
 
 def _question(factor: Factor, study: _Study) -> Question:
-    rows = tuple(level_row(factor, level, study.records, study.confirmed, study.judged) for level in factor.levels)
+    rows = tuple(
+        level_row(factor, level, study.records, study.confirmed, settings=study.judged, by_seeds=study.settings is None)
+        for level in factor.levels
+    )
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
     differences = [_difference(row, reference, study) for row in others]
@@ -250,9 +253,9 @@ def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _St
 
 def _unjudged(settings: Settings, study: _Study) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
-    enough = study.design.enough(settings.again)
+    enough = study.design.min_settings
     if settings.n_settings < enough:
-        return not_enough(settings.n_settings, settings.again, enough)
+        return not_enough(settings.n_settings, "setting", enough)
     n = settings.n_unscored
     because = "the part that judges has a single example"
     if n:

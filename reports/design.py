@@ -79,6 +79,8 @@ class StudyDesign:
         How samples were cut, one of :data:`pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
+    is_tuned
+        Whether anything is tuned; where nothing is, a level is one configuration.
     looks
         Numbers of settings at which the study was judged so far, this time included, where it goes on until it is
         decided; empty where its size was laid down.
@@ -103,6 +105,7 @@ class StudyDesign:
     folds: int = 0
     split_method: str = "random"
     budgets: Mapping[str, int] = field(default_factory=dict)
+    is_tuned: bool = True
     looks: tuple[int, ...] = ()
     compare_share: float = 1.0
     cores: int = 1

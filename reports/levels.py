@@ -65,13 +65,18 @@ def level_row(
     level: str,
     records: Sequence[TrialRecord],
     confirmed: Confirmed,
+    *,
     settings: LevelScores | None = None,
+    by_seeds: bool = False,
 ) -> LevelRow:
-    """Sum up a level: what became of its trials, its best configuration, what tuning it gives, or fresh seeds gave."""
+    """Sum up a level: what became of its trials, its best configuration, what tuning it gives, or fresh seeds gave.
+
+    ``by_seeds`` says that levels are configurations, and their finalists' fresh seeds are what counts.
+    """
     design, trials = confirmed.design, compare_trials(records, factor, level)
     best = best_trial(trials, design)
-    of_level = (f for f in confirmed.finalists if f.origin == "chosen" and (factor.name, level) in f.stands_for)
-    finalist = next(of_level, None)
+    of_level = (f for f in confirmed.finalists if (factor.name, level) in f.stands_for)
+    finalist = next(of_level, None) if by_seeds else None
     runs = list(confirmed.runs[finalist.id].values()) if finalist else []
     valid = confirmed.spread(finalist.id, "valid") if finalist else None
     states = [record.state for record in trials]

@@ -7,6 +7,7 @@ from scipy import stats
 
 from reports.difference import CONFIDENCE
 from reports.records import Difference
+from reports.tuning import SEARCHED, degrees_of_freedom
 
 
 def seeds_to_detect(
@@ -47,5 +48,6 @@ def _planned(difference: Difference, n_seeds: int) -> tuple[float, float]:
     variance = over_seeds + difference.example_variance / difference.n_examples
     if difference.n_folds:
         return variance, n_seeds * difference.n_folds - 1
-    df = variance**2 * (n_seeds - 1) / max(over_seeds**2, 1e-300)
+    df_rows = degrees_of_freedom(n_seeds, SEARCHED) if difference.again == "setting" else n_seeds - 1
+    df = variance**2 * df_rows / max(over_seeds**2, 1e-300)
     return variance, min(df, 1e6)

@@ -164,6 +164,7 @@ def study_design(
         folds=split.folds,
         split_method=split.method,
         budgets={**planned, **confirm} or Counter(record.phase for record in records),
+        is_tuned=_is_tuned(definition),
         looks=looks,
         compare_share=float(definition.get("compare_share", 1.0)),
         cores=cores,
@@ -171,6 +172,10 @@ def study_design(
         widenings=tuple(map(str, stored.get("widened", ()))),
         earlier_test_openings=openings,
     )
+
+
+def _is_tuned(definition: Mapping[str, Any]) -> bool:
+    return not definition or bool(definition.get("tune")) or any(definition.get("tune_for", {}).values())
 
 
 def _reference(stored: Mapping[str, Any]) -> Reference:

@@ -21,7 +21,7 @@ LevelStatus = Literal[
 ]
 DifferenceMethod = Literal[
     "seeds and examples", "seeds, examples bounded", "seeds only", "folds", "repeats only",
-    "settings and examples", "settings and rows", "seeds and rows",
+    "settings and examples", "settings and rows",
 ]  # fmt: skip
 
 
@@ -269,11 +269,6 @@ class Search:
     n_incomplete: int
     n_unscored: int
     seconds: float
-
-    @property
-    def again(self) -> str:
-        """What the trials of a level differ by: a *setting*, or the *seed* alone where nothing is tuned."""
-        return "seed" if self.subset == 1 else "setting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,9 @@ from pipeline.records import TrialRecord
 from reports.design import StudyDesign
 from reports.difference import paired_difference
 from reports.example_scores import TOLERANCES, ExampleScores
-from reports.finalists import without_seed
 from reports.levels import record_level, valid_score
-from reports.records import Difference, DifferenceMethod, LevelCurve
-from reports.tuning import subset_weights, tuned_scores
+from reports.records import Difference, LevelCurve
+from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16
@@ -41,8 +40,6 @@ class Settings:
         ``(n_settings, n_cells, n_units)`` scores of what judges: of examples, or of groups of dependent ones.
     fold
         ``(n_units,)`` with cross-validation, else None.
-    is_replicated
-        Whether nothing is tuned: settings then differ in their training seed alone.
     n_incomplete
         Settings that some combination of levels has not been trained with.
     n_unscored
@@ -56,7 +53,6 @@ class Settings:
     valid: NDArray[np.float64]
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None
-    is_replicated: bool
     n_incomplete: int
     n_unscored: int
     seconds: float
@@ -68,18 +64,13 @@ class Settings:
 
     @property
     def subset(self) -> int:
-        """Number of settings of the tuning that the claim is about; 1 where nothing is tuned."""
-        return 1 if self.is_replicated else subset_size(self.n_settings)
+        """Number of settings of the tuning that the claim is about."""
+        return subset_size(self.n_settings)
 
     @property
     def confidence(self) -> float:
         """Confidence of each interval for itself: where the study is looked at again and again, more than 95 %."""
         return 1 - self.design.error_of_look
-
-    @property
-    def again(self) -> str:
-        """What rows differ by: a *setting*, or the *seed* alone."""
-        return "seed" if self.is_replicated else "setting"
 
     @property
     def n_examples(self) -> int:
@@ -110,15 +101,16 @@ class Settings:
 
     def level(self, factor: str, level: str) -> Difference:
         """Return the level's tuned score on the part that judges, with its interval."""
-        return self._estimate(self.tuned(factor, level, self.subset))
+        return self._estimate(self.tuned(factor, level, self.subset), self.subset)
 
     def difference(self, factor: str, level: str, reference: str) -> Difference:
         """Return the level's tuned score minus the reference's, at the same settings."""
-        return self._estimate(self.tuned(factor, level, self.subset) - self.tuned(factor, reference, self.subset))
+        values = self.tuned(factor, level, self.subset) - self.tuned(factor, reference, self.subset)
+        return self._estimate(values, self.subset)
 
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
         """Return each level's tuned score, and its difference to the reference, by the number of settings tried."""
-        most = 1 if self.is_replicated else max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
+        most = max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
         sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {self.subset})
         scores: dict[str, list[Difference]] = {level: [] for level in levels}
         differences: dict[str, list[Difference]] = {level: [] for level in levels}
@@ -126,9 +118,9 @@ class Settings:
             against = self.tuned(factor, reference, size)
             for level in levels:  # one table of all examples at a time: there may be a hundred levels
                 values = against if level == reference else self.tuned(factor, level, size)
-                scores[level].append(self._estimate(values))
+                scores[level].append(self._estimate(values, size))
                 if level != reference:
-                    differences[level].append(self._estimate(values - against))
+                    differences[level].append(self._estimate(values - against, size))
         return tuple(
             LevelCurve(
                 level=level,
@@ -139,20 +131,15 @@ class Settings:
             for level in levels
         )
 
-    @property
-    def _method(self) -> DifferenceMethod:
-        if self.is_replicated:
-            return "seeds and examples" if self.fold is None else "seeds and rows"
-        return "settings and examples" if self.fold is None else "settings and rows"
-
-    def _estimate(self, values: NDArray[np.float64]) -> Difference:
+    def _estimate(self, values: NDArray[np.float64], subset: int) -> Difference:
         return paired_difference(
             values,
             np.zeros_like(values),
             imagined=self.design.metric.imagined,
-            method=self._method,
+            method="settings and examples" if self.fold is None else "settings and rows",
             confidence=self.confidence,
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
+            df_rows=degrees_of_freedom(self.n_settings, subset),
         )
 
 
@@ -160,15 +147,12 @@ class Settings:
 FEWEST_SETTINGS = 3
 
 
-def subset_size(n_settings: int) -> int:
-    """Return the number of settings of the tuning that a study of so many settings speaks of: a quarter, at least 2."""
-    return max(2, round(n_settings / 4))
-
-
 def settings_of(
     design: StudyDesign, records: Sequence[TrialRecord], answers: Mapping[str, ExampleScores]
 ) -> Settings | None:
-    """Return the table of the compare phase, or None where nothing was searched, nor is to be.
+    """Return the table of the compare phase, or None where nothing was searched, nor is to be, or nothing is tuned.
+
+    Where nothing is tuned a level is a configuration, and fresh seeds say what it gives.
 
     Parameters
     ----------
@@ -180,7 +164,7 @@ def settings_of(
         cell = tuple(record_level(record, factor) or "" for factor in design.factors)
         if record.phase == "compare" and "" not in cell:
             found.setdefault(record.config.fit.seed, {}).setdefault(cell, record)
-    if not design.factors or not (found or design.budgets.get("compare")):
+    if not design.is_tuned or not design.factors or not (found or design.budgets.get("compare")):
         return None
     cells = tuple(itertools.product(*(factor.levels for factor in design.factors)))
     rows = [[of[cell] for cell in cells] for of in found.values() if len(of) == len(cells)]
@@ -204,8 +188,6 @@ def settings_of(
         valid=valid,
         scores=scores,
         fold=fold if n_units else None,
-        is_replicated=len(rows) > 1
-        and all(len({without_seed(record.config) for record in column}) == 1 for column in zip(*rows, strict=True)),
         n_incomplete=len(found) - len(rows),
         n_unscored=n_unscored,
         seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,

@@ -28,7 +28,7 @@ class Differences:
 
 def compute(question: Question, comparison: Comparison) -> Differences | None:
     """Return the differences of chosen configurations, or None without any; a search's are drawn by effort."""
-    if comparison.search is not None and comparison.search.subset > 1:
+    if comparison.search is not None:
         return None
     design = comparison.design
     levels = [(c.level, c.difference, c.verdict.word) for c in question.contrasts if c.difference is not None]

@@ -174,7 +174,7 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     more, search, design = contrast.verdict.more, comparison.search, comparison.design
     if more is None:
         return ""
-    again = contrast.difference.again if contrast.difference else search.again if search else design.again
+    again = contrast.difference.again if contrast.difference else "setting" if search else design.again
     settled = f"would show a difference of {design.metric.region(design.equivalence)} four times in five"
     counted = f"about {plural(more, f'more {again}')}"
     if contrast.verdict.word == "not enough evidence":

@@ -64,7 +64,7 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "seed of the study", str(definition.get("seed", ""))
     yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256
-    again = comparison.search.again if comparison.search else of.again
+    again = "setting" if comparison.search else of.again
     asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
     chance = with_unit(score(of.metric, of.chance, half_width=1 / of.metric.scale), of.metric)

@@ -33,7 +33,7 @@ def factor(question: Question, comparison: Comparison, n_valid: int | None) -> l
         blocks += ["The configurations:", _configurations(question)]
         blocks += [f"Fresh {again}s, by {name} (phase confirm):", _confirmed(question, comparison)]
     if question.contrasts:
-        again = comparison.search.again if comparison.search is not None else comparison.design.again
+        again = "setting" if comparison.search is not None else comparison.design.again
         blocks += [
             f"Differences to {name} {question.factor.reference}, paired by {again}:",
             _contrasts(question.contrasts, comparison),
@@ -57,7 +57,7 @@ def notes(comparison: Comparison, n_valid: int | None) -> str:
             f"beats one of the reference, over all pairs of runs. {holm}"
         )
     selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"
-    over = "training seeds" if search.again == "seed" else "settings, training seeds"
+    over = "settings, training seeds"
     over += ", rows and training parts" if folds else " and test examples"
     return prose(
         f"{scores} *Tuned*: {_what_tuned_is(comparison)} with its 95 % interval over {over}. *Selected*: the best "
@@ -72,8 +72,6 @@ def _what_tuned_is(comparison: Comparison) -> str:
     if search is None:
         return ""
     where = f"on each fold, chosen on the other {folds - 1}" if folds else "on the test part"
-    if search.again == "seed":
-        return f"nothing is; the mean over {plural(search.n_settings, 'seed')} {where},"
     return (
         f"what tuning the level with {plural(search.subset, 'setting')} and keeping the best by validation gives "
         f"{where}, the mean over all subsets of the {search.n_settings} settings,"

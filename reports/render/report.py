@@ -100,13 +100,6 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     if comparison.design.folds:
         judged = "what it scores on rows that did not choose it counts: all folds but one choose, that one scores"
     parts = "rows" if comparison.design.folds else "test examples"
-    if search.again == "seed":
-        return (
-            f"{holds} Nothing is tuned: settings differ in their training seed alone. Where other dimensions are "
-            f"compared too, the network with the best validation score stands for the level, and {judged}. The answer "
-            f"is the mean over {plural(search.n_settings, 'seed')}; its interval covers the training seeds and the "
-            f"{parts}, and not another cut of the data."
-        )
     return (
         f"{holds} A level is what tuning it gives: {plural(search.subset, 'setting')} are tried, the network with the "
         f"best validation score is kept, and {judged}. The answer is the mean over all such subsets of the "

@@ -174,7 +174,6 @@ def test_few_or_incomplete_settings_are_warned_of():
     )
     assert check_settings(search(n_incomplete=1), 6).detail == "1 setting is not complete and is left out"
     assert check_settings(search(n_incomplete=2), 6).detail == "2 settings are not complete and are left out"
-    assert check_settings(search(subset=1), 5).name == "enough seeds"
 
 
 def test_networks_without_a_score_are_warned_of():

@@ -81,7 +81,7 @@ def test_a_whole_study_has_its_verdicts(rng):
     assert (helps.difference.method, helps.difference.n_seeds) == ("settings and examples", 8)
     assert (helps.p_better, helps.n_pairs) == (None, 0)
     assert helps.p_holm >= helps.difference.p
-    assert (comparison.search.n_settings, comparison.search.subset, comparison.search.n_combinations) == (8, 2, 3)
+    assert (comparison.search.n_settings, comparison.search.subset, comparison.search.n_combinations) == (8, 3, 3)
 
 
 def test_order_of_the_records_is_of_no_account(rng):
@@ -291,15 +291,6 @@ def test_all_diverged_is_said_to_be_so():
     comparison = compare(design(), [trial(1, config(1)), trial(2, config(2), state="diverged")])
     assert row_of(comparison, "2").status == "diverged"
     assert row_of(comparison, "0").status == "no trials"
-
-
-def test_where_nothing_is_tuned_seeds_are_asked_for(rng):
-    few = compare(design(), *searched_only(rng, n_settings=4, is_tuned=False))
-    assert contrast_of(few, "2").verdict.because == "there are 4 seeds, and at least 5 are asked for"
-    enough = compare(design(), *searched_only(rng, n_settings=5, is_tuned=False))
-    assert contrast_of(enough, "2").verdict.word == "helps"
-    assert enough.search.again == "seed"
-    assert check_of(enough, "enough seeds").state == "pass"
 
 
 def test_chosen_configurations_are_judged_by_fresh_seeds(rng):
