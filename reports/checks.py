@@ -160,11 +160,14 @@ def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = 
     return check("judged on the test part", problems, "differences are of the test part, which chose nothing")
 
 
-def check_independence(design: StudyDesign) -> Check:
+def check_independence(design: StudyDesign, differences: Collection[Difference] = ()) -> Check:
     """Warn where the examples of the test part belong together, which the intervals do not know.
 
     Folds of whole groups differ as the groups do, so that an interval over folds counts that in.
     """
+    drawn = next((of.drawn for of in differences if of.drawn != "examples"), None)
+    if drawn is not None:
+        return check("rows are independent", [], f"rows are alike, so the interval draws whole {drawn}")
     alike = {"group": "rows of one group", "time": "rows that follow each other"}.get(design.split_method, "rows")
     problems = [] if design.folds else [f"{alike} are alike, and intervals take each for a draw of its own"]
     return check("rows are independent", problems, "each fold holds whole groups out: intervals count them in")
@@ -229,7 +232,7 @@ def all_checks(
         check_judged_on_test(part, design.folds, is_search=search is not None),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),
-        *([check_independence(design)] if design.split_method in ("group", "time") else []),
+        *([check_independence(design, differences.values())] if design.split_method in ("group", "time") else []),
         check_trained(rows),
         check_divergence(rows, finalists),
         check_failures(rows),

@@ -7,7 +7,7 @@ level that failed) and names what is missing; never raises on records that are v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.records import TrialRecord
 from reports.checks import all_checks
@@ -30,6 +30,7 @@ from reports.records import (
 )
 from reports.settings import Settings, settings_of
 from reports.study import Reference, StudyData
+from reports.units import units_of
 from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
 
 
@@ -93,7 +94,8 @@ def compare(
     finalists = finalists or finalists_from_records(records, design)
     answers = answers or {}
     on_test = {run_id: of.scores for run_id, of in answers.items() if of.fold is None}
-    confirmed = gather(records, finalists, design, on_test, folds or {})
+    units = units_of(answers.values(), design.split_method)
+    confirmed = replace(gather(records, finalists, design, on_test, folds or {}), units=units)
     study = _Study(
         design=design,
         records=records,

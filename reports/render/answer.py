@@ -161,6 +161,8 @@ def _basis(difference: Difference, comparison: Comparison) -> str:
     judged_by = f"{count(difference.n_examples)} {comparison.judged} examples"
     if folds and difference.again != "repeat":
         judged_by = f"{count(difference.n_examples)} rows in {folds} folds"
+    if difference.drawn != "examples":
+        judged_by = f"{count(difference.n_examples)} {difference.drawn}" + (f" in {folds} folds" if folds else "")
     if difference.again == "setting" and search is not None:
         return f"{known}each tuned with {search.subset} of {plural(search.n_settings, 'setting')}, {judged_by}"
     if difference.again == "repeat":
