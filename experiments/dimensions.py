@@ -111,6 +111,11 @@ DIMENSIONS: Mapping[str, Dimension] = {
 OPTIMIZER_DIMENSIONS = frozenset(DIMENSIONS) - {"depth", *HIDDEN_LAYER, "batch_size", "optimizer"}
 
 
+def parameter(name: str, optimizer: str) -> str:
+    """Return Optuna's name for a dimension of a configuration with that optimizer."""
+    return f"{optimizer}.{name}" if name in OPTIMIZER_DIMENSIONS else name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
     """Numbers from ``low`` to ``high``, both included; even on a logarithmic scale where ``log``."""

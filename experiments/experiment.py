@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from experiments.dimensions import HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices, Range
+from experiments.dimensions import DIMENSIONS, HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices, Range, parameter, suggestion
+from experiments.widen import Side, widen
 from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 
 SCHEMA_VERSION = 1
@@ -74,6 +75,7 @@ class Experiment:
     """A validated definition. ``compare``, ``tune`` and ``fixed`` name each dimension at most once.
 
     ``tune_for`` holds, optimizer by optimizer, the ranges that replace those of ``tune`` for that optimizer.
+    ``widenings`` are those of the command line that led to these ranges, ``sgd.learning_rate:up``.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Experiment:
     fixed: Mapping[str, ParamValue] = field(default_factory=dict)
     anchor: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_ANCHOR)
     class_weight: str | None = None
+    widenings: tuple[str, ...] = ()
 
     def levels(self, name: str) -> tuple[ParamValue, ...]:
         """Return every value that a dimension with few values can take: its levels, choices or fixed value."""
@@ -118,7 +121,8 @@ class Experiment:
     def as_json(self) -> dict[str, Any]:
         """Return what defines the study, in JSON's types.
 
-        Its name, its question, and how many trials and seeds it has by now are not part of that.
+        Its name, its question, how its ranges came about, and how many trials and seeds it has by now are not part of
+        that.
         """
         return {
             "schema": SCHEMA_VERSION,
@@ -157,6 +161,41 @@ class Experiment:
             seeds=self.budget.seeds if seeds is None else seeds,
         )
         return replace(self, budget=budget, seed=self.seed if seed is None else seed)
+
+    def widened(self, name: str, side: Side) -> Experiment:
+        """Return the definition with one range longer on one side: another definition, hence another study.
+
+        Parameters
+        ----------
+        name
+            As Optuna calls it, ``units`` or ``sgd.learning_rate``. What is tuned alike for all optimizers gets a range
+            of its own for the one that is named.
+
+        Raises
+        ------
+        ValueError
+            When nothing of that name is tuned, it has no numbers, or there is nothing beyond that end.
+        """
+        tuned = self._tuned_by_name()
+        if name not in tuned:
+            known = ", ".join(tuned) or "nothing is tuned"
+            raise ValueError(f"widen must name what is tuned ({known}), got {shown(name)}{suggestion(name, tuned)}")
+        optimizer, dot, dimension = name.rpartition(".")
+        longer = widen(tuned[name], DIMENSIONS[dimension], side)
+        found = replace(self, widenings=(*self.widenings, f"{name}:{side}"))
+        if not dot:
+            return replace(found, tune={**self.tune, dimension: longer})
+        own = {**self.tune_for.get(optimizer, {}), dimension: longer}
+        return replace(found, tune_for={**self.tune_for, optimizer: own})
+
+    def _tuned_by_name(self) -> dict[str, Tuned]:
+        """Return everything that is tuned, by Optuna's names."""
+        deepest = max((int(depth) for depth in self.levels("depth")), default=0)
+        return {
+            parameter(name, str(optimizer)): tuned
+            for optimizer in self.levels("optimizer")
+            for name, tuned in self.tuned_for(str(optimizer), deepest).items()
+        }
 
 
 def _data_identity(data: DataConfig) -> dict[str, ParamValue]:

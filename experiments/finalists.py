@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments import space
+from experiments.dimensions import parameter
 from experiments.experiment import Experiment
 from pipeline.config import ParamValue
 
@@ -102,7 +102,7 @@ def missing_runs(
 def _levels(experiment: Experiment, trial: SearchedTrial) -> tuple[ParamValue | None, ...]:
     """Return a trial's combination of levels, read off its point: *exploit* has no cells. None: inactive."""
     optimizer = str(trial.point["optimizer"])
-    return tuple(trial.point.get(space.parameter(factor, optimizer)) for factor in experiment.compare)
+    return tuple(trial.point.get(parameter(factor, optimizer)) for factor in experiment.compare)
 
 
 def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""The lines that a table's networks are held against: scikit-learn's models on the same parts, scored once a study."""
+"""The lines that networks are held against: scikit-learn's models on the same parts, scored once a study."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any
 from rich.console import Console
 
 from experiments import tracking
+from experiments.experiment import Experiment
 from experiments.study import StudyContext
 from experiments.worker import load_once
 from pipeline.config import DataConfig, SplitConfig
+from pipeline.records import Dataset
+
+
+def has_references(experiment: Experiment, dataset: Dataset) -> bool:
+    """Tell whether models of scikit-learn say something: of a table, or of a depth that is a linear model itself."""
+    return dataset.is_table or 0 in experiment.compare.get("depth", ())
 
 
 def log_references(context: StudyContext, run_there: Callable[..., Any], console: Console) -> None:

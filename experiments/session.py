@@ -30,7 +30,7 @@ from experiments.ledger import Ledger, is_told
 from experiments.lock import held
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
-from experiments.references import log_references
+from experiments.references import has_references, log_references
 from experiments.score import score_networks
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.reach import watched
@@ -221,7 +221,7 @@ def _train(
     score()
     if is_more_to_train:
         train()
-    if dataset.is_table:
+    if has_references(context.experiment, dataset):
         log_references(context, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
     best = champion(ledger)
     if best is None or chosen:
@@ -287,6 +287,7 @@ def _open_parent(
             "design.json": {
                 "question": experiment.question,
                 "definition": definition,
+                "widened": list(experiment.widenings),
                 "settled": settled,
                 "data": data_facts(dataset, sizes, parts),
                 "plan": [

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.dimensions import HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices
+from experiments.dimensions import HIDDEN_LAYER, Choices, parameter
 from experiments.experiment import Experiment, Tuned
 from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, ParamValue, SplitConfig, TrialConfig
 
@@ -27,11 +27,6 @@ Point = Mapping[str, ParamValue]
 
 #: Trials that have a group of parameters before TPE models it; phase *compare* has usually brought them.
 _RANDOM_BEFORE = 5
-
-
-def parameter(name: str, optimizer: str) -> str:
-    """Return Optuna's name for a dimension of a configuration with that optimizer."""
-    return f"{optimizer}.{name}" if name in OPTIMIZER_DIMENSIONS else name
 
 
 def point(values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:

@@ -14,6 +14,7 @@ from pipeline.config import SplitConfig
 from pipeline.prepare import prepare
 from pipeline.records import Cut, Dataset, Predictions, Preparation, Split
 from pipeline.split import folds, split
+from pipeline.units import units_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +61,7 @@ def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Datas
         probability=gathered([fold.probability for fold in each]),
         positive=gathered(positive) if positive else None,
         fold=gathered([np.full(len(cut.valid), number) for number, cut in enumerate(cuts)]),
+        unit=units_of(dataset, np.arange(len(dataset.y)), cuts[0].config),
     )
 
 

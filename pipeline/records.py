@@ -347,6 +347,8 @@ class Predictions:
         With two classes: the probability of the second one, by which AUC ranks; else None.
     fold
         With cross-validation: the fold that each sample was held out in, int64; else None.
+    unit
+        Where samples belong together (:mod:`pipeline.units`): the number of each one's group or block of time, int64.
     """
 
     y: NDArray[Any]
@@ -354,9 +356,10 @@ class Predictions:
     probability: NDArray[np.float32]
     positive: NDArray[np.float32] | None = None
     fold: NDArray[np.int64] | None = None
+    unit: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        columns = (self.y, self.predicted, self.probability, self.positive, self.fold)
+        columns = (self.y, self.predicted, self.probability, self.positive, self.fold, self.unit)
         shapes = {column.shape for column in columns if column is not None}
         require(len(shapes) == 1, "columns of predictions", "of one length", sorted(shapes))
 

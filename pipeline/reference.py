@@ -1,8 +1,11 @@
-"""What scikit-learn's models reach on the very parts and features that the networks get, for tables. No TensorFlow.
+"""What scikit-learn's models reach on the very parts and features that the networks get. No TensorFlow.
 
 Their settings are scikit-learn's defaults: nothing is tuned. Two exceptions: logistic regression may take 1,000
 iterations, since 100 often end before it has converged, and beyond 20,000 training rows each tree of the forest draws
 20,000 of them, where a forest on a million rows would take an hour on one core.
+
+Of arrays (digits, pictures) only the linear model is fitted: it is what a network without a hidden layer should reach.
+It gets 10,000 training samples at most, fewer where each has many values, and 200 iterations: seconds, not minutes.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import SplitConfig
+from pipeline.folds import prepared
 from pipeline.metrics import Goal
 from pipeline.prepare import prepare
 from pipeline.records import Dataset, Part, Split
-from pipeline.split import folds, split
+from pipeline.split import folds
 
 _MOST_ROWS_OF_A_TREE = 20_000
+#: Of arrays, the linear model trains on no more samples and values than these (40 MB), and no longer than that.
+_MOST_SAMPLES, _MOST_VALUES, _MOST_ITERATIONS = 10_000, 10_000_000, 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,42 +55,69 @@ class Reference:
 
 
 def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, ...]:
-    """Fit a linear model, a random forest and gradient boosting on each training part, and score them.
+    """Fit models on each training part, and score them: of arrays, a linear one; of tables, two of trees as well.
 
     The same call gives the same scores. One fold is prepared at a time, and class weights play no part.
     """
-    cuts = folds(dataset, config) if config.folds else [split(dataset, config)]
     found: dict[str, list[Reference]] = {}
-    for cut in cuts:
-        parts, _preparation = prepare(dataset, cut)
-        for name, model in _models(dataset.task, len(parts.train)):
-            found.setdefault(name, []).append(_scored(name, model, parts))
+    for parts in _parts(dataset, config):
+        for name, model, train in _models(dataset, parts):
+            found.setdefault(name, []).append(_scored(name, model, parts, train))
     return tuple(_together(name, each) for name, each in found.items())
 
 
-def _models(task: str, n_train: int) -> Iterator[tuple[str, Any]]:
+def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:
+    if not config.folds:
+        yield prepared(dataset, config)[0].split  # a worker that trained on it has it at hand
+        return
+    for cut in folds(dataset, config):
+        yield prepare(dataset, cut)[0]
+
+
+def _models(dataset: Dataset, parts: Split) -> Iterator[tuple[str, Any, Part]]:
+    """Yield the name of each model, the model, and what it trains on."""
     from sklearn import ensemble, linear_model
 
-    most = _MOST_ROWS_OF_A_TREE if n_train > _MOST_ROWS_OF_A_TREE else None
+    train, is_regression = parts.train, dataset.task == "regression"
+    name = "ridge regression" if is_regression else "logistic regression"
+    if not dataset.is_table:
+        some = _drawn(train)
+        of = "samples" if dataset.pixel_max is None else "images"
+        name += f" on {len(some):,} {of}" if len(some) < len(train) else ""
+        logistic = linear_model.LogisticRegression(max_iter=_MOST_ITERATIONS)
+        yield name, linear_model.Ridge() if is_regression else logistic, some
+        return
+    most = _MOST_ROWS_OF_A_TREE if len(train) > _MOST_ROWS_OF_A_TREE else None
     forest = {"max_samples": most, "random_state": 0, "n_jobs": 1}
-    if task == "regression":
-        yield "ridge regression", linear_model.Ridge()
-        yield "random forest", ensemble.RandomForestRegressor(**forest)
-        yield "gradient boosting", ensemble.HistGradientBoostingRegressor(random_state=0)
+    if is_regression:
+        yield name, linear_model.Ridge(), train
+        yield "random forest", ensemble.RandomForestRegressor(**forest), train
+        yield "gradient boosting", ensemble.HistGradientBoostingRegressor(random_state=0), train
     else:
-        yield "logistic regression", linear_model.LogisticRegression(max_iter=1_000)
-        yield "random forest", ensemble.RandomForestClassifier(**forest)
-        yield "gradient boosting", ensemble.HistGradientBoostingClassifier(random_state=0)
+        yield name, linear_model.LogisticRegression(max_iter=1_000), train
+        yield "random forest", ensemble.RandomForestClassifier(**forest), train
+        yield "gradient boosting", ensemble.HistGradientBoostingClassifier(random_state=0), train
 
 
-def _scored(name: str, model: Any, parts: Split) -> Reference:
+def _drawn(train: Part) -> Part:
+    """Return no more samples than the linear model's time allows, each class (or quantile) in its share."""
+    most = min(_MOST_SAMPLES, max(1, _MOST_VALUES // train.X.shape[1]))
+    if len(train) <= most:
+        return train
+    shuffled = np.random.default_rng(0).permutation(len(train))
+    by_class = shuffled[np.argsort(train.y[shuffled], kind="stable")]
+    rows = np.sort(by_class[np.linspace(0, len(train) - 1, most).astype(np.int64)])
+    return Part(X=train.X[rows], y=train.y[rows])
+
+
+def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = time.perf_counter()
-        model.fit(parts.train.X, parts.train.y)
+        model.fit(train.X, train.y)
         seconds = time.perf_counter() - start
         valid = _score(model, parts.valid, parts)
         test = None if parts.test is None or parts.config.folds else _score(model, parts.test, parts)

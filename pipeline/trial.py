@@ -24,6 +24,7 @@ from pipeline.fit import EpochCallback, epochs, fit_folds
 from pipeline.folds import Prepared, out_of_fold, prepared, whole
 from pipeline.metrics import chance, goal_of, mean_evaluation
 from pipeline.records import Dataset, Evaluation, History, Predictions, Preparation, Scaler, TrialResult, TrialState
+from pipeline.units import units_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,8 @@ def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Ev
     if part is None:
         raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
     samples = part.X if dataset.is_table else dataset.X_test if data.cut.test is None else dataset.X[data.cut.test]
-    return judge_outputs(part.y, served_outputs(model, samples), goal_of(data.split))
+    test, said = judge_outputs(part.y, served_outputs(model, samples), goal_of(data.split))
+    return test, replace(said, unit=units_of(dataset, data.cut.test, config.split))
 
 
 class _Watcher:
@@ -202,5 +204,8 @@ def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dat
             for network, fold in zip(networks, folds, strict=True)
         ]
         return out_of_fold(each, [fold.cut for fold in folds], dataset)
-    split = folds[0].split
-    return None if split.test is None else predictions(networks[0], split.test, goal_of(split))
+    split, cut = folds[0].split, folds[0].cut
+    if split.test is None:
+        return None
+    said = predictions(networks[0], split.test, goal_of(split))
+    return replace(said, unit=units_of(dataset, cut.test, cut.config))

@@ -6,9 +6,9 @@ A warning never changes a verdict; it tells a reader where to doubt it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from pipeline.config import TrialConfig
+from pipeline.config import OPTIMIZERS, TrialConfig
 from pipeline.records import History
 from reports.check_training import (
     check,
@@ -29,13 +29,24 @@ LEAST_SHARE_OF_BUDGET = 0.9
 WIDE_REGION = 0.25
 
 
-def check_edges(configs: Mapping[str, TrialConfig], ranges: Sequence[SearchRange]) -> Check:
-    """Warn where a value lies within 5 % of an end of its range: the optimum may lie beyond.
+def check_edges(
+    configs: Mapping[str, TrialConfig],
+    ranges: Sequence[SearchRange],
+    widenings: Sequence[str] = (),
+    *,
+    in_lists: Collection[str] | None = None,
+) -> Check:
+    """Warn where a value lies at an end of its range, and say how that is widened: the optimum may lie beyond.
 
     Parameters
     ----------
     configs
         The finalists, and the best configuration of each level, by name.
+    widenings
+        Those that the study had already; the same command needs them again.
+    in_lists
+        Names of those that are looked for at the ends of lists too; None for all. Of a list's three values two are
+        its ends: by chance alone, the best of most levels lies at one.
     """
     problems = []
     for name, config in configs.items():
@@ -43,16 +54,27 @@ def check_edges(configs: Mapping[str, TrialConfig], ranges: Sequence[SearchRange
         for searched in ranges:
             if searched.when and str(params.get(searched.when[0])) != searched.when[1]:
                 continue
-            for value in _numbers(params.get(searched.parameter)):
-                end = _end_reached(value, searched)
-                if end == "lower" and searched.low == 0:
-                    continue  # there is nothing below no dropout and no momentum
-                if end:
-                    problems.append(f"{name}: {searched.parameter} = {value:.4g} is at the {end} end")
+            if searched.is_list and in_lists is not None and name not in in_lists:
+                continue
+            sides = {_side_reached(value, searched) for value in _numbers(params.get(searched.parameter))}
+            reached = [side for side in searched.open_sides if side in sides]
+            problems += [f"{name}: {_at_edge(config, searched, side, widenings)}" for side in reached]
     return check(
         "optimum inside its ranges",
         list(dict.fromkeys(problems)),
         "neither a finalist nor the best of a level lies at the edge of a range",
+    )
+
+
+def _at_edge(config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
+    name, optimizer = searched.parameter, config.optimizer.name
+    asked = f"{optimizer}.{name}" if name in ("learning_rate", *OPTIMIZERS[optimizer]) else name
+    whose = f"{searched.when[1]}'s" if searched.when else "its"
+    value = config.to_params()[name]
+    return (
+        f"{name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
+        f"{'upper' if side == 'up' else 'lower'} end of {whose} {'list' if searched.is_list else 'range'}: "
+        f"`-P widen={','.join([*widenings, f'{asked}:{side}'])}`"
     )
 
 
@@ -138,11 +160,14 @@ def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = 
     return check("judged on the test part", problems, "differences are of the test part, which chose nothing")
 
 
-def check_independence(design: StudyDesign) -> Check:
+def check_independence(design: StudyDesign, differences: Collection[Difference] = ()) -> Check:
     """Warn where the examples of the test part belong together, which the intervals do not know.
 
     Folds of whole groups differ as the groups do, so that an interval over folds counts that in.
     """
+    drawn = next((of.drawn for of in differences if of.drawn != "examples"), None)
+    if drawn is not None:
+        return check("rows are independent", [], f"rows are alike, so the interval draws whole {drawn}")
     alike = {"group": "rows of one group", "time": "rows that follow each other"}.get(design.split_method, "rows")
     problems = [] if design.folds else [f"{alike} are alike, and intervals take each for a draw of its own"]
     return check("rows are independent", problems, "each fold holds whole groups out: intervals count them in")
@@ -207,12 +232,17 @@ def all_checks(
         check_judged_on_test(part, design.folds, is_search=search is not None),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),
-        *([check_independence(design)] if design.split_method in ("group", "time") else []),
+        *([check_independence(design, differences.values())] if design.split_method in ("group", "time") else []),
         check_trained(rows),
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(_at_their_best(rows, finalists), design.ranges),
+        check_edges(
+            _at_their_best(rows, finalists),
+            design.ranges,
+            design.widenings,
+            in_lists=[row.finalist.id for row in finalists],
+        ),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),
@@ -234,13 +264,15 @@ def _numbers(value: object) -> list[float]:
         return []
 
 
-def _end_reached(value: float, searched: SearchRange) -> str | None:
-    low, high, at = searched.low, searched.high, value
-    if searched.log:
+def _side_reached(value: float, searched: SearchRange) -> str | None:
+    low, high, at, edge = searched.low, searched.high, value, EDGE
+    if searched.is_list:
+        edge = 0.0
+    elif searched.log:
         if value <= 0:
             return None
         low, high, at = math.log(low), math.log(high), math.log(value)
     share = (at - low) / (high - low)
-    if -EDGE <= share <= EDGE:
-        return "lower"
-    return "upper" if 1 - EDGE <= share <= 1 + EDGE else None
+    if -edge <= share <= edge:
+        return "down"
+    return "up" if 1 - edge <= share <= 1 + edge else None

@@ -7,7 +7,7 @@ level that failed) and names what is missing; never raises on records that are v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.records import TrialRecord
 from reports.checks import all_checks
@@ -16,6 +16,7 @@ from reports.design import Factor, Finalist, StudyDesign
 from reports.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
 from reports.finalists import finalists_from_records, without_seed
 from reports.levels import is_untrained, level_row
+from reports.linear import check_linear, linear_model
 from reports.records import (
     Comparison,
     Contrast,
@@ -28,7 +29,8 @@ from reports.records import (
     Verdict,
 )
 from reports.settings import Settings, settings_of
-from reports.study import StudyData
+from reports.study import Reference, StudyData
+from reports.units import units_of
 from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
 
 
@@ -58,6 +60,7 @@ def compare_study(study: StudyData) -> Comparison:
         study.finalists,
         {run_id: scores for run_id, scores in answers.items() if scores is not None},
         {run_id: scores for run_id, scores in by_fold.items() if scores is not None},
+        linear=linear_model(study.facts.references),
     )
 
 
@@ -67,6 +70,8 @@ def compare(
     finalists: Sequence[Finalist] = (),
     answers: Mapping[str, ExampleScores] | None = None,
     folds: Mapping[str, FoldScores] | None = None,
+    *,
+    linear: Reference | None = None,
 ) -> Comparison:
     """Compare the levels of each factor of a study.
 
@@ -83,11 +88,14 @@ def compare(
         Run id -> the score of each test example, or of each row by fold: of searched networks and of confirm runs.
     folds
         Run id -> the scores of its folds, where the study is cross-validated.
+    linear
+        What scikit-learn's linear model reaches on the same split, by which depth 0 is checked.
     """
     finalists = finalists or finalists_from_records(records, design)
     answers = answers or {}
     on_test = {run_id: of.scores for run_id, of in answers.items() if of.fold is None}
-    confirmed = gather(records, finalists, design, on_test, folds or {})
+    units = units_of(answers.values(), design.split_method)
+    confirmed = replace(gather(records, finalists, design, on_test, folds or {}), units=units)
     study = _Study(
         design=design,
         records=records,
@@ -106,14 +114,18 @@ def compare(
         finalists=finalist_rows,
         recommendation=recommendation,
         search=search,
-        checks=all_checks(
-            design,
-            part=part,
-            search=search,
-            questions=questions,
-            finalists=finalist_rows,
-            recommendation=recommendation,
-            histories={f.id: [run.history for run in confirmed.runs[f.id].values()] for f in finalists},
+        linear=linear,
+        checks=(
+            *all_checks(
+                design,
+                part=part,
+                search=search,
+                questions=questions,
+                finalists=finalist_rows,
+                recommendation=recommendation,
+                histories={f.id: [run.history for run in confirmed.runs[f.id].values()] for f in finalists},
+            ),
+            *filter(None, [check_linear(questions, linear, part, design)]),
         ),
     )
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.records import TrialRecord
 from reports.design import Finalist, StudyDesign
-from reports.difference import difference_of_means, paired_difference, probability_better
+from reports.difference import difference_of_means, probability_better
 from reports.example_scores import TOLERANCES, FoldScores
 from reports.folds import difference_of_repeats, fold_difference
 from reports.records import Difference, FinalistRow, Spread
+from reports.units import Units, difference_by_units
 
 Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]
@@ -26,7 +27,8 @@ _FOLD_TOLERANCE = 0.01
 class Confirmed:
     """Confirm runs that ended (finished or diverged), by finalist and seed, and the part that judges them.
 
-    ``part`` is *test* wherever any run was judged on one, else *valid*, else None.
+    ``part`` is *test* wherever any run was judged on one, else *valid*, else None. ``units`` says which test examples
+    belong together, where any do.
     """
 
     design: StudyDesign
@@ -35,6 +37,7 @@ class Confirmed:
     part: JudgingPart | None
     predictions: Predictions
     folds: Mapping[str, FoldScores] = field(default_factory=dict)
+    units: Units | None = None
 
     def scores(self, finalist: str, part: str | None) -> dict[int, float]:
         """Return seed -> score on a part, for the runs that have one; a diverged run has the score of chance."""
@@ -71,7 +74,7 @@ class Confirmed:
         tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
         metric = self.design.metric
         if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
-            return paired_difference(tables[0], tables[1], imagined=metric.imagined)
+            return difference_by_units(tables[0], tables[1], self.units, imagined=metric.imagined)
         return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=metric.is_share)
 
     def _are_pairs(self, a: str, b: str, seed: int) -> bool:

@@ -33,13 +33,23 @@ class Factor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRange:
-    """The range in which a parameter was searched, and where: ``when`` names a parameter and its value, or is None."""
+    """The range in which a parameter was searched, and where: ``when`` names a parameter and its value, or is None.
+
+    Attributes
+    ----------
+    is_list
+        Whether it is a list of numbers, from ``low`` to ``high``, and not every number between them.
+    open_sides
+        On which sides there are values beyond its ends: no dropout is below 0.
+    """
 
     parameter: str
     low: float
     high: float
     log: bool = False
     when: tuple[str, str] | None = None
+    is_list: bool = False
+    open_sides: tuple[str, ...] = ("down", "up")
 
     def __post_init__(self) -> None:
         require(self.low < self.high, f"range of {self.parameter}", "low below high", (self.low, self.high))
@@ -78,8 +88,8 @@ class StudyDesign:
         Share of a budget's trials that phase *compare* gets, the anchor counted in.
     cores
         Of the machine that trained, by which times to come are told.
-    ranges
-        Where each tuned number was searched.
+    ranges, widenings
+        Where each tuned number was searched, and which of these ranges its user had widened, ``units:up``.
     earlier_test_openings
         How often the test part of these data had been opened before this study, or None where nobody counted.
     """
@@ -100,6 +110,7 @@ class StudyDesign:
     compare_share: float = 1.0
     cores: int = 1
     ranges: tuple[SearchRange, ...] = ()
+    widenings: tuple[str, ...] = ()
     earlier_test_openings: int | None = None
 
     def __post_init__(self) -> None:

@@ -34,18 +34,19 @@ class ExampleScores:
     """Scores of single examples, ``(n_examples,)``, whose mean is the score.
 
     With cross-validation ``fold`` says in which each row was held out, and the mean is that over folds: each fold is
-    scored for itself, and all weigh the same.
+    scored for itself, and all weigh the same. ``unit`` says which belong together, where any do.
     """
 
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None = None
+    unit: NDArray[np.int64] | None = None
 
 
 def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | None:
     """Return the scores of a network's answers, or None where the metric is not defined on these examples."""
     if predictions.fold is None:
         scores = example_scores(metric, predictions)
-        return None if scores is None else ExampleScores(scores=scores)
+        return None if scores is None else ExampleScores(scores=scores, unit=predictions.unit)
     found, n_folds = np.empty(len(predictions.y)), int(predictions.fold.max()) + 1
     for number in range(n_folds):
         here = predictions.fold == number
@@ -53,7 +54,7 @@ def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | No
         if of_fold is None:
             return None
         found[here] = np.asarray(of_fold, dtype=np.float64) * len(found) / (n_folds * np.count_nonzero(here))
-    return ExampleScores(scores=found, fold=predictions.fold)
+    return ExampleScores(scores=found, fold=predictions.fold, unit=predictions.unit)
 
 
 def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
+from experiments.dimensions import DIMENSIONS, Choices, Range, parse_tuned
+from experiments.widen import Side, can_widen, numbers
 from reports.design import SearchRange
 
 
 def search_ranges(definition: Mapping[str, Any]) -> tuple[SearchRange, ...]:
-    """Return the ranges of numbers; those of one optimizer replace, for that optimizer, those of all."""
+    """Return the ranges and lists of numbers; those of one optimizer replace, for that optimizer, those of all."""
     own = definition.get("tune_for", {})
     optimizers = [str(level) for level in definition.get("compare", {}).get("optimizer", ())]
     found = []
@@ -24,12 +26,22 @@ def search_ranges(definition: Mapping[str, Any]) -> tuple[SearchRange, ...]:
     return tuple(searched for searched in found if searched is not None)
 
 
-def _range(name: str, tuned: Any, optimizer: str | None) -> SearchRange | None:
-    if not isinstance(tuned, Mapping):
-        return None  # a list of choices has no ends
-    when = None if optimizer is None else ("optimizer", optimizer)
+def _range(name: str, stored: Any, optimizer: str | None) -> SearchRange | None:
+    try:
+        tuned = parse_tuned(name, stored, "tune")
+    except (KeyError, ValueError):
+        return None  # of a newer definition
+    values = numbers(tuned)
+    if len(values) < 2:
+        return None  # words have no ends, and a single number has nothing between them
     return SearchRange(
-        parameter=name, low=tuned["low"], high=tuned["high"], log=bool(tuned.get("log", False)), when=when
+        parameter=name,
+        low=values[0],
+        high=values[-1],
+        log=isinstance(tuned, Range) and tuned.log,
+        when=None if optimizer is None else ("optimizer", optimizer),
+        is_list=isinstance(tuned, Choices),
+        open_sides=tuple(side for side in get_args(Side) if can_widen(tuned, DIMENSIONS[name], side)),
     )
 
 

@@ -169,6 +169,7 @@ def study_design(
         compare_share=float(definition.get("compare_share", 1.0)),
         cores=cores,
         ranges=search_ranges(definition),
+        widenings=tuple(map(str, stored.get("widened", ()))),
         earlier_test_openings=openings,
     )
 
@@ -218,6 +219,11 @@ def _point(config: TrialConfig, design: StudyDesign) -> dict[str, Any]:
     for searched in design.ranges:
         name = searched.parameter
         applies = searched.when is None or str(params.get(searched.when[0])) == searched.when[1]
-        if name not in ("units", "depth", "batch_size", "dropout") and name in point and applies:
+        if (
+            name not in ("units", "depth", "batch_size", "dropout")
+            and name in point
+            and applies
+            and not searched.is_list
+        ):
             point[name] = place_in_range(float(params[name]), searched)
     return {name: value for name, value in point.items() if not (name == "units" and isinstance(value, str))}

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pipeline.config import TrialConfig, require
 from reports.design import Factor, Finalist, StudyDesign
+from reports.study import Reference
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
@@ -22,6 +23,10 @@ DifferenceMethod = Literal[
     "seeds and examples", "seeds, examples bounded", "seeds only", "folds", "repeats only",
     "settings and examples", "settings and rows",
 ]  # fmt: skip
+
+
+#: Of fewer groups or blocks of time nothing is known of how they differ.
+FEWEST_UNITS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +56,9 @@ class Difference:
         Degrees of freedom of the t quantile (Satterthwaite); None together with the interval.
     by_seed
         ``(n_seeds,)`` the difference at each seed, or repeat of a cross-validation.
-    n_examples
-        Size of the part that judges; of a cross-validation, all rows.
+    n_examples, drawn
+        Size of the part that judges (of a cross-validation, all rows), in independent draws: *examples*, or the
+        *groups* or *blocks of time* that they come in.
     seed_variance, example_variance, rest_variance
         Of the effect of a seed on the whole test part, of an example over all seeds, and of both together. With folds:
         of a repeat, and (over ``n_examples``) of what no number of repeats takes away; there is no rest.
@@ -74,6 +80,7 @@ class Difference:
     rest_variance: float = 0.0
     n_folds: int = 0
     method: DifferenceMethod
+    drawn: str = "examples"
 
     def __post_init__(self) -> None:
         require(len(self.by_seed) >= 1, "paired seeds of a difference", "at least 1", len(self.by_seed))
@@ -281,7 +288,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All that the report says, before it is drawn and written."""
+    """All that the report says, before it is drawn and written.
+
+    ``linear`` is scikit-learn's linear model on the same split, where it was fitted.
+    """
 
     design: StudyDesign
     part: Literal["test", "valid"] | None
@@ -290,6 +300,7 @@ class Comparison:
     recommendation: Recommendation | None
     checks: tuple[Check, ...]
     search: Search | None = None
+    linear: Reference | None = None
 
     @property
     def judged(self) -> str:
@@ -297,6 +308,13 @@ class Comparison:
         if self.part != "valid":
             return "test"
         return "cross-validated" if self.design.folds else "validation"
+
+    @property
+    def drawn(self) -> str:
+        """What the intervals draw beside settings and seeds: test examples, rows, or the units that they come in."""
+        tuned = (row.tuned.drawn for question in self.questions for row in question.rows if row.tuned)
+        units = next((drawn for drawn in tuned if drawn != "examples"), None)
+        return units or ("rows" if self.design.folds else "test examples")
 
     @property
     def warnings(self) -> tuple[Check, ...]:

@@ -36,6 +36,8 @@ def command(study: str, stored: Mapping[str, Any], params: Mapping[str, str], *,
             "seeds": str(n_seeds),
             "seed": str(definition.get("seed", "auto")),
         }
+    if stored.get("widened"):
+        noted["widen"] = ",".join(stored["widened"])
     return "mlflow run . " + " ".join(f"-P {name}={shlex.quote(value)}" for name, value in noted.items())
 
 

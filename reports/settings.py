@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline.records import TrialRecord
 from reports.design import StudyDesign
-from reports.difference import paired_difference
 from reports.example_scores import TOLERANCES, ExampleScores
 from reports.levels import record_level, valid_score
 from reports.records import Difference, LevelCurve
 from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from reports.units import Units, difference_by_units, units_of
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16
@@ -37,9 +37,11 @@ class Settings:
     valid
         ``(n_settings, n_cells)`` validation scores; with folds ``(n_settings, n_cells, n_folds)``.
     scores
-        ``(n_settings, n_cells, n_units)`` scores of what judges: of examples, or of groups of dependent ones.
+        ``(n_settings, n_cells, n_examples)`` scores of what judges.
     fold
-        ``(n_units,)`` with cross-validation, else None.
+        ``(n_examples,)`` with cross-validation, else None.
+    units
+        Which examples belong together, where any do: intervals then draw these.
     n_incomplete
         Settings that some combination of levels has not been trained with.
     n_unscored
@@ -56,6 +58,7 @@ class Settings:
     n_incomplete: int
     n_unscored: int
     seconds: float
+    units: Units | None = None
 
     @property
     def n_settings(self) -> int:
@@ -88,7 +91,7 @@ class Settings:
         return [number for number, cell in enumerate(self.cells) if cell[at] == level]
 
     def tuned(self, factor: str, level: str, subset: int) -> NDArray[np.float64]:
-        """Return the pseudo-values of the level's tuned score, ``(n_settings, n_units)``."""
+        """Return the pseudo-values of the level's tuned score, ``(n_settings, n_examples)``."""
         columns = self.columns(factor, level)
         return tuned_scores(self.valid[:, columns], self.scores[:, columns], subset, self.fold)
 
@@ -132,9 +135,10 @@ class Settings:
         )
 
     def _estimate(self, values: NDArray[np.float64], subset: int) -> Difference:
-        return paired_difference(
+        return difference_by_units(
             values,
             np.zeros_like(values),
+            self.units,
             imagined=self.design.metric.imagined,
             method="settings and examples" if self.fold is None else "settings and rows",
             confidence=self.confidence,
@@ -190,6 +194,7 @@ def settings_of(
         fold=fold if n_units else None,
         n_incomplete=len(found) - len(rows),
         n_unscored=n_unscored,
+        units=units_of(answers.values(), design.split_method),
         seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
     )
 

@@ -8,7 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from reports.metric import Metric
 from reports.power import seeds_to_detect
-from reports.records import Difference, Verdict
+from reports.records import FEWEST_UNITS, Difference, Verdict
 
 SIGNIFICANCE = 0.05
 
@@ -51,9 +51,7 @@ def decide(difference: Difference, p_holm: float | None, *, equivalence: float, 
     if difference.n_seeds < enough:
         return not_enough(difference.n_seeds, difference.again, enough)
     if difference.low is None or difference.high is None or p_holm is None:
-        lost = difference.method == "repeats only"
-        because = "the scores of single folds are missing" if lost else "the part that judges has a single example"
-        return Verdict(word="inconclusive", because=f"{because}: there is no interval")
+        return Verdict(word="inconclusive", because=f"{_why_no_interval(difference)}: there is no interval")
     region = f"{metric.region(equivalence)} either way"
     if -equivalence < difference.low and difference.high < equivalence:
         return Verdict(word="practically equal", because=f"the whole interval lies within {region}")
@@ -74,6 +72,7 @@ def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> V
     needed = seeds_to_detect(difference, equivalence)
     if needed is None:
         examples = "rows" if difference.n_folds or difference.method.endswith("rows") else "test examples"
+        examples = examples if difference.drawn == "examples" else difference.drawn
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
         return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
     more = max(needed - difference.n_seeds, 1)
@@ -89,6 +88,14 @@ def not_enough(n: int, again: str, enough: int) -> Verdict:
 def missing_verdict(enough: int, because: str) -> Verdict:
     """Give the verdict where there is no pair of confirmed runs at all."""
     return Verdict(word="not enough evidence", because=because, more=enough)
+
+
+def _why_no_interval(difference: Difference) -> str:
+    if difference.method == "repeats only":
+        return "the scores of single folds are missing"
+    if difference.drawn != "examples":
+        return f"what judges has {difference.n_examples} {difference.drawn}, and at least {FEWEST_UNITS} are asked for"
+    return "the part that judges has a single example"
 
 
 def _why_open(difference: Difference, p_holm: float, region: str, equivalence: float) -> str:

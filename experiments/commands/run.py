@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", default="", help="trials of all phases together")
     parser.add_argument("--epochs", default="", help="epochs of each trial")
     parser.add_argument("--decide-within", default="", help="go on until every question is decided, for 30m at most")
+    parser.add_argument("--widen", default="", help="ranges to search further: sgd.learning_rate:up,units:down")
     parser.add_argument("--study", default="", help="a name of your own for the study")
 
 
@@ -38,8 +39,20 @@ def main(given: Given, console: Console) -> int:
     check_scheduler(given)
     study_name(given["study"])
     within = None if given["decide_within"] is None else seconds_of(given["decide_within"])
-    experiment = asked_experiment(given).with_overrides(**numbers)
+    experiment = _widened(asked_experiment(given).with_overrides(**numbers), given["widen"], console)
     return train(experiment, given, console, workers=workers, decide_within=within)
+
+
+def _widened(experiment: Experiment, asked: str | None, console: Console) -> Experiment:
+    """Return the experiment with the ranges widened that the user names, and say so."""
+    from experiments.widen import parse_widenings
+
+    for name, side in parse_widenings(asked) if asked else ():
+        experiment = experiment.widened(name, side)
+    if asked:
+        said = ", ".join(experiment.widenings)
+        console.print(f"ranges widened ({said}): another definition, hence another study with another name")
+    return experiment
 
 
 def asked_experiment(given: Given) -> Experiment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +56,7 @@ class TrialRun:
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Write predictions as an artifact, an array a field: those on the test part, or on the folds held out."""
-        columns = {name: getattr(predictions, name) for name in ("y", "predicted", "probability", "positive", "fold")}
+        columns = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
         with storage(f"cannot write the predictions of run {self.run_id}"), TemporaryDirectory() as folder:
             path = Path(folder) / (keys.PREDICTIONS if predictions.fold is None else keys.FOLD_PREDICTIONS)
             np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})

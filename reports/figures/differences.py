@@ -54,7 +54,7 @@ def drawing(question: Question, comparison: Comparison) -> Drawing | None:
     again = record.levels[0][1].again
     n_seeds = plural(seeds[0], again) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} {again}s"
     n_examples = max(difference.n_examples for _, difference, _ in record.levels)
-    over = f"over seeds and {n_examples:,} {record.judged} examples"
+    over = f"over seeds and {n_examples:,} {record.judged} {record.levels[0][1].drawn}"
     if again == "repeat":
         n_seeds += f" of {record.folds}-fold cross-validation"
         over = f"over repeats and folds of {n_examples:,} rows (Nadeau and Bengio 2003)"

@@ -73,7 +73,8 @@ def _told_apart(factors: tuple[Factor, ...]) -> Factor | None:
 
 def _range(study: StudyData, optimizer: str) -> tuple[float, float] | None:
     for searched in study.design.ranges:
-        if searched.parameter == "learning_rate" and searched.when in (None, ("optimizer", optimizer)):
+        applies = searched.when in (None, ("optimizer", optimizer)) and not searched.is_list
+        if searched.parameter == "learning_rate" and applies:
             return searched.low, searched.high
     return None
 

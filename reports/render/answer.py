@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.design import StudyDesign
+from reports.linear import depth_0, linear_score
 from reports.records import Comparison, Contrast, Difference, LevelRow, Question
 from reports.words import (
     configuration,
@@ -90,7 +91,22 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
     others = [contrast for contrast in question.contrasts if contrast is not headline]
     if others:
         sentences.append(_others(others, comparison.design))
-    return sentences
+    return [*sentences, *(_against_linear(comparison) if factor.name == "depth" else [])]
+
+
+def _against_linear(comparison: Comparison) -> list[str]:
+    """Say what scikit-learn's linear model reaches, so that a depth 0 that was tuned badly is seen."""
+    row, linear = depth_0(comparison.questions), comparison.linear
+    reached = linear_score(linear, comparison.part)
+    if row is None or row.tuned is None or linear is None or reached is None:
+        return []
+    metric = comparison.design.metric
+    # As many digits for both: what is known of the tuned score's.
+    theirs, ours = (
+        with_unit(score(metric, value, half_width=row.tuned.half_width), metric)
+        for value in (reached, row.tuned.estimate)
+    )
+    return [f"scikit-learn's linear model ({linear.name}) reaches {theirs} on the same split, depth 0 tuned {ours}."]
 
 
 def _headline(question: Question) -> Contrast:
@@ -145,6 +161,8 @@ def _basis(difference: Difference, comparison: Comparison) -> str:
     judged_by = f"{count(difference.n_examples)} {comparison.judged} examples"
     if folds and difference.again != "repeat":
         judged_by = f"{count(difference.n_examples)} rows in {folds} folds"
+    if difference.drawn != "examples":
+        judged_by = f"{count(difference.n_examples)} {difference.drawn}" + (f" in {folds} folds" if folds else "")
     if difference.again == "setting" and search is not None:
         return f"{known}each tuned with {search.subset} of {plural(search.n_settings, 'setting')}, {judged_by}"
     if difference.again == "repeat":

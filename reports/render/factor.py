@@ -58,7 +58,7 @@ def notes(comparison: Comparison, n_valid: int | None) -> str:
         )
     selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"
     over = "settings, training seeds"
-    over += ", rows and training parts" if folds else " and test examples"
+    over += f", {comparison.drawn} and training parts" if folds else f" and {comparison.drawn}"
     return prose(
         f"{scores} *Tuned*: {_what_tuned_is(comparison)} with its 95 % interval over {over}. *Selected*: the best "
         f"single {'cross-validated' if folds else 'validation'} "

@@ -99,12 +99,11 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     judged = "its score on the test part counts"
     if comparison.design.folds:
         judged = "what it scores on rows that did not choose it counts: all folds but one choose, that one scores"
-    parts = "rows" if comparison.design.folds else "test examples"
     return (
         f"{holds} A level is what tuning it gives: {plural(search.subset, 'setting')} are tried, the network with the "
         f"best validation score is kept, and {judged}. The answer is the mean over all such subsets of the "
         f"{search.n_settings} settings, the same for every level; its interval covers the draw of the settings, the "
-        f"training seeds and the {parts}, and not another cut of the data.{_looks(comparison)}"
+        f"training seeds and the {comparison.drawn}, and not another cut of the data.{_looks(comparison)}"
     )
 
 

@@ -18,6 +18,8 @@ import pytest
         (["--scheduler", "localhost"], "error: scheduler must be an address like tcp://host:8786, got 'localhost'"),
         (["--data-folder", "/no/such/folder", "--experiment", "fashion_mnist"], "/no/such/folder"),
         (["--study", "a/b"], "error: study must be of letters, digits, dots, dashes and underscores, got 'a/b'"),
+        (["--widen", "unit:up"], "got 'unit'; did you mean 'units'?"),
+        (["--widen", "units:wide"], "error: widen must be NAME:up or NAME:down, with commas between, got 'units:wide'"),
         (["--trails", "5"], "unrecognized arguments: --trails 5"),
     ],
 )

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments import definition, design, space, tracking
+from experiments.dimensions import parameter
 from experiments.experiment import NOTEBOOK_ANCHOR, Experiment
 from experiments.ledger import Ledger, point_of
 from pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
@@ -230,7 +231,7 @@ def check_that_it_can_be_run(experiment: Experiment) -> None:
         assert TrialConfig.from_params({key: str(value) for key, value in config.to_params().items()}) == config
         if planned.phase == "compare":
             tuned = experiment.tuned_for(config.optimizer.name, config.model.depth)
-            named = {space.parameter(name, config.optimizer.name) for name in {*tuned, *planned.cell}}
+            named = {parameter(name, config.optimizer.name) for name in {*tuned, *planned.cell}}
             assert set(space.distributions(experiment, planned.point)) == named & set(planned.point)
 
 

@@ -136,7 +136,12 @@ def test_test_part_is_read_back_where_it_was_opened(study: tracking.StudyRun) ->
 
 def test_score_is_added_to_a_run_that_has_ended(study: tracking.StudyRun) -> None:
     test = Evaluation(part="test", loss=0.25, score=0.5, metric="auc", n_samples=2, beside={"accuracy": 1.0})
-    said = Predictions(y=np.array([0, 1]), predicted=np.array([0, 1]), probability=np.array([0.5, 0.75], np.float32))
+    said = Predictions(
+        y=np.array([0, 1]),
+        predicted=np.array([0, 1]),
+        probability=np.array([0.5, 0.75], np.float32),
+        unit=np.array([7, 9]),
+    )
     valid = replace(test, part="valid")
     run = tracking.start_trial(study, number=0, phase="compare", config=CONFIG, metric="auc")
     run.finish(replace(result(history(2)), history=replace(history(2), metric="auc"), valid=valid))
@@ -149,6 +154,7 @@ def test_score_is_added_to_a_run_that_has_ended(study: tracking.StudyRun) -> Non
     assert datetime.fromisoformat(record.tags[keys.SCORED_AT]).tzinfo == UTC
     (predictions,) = tracking.test_predictions(study.tracking_uri, [run.run_id]).values()
     np.testing.assert_array_equal(predictions.predicted, said.predicted)
+    np.testing.assert_array_equal(predictions.unit, said.unit)
 
 
 def test_openings_of_the_test_part_count_by_when_a_network_met_it(uri: str) -> None:

@@ -4,15 +4,17 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from pipeline import reference as models
 from pipeline.config import SplitConfig
-from pipeline.records import Dataset
+from pipeline.records import Column, Dataset, Part
 from pipeline.reference import reference_scores
 from pipeline.split import folds, split
 
@@ -25,12 +27,14 @@ def one_thread():
 
 
 def dataset_of(bunch, metric: str) -> Dataset:
-    regression = metric == "r2"
+    regression, names = metric == "r2", tuple(map(str, bunch.feature_names))
     return Dataset(
-        name="known", sha256="0" * 64, source="scikit-learn", X=bunch.data,
+        name="known", sha256="0" * 64, source="scikit-learn",
+        X=pd.DataFrame(bunch.data.astype(np.float32), columns=list(names)),
+        columns=tuple(Column(name=name, kind="numeric") for name in names),
         y=bunch.target.astype(np.float32 if regression else np.int64),
         class_names=() if regression else tuple(map(str, bunch.target_names)),
-        feature_names=tuple(map(str, bunch.feature_names)),
+        feature_names=names,
         task="regression" if regression else "classification", metric=metric,
     )  # fmt: skip
 
@@ -39,8 +43,8 @@ def test_scores_of_a_single_split_are_those_of_scikit_learn_by_hand():
     dataset = dataset_of(load_wine(), "accuracy")
     config = SplitConfig(valid_size=0.3, test_size=0.2, method="stratified")
     cut = split(dataset, config)
-    scaler = StandardScaler().fit(dataset.X[cut.train])
-    X, y = scaler.transform(dataset.X).astype(np.float32), dataset.y
+    raw = dataset.X.to_numpy()
+    X, y = StandardScaler().fit(raw[cut.train]).transform(raw).astype(np.float32), dataset.y
     references = {reference.name: reference for reference in reference_scores(dataset, config)}
     by_hand = {
         "logistic regression": LogisticRegression(max_iter=1_000),
@@ -62,8 +66,9 @@ def test_scores_over_folds_are_means_and_there_is_no_test_score():
     ridge, forest, boosting = reference_scores(dataset, config)
     assert (ridge.name, forest.name, boosting.name) == ("ridge regression", "random forest", "gradient boosting")
     for number, cut in enumerate(folds(dataset, config)):
-        scaler = StandardScaler().fit(dataset.X[cut.train])
-        train, valid = (scaler.transform(dataset.X[rows]) for rows in (cut.train, cut.valid))
+        raw = dataset.X.to_numpy()
+        scaler = StandardScaler().fit(raw[cut.train])
+        train, valid = (scaler.transform(raw[rows]) for rows in (cut.train, cut.valid))
         for reference, model in ((ridge, Ridge()), (boosting, HistGradientBoostingRegressor(random_state=0))):
             expected = model.fit(train, dataset.y[cut.train]).score(valid, dataset.y[cut.valid])
             assert reference.folds[number] == pytest.approx(expected, abs=0.01)
@@ -91,6 +96,41 @@ def test_class_that_no_row_trains_counts_as_missed():
     )  # fmt: skip
     logistic = reference_scores(dataset, SplitConfig(valid_size=5, method="time"))[0]
     assert logistic.valid == 0.8
+
+
+def images(n=None) -> Dataset:
+    X, y = load_digits(return_X_y=True)
+    return Dataset(
+        name="digits", sha256="1" * 64, source="scikit-learn", X=X[:n].reshape(-1, 8, 8), y=y[:n].astype(np.int64),
+        class_names=tuple("0123456789"), pixel_max=16.0,
+    )  # fmt: skip
+
+
+def test_pictures_are_held_against_the_linear_model_alone():
+    dataset, config = images(), SplitConfig(valid_size=0.2, test_size=0.2)
+    (linear,) = reference_scores(dataset, config)
+    cut = split(dataset, config)
+    X = dataset.X.reshape(len(dataset.y), -1) / 16
+    by_hand = LogisticRegression(max_iter=200).fit(X[cut.train], dataset.y[cut.train])
+    assert linear.name == "logistic regression"
+    assert linear.valid == pytest.approx(by_hand.score(X[cut.valid], dataset.y[cut.valid]), abs=0.01)
+    assert linear.test == pytest.approx(by_hand.score(X[cut.test], dataset.y[cut.test]), abs=0.01)
+
+
+def test_linear_model_trains_on_so_many_pictures_and_says_how_many(monkeypatch):
+    monkeypatch.setattr(models, "_MOST_SAMPLES", 200)
+    (linear,) = reference_scores(images(1_000), SplitConfig(valid_size=0.2, test_size=0.2))
+    assert linear.name == "logistic regression on 200 images"
+    assert linear.test > 0.8
+    monkeypatch.setattr(models, "_MOST_VALUES", 100 * 64)
+    assert reference_scores(images(1_000), SplitConfig(folds=2))[0].name == "logistic regression on 100 images"
+
+
+def test_samples_are_drawn_by_class():
+    y = np.repeat([0, 1, 2], [600, 300, 100])
+    part = models._drawn(Part(X=np.zeros((1_000, 100_000), np.float32), y=y))
+    assert len(part) == 100
+    assert np.abs(np.bincount(part.y) - [60, 30, 10]).max() <= 1
 
 
 def test_references_need_no_tensorflow():
