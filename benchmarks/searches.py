@@ -28,10 +28,11 @@ from scipy import stats
 from reports.design import StudyDesign
 from reports.difference import paired_difference
 from reports.example_scores import auc_scores, r2_scores
+from reports.looks import nominal_errors
 from reports.metric import METRICS, Metric
 from reports.records import Difference
 from reports.tuning import degrees_of_freedom, pseudo_weights, subset_size, subset_weights, tuned_scores
-from reports.verdict import adjust, decide
+from reports.verdict import SIGNIFICANCE, adjust, decide
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float, float]
@@ -66,6 +67,11 @@ class Kept:
             self, valid=self.valid[settings], traits=self.traits[settings], fold=self.fold[examples],
             answers=self.answers[settings].take(examples, axis=1),
         )  # fmt: skip
+
+    def first(self, n_settings: int) -> Kept:
+        """Return what the study saw when it had so many settings."""
+        cut = slice(n_settings)
+        return replace(self, valid=self.valid[cut], traits=self.traits[cut], answers=self.answers[cut])
 
     def moved(self, by: float, rng: np.random.Generator) -> Kept:
         """Return a level that is better by so much, whatever the setting: of an accuracy, other answers are right."""
@@ -186,10 +192,11 @@ def _pseudo_values(metric: Metric, y: NDArray[Any], answers: Array, fold: NDArra
     return found
 
 
-def contrast(a: Array, b: Array, subset: int, metric: Metric) -> Difference:
-    """Judge the pseudo-values of two levels as the report does."""
+def contrast(a: Array, b: Array, subset: int, metric: Metric, error: float = SIGNIFICANCE) -> Difference:
+    """Judge the pseudo-values of two levels as the report does, at a look that may make that error."""
     return paired_difference(
-        a, b, imagined=metric.imagined, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset)
+        a, b, imagined=metric.imagined, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
+        confidence=1 - error,
     )  # fmt: skip
 
 
@@ -198,11 +205,11 @@ def judge(a: Kept, b: Kept, subset: int) -> Difference:
     return contrast(a.tuned(subset), b.tuned(subset), subset, a.metric)
 
 
-def words(differences: Sequence[Difference], metric: Metric, enough: int = MIN_SETTINGS) -> list[str]:
+def words(differences: Sequence[Difference], metric: Metric, error: float = SIGNIFICANCE) -> list[str]:
     """Give the verdicts on one question's contrasts."""
-    adjusted = adjust([difference.p for difference in differences])
+    adjusted = adjust([difference.p for difference in differences], error)
     return [
-        decide(difference, p, equivalence=metric.equivalence, enough=enough, metric=metric).word
+        decide(difference, p, equivalence=metric.equivalence, enough=MIN_SETTINGS, metric=metric).word
         for difference, p in zip(differences, adjusted, strict=True)
     ]
 
@@ -393,6 +400,44 @@ def false_alarms(of: Studies) -> Iterator[str]:
         )
 
 
+def until_decided(others: Sequence[Kept], reference: Kept, of: Studies) -> tuple[list[Difference], list[str], int]:
+    """Look at a growing study until every contrast of a question has its answer; return the last look and its number.
+
+    The study starts with 8 settings and grows by half, to the size that ``of`` names at most.
+    """
+    metric, looks = of.landscape.metric, [8]
+    while True:
+        error = nominal_errors(tuple(looks))[-1]
+        first = reference.first(looks[-1]).tuned(of.subset)
+        found = [contrast(one.first(looks[-1]).tuned(of.subset), first, of.subset, metric, error) for one in others]
+        said = words(found, metric, error)
+        if "inconclusive" not in said or looks[-1] >= of.n_settings:
+            return found, said, len(looks)
+        looks.append(min(round(1.5 * looks[-1]), of.n_settings))
+
+
+def sequential(of: Studies) -> Iterator[str]:
+    """Yield how often studies that go on until they are decided find what is not there, and what they cover."""
+    landscape = of.landscape
+    for factor in landscape.factors:
+        reference, *others = landscape.levels_of(factor)
+        kept = [landscape.kept(factor, level) for level in (reference, *others)]
+        truths = [one.truth(of.subset) - kept[0].truth(of.subset) for one in kept[1:]]
+        wrong = covered = decided = n_looks = 0
+        for settings, examples, _ in of.draws():
+            first, *copies = (kept[0].drawn(one, examples) for one in settings[: len(kept)])
+            wrong += bool({"helps", "hurts"} & set(until_decided(copies, first, of)[1]))
+            first, *levels = (one.drawn(settings[0], examples) for one in kept)
+            found, said, looked = until_decided(levels, first, of)
+            covered += sum((one.low or 0) <= true <= (one.high or 0) for one, true in zip(found, truths, strict=True))
+            decided += "inconclusive" not in said
+            n_looks += looked
+        yield (
+            f"| {landscape.name} | {factor} | {of.n_settings} | {100 * wrong / of.n:.1f} % | "
+            f"{100 * covered / of.n / len(truths):.1f} % | {100 * decided / of.n:.0f} % | {n_looks / of.n:.1f} |"
+        )
+
+
 def contradictions(said: Counter[str]) -> float:
     """Return the share of pairs of studies that contradict each other: the one sees what the other rules out."""
     n = said.total()
@@ -502,6 +547,18 @@ TABLES: dict[str, tuple[str, Callable[[Studies, Sequence[str]], Iterator[str]]]]
     "power": (
         _head("landscape", "level", "m", "truth", "covers", "half width", *WORDS, "pairs that contradict"),
         lambda of, _: power(of),
+    ),
+    "looks": (
+        _head(
+            "landscape",
+            "question",
+            "m at most",
+            "said where levels are the same",
+            "last interval covers",
+            "decided",
+            "looks",
+        ),
+        lambda of, _: sequential(of),
     ),
     "bands": (
         _head("landscape", "m", "n", "pointwise: covers", "half width", "opda: covers", "half width"),
