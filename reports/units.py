@@ -2,8 +2,8 @@
 
 Rows of one patient are alike: a thousand rows of twelve patients are twelve draws, not a thousand. A unit's value is
 the mean score plus the sum of its examples' distances from it, times units over examples. So the mean over units is the
-score again, and their spread that of cluster-robust standard errors, also where units differ in size (the linear part of
-a ratio; for AUC, Obuchowski 1997).
+score again, and their spread that of cluster-robust standard errors, also where units differ in size (the linear part
+of a ratio; for AUC, Obuchowski 1997).
 """
 
 from __future__ import annotations
