@@ -122,8 +122,8 @@ def test_no_store_is_made_where_there_was_none(tmp_path):
 
 def test_openings_of_the_test_part_are_counted_over_studies(new_store):
     runs = [write_study(new_store, small_study(name, seed)) for seed, name in enumerate(("one", "two"))]
-    per_study = sum(r.phase == "confirm" for r in small_study().records)
-    second = sum(r.phase == "confirm" for r in small_study(seed=1).records)
+    per_study = sum(r.evaluation("test") is not None for r in small_study().records)
+    second = sum(r.evaluation("test") is not None for r in small_study(seed=1).records)
 
     def openings(before, sha256="ab" * 32) -> int:
         return tracking.test_openings(new_store, sha256, before=before)
