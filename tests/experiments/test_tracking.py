@@ -556,3 +556,12 @@ def test_server_gives_the_same_trials_as_its_database(server: str, uri: str) -> 
 
 def _flat(n_epochs: int) -> dict[str, tuple[float, ...]]:
     return dict.fromkeys(("train_score", "valid_score", "learning_rate", "seconds"), (0.5,) * n_epochs)
+
+
+def test_the_answer_stands_once_on_top_of_the_page_and_verdicts_in_tags(uri):
+    run = tracking.open_parent("s", uri=uri, environ={}, description="What the study says of itself.")
+    for answer in ("**Depth.** Open.", "**Depth.** Depth 2 helps."):
+        tracking.note_answer(uri, run.run_id, answer, {("depth", "2"): answer[-10:]})
+    tags = client(uri).get_run(run.run_id).data.tags
+    assert tags[keys.NOTE] == "**Depth.** Depth 2 helps.\n\n---\n\nWhat the study says of itself."
+    assert tags[keys.verdict("depth", "2")] == "h 2 helps."
