@@ -100,7 +100,7 @@ def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(
     question = comparison.questions[0]
     record = effort.compute(question, comparison)
     assert record.curves == question.curves
-    assert (record.subset, record.n_settings) == (2, 8)
+    assert (record.subset, record.n_settings) == (3, 8)
     scores, differences = effort.draw(record).axes
     reference = next(curve for curve in record.curves if curve.level == "1")
     line = next(line for line in scores.lines if line.get_label() == "1")
