@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments import design, tracking
-from experiments.experiment import Experiment
+from experiments.experiment import ENOUGH_SETTINGS, Experiment
 from experiments.ledger import Ledger
 from experiments.progress import duration
 from experiments.tracking import StudyRun
@@ -67,31 +67,34 @@ def goes_on(
 ) -> bool:
     """Judge the study; where a question is open and there is time, add settings to its plan and return True.
 
+    With too few settings for a verdict there is nothing to look at, and nothing to pay for.
+
     Parameters
     ----------
     seconds_a_trial
         How long a trial takes, all workers together.
     """
-    now = n_settings(experiment, ledger)
-    note_look(study_run, now)
-    answers = deadline.judge(study_run.tracking_uri, study_run.run_id)
-    left = [f"{of['factor']} {of['level']}" for of in answers["contrasts"] if of["verdict"] in _OPEN]
-    if not left:
-        console.print(f"decided at {now} settings: every question has its answer")
-        return False
-    if not answers["can_be_decided"]:
-        console.print(f"open at {now} settings: {', '.join(left)}; no number of settings would decide it on these data")
-        return False
+    now, wanted, still = n_settings(experiment, ledger), ENOUGH_SETTINGS, "no verdict yet"
+    if now >= ENOUGH_SETTINGS:
+        note_look(study_run, now)
+        answers = deadline.judge(study_run.tracking_uri, study_run.run_id)
+        left = [f"{of['factor']} {of['level']}" for of in answers["contrasts"] if of["verdict"] in _OPEN]
+        wanted, still = round(now * _GROWTH), f"open: {', '.join(left)}"
+        if not left:
+            console.print(f"decided at {now} settings: every question has its answer")
+            return False
+        if not answers["can_be_decided"]:
+            console.print(f"{now} settings, {still}; no number of settings would decide it on these data")
+            return False
     n_cells = len(design.cells(experiment))
     # The recommended model and its alternative are trained again behind the last look.
     to_confirm = 2 * experiment.budget.seeds * seconds_a_trial
     fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial * n_cells, 1e-3))
-    more = min(max(round(now * _GROWTH) - now, 1), fit_in)
+    more = min(max(wanted - now, 1), fit_in)
     if more < 1:
-        over = f"the time is over (it was {duration(deadline.seconds)})"
-        console.print(f"open at {now} settings: {', '.join(left)}; {over}")
+        console.print(f"{now} settings, {still}; the time is over (it was {duration(deadline.seconds)})")
         return False
-    console.print(f"open at {now} settings: {', '.join(left)}; {more} more settings, {duration(deadline.left)} left")
+    console.print(f"{now} settings, {still}; {more} more, {duration(deadline.left)} left")
     ledger.raise_budget(n_search(experiment, ledger) + more * n_cells)
     return True
 

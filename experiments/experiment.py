@@ -17,6 +17,8 @@ from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, sho
 SCHEMA_VERSION = 1
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
 MOST = 100_000
+#: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
+ENOUGH_SETTINGS = 6
 
 Tuned = Range | Choices
 #: The notebook's network, which every study trains first unless its definition names another.

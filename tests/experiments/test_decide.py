@@ -8,8 +8,10 @@ from rich.console import Console
 from experiments import definition, design, tracking
 from experiments.commands.training import seconds_of
 from experiments.decide import Deadline, goes_on, n_settings, note_look
+from experiments.experiment import ENOUGH_SETTINGS
 from experiments.ledger import Ledger
 from experiments.tracking import open_parent
+from reports.design import StudyDesign
 
 DIGITS = definition.read(definition.find("digits"))
 N_CELLS = 6
@@ -67,6 +69,22 @@ def test_as_many_settings_are_added_as_there_is_time_for_behind_what_fresh_seeds
     assert ask(ledger, study_run, says("inconclusive"), seconds=to_confirm + 2.5 * N_CELLS * 10.0, seconds_a_trial=10.0)
     assert n_settings(DIGITS, ledger) == 8
     assert not ask(ledger, study_run, says("inconclusive"), seconds=to_confirm, seconds_a_trial=10.0)
+
+
+def test_too_few_settings_for_a_verdict_are_no_look(tmp_path, study_run):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'few.db'}", "few", DIGITS.as_json())
+    ledger.raise_budget(1 + 2 * N_CELLS)
+
+    def judge(_uri, _run_id):
+        raise AssertionError("there is nothing to judge")
+
+    assert ask(ledger, study_run, judge)
+    assert n_settings(DIGITS, ledger) == 6
+    assert tracking.looks(study_run.tracking_uri, study_run.run_id) == ()
+
+
+def test_studies_and_reports_ask_for_the_same_number_of_settings():
+    assert StudyDesign.__dataclass_fields__["min_settings"].default == ENOUGH_SETTINGS
 
 
 def test_the_same_size_is_one_look(study_run):
