@@ -285,7 +285,7 @@ def report_text(folder: Path) -> str:
     text = "\n".join(_without_seconds(text.splitlines()))
     text = re.sub(r"\b[0-9a-f]{32}\b", "RUN", text)
     text = re.sub(r"\s+", " ", text)
-    return re.sub(r"\b[\d.,]+ (s|min|h)\b( \d+ min\b)?", "SECONDS", text)
+    return re.sub(r"\b[\d.,]+ (s|min|h|minutes?|hours)\b( \d+ min\b)?", "SECONDS", text)
 
 
 def _without_seconds(lines: list[str]) -> Iterator[str]:
@@ -296,8 +296,10 @@ def _without_seconds(lines: list[str]) -> Iterator[str]:
             column = None
         elif "seconds" in cells:
             column = cells.index("seconds")
-        elif column is not None or (len(cells) > 1 and cells[1] == "seconds of training"):
-            cells[column or 2] = "SECONDS"
+        elif column is not None:
+            cells[column] = "SECONDS"
+        elif len(cells) > 1 and cells[1] == "seconds of training":
+            cells[2:] = ["SECONDS"]
         yield " | ".join(cells) if cells else line
 
 
