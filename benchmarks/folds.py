@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import Predictions
+from reports import difference
 from reports.design import StudyDesign
 from reports.difference import paired_difference
 from reports.example_scores import example_scores, judged_examples
@@ -146,7 +147,7 @@ def judge(of: Scenario, one: Study) -> Difference:
         tuned_scores(valid, scores, subset, one.fold) for valid, scores in zip(one.valid, one.scores, strict=True)
     )
     return paired_difference(
-        level, reference, imagined=METRICS[of.metric].imagined, method="settings and rows", n_folds=of.n_folds,
+        level, reference, imagined=None, method="settings and rows", n_folds=of.n_folds,
         df_rows=degrees_of_freedom(of.n_settings, subset),
     )  # fmt: skip
 
@@ -194,7 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=20_264)
+    parser.add_argument(
+        "--shared", type=float, default=difference.SHARED_TRAINING_ROWS, help="multiple of the rows' part"
+    )
     arguments = parser.parse_args()
+    difference.SHARED_TRAINING_ROWS = arguments.shared
     started, rng = time.perf_counter(), np.random.default_rng(arguments.seed)
     print(f"{arguments.studies:,} studies a row, seed {arguments.seed}\n")
     heads = ["score", "rows", "features", "settings", "helps", "hurts", "equal", "inconclusive", "coverage"]

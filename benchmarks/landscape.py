@@ -141,6 +141,12 @@ def experiment_of(name: str, seed: int) -> Experiment:
     return parse({**DEFINITIONS[name], "seed": seed}, name=name)
 
 
+def dimensions(name: str) -> tuple[str, ...]:
+    """Return the tuned dimensions of a landscape, in the order of its table of settings."""
+    tuned = DEFINITIONS[name]["tune"]
+    return tuple(sorted({of for key, value in tuned.items() for of in (value if isinstance(value, dict) else [key])}))
+
+
 def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> list[Job]:
     """Return every network of some settings, those of one compiled program behind each other."""
     from pipeline.split import settle

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.landscape import dimensions
 from reports.design import StudyDesign
 from reports.difference import paired_difference
 from reports.example_scores import auc_scores, r2_scores
@@ -110,7 +111,8 @@ class Landscape:
     """Every setting at every combination of levels, trained once.
 
     ``valid`` is ``(n_settings, n_cells)`` or, with folds, ``(n_settings, n_cells, n_folds)``; ``scores`` is
-    ``(n_settings, n_cells, n_examples)``; ``levels`` has the level of each factor in each cell.
+    ``(n_settings, n_cells, n_examples)``; ``levels`` has the level of each factor in each cell. ``shares`` has a column
+    a tuned dimension.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Landscape:
     scores: NDArray[Any]
     fold: NDArray[np.int64] | None
     shares: Array
+    dimensions: tuple[str, ...]
     factors: tuple[str, ...]
     levels: NDArray[np.str_]
 
@@ -135,6 +138,23 @@ class Landscape:
     def only(self, keep: NDArray[np.bool_]) -> Landscape:
         """Return the landscape of some of its settings: that of narrower ranges."""
         return replace(self, valid=self.valid[keep], scores=self.scores[keep], shares=self.shares[keep])
+
+    def within(self, limits: Sequence[str]) -> Landscape:
+        """Return the landscape of narrower ranges: ``learning_rate=0.2:0.8``, in shares of its own ranges."""
+        keep = np.ones(len(self.valid), dtype=np.bool_)
+        for name, _, ends in (limit.partition("=") for limit in limits):
+            low, high = map(float, ends.split(":"))
+            share = self.shares[:, self.dimensions.index(name)]
+            keep &= (low <= share) & (share <= high)
+        return self.only(keep)
+
+    def best(self) -> dict[str, float]:
+        """Return the best validation score of each level."""
+        return {
+            f"{factor} {level}": float(self.kept(factor, level).valid.mean(axis=1).max())
+            for factor in self.factors
+            for level in self.levels_of(factor)
+        }
 
     def kept(self, factor: str, level: str) -> Kept:
         """Return each setting's best network at this level; with folds, of each fold the best on the others."""
@@ -177,6 +197,7 @@ def read(name: str, folder: Path = FOLDER) -> Landscape:
         scores=scores,
         fold=fold,
         shares=of["shares"],
+        dimensions=dimensions(name),
         factors=tuple(of["factors"]),
         levels=of["levels"],
     )
@@ -195,7 +216,7 @@ def _pseudo_values(metric: Metric, y: NDArray[Any], answers: Array, fold: NDArra
 def contrast(a: Array, b: Array, subset: int, metric: Metric, error: float = SIGNIFICANCE) -> Difference:
     """Judge the pseudo-values of two levels as the report does, at a look that may make that error."""
     return paired_difference(
-        a, b, imagined=metric.imagined, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
+        a, b, imagined=None, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
         confidence=1 - error,
     )  # fmt: skip
 
@@ -237,7 +258,7 @@ def subsets(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval
 def all_degrees(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
     """Judge so, but with as many degrees of freedom as settings, less one."""
     del rng
-    return _as_interval(paired_difference(a.tuned(subset), b.tuned(subset), imagined=a.metric.imagined))
+    return _as_interval(paired_difference(a.tuned(subset), b.tuned(subset), imagined=None))
 
 
 def winners(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
@@ -567,6 +588,15 @@ TABLES: dict[str, tuple[str, Callable[[Studies, Sequence[str]], Iterator[str]]]]
 }
 
 
+def _lost(whole: Landscape, part: Landscape) -> str:
+    before, after = whole.best(), part.best()
+    level, fall = max(((level, before[level] - after[level]) for level in before), key=lambda one: one[1])
+    return (
+        f"{whole.name}: {len(part.valid)} of {len(whole.valid)} settings; a level's best validation score falls by "
+        f"{whole.metric.scale * fall:.2f} at most ({level})"
+    )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -578,15 +608,19 @@ def main() -> None:
     parser.add_argument("--subset", default="report", help="a number, m/4 for a quarter, or report")
     parser.add_argument("--estimators", nargs="*", choices=list(ESTIMATORS), default=list(ESTIMATORS)[:1])
     parser.add_argument("--examples", type=int, default=10_000, help="test examples of a study at most")
+    parser.add_argument("--within", nargs="*", default=(), help="narrower ranges: learning_rate=0.2:0.8, in shares")
     parser.add_argument("--seed", type=int, default=20_261)
     given = parser.parse_args()
+    landscapes = {name: read(name, given.folder).within(given.within) for name in given.landscapes}
+    if given.within:
+        print("\n".join(_lost(read(name, given.folder), part) for name, part in landscapes.items()))
     started = time.perf_counter()
     for table in given.tables:
         head, rows = TABLES[table]
         print(head)
         for name, n_settings in itertools.product(given.landscapes, given.budgets):
             studies = Studies(
-                landscape=read(name, given.folder), n_settings=n_settings, subset=subset_of(n_settings, given.subset),
+                landscape=landscapes[name], n_settings=n_settings, subset=subset_of(n_settings, given.subset),
                 n=given.studies, seed=given.seed, most_examples=given.examples,
             )  # fmt: skip
             for row in rows(studies, given.estimators):

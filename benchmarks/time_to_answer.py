@@ -1,8 +1,8 @@
 """How sure an answer is after so many minutes: half widths of a study's intervals, had it been stopped then.
 
 ``python -m benchmarks.time_to_answer`` reads the latest study of the tracking store (``--study NAME`` another one) and
-judges it as it stood after ``--minutes``: by the settings whose trials had ended by then. The minutes are those of the
-session that ran it, from its first trial's start; a study that was interrupted has its pauses in them.
+judges it as it stood after ``--minutes``: by the settings whose trials had ended by then. The minutes are those in
+which any of its trials was trained, so that a study that went on later has its pauses left out.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from reports.study import StudyData
 
 
 def ends(uri: str, run_ids: Sequence[str]) -> dict[str, float]:
-    """Return the minutes after which each run had ended, from the start of the first one."""
+    """Return the minutes of training after which each run had ended."""
     api = mlflow.MlflowClient(uri)
-    infos = [api.get_run(run_id).info for run_id in run_ids]
-    start = min(info.start_time for info in infos)
-    return {info.run_id: (info.end_time - start) / 60_000 for info in infos}
+    infos = sorted((api.get_run(run_id).info for run_id in run_ids), key=lambda info: info.start_time)
+    ended, trained, until = {}, 0.0, infos[0].start_time
+    for info in infos:
+        trained += max(0, info.end_time - max(until, info.start_time))
+        until = max(until, info.end_time)
+        ended[info.run_id] = trained / 60_000
+    return ended
 
 
 def as_of(study: StudyData, ended: dict[str, float], minutes: float) -> Comparison:

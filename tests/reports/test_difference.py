@@ -47,6 +47,18 @@ def test_without_seed_effects_examples_alone_decide():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_examples_count_for_less_where_few_of_them_tell_the_two_apart():
+    # No seed effect, so that the interval is that of the examples alone.
+    spread, few = np.tile([1.0, -1.0], 200)[None, :].repeat(5, axis=0), np.zeros((5, 400))
+    few[:, :8] = np.tile([1.0, -1.0], 4)
+    zeros = np.zeros_like(few)
+    assert paired_difference(spread, zeros, imagined=None).df == pytest.approx(399)
+    # Eight of 400 differ: 50 - 3 of excess kurtosis.
+    assert paired_difference(few, zeros, imagined=None).df == pytest.approx(2 / (2 / 399 + 47 / 400))
+    assert paired_difference(few, zeros, imagined=0.0).df == pytest.approx(399)
+    assert paired_difference(zeros, zeros, imagined=None).high > 0
+
+
 def test_interval_is_wider_than_that_of_seeds_alone_where_examples_matter():
     rng = np.random.default_rng(6)
     d = crossed(rng, seed_sd=0.001, example_sd=1.0, rest_sd=0.0, shape=(5, 400))
