@@ -190,7 +190,7 @@ def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
     """
     try:
         client = Client(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
         reason = str(error).splitlines()[0]
         raise ValueError(f"scheduler must be the address of a Dask scheduler, got {address!r} ({reason})") from error
     with client:

@@ -2,7 +2,7 @@
 
 ``$TMPDIR`` is shared with everybody on the machine. Whatever is made there under a name that can be foreseen, others
 can make first: as a link to a file of ours, or as a pipe that nobody reads. Dask (``dask-scratch-space``), MLflow
-(``db_init_lock-…``) and Keras (``.keras``, without a home) choose such names, so they get a ``$TMPDIR`` that only its
+(``db_init_lock-…``) and Keras (``.keras``, without a home) know such names, so they get a ``$TMPDIR`` that only its
 owner can enter.
 """
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 
+import dask
 import psutil
 import pytest
 from distributed import KilledWorker
@@ -200,3 +201,13 @@ def _answer(client):
 )
 def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is_open):
     assert launch._is_open(address) == is_open
+
+
+def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_one_line():
+    for address, settings in (("tls://127.0.0.1:1", {}), ("tcp://127.0.0.1:1", {"require-encryption": True})):
+        with (
+            dask.config.set({f"distributed.comm.{name}": value for name, value in settings.items()}),
+            pytest.raises(ValueError, match=f"scheduler must be the address of a Dask scheduler, got '{address}'"),
+            launch.connected(address, print),
+        ):
+            pass
