@@ -19,11 +19,14 @@ from collections.abc import Iterator, Mapping
 from multiprocessing import current_process
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from pipeline.sources.fetch import keras_home
 
 _PREFIX = "depthcheck-session-"
-#: Where Linux keeps the semaphores of multiprocessing, with which Dask speaks to the processes that it starts.
-_SEMAPHORES = Path("/dev/shm")
+#: Where Linux keeps the semaphores of multiprocessing, with which Dask starts workers, and the name that joblib gives
+#: them once scikit-learn has imported it. They stay when a process is killed together with multiprocessing's helper.
+_SEMAPHORES, _SEMAPHORE = Path("/dev/shm"), "loky-{}"
 _of_this_process = contextlib.ExitStack()
 
 
@@ -67,7 +70,7 @@ def scratch() -> Iterator[Path]:
         except OSError as error:
             raise ValueError(f"TMPDIR must be a folder that can be written to, got: {error}") from error
         if not is_shared:
-            stack.callback(_remove, folder)
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
             stack.enter_context(_in_effect(folder))
         yield folder
 
@@ -78,8 +81,7 @@ def _in_effect(folder: Path) -> Iterator[None]:
     names = current_process()._config  # type: ignore[attr-defined]
     before = tempfile.tempdir, names["semprefix"]
     tempfile.tempdir = str(folder)
-    # A semaphore stays where its process and multiprocessing's helper are both killed: its name tells whose it was.
-    names["semprefix"] = f"/{folder.name}"
+    names["semprefix"] = f"/{_SEMAPHORE.format(os.getpid())}"  # also where joblib is not imported
     try:
         with _environment({"TMPDIR": str(folder), "KERAS_HOME": str(keras_home())}):
             yield
@@ -115,7 +117,7 @@ def _require_safe(parent: Path) -> None:
 def _made(parent: Path) -> Iterator[Path]:
     """Yield a new folder, held."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(_held(folder))
@@ -159,11 +161,12 @@ def _clear_up(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError), _opened(folder) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            _remove_semaphores(folder.name.removeprefix(_PREFIX).partition("-")[0])
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    for semaphore in _SEMAPHORES.glob(f"sem.{folder.name}-*"):
-        with contextlib.suppress(OSError):  # gone by now, or somebody else's
-            semaphore.unlink()
+def _remove_semaphores(pid: str) -> None:
+    if pid.isdigit() and not psutil.pid_exists(int(pid)):  # else another process has got that number
+        for semaphore in _SEMAPHORES.glob(f"sem.{_SEMAPHORE.format(pid)}-*"):
+            with contextlib.suppress(OSError):  # gone by now, or somebody else's
+                semaphore.unlink()

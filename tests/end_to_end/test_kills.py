@@ -89,7 +89,8 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert code == 0, output
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("tmp")] == []  # mlflow run's own
     assert len(sessions) == 3
-    assert [path for session in sessions for path in Path("/dev/shm").glob(f"*{session.name}*")] == []
+    pids = [session.name.split("-")[2] for session in sessions]
+    assert [path for pid in pids for path in Path("/dev/shm").glob(f"sem.*-{pid}-*")] == []
     assert folder.fingerprint() == undisturbed.fingerprint()
     assert "RUNNING" not in statuses(folder)
     ended, _ = attempts(folder.uri, parent)

@@ -46,7 +46,7 @@ async def ask(way, port):
 async def answer(way, port):
     try:
         said = await asyncio.wait_for(ask(way, port), 20)
-    except (OSError, TimeoutError):
+    except (OSError, ValueError):
         said = ""
     return f"{way} {port}", "let in" if "id" in said or "HTTP" in said else "refused"
 
@@ -109,11 +109,12 @@ def client(prepared, tmp_path_factory):
 
 def test_all_temporary_files_lie_in_the_sessions_own_folder(client, prepared):
     shared, precious = prepared
+    assert {path.name for path in precious.iterdir()} == {"global.lock", "purge.lock"}
+    assert {path.read_text() for path in precious.iterdir()} == {"mine"}
     (own,) = set(shared.iterdir()) - {shared / "dask-scratch-space"}
     assert own.stat().st_mode & 0o777 == 0o700
     assert client.submit(_temporary, pure=False).result() == str(own)
     assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.local_directory).startswith(f"{own}/")
-    assert {path.name: path.read_text() for path in precious.iterdir()} == {"global.lock": "mine", "purge.lock": "mine"}
 
 
 def test_nobody_else_can_speak_to_any_port_of_the_cluster(client):
@@ -124,12 +125,12 @@ def test_nobody_else_can_speak_to_any_port_of_the_cluster(client):
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert {address.ip for address in listening} == {"127.0.0.1"}
-    assert len(listening) == 3  # scheduler, nanny and worker; no HTTP
     ports = [str(address.port) for address in listening]
     done = subprocess.run([sys.executable, "-c", INTRUDER, *ports], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {f"{way} {port}": "refused" for way in WAYS for port in ports}
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert len(listening) == 3  # scheduler, nanny and worker; no HTTP
     assert client.submit(_pid, pure=False).result() != os.getpid()
 
 

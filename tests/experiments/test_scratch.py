@@ -17,7 +17,7 @@ from tests.others import as_nobody, needs_root
 
 
 @pytest.fixture
-def shared(shared_folder, monkeypatch):
+def shared(tmp_path, shared_folder, monkeypatch):  # pytest's own folder first, which it would make in there
     monkeypatch.setattr(tempfile, "tempdir", str(shared_folder))
     return shared_folder
 
@@ -34,6 +34,10 @@ def killed_session(call=lambda: None):
             os._exit(0)
     os.waitpid(pid, 0)
     return Path(os.read(reader, 1000).decode())
+
+
+def semaphores(pid):
+    return [path for path in Path("/dev/shm").iterdir() if pid in path.name.split("-")]
 
 
 def test_temporary_files_of_a_session_lie_in_a_folder_that_its_user_alone_can_enter(shared):
@@ -85,13 +89,14 @@ def test_folder_stays_as_long_as_a_worker_of_a_killed_session_runs(shared):
 
 
 @pytest.mark.skipif(not Path("/dev/shm").exists(), reason="semaphores have no files here")
-def test_semaphores_of_a_session_that_was_killed_with_all_its_processes_are_removed(shared):
-    program = """
-        import multiprocessing, os, signal
+@pytest.mark.parametrize("library", ["joblib", "os"])  # the first changes the names of semaphores
+def test_semaphores_of_a_session_that_was_killed_with_all_its_processes_are_removed(shared, library):
+    program = f"""
+        import {library}, multiprocessing, os, signal
         from experiments.scratch import scratch
         with scratch() as folder:
             queue = multiprocessing.get_context("spawn").Queue()
-            print(folder.name, flush=True)
+            print(os.getpid(), flush=True)
             os.killpg(0, signal.SIGKILL)
     """
     done = subprocess.run(
@@ -103,11 +108,11 @@ def test_semaphores_of_a_session_that_was_killed_with_all_its_processes_are_remo
         check=False,
     )
     assert done.returncode == -signal.SIGKILL
-    name = done.stdout.strip()
-    assert list(Path("/dev/shm").glob(f"sem.{name}-*"))
-    with scratch():
-        assert not (shared / name).exists()
-        assert not list(Path("/dev/shm").glob(f"sem.{name}-*"))
+    pid = done.stdout.strip()
+    assert semaphores(pid)
+    with scratch() as folder:
+        assert set(shared.iterdir()) == {folder}
+        assert not semaphores(pid)
 
 
 @needs_root
