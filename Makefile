@@ -32,8 +32,9 @@ run: .venv/installed  ## the main job: make run TRIALS=50 ARGS="-P epochs=5"
 report: .venv/installed  ## the latest study's report: make report ARGS="--study NAME"
 	.venv/bin/python -m reports $(ARGS)
 
+# Jobs are for language models, and leave files in /dev/shm.
 ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
-	.venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)
 
 # A file is tested as a whole by one process, since its tests share what is slow to make; the longest come first.
 test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports -k figures"

@@ -25,6 +25,7 @@ from experiments.command_line import (
 
 stop_at_once()  # the next imports take a second
 
+from experiments import scratch  # noqa: E402
 from experiments.commands import COMMANDS  # noqa: E402
 
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     stop_politely()
     try:
+        scratch.take()
         return COMMANDS[options.command].main(given(options), console)
     except ValueError as error:
         complain(error)
@@ -60,5 +62,6 @@ if __name__ == "__main__":
     if code == INTERRUPTED:
         # All has been cleaned up by now. What libraries do at exit may wait for, or complain about, what was stopped.
         sys.stdout.flush()
+        scratch.give_back()
         os._exit(code)
     sys.exit(code)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ipaddress
 import logging
 import os
 import signal
+import socket
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.security import Security
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from experiments.addresses import without_password
 from experiments.scratch import scratch
 from pipeline.programs_on_disk import session_folder
 from pipeline.threads import worker_environment
@@ -35,7 +40,10 @@ CODE = Path(__file__).resolve().parent.parent
 
 @contextlib.contextmanager
 def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
-    """Yield the client of a cluster on this machine, reachable from this machine only.
+    """Yield the client of a cluster on this machine that nobody else can use.
+
+    Whoever can speak to Dask can have it run any program. So all speak TLS, and both sides show a certificate that is
+    made for this session and known to its processes alone.
 
     Parameters
     ----------
@@ -45,13 +53,15 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
         Folder for XLA's compiled programs.
     """
     with (
-        scratch() as folder,
+        scratch() as session,
+        TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder,
         dask.config.set(
             {
                 "distributed.nanny.pre-spawn-environ": {
-                    **worker_environment(session_folder(folder, cache)),
+                    **worker_environment(session_folder(Path(folder), cache)),
                     "PYTHONPATH": _python_path(),
                 },
+                "temporary-directory": folder,
                 "distributed.worker.daemon": True,
                 "distributed.comm.timeouts.connect": "60s",
                 # What becomes of a trial whose worker has died is the coordinator's to say.
@@ -114,7 +124,21 @@ def _start_resource_tracker() -> None:
             os.environ["PYTHONWARNINGS"] = before
 
 
-def _started(n_workers: int, folder: Path, loop: IOLoop) -> LocalCluster:
+class _Scheduler(Scheduler):  # type: ignore[misc]
+    """Dask's scheduler without its HTTP port, which asks nobody who he is."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen to nobody."""
+
+
+class _Worker(Worker):  # type: ignore[misc]
+    """Dask's worker without its HTTP port."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen to nobody."""
+
+
+def _started(n_workers: int, folder: str, loop: IOLoop) -> SpecCluster:
     """Start the cluster; where a worker dies before it has reported, Dask gives up, and we try again.
 
     Raises
@@ -122,20 +146,28 @@ def _started(n_workers: int, folder: Path, loop: IOLoop) -> LocalCluster:
     RuntimeError
         When no attempt succeeds.
     """
+    everyone = {"host": "127.0.0.1", "protocol": "tls://", "security": Security.temporary()}
+    worker = {
+        "cls": Nanny,
+        "options": {
+            **everyone,
+            "worker_class": _Worker,
+            "nthreads": 1,
+            "local_directory": folder,
+            "memory_limit": 0,
+            "preload": ["experiments.preload"],
+            "silence_logs": logging.WARNING,
+        },
+    }
     for _ in range(_START_ATTEMPTS):
         try:
-            return LocalCluster(
+            return SpecCluster(
                 loop=loop,
-                n_workers=n_workers,
-                processes=True,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address=None,
-                # Without a dashboard it would still open port 8787 to everybody, and remark on it when it is taken.
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                local_directory=str(folder),
-                memory_limit=0,
-                preload=["experiments.preload"],
+                scheduler={"cls": _Scheduler, "options": {**everyone, "dashboard": False}},
+                workers=dict.fromkeys(range(n_workers), worker),
+                worker=worker,
+                security=everyone["security"],
+                silence_logs=logging.WARNING,
             )
         except RuntimeError as error:
             trouble = error
@@ -143,8 +175,13 @@ def _started(n_workers: int, folder: Path, loop: IOLoop) -> LocalCluster:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Client]:
+def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
     """Yield the client of the user's own cluster; this project's code is sent to its workers.
+
+    Parameters
+    ----------
+    say
+        Told when others can use that cluster, too.
 
     Raises
     ------
@@ -152,11 +189,16 @@ def connected(address: str) -> Iterator[Client]:
         When no scheduler answers there, or it has no worker.
     """
     try:
-        client = Client(address, timeout="10s")
-    except (OSError, ValueError, TimeoutError) as error:
+        client = Client(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
         reason = str(error).splitlines()[0]
         raise ValueError(f"scheduler must be the address of a Dask scheduler, got {address!r} ({reason})") from error
     with client:
+        if _is_open(address):
+            say(
+                f"warning: the scheduler {without_password(address)} is open: whoever reaches it can run programs as "
+                "you do, and read what is sent there, passwords in addresses included; use TLS (SECURITY.md)"
+            )
         if not client.scheduler_info(n_workers=-1)["workers"]:
             raise ValueError(f"scheduler must have at least one worker, got none at {address!r}")
         with TemporaryDirectory(prefix="depthcheck-") as folder:
@@ -164,6 +206,14 @@ def connected(address: str) -> Iterator[Client]:
             archive.write_bytes(_packed_code())
             client.upload_file(str(archive))
         yield client
+
+
+def _is_open(address: str) -> bool:
+    """Tell whether the scheduler speaks without TLS, and not to this machine alone."""
+    scheme, _location = parse_address(address)
+    host, port = parse_host_port(address, default_port=0)
+    addresses = {str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, port)}
+    return scheme not in ("tls", "wss") and not all(ipaddress.ip_address(one).is_loopback for one in addresses)
 
 
 def n_workers(client: Client) -> int:

@@ -7,10 +7,14 @@ import fcntl
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
+
+#: Neither through a link nor into a pipe that somebody has put there, which would be waited for.
+_AS_IT_IS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @contextlib.contextmanager
@@ -26,11 +30,24 @@ def held(folder: Path, study: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+b", buffering=0))  # nothing is left to be written on closing
+            file = stack.enter_context(_opened(path))
             _take(file, study)
         except OSError as error:
-            raise ValueError(f"the study's lock must be a file that can be written, got {path} ({error})") from error
+            reason = "a link" if path.is_symlink() else error.strerror or error
+            raise ValueError(
+                f"the study's lock must be a file of yours that can be written, got {path} ({reason})"
+            ) from error
         yield  # the file stays: removing it would let a third process lock a new one beside a second's
+
+
+def _opened(path: Path) -> FileIO:
+    """Open the file as it is, made if there is none, if it is a file of this user's."""
+    file = FileIO(path, "r+", opener=lambda name, _flags: os.open(name, _AS_IT_IS, 0o600))  # nothing is buffered
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        file.close()
+        raise OSError("another user's" if stat.S_ISREG(status.st_mode) else "no file")
+    return file
 
 
 def _take(file: FileIO, study: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from distributed import Worker
 from distributed.system import MEMORY_LIMIT
 
-from experiments import places
+from experiments import places, scratch
 
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
@@ -26,6 +26,7 @@ _OOM_SCORE = "500"
 
 def dask_setup(worker: Worker) -> None:
     """Send this process's standard error to its log file, bound its memory, and begin to import TensorFlow."""
+    scratch.take()  # its session's folder must not be removed under it, should the coordinator be killed
     try:
         folder = places.logs()
         folder.mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ def run(request: Request, console: Console) -> Ending:
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
-    with held(folder, study), watched(uri, console.print), _workers(request) as client:
+    with held(folder, study), watched(uri, console.print), _workers(request, console) as client:
         ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
@@ -253,9 +253,9 @@ class _Stopwatch:
 
 
 @contextlib.contextmanager
-def _workers(request: Request) -> Iterator[Client]:
+def _workers(request: Request, console: Console) -> Iterator[Client]:
     if request.scheduler is not None:
-        with launch.connected(request.scheduler) as client:
+        with launch.connected(request.scheduler, lambda line: console.print(line, markup=False)) as client:
             yield client
     else:
         n_workers = request.workers or len(os.sched_getaffinity(0))

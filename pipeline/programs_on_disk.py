@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,15 +36,30 @@ def session_folder(scratch: Path, cache: Path) -> Path:
     scratch
         A folder of the session.
     cache
-        The folder that is kept between sessions; where it cannot be made, the programs stay in ``scratch``.
+        The folder that is kept between sessions; where it cannot be made, or others can put a program there, which
+        would be run, the programs stay in ``scratch``.
     """
     way = scratch / "programs"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        way.symlink_to(cache, target_is_directory=True)
-    except OSError:
-        way.mkdir()
+    with contextlib.suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(mode=0o700, exist_ok=True)
+        real = cache.resolve(strict=True)
+        if _is_private(real):
+            way.symlink_to(real, target_is_directory=True)
+            return way
+    way.mkdir()
     return way
+
+
+def _is_private(folder: Path) -> bool:
+    """Tell whether nobody but this user (and root) can put a file into the folder, or another folder in its place."""
+    trusted = (0, os.geteuid())
+    for status in (parent.stat() for parent in folder.parents):
+        may_replace = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+        if may_replace or status.st_uid not in trusted:
+            return False
+    status = folder.stat()
+    return status.st_uid in trusted and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def renew(folder: Path) -> None:

@@ -37,9 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(options: Given) -> int:
     # Not before here: the imports take seconds, and a typing error should not wait for them.
+    from experiments import scratch
     from experiments.tracking import TrackingError
 
     try:
+        scratch.take()
         return _print_answers(options) if options["json"] == "True" else _report(options)
     except ValueError as error:
         complain(error)

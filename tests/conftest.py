@@ -15,6 +15,7 @@ from pipeline.load import DataNotFoundError, load
 from pipeline.records import Dataset
 from pipeline.sources.fashion_mnist import FILES
 from tests.end_to_end.servers import mlflow_server
+from tests.others import shared_by_all
 
 # A busy machine is no defect: examples may take as long as they need.
 settings.register_profile("patient", deadline=None)
@@ -64,3 +65,10 @@ def server(uri: str, tmp_path: Path) -> Iterator[str]:
     """Return the address of a server in front of that database; it keeps artifacts in ``server/files``."""
     with mlflow_server(tmp_path / "server", uri) as started:
         yield started.uri
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """Return a folder in which other users of the machine can make files, too."""
+    with shared_by_all() as folder:
+        yield folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
     TrackingError
         When the store cannot be read or written.
     """
-    has_run_here = lock_file(place.folder, study).exists()
+    has_run_here = os.path.lexists(lock_file(place.folder, study))
     # Without a lock there is nothing to hold; making one would say that the study has run here.
     with held(place.folder, study) if has_run_here else contextlib.nullcontext():
         repaired: list[Finding] = []

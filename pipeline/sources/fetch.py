@@ -23,11 +23,14 @@ class DataNotFoundError(ValueError):
 
 
 def keras_home() -> Path:
-    """Return the folder that Keras keeps its things in, by Keras's own rule, without importing Keras."""
+    """Return the folder that Keras keeps its things in, by Keras's own rule, without importing Keras.
+
+    With one difference: where the home cannot be written to, Keras takes ``/tmp/.keras``, which anybody can prepare.
+    """
     if "KERAS_HOME" in os.environ:
         return Path(os.environ["KERAS_HOME"])
-    home = Path.home()
-    return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path's own raises for a user without one
+    return (home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())) / ".keras"
 
 
 def file_sha256(path: Path) -> str:

@@ -37,22 +37,30 @@ def study(folder, *words):
     assert started.left_behind() == []
 
 
-def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed, folder, tiny):
+def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed, folder, tiny, monkeypatch):
     words = ("--experiment", tiny, "--workers", "1")
+    temporary = folder.path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    sessions = []
     with study(folder, *words) as running:
         wait_for(lambda: running.n_told() >= 1)
+        sessions += temporary.iterdir()
         running.process.terminate()
         assert running.process.wait(timeout=30) == 130
         assert "Traceback" not in running.log.read_text()
     assert "RUNNING" not in statuses(folder)
+    assert list(temporary.iterdir()) == []
     with study(folder, *words) as running:
         wait_for(lambda: running.n_told() >= 3)
+        sessions += temporary.iterdir()
         os.killpg(running.process.pid, signal.SIGINT)
         time.sleep(0.1)
         os.killpg(running.process.pid, signal.SIGINT)  # the user's second Ctrl-C does not spoil the cleaning up
         assert running.process.wait(timeout=30) == 130
         assert "Traceback" not in running.log.read_text()
     assert "RUNNING" not in statuses(folder)
+    assert list(temporary.iterdir()) == []
     ran = [
         sys.executable,
         "-m",
@@ -70,6 +78,7 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     with Study(ran, folder.path, {**folder.environment(), **path}, Tally(seed=0)) as running:
         running.ensure_running()
         wait_for(lambda: running.n_told() >= 5)
+        sessions += temporary.glob("depthcheck-session-*")
         running.process.kill()  # mlflow's own process: ours sees that it is alone
     assert running.left_behind() == []
     parent = folder.study().user_attrs["parent_run_id"]
@@ -78,6 +87,10 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert [run.data.tags["phase"] for run in runs if run.info.status == "RUNNING"] in ([], ["session"])
     code, output = folder.run(*words)
     assert code == 0, output
+    assert [path.name for path in temporary.iterdir() if not path.name.startswith("tmp")] == []  # mlflow run's own
+    assert len(sessions) == 3
+    pids = [session.name.split("-")[2] for session in sessions]
+    assert [path for pid in pids for path in Path("/dev/shm").glob(f"sem.*-{pid}-*")] == []
     assert folder.fingerprint() == undisturbed.fingerprint()
     assert "RUNNING" not in statuses(folder)
     ended, _ = attempts(folder.uri, parent)

@@ -125,7 +125,7 @@ def test_disk_that_is_full_from_the_start_is_one_line(folder, tiny):
         code, output = folder.run("--experiment", tiny)
         assert code == 2, output
         assert re.fullmatch(
-            r"error: the study's lock must be a file that can be written, got .*No space left.*\n", output
+            r"error: the study's lock must be a file of yours that can be written, got .*No space left.*\n", output
         )
         ballast.unlink()
         assert not (folder.path / "mlflow.db").exists()

@@ -120,8 +120,10 @@ def test_users_own_cluster_runs_the_same_study(undisturbed, folder, tiny, tmp_pa
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"]
         processes.append(subprocess.Popen(worker, cwd=elsewhere, env=environment, stderr=subprocess.DEVNULL))
         wait_for(lambda: _has_worker(address))
-        code, output = folder.run("--experiment", tiny, "--scheduler", address)
+        # The same scheduler, under an address that is not of this machine alone.
+        code, output = folder.run("--experiment", tiny, "--scheduler", address.replace("127.0.0.1", "0.0.0.0"))
         assert code == 0, output
+        assert output.count("warning: the scheduler tcp://0.0.0.0:") == 1
     finally:
         for process in processes:
             process.terminate()

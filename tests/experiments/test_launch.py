@@ -1,18 +1,61 @@
 """The embedded cluster: workers that die or grow are replaced, and nobody takes more memory than there is."""
 
 import contextlib
+import json
 import os
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 
+import dask
+import psutil
 import pytest
 from distributed import KilledWorker
 
 from experiments import launch
 from experiments.preload import bound_memory
 from experiments.renewal import Renewal
+from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow
+
+WAYS = ("tcp", "tls", "http")
+#: Another user, where the test may become one, asks each port who it is: as Dask does, with a foreign certificate, as a
+#: browser. He holds no certificate of the session, and nor does anybody else of this user's.
+INTRUDER = """
+import asyncio, encodings.idna, json, os, sys
+from distributed.core import connect
+from distributed.security import Security
+
+foreign = Security.temporary().get_connection_args("client")
+if os.geteuid() == 0:
+    from tests.others import become_nobody
+    become_nobody()
+
+async def ask(way, port):
+    if way == "http":
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTTP/1.0\\r\\n\\r\\n")
+        return (await reader.read(100)).decode("latin-1")
+    comm = await connect(f"{way}://127.0.0.1:{port}", timeout=2, **(foreign if way == "tls" else {}))
+    await comm.write({"op": "identity", "reply": True})
+    return str(await comm.read())
+
+async def answer(way, port):
+    try:
+        said = await asyncio.wait_for(ask(way, port), 20)
+    except (OSError, ValueError):
+        said = ""
+    return f"{way} {port}", "let in" if "id" in said or "HTTP" in said else "refused"
+
+async def main():
+    ways = [answer(way, port) for way in ("tcp", "tls", "http") for port in sys.argv[1:]]
+    print(json.dumps(dict(await asyncio.gather(*ways))))
+
+asyncio.run(main())
+"""
 
 
 def _pid():
@@ -34,10 +77,61 @@ def _tighten():
     return resource.getrlimit(resource.RLIMIT_DATA)
 
 
+def _temporary():
+    return tempfile.gettempdir()
+
+
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def prepared(tmp_path_factory):
+    """Yield a folder for temporary files in which others have laid links to a file of ours, and that file."""
+    precious = tmp_path_factory.mktemp("precious")
+    for name in ("global.lock", "purge.lock"):
+        (precious / name).write_text("mine")
+    before = tempfile.tempdir
+    with shared_by_all() as shared:
+
+        def prepare():
+            (shared / "dask-scratch-space").symlink_to(precious, target_is_directory=True)
+
+        as_nobody(prepare) if os.geteuid() == 0 else prepare()
+        tempfile.tempdir = str(shared)
+        try:
+            yield shared, precious
+        finally:
+            tempfile.tempdir = before
+
+
+@pytest.fixture(scope="module")
+def client(prepared, tmp_path_factory):
     with launch.embedded(1, tmp_path_factory.mktemp("programs")) as client:
         yield client
+
+
+def test_all_temporary_files_lie_in_the_sessions_own_folder(client, prepared):
+    shared, precious = prepared
+    assert {path.name for path in precious.iterdir()} == {"global.lock", "purge.lock"}
+    assert {path.read_text() for path in precious.iterdir()} == {"mine"}
+    (own,) = set(shared.iterdir()) - {shared / "dask-scratch-space"}
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert client.submit(_temporary, pure=False).result() == str(own)
+    assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.local_directory).startswith(f"{own}/")
+
+
+def test_nobody_else_can_speak_to_any_port_of_the_cluster(client):
+    us = psutil.Process()
+    listening = {
+        connection.laddr
+        for process in (us, *us.children(recursive=True))
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    ports = [str(address.port) for address in listening]
+    done = subprocess.run([sys.executable, "-c", INTRUDER, *ports], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {f"{way} {port}": "refused" for way in WAYS for port in ports}
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert len(listening) == 3  # scheduler, nanny and worker; no HTTP
+    assert client.submit(_pid, pure=False).result() != os.getpid()
 
 
 def test_worker_that_has_grown_is_replaced_between_two_trials(client):
@@ -92,3 +186,29 @@ def _answer(client):
     while True:
         with contextlib.suppress(KilledWorker):
             return client.submit(_pid, pure=False).result()
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://localhost:8786", False),
+        ("tcp://[::1]:8786", False),
+        ("tls://192.0.2.1:8786", False),
+        ("tcp://192.0.2.1:8786", True),
+        ("tcp://192.0.2.1", True),
+        ("ws://[2001:db8::1]:8786", True),
+    ],
+)
+def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is_open):
+    assert launch._is_open(address) == is_open
+
+
+def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_one_line():
+    for address, settings in (("tls://127.0.0.1:1", {}), ("tcp://127.0.0.1:1", {"require-encryption": True})):
+        with (
+            dask.config.set({f"distributed.comm.{name}": value for name, value in settings.items()}),
+            pytest.raises(ValueError, match=f"scheduler must be the address of a Dask scheduler, got '{address}'"),
+            launch.connected(address, print),
+        ):
+            pass

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.programs_on_disk import programs_folder, renew, session_folder, xla_flags
 from pipeline.threads import worker_environment
+from tests.others import NOBODY, needs_root
 
 
 def test_the_folder_is_read_back_from_the_flags():
@@ -38,6 +39,31 @@ def test_a_cache_that_cannot_be_made_is_done_without(tmp_path: Path):
     way = session_folder(tmp_path, tmp_path / "file" / "programs")
     assert way.is_dir()
     assert not way.is_symlink()
+
+
+def test_a_cache_that_is_kept_is_made_for_its_user_alone(tmp_path: Path):
+    cache = tmp_path / "cache" / "programs"
+    assert session_folder(tmp_path, cache).resolve() == cache
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("place", ["cache/programs", "cache"])
+def test_a_cache_into_which_others_can_put_programs_is_not_used(tmp_path: Path, place: str):
+    cache = tmp_path / "cache" / "programs"
+    cache.mkdir(parents=True)
+    (tmp_path / place).chmod(0o777)
+    way = session_folder(tmp_path, cache)
+    assert way.is_dir()
+    assert not way.is_symlink()
+
+
+@needs_root
+def test_another_users_cache_is_not_used(tmp_path: Path):
+    cache = tmp_path / "programs"
+    cache.mkdir(mode=0o755)
+    os.chown(cache, NOBODY, NOBODY)
+    (tmp_path / "session").mkdir()
+    assert not session_folder(tmp_path / "session", cache).is_symlink()
 
 
 @pytest.mark.slow

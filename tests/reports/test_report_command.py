@@ -16,6 +16,7 @@ from made_up import MadeUpStudy
 from stored_study import write_study
 
 from experiments import tracking
+from experiments.scratch import give_back
 from experiments.tracking import keys
 from experiments.tracking.store import client
 from reports.__main__ import main
@@ -47,6 +48,8 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             code = main(words)
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            give_back()  # as at the end of a process of its own
         out, err = capsys.readouterr()
         return Done(code, out, err)
 
