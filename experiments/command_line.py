@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the complaint and leave with exit code 2."""
-        print(f"error: {message} (--help shows what there is)", file=sys.stderr)
+        complain(f"{message} (--help shows what there is)")
         sys.exit(BAD_INPUT)
 
 
@@ -49,7 +49,14 @@ def given(options: argparse.Namespace) -> Given:
 
 def complain(about: object) -> None:
     """Print the one line that says what is wrong."""
-    print(f"error: {without_password(str(about))}", file=sys.stderr)
+    print(f"error: {may_be_shown(about)}", file=sys.stderr)
+
+
+def may_be_shown(about: object) -> str:
+    """Return what is to be said without the passwords of the addresses that this process was given."""
+    words = (word.partition("=")[2] if word.startswith("-") else word for word in sys.argv[1:])
+    given = [os.environ.get("MLFLOW_TRACKING_URI", ""), *words]
+    return without_password(str(about), [address for address in given if "://" in address])
 
 
 def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:

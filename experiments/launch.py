@@ -22,6 +22,7 @@ from distributed import Client, LocalCluster
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from experiments.addresses import shown, without_password
 from experiments.scratch import scratch
 from pipeline.programs_on_disk import session_folder
 from pipeline.threads import worker_environment
@@ -154,11 +155,13 @@ def connected(address: str) -> Iterator[Client]:
     try:
         client = Client(address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"scheduler must be the address of a Dask scheduler, got {address!r} ({reason})") from error
+        reason = without_password(str(error).splitlines()[0], [address])
+        raise ValueError(
+            f"scheduler must be the address of a Dask scheduler, got {shown(address)!r} ({reason})"
+        ) from error
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise ValueError(f"scheduler must have at least one worker, got none at {address!r}")
+            raise ValueError(f"scheduler must have at least one worker, got none at {shown(address)!r}")
         with TemporaryDirectory(prefix="depthcheck-") as folder:
             archive = Path(folder) / "depthcheck_code.zip"
             archive.write_bytes(_packed_code())

@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.addresses import shown, without_password
 from experiments.design import ConfirmRound, PlannedTrial, Round, SearchRound
 from experiments.experiment import SCHEMA_VERSION
 from experiments.finalists import Finalist
@@ -253,10 +254,10 @@ def _connected(url: str) -> RDBStorage:
 
 
 def _cannot_be_opened(storage: str, error: Exception) -> ValueError:
-    why = reason(error)
+    why = without_password(reason(error), [storage])
     if isinstance(error, ImportError):
         why += '; for PostgreSQL: pip install "psycopg[binary]" and postgresql+psycopg://… as URL'
-    return ValueError(f"storage must be a URL that Optuna can open, got {storage!r} ({why})")
+    return ValueError(f"storage must be a URL that Optuna can open, got {shown(storage)!r} ({why})")
 
 
 def _round_from_json(stored: Mapping[str, Any]) -> Round:

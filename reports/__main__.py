@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.addresses import without_password
+from experiments.addresses import shown, without_login
 from experiments.command_line import (
     BAD_INPUT,
     FAILED,
@@ -95,8 +95,8 @@ def _report(given: Given) -> int:
     for check in warnings:
         print(f"  {check.name}: {check.detail}")
     print(f"\n  report        {folder / 'report.md'}\n                {folder / 'report.html'}")
-    host = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    browse = f"  in MLflow     mlflow ui --backend-store-uri {without_password(uri)}"
+    host = without_login(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    browse = f"  in MLflow     mlflow ui --backend-store-uri {shown(uri)}"
     print("  in MLflow" if uri.startswith("http") else browse)
     print(f"                {host}/{page}/artifacts\n                {artifacts}/report")
     return 0

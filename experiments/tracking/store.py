@@ -124,7 +124,7 @@ def require_usable(uri: str, study_storage: str) -> None:
     Raises
     ------
     ValueError
-        When an SQLite file is damaged or cannot be written.
+        When an SQLite file is damaged or cannot be written, or the driver of a database is not installed.
     TrackingError
         When one is locked, or a server does not answer.
     """
@@ -133,6 +133,8 @@ def require_usable(uri: str, study_storage: str) -> None:
         reach.require_reachable(uri)
     with storage(f"cannot use the study's storage {study_storage}"):
         reach.require_sound(study_storage, "the study's storage")
+        if "://" in study_storage and reach.sqlite_file(study_storage) is None:
+            reach.require_connection(study_storage, "storage")
 
 
 def require_at_hand(uri: str) -> None:
