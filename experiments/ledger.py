@@ -26,7 +26,7 @@ from experiments.finalists import Finalist
 from experiments.space import Point
 from experiments.task import Outcome
 from experiments.tracking.reach import BUSY_SECONDS
-from experiments.tracking.store import reason
+from experiments.tracking.store import TrackingError, reason
 from experiments.tracking.store import storage as stored
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -193,7 +193,7 @@ class Ledger:
 
         Raises
         ------
-        RuntimeError
+        TrackingError
             When Optuna gives it another number: somebody else wrote into the study.
         """
         self._study.add_trial(
@@ -213,7 +213,8 @@ class Ledger:
         )
         number = self.trials()[-1].number
         if number != planned.number:
-            raise RuntimeError(f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?")
+            what = f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?"
+            raise TrackingError(what, lasts=True)
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:

@@ -120,12 +120,13 @@ def run(request: Request, console: Console) -> Ending:
     parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
     with held(folder, study), watched(uri, console.print), _workers(request) as client:
-        ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
-        if not request.chosen:
-            ledger.raise_budget(experiment.budget.trials)
-        settled = settled_by(experiment, dataset, split)
-        ledger.settle(settled)
-        study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
+        with _usable():
+            ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
+            if not request.chosen:
+                ledger.raise_budget(experiment.budget.trials)
+            settled = settled_by(experiment, dataset, split)
+            ledger.settle(settled)
+            study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
         page = StudyPage(ledger, experiment, dataset, study_run, parts)
         with _ends_well(client, page, console):
             _heal(ledger, study_run)
@@ -150,6 +151,17 @@ def run(request: Request, console: Console) -> Ending:
         champion=address,
         metric=dataset.metric,
     )
+
+
+@contextlib.contextmanager
+def _usable() -> Iterator[None]:
+    """Take a store that no later attempt will find usable for bad input, as long as nothing has been trained."""
+    try:
+        yield
+    except tracking.TrackingError as error:
+        if error.lasts:
+            raise ValueError(str(error)) from error
+        raise
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import DataConfig, require
+from pipeline.paths import user_path
 from pipeline.records import Dataset
 from pipeline.sources import fashion_mnist, keras_files, openml, scikit_learn
 from pipeline.sources.arrays import digest, known_pictures
@@ -55,7 +56,7 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
         require(folder is None, f"folder of {name}", "left out: it is fetched or comes with scikit-learn", str(folder))
         read = scikit_learn.read_table if name in NAMES else openml.read_table
         return _load_table(*read(config, cache, log), log)
-    path = Path(name).expanduser()
+    path = user_path(name, "data")
     if folder is not None:
         path = folder / path.name
         if config.test_file is not None:

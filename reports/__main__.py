@@ -20,9 +20,11 @@ from experiments.command_line import (
     Given,
     Parser,
     complain,
+    failure_code,
     given,
     stop_politely,
 )
+from pipeline.paths import user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +46,10 @@ def _main(options: Given) -> int:
     except ValueError as error:
         complain(error)
         return BAD_INPUT
-    except (TrackingError, OSError) as error:
+    except TrackingError as error:
+        complain(error)
+        return failure_code(error)
+    except OSError as error:
         complain(error)
         return FAILED
 
@@ -117,7 +122,7 @@ def _folder(asked: str | None, study: str, base: Path) -> Path:
         When it cannot be written.
     """
     name = re.sub(r"[^\w.-]+", "_", study).strip(".") or "study"
-    folder = base / (Path(asked).expanduser() if asked else Path("reports/output") / name)
+    folder = base / (user_path(asked, "output") if asked else Path("reports/output") / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from rich.console import Console
 
 from experiments.addresses import shown, without_login
-from experiments.command_line import FAILED, INTERRUPTED, Given, complain
+from experiments.command_line import FAILED, INTERRUPTED, Given, complain, failure_code
 from experiments.commands.training import counts
 from experiments.tracking import launch_directory
+from pipeline.paths import user_path
 
 if TYPE_CHECKING:
     from experiments.reproduce.session import Ending
@@ -42,7 +42,7 @@ def main(given: Given, console: Console) -> int:
         run_id=given["run_id"],
         study=given["study"],
         times=times,
-        data_folder=launch_directory() / Path(folder).expanduser() if folder else None,
+        data_folder=launch_directory() / user_path(folder, "data_folder") if folder else None,
     )
     try:
         ending = reproduce(request, console)
@@ -51,7 +51,7 @@ def main(given: Given, console: Console) -> int:
         return INTERRUPTED
     except RuntimeError as error:
         complain(error)
-        return FAILED
+        return failure_code(error)
     console.print(_farewell(ending), markup=False)
     return REPRODUCED if ending.finding.is_reproduced else FAILED
 

@@ -26,7 +26,7 @@ def keras_home() -> Path:
     """Return the folder that Keras keeps its things in, by Keras's own rule, without importing Keras."""
     if "KERAS_HOME" in os.environ:
         return Path(os.environ["KERAS_HOME"])
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where a user has none
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
 
 

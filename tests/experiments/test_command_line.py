@@ -1,13 +1,19 @@
+import errno
+import os
+import re
 import sys
 from itertools import product
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from experiments import launch
+from experiments.__main__ import main
 from experiments.addresses import require_address, shown, without_login, without_password
-from experiments.command_line import Parser, complain
+from experiments.command_line import Parser, complain, failure_code
 from experiments.ledger import study_names
+from experiments.tracking import TrackingError
 from experiments.tracking.report_run import artifact_link
 
 
@@ -63,6 +69,51 @@ def test_no_complaint_tells_a_password(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         Parser().parse_args(["postgresql://me:s3cret@host/x"])
     assert "postgresql://me:***@host/x" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["run", "--experiment", "~nosuchuser/x.toml"], "experiment"),
+        (["run", "--data", "~nosuchuser/x.csv", "--target", "y"], "data"),
+        (["run", "--experiment", "digits", "--data-folder", "~nosuchuser/x"], "data_folder"),
+        (["init", "--data", "~nosuchuser/x"], "data"),
+        (["init", "--data", "iris", "--output", "~nosuchuser/x.toml"], "output"),
+        (["predict", "--input", "~nosuchuser/x"], "input"),
+        (["predict", "--input", "x.csv", "--output", "~nosuchuser/y.csv"], "output"),
+        (["reproduce", "--data-folder", "~nosuchuser/x"], "data_folder"),
+    ],
+)
+def test_path_under_an_unknown_user_is_one_line_with_its_name(capsys, monkeypatch, tmp_path, words, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").touch()
+    assert main(words) == 2
+    _, error = capsys.readouterr()
+    assert error.startswith(f"error: {what} must be a path on this machine, got '~nosuchuser/")
+    assert error.endswith(": ~nosuchuser is no user's home\n")
+    assert error.count("\n") == 1
+
+
+def test_only_what_goes_on_is_said_to_go_on(capsys, monkeypatch, tmp_path):
+    """Nothing of what another command has begun goes on; trouble that lasts is bad input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert main(["doctor"]) == 1
+    assert re.fullmatch(r"error: cannot use the tracking store .* no answer .*\)\n", capsys.readouterr().err)
+    assert main(["run", "--experiment", "digits"]) == 1
+    assert capsys.readouterr().err.endswith("; the same command goes on where it stopped\n")
+    assert failure_code(TrackingError("deleted", lasts=True)) == 2
+
+
+def test_full_disk_is_told_with_its_folder(capsys):
+    complain("cannot write: database or disk is full", then="; and so on")
+    said = re.fullmatch(
+        r"error: cannot write: database or disk is full \(least room is in (.*): [\d,]+ kB\); and so on\n",
+        capsys.readouterr().err,
+    )
+    assert Path(said[1]).is_dir()
+    complain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/file"))
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device: '/some/file'\n"
 
 
 def test_neither_scheduler_nor_storage_nor_links_tell_a_password():
