@@ -13,11 +13,11 @@ from rich.console import Console
 
 from experiments.command_line import (
     BAD_INPUT,
-    FAILED,
     INTERRUPTED,
     Parser,
     cleaning_up,
     complain,
+    failure_code,
     given,
     stop_at_once,
     stop_politely,
@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         cleaning_up()
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except RuntimeError as error:  # storage in trouble, or all trials failing alike
-        complain(f"{error}; the same command goes on where it stopped")
-        return FAILED
+    except RuntimeError as error:
+        complain(error)
+        return failure_code(error)
 
 
 def _parser() -> Parser:

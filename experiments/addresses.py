@@ -1,10 +1,96 @@
-"""Addresses of stores and servers, as they may be shown."""
+"""Addresses of stores and servers: as they may be shown, and whether they can be understood at all."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+#: An address in a text, and the punctuation behind it.
+_ADDRESS = re.compile(r"(\w[\w+.-]*://\S+?)(?=['\"),.;:]*(?:\s|$))")
+#: Parameters behind a question mark whose values drivers take for secrets.
+_SECRET = re.compile(r"pass(word|wd|phrase)?$|pwd$|secret|token|odbc_connect", re.IGNORECASE)
+_HIDDEN = "***"
+#: What stands behind ``://``; the password has every ``@`` up to the last one before a question mark.
+_LOGIN = re.compile(r"(?P<user>[^:/]*):(?P<password>[^@]*(?:@[^@?]*)*)@(?P<place>.*)", re.DOTALL)
 
 
-def without_password(text: str) -> str:
-    """Return a text as it may be shown: addresses in it keep their user and lose the password."""
-    return re.sub(r"(://[^/@:\s]*:)[^/@\s]+(?=@)", r"\1***", text)
+def shown(address: str) -> str:
+    """Return an address as it may be shown: it keeps its user and loses the password.
+
+    An address of which nobody can say where its password ends keeps its beginning alone.
+    """
+    if "://" not in address or not {"@", "?"} & set(address):
+        return address
+    url = _parsed(address)
+    if url is None:
+        return f"{address.partition('://')[0]}://{_HIDDEN}"
+    secret = {name: _HIDDEN for name in url.query if _SECRET.search(name)}
+    if url.password is None and not secret:
+        return address
+    return url.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", _HIDDEN)
+
+
+def without_login(address: str) -> str:
+    """Return a server's address without user and password, for links: who follows one has logged in by themselves."""
+    url = _parsed(address) if "@" in address else None
+    return address if url is None else url._replace(username=None, password=None).render_as_string()
+
+
+def without_password(text: str, known: Iterable[str] = ()) -> str:
+    """Return a text as it may be shown: addresses in it keep their user and lose the password.
+
+    Parameters
+    ----------
+    known
+        Addresses that may stand in it, also without their scheme: of these it is known where they end, even where a
+        password has a blank.
+    """
+    for address in known:
+        text = text.replace(address, shown(address))
+        scheme, mark, rest = address.partition("://")
+        if "@" in rest:
+            text = text.replace(rest, shown(address).removeprefix(scheme + mark))
+    return _ADDRESS.sub(lambda found: shown(found.group()), text)
+
+
+def require_address(address: str, what: str) -> None:
+    """Complain about a database's address whose password a driver would take for something else.
+
+    Raises
+    ------
+    ValueError
+        In one line that has nothing of the password.
+    """
+    from sqlalchemy.engine import make_url
+
+    url = _parsed(address)
+    if url is None or url != make_url(address):
+        raise ValueError(
+            f"{what} must be an address like postgresql+psycopg://user:password@host:5432/database, got "
+            f"{shown(address)!r} (in a password @ is written %40, / %2F, : %3A and % %25)"
+        )
+
+
+def _parsed(address: str) -> URL | None:
+    """Return an address as SQLAlchemy reads it once the ``@`` and ``/`` in its password are written as they must be.
+
+    SQLAlchemy ends a password at the first ``@``, so that the rest of one with an ``@`` is shown as host or database.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    scheme, mark, rest = address.partition("://")
+    login = _LOGIN.fullmatch(rest)
+    if login is not None:
+        rest = f"{login['user']}:{quote(login['password'], safe='%')}@{login['place']}"
+    try:
+        url = make_url(scheme + mark + rest)
+    except (ArgumentError, ValueError):
+        return None
+    unclear = any("@" in str(value) for name, value in url.query.items() if not _SECRET.search(name))
+    return None if login is not None and unclear else url

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from experiments.addresses import without_password
+from pipeline.paths import user_path
 
 #: What MLproject hands down for a parameter that the user did not give.
 NOT_GIVEN = ("", "auto")
@@ -38,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the complaint and leave with exit code 2."""
-        print(f"error: {message} (--help shows what there is)", file=sys.stderr)
+        complain(f"{message} (--help shows what there is)")
         sys.exit(BAD_INPUT)
 
 
@@ -47,9 +48,35 @@ def given(options: argparse.Namespace) -> Given:
     return {name: None if value in NOT_GIVEN else str(value) for name, value in vars(options).items()}
 
 
-def complain(about: object) -> None:
-    """Print the one line that says what is wrong."""
-    print(f"error: {without_password(str(about))}", file=sys.stderr)
+def complain(about: object, then: str = "") -> None:
+    """Print the one line that says what is wrong; of a full disk also where it is, which databases do not tell.
+
+    Parameters
+    ----------
+    then
+        What to say of what comes next.
+    """
+    text = may_be_shown(about)
+    if re.search(r"disk is full|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
+        from experiments.places import least_room
+
+        text += f" ({least_room(_given_addresses())})"
+    print(f"error: {text}{then}", file=sys.stderr)
+
+
+def failure_code(error: RuntimeError) -> int:
+    """Return the exit code of a command that has not trained: 2 for a store that no later attempt will find usable."""
+    return BAD_INPUT if getattr(error, "lasts", False) else FAILED
+
+
+def may_be_shown(about: object) -> str:
+    """Return what is to be said without the passwords of the addresses that this process was given."""
+    return without_password(str(about), _given_addresses())
+
+
+def _given_addresses() -> list[str]:
+    words = (word.partition("=")[2] if word.startswith("-") else word for word in sys.argv[1:])
+    return [address for address in (os.environ.get("MLFLOW_TRACKING_URI", ""), *words) if "://" in address]
 
 
 def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
@@ -63,7 +90,7 @@ def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
     kinds = f"a {' or '.join(suffixes)} file"
     if asked is None:
         raise ValueError(f"output must be {kinds}, got nothing")
-    path = base / Path(asked).expanduser()
+    path = base / user_path(asked, "output")
     if path.suffix not in suffixes:
         raise ValueError(f"output must be {kinds}, got {asked!r}")
     if path.exists():

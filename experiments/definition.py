@@ -25,6 +25,7 @@ from experiments.dimensions import (
 from experiments.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
 from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 from pipeline.load import NAMES
+from pipeline.paths import user_path
 
 SHIPPED = Path(__file__).parent
 #: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
@@ -51,7 +52,7 @@ def find(name_or_path: str, base: Path | None = None) -> Path:
     """
     if name_or_path in shipped_names():
         return SHIPPED / f"{name_or_path}.toml"
-    path = (base or Path.cwd()) / Path(name_or_path).expanduser()
+    path = (base or Path.cwd()) / user_path(name_or_path, "experiment")
     if path.suffix == ".toml" and path.is_file():
         return path
     names = shipped_names()
@@ -99,11 +100,11 @@ def found_from(data: DataConfig, base: Path) -> DataConfig:
     A known name is no path, even if a folder of that name lies there.
     """
 
-    def found(text: str | None) -> str | None:
-        path = base / Path(text).expanduser() if text and text not in NAMES else None
+    def found(text: str | None, what: str) -> str | None:
+        path = base / user_path(text, what) if text and text not in NAMES else None
         return str(path.resolve()) if path is not None and path.exists() else text
 
-    return replace(data, name=found(data.name) or data.name, test_file=found(data.test_file))
+    return replace(data, name=found(data.name, "data") or data.name, test_file=found(data.test_file, "test_file"))
 
 
 def slug(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from experiments.addresses import without_password
+from experiments.addresses import shown
 from experiments.describe import best_of, in_words
 from experiments.progress import duration
 from experiments.session import Ending
@@ -27,9 +27,9 @@ def text(ending: Ending, *, seconds: float) -> str:
     if ending.champion is not None:
         lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
     lines += [
-        f"  browse        mlflow ui --backend-store-uri {without_password(ending.tracking_uri)}",
+        f"  browse        mlflow ui --backend-store-uri {shown(ending.tracking_uri)}",
         f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
-        f"  study         optuna-dashboard {without_password(ending.storage)}",
+        f"  study         optuna-dashboard {shown(ending.storage)}",
         "  more          the same command with more trials or more seeds extends this study",
     ]
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from distributed.security import Security
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-from experiments.addresses import without_password
+from experiments.addresses import shown, without_password
 from experiments.scratch import scratch
 from pipeline.programs_on_disk import session_folder
 from pipeline.threads import worker_environment
@@ -191,16 +191,18 @@ def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
     try:
         client = Client(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"scheduler must be the address of a Dask scheduler, got {address!r} ({reason})") from error
+        reason = without_password(str(error).splitlines()[0], [address])
+        raise ValueError(
+            f"scheduler must be the address of a Dask scheduler, got {shown(address)!r} ({reason})"
+        ) from error
     with client:
         if _is_open(address):
             say(
-                f"warning: the scheduler {without_password(address)} is open: whoever reaches it can run programs as "
+                f"warning: the scheduler {shown(address)} is open: whoever reaches it can run programs as "
                 "you do, and read what is sent there, passwords in addresses included; use TLS (SECURITY.md)"
             )
         if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise ValueError(f"scheduler must have at least one worker, got none at {address!r}")
+            raise ValueError(f"scheduler must have at least one worker, got none at {shown(address)!r}")
         with TemporaryDirectory(prefix="depthcheck-") as folder:
             archive = Path(folder) / "depthcheck_code.zip"
             archive.write_bytes(_packed_code())

@@ -19,13 +19,14 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.addresses import shown, without_password
 from experiments.design import ConfirmRound, PlannedTrial, Round, SearchRound
 from experiments.experiment import SCHEMA_VERSION
 from experiments.finalists import Finalist
 from experiments.space import Point
 from experiments.task import Outcome
 from experiments.tracking.reach import BUSY_SECONDS
-from experiments.tracking.store import reason
+from experiments.tracking.store import TrackingError, reason
 from experiments.tracking.store import storage as stored
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -192,7 +193,7 @@ class Ledger:
 
         Raises
         ------
-        RuntimeError
+        TrackingError
             When Optuna gives it another number: somebody else wrote into the study.
         """
         self._study.add_trial(
@@ -212,7 +213,8 @@ class Ledger:
         )
         number = self.trials()[-1].number
         if number != planned.number:
-            raise RuntimeError(f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?")
+            what = f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?"
+            raise TrackingError(what, lasts=True)
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:
@@ -253,10 +255,10 @@ def _connected(url: str) -> RDBStorage:
 
 
 def _cannot_be_opened(storage: str, error: Exception) -> ValueError:
-    why = reason(error)
+    why = without_password(reason(error), [storage])
     if isinstance(error, ImportError):
         why += '; for PostgreSQL: pip install "psycopg[binary]" and postgresql+psycopg://… as URL'
-    return ValueError(f"storage must be a URL that Optuna can open, got {storage!r} ({why})")
+    return ValueError(f"storage must be a URL that Optuna can open, got {shown(storage)!r} ({why})")
 
 
 def _round_from_json(stored: Mapping[str, Any]) -> Round:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import platformdirs
 
-from experiments.tracking.store import store_directory
+from experiments.tracking.store import launch_directory, store_directory, tracking_uri
 
 _NAME = "depthcheck"
 
@@ -43,6 +46,15 @@ def storage_folder(tracking_uri: str) -> Path:
 def default_storage(tracking_uri: str) -> str:
     """Return the URL of the Optuna storage that belongs to a tracking store."""
     return f"sqlite:///{storage_folder(tracking_uri) / 'optuna.db'}"
+
+
+def least_room(addresses: Iterable[str]) -> str:
+    """Return in words where a session that was given some addresses has the least room on a disk."""
+    named = filter(None, map(store_directory, addresses))
+    folders = [storage_folder(tracking_uri()), *named, launch_directory(), Path(tempfile.gettempdir())]
+    free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.is_dir()}
+    fullest = min(free, key=lambda folder: free[folder])
+    return f"least room is in {fullest}: {free[fullest] // 1024:,} kB"
 
 
 def require_writable(folder: Path, what: str) -> None:

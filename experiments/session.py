@@ -18,8 +18,8 @@ from distributed import Client
 from rich.console import Console
 
 from experiments import design, launch, places, tracking
-from experiments.addresses import without_password
-from experiments.command_line import cleaning_up
+from experiments.addresses import shown
+from experiments.command_line import cleaning_up, may_be_shown
 from experiments.confirm import champion, freeze_finalists, freeze_selection
 from experiments.decide import Deadline, goes_on, n_settings, note_look
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
@@ -120,16 +120,17 @@ def run(request: Request, console: Console) -> Ending:
     parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
     with held(folder, study), watched(uri, console.print), _workers(request, console) as client:
-        ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
-        if not request.chosen:
-            ledger.raise_budget(experiment.budget.trials)
-        settled = settled_by(experiment, dataset, split)
-        ledger.settle(settled)
-        study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
+        with _usable():
+            ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
+            if not request.chosen:
+                ledger.raise_budget(experiment.budget.trials)
+            settled = settled_by(experiment, dataset, split)
+            ledger.settle(settled)
+            study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
         page = StudyPage(ledger, experiment, dataset, study_run, parts)
         with _ends_well(client, page, console):
             _heal(ledger, study_run)
-            console.print(_announcement(ledger, experiment, storage, uri))
+            console.print(_announcement(ledger, experiment, storage, uri), markup=False)
             context = StudyContext(
                 experiment=experiment,
                 data_sha256=dataset.sha256,
@@ -153,6 +154,17 @@ def run(request: Request, console: Console) -> Ending:
 
 
 @contextlib.contextmanager
+def _usable() -> Iterator[None]:
+    """Take a store that no later attempt will find usable for bad input, as long as nothing has been trained."""
+    try:
+        yield
+    except tracking.TrackingError as error:
+        if error.lasts:
+            raise ValueError(str(error)) from error
+        raise
+
+
+@contextlib.contextmanager
 def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[None]:
     """Leave no worker and no run behind, however the training inside ends."""
     try:
@@ -167,7 +179,7 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
             page.abandon("KILLED" if interrupted else "FAILED")
         except tracking.TrackingError as trouble:
             if interrupted:  # otherwise the error that is on its way says it
-                console.print(f"not closed, the next start will do it: {trouble}")
+                console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}", markup=False)
         raise
     launch.kill_workers(client)
     page.close("FINISHED")
@@ -328,8 +340,8 @@ def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str
     shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
     lines = [
         f"study {ledger.name} {verb}{shares}",
-        f"  runs go to    {without_password(uri)}",
-        f"  study goes to {without_password(storage)}",
+        f"  runs go to    {shown(uri)}",
+        f"  study goes to {shown(storage)}",
     ]
     if phases["exploit"] and not phases["compare"]:
         lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")

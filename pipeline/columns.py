@@ -20,6 +20,7 @@ from pipeline.records import Column
 #: A typed column: float32 with NaN where missing, or pandas categories of text.
 Values: TypeAlias = "NDArray[np.float32] | pd.Categorical"
 
+_N_SHOWN = 60
 _EXPECTED = {"numeric": "a number", "boolean": "no or yes", "date": "a date"}
 
 
@@ -103,6 +104,7 @@ def _read(column: Column, cells: Texts) -> NDArray[np.float32]:
     unread = np.isnan(values)
     if unread.any():
         means_missing = lower.isin(MISSING_AMONG_VALUES) | texts.isin(column.missing_texts)
+        means_missing |= np.abs(read_numbers(texts, "")) > LARGEST  # as where a number comes as a number
         _complain(column, cells, cells.spread(unread & ~means_missing.to_numpy(dtype=bool), False))
     return _float32(cells.spread(values, np.nan))
 
@@ -114,6 +116,7 @@ def _complain(column: Column, cells: Cells, wrong: NDArray[np.bool_]) -> None:
     n_more = int(np.count_nonzero(wrong)) - 1
     texts = cells.as_texts()
     got = str(texts.different.iloc[int(texts.codes[row])])
+    got = got if len(got) <= _N_SHOWN else f"{got[:_N_SHOWN]}…"
     more = f" (and {n_more:,} more such cells)" if n_more else ""
     raise ValueError(
         f"row {row + 1} of {column.kind} column {column.name!r} must be {_EXPECTED[column.kind]}, got {got!r}{more}"

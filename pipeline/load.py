@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import DataConfig, require
+from pipeline.paths import user_path
 from pipeline.records import Dataset
 from pipeline.sources import fashion_mnist, keras_files, openml, scikit_learn
 from pipeline.sources.arrays import digest, known_pictures
@@ -55,7 +56,7 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
         require(folder is None, f"folder of {name}", "left out: it is fetched or comes with scikit-learn", str(folder))
         read = scikit_learn.read_table if name in NAMES else openml.read_table
         return _load_table(*read(config, cache, log), log)
-    path = Path(name).expanduser()
+    path = user_path(name, "data")
     if folder is not None:
         path = folder / path.name
         if config.test_file is not None:
@@ -69,13 +70,21 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
     Raises
     ------
     ValueError
-        When the file is not there, or cannot be read.
+        When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
+        R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
-    from pipeline.sources import npz, table_file
+    from pipeline.sources import delimited, npz, table_file
 
     if path.suffix.lower() == ".npz":
         return npz.read_x(path)
-    return table_file.open_table(path, log).read()
+    table = table_file.open_table(path, log)
+    if isinstance(table, delimited.DelimitedFile) and table.has_row_names:
+        n_cells = len(table.names)
+        raise ValueError(
+            f"{path.name} must have as many cells in each row as names in its first line, which are {n_cells - 1}, got "
+            f"{n_cells} in row 1"
+        )
+    return table.read()
 
 
 def _load_pictures(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> Dataset:

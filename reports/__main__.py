@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.addresses import without_password
+from experiments.addresses import shown, without_login
 from experiments.command_line import (
     BAD_INPUT,
     FAILED,
@@ -20,9 +20,11 @@ from experiments.command_line import (
     Given,
     Parser,
     complain,
+    failure_code,
     given,
     stop_politely,
 )
+from pipeline.paths import user_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +48,10 @@ def _main(options: Given) -> int:
     except ValueError as error:
         complain(error)
         return BAD_INPUT
-    except (TrackingError, OSError) as error:
+    except TrackingError as error:
+        complain(error)
+        return failure_code(error)
+    except OSError as error:
         complain(error)
         return FAILED
 
@@ -97,8 +102,8 @@ def _report(given: Given) -> int:
     for check in warnings:
         print(f"  {check.name}: {check.detail}")
     print(f"\n  report        {folder / 'report.md'}\n                {folder / 'report.html'}")
-    host = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    browse = f"  in MLflow     mlflow ui --backend-store-uri {without_password(uri)}"
+    host = without_login(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    browse = f"  in MLflow     mlflow ui --backend-store-uri {shown(uri)}"
     print("  in MLflow" if uri.startswith("http") else browse)
     print(f"                {host}/{page}/artifacts\n                {artifacts}/report")
     return 0
@@ -119,7 +124,7 @@ def _folder(asked: str | None, study: str, base: Path) -> Path:
         When it cannot be written.
     """
     name = re.sub(r"[^\w.-]+", "_", study).strip(".") or "study"
-    folder = base / (Path(asked).expanduser() if asked else Path("reports/output") / name)
+    folder = base / (user_path(asked, "output") if asked else Path("reports/output") / name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

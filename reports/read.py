@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import tracking
-from experiments.addresses import without_password
+from experiments.addresses import shown
 from experiments.importances import importances
 from pipeline.config import SplitConfig, TrialConfig
 from pipeline.records import TrialRecord
@@ -116,7 +116,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
             question=stored.get("question", ""),
             state=summary.state,
             run_id=run_id,
-            tracking_uri=without_password(uri),
+            tracking_uri=shown(uri),
             data=data,
             definition=definition,
             planned=design.budgets,

@@ -1,6 +1,6 @@
 """The commands of ``python -m experiments``, a module each.
 
-ValueError is bad input, RuntimeError trouble after which the same command goes on. Whatever takes a second to import is
+ValueError is bad input, RuntimeError trouble. Whatever takes a second to import is
 imported inside ``main``, after the cheap checks.
 """
 

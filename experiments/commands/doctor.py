@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from experiments.command_line import BAD_INPUT, FAILED, Given, study_name
+from experiments.command_line import BAD_INPUT, FAILED, Given, may_be_shown, study_name
 from experiments.tracking import tracking_uri
 
 HELP = "find disagreements between Optuna, MLflow and the artifacts of a study, and repair them"
@@ -40,7 +40,7 @@ def main(given: Given, console: Console) -> int:
         except ValueError as error:
             if len(names) == 1:
                 raise
-            console.print(f"study {name} is left out: {error}", markup=False)
+            console.print(f"study {name} is left out: {may_be_shown(error)}", markup=False)
             exit_code = BAD_INPUT
             continue
         console.print("\n".join(lines(examination, fix=fix)), markup=False)

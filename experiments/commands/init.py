@@ -11,6 +11,7 @@ from rich.console import Console
 from experiments.command_line import Given, new_file
 from experiments.tracking import launch_directory
 from pipeline.config import DataConfig
+from pipeline.paths import user_path
 
 HELP = "write a definition to start from, for your own data"
 
@@ -37,7 +38,7 @@ def main(given: Given, console: Console) -> int:
     config = found_from(DataConfig(name=given["data"], target=given["target"]), base)
     # A definition that somebody has worked on is not replaced.
     output = new_file(given["output"] or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
-    folder = base / Path(given["data_folder"]).expanduser() if given["data_folder"] else None
+    folder = base / user_path(given["data_folder"], "data_folder") if given["data_folder"] else None
     dataset = load(config, folder=folder, cache=places.data_cache(), log=console.print)
     command = f"mlflow run . -P experiment={os.path.relpath(output, base)}"
     is_path = Path(config.name).is_absolute()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from experiments.command_line import Given, new_file, study_name
 from experiments.tracking import launch_directory, tracking_uri
+from pipeline.paths import user_path
 
 HELP = "let a champion predict the rows of a file"
 
@@ -43,7 +44,7 @@ def main(given: Given, console: Console) -> int:
 def _input(asked: str | None, base: Path) -> Path:
     if asked is None:
         raise ValueError("input must be a file, got nothing")
-    path = base / Path(asked).expanduser()
+    path = base / user_path(asked, "input")
     if not path.is_file():
         raise ValueError(f"input must be a file, got {asked!r}: there is no {path}")
     return path

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from rich.console import Console
 
-from experiments.addresses import without_password
-from experiments.command_line import FAILED, INTERRUPTED, Given, complain
+from experiments.addresses import shown, without_login
+from experiments.command_line import FAILED, INTERRUPTED, Given, complain, failure_code
 from experiments.commands.training import counts
 from experiments.tracking import launch_directory
+from pipeline.paths import user_path
 
 if TYPE_CHECKING:
     from experiments.reproduce.session import Ending
@@ -42,7 +42,7 @@ def main(given: Given, console: Console) -> int:
         run_id=given["run_id"],
         study=given["study"],
         times=times,
-        data_folder=launch_directory() / Path(folder).expanduser() if folder else None,
+        data_folder=launch_directory() / user_path(folder, "data_folder") if folder else None,
     )
     try:
         ending = reproduce(request, console)
@@ -51,7 +51,7 @@ def main(given: Given, console: Console) -> int:
         return INTERRUPTED
     except RuntimeError as error:
         complain(error)
-        return FAILED
+        return failure_code(error)
     console.print(_farewell(ending), markup=False)
     return REPRODUCED if ending.finding.is_reproduced else FAILED
 
@@ -62,12 +62,12 @@ def _farewell(ending: Ending) -> str:
 
     uri, run_id = ending.tracking_uri, ending.run_id
     is_server = uri.startswith("http")
-    host = uri.rstrip("/") if is_server else "http://127.0.0.1:5000"
+    host = without_login(uri).rstrip("/") if is_server else "http://127.0.0.1:5000"
     page = f"{host}/#/experiments/{ending.experiment_id}/runs/{run_id}"
     original = ending.finding.original.run
     both = _both(original.run_id, run_id, {original.experiment_id, ending.experiment_id})
     lines = ["", ending.finding.headline(), *(f"  {line}" for line in finding_lines(ending.finding))]
-    lines += [] if is_server else [f"  browse        mlflow ui --backend-store-uri {without_password(uri)}"]
+    lines += [] if is_server else [f"  browse        mlflow ui --backend-store-uri {shown(uri)}"]
     lines += [f"  result        {page}", f"  overlaid      {host}/#/metric?{both}"]
     if ending.finding.verdict == "bit-equal":
         lines.append("  more          another trial: --run-id (mlflow run: -P run_id=); --times 5 repeats it")

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.command_line import Given
+from experiments.command_line import FAILED, INTERRUPTED, Given, cleaning_up, complain
 from experiments.tracking import launch_directory
+from pipeline.paths import user_path
 
 if TYPE_CHECKING:
     from experiments.experiment import Experiment
     from experiments.finalists import Finalist
+
+_GOES_ON = "; the same command goes on where it stopped"
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +89,13 @@ def train(
     chosen: tuple[Finalist, ...] = (),
     decide_within: float | None = None,
 ) -> int:
-    """Run the session, say where its results are, and have the report written."""
+    """Run the session, say where its results are, and have the report written.
+
+    Returns
+    -------
+    int
+        The exit code: what stopped the session, or the report that could not be written, makes it 1.
+    """
     # Not before here: the imports take a second, and a typing error should not wait for them.
     from experiments import farewell, session
     from experiments.decide import Deadline
@@ -100,23 +109,31 @@ def train(
         workers=workers,
         scheduler=given["scheduler"],
         storage=given["storage"],
-        data_folder=launch_directory() / Path(folder).expanduser() if folder else None,
+        data_folder=launch_directory() / user_path(folder, "data_folder") if folder else None,
         deadline=deadline,
     )
-    ending = session.run(request, console)
+    try:
+        ending = session.run(request, console)
+    except KeyboardInterrupt:
+        cleaning_up()
+        print(f"interrupted{_GOES_ON}", file=sys.stderr)
+        return INTERRUPTED
+    except RuntimeError as error:  # storage in trouble, or all trials failing alike
+        complain(error, then="" if getattr(error, "lasts", False) else _GOES_ON)
+        return FAILED
     console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
-    _report(ending.tracking_uri, ending.parent_run_id)
-    return 0
+    return _report(ending.tracking_uri, ending.parent_run_id)
 
 
-def _report(uri: str, run_id: str) -> None:
+def _report(uri: str, run_id: str) -> int:
     """Have the report written, in a process of its own: reports know experiments, and not the other way round.
 
-    What was trained is safe by now, so trouble with the report is told and does not make the study fail.
+    What was trained is safe by now, whatever becomes of the report.
     """
     done = _ask_reports(uri, run_id)
     if done.returncode:
         print(f"the report was not written; try again: python -m reports --run {run_id}", file=sys.stderr)
+    return FAILED if done.returncode else 0
 
 
 def _answers(uri: str, run_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.addresses import without_password
+from experiments.addresses import shown
 from experiments.doctor.findings import (
     AdoptParent,
     Finding,
@@ -63,8 +63,7 @@ def _parent_trouble(told: ToldStudy | None, stored: StoredStudy, storage: str) -
         )
     if told is None:
         return Finding(
-            what=f"MLflow has the study (run {parent.run_id if parent else '?'}), "
-            f"and {without_password(storage)} has not",
+            what=f"MLflow has the study (run {parent.run_id if parent else '?'}), and {shown(storage)} has not",
             advice="Optuna's study is written again from MLflow's runs; or name the storage that has it (storage=URL)",
             repair=TellAll(),
         )

@@ -18,6 +18,7 @@ from distributed import Client, Future, KilledWorker
 from rich.console import Console
 
 from experiments import launch, places, tracking
+from experiments.command_line import may_be_shown
 from experiments.reproduce import words
 from experiments.reproduce.compare import Points, Repetition, compare
 from experiments.reproduce.differences import Difference, differences
@@ -221,7 +222,7 @@ def _write(finding: Finding, run: ReproductionRun, environment: Mapping[str, Any
             run.log_text(keys.OVERLAY, drawing)
             picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
     except tracking.TrackingError as error:
-        console.print(f"warning: {error}", markup=False)
+        console.print(f"warning: {may_be_shown(error)}", markup=False)
     run.end(
         "FINISHED" if finding.is_reproduced else "FAILED",
         state="reproduced" if finding.is_reproduced else "not reproduced",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.addresses import without_password
+from experiments.addresses import require_address, shown
 
 #: How long a locked SQLite file or a slow server is waited for; MLflow's own SQLite stores wait as long.
 BUSY_SECONDS = 20
 _WATCH_SECONDS = 5
+#: Databases beside SQLite that MLflow knows.
+_DATABASE = re.compile(r"(postgresql|mysql|mssql)(\+\w+)?://")
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -119,6 +122,31 @@ def require_reachable(uri: str, seconds: float = BUSY_SECONDS) -> None:
         import requests
 
         requests.head(uri, timeout=seconds)
+    elif _DATABASE.match(uri):
+        require_connection(uri, "the tracking store", seconds)
+
+
+def require_connection(url: str, what: str, seconds: float = BUSY_SECONDS) -> None:
+    """Connect once to a database server: MLflow would try ten times, without a word, for 102 seconds.
+
+    Raises
+    ------
+    ValueError
+        When the address is none, or its driver is not installed.
+    sqlalchemy.exc.SQLAlchemyError
+        When nobody answers there, or whoever does refuses.
+    """
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import NoSuchModuleError
+
+    require_address(url, what)
+    limit = {"connect_timeout": int(seconds)} if re.search(r"\+(psycopg2?|pymysql|mysqldb):", url) else {}
+    try:
+        engine = create_engine(url, poolclass=NullPool, connect_args=limit)
+    except (ImportError, NoSuchModuleError) as error:
+        hint = '; pip install "psycopg[binary]" and write postgresql+psycopg://…' if "postgres" in url else ""
+        raise ValueError(f"{what} must have its driver installed, got {shown(url)!r} ({error}{hint})") from error
+    engine.connect().close()
 
 
 def is_server(uri: str) -> bool:
@@ -140,9 +168,9 @@ def watched(uri: str, say: Callable[[str], None]) -> Iterator[None]:
             answers = _answers(uri)
             if answers != answered and not over.is_set():
                 say(
-                    f"the tracking server {without_password(uri)} answers again"
+                    f"the tracking server {shown(uri)} answers again"
                     if answers
-                    else f"the tracking server {without_password(uri)} does not answer: waiting for up to "
+                    else f"the tracking server {shown(uri)} does not answer: waiting for up to "
                     f"{_patience():.0f} s (MLFLOW_HTTP_REQUEST_MAX_RETRIES)"
                 )
             answered = answers

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from experiments.addresses import without_login
 from experiments.tracking import keys
 from experiments.tracking.environment import code_version
 from experiments.tracking.store import SQLITE, client, log_batch, storage
@@ -94,7 +95,7 @@ def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT
         Of the run's artifacts, with its slash, or nothing.
     """
     where = f"get-artifact?path={quote(folder + path, safe='')}&run_uuid={run_id}"
-    return f"{uri.rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"
+    return f"{without_login(uri).rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"
 
 
 def run_address(uri: str, run_id: str) -> tuple[str, str]:

@@ -7,8 +7,13 @@ travels along.
 
 from __future__ import annotations
 
+import csv
+import functools
+import io
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.cells import LARGEST
 from pipeline.columns import as_samples
 from pipeline.preparation import load_preparation
 
@@ -54,15 +60,16 @@ class ServedModel:
         Raises
         ------
         MlflowException
-            When a column is missing, a cell cannot be understood, or the shape is another. A server answers 400 then.
+            When a column is missing, a cell cannot be understood, the shape is another, or the network's answer is no
+            number. A server answers 400 then.
         """
         try:
-            features = self._features(model_input)
+            outputs = _finite(self._outputs(self._features(model_input)), "the network's answer to sample")
         except ValueError as error:
             from mlflow.exceptions import MlflowException
 
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        return self._answers(self._outputs(features))
+        return self._answers(outputs)
 
     def _features(self, model_input: Any) -> NDArray[Any]:
         if self._preparation is not None:
@@ -89,17 +96,56 @@ def _as_array(samples: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return samples ``(n, *shape)`` as float32; flat rows, such as a table of pixels, are taken as well."""
     expected = f"(n, {', '.join(map(str, shape))}) or flat"
     try:
-        array = np.asarray(samples, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            array = np.asarray(samples, dtype=np.float32)
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"samples must be numbers of shape {expected}, got {error}") from error
     n_values = int(np.prod(shape))
     if array.ndim < 2 or array.shape[1:] not in (shape, (n_values,)):
         raise ValueError(f"samples must have shape {expected}, got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError("samples must be finite numbers, got some that are not")
-    return array.reshape(len(array), *shape)
+    return _finite(array, "sample").reshape(len(array), *shape)
+
+
+def _finite(rows: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return rows of numbers; complain about one that is none, or so large that a network cannot add it up."""
+    wrong = np.flatnonzero(~(np.abs(rows) <= LARGEST).all(axis=tuple(range(1, rows.ndim))))
+    if len(wrong):
+        raise ValueError(f"{what} {wrong[0] + 1} must be of numbers up to {LARGEST:g}, got another")
+    return rows
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:
     """Return the model; the name is MLflow's."""
+    server = sys.modules.get("mlflow.pyfunc.scoring_server")  # there where it is what loads us
+    if server is not None and not hasattr(server.invocations, "__wrapped__"):
+        server.invocations = _checked(server.invocations)  # type: ignore[attr-defined]
     return ServedModel(Path(data_path))
+
+
+def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return MLflow's function that answers a request, with the requests refused that it would misread or die of.
+
+    It reads CSV by pandas, which takes the first cell of a row that has one too many for the row's name, and moves the
+    others below the wrong columns: nothing in the table that we get tells.
+    """
+    from mlflow.exceptions import MlflowException
+
+    @functools.wraps(answer)
+    def checked(data: Any, content_type: str | None, *more: Any, **named: Any) -> Any:
+        try:
+            if (content_type or "").partition(";")[0].strip() == "text/csv":
+                _require_even(data if isinstance(data, bytes) else str(data).encode())
+            return answer(data, content_type or "", *more, **named)
+        except (ValueError, RecursionError, csv.Error) as error:  # of numbers and of lists that are too long for Python
+            raise MlflowException.invalid_parameter_value(f"the request cannot be read: {error}") from error
+
+    return checked
+
+
+def _require_even(data: bytes) -> None:
+    """Complain about a first row with more cells than the line of names; a later one pandas refuses by itself."""
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="replace", newline=""))
+    rows = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
+    names, first = next(rows, []), next(rows, [])
+    if len(first) > len(names):
+        raise ValueError(f"row 1 must have {len(names)} cells, as the line of names has, got {len(first)}")

@@ -40,8 +40,28 @@ _QUIET = {
 }
 
 
+#: What MLflow calls that which stays as it is however often one asks.
+_LASTING = frozenset(
+    {
+        "ENDPOINT_NOT_FOUND", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "NOT_FOUND", "PERMISSION_DENIED",
+        "RESOURCE_DOES_NOT_EXIST", "UNAUTHENTICATED",
+    }
+)  # fmt: skip
+
+
 class TrackingError(RuntimeError):
-    """The tracking store, or the study's own, cannot be reached, read or written; never the fault of a trial."""
+    """The tracking store, or the study's own, cannot be reached, read or written; never the fault of a trial.
+
+    Attributes
+    ----------
+    lasts
+        Whether a later attempt will not succeed either, as where a run was deleted, a file is damaged or a schema is
+        another; a full disk, a lock or a server that is away will pass.
+    """
+
+    def __init__(self, message: str, *, lasts: bool = False) -> None:
+        super().__init__(message)
+        self.lasts = lasts
 
 
 def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> str:
@@ -103,14 +123,26 @@ def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*errors, *more) as error:
-        raise TrackingError(f"{action}: {reason(error)}") from error
+        raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from error
+
+
+def _lasts(error: BaseException) -> bool:
+    error = _innermost(error)
+    if isinstance(error, sqlite3.Error):
+        missing = str(error).startswith(("no such table", "no such column"))
+        return missing or not isinstance(error, sqlite3.OperationalError)
+    return getattr(error, "error_code", None) in _LASTING
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return getattr(error, "orig", None) or error
 
 
 def reason(error: BaseException) -> str:
     """Return one line: of the database's own error where there is one, which MLflow and SQLAlchemy wrap in pages."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    error = getattr(error, "orig", None) or error
+    error = _innermost(error)
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     for before in ("(Caused by ", "failed with exception "):  # of requests and of MLflow, with a long address
         if before in text:
@@ -124,7 +156,7 @@ def require_usable(uri: str, study_storage: str) -> None:
     Raises
     ------
     ValueError
-        When an SQLite file is damaged or cannot be written.
+        When an SQLite file is damaged or cannot be written, or the driver of a database is not installed.
     TrackingError
         When one is locked, or a server does not answer.
     """
@@ -133,6 +165,8 @@ def require_usable(uri: str, study_storage: str) -> None:
         reach.require_reachable(uri)
     with storage(f"cannot use the study's storage {study_storage}"):
         reach.require_sound(study_storage, "the study's storage")
+        if "://" in study_storage and reach.sqlite_file(study_storage) is None:
+            reach.require_connection(study_storage, "storage")
 
 
 def require_at_hand(uri: str) -> None:
@@ -162,16 +196,23 @@ def client(uri: str) -> MlflowClient:
 @cache
 def _client(uri: str, _process: int) -> MlflowClient:
     load_mlflow()
+    from alembic.util import CommandError
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     with storage(f"cannot open the tracking store {uri}"):
         reach.require_reachable(uri)
         database = reach.sqlite_file(uri)
-        if database is None:
+        try:
+            if database is None:
+                return MlflowClient(tracking_uri=uri)
+            with reach.made_whole(database) as place:
+                MlflowClient(tracking_uri=f"{SQLITE}{place}")
             return MlflowClient(tracking_uri=uri)
-        with reach.made_whole(database) as place:
-            MlflowClient(tracking_uri=f"{SQLITE}{place}")
-        return MlflowClient(tracking_uri=uri)
+        except (MlflowException, CommandError) as error:
+            if isinstance(_innermost(error), (MlflowException, CommandError)):  # another schema, or a store of no kind
+                raise TrackingError(f"cannot use the tracking store {uri}: {reason(error)}", lasts=True) from error
+            raise
 
 
 @cache

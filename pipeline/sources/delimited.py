@@ -35,6 +35,11 @@ class DelimitedFile:
         """Names of the columns, unique."""
         return self._layout.names
 
+    @property
+    def has_row_names(self) -> bool:
+        """Whether each row begins with a cell that the first line has no name for, as R writes the rows' names."""
+        return self._layout.has_row_names
+
     def read(self) -> pd.DataFrame:
         """Return all rows: float32 or float64 where a column is numbers for certain, else text.
 

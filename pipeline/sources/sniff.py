@@ -47,6 +47,8 @@ class Layout:
         Of the columns, unique.
     nameless
         Those whose header was empty.
+    has_row_names
+        Whether rows begin with a cell more than there are headers.
     n_skip
         Lines up to the first row of data.
     """
@@ -57,6 +59,7 @@ class Layout:
     comma: bool
     names: tuple[str, ...]
     nameless: frozenset[str]
+    has_row_names: bool
     n_skip: int
 
 
@@ -82,7 +85,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     rows, n_header = _rows(text, separator, is_whole)
     header, rows = rows[0], [row for row in rows[1:] if row]
     require_header(header, path.name)
-    header = _fitted(header, rows)
+    given, header = header, _fitted(header, rows)
     lines: list[str] = []
     names = unique_names(header, lines.append)
     for line in lines:
@@ -95,6 +98,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
         comma=has_decimal_comma(columns),
         names=names,
         nameless=frozenset(name for name, cell in zip(names, header, strict=True) if not cell.strip()),
+        has_row_names=header == ["", *given],
         n_skip=n_before + n_header,
     )
 

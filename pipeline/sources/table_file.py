@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.config import DataConfig
+from pipeline.paths import user_path
 from pipeline.sources.fetch import DataNotFoundError
 from pipeline.sources.words import listed, nearest
 
@@ -73,7 +74,7 @@ def read_test(config: DataConfig, log: Callable[[str], None]) -> pd.DataFrame | 
     """Return the rows of the second file, where one is named; that it has the target is told before they are read."""
     if config.test_file is None:
         return None
-    path = Path(config.test_file).expanduser()
+    path = user_path(config.test_file, "test_file")
     table = open_table(path, log)
     if config.target not in table.names:
         raise ValueError(

@@ -225,6 +225,48 @@ def test_bad_request_gets_400_and_the_name_of_the_column(served, cells, named):
 
 
 @pytest.mark.slow
+def test_infinite_numbers_are_missing_cells_whether_json_csv_or_text(served):
+    def answer(age: str, kind: str = "application/json") -> str:
+        cells = f'[{age}, "red", "yes", "2024-01-01"]'
+        body = f'{{"dataframe_split": {{"columns": ["age", "colour", "member", "joined"], "data": [{cells}]}}}}'
+        if kind == "text/csv":
+            body = f"age,colour,member,joined\n{age},red,yes,2024-01-01\n"
+        status, text = ask(served, body, kind)
+        assert status == 200, text
+        return text
+
+    missing = answer("null")
+    for age in ("Infinity", "-Infinity", "1e308", "1e400", '"inf"', '"1e308"', '"-1e400"', "9" * 400):
+        assert answer(age) == missing
+    for age in ("", "inf", "-Infinity", "1e308", "1e400", "9" * 400):
+        assert answer(age, "text/csv") == missing
+    assert answer("30") != missing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", ["0,30,red,yes,2024-01-01\n", "0,1,red,yes,2024-01-01\n1,2,red,yes,2024-01-01\n",
+                                  "30,red,yes,2024-01-01,\n31,red,yes,2024-01-01\n"])  # fmt: skip
+def test_csv_row_with_a_cell_too_many_is_refused_and_never_shifted(served, rows):
+    status, text = ask(served, f"age,colour,member,joined\n{rows}", "text/csv")
+    assert status == 400
+    assert "row 1 must have 4 cells, as the line of names has, got 5" in text
+    later = "age,colour,member,joined\n30,red,yes,2024-01-01\n" + rows
+    status, text = ask(served, later, "text/csv")
+    assert status == 400
+    assert "Expected 4 fields in line 3, saw 5" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("value", "named"), [("[" * 100_000 + "]" * 100_000, "recursion"), ("9" * 5000, "digits")], ids=["deep", "long"]
+)
+def test_json_that_is_too_much_for_python_is_refused(served, value, named):
+    status, text = ask(served, f'{{"dataframe_records": [{{"age": {value}}}]}}', "application/json")
+    assert status == 400, text[:500]
+    assert named in text
+
+
+@pytest.mark.slow
 def test_category_never_seen_is_answered(served):
     cells = {"age": 30, "colour": "a colour never seen", "member": None, "joined": None}
     status, text = ask(served, json.dumps({"dataframe_records": [cells]}), "application/json")

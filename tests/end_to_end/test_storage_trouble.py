@@ -109,7 +109,9 @@ def test_locks_and_a_full_disk_stop_the_study_a_full_home_does_not_and_nothing_i
         process = start_until(folder, command, n_ended)
         ballast = fill(folder.path)
         line = ends_in_one_line(process)
-        assert re.fullmatch(rf"error: cannot .*(database or disk is full|No space left on device).*{GOES_ON}", line)
+        full = rf"database or disk is full \(least room is in {folder.path}: \d+ kB\)|No space left on device.*"
+        assert re.fullmatch(rf"error: cannot .*({full}){GOES_ON}", line)
+        assert str(folder.path) in line
         ballast.unlink()
 
         fill(home)
@@ -154,6 +156,14 @@ def test_damaged_database_is_one_line_and_left_as_it_is(folder, tiny, name):
     assert f"must be a whole SQLite database, got {path} (file is not a database); it was left as it is" in output
     assert len(output.splitlines()) == 1
     assert [(file.name, file.read_bytes()) for file in folder.path.iterdir()] == [(name, before)]
+
+
+def test_deleted_experiment_is_one_line_and_does_not_go_on(folder, tiny):
+    api = client(folder.uri)
+    api.delete_experiment(api.create_experiment("depthcheck"))
+    code, output = folder.run("--experiment", tiny, "--workers", "1")
+    assert code == 2, output
+    assert re.fullmatch(r"error: cannot open the run of study .* must be in the 'active' state.*deleted\.\n", output)
 
 
 @pytest.mark.slow

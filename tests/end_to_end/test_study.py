@@ -156,8 +156,13 @@ def test_mlflow_run_is_the_parent_the_same_again_trains_nothing_and_more_trials_
     mlflow_run(trials=5)
     first = [record.run_id for record in folder.records()]
     scored = [record.tags.get("scored_at") for record in folder.records()]
+    (folder.path / "reports").rename(folder.path / "kept")
+    (folder.path / "reports").touch()
     code, output = folder.run("--experiment", tiny, "--workers", "1", "--trials", "5")
-    assert code == 0, output
+    assert code == 1, output
+    assert "error: output must be a folder that can be written to" in output
+    assert "the report was not written; try again: python -m reports --run " in output
+    (folder.path / "reports").unlink()
     assert [record.run_id for record in folder.records()] == first
     mlflow_run(trials=11, seeds=2)
     records = folder.records()

@@ -1,23 +1,129 @@
+import errno
+import os
+import re
+import sys
+from itertools import product
+from pathlib import Path
+from urllib.parse import quote
+
 import pytest
 
-from experiments.addresses import without_password
-from experiments.command_line import complain
+from experiments import launch
+from experiments.__main__ import main
+from experiments.addresses import require_address, shown, without_login, without_password
+from experiments.command_line import Parser, complain, failure_code
+from experiments.ledger import study_names
+from experiments.tracking import TrackingError
+from experiments.tracking.report_run import artifact_link
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "said"),
     [
         ("postgresql+psycopg://me:s3cret@db.example:5432/optuna", "postgresql+psycopg://me:***@db.example:5432/optuna"),
         ("http://me:p%40ss@host, and mysql://you:other@host/x", "http://me:***@host, and mysql://you:***@host/x"),
         ("postgresql://me@server/runs", "postgresql://me@server/runs"),
-        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
+        ("sqlite:////home/me@work/a:b@c.db", "sqlite:////home/me@work/a:b@c.db"),
         ("tcp://127.0.0.1:8786 for me@example", "tcp://127.0.0.1:8786 for me@example"),
+        ("http://127.0.0.1:5000/get?path=a%20b&x=y.", "http://127.0.0.1:5000/get?path=a%20b&x=y."),
+        ("postgresql://host/x?user=me&password=s3cret", "postgresql://host/x?password=***&user=me"),
+        ("postgresql://h/x?pass%77ord=s3cret&sslmode=require", "postgresql://h/x?password=***&sslmode=require"),
+        ("mysql://me:s3cret@h/x?password=s3@cret", "mysql://me:***@h/x?password=***"),
+        ("mysql://me:s3@cret?a=cret@host/x", "mysql://***"),  # nobody knows where that one ends
+        ("('mysql://me:it's@host/x'): no", "('mysql://me:***@host/x'): no"),
     ],
 )
-def test_addresses_lose_their_password_and_nothing_else(text, shown):
-    assert without_password(text) == shown
+def test_addresses_lose_their_password_and_nothing_else(text, said):
+    assert without_password(text) == said
+    assert without_password(said) == said
 
 
-def test_no_complaint_tells_a_password(capsys):
+@pytest.mark.parametrize(
+    "password", ["s3cret", "s3/cret", "s3@cret", "/@s3cret", "s3@/cret", "8786/s3cret", "s3:cret?#"]
+)
+def test_no_spelling_of_a_password_is_shown(password):
+    for scheme, written in product(
+        ("postgresql+psycopg", "http", "https", "tcp", "tls", "mysql+pymysql"), (password, quote(password, safe=""))
+    ):
+        address = f"{scheme}://me:{written}@host:1234/x"
+        assert shown(address) == f"{scheme}://me:***@host:1234/x"
+        assert without_login(address) == f"{scheme}://host:1234/x"
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://me:s3@cret@host/x", "postgresql://me:s3cret@host:port/x", "mysql://me:s3/@cret@host/x"]
+)
+def test_address_that_a_driver_would_misread_is_refused_without_its_password(address):
+    with pytest.raises(ValueError, match=r"storage must be an address like .* @ is written %40") as caught:
+        require_address(address, "storage")
+    assert "cret" not in str(caught.value)
+    require_address("postgresql://me:s3/%40cret@host/x", "storage")
+
+
+def test_no_complaint_tells_a_password(capsys, monkeypatch):
     complain(ValueError("cannot reach postgresql://me:s3cret@host/x"))
     assert capsys.readouterr().err == "error: cannot reach postgresql://me:***@host/x\n"
+    monkeypatch.setattr(sys, "argv", ["run", "--storage=mysql://me:s3 cret@host/x", "--", "tcp://me:1 2@there"])
+    complain("no mysql://me:s3 cret@host/x, no 'me:1 2@there'")
+    assert capsys.readouterr().err == "error: no mysql://me:***@host/x, no 'me:***@there'\n"
+    with pytest.raises(SystemExit):
+        Parser().parse_args(["postgresql://me:s3cret@host/x"])
+    assert "postgresql://me:***@host/x" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["run", "--experiment", "~nosuchuser/x.toml"], "experiment"),
+        (["run", "--data", "~nosuchuser/x.csv", "--target", "y"], "data"),
+        (["run", "--experiment", "digits", "--data-folder", "~nosuchuser/x"], "data_folder"),
+        (["init", "--data", "~nosuchuser/x"], "data"),
+        (["init", "--data", "iris", "--output", "~nosuchuser/x.toml"], "output"),
+        (["predict", "--input", "~nosuchuser/x"], "input"),
+        (["predict", "--input", "x.csv", "--output", "~nosuchuser/y.csv"], "output"),
+        (["reproduce", "--data-folder", "~nosuchuser/x"], "data_folder"),
+    ],
+)
+def test_path_under_an_unknown_user_is_one_line_with_its_name(capsys, monkeypatch, tmp_path, words, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").touch()
+    assert main(words) == 2
+    _, error = capsys.readouterr()
+    assert error.startswith(f"error: {what} must be a path on this machine, got '~nosuchuser/")
+    assert error.endswith(": ~nosuchuser is no user's home\n")
+    assert error.count("\n") == 1
+
+
+def test_only_what_goes_on_is_said_to_go_on(capsys, monkeypatch, tmp_path):
+    """Nothing of what another command has begun goes on; trouble that lasts is bad input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert main(["doctor"]) == 1
+    assert re.fullmatch(r"error: cannot use the tracking store .* no answer .*\)\n", capsys.readouterr().err)
+    assert main(["run", "--experiment", "digits"]) == 1
+    assert capsys.readouterr().err.endswith("; the same command goes on where it stopped\n")
+    assert failure_code(TrackingError("deleted", lasts=True)) == 2
+
+
+def test_full_disk_is_told_with_its_folder(capsys):
+    complain("cannot write: database or disk is full", then="; and so on")
+    said = re.fullmatch(
+        r"error: cannot write: database or disk is full \(least room is in (.*): [\d,]+ kB\); and so on\n",
+        capsys.readouterr().err,
+    )
+    assert Path(said[1]).is_dir()
+    complain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/file"))
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device: '/some/file'\n"
+
+
+def test_neither_scheduler_nor_storage_nor_links_tell_a_password():
+    with (
+        pytest.raises(ValueError, match=r"got 'tcp://me:\*\*\*@127.0.0.1:9'") as refused,
+        launch.connected("tcp://me:s3/cret@127.0.0.1:9"),
+    ):
+        pass
+    assert "cret" not in str(refused.value)
+    with pytest.raises(ValueError, match=r"got 'nonsense://me:\*\*\*@host/x'") as refused:
+        study_names("nonsense://me:s3cret@host/x")
+    assert "cret" not in str(refused.value)
+    assert artifact_link("https://me:s3cret@host/", "r", "a").startswith("https://host/get-artifact?")

@@ -1,6 +1,7 @@
 """Whether a store can be used: damaged files are refused and left alone, new ones are whole or not there."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -119,3 +120,26 @@ def test_reason_is_the_innermost_one_in_one_line():
     wrapped = RuntimeError("pages of text")
     wrapped.__cause__ = OSError("the disk\nis full")
     assert reason(wrapped) == "the disk"
+
+
+def test_driver_that_is_not_installed_is_one_line_with_its_name(tmp_path: Path):
+    other = f"sqlite:///{tmp_path / 'a.db'}"
+    for stores in (("mysql+pymysql://me:s3cret@host/x", other), (other, "mysql+pymysql://me:s3cret@host/x")):
+        with pytest.raises(
+            ValueError, match=r"must have its driver installed, got 'mysql\+pymysql://me:\*\*\*@host/x' .*'pymysql'"
+        ):
+            require_usable(*stores)
+
+
+@pytest.mark.parametrize("way", ["tracking", "storage", "client"])
+def test_database_that_refuses_is_asked_once_and_not_again_and_again(tmp_path: Path, way: str, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    address, other = "postgresql+psycopg://me@127.0.0.1:9/x", f"sqlite:///{tmp_path / 'a.db'}"
+    with pytest.raises(TrackingError, match=rf"{re.escape(address)}: connection failed: .*Connection refused$"):
+        {
+            "tracking": lambda: require_usable(address, other),
+            "storage": lambda: require_usable(other, address),
+            "client": lambda: client(address),
+        }[way]()
+    assert waits == []

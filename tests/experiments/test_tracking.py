@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import sqlite3
@@ -516,8 +517,30 @@ def test_server_that_is_away_is_one_clear_line() -> None:
 
 
 def test_parent_run_that_is_not_in_the_store_is_one_clear_line(uri: str) -> None:
-    with pytest.raises(tracking.TrackingError, match=r"cannot open the run of study s in .*gone not found$"):
+    with pytest.raises(tracking.TrackingError, match=r"cannot open the run of study s in .*gone not found$") as caught:
         tracking.open_parent("s", uri=uri, parent_run_id="gone", environ={})
+    assert caught.value.lasts
+
+
+def test_deleted_experiment_and_another_schema_last_and_a_lock_does_not(uri: str, tmp_path: Path) -> None:
+    study = tracking.open_parent("s", uri=uri, environ={})
+    client(uri).delete_experiment(study.experiment_id)
+    for again in (None, study.run_id):
+        with pytest.raises(tracking.TrackingError, match="must be in the 'active' state") as caught:
+            tracking.open_parent("s", uri=uri, parent_run_id=again, environ={})
+        assert caught.value.lasts
+        assert pickle.loads(pickle.dumps(caught.value)).lasts  # it comes from workers, too
+
+    with pytest.raises(tracking.TrackingError) as caught, tracking.store.storage("cannot write"):
+        raise sqlite3.OperationalError("database is locked")
+    assert not caught.value.lasts
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of another MLflow'")
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    (tmp_path / "mlflow.db").rename(tmp_path / "other.db")
+    with pytest.raises(tracking.TrackingError, match=r"cannot use the tracking store .* database schema") as caught:
+        tracking.studies(other)
+    assert caught.value.lasts
 
 
 def test_store_that_went_away_while_a_trial_trains_is_a_tracking_error(

@@ -278,6 +278,17 @@ print(*(name for name in sys.modules if name.split(".")[0] in ("pipeline", "tens
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("cell", [np.inf, -np.inf, 1e308, -1e38, 10**400, "inf", "-Infinity", "1e308", "1e400"])
+def test_infinite_number_counts_as_missing_however_it_is_sent(cell):
+    columns = dataset_of().columns  # numbers with a decimal comma, yes and no, dates
+
+    for kind in (object, None):
+        rows = pd.DataFrame({name: pd.Series([cell], dtype=kind) for name in ("age", "member", "since")})
+        samples = as_samples(rows.assign(colour=None), columns)
+
+        assert np.isnan(samples[["age", "member", "since"]].to_numpy(np.float32)).all()
+
+
 @pytest.mark.parametrize(
     ("rows", "features"),
     [

@@ -436,6 +436,12 @@ def test_samples_to_predict_need_no_target(tmp_path):
         read_samples(tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize("text", ["x,z\n1,2,3\n", "x,z\nr1,1,2\nr2,3,4\n", "x,z\n1,2,3\n4,5\n", "x,z\n1,2\n3,4,5\n"])
+def test_samples_with_a_cell_too_many_are_refused_and_never_shifted(tmp_path, text):
+    with pytest.raises(ValueError, match=r"must have .*, got 3 in (row 1|line [23])"):
+        read_samples(written(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [

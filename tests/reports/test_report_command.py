@@ -146,6 +146,7 @@ def test_run_of_mlflow_run_becomes_a_session_of_the_study(report, folder):
         (["--run", "nope"], "run must be one of a study"),
         (["--nonsense"], "unrecognized arguments"),
         (["--output", "mlflow.db/x"], "output must be a folder that can be written to"),
+        (["--output", "~nosuchuser/x"], "output must be a path on this machine, got '~nosuchuser/x'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(report, folder, words, complaint):
