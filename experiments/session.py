@@ -23,14 +23,16 @@ from experiments.command_line import cleaning_up
 from experiments.confirm import champion, freeze_finalists, freeze_selection
 from experiments.decide import Deadline, goes_on, n_settings, note_look
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
+from experiments.doctor.examine import Place
 from experiments.experiment import Experiment
 from experiments.facts import data_facts, served_facts, settled_by
 from experiments.finalists import Finalist
 from experiments.ledger import Ledger, is_told
-from experiments.lock import held
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.references import has_references, log_references
+from experiments.resume import resumed
+from experiments.same_data import changed_since, require_same, stamps
 from experiments.score import score_networks
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.reach import watched
@@ -53,6 +55,8 @@ class Request:
     ----------
     chosen
         Finalists that the user named: then nothing is searched, and they alone are trained on fresh seeds.
+    data_sha256
+        Which data they were trained on; None where the study may be of any.
     study
         A name for the study, or None for the one derived from its definition.
     workers
@@ -69,6 +73,7 @@ class Request:
 
     experiment: Experiment
     chosen: tuple[Finalist, ...] = ()
+    data_sha256: str | None = None
     study: str | None = None
     workers: int | None = None
     scheduler: str | None = None
@@ -112,15 +117,22 @@ def run(request: Request, console: Console) -> Ending:
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
     require_usable(uri, storage)
+    files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
+    if request.data_sha256 is not None:
+        require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
     if dataset.is_table:
         console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
     split = settle(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
-    with held(folder, study), watched(uri, console.print), _workers(request) as client:
-        ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
+    place = Place(uri=uri, storage=storage, folder=folder)
+    with (
+        watched(uri, console.print),
+        resumed(place, study, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
+        _workers(request) as client,
+    ):
         if not request.chosen:
             ledger.raise_budget(experiment.budget.trials)
         settled = settled_by(experiment, dataset, split)
@@ -139,6 +151,8 @@ def run(request: Request, console: Console) -> Ending:
                 study_run=study_run,
             )
             address = _train(context, ledger, client, request=request, dataset=dataset, page=page, console=console)
+    if warning := changed_since(files, dataset, experiment.data, request.data_folder):
+        console.print(warning, markup=False)
     return Ending(
         study=study,
         tracking_uri=uri,
