@@ -186,8 +186,8 @@ class _Resumption:
             ) from error
         if n_new:
             self._say(
-                f"{storage} has {n_known} of the trials of study {study}; {n_new} more, which have ended in MLflow (run "
-                f"{run.run_id}), are taken over, and not trained again"
+                f"{storage} has {n_known} of the trials of study {study}; {n_new} more, which have ended in MLflow "
+                f"(run {run.run_id}), are taken over, and not trained again"
             )
         return ledger
 

@@ -47,7 +47,7 @@ def test_worker_stops_the_study_where_its_data_are_others(
         lambda: train_again(config, number=0, n_epochs=1, confirm=False, score=False, data_folder=None),
     ):
         load_once.cache_clear()
-        with pytest.raises(RuntimeError, match="^(data must be those of|cannot read the data .* again)") as caught:
+        with pytest.raises(RuntimeError, match=r"^(data must be those of|cannot read the data .* again)") as caught:
             use()
         assert str(path) in str(caught.value)
     assert len(client(uri).search_runs([study_run.experiment_id])) == 1
