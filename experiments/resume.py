@@ -25,6 +25,7 @@ from experiments.tracking import inventory, keys
 from experiments.tracking.inventory import StoredRun
 from experiments.tracking.schema import require_readable
 from experiments.tracking.store import store_directory
+from experiments.worker import outcome_of
 from pipeline.records import Dataset
 
 _ANOTHER_NAME = "begin anew under another name (study=NAME)"
@@ -75,6 +76,19 @@ def _runs_named(uri: str, study: str) -> list[StoredRun]:
     """Return the runs of the study of that name that nobody deleted, the latest first."""
     runs = inventory.study_runs(uri) if tracking.is_there(uri) else []
     return [run for run in runs if run.tags.get(keys.STUDY) == study and not run.is_deleted]
+
+
+def heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
+    """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
+    if not study_run.continued:
+        return
+    tracking.close_stale(study_run.tracking_uri, study_run.run_id)
+    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
+    if not untold:
+        return
+    for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
+        if record.number in untold:
+            ledger.tell(outcome_of(record))
 
 
 class _Resumption:

@@ -27,17 +27,16 @@ from experiments.doctor.examine import Place
 from experiments.experiment import Experiment
 from experiments.facts import data_facts, served_facts, settled_by
 from experiments.finalists import Finalist
-from experiments.ledger import Ledger, is_told
+from experiments.ledger import Ledger
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.references import has_references, log_references
-from experiments.resume import resumed
+from experiments.resume import heal, resumed
 from experiments.same_data import changed_since, require_same, stamps
 from experiments.score import score_networks
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.reach import watched
 from experiments.tracking.store import require_usable
-from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.profile import profile_lines
 from pipeline.records import Dataset
@@ -140,7 +139,7 @@ def run(request: Request, console: Console) -> Ending:
         study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
         page = StudyPage(ledger, experiment, dataset, study_run, parts)
         with _ends_well(client, page, console):
-            _heal(ledger, study_run)
+            heal(ledger, study_run)
             console.print(_announcement(ledger, experiment, storage, uri))
             context = StudyContext(
                 experiment=experiment,
@@ -319,19 +318,6 @@ def _open_parent(
         tracking.close_unborn(study_run)
     study_run.log_dataset(dataset)
     return study_run
-
-
-def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
-    """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
-    if not study_run.continued:
-        return
-    tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
-    if not untold:
-        return
-    for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
-        if record.number in untold:
-            ledger.tell(outcome_of(record))
 
 
 def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str) -> str:
