@@ -19,8 +19,8 @@ from pipeline.records import TrialRecord
 FACTOR = "configuration"
 
 
-def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Experiment, tuple[Finalist, ...]]:
-    """Return the study that trains the configurations of two or more runs on the same fresh seeds.
+def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Experiment, tuple[Finalist, ...], str]:
+    """Return the study that trains the configurations of two or more runs on the same fresh seeds, and its data's hash.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Ex
         compare={FACTOR: tuple(finalist.id for finalist in finalists)},
         fixed={},
     )
-    return experiment, finalists
+    return experiment, finalists, first.data_sha256
 
 
 def _choice(split: SplitConfig) -> SplitChoice:

@@ -1,8 +1,8 @@
 """Whose fault a failure is: the trial's own, or that of the machine it ran on.
 
 A trial that fails is one FAILED trial, and the study goes on. But where the first trials of a session all fail for one
-reason (TensorFlow cannot be imported, no worker finds the data) the next ones would as well: then the study stops, and
-those failures do not count.
+reason (TensorFlow cannot be imported) the next ones would as well: then the study stops, and those failures do not
+count.
 """
 
 from __future__ import annotations

@@ -83,12 +83,7 @@ class Ledger:
         ledger = cls(study)
         ledger._note_definition(definition)
         ledger._require_readable()
-        if (before := ledger.definition) != (asked := json.loads(json.dumps(definition))):
-            differs = sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key))
-            raise ValueError(
-                f"study {name!r} must be continued with its own definition, "
-                f"got another {', '.join(differs)}; choose another name for a new study"
-            )
+        require_definition(name, ledger.definition, definition)
         foreign = [trial.number for trial in ledger.trials() if "point" not in trial.user_attrs]
         if foreign:
             raise ValueError(
@@ -230,6 +225,23 @@ class Ledger:
                 trial.set_user_attr(key, value)
         state = _STATES[outcome.state]
         self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
+
+
+def require_definition(name: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Complain where a study that is there is to go on with another definition.
+
+    Raises
+    ------
+    ValueError
+        With what differs.
+    """
+    asked = json.loads(json.dumps(asked))
+    differs = sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key))
+    if differs:
+        raise ValueError(
+            f"study {name!r} must be continued with its own definition, "
+            f"got another {', '.join(differs)}; choose another name for a new study"
+        )
 
 
 def study_names(storage: str) -> list[str]:

@@ -36,15 +36,15 @@ def log_references(context: StudyContext, run_there: Callable[..., Any], console
         return
     console.print("scoring scikit-learn's models on the same parts, for the report")
     try:
-        found = run_there(score, context.experiment.data, context.data_folder, context.split)
+        found = run_there(score, context.experiment.data, context.data_folder, context.data_sha256, context.split)
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
         console.print(f"scikit-learn's models could not be scored: {error}", markup=False)
         return
     run.log_artifacts({"references.json": {"references": found}})
 
 
-def score(data: DataConfig, folder: str | None, split: SplitConfig) -> list[dict[str, Any]]:
+def score(data: DataConfig, folder: str | None, sha256: str, split: SplitConfig) -> list[dict[str, Any]]:
     """Score the models; runs in a worker, which has the data at hand."""
     from pipeline.reference import reference_scores
 
-    return [asdict(reference) for reference in reference_scores(load_once(data, folder), split)]
+    return [asdict(reference) for reference in reference_scores(load_once(data, folder, sha256), split)]

@@ -23,19 +23,20 @@ from experiments.command_line import cleaning_up, may_be_shown
 from experiments.confirm import champion, freeze_finalists, freeze_selection
 from experiments.decide import Deadline, goes_on, n_settings, note_look
 from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
+from experiments.doctor.examine import Place
 from experiments.experiment import Experiment
 from experiments.facts import data_facts, served_facts, settled_by
 from experiments.finalists import Finalist
-from experiments.ledger import Ledger, is_told
-from experiments.lock import held
+from experiments.ledger import Ledger
 from experiments.page import StudyPage, ended
 from experiments.progress import StudyProgress
 from experiments.references import has_references, log_references
+from experiments.resume import heal, resumed, usable
+from experiments.same_data import changed_since, require_same, stamps
 from experiments.score import score_networks
 from experiments.study import Coordinator, StudyContext
 from experiments.tracking.reach import watched
 from experiments.tracking.store import require_usable
-from experiments.worker import outcome_of
 from pipeline.load import load
 from pipeline.profile import profile_lines
 from pipeline.records import Dataset
@@ -53,6 +54,8 @@ class Request:
     ----------
     chosen
         Finalists that the user named: then nothing is searched, and they alone are trained on fresh seeds.
+    data_sha256
+        Which data they were trained on; None where the study may be of any.
     study
         A name for the study, or None for the one derived from its definition.
     workers
@@ -69,6 +72,7 @@ class Request:
 
     experiment: Experiment
     chosen: tuple[Finalist, ...] = ()
+    data_sha256: str | None = None
     study: str | None = None
     workers: int | None = None
     scheduler: str | None = None
@@ -112,16 +116,23 @@ def run(request: Request, console: Console) -> Ending:
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
     require_usable(uri, storage)
+    files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
+    if request.data_sha256 is not None:
+        require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
     if dataset.is_table:
         console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
     split = settle(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     study = request.study or experiment.study_name(dataset.sha256)
-    with held(folder, study), watched(uri, console.print), _workers(request, console) as client:
-        with _usable():
-            ledger = Ledger.open(storage, study, {**experiment.as_json(), "data_sha256": dataset.sha256})
+    place = Place(uri=uri, storage=storage, folder=folder)
+    with (
+        watched(uri, console.print),
+        resumed(place, study, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
+        _workers(request, console) as client,
+    ):
+        with usable():
             if not request.chosen:
                 ledger.raise_budget(experiment.budget.trials)
             settled = settled_by(experiment, dataset, split)
@@ -129,7 +140,7 @@ def run(request: Request, console: Console) -> Ending:
             study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
         page = StudyPage(ledger, experiment, dataset, study_run, parts)
         with _ends_well(client, page, console):
-            _heal(ledger, study_run)
+            heal(ledger, study_run)
             console.print(_announcement(ledger, experiment, storage, uri), markup=False)
             context = StudyContext(
                 experiment=experiment,
@@ -140,6 +151,8 @@ def run(request: Request, console: Console) -> Ending:
                 study_run=study_run,
             )
             address = _train(context, ledger, client, request=request, dataset=dataset, page=page, console=console)
+    if warning := changed_since(files, dataset, experiment.data, request.data_folder):
+        console.print(warning, markup=False)
     return Ending(
         study=study,
         tracking_uri=uri,
@@ -151,17 +164,6 @@ def run(request: Request, console: Console) -> Ending:
         champion=address,
         metric=dataset.metric,
     )
-
-
-@contextlib.contextmanager
-def _usable() -> Iterator[None]:
-    """Take a store that no later attempt will find usable for bad input, as long as nothing has been trained."""
-    try:
-        yield
-    except tracking.TrackingError as error:
-        if error.lasts:
-            raise ValueError(str(error)) from error
-        raise
 
 
 @contextlib.contextmanager
@@ -317,19 +319,6 @@ def _open_parent(
         tracking.close_unborn(study_run)
     study_run.log_dataset(dataset)
     return study_run
-
-
-def _heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
-    """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
-    if not study_run.continued:
-        return
-    tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
-    if not untold:
-        return
-    for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
-        if record.number in untold:
-            ledger.tell(outcome_of(record))
 
 
 def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str) -> str:

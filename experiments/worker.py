@@ -14,11 +14,11 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from experiments import places, tracking
+from experiments import tracking
+from experiments.same_data import load_again
 from experiments.task import Outcome, ScoreTask, TrialTask
 from experiments.tracking.reach import comes_back
 from pipeline.config import DataConfig
-from pipeline.load import load
 from pipeline.records import Dataset, TrialRecord
 
 #: Topic of Dask's events that tell the coordinator of each epoch.
@@ -38,6 +38,8 @@ def run_task(task: TrialTask) -> Outcome:
     ------
     TrackingError
         When the tracking store or a disk is in trouble. A failure of the trial itself is an outcome, no exception.
+    RuntimeError
+        When the data are no longer those of the study.
     """
     with _one_at_a_time:
         try:
@@ -55,9 +57,10 @@ def _attempt(task: TrialTask) -> Outcome:
     if done is not None:
         return outcome_of(done)
     tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+    dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
     run = start_run(task)
     try:
-        return _train(task, run, _tell_coordinator(task.number))
+        return _train(task, dataset, run, _tell_coordinator(task.number))
     except tracking.TrackingError:
         raise
     except OSError as error:  # a disk or a network drive: no configuration raises these
@@ -82,26 +85,28 @@ def score_network(task: ScoreTask) -> None:
     ------
     TrackingError
         When the tracking store or a disk is in trouble, or the network cannot be scored for another reason.
+    RuntimeError
+        When the data are no longer those of the study.
     """
     uri = task.study_run.tracking_uri
     with _one_at_a_time:
+        dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
         try:
-            _score(task)
+            _score(task, dataset)
         except tracking.TrackingError:
             if not comes_back(uri):
                 raise
-            _score(task)
+            _score(task, dataset)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise tracking.TrackingError(f"cannot score the network of run {task.run_id}: {reason}") from error
 
 
-def _score(task: ScoreTask) -> None:
+def _score(task: ScoreTask, dataset: Dataset) -> None:
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from pipeline.trial import judge, run_trial
 
     uri = task.study_run.tracking_uri
-    dataset = load_once(task.config.data, task.data_folder)
     try:
         model = tracking.load_model(uri, task.run_id)
     except tracking.TrackingError:
@@ -124,11 +129,10 @@ def start_run(task: TrialTask) -> tracking.TrialRun:
     )
 
 
-def _train(task: TrialTask, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:
+def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from pipeline.trial import run_trial
 
-    dataset = load_once(task.config.data, task.data_folder)
     run.log_dataset(dataset)
 
     def on_epoch_end(epoch: int, metrics: dict[str, float]) -> None:
@@ -173,9 +177,9 @@ def outcome_of(record: TrialRecord) -> Outcome:
 
 
 @functools.lru_cache(maxsize=1)
-def load_once(config: DataConfig, folder: str | None) -> Dataset:
-    """Return a data set, kept for the next trial of this process."""
-    return load(config, folder=Path(folder) if folder else None, cache=places.data_cache())
+def load_once(config: DataConfig, folder: str | None, sha256: str) -> Dataset:
+    """Return the data set of that SHA-256, kept for the next trial of this process."""
+    return load_again(config, Path(folder) if folder else None, sha256)
 
 
 def _tell_coordinator(number: int) -> Callable[[int], None]:

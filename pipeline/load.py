@@ -56,12 +56,32 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
         require(folder is None, f"folder of {name}", "left out: it is fetched or comes with scikit-learn", str(folder))
         read = scikit_learn.read_table if name in NAMES else openml.read_table
         return _load_table(*read(config, cache, log), log)
-    path = user_path(name, "data")
-    if folder is not None:
-        path = folder / path.name
-        if config.test_file is not None:
-            config = replace(config, test_file=str(folder / Path(config.test_file).name))
+    path, test_file = _own_places(config, folder)
+    config = replace(config, test_file=None if test_file is None else str(test_file))
     return _load_folder(config, path, log) if path.is_dir() else _load_file(config, path, log)
+
+
+def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
+    """Return the files of the user's own that data are read from; known data have none but a test part.
+
+    Parameters
+    ----------
+    config, folder
+        As :func:`load` takes them.
+    """
+    is_known = config.name in NAMES or config.name.startswith(openml.PREFIX)
+    path, test_file = _own_places(config, None if is_known else folder)
+    places = [*([] if is_known else [path]), *([] if test_file is None else [test_file])]
+    return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+
+
+def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | None]:
+    """Return where a user's data lie, and their test part where it has a file of its own."""
+    path = user_path(config.name, "data")
+    test_file = None if config.test_file is None else user_path(config.test_file, "test_file")
+    if folder is None:
+        return path, test_file
+    return folder / path.name, None if test_file is None else folder / test_file.name
 
 
 def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:

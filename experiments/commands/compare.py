@@ -28,5 +28,7 @@ def main(given: Given, console: Console) -> int:
     from experiments.duel import duel
 
     run_ids = [run_id.strip() for run_id in (given["runs"] or "").split(",") if run_id.strip()]
-    experiment, chosen = duel(tracking_uri(), run_ids, seeds=numbers["seeds"] or _SEEDS, seed=numbers["seed"] or 0)
-    return train(experiment, given, console, workers=numbers["workers"], chosen=chosen)
+    experiment, chosen, sha256 = duel(
+        tracking_uri(), run_ids, seeds=numbers["seeds"] or _SEEDS, seed=numbers["seed"] or 0
+    )
+    return train(experiment, given, console, workers=numbers["workers"], chosen=chosen, data_sha256=sha256)

@@ -87,6 +87,7 @@ def train(
     *,
     workers: int | None,
     chosen: tuple[Finalist, ...] = (),
+    data_sha256: str | None = None,
     decide_within: float | None = None,
 ) -> int:
     """Run the session, say where its results are, and have the report written.
@@ -105,6 +106,7 @@ def train(
     request = session.Request(
         experiment=experiment,
         chosen=chosen,
+        data_sha256=data_sha256,
         study=given.get("study"),
         workers=workers,
         scheduler=given["scheduler"],

@@ -17,7 +17,7 @@ from experiments.doctor.told import Settled, experiment_of, settled_of
 from experiments.duel import FACTOR
 from experiments.experiment import Experiment
 from experiments.finalists import choose, missing_runs
-from experiments.ledger import Ledger, as_known_at
+from experiments.ledger import Ledger, as_known_at, is_told
 from experiments.worker import outcome_of
 from pipeline.config import ParamValue
 from pipeline.records import TrialRecord
@@ -38,18 +38,27 @@ def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Ma
     CannotRebuildError
         When they noted no definition.
     """
-    if not designs:
-        raise CannotRebuildError("no session of it noted its definition")
-    latest = designs[-1]
-    try:
-        definition = {**latest["definition"], "data_sha256": latest["data"]["sha256"]}
-    except (KeyError, TypeError) as error:
-        raise CannotRebuildError(f"its definition in MLflow lacks {error}") from error
-    ledger = Ledger.open(storage, name, definition)
-    if "settled" in latest:
-        ledger.settle(latest["settled"])
+    ledger = Ledger.open(storage, name, definition_of(designs))
+    if "settled" in designs[-1]:
+        ledger.settle(designs[-1]["settled"])
     ledger.set_parent_run_id(parent_run_id)
     return ledger
+
+
+def definition_of(designs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what defines the study, as its latest session noted it.
+
+    Raises
+    ------
+    CannotRebuildError
+        When none did.
+    """
+    if not designs:
+        raise CannotRebuildError("no session of it noted its definition")
+    try:
+        return {**designs[-1]["definition"], "data_sha256": designs[-1]["data"]["sha256"]}
+    except (KeyError, TypeError) as error:
+        raise CannotRebuildError(f"its definition in MLflow lacks {error}") from error
 
 
 def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> None:
@@ -136,5 +145,8 @@ def _point(
         named = {*experiment.compare, *experiment.tune, *experiment.fixed}
         at = space.from_config(record.config)
         return {key: value for key, value in at.items() if key != "dropout" or key in named}
-    known = as_known_at(ledger.trials(), planned.number, experiment.budget.window)
+    trials, window = ledger.trials(), experiment.budget.window
+    if not all(is_told(trial) for trial in trials[: max(planned.number - window + 1, 0)]):
+        raise CannotRebuildError(f"trial {planned.number} was proposed by the results of trials whose runs are gone")
+    known = as_known_at(trials, planned.number, window)
     return space.propose(experiment, known, seed=design.derive_seed(experiment.seed, "sampler", planned.number))

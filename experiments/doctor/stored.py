@@ -26,6 +26,8 @@ class StoredStudy:
         The run that Optuna names as the study's, or the one of that name where Optuna names none.
     others
         Further parent runs of the same name.
+    n_ended_elsewhere
+        How many trials have ended below each of those, by run id.
     runs
         Those of trials, by id: what lies below the parent, and what Optuna names and lies elsewhere.
     sessions
@@ -43,6 +45,7 @@ class StoredStudy:
     parent: StoredRun | None = None
     experiment_is_deleted: bool = False
     others: tuple[StoredRun, ...] = ()
+    n_ended_elsewhere: Mapping[str, int] = field(default_factory=dict)
     runs: Mapping[str, StoredRun] = field(default_factory=dict)
     sessions: tuple[StoredRun, ...] = ()
     curves: Mapping[str, Curves] = field(default_factory=dict)
@@ -84,7 +87,9 @@ def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
     """
     named = [run for run in inventory.study_runs(uri) if run.tags.get(keys.STUDY) == name]
     parent_run_id = told.parent_run_id if told else None
+    named.sort(key=lambda run: run.is_deleted)
     parent = inventory.stored_run(uri, parent_run_id) if parent_run_id else next(iter(named), None)
+    others = tuple(run for run in named if parent is None or run.run_id != parent.run_id)
     below = inventory.runs_below(uri, parent.run_id if parent else parent_run_id or "")
     runs = {run.run_id: run for run in below if is_trial(run)}
     for trial in told.trials if told else ():
@@ -96,7 +101,8 @@ def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
         uri=uri,
         parent=parent,
         experiment_is_deleted=parent is not None and inventory.is_deleted_experiment(uri, parent.experiment_id),
-        others=tuple(run for run in named if parent is None or run.run_id != parent.run_id),
+        others=others,
+        n_ended_elsewhere={run.run_id: sum(map(counts, inventory.runs_below(uri, run.run_id))) for run in others},
         runs=runs,
         sessions=tuple(run for run in below if run.tags.get(keys.PHASE) == keys.PHASE_SESSION),
         finalists=inventory.stored_json(uri, at, keys.FINALISTS) if at else None,

@@ -119,6 +119,13 @@ def _page(told: ToldStudy, stored: StoredStudy, parent: StoredRun, *, may_close:
                 advice="the tag is set to interrupted",
                 repair=TagRun(run_id=run.run_id, tags=_INTERRUPTED),
             )
+    for run in stored.others:
+        if not run.is_deleted and (n_ended := stored.n_ended_elsewhere.get(run.run_id, 0)):
+            yield Finding(
+                what=f"run {run.run_id} of the same name has trials that have ended ({n_ended}): "
+                "the study was trained twice, or elsewhere too",
+                advice=f"answers rest on run {parent.run_id} alone; delete in MLflow the one that is not wanted",
+            )
     best = told.best
     noted = (parent.tags.get(keys.BEST_TRIAL), parent.tags.get(keys.BEST_RUN))
     if best is not None and noted != (str(best.number), best.run_id):

@@ -26,6 +26,7 @@ from experiments.reproduce.original import Original, find
 from experiments.reproduce.progress import ReproductionProgress
 from experiments.reproduce.words import Finding
 from experiments.reproduce.worker import EPOCH_TOPIC, train_again
+from experiments.same_data import require_same
 from experiments.tracking import ReproductionRun, keys
 from pipeline.load import load
 from pipeline.records import Dataset
@@ -96,11 +97,8 @@ def _dataset(original: Original, folder: Path | None, console: Console) -> Datas
     """Return the trial's data, and refuse any other: to train on them would prove nothing."""
     config = original.config
     dataset = load(config.data, folder=folder, cache=places.data_cache(), log=console.print)
-    if dataset.sha256 != config.data_sha256:
-        raise ValueError(
-            f"data must be those of run {original.run.run_id}, {config.data.name} with SHA-256 {config.data_sha256}, "
-            f"got {dataset.sha256} ({dataset.source})"
-        )
+    advice = "name the folder that has them (data_folder=FOLDER)"
+    require_same(dataset, config.data_sha256, f"run {original.run.run_id}", advice)
     return dataset
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
 from distributed import get_worker
 
-from experiments import places
 from experiments.reproduce.compare import Repetition
 from experiments.tracking import keys, score_values, whole_trial_values
-from pipeline.config import DataConfig, TrialConfig
-from pipeline.load import load
-from pipeline.records import Dataset
+from experiments.worker import load_once
+from pipeline.config import TrialConfig
 
 #: Topic of Dask's events that carry each epoch's numbers.
 EPOCH_TOPIC = "depthcheck-reproduction"
@@ -33,11 +28,16 @@ def train_again(
         Whether the test part was opened and layers were diagnosed.
     score
         Whether the network is to be scored on the test part, as those of a search are when it has ended.
+
+    Raises
+    ------
+    RuntimeError
+        When the data are no longer those of the trial.
     """
+    dataset = load_once(config.data, data_folder, config.data_sha256)
     # Imported here: the launching process imports this module too, and must never wait for TensorFlow.
     from pipeline.trial import judge, run_trial
 
-    dataset = _dataset(config.data, data_folder)
     worker = get_worker()
     points: dict[str, dict[int, float]] = {}
 
@@ -57,8 +57,3 @@ def train_again(
         if key not in keys.TIMES:
             points.setdefault(key, {})[0] = float(value)
     return Repetition(points=points, fit_seconds=trained.result.fit_seconds)
-
-
-@functools.lru_cache(maxsize=1)
-def _dataset(config: DataConfig, folder: str | None) -> Dataset:
-    return load(config, folder=Path(folder) if folder else None, cache=places.data_cache())

@@ -22,6 +22,7 @@ from experiments.doctor.examine import Examination, Place, examine, studies
 from experiments.doctor.words import lines
 from experiments.lock import held
 from experiments.tracking import StudyRun
+from experiments.tracking.inventory import study_runs
 from pipeline.records import TrialResult
 
 pytestmark = pytest.mark.slow
@@ -368,15 +369,22 @@ def test_study_without_its_run_gets_another_one_and_goes_on(hurt, undisturbed, t
     assert command(hurt)[0] == 0
 
 
-def test_network_without_a_score_is_named_and_the_same_command_scores_it(hurt, undisturbed, tiny):
+def test_same_command_takes_over_what_optuna_has_lost_and_scores_a_network_without_a_score(hurt, undisturbed, tiny):
     hurt.client.delete_tag(hurt.run_of(2), "test_samples")
     (found,) = hurt.examine(fix=True).left
     assert found.what.endswith("networks of the search have no score on the test part: trial 2")
+    parent, n_trials, name = hurt.parent, len(hurt.study().trials), hurt.name
+    (hurt.path / "optuna.db").unlink()
     code, output = hurt.run("--experiment", tiny, "--workers", "1")
     assert code == 0, output
+    assert (
+        f"{n_trials} more, which have ended in MLflow (run {parent}), are taken over, and not trained again" in output
+    )
     assert "scoring 1 network on the test part" in output
     assert contents(hurt) == contents(undisturbed)
     assert hurt.examine().left == ()
+    assert [run.run_id for run in study_runs(hurt.uri)] == [parent]
+    assert [version.version for version in hurt.client.search_model_versions(f"name = '{name}'")] == [1]
 
 
 def test_extended_study_is_written_again_from_mlflow_with_all_its_rounds(hurt, tiny):

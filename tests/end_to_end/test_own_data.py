@@ -126,6 +126,19 @@ def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop):
 
 
 @pytest.mark.slow
+def test_data_that_have_changed_do_not_go_into_the_study(shop):
+    folder, _ = shop
+    path = folder.path / "people.csv"
+    before, study = path.read_bytes(), tracking.studies(folder.uri)[0].study
+    path.write_bytes(before.replace(b"yes", b"no", 1))
+    done = folder.run("run", "--experiment", "people.toml", "--study", study)
+    path.write_bytes(before)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"error: data must be those of study '{study}', people.csv with SHA-256 " in done.stderr
+    assert f"(file {path}): put them back as they were, or begin anew under another name" in done.stderr
+
+
+@pytest.mark.slow
 def test_doctor_and_reproduction_know_tables_and_folds(shop):
     folder, _ = shop
     done = folder.run("doctor")

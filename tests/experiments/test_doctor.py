@@ -17,15 +17,18 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from mlflow.entities import LoggedModelOutput
+from rich.console import Console
 
 from experiments import definition, design, space, tracking
 from experiments.doctor.examine import Examination, Place, examine
 from experiments.doctor.words import lines
 from experiments.ledger import Ledger
 from experiments.lock import lock_file
+from experiments.resume import resumed
 from experiments.task import Outcome
 from experiments.tracking.store import client
 from pipeline.config import SplitConfig
+from pipeline.load import load
 from pipeline.records import Evaluation, History, TrialResult, TrialState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +47,7 @@ class Study:
 
     @classmethod
     def begin(cls, uri: str, folder: Path) -> Study:
+        folder.mkdir(exist_ok=True)
         place = Place(uri=uri, storage=f"sqlite:///{folder / 'optuna.db'}", folder=folder)
         ledger = Ledger.open(place.storage, "mine", {**DIGITS.as_json(), "data_sha256": SHA256})
         ledger.raise_budget(20)
@@ -201,6 +205,21 @@ def test_runs_that_do_not_fit_the_plan_are_not_written_into_optuna(study: Study,
     assert found.repair is None
 
 
+def test_study_that_was_trained_twice_is_not_clean(study: Study, tmp_path: Path) -> None:
+    study.ledger.tell(study.finish(study.start()))
+    study.end()
+    assert study.examine().left == ()
+    again = Study.begin(study.place.uri, tmp_path / "elsewhere")
+    again.ledger.tell(again.finish(again.start()))
+    again.end()
+    (found,) = study.examine(fix=True).left
+    assert (
+        f"run {again.run.run_id} of the same name has trials that have ended (1): the study was trained" in found.what
+    )
+    client(study.place.uri).delete_run(again.run.run_id)
+    assert study.examine().left == ()
+
+
 def test_newer_study_is_refused_in_one_line(study: Study) -> None:
     client(study.place.uri).set_tag(study.run.run_id, "schema_version", "2")
     with pytest.raises(ValueError, match="study 'mine' must have schema version 1 or older, got 2"):
@@ -230,6 +249,15 @@ def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path)
         f"trial 2: its model {lost} has no files in the artifact store (run {run_ids[2]})"
     ]
     assert study.examine().left == examination.left
+    client(server).update_run(study.run.run_id, "RUNNING")
+    elsewhere = Place(uri=server, storage=f"sqlite:///{tmp_path / 'mine.db'}", folder=tmp_path / "elsewhere")
+    digits = load(DIGITS.data, cache=tmp_path)
+    with (
+        pytest.raises(ValueError, match=rf"run {study.run.run_id} of it in {server}, .* is RUNNING without a trace"),
+        resumed(elsewhere, "mine", DIGITS, digits, is_search=True, console=Console(quiet=True)),
+    ):
+        pass
+    assert not elsewhere.folder.exists()
 
 
 # The command line.

@@ -39,7 +39,8 @@ def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
 
 def test_runs_become_finalists_of_one_factor(uri):
     one, other, _ = logged(uri, [3, 4])
-    experiment, finalists = duel(uri, [one, other], seeds=3, seed=0)
+    experiment, finalists, sha256 = duel(uri, [one, other], seeds=3, seed=0)
+    assert sha256 == "a" * 64
     assert experiment.compare == {FACTOR: tuple(finalist.id for finalist in finalists)}
     plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
     for finalist, number in zip(finalists, (3, 4), strict=True):
@@ -50,7 +51,7 @@ def test_runs_become_finalists_of_one_factor(uri):
 
 def test_study_stands_for_its_best_trial(uri):
     _, other, study = logged(uri, [3, 4])
-    _, finalists = duel(uri, [study, other], seeds=3, seed=0)
+    _, finalists, _ = duel(uri, [study, other], seeds=3, seed=0)
     assert [finalist.number for finalist in finalists] == [3, 4]
 
 

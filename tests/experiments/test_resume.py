@@ -1,0 +1,128 @@
+"""Where a study goes on when one of its two stores has lost it, or its data or definition are others."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from test_doctor import DIGITS, SHA256, Study
+
+from experiments.doctor.examine import Place
+from experiments.experiment import Experiment
+from experiments.ledger import Ledger, is_told, study_names
+from experiments.resume import resumed
+from experiments.tracking import open_parent
+from experiments.tracking.store import client
+from pipeline.load import load
+from pipeline.records import Dataset
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    digits = load(DIGITS.data, cache=tmp_path_factory.mktemp("cache"))
+    return replace(digits, sha256=SHA256)
+
+
+@pytest.fixture
+def study(uri: str, tmp_path: Path) -> Study:
+    """Return a study with three trials that have ended; ``earlier.db`` is what Optuna had of it after the first."""
+    begun = Study.begin(uri, tmp_path)
+    for number in range(3):
+        begun.ledger.tell(begun.finish(begun.start()))
+        if number == 0:
+            shutil.copy(tmp_path / "optuna.db", tmp_path / "earlier.db")
+    begun.end()
+    return begun
+
+
+def trials(ledger: Ledger) -> list[object]:
+    return [(t.number, t.state, t.params, t.user_attrs, t.value, t.intermediate_values) for t in ledger.trials()]
+
+
+def resume(place: Place, data: Dataset, experiment: Experiment = DIGITS, name: str = "mine") -> tuple[Ledger, str]:
+    """Start the study and stop before the first trial; return it and what was said."""
+    said = io.StringIO()
+    with resumed(place, name, experiment, data, is_search=True, console=Console(file=said, soft_wrap=True)) as ledger:
+        return ledger, said.getvalue()
+
+
+def refusal(place: Place, data: Dataset, experiment: Experiment = DIGITS) -> str:
+    with pytest.raises(ValueError, match="must be") as caught:
+        resume(place, data, experiment)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_trials_that_optuna_has_lost_are_taken_over_from_mlflow(study: Study, data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    Ledger.open(f"sqlite:///{tmp_path / 'other.db'}", "other", {})
+    shutil.copy(tmp_path / "other.db", tmp_path / "killed.db")
+    Ledger.open(f"sqlite:///{tmp_path / 'killed.db'}", "mine", {**DIGITS.as_json(), "data_sha256": SHA256})
+    for name, n_known in (("gone", 0), ("empty", 0), ("other", 0), ("killed", 0), ("earlier", 1)):
+        place = replace(study.place, storage=f"sqlite:///{tmp_path / f'{name}.db'}")
+        ledger, said = resume(place, data)
+        assert trials(ledger) == trials(study.ledger), name
+        assert ledger.parent_run_id == study.run.run_id
+        assert f"has {n_known} of the trials of study mine; {3 - n_known} more, which have ended in MLflow" in said
+        assert len(said.splitlines()) == 1
+        assert resume(place, data)[1] == ""
+    assert resume(study.place, data)[1] == ""
+
+
+def test_what_does_not_fit_the_plan_is_not_taken_over(study: Study, data: Dataset, tmp_path: Path) -> None:
+    client(study.place.uri).set_tag(study.ledger.trials()[1].user_attrs["run_id"], "trial_number", "7")
+    assert "not in MLflow" not in resume(study.place, data)[1]
+    place = replace(study.place, storage=f"sqlite:///{tmp_path / 'gone.db'}")
+    assert "of the study's plan; put a copy of that storage back" in refusal(place, data)
+    (path,) = tmp_path.rglob("design.json")
+    path.unlink()
+    place = replace(study.place, storage=f"sqlite:///{tmp_path / 'empty.db'}")
+    assert "no session of it noted its definition" in refusal(place, data)
+    assert study_names(place.storage) == []
+
+
+def test_study_that_mlflow_has_lost_is_refused_and_no_store_is_made(
+    study: Study, data: Dataset, tmp_path: Path, empty_store: Path
+) -> None:
+    optuna_has, mlflow = (tmp_path / "optuna.db").read_bytes(), tmp_path / "lost.db"
+    place = replace(study.place, uri=f"sqlite:///{mlflow}")
+    message = "study 'mine' must be in MLflow too, got 3 trials that have ended in "
+    assert refusal(place, data).startswith(message)
+    assert not mlflow.exists()
+    shutil.copy(empty_store, mlflow)
+    assert refusal(place, data).startswith(message)
+    assert (tmp_path / "optuna.db").read_bytes() == optuna_has
+
+    client(study.place.uri).delete_run(study.run.run_id)
+    assert "is deleted in MLflow: restore it (mlflow run . -e doctor -P study=mine" in refusal(study.place, data)
+    client(study.place.uri).restore_run(study.run.run_id)
+    client(study.place.uri).delete_run(study.ledger.trials()[1].user_attrs["run_id"])
+    ledger, said = resume(study.place, data)
+    assert "warning: 1 of 3 trials that have ended are not in MLflow any more (trial 1)" in said
+    assert all(map(is_told, ledger.trials()))
+
+
+def test_other_data_and_another_definition_are_refused_in_either_store(
+    study: Study, data: Dataset, tmp_path: Path
+) -> None:
+    others, gone = replace(data, sha256="cd" * 32), replace(study.place, storage=f"sqlite:///{tmp_path / 'gone.db'}")
+    for place in (study.place, gone):
+        assert refusal(place, others).startswith(
+            f"data must be those of study 'mine', digits with SHA-256 {SHA256}, got {'cd' * 32} ({data.source}): "
+        )
+        assert "got another seed; choose another name" in refusal(place, data, replace(DIGITS, seed=99))
+    assert not (tmp_path / "gone.db").exists()
+
+
+def test_study_of_data_that_have_changed_says_whose_they_were(uri: str, data: Dataset, tmp_path: Path) -> None:
+    old, new = (DIGITS.study_name(sha256) for sha256 in (SHA256, "cd" * 32))
+    open_parent(old, uri=uri, environ={}, params={"data_sha256": SHA256}).finish("KILLED")
+    place = Place(uri=uri, storage=f"sqlite:///{tmp_path / 'optuna.db'}", folder=tmp_path)
+    ledger, said = resume(place, replace(data, sha256="cd" * 32), name=new)
+    assert said.startswith(f"the data have changed since study {old}: SHA-256 was {SHA256}, is {'cd' * 32} (")
+    assert (ledger.trials(), ledger.parent_run_id) == ([], None)
+    assert resume(place, data, name=old)[1] == ""
