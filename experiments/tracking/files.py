@@ -81,9 +81,9 @@ def difference(noted: Mapping[str, str], found: Mapping[str, str]) -> str | None
 @contextmanager
 def at_hand(uri: str, location: str) -> Iterator[Path]:
     """Yield a model's folder to look into: itself where it lies on this machine's disk, else a copy for the moment."""
-    address = urlparse(location)
-    if address.scheme in ("", "file"):
-        yield Path(url2pathname(address.path))
+    on_disk = _on_disk(location)
+    if on_disk is not None:
+        yield on_disk
         return
     with TemporaryDirectory(prefix="depthcheck-model-") as folder:
         yield _copied(uri, location, folder)
@@ -118,10 +118,11 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
             "kept; a model is a program, and trust=true runs this one as it is"
         )
     with TemporaryDirectory(prefix="depthcheck-model-") as folder:
-        try:
-            copy = _copied(uri, location, folder)
-        except FileNotFoundError:
-            copy = Path(folder)  # the whole folder is gone
+        copy = _copied(uri, location, folder)
+        if noted is None and not says_how(copy):
+            raise ChangedModelError(
+                f"{what} must have an MLmodel file that says how it is loaded, got none or an empty one"
+            )
         trouble = None if noted is None else difference(noted, hashes(copy))
         if trouble is not None:
             raise ChangedModelError(
@@ -131,6 +132,12 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
         for bytecode in list(copy.rglob(_BYTECODE)):
             shutil.rmtree(bytecode)
         yield copy
+
+
+def says_how(folder: Path) -> bool:
+    """Tell whether a model's folder has the file that MLflow begins with."""
+    file = folder / "MLmodel"
+    return file.is_file() and file.stat().st_size > 0
 
 
 def own_model(run: Run) -> str | None:
@@ -145,8 +152,16 @@ def next_step(run: Run) -> int:
     return max((output.step for output in outputs), default=-1) + 1
 
 
+def _on_disk(location: str) -> Path | None:
+    address = urlparse(location)
+    return Path(url2pathname(address.path)) if address.scheme in ("", "file") else None
+
+
 def _copied(uri: str, location: str, folder: str) -> Path:
     from mlflow.artifacts import download_artifacts
 
+    on_disk = _on_disk(location)
+    if on_disk is not None and not on_disk.exists():
+        return Path(folder)  # an empty copy of what is gone
     path: Any = download_artifacts(artifact_uri=location, tracking_uri=uri, dst_path=folder)
     return Path(path)

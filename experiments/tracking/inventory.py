@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.tracking import keys
 from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
 from experiments.tracking.champion import LOGGED
-from experiments.tracking.files import at_hand, difference, hashes, noted_hashes, own_model
+from experiments.tracking.files import at_hand, difference, hashes, noted_hashes, own_model, says_how
 from experiments.tracking.read import logged_value
 from experiments.tracking.registry import is_replaced
 from experiments.tracking.store import client, storage
@@ -267,7 +267,7 @@ def _stored(run: Run) -> StoredRun:
 
 def _trouble_without_hashes(folder: Path) -> str | None:
     archives = sorted(folder.rglob("*.keras"))
-    if not (folder / "MLmodel").is_file() or not archives:
+    if not says_how(folder) or not archives:
         return f"its model has no files in {folder}"
     for archive in archives:
         try:
