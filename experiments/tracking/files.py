@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from experiments.scratch import scratch
 from experiments.tracking import keys
 
 if TYPE_CHECKING:
@@ -117,11 +118,12 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
             f"{what} must have hashes to be checked against, got none: it was logged elsewhere, or before they were "
             "kept; a model is a program, and trust=true runs this one as it is"
         )
-    with TemporaryDirectory(prefix="depthcheck-model-") as folder:
-        copy = _copied(uri, location, folder)
+    with scratch() as own:  # a server may be killed: the next session then removes its copy
+        (folder := own / "model").mkdir()
+        copy = _copied(uri, location, str(folder))
         if noted is None and not says_how(copy):
             raise ChangedModelError(
-                f"{what} must have an MLmodel file that says how it is loaded, got none or an empty one"
+                f"{what} must have an MLmodel file that says how to load it, got none or an empty one"
             )
         trouble = None if noted is None else difference(noted, hashes(copy))
         if trouble is not None:
