@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
-#: Python writes it beside modules that it imports, so that it is no damage. It is never loaded from a checked copy.
-_BYTECODE = "__pycache__"
+#: What Python and MLflow leave in a model's folder when they load it there: no damage. A checked copy has none of it.
+_LEFT_BY_LOADING = {"__pycache__", "registered_model_meta"}
 
 
 class ChangedModelError(ValueError):
@@ -33,11 +33,11 @@ class ChangedModelError(ValueError):
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file below a folder, by its path from there; Python's bytecode is left out."""
+    """Return the SHA-256 of each file below a folder, by its path from there; what loading leaves is left out."""
     found = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if _BYTECODE in relative.parts or (path.is_dir() and not path.is_symlink()):
+        if _LEFT_BY_LOADING & set(relative.parts) or (path.is_dir() and not path.is_symlink()):
             continue
         if path.is_file():
             with path.open("rb") as file:
@@ -131,8 +131,9 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
                 f"{what} must have the files that were logged, got others: {trouble}; "
                 "mlflow run . -e doctor -P fix=true makes it again from its trial"
             )
-        for bytecode in list(copy.rglob(_BYTECODE)):
-            shutil.rmtree(bytecode)
+        for name in _LEFT_BY_LOADING:
+            for path in list(copy.rglob(name)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield copy
 
 

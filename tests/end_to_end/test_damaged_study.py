@@ -232,7 +232,7 @@ REPAIRABLE = {
         (lambda h: delete_logged_model(h, 4), "trial 4: its model m-.* was deleted in MLflow"),
         (lambda h: (h.model_folder(9) / "MLmodel").write_bytes(b""), "trial 9: .* MLmodel has another content"),
         (lambda h: h.artifact(h.run_of(10), "example.json").unlink(), "trial 10: example.json, .* is not as it was"),
-        (swap_class_names, "models:/.*/1: .* served.json has another content"),
+        (swap_class_names, "models:/.*/1: .*served.json has another content"),
     ],
     "page, without": [
         (lambda h: h.client.update_run(h.parent, "RUNNING"), "the study's run .* is RUNNING"),

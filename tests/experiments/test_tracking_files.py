@@ -83,15 +83,16 @@ def test_changed_model_is_refused_by_the_name_of_its_file_before_it_is_loaded(
     assert "\n" not in str(no.value)
 
 
-def test_what_is_loaded_is_a_private_copy_without_bytecode(uri: str, model: Any) -> None:
+def test_what_is_loaded_is_a_private_copy_without_what_loading_leaves(uri: str, model: Any) -> None:
     planted = folder_of(model) / "code" / "__pycache__" / "served.cpython-311.pyc"
     planted.parent.mkdir()
     planted.write_bytes(b"planted")
+    (folder_of(model) / "registered_model_meta").write_text("model_name: mine")
 
     with checked_copy("it", uri, model.artifact_location, model, trust=False) as copy:
         change_code(folder_of(model))
         assert (copy / "code" / "served.py").read_text() == "print('mine')"
-        assert not list(copy.rglob("*.pyc"))
+        assert {path.name for path in copy.rglob("*")} == {"MLmodel", "code", "served.py"}
         assert copy.stat().st_mode & 0o077 == 0 or copy.parent.stat().st_mode & 0o077 == 0
 
     assert not copy.exists()
