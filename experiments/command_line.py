@@ -48,6 +48,30 @@ def given(options: argparse.Namespace) -> Given:
     return {name: None if value in NOT_GIVEN else str(value) for name, value in vars(options).items()}
 
 
+def flag(name: str, text: str | None) -> bool:
+    """Return whether an option was switched on.
+
+    Raises
+    ------
+    ValueError
+        When it is neither ``true`` nor ``false``.
+    """
+    if text not in (None, "true", "false"):
+        raise ValueError(f"{name} must be true or false, got {text!r}")
+    return text == "true"
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the option to run a model whose files nobody can check."""
+    parser.add_argument(
+        "--trust",
+        nargs="?",
+        const="true",
+        default="",
+        help="true runs a model that has no hashes to be checked against: it is a program from elsewhere",
+    )
+
+
 def complain(about: object, then: str = "") -> None:
     """Print the one line that says what is wrong; of a full disk also where it is, which databases do not tell.
 

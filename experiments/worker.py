@@ -148,6 +148,8 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
     )
     if trained.predictions is not None:
         run.log_predictions(trained.predictions)
+    if trained.example is not None:
+        run.log_example(trained.example)
     run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
     result = trained.result
     return Outcome(

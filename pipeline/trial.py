@@ -20,6 +20,7 @@ from pipeline.build import build, serving_model
 from pipeline.config import TrialConfig, require
 from pipeline.diagnose import layer_diagnostics
 from pipeline.evaluate import evaluate, judge_outputs, predictions, served_outputs
+from pipeline.example import Example, example_samples
 from pipeline.fit import EpochCallback, epochs, fit_folds
 from pipeline.folds import Prepared, out_of_fold, prepared, whole
 from pipeline.metrics import chance, goal_of, mean_evaluation
@@ -42,12 +43,15 @@ class TrainedTrial:
     predictions
         With folds, of each row by the network that was not trained on it, in the order of rows. Else on the test part,
         in phase *confirm* alone: what a searched network says of it :func:`judge` finds when the search is over.
+    example
+        What ``model`` says of a few raw samples, in phase *confirm*: the champion is one of these.
     """
 
     result: TrialResult
     model: keras.Model
     preparation: Preparation
     predictions: Predictions | None
+    example: Example | None = None
 
 
 def run_trial(
@@ -106,11 +110,13 @@ def run_trial(
         n_params=product.count_params(),
         fit_seconds=sum(history.seconds),
     )
+    model = _served(product, its_data, dataset)
     return TrainedTrial(
         result=result,
-        model=_served(product, its_data, dataset),
+        model=model,
         preparation=its_data.preparation,
         predictions=_predictions(networks, folds, dataset) if confirm or config.split.folds else None,
+        example=_example(model, its_data, dataset) if confirm else None,
     )
 
 
@@ -195,6 +201,11 @@ def _served(network: keras.Model, data: Prepared, dataset: Dataset) -> keras.Mod
     scaler = data.preparation if isinstance(data.preparation, Scaler) else None
     shape = (data.split.n_features,) if scaler is None else dataset.sample_shape
     return serving_model(network, sample_shape=shape, scaler=scaler, goal=goal_of(data.split))
+
+
+def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> Example:
+    samples, features = example_samples(data.preparation, dataset)
+    return Example(samples=samples, outputs=served_outputs(model, features).tolist())
 
 
 def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:

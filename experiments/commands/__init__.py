@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from experiments.command_line import Given
-from experiments.commands import compare, doctor, init, predict, reproduce, run
+from experiments.commands import compare, doctor, init, predict, reproduce, run, serve
 
 
 class Command(Protocol):
@@ -35,4 +35,5 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": doctor,
     "init": init,
     "predict": predict,
+    "serve": serve,
 }

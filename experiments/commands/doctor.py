@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from experiments.command_line import BAD_INPUT, FAILED, Given, may_be_shown, study_name
+from experiments.command_line import BAD_INPUT, FAILED, Given, flag, may_be_shown, study_name
 from experiments.tracking import tracking_uri
 
 HELP = "find disagreements between Optuna, MLflow and the artifacts of a study, and repair them"
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: Given, console: Console) -> int:
     """Examine, say what was found, and return 0 where nothing is left to disagree, else 1."""
-    fix = _flag(given["fix"])
+    fix = flag("fix", given["fix"])
     asked = study_name(given["study"])
     # Not before here: the imports take seconds, and a typing error should not wait for them.
     from experiments import places, tracking
@@ -49,9 +49,3 @@ def main(given: Given, console: Console) -> int:
         if launched is not None and len(names) == 1 and examination.parent_run_id is not None:
             tracking.join_study(uri, examination.parent_run_id, launched, "doctor")
     return exit_code
-
-
-def _flag(text: str | None) -> bool:
-    if text not in (None, "true", "false"):
-        raise ValueError(f"fix must be true or false, got {text!r}")
-    return text == "true"

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.command_line import Given, new_file, study_name
+from experiments.command_line import Given, add_trust, flag, new_file, study_name
 from experiments.tracking import launch_directory, tracking_uri
 from pipeline.paths import user_path
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="", help="the .csv or .parquet file to write")
     parser.add_argument("--study", default="", help="name of the study; the latest one with a champion otherwise")
     parser.add_argument("--model", default="", help="address of another model, models:/<name>/<version>")
+    add_trust(parser)
 
 
 def main(given: Given, console: Console) -> int:
@@ -29,13 +30,14 @@ def main(given: Given, console: Console) -> int:
     source = _input(given["input"], base)
     output = new_file(given["output"], base, (".csv", ".parquet"))  # another model's answers are not replaced unseen
     study_name(given["study"])
+    trust = flag("trust", given["trust"])
     from experiments import tracking
     from pipeline.load import read_samples
 
     uri = tracking_uri()
     address = given["model"] or tracking.champion_address(uri, given["study"])
     samples = read_samples(source)
-    answers = tracking.predict(uri, address, samples)
+    answers = tracking.predict(uri, address, samples, trust=trust)
     _write(output, samples, answers)
     console.print(f"{len(answers):,} rows predicted by {address}\n  answers       {output}", markup=False)
     return 0

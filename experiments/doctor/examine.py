@@ -45,6 +45,8 @@ class Examination:
         Trials that have ended in Optuna, and in MLflow.
     n_open
         Trials that were begun and have not ended; the next start trains them.
+    n_unchecked
+        Models that were logged before their hashes were, so that nobody can know whether their files are the same.
     repaired, left
         Disagreements that are no more, and those that are.
     """
@@ -54,6 +56,7 @@ class Examination:
     n_told: int
     n_stored: int
     n_open: int
+    n_unchecked: int
     repaired: tuple[Finding, ...]
     left: tuple[Finding, ...]
 
@@ -121,7 +124,7 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
             if not to_do:
                 break
             failed |= _carry_out(patient, to_do)
-            repaired += [one for one in to_do if one.what not in failed]
+            repaired += to_do
     parent = patient.stored.parent
     trials = patient.told.trials if patient.told else ()
     return Examination(
@@ -130,6 +133,7 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
         n_told=sum(trial.state is not None for trial in trials),
         n_stored=len({run.tags[keys.TRIAL_NUMBER] for run in patient.stored.runs.values() if counts(run)}),
         n_open=sum(trial.is_ours and trial.state is None for trial in trials),
+        n_unchecked=patient.stored.n_unchecked,
         repaired=tuple(one for one in repaired if one not in found),
         left=tuple(_with_reason(one, failed, fix=fix) for one in found),
     )

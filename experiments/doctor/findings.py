@@ -71,6 +71,18 @@ class RegisterChampion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemakeModels:
+    """Train the trials again whose models are damaged, and write the models of those that come out as they did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceVersion:
+    """Register a model again in place of a version whose files are damaged."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptParent:
     """Note a run in Optuna as the study's own."""
 
@@ -89,7 +101,7 @@ class TellAll:
 
 Repair = (
     RestoreRun | RestoreExperiment | EndRun | TagRun | LogValue | Tell | NoteBest | WriteFinalists | RegisterChampion
-    | AdoptParent | ReplaceParent | TellAll
+    | RemakeModels | ReplaceVersion | AdoptParent | ReplaceParent | TellAll
 )  # fmt: skip
 
 

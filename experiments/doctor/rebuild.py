@@ -27,7 +27,7 @@ _MOST_SEEDS = 1000
 
 
 class CannotRebuildError(ValueError):
-    """MLflow's runs do not suffice, or do not fit together; the text says why."""
+    """What is lost cannot be made again from what is left; the text says why."""
 
 
 def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Mapping[str, Any]]) -> Ledger:

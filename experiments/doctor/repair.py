@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from experiments import tracking
 from experiments.describe import champion_markdown
 from experiments.doctor import findings, rebuild
-from experiments.doctor.stored import StoredStudy
+from experiments.doctor.remake import remake_models
+from experiments.doctor.stored import TRAINED, StoredStudy, model_trouble
 from experiments.doctor.told import ToldStudy
 from experiments.ledger import Ledger
 from experiments.tracking import StudyRun, mend
@@ -51,7 +52,7 @@ def repair(patient: Patient, action: findings.Repair) -> None:
     Raises
     ------
     CannotRebuildError
-        When the trials in MLflow do not suffice for Optuna's study.
+        When the trials in MLflow do not suffice for Optuna's study, or a model cannot be made again.
     TrackingError
         When the store cannot be written.
     """
@@ -72,6 +73,10 @@ def repair(patient: Patient, action: findings.Repair) -> None:
             _note_best(patient)
         case findings.RegisterChampion():
             _register_champion(patient)
+        case findings.RemakeModels():
+            remake_models(patient.uri, patient.study_run, _damaged_models(patient))
+        case findings.ReplaceVersion() if patient.told is not None and patient.told.settled is not None:
+            tracking.replace_version(patient.study_run, action.version, patient.told.settled.served)
         case _:
             _write_to_optuna(patient, action)
 
@@ -109,12 +114,20 @@ def _note_best(patient: Patient) -> None:
         )
 
 
+def _damaged_models(patient: Patient) -> list[str]:
+    """Return the runs of trials whose models are not as they were logged."""
+    trained = [trial for trial in patient.told.trials if trial.state in TRAINED] if patient.told else []
+    runs = [run for trial in trained if (run := patient.stored.runs.get(trial.run_id)) and not run.is_deleted]
+    return [run.run_id for run in runs if model_trouble(run, patient.stored) is not None]
+
+
 def _register_champion(patient: Patient) -> None:
     """Register as a session does, with the description that the version has: a report may have written it."""
     champion = patient.told.champion if patient.told else None
     settled = patient.told.settled if patient.told else None
     if champion is not None and settled is not None and settled.served:
-        text = patient.stored.champion.descriptions.get(champion.run_id) or champion_markdown(
+        versions = patient.stored.champion.versions
+        text = next((one.description for one in versions if one.run_id == champion.run_id), "") or champion_markdown(
             patient.name,
             finalist=champion.finalist,
             mean_score=champion.mean_score,

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.doctor.told import ToldStudy, ToldTrial
 from experiments.tracking import inventory, keys, test_predictions
+from experiments.tracking.champion import answers_trouble
 from experiments.tracking.inventory import Curves, StoredChampion, StoredRun
 
 #: Phases whose runs are trials; runs of other phases below a study are not looked at.
@@ -33,8 +34,12 @@ class StoredStudy:
     sessions
         Runs of later sessions and reports below the parent.
     curves, models, predictions
-        By run id: the points of its curves, what is wrong with its model (nothing: not in it), whether its
-        predictions on the test part can be read.
+        By run id: the points of its curves, what is wrong with its model or the stored example (nothing: not in it),
+        whether its predictions on the test part can be read.
+    n_unchecked
+        Logged and registered models without hashes to check them by.
+    answers
+        What is wrong with the champion's answer to the stored example, or None.
     finalists
         The frozen list, empty where it cannot be understood, None where there is none.
     designs
@@ -54,6 +59,8 @@ class StoredStudy:
     finalists: Mapping[str, Any] | None = None
     designs: tuple[Mapping[str, Any], ...] = ()
     champion: StoredChampion = field(default_factory=StoredChampion)
+    n_unchecked: int = 0
+    answers: str | None = None
 
 
 def is_trial(run: StoredRun) -> bool:
@@ -70,6 +77,11 @@ def counts(run: StoredRun) -> bool:
 def met_test_part(trial: ToldTrial, run: StoredRun) -> bool:
     """Tell whether a trial's network was evaluated on the test part: confirmed, or scored after the search."""
     return trial.state in TRAINED and (trial.phase == "confirm" or keys.TEST_SAMPLES in run.tags)
+
+
+def model_trouble(run: StoredRun, stored: StoredStudy) -> str | None:
+    """Tell in words what is wrong with the model of a run that should have one, or return None."""
+    return "it has no model" if run.model_id is None else stored.models.get(run.run_id)
 
 
 def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
@@ -96,6 +108,9 @@ def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
         if trial.run_id and trial.run_id not in runs:
             stray = inventory.stored_run(uri, trial.run_id)
             runs |= {stray.run_id: stray} if stray else {}
+    champion = inventory.stored_champion(uri, name)
+    contents = _contents(uri, told, runs)
+    contents["n_unchecked"] += sum(not version.model.is_checked for version in champion.versions)
     at = parent.run_id if parent is not None and not parent.is_deleted else None
     return StoredStudy(
         uri=uri,
@@ -107,8 +122,9 @@ def stored_study(uri: str, name: str, told: ToldStudy | None) -> StoredStudy:
         sessions=tuple(run for run in below if run.tags.get(keys.PHASE) == keys.PHASE_SESSION),
         finalists=inventory.stored_json(uri, at, keys.FINALISTS) if at else None,
         designs=tuple(inventory.study_designs(uri, at)) if at else (),
-        champion=inventory.stored_champion(uri, name),
-        **_contents(uri, told, runs),
+        champion=champion,
+        answers=_answers(uri, told, runs, champion),
+        **contents,
     )
 
 
@@ -118,13 +134,31 @@ def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -
     readable = {run_id: trial for run_id, trial in trials.items() if not runs[run_id].is_deleted}
     trained = [run_id for run_id, trial in readable.items() if trial.state in TRAINED]
     evaluated = [run_id for run_id in trained if met_test_part(readable[run_id], runs[run_id])]
-    troubles = {
-        run_id: inventory.model_trouble(uri, model_id)
+    states = {
+        run_id: inventory.model_state(uri, model_id)
         for run_id in trained
         if (model_id := runs[run_id].model_id) is not None
     }
+    damaged = [run_id for run_id in trained if inventory.example_of_run(uri, runs[run_id]) == {}]
+    troubles = dict.fromkeys(damaged, f"{keys.EXAMPLE}, what its model said of a few samples, is not as it was")
+    troubles |= {run_id: state.trouble for run_id, state in states.items() if state.trouble}
     return {
         "curves": inventory.stored_curves(uri, trained, metric=told.metric, epochs=told.epochs) if told else {},
-        "models": {run_id: trouble for run_id, trouble in troubles.items() if trouble},
+        "models": troubles,
+        "n_unchecked": sum(not state.is_checked for state in states.values()),
         "predictions": frozenset(test_predictions(uri, evaluated)),
     }
+
+
+def _answers(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun], registered: StoredChampion) -> str | None:
+    """Ask the champion for the stored example, where it is whole: nothing is loaded that was not checked."""
+    if told is None or told.champion is None or told.settled is None or not told.settled.served:
+        return None
+    run = runs.get(told.champion.run_id)
+    version = next((one for one in registered.versions if one.version == registered.version), None)
+    if run is None or version is None or version.run_id != run.run_id or version.model != inventory.ModelState():
+        return None
+    example = inventory.example_of_run(uri, run)
+    if not example:
+        return None
+    return answers_trouble(uri, f"models:/{told.name}@{keys.CHAMPION}", example, told.settled.served)

@@ -14,13 +14,14 @@ from experiments.doctor.findings import (
     NoteBest,
     RegisterChampion,
     ReplaceParent,
+    ReplaceVersion,
     RestoreExperiment,
     RestoreRun,
     TagRun,
     TellAll,
     WriteFinalists,
 )
-from experiments.doctor.stored import StoredStudy, met_test_part
+from experiments.doctor.stored import StoredStudy, met_test_part, model_trouble
 from experiments.doctor.told import PLACES, ToldStudy
 from experiments.doctor.trials import closing, trial_findings
 from experiments.tracking import keys
@@ -196,13 +197,13 @@ def _scores(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
 
 
 def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterator[Finding]:
+    yield from _versions(told, stored)
     champion = told.champion
     if champion is None:
         return
     registered = stored.champion
     address = f"models:/{told.name}@{keys.CHAMPION}"
-    run = stored.runs.get(champion.run_id)
-    has_model = run is not None and run.model_id is not None and champion.run_id not in stored.models
+    has_model = _has_model(champion.run_id, stored)
     if registered.run_id != champion.run_id:
         if registered.version is None:
             at = "leads to nothing"
@@ -214,13 +215,41 @@ def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterat
             what=f"{address} {at}; the study's champion is run {champion.run_id}",
             advice="the champion is put under the alias; other versions stay"
             if has_model
-            else "its model is lost, and nothing can be put under the alias",
+            else "its run has no model that could be put under the alias, until that is repaired",
             repair=RegisterChampion() if has_model else None,
         )
-    elif parent.tags.get(keys.CHAMPION_RUN) != champion.run_id:
+        return
+    if stored.answers is not None:
+        yield Finding(
+            what=f"{address} does not answer as it did: {stored.answers}",
+            advice="its files are those that were logged: look for other packages than its requirements.txt has, "
+            "and for class names that were edited in Optuna's study",
+        )
+    if parent.tags.get(keys.CHAMPION_RUN) != champion.run_id:
         noted = parent.tags.get(keys.CHAMPION_RUN, "none")
         yield Finding(
             what=f"the champion is run {champion.run_id}, and the study's run notes {noted}",
             advice="the tag is set again",
             repair=TagRun(run_id=parent.run_id, tags={keys.CHAMPION_RUN: champion.run_id}),
         )
+
+
+def _versions(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+    """Look for registered models whose files are not those that were logged."""
+    can_be_made = told.settled is not None and bool(told.settled.served)
+    for version in stored.champion.versions:
+        if version.model.trouble is None:
+            continue
+        has_source = can_be_made and _has_model(version.run_id, stored)
+        yield Finding(
+            what=f"models:/{told.name}/{version.version}: {version.model.trouble} (run {version.run_id})",
+            advice="a new version is made from its run's model and takes the alias over; this one stays"
+            if has_source
+            else "its run has no model that it could be made from again, until that is repaired",
+            repair=ReplaceVersion(version=version.version) if has_source else None,
+        )
+
+
+def _has_model(run_id: str, stored: StoredStudy) -> bool:
+    run = stored.runs.get(run_id)
+    return run is not None and model_trouble(run, stored) is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from experiments.doctor.findings import EndRun, Finding, LogValue, RestoreRun, TagRun, Tell, TellAll
-from experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part
+from experiments.doctor.findings import EndRun, Finding, LogValue, RemakeModels, RestoreRun, TagRun, Tell, TellAll
+from experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part, model_trouble
 from experiments.doctor.told import ToldStudy, ToldTrial
 from experiments.tracking import keys
 from experiments.tracking.inventory import StoredRun
@@ -166,11 +166,12 @@ def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStu
 
 
 def _artifacts(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
-    trouble = "it has no model" if run.model_id is None else stored.models.get(run.run_id)
+    trouble = model_trouble(run, stored)
     if trouble is not None:
         yield Finding(
             what=f"trial {trial.number}: {trouble} (run {run.run_id})",
-            advice="weights cannot be written again: put the files back; " + _AGAIN.format(run.run_id),
+            advice="it is trained again, and its model written where every number is as it was logged",
+            repair=RemakeModels(),
         )
     if met_test_part(trial, run) and run.run_id not in stored.predictions:
         yield Finding(

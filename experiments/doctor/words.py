@@ -18,6 +18,8 @@ def lines(examination: Examination, *, fix: bool) -> list[str]:
     text += _group("cannot be repaired", [finding for finding in one.left if finding.repair is None])
     if one.n_open:
         text.append(f"  {_open(one.n_open)}")
+    if one.n_unchecked:
+        text.append(f"  {_unchecked(one.n_unchecked)}")
     if not one.left:
         text.append("  clean: everything agrees" + (" now" if one.repaired else ""))
     if repairable and not fix:
@@ -32,6 +34,11 @@ def _group(title: str, findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         text += [f"  - {finding.what}", f"      {finding.advice}"]
     return text
+
+
+def _unchecked(n_models: int) -> str:
+    models = "1 model was" if n_models == 1 else f"{n_models} models were"
+    return f"{models} logged without hashes: it is not known whether the files are the same"
 
 
 def _open(n_trials: int) -> str:

@@ -17,7 +17,7 @@ from experiments.tracking.artifacts import (
     test_openings,
     test_predictions,
 )
-from experiments.tracking.champion import champion_address, predict
+from experiments.tracking.champion import champion_address, predict, serve
 from experiments.tracking.environment import CodeVersion, code_version, environment
 from experiments.tracking.keys import FINALIST
 from experiments.tracking.logged import LoggedRun, Points, logged_points, logged_run, session_environments
@@ -33,7 +33,7 @@ from experiments.tracking.read import (
     trial,
     trials,
 )
-from experiments.tracking.registry import describe_champion, register_champion
+from experiments.tracking.registry import describe_champion, register_champion, replace_version
 from experiments.tracking.report_run import (
     artifact_link,
     is_there,
@@ -94,11 +94,13 @@ __all__ = [
     "predict",
     "references",
     "register_champion",
+    "replace_version",
     "run_address",
     "run_params",
     "run_tags",
     "running_trials",
     "score_values",
+    "serve",
     "session_environments",
     "start_reproduction",
     "start_trial",

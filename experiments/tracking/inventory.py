@@ -6,26 +6,26 @@ understood: whether it fits together is for others to say.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
+from experiments.tracking.champion import LOGGED
+from experiments.tracking.files import at_hand, difference, hashes, noted_hashes, own_model, says_how
 from experiments.tracking.read import logged_value
+from experiments.tracking.registry import is_replaced
 from experiments.tracking.store import client, storage
 from pipeline.records import History
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 #: metric -> epoch -> value
@@ -51,6 +51,24 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """What is wrong with a logged model, in words, or None; and whether there were hashes to tell by."""
+
+    trouble: str | None = None
+    is_checked: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVersion:
+    """A version of a registered model."""
+
+    version: str
+    run_id: str
+    description: str
+    model: ModelState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredChampion:
     """The registered model of a study.
 
@@ -58,13 +76,13 @@ class StoredChampion:
     ----------
     version, run_id
         Of what stands under the alias; None where the alias is not set, or leads to nothing.
-    descriptions
-        By run id, of every version that there is.
+    versions
+        All that there are, but for those in whose place another was made.
     """
 
     version: str | None = None
     run_id: str | None = None
-    descriptions: Mapping[str, str] = field(default_factory=dict)
+    versions: tuple[StoredVersion, ...] = ()
 
 
 def study_runs(uri: str) -> list[StoredRun]:
@@ -115,34 +133,48 @@ def stored_curves(uri: str, run_ids: Sequence[str], *, metric: str, epochs: int)
     return {run_id: dict(curves) for run_id, curves in found.items()}
 
 
-def model_trouble(uri: str, model_id: str) -> str | None:
-    """Tell in words what is wrong with a logged model, or return None.
+def model_state(uri: str, model_id: str) -> ModelState:
+    """Hold the files of a logged model against the hashes that were noted with it.
 
-    On this machine's disk its file is opened and its checksums are tried; elsewhere it is only looked whether its
-    files are there. TensorFlow is not needed: a Keras model is a zip archive.
+    Where none were, it is only looked whether its files are there, and on this machine's disk its archive is opened.
+    TensorFlow is not needed: a Keras model is a zip archive.
     """
     from mlflow.exceptions import MlflowException
 
     with storage(f"cannot read model {model_id} from {uri}"):
         try:
-            location = client(uri).get_logged_model(model_id).artifact_location
+            model = client(uri).get_logged_model(model_id)
         except MlflowException as error:
             if error.error_code in _MISSING:
-                return f"its model {model_id} was deleted in MLflow"
+                return ModelState(trouble=f"its model {model_id} was deleted in MLflow")
             raise
-        address = urlparse(location)
-        if address.scheme in ("", "file"):
-            return _trouble_on_disk(Path(url2pathname(address.path)))
-        return _trouble_elsewhere(client(uri), model_id)
+        noted = noted_hashes(model)
+        with at_hand(uri, model.artifact_location) as folder:
+            if noted is None:
+                return ModelState(trouble=_trouble_without_hashes(folder), is_checked=False)
+            found = difference(noted, hashes(folder))
+            if found is None:
+                return ModelState()
+            return ModelState(trouble=f"its model is not as it was logged: {found} (in {model.artifact_location})")
+
+
+def example_of_run(uri: str, run: StoredRun) -> dict[str, Any] | None:
+    """Read what a run's model said of a few samples; empty where it is not what was logged, None where nothing was."""
+    noted = run.tags.get(keys.EXAMPLE_SHA256)
+    if noted is None:
+        return None
+    text = _artifact(uri, run.run_id, keys.EXAMPLE)
+    if text is None or hashlib.sha256(text).hexdigest() != noted:
+        return {}
+    content: dict[str, Any] = json.loads(text)
+    return content
 
 
 def stored_json(uri: str, run_id: str, name: str) -> dict[str, Any] | None:
     """Read a JSON artifact at the top of a run, empty where it cannot be understood, None where there is none."""
-    api = client(uri)
-    with storage(f"cannot read {name} of run {run_id} from {uri}"), TemporaryDirectory() as folder:
-        if name not in {item.path for item in api.list_artifacts(run_id)}:
-            return None
-        text = Path(api.download_artifacts(run_id, name, folder)).read_bytes()
+    text = _artifact(uri, run_id, name)
+    if text is None:
+        return None
     try:
         content = json.loads(text)
     except ValueError:
@@ -180,13 +212,29 @@ def stored_champion(uri: str, study: str) -> StoredChampion:
             if error.error_code in _MISSING:
                 return StoredChampion()
             raise
-        versions = {str(version.version): version for version in api.search_model_versions(f"name = '{study}'")}
-    at = versions.get(str(alias))
+        versions = api.search_model_versions(f"name = '{study}'")
+    at = next((version for version in versions if str(version.version) == str(alias)), None)
     return StoredChampion(
         version=None if alias is None else str(alias),
         run_id=None if at is None else at.run_id,
-        descriptions={version.run_id or "": version.description or "" for version in versions.values()},
-    )
+        versions=tuple(
+            StoredVersion(
+                version=str(one.version), run_id=one.run_id or "", description=one.description or "",
+                model=model_state(uri, str(one.source).removeprefix("models:/"))
+                if str(one.source).startswith(LOGGED) else ModelState(is_checked=False),
+            )
+            for one in versions if not is_replaced(one)
+        ),
+    )  # fmt: skip
+
+
+def _artifact(uri: str, run_id: str, name: str) -> bytes | None:
+    """Read an artifact at the top of a run, or return None where there is none."""
+    api = client(uri)
+    with storage(f"cannot read {name} of run {run_id} from {uri}"), TemporaryDirectory() as folder:
+        if name not in {item.path for item in api.list_artifacts(run_id)}:
+            return None
+        return Path(api.download_artifacts(run_id, name, folder)).read_bytes()
 
 
 def _everywhere(uri: str, condition: str) -> Iterator[StoredRun]:
@@ -203,7 +251,6 @@ def _started(run: StoredRun) -> datetime:
 
 
 def _stored(run: Run) -> StoredRun:
-    outputs = run.outputs.model_outputs if run.outputs is not None else []
     return StoredRun(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
@@ -214,13 +261,13 @@ def _stored(run: Run) -> StoredRun:
         params=dict(run.data.params),
         tags=dict(run.data.tags),
         metrics={key: logged_value(value) for key, value in run.data.metrics.items()},
-        model_id=outputs[-1].model_id if outputs else None,
+        model_id=own_model(run),
     )
 
 
-def _trouble_on_disk(folder: Path) -> str | None:
+def _trouble_without_hashes(folder: Path) -> str | None:
     archives = sorted(folder.rglob("*.keras"))
-    if not (folder / "MLmodel").is_file() or not archives:
+    if not says_how(folder) or not archives:
         return f"its model has no files in {folder}"
     for archive in archives:
         try:
@@ -231,15 +278,6 @@ def _trouble_on_disk(folder: Path) -> str | None:
         if damaged is not None:
             return f"its model is damaged: {damaged} in {archive}"
     return None
-
-
-def _trouble_elsewhere(api: MlflowClient, model_id: str) -> str | None:
-    sizes: defaultdict[str, int] = defaultdict(int)
-    for item in api.list_logged_model_artifacts(model_id):
-        inside = api.list_logged_model_artifacts(model_id, item.path) if item.is_dir else [item]
-        for file in inside:
-            sizes[Path(file.path).suffix or Path(file.path).name] += file.file_size or 0
-    return None if sizes["MLmodel"] and sizes[".keras"] else f"its model {model_id} has no files in the artifact store"
 
 
 def _understood(texts: Sequence[bytes]) -> Iterator[dict[str, Any]]:

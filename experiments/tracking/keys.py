@@ -49,6 +49,11 @@ CHAMPION_RUN = "champion_run_id"
 REPRODUCED_RUN = "reproduced_run_id"
 REPRODUCTION = "reproduction"
 PROCESS = "process"
+# Of a trial's run: the SHA-256 of the stored example. Of a logged model: those of its files, as JSON by path.
+EXAMPLE_SHA256 = "example_sha256"
+FILES = "files_sha256"
+# Of a version in the registry whose files were damaged: the one that was made in its place.
+REPLACED_BY = "replaced_by"
 
 # Values of the tag `phase` that no trial has.
 PHASE_STUDY = "study"
@@ -72,6 +77,7 @@ MODEL = "model"
 TRACEBACK = "traceback.txt"
 CHAMPION = "champion"
 PREPARATION = "preparation"
+EXAMPLE = "example.json"
 PREDICTIONS = "test_predictions.npz"
 FOLD_PREDICTIONS = "fold_predictions.npz"
 REFERENCES = "references.json"

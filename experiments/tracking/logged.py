@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.tracking import keys
 from experiments.tracking.bulk import metric_points
+from experiments.tracking.files import own_model
 from experiments.tracking.read import logged_value
 from experiments.tracking.schema import require_readable
 from experiments.tracking.store import TrackingError, client, storage
@@ -75,14 +76,14 @@ def logged_run(uri: str, run_id: str) -> LoggedRun | None:
                 return None
             raise
         require_readable(run.data.tags, f"run {run_id}")
-        models = run.outputs.model_outputs if run.outputs is not None else []
+        model_id = own_model(run)
         return LoggedRun(
             run_id=run_id,
             experiment_id=run.info.experiment_id,
             name=run.info.run_name or run_id,
             status=run.info.status,
             is_deleted=run.info.lifecycle_stage == "deleted",
-            model_is_gone=any(not _has_files(api, model.model_id) for model in models),
+            model_is_gone=model_id is not None and not _has_files(api, model_id),
             params=dict(run.data.params),
             tags=dict(run.data.tags),
         )

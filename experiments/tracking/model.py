@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.tracking import keys
+from experiments.tracking.files import checked_copy, log_files, next_step, own_model
 from experiments.tracking.store import client, storage
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def log_model(
         record.save(str(path / "MLmodel"))
         if preparation is not None:
             preparation.save(path / keys.PREPARATION)
-        api.log_model_artifacts(logged.model_id, str(path))
+        log_files(api, logged.model_id, path)
     api.finalize_logged_model(logged.model_id, "READY")
-    api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=next_step(api.get_run(run_id)))])
     return logged.model_id
 
 
@@ -84,18 +85,19 @@ def load_model(uri: str, run_id: str) -> Any:
     Raises
     ------
     TrackingError
-        When the run has no model, or it is damaged, or the store or its artifacts cannot be read.
+        When the run has no model, or its files are not those that were logged (of an old one: that is not known), or
+        the store or its artifacts cannot be read.
     """
     api = client(uri)
     with storage(f"cannot load the model of run {run_id}", Exception):  # Keras meets damaged files with its own
         import mlflow.tensorflow
-        from mlflow.artifacts import download_artifacts
 
-        outputs = api.get_run(run_id).outputs
-        if outputs is None or not outputs.model_outputs:
+        model_id = own_model(api.get_run(run_id))
+        if model_id is None:
             raise OSError("it has none")
-        location = api.get_logged_model(outputs.model_outputs[-1].model_id).artifact_location
-        return mlflow.tensorflow.load_model(download_artifacts(artifact_uri=location, tracking_uri=uri))
+        model = api.get_logged_model(model_id)
+        with checked_copy("it", uri, model.artifact_location, model, trust=False) as folder:
+            return mlflow.tensorflow.load_model(str(folder))
 
 
 def _requirements() -> list[str]:

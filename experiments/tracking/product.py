@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.tracking import keys
+from experiments.tracking.files import checked_copy, log_files, noted_hashes, own_model
+from experiments.tracking.store import client
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
 _CODE = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ _OWN_IMPORT = re.compile(r"^\s*from (pipeline\.\w+) import", re.MULTILINE)
 _REQUIRED = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "skops")
 
 
-def log_product(api: MlflowClient, experiment_id: str, run_id: str, facts: Mapping[str, Any]) -> str:
+def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, Any]) -> str:
     """Write the product made from the run's own model; return the id of the logged model.
 
     Parameters
@@ -41,18 +42,21 @@ def log_product(api: MlflowClient, experiment_id: str, run_id: str, facts: Mappi
     ------
     OSError
         When the run has no model, or it lacks its preparation.
+    ChangedModelError
+        When the model's files are not those that were logged: nothing of them is passed on under new hashes.
     """
     import mlflow.pyfunc
-    from mlflow.artifacts import download_artifacts
     from mlflow.models import Model
 
-    run = api.get_run(run_id)
-    if not run.outputs or not run.outputs.model_outputs:
+    api = client(uri)
+    model_id = own_model(api.get_run(run_id))
+    if model_id is None:
         raise OSError(f"run {run_id} has no model")
-    trained = run.outputs.model_outputs[-1].model_id
-    with tempfile.TemporaryDirectory() as scratch:
-        location = api.get_logged_model(trained).artifact_location
-        source = Path(download_artifacts(artifact_uri=location, dst_path=str(_folder(scratch, "trained"))))
+    trained = api.get_logged_model(model_id)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        checked_copy(f"the model of run {run_id}", uri, trained.artifact_location, trained, trust=True) as source,
+    ):
         data = _data(source, _folder(scratch, "data"), facts)
         package = _package(_folder(scratch, _PACKAGE))
         logged = api.create_logged_model(
@@ -77,7 +81,10 @@ def log_product(api: MlflowClient, experiment_id: str, run_id: str, facts: Mappi
                 signature=_signature(facts),
                 pip_requirements=[f"{name}=={metadata.version(name)}" for name in (*_REQUIRED, "mlflow")],
             )
-        api.log_model_artifacts(logged.model_id, str(path))
+        if noted_hashes(trained) is None:  # of what nobody can check, hashes would say that it was
+            api.log_model_artifacts(logged.model_id, str(path))
+        else:
+            log_files(api, logged.model_id, path)
     api.finalize_logged_model(logged.model_id, "READY")
     return str(logged.model_id)
 

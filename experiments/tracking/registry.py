@@ -13,6 +13,7 @@ from experiments.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 def register_champion(study: StudyRun, run_id: str, description: str, facts: Mapping[str, Any]) -> str:
@@ -31,6 +32,8 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
 
     Raises
     ------
+    ChangedModelError
+        When the files of the run's model are not those that were logged.
     TrackingError
         When the run has no model, or the registry cannot be written.
     """
@@ -41,17 +44,47 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
                 study.study, description=f"Champions of study {study.study}, confirmed on fresh seeds."
             )
         versions = api.search_model_versions(f"name = '{study.study}'")
-        version = next((version.version for version in versions if version.run_id == run_id), None)
+        version = next((one.version for one in versions if one.run_id == run_id and not is_replaced(one)), None)
         if version is None:
-            model_id = log_product(api, study.experiment_id, run_id, facts)
-            with _as_default_store(study.tracking_uri):
-                version = api.create_model_version(
-                    study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
-                ).version
+            version = _new_version(study, run_id, facts)
         api.update_model_version(study.study, version, description)
         api.set_registered_model_alias(study.study, keys.CHAMPION, version)
     study.set_tags({keys.CHAMPION_RUN: run_id})
     return f"models:/{study.study}@{keys.CHAMPION}"
+
+
+def replace_version(study: StudyRun, version: str, facts: Mapping[str, Any]) -> None:
+    """Make a version whose files are damaged again, from its run's model, as a new one; the old one stays, marked.
+
+    Raises
+    ------
+    ChangedModelError
+        When the files of the run's model are damaged, too.
+    TrackingError
+        When the registry cannot be written.
+    """
+    api = client(study.tracking_uri)
+    with storage(f"cannot replace version {version} of {study.study}"):
+        old = api.get_model_version(study.study, version)
+        new = _new_version(study, str(old.run_id), facts)
+        api.update_model_version(study.study, new, old.description)
+        if _champion_version(api, study.study) == str(version):
+            api.set_registered_model_alias(study.study, keys.CHAMPION, new)
+        api.set_model_version_tag(study.study, version, keys.REPLACED_BY, new)
+
+
+def is_replaced(version: ModelVersion) -> bool:
+    """Tell whether another version was made in place of this one."""
+    return keys.REPLACED_BY in version.tags
+
+
+def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
+    model_id = log_product(study.tracking_uri, study.experiment_id, run_id, facts)
+    with _as_default_store(study.tracking_uri):
+        version = client(study.tracking_uri).create_model_version(
+            study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
+        )
+    return str(version.version)
 
 
 def describe_champion(uri: str, study: str, markdown: str) -> None:

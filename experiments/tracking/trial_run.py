@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from experiments.tracking.store import client, log_batch, storage
 from experiments.tracking.study_run import RunEnd, StudyRun
 from pipeline.config import TrialConfig
 from pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult
+
+if TYPE_CHECKING:
+    from pipeline.example import Example
 
 Row = tuple[str, float, int]
 
@@ -62,6 +67,14 @@ class TrialRun:
             np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})
             self._api.log_artifact(self.run_id, str(path))
 
+    def log_example(self, example: Example) -> None:
+        """Write what the run's model says of a few samples; its hash goes into the tracking database."""
+        content = json.dumps(asdict(example))
+        with storage(f"cannot write the example of run {self.run_id}"):
+            self._api.log_text(self.run_id, content, keys.EXAMPLE)
+            sha256 = hashlib.sha256(content.encode()).hexdigest()
+            log_batch(self._api, self.run_id, tags={keys.EXAMPLE_SHA256: sha256})
+
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve.
 
@@ -100,19 +113,20 @@ class TrialRun:
         with storage(f"cannot write the result of run {self.run_id}"):
             model_id = None
             if model is not None:
-                model_id = log_model(
-                    self._api,
-                    self.study.experiment_id,
-                    self.run_id,
-                    model,
-                    params=result.config.to_params(),
-                    preparation=preparation,
-                )
+                model_id = self.log_model(result, model, preparation)
             log_batch(self._api, self.run_id, metrics=self._rows)
             # The tags that make a result complete go last: a run that has them has everything.
             rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
             log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
         self._end("FAILED" if result.state == "failed" else "FINISHED")
+
+    def log_model(self, result: TrialResult, model: Any, preparation: Any) -> str:
+        """Write the model as the run's last one, which is the one that counts; return its id."""
+        with storage(f"cannot write the result of run {self.run_id}"):
+            params = result.config.to_params()
+            return log_model(
+                self._api, self.study.experiment_id, self.run_id, model, params=params, preparation=preparation
+            )
 
     def log_score(self, test: Evaluation, predictions: Predictions) -> None:
         """Add to a run that has ended what its model says of the test part, and what that is worth."""

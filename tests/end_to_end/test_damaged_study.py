@@ -21,7 +21,10 @@ from experiments import tracking
 from experiments.doctor.examine import Examination, Place, examine, studies
 from experiments.doctor.words import lines
 from experiments.lock import held
+from experiments.reproduce.original import find
+from experiments.reproduce.worker import write_model_again
 from experiments.tracking import StudyRun
+from experiments.tracking.files import hashes
 from experiments.tracking.inventory import study_runs
 from pipeline.records import TrialResult
 
@@ -172,6 +175,37 @@ def forget_the_parent(hurt: Hurt) -> None:
     hurt.sql("optuna.db", "DELETE FROM study_user_attributes WHERE key = 'parent_run_id'")
 
 
+def model_file(hurt: Hurt, number: int) -> Path:
+    return hurt.model_folder(number) / "data" / "model.keras"
+
+
+def truncate_model(hurt: Hurt, number: int) -> None:
+    model_file(hurt, number).write_bytes(model_file(hurt, number).read_bytes()[:1000])
+
+
+def delete_logged_model(hurt: Hurt, number: int) -> None:
+    hurt.client.delete_logged_model(hurt.client.get_run(hurt.run_of(number)).outputs.model_outputs[-1].model_id)
+
+
+def exchange_models(hurt: Hurt, number: int, other: int) -> None:
+    """Put another trial's model into a trial's folder, whole as it is."""
+    shutil.rmtree(hurt.model_folder(number))
+    shutil.copytree(hurt.model_folder(other), hurt.model_folder(number))
+
+
+def champion_folder(hurt: Hurt) -> Path:
+    source = hurt.client.get_model_version_by_alias(hurt.name, "champion").source
+    location = hurt.client.get_logged_model(source.removeprefix("models:/")).artifact_location
+    return Path(location.removeprefix("file://"))
+
+
+def swap_class_names(hurt: Hurt) -> Path:
+    (path,) = champion_folder(hurt).rglob("served.json")
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "class_names": facts["class_names"][::-1]}))
+    return path
+
+
 #: What is done at once, and what the doctor must say of each.
 REPAIRABLE = {
     "trials": [
@@ -190,6 +224,16 @@ REPAIRABLE = {
         (lambda h: h.client.delete_tag(h.run_of(9), "finalist"), "trial 9: .* finalist is None"),
         (lambda h: unhear(h, 7), "trial 7 has ended in MLflow .* and is running in Optuna"),
         (lambda h: unhear(h, 10), "trial 10 has ended in MLflow .* and is running in Optuna"),
+    ],
+    "models": [
+        (lambda h: shutil.rmtree(h.model_folder(0)), "trial 0: its model is not as it was .*: there are no files"),
+        (lambda h: model_file(h, 1).write_bytes(b""), "trial 1: .* data/model.keras has another content"),
+        (lambda h: truncate_model(h, 2), "trial 2: .* data/model.keras has another content"),
+        (lambda h: exchange_models(h, 3, 5), "trial 3: .*, and .* more differ"),
+        (lambda h: delete_logged_model(h, 4), "trial 4: its model m-.* was deleted in MLflow"),
+        (lambda h: (h.model_folder(9) / "MLmodel").write_bytes(b""), "trial 9: .* MLmodel has another content"),
+        (lambda h: h.artifact(h.run_of(10), "example.json").unlink(), "trial 10: example.json, .* is not as it was"),
+        (swap_class_names, "models:/.*/1: .*served.json has another content"),
     ],
     "page, without": [
         (lambda h: h.client.update_run(h.parent, "RUNNING"), "the study's run .* is RUNNING"),
@@ -241,25 +285,6 @@ def test_damage_is_named_and_repaired_to_the_last_digit(hurt, undisturbed, damag
     assert contents(hurt) == contents(undisturbed)
 
 
-def model_file(hurt: Hurt, number: int) -> Path:
-    return hurt.model_folder(number) / "data" / "model.keras"
-
-
-def damage_model(hurt: Hurt, number: int) -> None:
-    content = bytearray(model_file(hurt, number).read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 64] = bytes(255 - byte for byte in content[middle : middle + 64])
-    model_file(hurt, number).write_bytes(content)
-
-
-def truncate_model(hurt: Hurt, number: int) -> None:
-    model_file(hurt, number).write_bytes(model_file(hurt, number).read_bytes()[:1000])
-
-
-def delete_logged_model(hurt: Hurt, number: int) -> None:
-    hurt.client.delete_logged_model(hurt.client.get_run(hurt.run_of(number)).outputs.model_outputs[-1].model_id)
-
-
 def purge(hurt: Hurt, run_id: str) -> None:
     """Do what ``mlflow gc`` does with a deleted run."""
     hurt.client.delete_run(run_id)
@@ -271,11 +296,6 @@ def change_in_mlflow(hurt: Hurt, number: int, table: str, change: str) -> None:
 
 
 IRREPARABLE = [
-    (lambda h: shutil.rmtree(h.model_folder(0)), "trial 0: its model has no files in"),
-    (lambda h: model_file(h, 1).write_bytes(b""), "trial 1: its model cannot be opened"),
-    (lambda h: truncate_model(h, 2), "trial 2: its model cannot be opened"),
-    (lambda h: damage_model(h, 3), "trial 3: its model (is damaged|cannot be opened)"),
-    (lambda h: delete_logged_model(h, 4), "trial 4: its model m-.* was deleted in MLflow"),
     (
         lambda h: change_in_mlflow(h, 6, "params", "UPDATE TABLE SET value = '9' WHERE key = 'seed'"),
         r"trial 6: seed is \d+ in Optuna and 9 in MLflow",
@@ -313,6 +333,36 @@ def test_what_cannot_be_repaired_is_named_and_left_as_it_is(hurt):
     assert all(one.advice for one in left)
     # Optuna's value was changed to one that makes another finalist: what follows from it is written as it now is.
     assert hurt.examine().left == found.left
+
+
+def test_model_is_not_written_where_its_trial_comes_out_otherwise(hurt):
+    original = find(hurt.uri, run_id=hurt.run_of(0), study=None)
+    before = hurt.client.get_run(hurt.run_of(0)).outputs.model_outputs
+    points = {**original.points, "valid/accuracy": {1: 0.5, 2: 0.5, 3: 0.5}}
+    reason = write_model_again(replace(original, points=points), hurt.study_run)
+    assert re.fullmatch(r"trained again, valid/accuracy of epoch 1 is 0\.\d+ and was 0\.5", reason)
+    assert hurt.client.get_run(hurt.run_of(0)).outputs.model_outputs == before
+
+
+def test_champion_that_answers_otherwise_is_found_even_where_its_hashes_were_written_again(hurt):
+    swap_class_names(hurt)
+    source = hurt.client.get_model_version_by_alias(hurt.name, "champion").source
+    rewritten = json.dumps(hashes(champion_folder(hurt)))
+    hurt.client.set_logged_model_tags(source.removeprefix("models:/"), {"files_sha256": rewritten})
+    (found,) = hurt.examine().left
+    assert re.search("@champion does not answer as it did: .* its classes are", found.what), found.what
+
+
+def test_models_from_before_there_were_hashes_are_said_to_be_unchecked(hurt):
+    hurt.sql("mlflow.db", "DELETE FROM logged_model_tags WHERE tag_key = 'files_sha256'",
+             "DELETE FROM tags WHERE key = 'example_sha256'")  # fmt: skip
+    found = hurt.examine()
+    assert found.left == ()
+    text = lines(found, fix=False)
+    assert "  12 models were logged without hashes: it is not known whether the files are the same" in text
+    truncate_model(hurt, 2)
+    (found,) = hurt.examine().left
+    assert "trial 2: its model cannot be opened" in found.what
 
 
 def test_trial_of_a_stranger_is_named(hurt):

@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import uvicorn
 from mlflow import MlflowClient
 
 from experiments import tracking
@@ -136,6 +138,54 @@ def test_data_that_have_changed_do_not_go_into_the_study(shop):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"error: data must be those of study '{study}', people.csv with SHA-256 " in done.stderr
     assert f"(file {path}): put them back as they were, or begin anew under another name" in done.stderr
+
+
+@pytest.mark.slow
+def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(shop):
+    folder, _ = shop
+    version = MlflowClient(folder.uri).get_model_version_by_alias(tracking.studies(folder.uri)[0].study, "champion")
+    location = MlflowClient(folder.uri).get_logged_model(version.source.removeprefix("models:/")).artifact_location
+    (path,) = Path(location.removeprefix("file://")).rglob("served.json")
+    whole = path.read_text()
+    path.write_text(whole.replace('["no", "yes"]', '["yes", "no"]'))
+    assert path.read_text() != whole
+    for words in (["predict", "--input", "new.csv", "--output", "swapped.csv", "--trust"], ["serve", "--port", "5999"]):
+        done = folder.run(*words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "served.json has another content" in done.stderr
+    path.write_text(whole)
+    assert not (folder.path / "swapped.csv").exists()
+
+
+@pytest.mark.slow
+def test_serve_answers_with_a_copy_that_was_checked(shop, monkeypatch):
+    folder, _ = shop
+    servers = []
+
+    class Recorded(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            servers.append(self)
+
+    monkeypatch.setattr(uvicorn, "Server", Recorded)
+    listener, ready = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    study = tracking.studies(folder.uri)[0].study
+    serving = threading.Thread(
+        target=lambda: tracking.serve(
+            folder.uri, f"models:/{study}@champion", listener, trust=False, on_ready=ready.set
+        )
+    )
+    serving.start()
+    try:
+        assert ready.wait(300)
+        status, text = ask(address, (folder.path / "new.csv").read_text(), "text/csv")
+    finally:
+        for server in servers:
+            server.should_exit = True
+        serving.join(60)
+    assert status == 200, text
+    assert len(json.loads(text)["predictions"]) == 7
 
 
 @pytest.mark.slow
