@@ -45,13 +45,13 @@ def train_again(
     RuntimeError
         When the data are no longer those of the trial.
     """
+    dataset = load_once(config.data, data_folder, config.data_sha256)
     worker = get_worker()
     points: Numbers = {}
 
     def tell(epoch: int, metrics: dict[str, float]) -> None:
         worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch, "metrics": metrics})
 
-    dataset = load_once(config.data, data_folder, config.data_sha256)
     try:
         trained = _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise

@@ -118,9 +118,9 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
             f"{what} must have hashes to be checked against, got none: it was logged elsewhere, or before they were "
             "kept; a model is a program, and trust=true runs this one as it is"
         )
-    with scratch() as own:  # a server may be killed: the next session then removes its copy
-        (folder := own / "model").mkdir()
-        copy = _copied(uri, location, str(folder))
+    # In the session's folder: a server may be killed, and the next session then removes its copy.
+    with scratch() as session, TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder:
+        copy = _copied(uri, location, folder)
         if noted is None and not says_how(copy):
             raise ChangedModelError(
                 f"{what} must have an MLmodel file that says how to load it, got none or an empty one"

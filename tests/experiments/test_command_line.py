@@ -119,7 +119,7 @@ def test_full_disk_is_told_with_its_folder(capsys):
 def test_neither_scheduler_nor_storage_nor_links_tell_a_password():
     with (
         pytest.raises(ValueError, match=r"got 'tcp://me:\*\*\*@127.0.0.1:9'") as refused,
-        launch.connected("tcp://me:s3/cret@127.0.0.1:9"),
+        launch.connected("tcp://me:s3/cret@127.0.0.1:9", print),
     ):
         pass
     assert "cret" not in str(refused.value)
