@@ -8,13 +8,20 @@ from urllib.parse import quote
 
 import pytest
 
-from experiments import launch
+from experiments import launch, scratch
 from experiments.__main__ import main
 from experiments.addresses import require_address, shown, without_login, without_password
 from experiments.command_line import Parser, complain, failure_code
 from experiments.ledger import study_names
 from experiments.tracking import TrackingError
 from experiments.tracking.report_run import artifact_link
+
+
+@pytest.fixture(autouse=True)
+def _no_folder_is_kept():
+    """A command keeps its session's folder to the end of its process, which here is that of all tests."""
+    yield
+    scratch.give_back()
 
 
 @pytest.mark.parametrize(
