@@ -61,8 +61,10 @@ def flag(name: str, text: str | None) -> bool:
     return text == "true"
 
 
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add the option to run a model whose files nobody can check."""
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model answers, and whether it may be one whose files nobody can check."""
+    parser.add_argument("--study", default="", help="name of the study; the latest one with a champion otherwise")
+    parser.add_argument("--model", default="", help="address of another model, models:/<name>/<version>")
     parser.add_argument(
         "--trust",
         nargs="?",

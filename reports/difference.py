@@ -82,7 +82,7 @@ def paired_difference(
     squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
     df_examples = n_examples - 1 if imagined is not None else _effective_degrees(by_example - estimate)
-    imagined = imagined or 0.0 if d.any() else max(imagined or 0.0, FEWEST_IMAGINED)
+    imagined = max(imagined or 0.0, 0.0 if d.any() else FEWEST_IMAGINED)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + imagined * n_seeds) / (n_examples - 1)

@@ -1,7 +1,7 @@
 """The commands of ``python -m experiments``, a module each.
 
-ValueError is bad input, RuntimeError trouble. Whatever takes a second to import is
-imported inside ``main``, after the cheap checks.
+ValueError is bad input, RuntimeError trouble. Whatever takes a second to import is imported inside ``main``, after the
+cheap checks.
 """
 
 from __future__ import annotations

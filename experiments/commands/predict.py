@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.command_line import Given, add_trust, flag, new_file, study_name
+from experiments.command_line import Given, add_model, flag, new_file, study_name
 from experiments.tracking import launch_directory, tracking_uri
 from pipeline.paths import user_path
 
@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--input", default="", help="file with the original columns, or an .npz with X")
     parser.add_argument("--output", default="", help="the .csv or .parquet file to write")
-    parser.add_argument("--study", default="", help="name of the study; the latest one with a champion otherwise")
-    parser.add_argument("--model", default="", help="address of another model, models:/<name>/<version>")
-    add_trust(parser)
+    add_model(parser)
 
 
 def main(given: Given, console: Console) -> int:

@@ -7,7 +7,7 @@ import socket
 
 from rich.console import Console
 
-from experiments.command_line import Given, add_trust, flag, study_name
+from experiments.command_line import Given, add_model, flag, study_name
 from experiments.tracking import tracking_uri
 
 HELP = "serve a champion over HTTP, after its files were checked"
@@ -16,11 +16,9 @@ _LAST_PORT = 65_535
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--study", default="", help="name of the study; the latest one with a champion otherwise")
-    parser.add_argument("--model", default="", help="address of another model, models:/<name>/<version>")
+    add_model(parser)
     parser.add_argument("--host", default="", help="address to listen at; this machine alone otherwise")
     parser.add_argument("--port", default="", help="port to listen at; 5000 otherwise")
-    add_trust(parser)
 
 
 def main(given: Given, console: Console) -> int:
