@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,14 @@ from tests.others import shared_by_all
 # A busy machine is no defect: examples may take as long as they need.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def no_default_store() -> Iterator[None]:
+    """Take back the default store that a test set: MLflow keeps it for the process, above the environment's."""
+    yield
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
 
 
 @pytest.fixture(scope="session")

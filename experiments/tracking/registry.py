@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def is_replaced(version: ModelVersion) -> bool:
 
 def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
     model_id = log_product(study.tracking_uri, study.experiment_id, run_id, facts)
-    with _as_default_store(study.tracking_uri):
+    with as_default_store(study.tracking_uri):
         version = client(study.tracking_uri).create_model_version(
             study.study, source=f"models:/{model_id}", run_id=run_id, model_id=model_id
         )
@@ -103,7 +104,7 @@ def describe_champion(uri: str, study: str, markdown: str) -> None:
 
 
 @contextmanager
-def _as_default_store(uri: str) -> Iterator[None]:
+def as_default_store(uri: str) -> Iterator[None]:
     """Make a store the process's default one for a moment.
 
     MLflow (3.17) looks up the model of a new version in the default store, whatever store the client is of. With a
@@ -111,12 +112,15 @@ def _as_default_store(uri: str) -> Iterator[None]:
     """
     import mlflow
 
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+    # What is set explicitly stands in the environment too; given back there alone, the environment goes on to count.
+    before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def _champion_version(api: MlflowClient, study: str) -> str | None:

@@ -588,3 +588,17 @@ def test_the_answer_stands_once_on_top_of_the_page_and_verdicts_in_tags(uri):
     tags = client(uri).get_run(run.run_id).data.tags
     assert tags[keys.NOTE] == "**Depth.** Depth 2 helps.\n\n---\n\nWhat the study says of itself."
     assert tags[keys.verdict("depth", "2")] == "h 2 helps."
+
+
+def test_environment_names_the_store_again_after_a_version_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from experiments.tracking.registry import as_default_store
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///first.db")
+    with as_default_store("sqlite:///study.db"):
+        assert mlflow.get_tracking_uri() == "sqlite:///study.db"
+    assert mlflow.get_tracking_uri() == "sqlite:///first.db"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///second.db")
+    assert mlflow.get_tracking_uri() == "sqlite:///second.db"
