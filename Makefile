@@ -30,7 +30,7 @@ run: .venv/installed  ## the main job: make run TRIALS=50 ARGS="-P epochs=5"
 	.venv/bin/python -m mlflow run . --env-manager local --experiment-name depthcheck -P trials=$(TRIALS) $(ARGS)
 
 report: .venv/installed  ## the latest study's report: make report ARGS="--study NAME"
-	.venv/bin/python -m reports $(ARGS)
+	.venv/bin/python -m depthcheck report $(ARGS)
 
 # Jobs are for language models, and leave files in /dev/shm.
 ui: .venv/installed  ## browse the results on http://127.0.0.1:5000

@@ -20,15 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import Predictions
-from reports import difference
-from reports.design import StudyDesign
-from reports.difference import paired_difference
-from reports.example_scores import example_scores, judged_examples
-from reports.metric import METRICS
-from reports.records import Difference
-from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
-from reports.verdict import decide
+from depthcheck.pipeline.records import Predictions
+from depthcheck.reports import difference
+from depthcheck.reports.design import StudyDesign
+from depthcheck.reports.difference import paired_difference
+from depthcheck.reports.example_scores import example_scores, judged_examples
+from depthcheck.reports.metric import METRICS
+from depthcheck.reports.records import Difference
+from depthcheck.reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.verdict import decide
 
 Array = NDArray[np.float64]
 N_FEATURES, NOISE = 5, 2.0

@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import design, places, space
-from experiments.definition import parse
-from experiments.experiment import Experiment
-from pipeline.config import DataConfig
-from pipeline.records import Dataset
-from pipeline.threads import worker_environment
+from depthcheck.experiments import design, places, space
+from depthcheck.experiments.definition import parse
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.threads import worker_environment
 
 FOLDER = Path(__file__).parent / "landscapes"
 #: Ranges as wide as anybody would search, so that narrower ones can be tried on the same networks.
@@ -124,7 +124,7 @@ def fair_table(folder: Path) -> Path:
 
 def dataset_of(name: str, folder: Path) -> Dataset:
     """Return the data of a landscape."""
-    from pipeline.load import load
+    from depthcheck.pipeline.load import load
 
     data = parse(DEFINITIONS[name], name=name).data
     if name == "fair":
@@ -149,7 +149,7 @@ def dimensions(name: str) -> tuple[str, ...]:
 
 def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> list[Job]:
     """Return every network of some settings, those of one compiled program behind each other."""
-    from pipeline.split import settle
+    from depthcheck.pipeline.split import settle
 
     split = settle(experiment.split, dataset)
     table = design.twins(experiment, max(settings) + 1)
@@ -177,7 +177,7 @@ def program(job: Job) -> str:
 
 def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder: Path) -> None:
     """Train one process's share of a landscape; each network's answers go into a file of their own."""
-    from pipeline.trial import judge, run_trial
+    from depthcheck.pipeline.trial import judge, run_trial
 
     experiment, dataset = experiment_of(name, seed), dataset_of(name, folder)
     by_program = itertools.groupby(jobs(experiment, dataset, range(n_settings)), key=program)

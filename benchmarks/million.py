@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.threads import worker_environment
+from depthcheck.pipeline.threads import worker_environment
 
 CASES = ("numbers.npz", "numbers.parquet", "mixed.parquet")
 STAGES = ("load", "cut", "prepare", "trial")
@@ -76,11 +76,11 @@ def _measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.write:
         _write(file, options.rows, options.columns)
         return {}
-    from pipeline.config import DataConfig, SplitChoice
-    from pipeline.folds import prepared
-    from pipeline.load import load
-    from pipeline.split import settle, split
-    from pipeline.trial import run_trial
+    from depthcheck.pipeline.config import DataConfig, SplitChoice
+    from depthcheck.pipeline.folds import prepared
+    from depthcheck.pipeline.load import load
+    from depthcheck.pipeline.split import settle, split
+    from depthcheck.pipeline.trial import run_trial
 
     _warm_up()
     watch = _Watch(options.rows * options.columns * 4)
@@ -96,7 +96,7 @@ def _measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _trial(data: Any, sha256: str, settled: Any, epochs: int) -> Any:
-    from pipeline.config import FitConfig, ModelConfig, OptimizerConfig, TrialConfig
+    from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig, TrialConfig
 
     return TrialConfig(
         data=data,
@@ -113,9 +113,9 @@ def _warm_up() -> None:
     import pandas as pd
     import pyarrow.parquet
 
-    from pipeline.config import DataConfig, SplitConfig
-    from pipeline.tables import table_dataset
-    from pipeline.trial import run_trial
+    from depthcheck.pipeline.config import DataConfig, SplitConfig
+    from depthcheck.pipeline.tables import table_dataset
+    from depthcheck.pipeline.trial import run_trial
 
     config = DataConfig(name="t", target="y")
     frame = pd.DataFrame({"x": np.arange(2_000) / 3, "c": ["r", "s"] * 1_000, "y": ["a", "b"] * 1_000})

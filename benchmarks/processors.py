@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import places
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.load import load
-from pipeline.records import Dataset
-from pipeline.threads import worker_environment
+from depthcheck.experiments import places
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.load import load
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.threads import worker_environment
 
 Numbers = dict[str, NDArray[Any]]
 EPOCHS = 5
@@ -147,7 +147,7 @@ def _config(trial: tuple[Any, ...], dataset: Dataset) -> TrialConfig:
 
 
 def _trained(config: TrialConfig, dataset: Dataset) -> Numbers:
-    from pipeline.trial import run_trial
+    from depthcheck.pipeline.trial import run_trial
 
     ends: list[float] = []
     trained = run_trial(config, dataset, on_epoch_end=lambda *_: ends.append(time.process_time()))
@@ -188,9 +188,9 @@ def _each_part() -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _before_training() -> Iterator[tuple[str, NDArray[Any]]]:
-    from pipeline.build import build
-    from pipeline.fit import permutations
-    from pipeline.folds import prepared
+    from depthcheck.pipeline.build import build
+    from depthcheck.pipeline.fit import permutations
+    from depthcheck.pipeline.folds import prepared
 
     dataset = load(DataConfig(name="digits"), cache=places.data_cache())
     config = _config(TRIALS[3], dataset)

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import tracking
-from experiments.definition import SHIPPED
-from reports.compare import compare_study
-from reports.read import read_study
+from depthcheck.experiments import tracking
+from depthcheck.experiments.definition import SHIPPED
+from depthcheck.reports.compare import compare_study
+from depthcheck.reports.read import read_study
 
 FOLDER = Path(__file__).parent / "studies"
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ _OPPOSITE = ({"helps", "hurts"}, {"helps", "practically equal"}, {"hurts", "prac
 def run(definition: Path, folder: Path, options: Sequence[str]) -> None:
     """Run one study in a folder of its own."""
     uri = f"sqlite:///{folder}/mlflow.db"
-    command = [sys.executable, "-m", "experiments", "run", "--experiment", str(definition), *options]
+    command = [sys.executable, "-m", "depthcheck", "run", "--experiment", str(definition), *options]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     (folder / "ended").touch()

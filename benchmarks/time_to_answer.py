@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import mlflow
 
-from experiments import tracking
-from reports.compare import compare_study
-from reports.read import choose_study, read_study
-from reports.records import Comparison
-from reports.study import StudyData
+from depthcheck.experiments import tracking
+from depthcheck.reports.compare import compare_study
+from depthcheck.reports.read import choose_study, read_study
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import StudyData
 
 
 def ends(uri: str, run_ids: Sequence[str]) -> dict[str, float]:

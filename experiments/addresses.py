@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -56,6 +58,17 @@ def without_password(text: str, known: Iterable[str] = ()) -> str:
         if "@" in rest:
             text = text.replace(rest, shown(address).removeprefix(scheme + mark))
     return _ADDRESS.sub(lambda found: shown(found.group()), text)
+
+
+def may_be_shown(about: object) -> str:
+    """Return what is to be said without the passwords of the addresses that this process was given."""
+    return without_password(str(about), given_addresses())
+
+
+def given_addresses() -> list[str]:
+    """Return the addresses that this process was given, on its command line or by the environment."""
+    words = (word.partition("=")[2] if word.startswith("-") else word for word in sys.argv[1:])
+    return [address for address in (os.environ.get("MLFLOW_TRACKING_URI", ""), *words) if "://" in address]
 
 
 def require_address(address: str, what: str) -> None:

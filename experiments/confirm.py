@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import design, space
-from experiments.experiment import Experiment
-from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
-from experiments.ledger import Ledger, point_of
-from experiments.study import StudyContext
-from pipeline.config import ParamValue, SplitConfig
+from depthcheck.experiments import design, space
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.ledger import Ledger, point_of
+from depthcheck.experiments.study import StudyContext
+from depthcheck.pipeline.config import ParamValue, SplitConfig
 
 
 def freeze_selection(context: StudyContext, ledger: Ledger) -> None:

@@ -2,8 +2,8 @@
 
 It is judged when its plan is complete, and grows by half as long as a question is open that more settings may decide.
 Every such look is noted in MLflow before its answers are read: the report pays for them with stricter intervals
-(:mod:`reports.looks`). What is decided is the reports' to say; they are asked through a function that the command line
-hands in, since nothing here knows of reports.
+(:mod:`depthcheck.reports.looks`). What is decided is the reports' to say; they are asked through a function that is
+handed in, since nothing here knows of reports.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments import design, tracking
-from experiments.experiment import ENOUGH_SETTINGS, Experiment
-from experiments.ledger import Ledger
-from experiments.progress import duration
-from experiments.tracking import StudyRun
+from depthcheck.experiments import design, tracking
+from depthcheck.experiments.experiment import ENOUGH_SETTINGS, Experiment
+from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments.progress import duration
+from depthcheck.experiments.tracking import StudyRun
 
-#: Address of the store and id of the study's run -> the answers (:func:`reports.answers.answers`).
+#: Address of the store and id of the study's run -> the answers (:func:`depthcheck.reports.answers.answers`).
 Judge = Callable[[str, str], Mapping[str, Any]]
 #: How much a study grows from look to look: estimates of nearly the same settings would be looked at for nothing.
 _GROWTH = 1.5

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.dimensions import (
+from depthcheck.experiments.dimensions import (
     DIMENSIONS,
     OPTIMIZER_DIMENSIONS,
     known_key,
@@ -22,10 +22,10 @@ from experiments.dimensions import (
     parse_tuned,
     suggestion,
 )
-from experiments.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
-from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
-from pipeline.load import NAMES
-from pipeline.paths import user_path
+from depthcheck.experiments.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
+from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.pipeline.load import NAMES
+from depthcheck.pipeline.paths import user_path
 
 SHIPPED = Path(__file__).parent
 #: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.

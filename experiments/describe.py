@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.dimensions import Range
-from experiments.experiment import Experiment
-from pipeline.config import ParamValue, SplitConfig
-from pipeline.records import Dataset, TrialState
+from depthcheck.experiments.dimensions import Range
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.pipeline.config import ParamValue, SplitConfig
+from depthcheck.pipeline.records import Dataset, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

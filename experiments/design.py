@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from experiments import space
-from experiments.experiment import Experiment
-from experiments.finalists import Finalist
-from pipeline.config import ParamValue
-from pipeline.records import Phase
+from depthcheck.experiments import space
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.finalists import Finalist
+from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.records import Phase
 
 Cell = Mapping[str, ParamValue]
 _STREAMS = {"anchor": 0, "compare": 1, "exploit": 2, "sobol": 3, "sampler": 4, "confirm": 5}

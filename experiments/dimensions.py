@@ -12,7 +12,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.config import ACTIVATIONS, BOOLEAN_KNOBS, INTEGER_KNOBS, LONGEST_SHOWN, OPTIMIZERS, ParamValue, shown
+from depthcheck.pipeline.config import (
+    ACTIVATIONS,
+    BOOLEAN_KNOBS,
+    INTEGER_KNOBS,
+    LONGEST_SHOWN,
+    OPTIMIZERS,
+    ParamValue,
+    shown,
+)
 
 #: Whole numbers of TOML have no end; what lies beyond this is no value of anything (and infinity and NaN are none).
 _LARGEST = 1e300

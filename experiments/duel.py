@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments import space, tracking
-from experiments.describe import in_words
-from experiments.experiment import Budget, Experiment
-from experiments.finalists import Finalist
-from pipeline.config import SplitChoice, SplitConfig, TrialConfig
-from pipeline.records import TrialRecord
+from depthcheck.experiments import space, tracking
+from depthcheck.experiments.describe import in_words
+from depthcheck.experiments.experiment import Budget, Experiment
+from depthcheck.experiments.finalists import Finalist
+from depthcheck.pipeline.config import SplitChoice, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import TrialRecord
 
 FACTOR = "configuration"
 

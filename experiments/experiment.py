@@ -10,9 +10,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from experiments.dimensions import DIMENSIONS, HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, Choices, Range, parameter, suggestion
-from experiments.widen import Side, widen
-from pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.experiments.dimensions import (
+    DIMENSIONS,
+    HIDDEN_LAYER,
+    OPTIMIZER_DIMENSIONS,
+    Choices,
+    Range,
+    parameter,
+    suggestion,
+)
+from depthcheck.experiments.widen import Side, parse_widenings, widen
+from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 
 SCHEMA_VERSION = 1
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
@@ -163,6 +171,23 @@ class Experiment:
             seeds=self.budget.seeds if seeds is None else seeds,
         )
         return replace(self, budget=budget, seed=self.seed if seed is None else seed)
+
+    def with_target(self, target: str) -> Experiment:
+        """Return the definition with another column to predict."""
+        return replace(self, data=replace(self.data, target=target))
+
+    def widened_as(self, asked: str | None) -> Experiment:
+        """Return the definition with the ranges widened that are named: ``sgd.learning_rate:up,units:down``.
+
+        Raises
+        ------
+        ValueError
+            As :func:`depthcheck.experiments.widen.parse_widenings` and :meth:`widened`.
+        """
+        found = self
+        for name, side in parse_widenings(asked) if asked else ():
+            found = found.widened(name, side)
+        return found
 
     def widened(self, name: str, side: Side) -> Experiment:
         """Return the definition with one range longer on one side: another definition, hence another study.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.experiment import Experiment
-from pipeline.config import SplitConfig
-from pipeline.records import Dataset
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.records import Dataset
 
 
 def settled_by(experiment: Experiment, dataset: Dataset, split: SplitConfig) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from experiments.task import Outcome
+from depthcheck.experiments.task import Outcome
 
 #: So many trials that fail alike, before a session has seen anything else, are no accident.
 ALIKE = 3

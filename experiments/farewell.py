@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from experiments.addresses import shown
-from experiments.describe import best_of, in_words
-from experiments.progress import duration
-from experiments.session import Ending
+from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.describe import best_of, in_words
+from depthcheck.experiments.progress import duration
+from depthcheck.experiments.session import Ending
 
 
 def text(ending: Ending, *, seconds: float) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.dimensions import parameter
-from experiments.experiment import Experiment
-from pipeline.config import ParamValue
+from depthcheck.experiments.dimensions import parameter
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.pipeline.config import ParamValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.config import ParamValue
+from depthcheck.pipeline.config import ParamValue
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -26,16 +26,17 @@ from distributed.security import Security
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-from experiments.addresses import shown, without_password
-from experiments.scratch import scratch
-from pipeline.programs_on_disk import session_folder
-from pipeline.threads import worker_environment
+import depthcheck
+from depthcheck.experiments.addresses import shown, without_password
+from depthcheck.experiments.scratch import scratch
+from depthcheck.pipeline.programs_on_disk import session_folder
+from depthcheck.pipeline.threads import worker_environment
 
 _START_ATTEMPTS = 5
 #: How often the number of workers is set right.
 _KEEP_UP_SECONDS = 20.0
 
-CODE = Path(__file__).resolve().parent.parent
+_CODE = Path(depthcheck.__file__).parent
 
 
 @contextlib.contextmanager
@@ -57,10 +58,7 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
         TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder,
         dask.config.set(
             {
-                "distributed.nanny.pre-spawn-environ": {
-                    **worker_environment(session_folder(Path(folder), cache)),
-                    "PYTHONPATH": _python_path(),
-                },
+                "distributed.nanny.pre-spawn-environ": worker_environment(session_folder(Path(folder), cache)),
                 "temporary-directory": folder,
                 "distributed.worker.daemon": True,
                 "distributed.comm.timeouts.connect": "60s",
@@ -155,7 +153,7 @@ def _started(n_workers: int, folder: str, loop: IOLoop) -> SpecCluster:
             "nthreads": 1,
             "local_directory": folder,
             "memory_limit": 0,
-            "preload": ["experiments.preload"],
+            "preload": ["depthcheck.experiments.preload"],
             "silence_logs": logging.WARNING,
         },
     }
@@ -247,15 +245,11 @@ def kill_workers(client: Client) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def _python_path() -> str:
-    return os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")]))
-
-
 def _packed_code() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for package in ("pipeline", "experiments"):
-            for path in sorted((CODE / package).rglob("*")):
+        for folder, _, names in os.walk(_CODE, followlinks=True):
+            for path in (Path(folder) / name for name in names):
                 if path.suffix in (".py", ".toml"):
-                    archive.write(path, path.relative_to(CODE))
+                    archive.write(path, path.relative_to(_CODE.parent))
     return buffer.getvalue()

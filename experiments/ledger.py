@@ -19,15 +19,15 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.addresses import shown, without_password
-from experiments.design import ConfirmRound, PlannedTrial, Round, SearchRound
-from experiments.experiment import SCHEMA_VERSION
-from experiments.finalists import Finalist
-from experiments.space import Point
-from experiments.task import Outcome
-from experiments.tracking.reach import BUSY_SECONDS
-from experiments.tracking.store import TrackingError, reason
-from experiments.tracking.store import storage as stored
+from depthcheck.experiments.addresses import shown, without_password
+from depthcheck.experiments.design import ConfirmRound, PlannedTrial, Round, SearchRound
+from depthcheck.experiments.experiment import SCHEMA_VERSION
+from depthcheck.experiments.finalists import Finalist
+from depthcheck.experiments.space import Point
+from depthcheck.experiments.task import Outcome
+from depthcheck.experiments.tracking.reach import BUSY_SECONDS
+from depthcheck.experiments.tracking.store import TrackingError, reason
+from depthcheck.experiments.tracking.store import storage as stored
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -258,6 +258,17 @@ def study_names(storage: str) -> list[str]:
         return list(optuna.get_all_study_names(_connected(storage)))
     except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
         raise _cannot_be_opened(storage, error) from error
+
+
+def delete_study(storage: str, name: str) -> None:
+    """Delete a study with all its trials.
+
+    Raises
+    ------
+    TrackingError
+        When the storage is in trouble.
+    """
+    _stored(f"delete study {name}")(optuna.delete_study)(study_name=name, storage=_connected(storage))
 
 
 def _connected(url: str) -> RDBStorage:

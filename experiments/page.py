@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from experiments import design, tracking
-from experiments.describe import EndedTrial, best_of, study_markdown
-from experiments.experiment import Experiment
-from experiments.ledger import Ledger, is_told, point_of
-from experiments.tracking.store import require_at_hand
-from experiments.tracking.study_run import RunEnd
-from pipeline.records import Dataset
+from depthcheck.experiments import design, tracking
+from depthcheck.experiments.describe import EndedTrial, best_of, study_markdown
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.ledger import Ledger, is_told, point_of
+from depthcheck.experiments.tracking.store import require_at_hand
+from depthcheck.experiments.tracking.study_run import RunEnd
+from depthcheck.pipeline.records import Dataset
 
 #: Least time between two updates of the page while the study runs.
 _NOTE_SECONDS = 15.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from experiments.tracking.store import launch_directory, store_directory, tracking_uri
+from depthcheck.experiments.tracking.store import launch_directory, store_directory, tracking_uri
 
 _NAME = "depthcheck"
 

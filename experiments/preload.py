@@ -16,7 +16,7 @@ from pathlib import Path
 from distributed import Worker
 from distributed.system import MEMORY_LIMIT
 
-from experiments import places, scratch
+from depthcheck.experiments import places, scratch
 
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
@@ -36,7 +36,7 @@ def dask_setup(worker: Worker) -> None:
     os.dup2(log, 2)
     os.close(log)
     bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
-    threading.Thread(target=import_module, args=("pipeline.trial",), daemon=True).start()
+    threading.Thread(target=import_module, args=("depthcheck.pipeline.trial",), daemon=True).start()
 
 
 def bound_memory(n_bytes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from experiments.task import Outcome
+from depthcheck.experiments.task import Outcome
 
 
 class LiveBar:

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments import tracking
-from experiments.experiment import Experiment
-from experiments.study import StudyContext
-from experiments.worker import load_once
-from pipeline.config import DataConfig, SplitConfig
-from pipeline.records import Dataset
+from depthcheck.experiments import tracking
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.study import StudyContext
+from depthcheck.experiments.worker import load_once
+from depthcheck.pipeline.config import DataConfig, SplitConfig
+from depthcheck.pipeline.records import Dataset
 
 
 def has_references(experiment: Experiment, dataset: Dataset) -> bool:
@@ -45,6 +45,6 @@ def log_references(context: StudyContext, run_there: Callable[..., Any], console
 
 def score(data: DataConfig, folder: str | None, sha256: str, split: SplitConfig) -> list[dict[str, Any]]:
     """Score the models; runs in a worker, which has the data at hand."""
-    from pipeline.reference import reference_scores
+    from depthcheck.pipeline.reference import reference_scores
 
     return [asdict(reference) for reference in reference_scores(load_once(data, folder, sha256), split)]

@@ -12,21 +12,21 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments import tracking
-from experiments.addresses import without_password
-from experiments.doctor import rebuild
-from experiments.doctor.examine import Place
-from experiments.doctor.stored import counts
-from experiments.experiment import Experiment
-from experiments.ledger import Ledger, is_told, require_definition, study_names
-from experiments.lock import held, lock_file
-from experiments.same_data import require_same
-from experiments.tracking import inventory, keys
-from experiments.tracking.inventory import StoredRun
-from experiments.tracking.schema import require_readable
-from experiments.tracking.store import store_directory
-from experiments.worker import outcome_of
-from pipeline.records import Dataset
+from depthcheck.experiments import tracking
+from depthcheck.experiments.addresses import without_password
+from depthcheck.experiments.doctor import rebuild
+from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.doctor.stored import counts
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.ledger import Ledger, is_told, require_definition, study_names
+from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.same_data import require_same
+from depthcheck.experiments.tracking import inventory, keys
+from depthcheck.experiments.tracking.inventory import StoredRun
+from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.store import store_directory
+from depthcheck.experiments.worker import outcome_of
+from depthcheck.pipeline.records import Dataset
 
 _ANOTHER_NAME = "begin anew under another name (study=NAME)"
 

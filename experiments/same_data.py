@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments import places
-from pipeline.config import DataConfig
-from pipeline.load import load, own_files
-from pipeline.records import Dataset
+from depthcheck.experiments import places
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.load import load, own_files
+from depthcheck.pipeline.records import Dataset
 
 #: What changes in a file's entry when its content does, or when another file takes its place.
 Stamps = Mapping[Path, tuple[int, int, int, int]]

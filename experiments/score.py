@@ -11,13 +11,13 @@ from dataclasses import replace
 from distributed import Client, Future, KilledWorker, as_completed
 from rich.console import Console
 
-from experiments import tracking
-from experiments.launch import n_workers
-from experiments.progress import LiveBar
-from experiments.renewal import Renewal
-from experiments.study import StudyContext
-from experiments.task import ScoreTask
-from experiments.worker import score_network
+from depthcheck.experiments import tracking
+from depthcheck.experiments.launch import n_workers
+from depthcheck.experiments.progress import LiveBar
+from depthcheck.experiments.renewal import Renewal
+from depthcheck.experiments.study import StudyContext
+from depthcheck.experiments.task import ScoreTask
+from depthcheck.experiments.worker import score_network
 
 #: Deaths of its worker after which a network cannot be scored. Each may have been a neighbour's doing, or a kill.
 _DEATHS_TO_FAIL = 6

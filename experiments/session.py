@@ -17,30 +17,30 @@ from pathlib import Path
 from distributed import Client
 from rich.console import Console
 
-from experiments import design, launch, places, tracking
-from experiments.addresses import shown
-from experiments.command_line import cleaning_up, may_be_shown
-from experiments.confirm import champion, freeze_finalists, freeze_selection
-from experiments.decide import Deadline, goes_on, n_settings, note_look
-from experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
-from experiments.doctor.examine import Place
-from experiments.experiment import Experiment
-from experiments.facts import data_facts, served_facts, settled_by
-from experiments.finalists import Finalist
-from experiments.ledger import Ledger
-from experiments.page import StudyPage, ended
-from experiments.progress import StudyProgress
-from experiments.references import has_references, log_references
-from experiments.resume import heal, resumed, usable
-from experiments.same_data import changed_since, require_same, stamps
-from experiments.score import score_networks
-from experiments.study import Coordinator, StudyContext
-from experiments.tracking.reach import watched
-from experiments.tracking.store import require_usable
-from pipeline.load import load
-from pipeline.profile import profile_lines
-from pipeline.records import Dataset
-from pipeline.split import part_sizes, settle
+from depthcheck.experiments import design, launch, places, tracking
+from depthcheck.experiments.addresses import may_be_shown, shown
+from depthcheck.experiments.confirm import champion, freeze_finalists, freeze_selection
+from depthcheck.experiments.decide import Deadline, goes_on, n_settings, note_look
+from depthcheck.experiments.describe import EndedTrial, best_of, champion_markdown, parts_in_words, study_markdown
+from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.facts import data_facts, served_facts, settled_by
+from depthcheck.experiments.finalists import Finalist
+from depthcheck.experiments.interrupts import cleaning_up
+from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments.page import StudyPage, ended
+from depthcheck.experiments.progress import StudyProgress
+from depthcheck.experiments.references import has_references, log_references
+from depthcheck.experiments.resume import heal, resumed, usable
+from depthcheck.experiments.same_data import changed_since, require_same, stamps
+from depthcheck.experiments.score import score_networks
+from depthcheck.experiments.study import Coordinator, StudyContext
+from depthcheck.experiments.tracking.reach import watched
+from depthcheck.experiments.tracking.store import require_usable
+from depthcheck.pipeline.load import load
+from depthcheck.pipeline.profile import profile_lines
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.split import part_sizes, settle
 
 #: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
 _COLUMNS_SHOWN = 40
@@ -68,9 +68,12 @@ class Request:
         Where the user keeps the data, or None.
     deadline
         Where the study is to go on until it is decided; None for the trials that were asked for.
+    tracking_uri
+        Address of the tracking store.
     """
 
     experiment: Experiment
+    tracking_uri: str
     chosen: tuple[Finalist, ...] = ()
     data_sha256: str | None = None
     study: str | None = None
@@ -111,7 +114,7 @@ def run(request: Request, console: Console) -> Ending:
         When the user stops it: nothing is left RUNNING then, and the study can be continued.
     """
     experiment = request.experiment
-    uri = tracking.tracking_uri()
+    uri = request.tracking_uri
     storage = request.storage or places.default_storage(uri)
     folder = places.storage_folder(uri)
     places.require_writable(folder, "the folder of the study's storage")
@@ -332,6 +335,8 @@ def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str
         f"  runs go to    {shown(uri)}",
         f"  study goes to {shown(storage)}",
     ]
+    if experiment.widenings:
+        lines.append(f"  widened       {', '.join(experiment.widenings)}: another definition, hence another study")
     if phases["exploit"] and not phases["compare"]:
         lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")
     return "\n".join(lines)

@@ -19,9 +19,17 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.dimensions import HIDDEN_LAYER, Choices, parameter
-from experiments.experiment import Experiment, Tuned
-from pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.experiments.dimensions import HIDDEN_LAYER, Choices, parameter
+from depthcheck.experiments.experiment import Experiment, Tuned
+from depthcheck.pipeline.config import (
+    OPTIMIZERS,
+    FitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParamValue,
+    SplitConfig,
+    TrialConfig,
+)
 
 Point = Mapping[str, ParamValue]
 

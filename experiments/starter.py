@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import METRICS, DataConfig
-from pipeline.records import Column, Dataset
-from pipeline.split import SMALL
+from depthcheck.pipeline.config import METRICS, DataConfig
+from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.split import SMALL
 
 #: Of a class, below which share its weight in the loss is worth a thought.
 _RARE = 0.1

@@ -17,18 +17,18 @@ import numpy as np
 from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import design, space, tracking
-from experiments.design import PlannedTrial
-from experiments.experiment import Experiment
-from experiments.failures import ALIKE, Doubt
-from experiments.launch import n_workers
-from experiments.ledger import Ledger, as_known_at, is_told, point_of
-from experiments.progress import StudyProgress
-from experiments.renewal import Renewal
-from experiments.task import Outcome, TrialTask
-from experiments.tracking import StudyRun
-from experiments.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
-from pipeline.config import ParamValue, SplitConfig
+from depthcheck.experiments import design, space, tracking
+from depthcheck.experiments.design import PlannedTrial
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.failures import ALIKE, Doubt
+from depthcheck.experiments.launch import n_workers
+from depthcheck.experiments.ledger import Ledger, as_known_at, is_told, point_of
+from depthcheck.experiments.progress import StudyProgress
+from depthcheck.experiments.renewal import Renewal
+from depthcheck.experiments.task import Outcome, TrialTask
+from depthcheck.experiments.tracking import StudyRun
+from depthcheck.experiments.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
+from depthcheck.pipeline.config import ParamValue, SplitConfig
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
 _PRUNE_AFTER_TRIALS = 10

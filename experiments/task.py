@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.tracking import StudyRun
-from pipeline.config import ParamValue, TrialConfig
-from pipeline.records import Phase, TrialState
+from depthcheck.experiments.tracking import StudyRun
+from depthcheck.pipeline.config import ParamValue, TrialConfig
+from depthcheck.pipeline.records import Phase, TrialState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ import itertools
 import math
 from typing import Literal, get_args
 
-from experiments.dimensions import Choices, Dimension, Range, suggestion
-from pipeline.config import ParamValue, shown
+from depthcheck.experiments.dimensions import Choices, Dimension, Range, suggestion
+from depthcheck.pipeline.config import ParamValue, shown
 
 Side = Literal["up", "down"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from experiments import tracking
-from experiments.same_data import load_again
-from experiments.task import Outcome, ScoreTask, TrialTask
-from experiments.tracking.reach import comes_back
-from pipeline.config import DataConfig
-from pipeline.records import Dataset, TrialRecord
+from depthcheck.experiments import tracking
+from depthcheck.experiments.same_data import load_again
+from depthcheck.experiments.task import Outcome, ScoreTask, TrialTask
+from depthcheck.experiments.tracking.reach import comes_back
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset, TrialRecord
 
 #: Topic of Dask's events that tell the coordinator of each epoch.
 EPOCH_TOPIC = "depthcheck-epoch"
@@ -104,7 +104,7 @@ def score_network(task: ScoreTask) -> None:
 
 def _score(task: ScoreTask, dataset: Dataset) -> None:
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
-    from pipeline.trial import judge, run_trial
+    from depthcheck.pipeline.trial import judge, run_trial
 
     uri = task.study_run.tracking_uri
     try:
@@ -131,7 +131,7 @@ def start_run(task: TrialTask) -> tracking.TrialRun:
 
 def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
-    from pipeline.trial import run_trial
+    from depthcheck.pipeline.trial import run_trial
 
     run.log_dataset(dataset)
 

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import ModelConfig, OptimizerConfig
-from pipeline.dropout import ThreefryDropout
-from pipeline.metrics import Goal
-from pipeline.records import Scaler
+from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
+from depthcheck.pipeline.dropout import ThreefryDropout
+from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.records import Scaler
 
 #: Names in Keras of the optimizers in ``config.OPTIMIZERS`` (``keras.optimizers.get`` does not know all of them).
 _KERAS_OPTIMIZERS = {

@@ -1,7 +1,7 @@
 """Cells as the values of a known column, read the same way wherever they come from.
 
 Training data and data to predict go through the same :func:`typed`, so that they cannot be understood in two ways. What
-a column is in the first place is found in :mod:`pipeline.guess`.
+a column is in the first place is found in :mod:`depthcheck.pipeline.guess`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import LARGEST, MISSING_AMONG_VALUES, Cells, Days, Numbers, Texts, cells_of, read_days, read_numbers
-from pipeline.records import Column
+from .cells import (
+    LARGEST,
+    MISSING_AMONG_VALUES,
+    Cells,
+    Days,
+    Numbers,
+    Texts,
+    cells_of,
+    read_days,
+    read_numbers,
+)
+from .records import Column
 
 #: A typed column: float32 with NaN where missing, or pandas categories of text.
 Values: TypeAlias = "NDArray[np.float32] | pd.Categorical"

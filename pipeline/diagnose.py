@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.metrics import Goal
-from pipeline.records import Part
+from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.records import Part
 
 #: Samples of the training part that are looked at, always its first ones.
 _N_SAMPLES = 256
@@ -27,7 +27,7 @@ def layer_diagnostics(model: keras.Model, part: Part, goal: Goal) -> dict[str, f
     Parameters
     ----------
     model
-        A compiled model of :func:`pipeline.build.build`; nothing of it is changed.
+        A compiled model of :func:`depthcheck.pipeline.build.build`; nothing of it is changed.
     part
         The training part.
     goal

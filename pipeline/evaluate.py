@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.metrics import Goal
-from pipeline.records import Evaluation, Part, Predictions
+from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.records import Evaluation, Part, Predictions
 
 #: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096

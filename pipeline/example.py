@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import cells_of
-from pipeline.columns import as_samples, typed
-from pipeline.preparation import TablePreparation
-from pipeline.records import Column, Dataset
+from depthcheck.pipeline.cells import cells_of
+from depthcheck.pipeline.columns import as_samples, typed
+from depthcheck.pipeline.preparation import TablePreparation
+from depthcheck.pipeline.records import Column, Dataset
 
 #: Samples of one example.
 _N_SAMPLES = 3
@@ -43,7 +43,7 @@ def example_samples(preparation: object, dataset: Dataset) -> tuple[list[Any], N
     Parameters
     ----------
     preparation
-        As :class:`pipeline.trial.TrainedTrial` has it.
+        As :class:`depthcheck.pipeline.trial.TrainedTrial` has it.
     """
     if dataset.is_table:
         assert isinstance(preparation, TablePreparation)

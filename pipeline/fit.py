@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.config import FitConfig, require
-from pipeline.evaluate import evaluate
-from pipeline.metrics import Goal, area_under_curve, balanced_weights, goal_of, mean_evaluation
-from pipeline.program import ProgramCache, Tally
-from pipeline.records import Evaluation, History, Part, Split
+from depthcheck.pipeline.config import FitConfig, require
+from depthcheck.pipeline.evaluate import evaluate
+from depthcheck.pipeline.metrics import Goal, area_under_curve, balanced_weights, goal_of, mean_evaluation
+from depthcheck.pipeline.program import ProgramCache, Tally
+from depthcheck.pipeline.records import Evaluation, History, Part, Split
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
@@ -58,7 +58,7 @@ def fit(
     Parameters
     ----------
     model
-        A compiled model of :func:`pipeline.build.build`.
+        A compiled model of :func:`depthcheck.pipeline.build.build`.
     split
         Its training part is trained on, its validation part evaluated after each epoch. The arrays must not be
         changed in place afterwards: the training part stays resident for the next trial, as long as its array lives.

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import SplitConfig
-from pipeline.prepare import prepare
-from pipeline.records import Cut, Dataset, Predictions, Preparation, Split
-from pipeline.split import folds, split
-from pipeline.units import units_of
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.prepare import prepare
+from depthcheck.pipeline.records import Cut, Dataset, Predictions, Preparation, Split
+from depthcheck.pipeline.split import folds, split
+from depthcheck.pipeline.units import units_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import (
+from depthcheck.pipeline.cells import (
     MISSING_AMONG_VALUES,
     TRUTHS,
     Cells,
@@ -27,8 +27,8 @@ from pipeline.cells import (
     read_days,
     read_numbers,
 )
-from pipeline.columns import typed
-from pipeline.records import Column
+from depthcheck.pipeline.columns import typed
+from depthcheck.pipeline.records import Column
 
 _N_EXAMPLES = 3
 _MAX_EXAMPLE = 24
@@ -52,7 +52,7 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
     name, cells
         The column.
     kind
-        One of :data:`pipeline.config.COLUMN_KINDS` where the user says what it is; None: guessed.
+        One of :data:`depthcheck.pipeline.config.COLUMN_KINDS` where the user says what it is; None: guessed.
     comma
         Whether the table is known to write a decimal comma: then 1.234 is more than a thousand.
 

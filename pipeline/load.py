@@ -1,4 +1,4 @@
-"""A data set by its name or path. Data are read here and in :mod:`pipeline.sources`, and nowhere else."""
+"""A data set by its name or path. Data are read here and in :mod:`depthcheck.pipeline.sources`, and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import DataConfig, require
-from pipeline.paths import user_path
-from pipeline.records import Dataset
-from pipeline.sources import fashion_mnist, keras_files, openml, scikit_learn
-from pipeline.sources.arrays import digest, known_pictures
-from pipeline.sources.fetch import DataNotFoundError
-from pipeline.sources.words import nearest, refuse_columns, require_columns
+from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources import fashion_mnist, keras_files, openml, scikit_learn
+from depthcheck.pipeline.sources.arrays import digest, known_pictures
+from depthcheck.pipeline.sources.fetch import DataNotFoundError
+from depthcheck.pipeline.sources.words import nearest, refuse_columns, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
         When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
         R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
-    from pipeline.sources import delimited, npz, table_file
+    from depthcheck.pipeline.sources import delimited, npz, table_file
 
     if path.suffix.lower() == ".npz":
         return npz.read_x(path)
@@ -119,15 +119,15 @@ def _load_pictures(config: DataConfig, folder: Path | None, cache: Path, log: Lo
 
 
 def _load_table(frame: pd.DataFrame, config: DataConfig, source: str, log: Log) -> Dataset:
-    from pipeline.sources.table_file import read_test
-    from pipeline.tables import table_dataset
+    from depthcheck.pipeline.sources.table_file import read_test
+    from depthcheck.pipeline.tables import table_dataset
 
     test = read_test(config, log)
     return table_dataset(frame, config, name=config.name, source=source, test=test, log=log)
 
 
 def _load_folder(config: DataConfig, path: Path, log: Log) -> Dataset:
-    from pipeline.sources import idx_folder, image_folder
+    from depthcheck.pipeline.sources import idx_folder, image_folder
 
     if idx_folder.find_idx_files(path):
         return idx_folder.load_idx_folder(config, path)
@@ -141,14 +141,14 @@ def _load_folder(config: DataConfig, path: Path, log: Log) -> Dataset:
 
 
 def _load_file(config: DataConfig, path: Path, log: Log) -> Dataset:
-    from pipeline.sources import npz, table_file
+    from depthcheck.pipeline.sources import npz, table_file
 
     if not path.exists():
         raise _unknown(str(path), path)
     if path.suffix.lower() == ".npz":
         return npz.load_npz(config, path)
     require(table_file.is_table_file(path), "data", f"{table_file.FORMATS}, an NPZ file or a folder", config.name)
-    from pipeline.tables import table_dataset
+    from depthcheck.pipeline.tables import table_dataset
 
     table = table_file.open_table(path, log)
     require_columns(config, table.names, path.name)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import METRICS
-from pipeline.records import Evaluation, Split
+from depthcheck.pipeline.config import METRICS
+from depthcheck.pipeline.records import Evaluation, Split
 
 Floats = NDArray[np.floating[Any]]
 
@@ -28,7 +28,7 @@ class Goal:
     Attributes
     ----------
     metric
-        One of :data:`pipeline.config.METRICS`.
+        One of :data:`depthcheck.pipeline.config.METRICS`.
     mean, sd
         Of the training part's targets; 0 and 1 for classes.
     """

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.columns import as_samples
-from pipeline.records import Column
+from .columns import as_samples
+from .records import Column
 
 __all__ = ["TablePreparation", "as_samples", "inputs_of", "load_preparation"]
 

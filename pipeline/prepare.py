@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.config import require
-from pipeline.preparation import TablePreparation, inputs_of
-from pipeline.records import Column, Cut, Dataset, Part, Preparation, Split
-from pipeline.scale import scale
+from depthcheck.pipeline.config import require
+from depthcheck.pipeline.preparation import TablePreparation, inputs_of
+from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Preparation, Split
+from depthcheck.pipeline.scale import scale
 
 #: A category has a feature of its own where so many training rows have it; all others share one.
 _MIN_FREQUENCY = 5
@@ -29,7 +29,7 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
     Parameters
     ----------
     dataset
-        A table, or arrays; those are only scaled (:func:`pipeline.scale.scale`).
+        A table, or arrays; those are only scaled (:func:`depthcheck.pipeline.scale.scale`).
     cut
         Which samples train: what is fitted sees those and no others.
 

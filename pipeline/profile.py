@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.records import Column, Dataset
+from depthcheck.pipeline.records import Column, Dataset
 
 _KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
 _HEAD = ("column", "kind", "missing", "distinct", "examples", "why")

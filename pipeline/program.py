@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.programs_on_disk import programs_folder, renew
+from depthcheck.pipeline.programs_on_disk import programs_folder, renew
 
 #: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
 _VALUE_KEYS = frozenset({"name", "seed"})

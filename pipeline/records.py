@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import METRICS, SplitConfig, Task, TrialConfig, require
+from .config import METRICS, SplitConfig, Task, TrialConfig, require
 
 Phase = Literal["anchor", "compare", "exploit", "confirm"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
@@ -27,7 +27,7 @@ class Column:
     Attributes
     ----------
     kind
-        One of :data:`pipeline.config.COLUMN_KINDS`; an ignored column is no feature.
+        One of :data:`depthcheck.pipeline.config.COLUMN_KINDS`; an ignored column is no feature.
     why
         How that was found, in words for the profile: ``64-bit numbers``, ``a different value in every row``.
     n_missing, n_distinct
@@ -348,7 +348,8 @@ class Predictions:
     fold
         With cross-validation: the fold that each sample was held out in, int64; else None.
     unit
-        Where samples belong together (:mod:`pipeline.units`): the number of each one's group or block of time, int64.
+        Where samples belong together (:mod:`depthcheck.pipeline.units`): the number of each one's group or block of
+        time, int64.
     """
 
     y: NDArray[Any]

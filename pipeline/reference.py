@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import SplitConfig
-from pipeline.folds import prepared
-from pipeline.metrics import Goal
-from pipeline.prepare import prepare
-from pipeline.records import Dataset, Part, Split
-from pipeline.split import folds
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.folds import prepared
+from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.prepare import prepare
+from depthcheck.pipeline.records import Dataset, Part, Split
+from depthcheck.pipeline.split import folds
 
 _MOST_ROWS_OF_A_TREE = 20_000
 #: Of arrays, the linear model trains on no more samples and values than these (40 MB), and no longer than that.

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import Cells, Days, Texts, cells_of
-from pipeline.columns import typed
-from pipeline.config import require
-from pipeline.guess import guess, numbers_in
+from depthcheck.pipeline.cells import Cells, Days, Texts, cells_of
+from depthcheck.pipeline.columns import typed
+from depthcheck.pipeline.config import require
+from depthcheck.pipeline.guess import guess, numbers_in
 
 
 def marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.preparation import empty_features
-from pipeline.records import Cut, Dataset, Part, Scaler, Split
+from depthcheck.pipeline.preparation import empty_features
+from depthcheck.pipeline.records import Cut, Dataset, Part, Scaler, Split
 
 #: Samples scaled at a time: what a step holds beside its result stays small, however many samples there are.
 _N_BLOCK = 4_096

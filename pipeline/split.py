@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import SplitChoice, SplitConfig, require
-from pipeline.records import Cut, Dataset
+from depthcheck.pipeline.config import SplitChoice, SplitConfig, require
+from depthcheck.pipeline.records import Cut, Dataset
 
 #: Below this number of samples one validation part is too small to tell networks apart, and folds take its place.
 SMALL = 2_000

@@ -15,14 +15,14 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from pipeline.cells import Texts, cells_of, proves_comma
-from pipeline.columns import Values, as_samples, nearest, typed
-from pipeline.config import DataConfig, require
-from pipeline.guess import guess
-from pipeline.profile import profile_lines
-from pipeline.records import Column, Dataset
-from pipeline.roles import groups_of, marks_of, times_of
-from pipeline.target import Target, metric_of, target_of, warn_of_classes
+from depthcheck.pipeline.cells import Texts, cells_of, proves_comma
+from depthcheck.pipeline.columns import Values, as_samples, nearest, typed
+from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.guess import guess
+from depthcheck.pipeline.profile import profile_lines
+from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.roles import groups_of, marks_of, times_of
+from depthcheck.pipeline.target import Target, metric_of, target_of, warn_of_classes
 
 __all__ = ["profile_lines", "table_dataset"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cells import Cells
-from pipeline.columns import typed
-from pipeline.config import METRICS, DataConfig, Task, require
-from pipeline.guess import guess, numbers_in
-from pipeline.records import Column
+from depthcheck.pipeline.cells import Cells
+from depthcheck.pipeline.columns import typed
+from depthcheck.pipeline.config import METRICS, DataConfig, Task, require
+from depthcheck.pipeline.guess import guess, numbers_in
+from depthcheck.pipeline.records import Column
 
 #: Whole numbers with so few different values are classes, if there are so many rows for each.
 _MAX_WHOLE_CLASSES = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.programs_on_disk import xla_flags
+from depthcheck.pipeline.programs_on_disk import xla_flags
 
 
 def worker_environment(cache: Path) -> dict[str, str]:

@@ -16,16 +16,25 @@ from dataclasses import dataclass, replace
 
 import keras
 
-from pipeline.build import build, serving_model
-from pipeline.config import TrialConfig, require
-from pipeline.diagnose import layer_diagnostics
-from pipeline.evaluate import evaluate, judge_outputs, predictions, served_outputs
-from pipeline.example import Example, example_samples
-from pipeline.fit import EpochCallback, epochs, fit_folds
-from pipeline.folds import Prepared, out_of_fold, prepared, whole
-from pipeline.metrics import chance, goal_of, mean_evaluation
-from pipeline.records import Dataset, Evaluation, History, Predictions, Preparation, Scaler, TrialResult, TrialState
-from pipeline.units import units_of
+from depthcheck.pipeline.build import build, serving_model
+from depthcheck.pipeline.config import TrialConfig, require
+from depthcheck.pipeline.diagnose import layer_diagnostics
+from depthcheck.pipeline.evaluate import evaluate, judge_outputs, predictions, served_outputs
+from depthcheck.pipeline.example import Example, example_samples
+from depthcheck.pipeline.fit import EpochCallback, epochs, fit_folds
+from depthcheck.pipeline.folds import Prepared, out_of_fold, prepared, whole
+from depthcheck.pipeline.metrics import chance, goal_of, mean_evaluation
+from depthcheck.pipeline.records import (
+    Dataset,
+    Evaluation,
+    History,
+    Predictions,
+    Preparation,
+    Scaler,
+    TrialResult,
+    TrialState,
+)
+from depthcheck.pipeline.units import units_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

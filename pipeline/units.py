@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import SplitConfig
-from pipeline.records import Dataset
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.records import Dataset
 
 #: Rows in the order of time are put into so many blocks of one size: long ones, so that they hardly hang together.
 _BLOCKS = 20

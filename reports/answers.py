@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.records import Comparison, Contrast
+from depthcheck.reports.records import Comparison, Contrast
+from depthcheck.reports.words import interval, points
 
 #: Verdicts that more settings may change.
 OPEN = ("inconclusive", "not enough evidence")
@@ -27,6 +28,19 @@ def answers(comparison: Comparison) -> dict[str, Any]:
         "can_be_decided": any(contrast.verdict.more is not None for contrast in left),
         "contrasts": [_contrast(contrast) for contrast in contrasts],
     }
+
+
+def as_table(comparison: Comparison) -> str:
+    """Return every contrast as a row of a markdown table, in the reader's unit."""
+    metric = comparison.design.metric
+    rows = [
+        f"| {of.factor} {of.level} against {of.reference} | {of.verdict.word} | "
+        + ("– | – |" if of.difference is None else f"{points(metric, of.difference.estimate, of.difference.half_width)}"
+           f" | {interval(metric, of.difference)} |")
+        for question in comparison.questions for of in question.contrasts
+    ]  # fmt: skip
+    head = ["| | verdict | difference | 95 % interval |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
 def _contrast(contrast: Contrast) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rows of *Can you trust this?* on how the trials trained. Pure, as :mod:`reports.checks`, where the others stand."""
+"""Rows of *Can you trust this?* on how the trials trained. Pure; the others are in :mod:`depthcheck.reports.checks`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import History
-from reports.metric import ACCURACY, Metric
-from reports.records import Check, FinalistRow, LevelRow
-from reports.words import plural
+from depthcheck.pipeline.records import History
+from depthcheck.reports.metric import ACCURACY, Metric
+from depthcheck.reports.records import Check, FinalistRow, LevelRow
+from depthcheck.reports.words import plural
 
 #: The last fifth of the epochs is held against the fifth before.
 LATE = 0.2

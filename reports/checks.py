@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from pipeline.config import OPTIMIZERS, TrialConfig
-from pipeline.records import History
-from reports.check_training import (
+from depthcheck.pipeline.config import OPTIMIZERS, TrialConfig
+from depthcheck.pipeline.records import History
+from depthcheck.reports.check_training import (
     check,
     check_divergence,
     check_failures,
@@ -18,9 +18,9 @@ from reports.check_training import (
     check_still_improving,
     check_trained,
 )
-from reports.design import SearchRange, StudyDesign
-from reports.records import Check, Difference, FinalistRow, LevelRow, Question, Recommendation, Search
-from reports.words import plural
+from depthcheck.reports.design import SearchRange, StudyDesign
+from depthcheck.reports.records import Check, Difference, FinalistRow, LevelRow, Question, Recommendation, Search
+from depthcheck.reports.words import plural
 
 #: A value this close to an end of its range, as a share of the range, lies at the edge.
 EDGE = 0.05

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.records import TrialRecord
-from reports.checks import all_checks
-from reports.confirmed import Confirmed, finalist_row, gather
-from reports.design import Factor, Finalist, StudyDesign
-from reports.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
-from reports.finalists import finalists_from_records, without_seed
-from reports.levels import is_untrained, level_row
-from reports.linear import check_linear, linear_model
-from reports.records import (
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.checks import all_checks
+from depthcheck.reports.confirmed import Confirmed, finalist_row, gather
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
+from depthcheck.reports.finalists import finalists_from_records, without_seed
+from depthcheck.reports.levels import is_untrained, level_row
+from depthcheck.reports.linear import check_linear, linear_model
+from depthcheck.reports.records import (
     Comparison,
     Contrast,
     Difference,
@@ -28,10 +28,10 @@ from reports.records import (
     Search,
     Verdict,
 )
-from reports.settings import Settings, settings_of
-from reports.study import Reference, StudyData
-from reports.units import units_of
-from reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
+from depthcheck.reports.settings import Settings, settings_of
+from depthcheck.reports.study import Reference, StudyData
+from depthcheck.reports.units import units_of
+from depthcheck.reports.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

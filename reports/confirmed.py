@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import TrialRecord
-from reports.design import Finalist, StudyDesign
-from reports.difference import difference_of_means, probability_better
-from reports.example_scores import TOLERANCES, FoldScores
-from reports.folds import difference_of_repeats, fold_difference
-from reports.records import Difference, FinalistRow, Spread
-from reports.units import Units, difference_by_units
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.design import Finalist, StudyDesign
+from depthcheck.reports.difference import difference_of_means, probability_better
+from depthcheck.reports.example_scores import TOLERANCES, FoldScores
+from depthcheck.reports.folds import difference_of_repeats, fold_difference
+from depthcheck.reports.records import Difference, FinalistRow, Spread
+from depthcheck.reports.units import Units, difference_by_units
 
 Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.config import TrialConfig
-from pipeline.records import Evaluation, TrialRecord
-from reports.levels import valid_score
-from reports.records import Comparison
-from reports.study import StudyData, StudyFacts
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import Evaluation, TrialRecord
+from depthcheck.reports.levels import valid_score
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import StudyData, StudyFacts
 
 _PHASES = ("anchor", "compare", "exploit", "confirm")
 _TOP = 10

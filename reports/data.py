@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import places
-from pipeline.config import DataConfig, SplitConfig
-from pipeline.load import DataNotFoundError, load
-from pipeline.records import Predictions, TrialRecord
-from reports.metric import METRICS, Metric
-from reports.study import DataFacts
+from depthcheck.experiments import places
+from depthcheck.pipeline.config import DataConfig, SplitConfig
+from depthcheck.pipeline.load import DataNotFoundError, load
+from depthcheck.pipeline.records import Predictions, TrialRecord
+from depthcheck.reports.metric import METRICS, Metric
+from depthcheck.reports.study import DataFacts
 
 #: Data that a design of an older study says nothing of; all later ones say what a report needs.
 _ONCE_UNTOLD = ("fashion-mnist", "digits")

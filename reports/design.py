@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.config import TrialConfig, require
-from reports.looks import ERROR, nominal_errors
-from reports.metric import ACCURACY, Metric
+from depthcheck.pipeline.config import TrialConfig, require
+from depthcheck.reports.looks import ERROR, nominal_errors
+from depthcheck.reports.metric import ACCURACY, Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class StudyDesign:
     folds
         Number of folds where cross-validation takes the place of a test part, else 0.
     split_method
-        How samples were cut, one of :data:`pipeline.config.SPLIT_METHODS`.
+        How samples were cut, one of :data:`depthcheck.pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
     is_tuned

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from reports.metric import ACCURACY
-from reports.records import Difference, DifferenceMethod
+from depthcheck.reports.metric import ACCURACY
+from depthcheck.reports.records import Difference, DifferenceMethod
 
 CONFIDENCE = 0.95
 #: One example in favour of each side.
@@ -60,7 +60,7 @@ def paired_difference(
         sixths of that part, and intervals covered 95.5 % and more (docs/search-simulations.md).
     df_rows
         Degrees of freedom of the rows' part of the variance, where they are not as many as rows, less one
-        (:func:`reports.tuning.degrees_of_freedom`).
+        (:func:`depthcheck.reports.tuning.degrees_of_freedom`).
     confidence
         Of the interval for itself; more than 95 % where the study is looked at more than once.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pipeline.records import Predictions
+from depthcheck.pipeline.records import Predictions
 
 #: Largest distance between a logged score and the mean of its examples' scores; both went through float32, and
 #: probabilities that float32 cannot tell apart tie where the network's own output did not.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.records import TrialRecord
+from depthcheck.pipeline.records import TrialRecord
 
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
 _LAST = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.config import TrialConfig
-from pipeline.records import TrialRecord
-from reports.design import Finalist, StudyDesign
-from reports.levels import best_trial, compare_trials
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.design import Finalist, StudyDesign
+from depthcheck.reports.levels import best_trial, compare_trials
 
 
 def without_seed(config: TrialConfig) -> TrialConfig:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.difference import FEWEST_IMAGINED, found
-from reports.metric import ACCURACY
-from reports.records import Difference
+from depthcheck.reports.difference import FEWEST_IMAGINED, found
+from depthcheck.reports.metric import ACCURACY
+from depthcheck.reports.records import Difference
 
 
 def fold_difference(
@@ -31,7 +31,7 @@ def fold_difference(
     n_examples
         Rows of all folds together.
     imagined
-        As in :func:`reports.difference.paired_difference`: agreement on few rows is no proof of agreement.
+        As in :func:`depthcheck.reports.difference.paired_difference`: agreement on few rows is no proof of agreement.
 
     Raises
     ------

@@ -7,15 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.config import TrialConfig
-from pipeline.records import TrialRecord
-from reports.confirmed import Confirmed, mean_or_none
-from reports.design import Factor, Finalist, StudyDesign
-from reports.records import Difference, LevelRow, LevelStatus
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.confirmed import Confirmed, mean_or_none
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.records import Difference, LevelRow, LevelStatus
 
 
 class LevelScores(Protocol):
-    """What tuning a level gives: :class:`reports.settings.Settings`, which itself knows levels from here."""
+    """What tuning a level gives: :class:`depthcheck.reports.settings.Settings`, which itself knows levels from here."""
 
     def level(self, factor: str, level: str) -> Difference:
         """Return the level's tuned score on the part that judges."""

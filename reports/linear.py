@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.check_training import check
-from reports.design import StudyDesign
-from reports.records import Check, LevelRow, Question
-from reports.study import Reference
+from depthcheck.reports.check_training import check
+from depthcheck.reports.design import StudyDesign
+from depthcheck.reports.records import Check, LevelRow, Question
+from depthcheck.reports.study import Reference
 
 #: In the metric's own scale: a point of a percentage.
 _LEAST_GAP = 0.01

@@ -36,7 +36,8 @@ class Metric:
         A network that closed less than this share of the way from chance to perfect on its training part never
         trained. Of R², a fiftieth: there are data of which no network explains a tenth.
     imagined
-        What imagined examples add to the sum of squares over examples (:func:`reports.difference.paired_difference`).
+        What imagined examples add to the sum of squares over examples
+        (:func:`depthcheck.reports.difference.paired_difference`).
         None for AUC: with two, intervals on 300 examples covered up to 100 % (without, 93 to 95 %).
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.

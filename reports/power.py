@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from reports.difference import CONFIDENCE
-from reports.records import Difference
-from reports.tuning import SEARCHED, degrees_of_freedom
+from depthcheck.reports.difference import CONFIDENCE
+from depthcheck.reports.records import Difference
+from depthcheck.reports.tuning import SEARCHED, degrees_of_freedom
 
 
 def seeds_to_detect(

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from experiments.dimensions import DIMENSIONS, Choices, Range, parse_tuned
-from experiments.widen import Side, can_widen, numbers
-from reports.design import SearchRange
+from depthcheck.experiments.dimensions import DIMENSIONS, Choices, Range, parse_tuned
+from depthcheck.experiments.widen import Side, can_widen, numbers
+from depthcheck.reports.design import SearchRange
 
 
 def search_ranges(definition: Mapping[str, Any]) -> tuple[SearchRange, ...]:

@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import tracking
-from experiments.addresses import shown
-from experiments.importances import importances
-from pipeline.config import SplitConfig, TrialConfig
-from pipeline.records import TrialRecord
-from reports.data import chance_of, data_facts, metric_of
-from reports.design import Factor, Finalist, StudyDesign
-from reports.levels import valid_score
-from reports.metric import ACCURACY, Metric
-from reports.ranges import place_in_range, search_ranges
-from reports.reproduce import command
-from reports.study import Importance, Reference, StudyData, StudyFacts
+from depthcheck.experiments import tracking
+from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.importances import importances
+from depthcheck.pipeline.config import SplitConfig, TrialConfig
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.data import chance_of, data_facts, metric_of
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.levels import valid_score
+from depthcheck.reports.metric import ACCURACY, Metric
+from depthcheck.reports.ranges import place_in_range, search_ranges
+from depthcheck.reports.reproduce import command
+from depthcheck.reports.study import Importance, Reference, StudyData, StudyFacts
 
 _DEFAULT_SEEDS = 5
 #: Parameters of a trial that say which data and how they were cut, and what no study compares.

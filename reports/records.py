@@ -2,7 +2,7 @@
 
 Only data live here, checked when they are made; the statistics stand in ``difference``, ``folds``, ``verdict``,
 ``effort`` and ``checks``. Scores and differences are in the metric's own scale (an accuracy of 0.885, a difference of
-0.004) all the way through; :class:`reports.metric.Metric` turns them into the unit a reader sees.
+0.004) all the way through; :class:`depthcheck.reports.metric.Metric` turns them into the unit a reader sees.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.config import TrialConfig, require
-from reports.design import Factor, Finalist, StudyDesign
-from reports.study import Reference
+from depthcheck.pipeline.config import TrialConfig, require
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.study import Reference
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from experiments.definition import shipped_names
+from depthcheck.experiments.definition import shipped_names
 
 #: Name of the one factor of a study that compares configurations that its user chose.
 _CHOSEN = "configuration"

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import TrialRecord
-from reports.design import StudyDesign
-from reports.example_scores import TOLERANCES, ExampleScores
-from reports.levels import record_level, valid_score
-from reports.records import Difference, LevelCurve
-from reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
-from reports.units import Units, difference_by_units, units_of
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.design import StudyDesign
+from depthcheck.reports.example_scores import TOLERANCES, ExampleScores
+from depthcheck.reports.levels import record_level, valid_score
+from depthcheck.reports.records import Difference, LevelCurve
+from depthcheck.reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.units import Units, difference_by_units, units_of
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16

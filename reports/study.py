@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.records import Predictions, TrialRecord
-from reports.design import Finalist, StudyDesign
+from depthcheck.pipeline.records import Predictions, TrialRecord
+from depthcheck.reports.design import Finalist, StudyDesign
 
 #: metric -> epoch -> value
 Curves = Mapping[str, Mapping[int, float]]
@@ -76,7 +76,7 @@ class StudyFacts:
     state
         Of its last session: running, finished, failed or interrupted.
     definition
-        The experiment as :meth:`experiments.experiment.Experiment.as_json` writes it; empty where unknown.
+        The experiment as :meth:`depthcheck.experiments.experiment.Experiment.as_json` writes it; empty where unknown.
     planned
         Trials laid down for each phase.
     seeds, finalists_sha256

@@ -8,7 +8,8 @@ is hangs on the luck of the search: intervals about winners contradicted each ot
 
 How far the estimate hangs on the settings that were drawn is told by leaving each out in turn (the jackknife, exact for
 means over subsets: Arvesen 1969). Its *pseudo-values*, one a setting and test example, have the estimate as their mean,
-so that settings and examples are crossed like seeds and examples (:func:`reports.difference.paired_difference`).
+so that settings and examples are crossed like seeds and examples
+(:func:`depthcheck.reports.difference.paired_difference`).
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.difference import found, paired_difference
-from reports.example_scores import ExampleScores
-from reports.records import FEWEST_UNITS, Difference, DifferenceMethod
+from depthcheck.reports.difference import found, paired_difference
+from depthcheck.reports.example_scores import ExampleScores
+from depthcheck.reports.records import FEWEST_UNITS, Difference, DifferenceMethod
 
 #: What the units of a split are called.
 _NOUNS = {"group": "groups", "time": "blocks of time"}
@@ -55,7 +55,7 @@ def difference_by_units(
     method: DifferenceMethod = "seeds and examples",
     **how: Any,
 ) -> Difference:
-    """Return what :func:`reports.difference.paired_difference` does, with units in the place of examples.
+    """Return what :func:`depthcheck.reports.difference.paired_difference` does, with units in the place of examples.
 
     Without units they are examples. Of fewer than five there is an estimate, and no interval.
     """

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from statsmodels.stats.multitest import multipletests
 
-from reports.metric import Metric
-from reports.power import seeds_to_detect
-from reports.records import FEWEST_UNITS, Difference, Verdict
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.power import seeds_to_detect
+from depthcheck.reports.records import FEWEST_UNITS, Difference, Verdict
 
 SIGNIFICANCE = 0.05
 

@@ -6,9 +6,9 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from pipeline.config import TrialConfig
-from reports.metric import METRICS, Metric
-from reports.records import Difference, Spread
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.reports.metric import METRICS, Metric
+from depthcheck.reports.records import Difference, Spread
 
 WIDTH = 100
 #: Two standard errors, where a single score on so many examples is all that is known.

@@ -7,16 +7,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import tracking
-from reports.compare import compare_study
-from reports.context import Figure, context_of
-from reports.export import trials_table, write_tables
-from reports.figures import all_drawings, picture
-from reports.html import to_html
-from reports.records import Comparison
-from reports.render import answer, render
-from reports.study import StudyData
-from reports.words import interval, points
+from depthcheck.experiments import tracking
+from depthcheck.pipeline.paths import user_path
+from depthcheck.reports.compare import compare_study
+from depthcheck.reports.context import Figure, context_of
+from depthcheck.reports.export import trials_table, write_tables
+from depthcheck.reports.figures import all_drawings, picture
+from depthcheck.reports.html import to_html
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render import answer, render
+from depthcheck.reports.study import StudyData
+from depthcheck.reports.words import interval, points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,9 @@ class Report:
     comparison: Comparison
 
 
-def make_report(study: StudyData) -> Report:
-    """Compare, draw and render a study that was read."""
-    comparison = compare_study(study)
+def make_report(study: StudyData, comparison: Comparison | None = None) -> Report:
+    """Compare (where that is not done yet), draw and render a study that was read."""
+    comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
     figures = [Figure(path=f"figures/{one.name}.svg", alt=one.alt, caption=one.caption) for one in drawings]
     return Report(
@@ -38,6 +39,34 @@ def make_report(study: StudyData) -> Report:
         figures={figure.path: picture(one) for figure, one in zip(figures, drawings, strict=True)},
         comparison=comparison,
     )
+
+
+def report_folder(asked: str | None, study: str, base: Path) -> Path:
+    """Return the folder to write a study's report into, made; a study's name may hold what no folder's may.
+
+    Parameters
+    ----------
+    asked
+        The folder that the user names; ``reports/output/<study>`` where it is None.
+    base
+        What a relative path is relative to: where the user typed, not the copy that a project from a git address
+        runs in.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be written.
+    """
+    name = re.sub(r"[^\w.-]+", "_", study).strip(".") or "study"
+    folder = base / (user_path(asked, "output") if asked else Path("reports/output") / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"output must be a folder that can be written to, got {folder} ({error.strerror})") from error
+    return folder.resolve()
 
 
 def write_report(report: Report, study: StudyData, folder: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from experiments.tracking.store import client
-from pipeline.config import DataConfig
-from pipeline.load import DataNotFoundError, load
-from pipeline.records import Dataset
-from pipeline.sources.fashion_mnist import FILES
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.load import DataNotFoundError, load
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources.fashion_mnist import FILES
 from tests.end_to_end.servers import mlflow_server
 from tests.others import shared_by_all
 

@@ -16,23 +16,29 @@ def modules_loaded_by(program: str) -> set[str]:
 
 def test_no_module_of_experiments_or_reports_loads_tensorflow_when_imported():
     loaded = modules_loaded_by("""
-        import importlib, pkgutil, experiments, reports
+        import importlib, pkgutil
+        from depthcheck import experiments, reports
         for package in (experiments, reports):
             for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
                 importlib.import_module(module.name)
     """)
 
-    assert {"experiments.worker", "experiments.study", "experiments.tracking", "reports.compare"} <= loaded
+    assert {
+        "depthcheck.experiments.worker",
+        "depthcheck.experiments.study",
+        "depthcheck.experiments.tracking",
+        "depthcheck.reports.compare",
+    } <= loaded
     assert loaded.isdisjoint(HEAVY)
 
 
 def test_loading_cutting_and_preparing_data_needs_no_tensorflow(tmp_path):
     loaded = modules_loaded_by(f"""
         from pathlib import Path
-        from pipeline.config import DataConfig, SplitConfig
-        from pipeline.load import load
-        from pipeline.prepare import prepare
-        from pipeline.split import split
+        from depthcheck.pipeline.config import DataConfig, SplitConfig
+        from depthcheck.pipeline.load import load
+        from depthcheck.pipeline.prepare import prepare
+        from depthcheck.pipeline.split import split
         dataset = load(DataConfig(name="digits"), cache=Path({str(tmp_path)!r}))
         prepare(dataset, split(dataset, SplitConfig()))
     """)

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import tracking
-from experiments.doctor.findings import Finding
-from experiments.doctor.rebuild import CannotRebuildError
-from experiments.doctor.repair import Patient, repair
-from experiments.doctor.stored import counts, stored_study
-from experiments.doctor.study import diagnose
-from experiments.doctor.told import told_study
-from experiments.ledger import Ledger, study_names
-from experiments.lock import held, lock_file
-from experiments.tracking import inventory, keys
-from experiments.tracking.schema import require_readable
+from depthcheck.experiments import tracking
+from depthcheck.experiments.doctor.findings import Finding
+from depthcheck.experiments.doctor.rebuild import CannotRebuildError
+from depthcheck.experiments.doctor.repair import Patient, repair
+from depthcheck.experiments.doctor.stored import counts, stored_study
+from depthcheck.experiments.doctor.study import diagnose
+from depthcheck.experiments.doctor.told import told_study
+from depthcheck.experiments.ledger import Ledger, study_names
+from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.tracking import inventory, keys
+from depthcheck.experiments.tracking.schema import require_readable
 
 #: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
 _MOST_ROUNDS = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from experiments.tracking.study_run import RunEnd
+from depthcheck.experiments.tracking.study_run import RunEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments import design, space, tracking
-from experiments.confirm import searched
-from experiments.design import ConfirmRound, PlannedTrial, SearchRound
-from experiments.doctor.told import Settled, experiment_of, settled_of
-from experiments.duel import FACTOR
-from experiments.experiment import Experiment
-from experiments.finalists import choose, missing_runs
-from experiments.ledger import Ledger, as_known_at, is_told
-from experiments.worker import outcome_of
-from pipeline.config import ParamValue
-from pipeline.records import TrialRecord
+from depthcheck.experiments import design, space, tracking
+from depthcheck.experiments.confirm import searched
+from depthcheck.experiments.design import ConfirmRound, PlannedTrial, SearchRound
+from depthcheck.experiments.doctor.told import Settled, experiment_of, settled_of
+from depthcheck.experiments.duel import FACTOR
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.finalists import choose, missing_runs
+from depthcheck.experiments.ledger import Ledger, as_known_at, is_told
+from depthcheck.experiments.worker import outcome_of
+from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.records import TrialRecord
 
 #: Fresh seeds among which those of confirming runs are looked for.
 _MOST_SEEDS = 1000

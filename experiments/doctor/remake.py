@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from experiments import launch, places, tracking
-from experiments.doctor.rebuild import CannotRebuildError
-from experiments.reproduce.original import find
-from experiments.reproduce.worker import write_model_again
-from experiments.tracking import StudyRun
+from depthcheck.experiments import launch, places, tracking
+from depthcheck.experiments.doctor.rebuild import CannotRebuildError
+from depthcheck.experiments.reproduce.original import find
+from depthcheck.experiments.reproduce.worker import write_model_again
+from depthcheck.experiments.tracking import StudyRun
 
 
 def remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None:

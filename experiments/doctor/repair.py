@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments import tracking
-from experiments.describe import champion_markdown
-from experiments.doctor import findings, rebuild
-from experiments.doctor.remake import remake_models
-from experiments.doctor.stored import TRAINED, StoredStudy, model_trouble
-from experiments.doctor.told import ToldStudy
-from experiments.ledger import Ledger
-from experiments.tracking import StudyRun, mend
-from experiments.worker import outcome_of
+from depthcheck.experiments import tracking
+from depthcheck.experiments.describe import champion_markdown
+from depthcheck.experiments.doctor import findings, rebuild
+from depthcheck.experiments.doctor.remake import remake_models
+from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, model_trouble
+from depthcheck.experiments.doctor.told import ToldStudy
+from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments.tracking import StudyRun, mend
+from depthcheck.experiments.worker import outcome_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

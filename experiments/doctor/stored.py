@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.doctor.told import ToldStudy, ToldTrial
-from experiments.tracking import inventory, keys, test_predictions
-from experiments.tracking.champion import answers_trouble
-from experiments.tracking.inventory import Curves, StoredChampion, StoredRun
+from depthcheck.experiments.doctor.told import ToldStudy, ToldTrial
+from depthcheck.experiments.tracking import inventory, keys, test_predictions
+from depthcheck.experiments.tracking.champion import answers_trouble
+from depthcheck.experiments.tracking.inventory import Curves, StoredChampion, StoredRun
 
 #: Phases whose runs are trials; runs of other phases below a study are not looked at.
 TRIAL_PHASES = ("anchor", "compare", "exploit", "confirm")

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.addresses import shown
-from experiments.doctor.findings import (
+from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.doctor.findings import (
     AdoptParent,
     Finding,
     NoteBest,
@@ -21,11 +21,11 @@ from experiments.doctor.findings import (
     TellAll,
     WriteFinalists,
 )
-from experiments.doctor.stored import StoredStudy, met_test_part, model_trouble
-from experiments.doctor.told import PLACES, ToldStudy
-from experiments.doctor.trials import closing, trial_findings
-from experiments.tracking import keys
-from experiments.tracking.inventory import StoredRun
+from depthcheck.experiments.doctor.stored import StoredStudy, met_test_part, model_trouble
+from depthcheck.experiments.doctor.told import PLACES, ToldStudy
+from depthcheck.experiments.doctor.trials import closing, trial_findings
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.inventory import StoredRun
 
 _INTERRUPTED = {keys.STATE: "interrupted"}
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments import design, space
-from experiments.confirm import Champion, champion, frozen_list, searched
-from experiments.describe import EndedTrial, best_of
-from experiments.dimensions import parse_tuned
-from experiments.experiment import Budget, Experiment
-from experiments.finalists import choose
-from experiments.ledger import Ledger, is_told
-from experiments.page import ended
-from pipeline.config import DataConfig, SplitChoice, SplitConfig
+from depthcheck.experiments import design, space
+from depthcheck.experiments.confirm import Champion, champion, frozen_list, searched
+from depthcheck.experiments.describe import EndedTrial, best_of
+from depthcheck.experiments.dimensions import parse_tuned
+from depthcheck.experiments.experiment import Budget, Experiment
+from depthcheck.experiments.finalists import choose
+from depthcheck.experiments.ledger import Ledger, is_told
+from depthcheck.experiments.page import ended
+from depthcheck.pipeline.config import DataConfig, SplitChoice, SplitConfig
 
 #: Parameters that say where the data lie, which may change while a study goes on; the hash says which they are.
 PLACES = ("data", "test_file")

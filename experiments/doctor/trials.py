@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from experiments.doctor.findings import EndRun, Finding, LogValue, RemakeModels, RestoreRun, TagRun, Tell, TellAll
-from experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part, model_trouble
-from experiments.doctor.told import ToldStudy, ToldTrial
-from experiments.tracking import keys
-from experiments.tracking.inventory import StoredRun
-from pipeline.config import OPTIMIZERS
+from depthcheck.experiments.doctor.findings import (
+    EndRun,
+    Finding,
+    LogValue,
+    RemakeModels,
+    RestoreRun,
+    TagRun,
+    Tell,
+    TellAll,
+)
+from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part, model_trouble
+from depthcheck.experiments.doctor.told import ToldStudy, ToldTrial
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.inventory import StoredRun
+from depthcheck.pipeline.config import OPTIMIZERS
 
 _AGAIN = "mlflow run . -e reproduce -P run_id={} trains it again and compares"
 _ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.doctor.examine import Examination
-from experiments.doctor.findings import Finding
+from depthcheck.experiments.doctor.examine import Examination
+from depthcheck.experiments.doctor.findings import Finding
 
 
 def lines(examination: Examination, *, fix: bool) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.tracking import CodeVersion
+from depthcheck.experiments.tracking import CodeVersion
 
 #: Packages whose arithmetic or random numbers reach a trial's results.
 _ARITHMETIC = ("tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
@@ -41,7 +41,7 @@ def differences(
     Parameters
     ----------
     environment_before, environment
-        As :func:`experiments.tracking.environment` describes one; empty where nothing is known.
+        As :func:`depthcheck.experiments.tracking.environment` describes one; empty where nothing is known.
     """
     found = [*_code(code_before, code), *_machine(environment_before, environment)]
     found += _packages(environment_before.get("packages", {}), environment.get("packages", {}))

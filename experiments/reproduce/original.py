@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import tracking
-from experiments.tracking import CodeVersion, LoggedRun, Points, StudySummary, keys
-from pipeline.config import TrialConfig
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking import CodeVersion, LoggedRun, Points, StudySummary, keys
+from depthcheck.pipeline.config import TrialConfig
 
 _PHASES = ("anchor", "compare", "exploit", "confirm")
 _LATEST = "run one first, or name another store in MLFLOW_TRACKING_URI"

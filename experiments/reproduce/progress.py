@@ -7,8 +7,8 @@ from typing import Self
 
 from rich.console import Console
 
-from experiments.progress import LiveBar, duration
-from experiments.reproduce.compare import Deviation
+from depthcheck.experiments.progress import LiveBar, duration
+from depthcheck.experiments.reproduce.compare import Deviation
 
 #: About so many lines where there is no terminal.
 _MOST_LINES = 20

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from rich.console import Console
 
-from experiments import launch, places, tracking
-from experiments.command_line import may_be_shown
-from experiments.reproduce import words
-from experiments.reproduce.compare import Points, Repetition, compare
-from experiments.reproduce.differences import Difference, differences
-from experiments.reproduce.original import Original, find
-from experiments.reproduce.progress import ReproductionProgress
-from experiments.reproduce.words import Finding
-from experiments.reproduce.worker import EPOCH_TOPIC, train_again
-from experiments.same_data import require_same
-from experiments.tracking import ReproductionRun, keys
-from pipeline.load import load
-from pipeline.records import Dataset
+from depthcheck.experiments import launch, places, tracking
+from depthcheck.experiments.addresses import may_be_shown
+from depthcheck.experiments.reproduce import words
+from depthcheck.experiments.reproduce.compare import Points, Repetition, compare
+from depthcheck.experiments.reproduce.differences import Difference, differences
+from depthcheck.experiments.reproduce.original import Original, find
+from depthcheck.experiments.reproduce.progress import ReproductionProgress
+from depthcheck.experiments.reproduce.words import Finding
+from depthcheck.experiments.reproduce.worker import EPOCH_TOPIC, train_again
+from depthcheck.experiments.same_data import require_same
+from depthcheck.experiments.tracking import ReproductionRun, keys
+from depthcheck.pipeline.load import load
+from depthcheck.pipeline.records import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +36,7 @@ class Request:
     study: str | None = None
     times: int = 1
     data_folder: Path | None = None
+    tracking_uri: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +49,13 @@ class Ending:
     experiment_id: str
 
 
-def reproduce(request: Request, console: Console) -> Ending:
+def reproduce(request: Request, console: Console, *, draw: Callable[[Mapping[str, Any]], str]) -> Ending:
     """Train a logged trial again and compare.
+
+    Parameters
+    ----------
+    draw
+        Returns the curves of a reproduction, as it is written down, as an SVG.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def reproduce(request: Request, console: Console) -> Ending:
     KeyboardInterrupt
         When the user stops it: no run is left RUNNING.
     """
-    uri = tracking.tracking_uri()
+    uri = request.tracking_uri
     original = find(uri, run_id=request.run_id, study=request.study)
     dataset = _dataset(original, request.data_folder, console)
     environment = tracking.environment()
@@ -89,7 +91,7 @@ def reproduce(request: Request, console: Console) -> Ending:
                 repetitions=repetitions,
                 comparisons=[compare(original.points, one.points) for one in repetitions],
             )
-            _write(finding, run, environment, console)
+            _write(finding, run, environment, console, draw)
     return Ending(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
 
 
@@ -207,18 +209,20 @@ def _ends_well(client: Client, run: ReproductionRun) -> Iterator[None]:
         launch.kill_workers(client)
 
 
-def _write(finding: Finding, run: ReproductionRun, environment: Mapping[str, Any], console: Console) -> None:
+def _write(
+    finding: Finding,
+    run: ReproductionRun,
+    environment: Mapping[str, Any],
+    console: Console,
+    draw: Callable[[Mapping[str, Any]], str],
+) -> None:
     """Write the result down; the verdict goes last, and does not depend on whether artifacts can be written."""
     content = words.as_json(finding, environment)
     picture = None
     try:
         run.log_json(keys.REPRODUCTION_JSON, content)
-        drawing = _draw(content)
-        if drawing is None:
-            console.print("warning: the figure was not drawn")
-        else:
-            run.log_text(keys.OVERLAY, drawing)
-            picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
+        run.log_text(keys.OVERLAY, draw(content))
+        picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
     except tracking.TrackingError as error:
         console.print(f"warning: {may_be_shown(error)}", markup=False)
     run.end(
@@ -227,18 +231,3 @@ def _write(finding: Finding, run: ReproductionRun, environment: Mapping[str, Any
         description=words.markdown(finding, picture),
         verdict=finding.verdict,
     )
-
-
-def _draw(content: Mapping[str, Any]) -> str | None:
-    """Have the curves drawn by a process of its own: reports know experiments, and not the other way round."""
-    code = os.pathsep.join(filter(None, [str(launch.CODE), os.environ.get("PYTHONPATH")]))
-    with TemporaryDirectory(prefix="depthcheck-") as folder:
-        source, target = Path(folder) / keys.REPRODUCTION_JSON, Path(folder) / keys.OVERLAY
-        source.write_text(json.dumps(content), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "reports.overlay", str(source), str(target)],
-            check=False,
-            env={**os.environ, "PYTHONPATH": code},
-            capture_output=True,
-        )
-        return None if done.returncode else target.read_text(encoding="utf-8")

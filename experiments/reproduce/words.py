@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.reproduce.compare import (
+from depthcheck.experiments.reproduce.compare import (
     LOSS_TOLERANCE,
     SCORE_TOLERANCE,
     START_TOLERANCE,
@@ -19,8 +19,8 @@ from experiments.reproduce.compare import (
     overall,
     spread,
 )
-from experiments.reproduce.differences import PROCESSOR, Difference
-from experiments.reproduce.original import Original
+from depthcheck.experiments.reproduce.differences import PROCESSOR, Difference
+from depthcheck.experiments.reproduce.original import Original
 
 _WIDTH = 100
 TOLERANCE = (

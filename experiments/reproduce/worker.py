@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from distributed import get_worker
 
-from experiments import tracking
-from experiments.reproduce.compare import Repetition, compare
-from experiments.reproduce.original import Original
-from experiments.tracking import keys, score_values, whole_trial_values
-from experiments.worker import load_once
-from pipeline.config import TrialConfig
+from depthcheck.experiments import tracking
+from depthcheck.experiments.reproduce.compare import Repetition, compare
+from depthcheck.experiments.reproduce.original import Original
+from depthcheck.experiments.tracking import keys, score_values, whole_trial_values
+from depthcheck.experiments.worker import load_once
+from depthcheck.pipeline.config import TrialConfig
 
 if TYPE_CHECKING:
-    from pipeline.records import Dataset
-    from pipeline.trial import TrainedTrial
+    from depthcheck.pipeline.records import Dataset
+    from depthcheck.pipeline.trial import TrainedTrial
 
 #: metric -> epoch (0 for a value of the whole trial) -> value
 Numbers = dict[str, dict[int, float]]
@@ -94,7 +94,7 @@ def _train(
 ) -> TrainedTrial:
     """Train as a trial does and put every number but times into ``points``, while it trains."""
     # Imported here: the launching process imports this module too, and must never wait for TensorFlow.
-    from pipeline.trial import judge, run_trial
+    from depthcheck.pipeline.trial import judge, run_trial
 
     def on_epoch_end(epoch: int, metrics: dict[str, float]) -> bool:
         for key, value in metrics.items():

@@ -4,7 +4,7 @@
 Every function raises :class:`TrackingError`, and nothing else, for trouble with the store.
 """
 
-from experiments.tracking.artifacts import (
+from depthcheck.experiments.tracking.artifacts import (
     Diagnostics,
     diagnostics,
     finalists,
@@ -17,24 +17,25 @@ from experiments.tracking.artifacts import (
     test_openings,
     test_predictions,
 )
-from experiments.tracking.champion import champion_address, predict, serve
-from experiments.tracking.environment import CodeVersion, code_version, environment
-from experiments.tracking.keys import FINALIST
-from experiments.tracking.logged import LoggedRun, Points, logged_points, logged_run, session_environments
-from experiments.tracking.model import load_model
-from experiments.tracking.read import (
+from depthcheck.experiments.tracking.champion import champion_address, predict, serve
+from depthcheck.experiments.tracking.environment import CodeVersion, code_version, environment
+from depthcheck.experiments.tracking.keys import FINALIST
+from depthcheck.experiments.tracking.logged import LoggedRun, Points, logged_points, logged_run, session_environments
+from depthcheck.experiments.tracking.model import load_model
+from depthcheck.experiments.tracking.read import (
     OpenTrial,
     StudySummary,
     best_run,
     close_stale,
     finished_trial,
+    progress,
     running_trials,
     studies,
     trial,
     trials,
 )
-from experiments.tracking.registry import describe_champion, register_champion, replace_version
-from experiments.tracking.report_run import (
+from depthcheck.experiments.tracking.registry import delete_study, describe_champion, register_champion, replace_version
+from depthcheck.experiments.tracking.report_run import (
     artifact_link,
     is_there,
     join_study,
@@ -44,16 +45,16 @@ from experiments.tracking.report_run import (
     run_address,
     study_of,
 )
-from experiments.tracking.reproduction import (
+from depthcheck.experiments.tracking.reproduction import (
     ORIGINAL,
     ReproductionRun,
     close_stale_reproductions,
     start_reproduction,
 )
-from experiments.tracking.store import TrackingError, launch_directory, tracking_uri
-from experiments.tracking.study_run import StudyRun, open_parent
-from experiments.tracking.trial_run import TrialRun, score_values, start_trial, whole_trial_values
-from experiments.tracking.withdrawn import close_unborn, withdraw, withdrawn
+from depthcheck.experiments.tracking.store import TrackingError, launch_directory, tracking_uri
+from depthcheck.experiments.tracking.study_run import StudyRun, open_parent
+from depthcheck.experiments.tracking.trial_run import TrialRun, score_values, start_trial, whole_trial_values
+from depthcheck.experiments.tracking.withdrawn import close_unborn, withdraw, withdrawn
 
 __all__ = [
     "FINALIST",
@@ -75,6 +76,7 @@ __all__ = [
     "close_stale_reproductions",
     "close_unborn",
     "code_version",
+    "delete_study",
     "describe_champion",
     "diagnostics",
     "environment",
@@ -92,6 +94,7 @@ __all__ = [
     "note_answer",
     "open_parent",
     "predict",
+    "progress",
     "references",
     "register_champion",
     "replace_version",

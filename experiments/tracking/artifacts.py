@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import MAX_BULK_RUNS, metric_points, search
-from experiments.tracking.schema import require_readable
-from experiments.tracking.store import client, storage
-from pipeline.records import Predictions
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import MAX_BULK_RUNS, metric_points, search
+from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.store import client, storage
+from depthcheck.pipeline.records import Predictions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

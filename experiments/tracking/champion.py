@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.tracking import keys
-from experiments.tracking.files import checked_copy
-from experiments.tracking.read import studies
-from experiments.tracking.store import TrackingError, client, storage
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.files import checked_copy
+from depthcheck.experiments.tracking.read import studies
+from depthcheck.experiments.tracking.store import TrackingError, client, storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def answers_trouble(uri: str, address: str, example: Mapping[str, Any], facts: M
     Parameters
     ----------
     example
-        Samples and the outputs of the network that was trained (:class:`pipeline.example.Example`).
+        Samples and the outputs of the network that was trained (:class:`depthcheck.pipeline.example.Example`).
     facts
         What the study noted of its data: task and class names.
     """

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.tracking import keys
-from pipeline.records import Dataset
+from depthcheck.experiments.tracking import keys
+from depthcheck.pipeline.records import Dataset
 
 _DIGEST_LENGTH = 16
 _MAX_COLUMNS = 300

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from experiments.tracking import keys
+from depthcheck.experiments.tracking import keys
 
 _UNKNOWN = "unknown"
 #: Sets of instructions by which libraries choose how to calculate, and what Linux calls them, the newest first.

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from experiments.scratch import scratch
-from experiments.tracking import keys
+from depthcheck.experiments.scratch import scratch
+from depthcheck.experiments.tracking import keys
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,14 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
-from experiments.tracking.champion import LOGGED
-from experiments.tracking.files import at_hand, difference, hashes, noted_hashes, own_model, says_how
-from experiments.tracking.read import logged_value
-from experiments.tracking.registry import is_replaced
-from experiments.tracking.store import client, storage
-from pipeline.records import History
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
+from depthcheck.experiments.tracking.champion import LOGGED
+from depthcheck.experiments.tracking.files import at_hand, difference, hashes, noted_hashes, own_model, says_how
+from depthcheck.experiments.tracking.read import logged_value
+from depthcheck.experiments.tracking.registry import is_replaced
+from depthcheck.experiments.tracking.store import client, storage
+from depthcheck.pipeline.records import History
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

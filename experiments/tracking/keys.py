@@ -11,7 +11,7 @@ SCHEMA_VERSION = "1"
 DEFAULT_EXPERIMENT = "depthcheck"
 
 # Metrics. The curves `train/loss`, `train/<metric>`, `valid/loss`, `valid/<metric>` and `learning_rate` are spelled by
-# pipeline.records.History.curves, since a trial reports with them while it knows nothing of MLflow.
+# depthcheck.pipeline.records.History.curves, since a trial reports with them while it knows nothing of MLflow.
 EPOCH_SECONDS = "epoch_seconds"
 BEST_EPOCH = "best_epoch"
 N_PARAMS = "n_params"
@@ -19,7 +19,7 @@ FIT_SECONDS = "fit_seconds"
 TRIALS_DONE = "trials_done"
 # How long it took is measured and never the same twice.
 TIMES = (EPOCH_SECONDS, FIT_SECONDS)
-# Curves by layer, as pipeline.diagnose spells them: `gradient_norm/hidden_1`.
+# Curves by layer, as depthcheck.pipeline.diagnose spells them: `gradient_norm/hidden_1`.
 GRADIENT_NORM, SATURATION = "gradient_norm/", "saturation/"
 
 # Tags of our own.

@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import metric_points
-from experiments.tracking.files import own_model
-from experiments.tracking.read import logged_value
-from experiments.tracking.schema import require_readable
-from experiments.tracking.store import TrackingError, client, storage
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import metric_points
+from depthcheck.experiments.tracking.files import own_model
+from depthcheck.experiments.tracking.read import logged_value
+from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.store import TrackingError, client, storage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

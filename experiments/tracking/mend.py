@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.tracking import keys
-from experiments.tracking.store import client, log_batch, storage
-from experiments.tracking.study_run import RunEnd, StudyRun, open_parent
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.experiments.tracking.study_run import RunEnd, StudyRun, open_parent
 
 #: Where a list that is replaced is kept.
 REPLACED_FINALISTS = "finalists-replaced.json"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.tracking import keys
-from experiments.tracking.files import checked_copy, log_files, next_step, own_model
-from experiments.tracking.store import client, storage
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.files import checked_copy, log_files, next_step, own_model
+from depthcheck.experiments.tracking.store import client, storage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,7 +7,6 @@ A trial's own model is Keras's. Here it gets its preparation of the raw columns 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 import warnings
@@ -16,17 +15,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking import keys
-from experiments.tracking.files import checked_copy, log_files, noted_hashes, own_model
-from experiments.tracking.store import client
+from depthcheck import pipeline
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.files import checked_copy, log_files, noted_hashes, own_model
+from depthcheck.experiments.tracking.store import client
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-_CODE = Path(__file__).resolve().parents[2]
+_CODE = Path(pipeline.__file__).parent
 #: The package inside the model, named so that it hides no package of its user.
 _PACKAGE = "depthcheck_model"
-_OWN_IMPORT = re.compile(r"^\s*from (pipeline\.\w+) import", re.MULTILINE)
+#: The modules in it. They import each other by relative names.
+_TRAVELS = ("served", "cells", "columns", "config", "preparation", "records")
 _REQUIRED = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "skops")
 
 
@@ -107,16 +108,10 @@ def _data(source: Path, data: Path, facts: Mapping[str, Any]) -> Path:
 
 
 def _package(folder: Path) -> Path:
-    """Copy the served model's module and all that it imports of this project, as a package of another name."""
+    """Copy the served model's module, and what it imports of this project, as a package of another name."""
     (folder / "__init__.py").touch()
-    waiting, seen = [Path(__file__).parent / "served.py"], set()
-    while waiting:
-        source = waiting.pop()
-        seen.add(source)
-        text = source.read_text(encoding="utf-8")
-        (folder / source.name).write_text(re.sub(r"\bfrom pipeline\b", f"from {_PACKAGE}", text), encoding="utf-8")
-        imported = {_CODE / f"{module.replace('.', '/')}.py" for module in _OWN_IMPORT.findall(text)}
-        waiting += imported - seen - set(waiting)
+    for module in _TRAVELS:
+        shutil.copy(_CODE / f"{module}.py", folder)
     return folder
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.addresses import require_address, shown
+from depthcheck.experiments.addresses import require_address, shown
 
 #: How long a locked SQLite file or a slow server is waited for; MLflow's own SQLite stores wait as long.
 BUSY_SECONDS = 20

@@ -8,14 +8,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
-from experiments.tracking.schema import require_readable
-from experiments.tracking.store import client, log_batch, storage
-from pipeline.config import TrialConfig
-from pipeline.records import Evaluation, History, Phase, TrialRecord, TrialState
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.artifacts import study_design
+from depthcheck.experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
+from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import Evaluation, History, Phase, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -159,6 +160,26 @@ def studies(uri: str, study: str | None = None) -> list[StudySummary]:
         # Not a part of the condition: MLflow's conditions know no escape, and a name may contain a quote.
         if study in (None, run.data.tags[keys.STUDY])
     ]
+
+
+def progress(uri: str, parent_run_id: str) -> dict[str, Any]:
+    """Return how far a study has come: ``n_ended`` of ``n_planned`` trials, and when it ``started`` (ISO 8601).
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be read.
+    """
+    with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
+        started = _started(client(uri).get_run(parent_run_id)).astimezone()
+        runs = list(_children(client(uri), parent_run_id, "attributes.status != 'RUNNING'"))
+    n_ended = len({run.data.tags[keys.TRIAL_NUMBER] for run in runs if _counts(run)})
+    n_planned = len(study_design(uri, parent_run_id).get("plan", []))
+    return {
+        "n_ended": n_ended,
+        "n_planned": max(n_planned, n_ended),
+        "started": started.isoformat(timespec="seconds"),
+    }
 
 
 def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:

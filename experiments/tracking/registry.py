@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking import keys
-from experiments.tracking.product import log_product
-from experiments.tracking.store import client, storage
-from experiments.tracking.study_run import StudyRun
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import search
+from depthcheck.experiments.tracking.product import log_product
+from depthcheck.experiments.tracking.store import client, storage
+from depthcheck.experiments.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +28,7 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
     run_id
         The run whose logged model it is made from.
     facts
-        What the product must know of the data (:func:`experiments.tracking.product.log_product`).
+        What the product must know of the data (:func:`depthcheck.experiments.tracking.product.log_product`).
     description
         Markdown for the version's page; replaces what is there.
 
@@ -101,6 +102,25 @@ def describe_champion(uri: str, study: str, markdown: str) -> None:
         version = _champion_version(api, study)
         if version is not None:
             api.update_model_version(study, version, markdown)
+
+
+def delete_study(uri: str, study: str, run_id: str) -> None:
+    """Delete a study's run, all runs below it, and its registered model; MLflow keeps deleted runs until ``mlflow gc``.
+
+    Raises
+    ------
+    TrackingError
+        When the store or the registry cannot be written.
+    """
+    api = client(uri)
+    with storage(f"cannot delete study {study} from {uri}"):
+        experiment = api.get_run(run_id).info.experiment_id
+        below = list(search(api, [experiment], f"tags.`{keys.PARENT_RUN}` = '{run_id}'"))
+        if _champion_version(api, study) is not None:
+            api.delete_registered_model(study)
+        for run in below:
+            api.delete_run(run.info.run_id)
+        api.delete_run(run_id)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.addresses import without_login
-from experiments.tracking import keys
-from experiments.tracking.environment import code_version
-from experiments.tracking.store import SQLITE, client, log_batch, storage
+from depthcheck.experiments.addresses import without_login
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.environment import code_version
+from depthcheck.experiments.tracking.store import SQLITE, client, log_batch, storage
 
 
 def is_there(uri: str) -> bool:

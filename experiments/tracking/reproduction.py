@@ -14,15 +14,15 @@ from datetime import datetime
 
 import psutil  # type: ignore[import-untyped]
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import search
-from experiments.tracking.data import dataset_input
-from experiments.tracking.environment import code_version
-from experiments.tracking.logged import LoggedRun, Points
-from experiments.tracking.store import client, log_batch, storage
-from experiments.tracking.study_run import RunEnd, source_tags
-from pipeline.config import ParamValue
-from pipeline.records import Dataset
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import search
+from depthcheck.experiments.tracking.data import dataset_input
+from depthcheck.experiments.tracking.environment import code_version
+from depthcheck.experiments.tracking.logged import LoggedRun, Points
+from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.experiments.tracking.study_run import RunEnd, source_tags
+from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.records import Dataset
 
 #: What the trial's own curves are called beside those of its repetition: next to them in the same section of charts.
 ORIGINAL = "_original"

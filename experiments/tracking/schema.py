@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from experiments.tracking import keys
+from depthcheck.experiments.tracking import keys
 
 
 def require_readable(tags: Mapping[str, str], what: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from experiments.tracking import reach
+from depthcheck.experiments.tracking import reach
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

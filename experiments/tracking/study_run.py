@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import search
-from experiments.tracking.data import dataset_input
-from experiments.tracking.environment import CodeVersion, code_version
-from experiments.tracking.schema import require_readable
-from experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
-from pipeline.config import ParamValue
-from pipeline.records import Dataset
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import search
+from depthcheck.experiments.tracking.data import dataset_input
+from depthcheck.experiments.tracking.environment import CodeVersion, code_version
+from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
+from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.records import Dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.tracking import keys
-from experiments.tracking.data import dataset_input
-from experiments.tracking.model import log_model
-from experiments.tracking.store import client, log_batch, storage
-from experiments.tracking.study_run import RunEnd, StudyRun
-from pipeline.config import TrialConfig
-from pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.data import dataset_input
+from depthcheck.experiments.tracking.model import log_model
+from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.experiments.tracking.study_run import RunEnd, StudyRun
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult
 
 if TYPE_CHECKING:
-    from pipeline.example import Example
+    from depthcheck.pipeline.example import Example
 
 Row = tuple[str, float, int]
 
@@ -83,7 +83,7 @@ class TrialRun:
         epoch
             Counted from 1.
         metrics
-            By the keys of :meth:`pipeline.records.History.curves`; ``epoch_seconds`` may be among them.
+            By the keys of :meth:`depthcheck.pipeline.records.History.curves`; ``epoch_seconds`` may be among them.
         """
         self._add([(key, float(value), epoch) for key, value in metrics.items()])
         if time.monotonic() - self._flushed_at >= self._flush_seconds:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from experiments.tracking import keys
-from experiments.tracking.bulk import search
-from experiments.tracking.store import client, log_batch, storage
-from experiments.tracking.study_run import StudyRun
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.bulk import search
+from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.experiments.tracking.study_run import StudyRun
 
 
 def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import DataConfig, Task, require
-from pipeline.records import Dataset
+from depthcheck.pipeline.config import DataConfig, Task, require
+from depthcheck.pipeline.records import Dataset
 
 #: From here on, whole numbers of which most are different are rather numbers to predict than classes.
 _N_MANY_CLASSES = 50

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.sources.headers import unique_names
-from pipeline.sources.numerals import narrow
+from depthcheck.pipeline.sources.headers import unique_names
+from depthcheck.pipeline.sources.numerals import narrow
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from pipeline.sources.numerals import plain_numbers
-from pipeline.sources.sniff import first_line_of_width, full_encoding, open_bytes, sniff
+from depthcheck.pipeline.sources.numerals import plain_numbers
+from depthcheck.pipeline.sources.sniff import first_line_of_width, full_encoding, open_bytes, sniff
 
 if TYPE_CHECKING:
     import pandas as pd

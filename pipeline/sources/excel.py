@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.sources.headers import require_header, unique_names
-from pipeline.sources.numerals import narrow
+from depthcheck.pipeline.sources.headers import require_header, unique_names
+from depthcheck.pipeline.sources.numerals import narrow
 
 if TYPE_CHECKING:
     import pandas as pd

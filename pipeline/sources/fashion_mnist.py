@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources.fetch import DataNotFoundError, fetch_debian_folder, fetch_with_keras, keras_home
-from pipeline.sources.idx import parse_idx
+from depthcheck.pipeline.sources.fetch import DataNotFoundError, fetch_debian_folder, fetch_with_keras, keras_home
+from depthcheck.pipeline.sources.idx import parse_idx
 
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

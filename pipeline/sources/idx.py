@@ -8,7 +8,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import require
+from depthcheck.pipeline.config import require
 
 _UNSIGNED_BYTE = 0x08
 

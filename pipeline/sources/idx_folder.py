@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import DataConfig
-from pipeline.records import Dataset
-from pipeline.sources.arrays import array_dataset
-from pipeline.sources.idx import parse_idx
-from pipeline.sources.words import refuse_columns
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources.arrays import array_dataset
+from depthcheck.pipeline.sources.idx import parse_idx
+from depthcheck.pipeline.sources.words import refuse_columns
 
 #: ``train-images-idx3-ubyte``, ``t10k-labels.idx1-ubyte.gz``, ``emnist-letters-test-images-idx3-ubyte``.
 _NAME = re.compile(r"(?:.*-)?(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\d-ubyte(?:\.gz)?")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import DataConfig
-from pipeline.records import Dataset
-from pipeline.sources.arrays import array_dataset
-from pipeline.sources.words import listed, refuse_columns
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources.arrays import array_dataset
+from depthcheck.pipeline.sources.words import listed, refuse_columns
 
 if TYPE_CHECKING:
     from PIL import Image

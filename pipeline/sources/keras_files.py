@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import DataConfig, require
-from pipeline.records import Dataset
-from pipeline.sources.arrays import known_pictures
-from pipeline.sources.fetch import DataNotFoundError, fetch_file, keras_home, require_published
+from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources.arrays import known_pictures
+from depthcheck.pipeline.sources.fetch import DataNotFoundError, fetch_file, keras_home, require_published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import DataConfig
-from pipeline.records import Dataset
-from pipeline.sources.arrays import array_dataset
-from pipeline.sources.table_file import require_file
-from pipeline.sources.words import listed, refuse_columns
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources.arrays import array_dataset
+from depthcheck.pipeline.sources.table_file import require_file
+from depthcheck.pipeline.sources.words import listed, refuse_columns
 
 #: The names of X, y, X_test and y_test; the second row is Keras's.
 _NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))

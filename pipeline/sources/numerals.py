@@ -1,4 +1,6 @@
-"""Tell which blocks of text are plain numbers, for certain; all else stays text, for :mod:`pipeline.cells` to read.
+"""Tell which blocks of text are plain numbers, for certain; all else stays text.
+
+That is for :mod:`depthcheck.pipeline.cells` to read.
 
 Commas in numbers, separators of thousands, percent signs and a few dirty cells can only be told over a whole column,
 and the form that is found has to stay with the column for new rows to be read alike.
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.cells import MISSING, MISSING_AMONG_VALUES, proves_comma
+from depthcheck.pipeline.cells import MISSING, MISSING_AMONG_VALUES, proves_comma
 
 _WORDS = sorted(MISSING | MISSING_AMONG_VALUES)
 #: Cells that say among numbers that there is no value, as they are usually written.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
-from pipeline.config import DataConfig, require
-from pipeline.sources.fetch import DataNotFoundError
-from pipeline.sources.words import listed, require_columns
+from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.sources.fetch import DataNotFoundError
+from depthcheck.pipeline.sources.words import listed, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config import DataConfig
-from pipeline.records import Dataset
-from pipeline.sources.arrays import known_pictures
-from pipeline.sources.fetch import DataNotFoundError
-from pipeline.sources.words import require_columns
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.sources.arrays import known_pictures
+from depthcheck.pipeline.sources.fetch import DataNotFoundError
+from depthcheck.pipeline.sources.words import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd

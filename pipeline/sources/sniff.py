@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from pipeline.config import require
-from pipeline.sources.headers import require_header, unique_names
-from pipeline.sources.numerals import has_decimal_comma
+from depthcheck.pipeline.config import require
+from depthcheck.pipeline.sources.headers import require_header, unique_names
+from depthcheck.pipeline.sources.numerals import has_decimal_comma
 
 _N_SAMPLE = 1 << 18
 _N_BLOCK = 1 << 20

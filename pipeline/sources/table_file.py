@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.config import DataConfig
-from pipeline.paths import user_path
-from pipeline.sources.fetch import DataNotFoundError
-from pipeline.sources.words import listed, nearest
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.sources.fetch import DataNotFoundError
+from depthcheck.pipeline.sources.words import listed, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +58,14 @@ def open_table(path: Path, log: Callable[[str], None] = lambda _line: None) -> T
     require_file(path)
     suffix = path.suffix.lower()
     if suffix in (*_PARQUET, *_FEATHER):
-        from pipeline.sources.columnar import ColumnarFile
+        from depthcheck.pipeline.sources.columnar import ColumnarFile
 
         return ColumnarFile(path, log)
     if suffix in _SPREADSHEETS:
-        from pipeline.sources.excel import SpreadsheetFile
+        from depthcheck.pipeline.sources.excel import SpreadsheetFile
 
         return SpreadsheetFile(path, log)
-    from pipeline.sources.delimited import DelimitedFile
+    from depthcheck.pipeline.sources.delimited import DelimitedFile
 
     return DelimitedFile(path, log)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from pipeline.config import DataConfig
+from depthcheck.pipeline.config import DataConfig
 
 _N_LISTED = 20
 

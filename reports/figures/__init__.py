@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.figures import (
+from depthcheck.reports.figures import (
     confusion,
     cost,
     curves,
@@ -13,9 +13,9 @@ from reports.figures import (
     regression,
     trials,
 )
-from reports.figures.style import Drawing, picture
-from reports.records import Comparison
-from reports.study import StudyData
+from depthcheck.reports.figures.style import Drawing, picture
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import StudyData
 
 __all__ = ["Drawing", "all_drawings", "picture"]
 

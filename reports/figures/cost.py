@@ -9,12 +9,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import COLORS, GREY, LIGHT, Drawing, new_figure, plain_log, score_label, share_scale
-from reports.levels import valid_score
-from reports.metric import Metric
-from reports.records import Comparison
-from reports.study import StudyData
-from reports.words import plural
+from depthcheck.reports.figures.style import (
+    COLORS,
+    GREY,
+    LIGHT,
+    Drawing,
+    new_figure,
+    plain_log,
+    score_label,
+    share_scale,
+)
+from depthcheck.reports.levels import valid_score
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import StudyData
+from depthcheck.reports.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.records import History
-from reports.figures.shown import label_of, shown_finalists
-from reports.figures.style import COLORS, Drawing, name_rows, paired_panels, plain_log, score_label, share_scale
-from reports.metric import Metric
-from reports.records import Comparison
-from reports.study import StudyData
+from depthcheck.pipeline.records import History
+from depthcheck.reports.figures.shown import label_of, shown_finalists
+from depthcheck.reports.figures.style import (
+    COLORS,
+    Drawing,
+    name_rows,
+    paired_panels,
+    plain_log,
+    score_label,
+    share_scale,
+)
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import StudyData
 
 _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 

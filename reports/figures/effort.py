@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from reports.figures.style import (
+from depthcheck.reports.figures.style import (
     COLORS,
     FAINT,
     GREY,
@@ -23,8 +23,8 @@ from reports.figures.style import (
     score_label,
     share_scale,
 )
-from reports.metric import Metric
-from reports.records import Comparison, Difference, LevelCurve, Question
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.records import Comparison, Difference, LevelCurve, Question
 
 #: Labels along the number of settings.
 _MARKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)

@@ -12,12 +12,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.shown import label_of, shown_finalists
-from reports.figures.style import GREY, LINES, MARKERS, Drawing, name_rows, paired_panels, plain_log
-from reports.metric import Metric
-from reports.records import Comparison
-from reports.study import Curves, StudyData
-from reports.words import with_unit
+from depthcheck.reports.figures.shown import label_of, shown_finalists
+from depthcheck.reports.figures.style import GREY, LINES, MARKERS, Drawing, name_rows, paired_panels, plain_log
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import Curves, StudyData
+from depthcheck.reports.words import with_unit
 
 _NORM, _SATURATION = "gradient_norm/", "saturation/"
 Layers = dict[str, tuple[tuple[int, ...], tuple[float, ...]]]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports.design import Factor
-from reports.figures.style import (
+from depthcheck.reports.design import Factor
+from depthcheck.reports.figures.style import (
     COLORS,
     FAINT,
     GREY,
@@ -21,10 +21,10 @@ from reports.figures.style import (
     share_scale,
     wrapped,
 )
-from reports.levels import is_untrained, level_of, valid_score
-from reports.metric import Metric
-from reports.study import StudyData
-from reports.words import enumeration
+from depthcheck.reports.levels import is_untrained, level_of, valid_score
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.study import StudyData
+from depthcheck.reports.words import enumeration
 
 Point = tuple[float, float, bool, str]
 

@@ -15,16 +15,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import (
+from depthcheck.reports.figures.style import (
     COLORS,
     Drawing,
     new_figure,
+    picture,
     plain_log,
     score_label,
     share_scale,
     whole_numbers,
 )
-from reports.metric import ACCURACY, METRICS
+from depthcheck.reports.metric import ACCURACY, METRICS
 
 Curve = Mapping[int, float]
 
@@ -110,3 +111,8 @@ def _values(record: Overlay, kind: str) -> list[float]:
         one.get(f"{part}/{kind}", {}) for one in (record.original, *record.repetitions) for part in ("train", "valid")
     ]
     return [value for curve in curves for value in _finite(curve)[1]]
+
+
+def as_svg(content: Mapping[str, Any]) -> str:
+    """Return the figure of a reproduction as the text of an SVG."""
+    return picture(drawing(content)).decode()

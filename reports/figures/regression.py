@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.records import Predictions, TrialRecord
-from reports.figures.style import COLORS, GREY, Drawing, new_figure
-from reports.records import Comparison
-from reports.study import StudyData
-from reports.words import count
+from depthcheck.pipeline.records import Predictions, TrialRecord
+from depthcheck.reports.figures.style import COLORS, GREY, Drawing, new_figure
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.study import StudyData
+from depthcheck.reports.words import count
 
 #: More points than this hide each other, and make a file of megabytes.
 _MOST_POINTS = 1_500

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.records import Comparison, FinalistRow
-from reports.words import short_configuration
+from depthcheck.reports.records import Comparison, FinalistRow
+from depthcheck.reports.words import short_configuration
 
 #: More panels than this are a wallpaper.
 MOST_FINALISTS = 12

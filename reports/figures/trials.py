@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reports.design import Factor
-from reports.figures.style import (
+from depthcheck.reports.design import Factor
+from depthcheck.reports.figures.style import (
     COLORS,
     GREY,
     LIGHT,
@@ -21,10 +21,10 @@ from reports.figures.style import (
     score_label,
     share_scale,
 )
-from reports.levels import best_trial, compare_trials, is_untrained, valid_score
-from reports.metric import Metric
-from reports.study import StudyData
-from reports.words import plural
+from depthcheck.reports.levels import best_trial, compare_trials, is_untrained, valid_score
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.study import StudyData
+from depthcheck.reports.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

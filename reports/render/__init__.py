@@ -3,7 +3,7 @@
 The text is to be read on GitHub, in MLflow's artifact view (which knows no HTML inside markdown) and unrendered.
 """
 
-from reports.render.answer import answer, plain
-from reports.render.report import render
+from depthcheck.reports.render.answer import answer, plain
+from depthcheck.reports.render.report import render
 
 __all__ = ["answer", "plain", "render"]

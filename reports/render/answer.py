@@ -1,16 +1,16 @@
 """The answer: one sentence a question, and what becomes of the other levels. Pure text.
 
-Verdict words come from :mod:`reports.verdict` alone; nothing here weighs evidence.
+Verdict words come from :mod:`depthcheck.reports.verdict` alone; nothing here weighs evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.design import StudyDesign
-from reports.linear import depth_0, linear_score
-from reports.records import Comparison, Contrast, Difference, LevelRow, Question
-from reports.words import (
+from depthcheck.reports.design import StudyDesign
+from depthcheck.reports.linear import depth_0, linear_score
+from depthcheck.reports.records import Comparison, Contrast, Difference, LevelRow, Question
+from depthcheck.reports.words import (
     configuration,
     count,
     duration,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reports.context import ReportContext
-from reports.records import Comparison
-from reports.render.blocks import held_out, prose
-from reports.words import configuration, count, plural, score, seconds, spread, table
+from depthcheck.reports.context import ReportContext
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render.blocks import held_out, prose
+from depthcheck.reports.words import configuration, count, plural, score, seconds, spread, table
 
 
 def appendix(comparison: Comparison, context: ReportContext) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reports.records import Comparison
-from reports.words import paragraph
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.words import paragraph
 
 
 def section(number: int, title: str, blocks: Iterable[str]) -> str:

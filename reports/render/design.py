@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reports.context import PhaseCount, ReportContext
-from reports.design import StudyDesign
-from reports.metric import ACCURACY, Metric
-from reports.records import Comparison
-from reports.render.blocks import bullets, prose
-from reports.study import DataFacts
-from reports.words import count, enumeration, plural, score, table, with_unit
+from depthcheck.reports.context import PhaseCount, ReportContext
+from depthcheck.reports.design import StudyDesign
+from depthcheck.reports.metric import ACCURACY, Metric
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render.blocks import bullets, prose
+from depthcheck.reports.study import DataFacts
+from depthcheck.reports.words import count, enumeration, plural, score, table, with_unit
 
 #: More classes than this are counted, not listed.
 _MOST_CLASSES = 8

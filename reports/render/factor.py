@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.records import Comparison, Contrast, LevelRow, Question
-from reports.render.blocks import prose
-from reports.words import (
+from depthcheck.reports.records import Comparison, Contrast, LevelRow, Question
+from depthcheck.reports.render.blocks import prose
+from depthcheck.reports.words import (
     configuration,
     count,
     interval,

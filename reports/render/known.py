@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reports.context import ReportContext
-from reports.known import KNOWN, KnownData
-from reports.records import Comparison
-from reports.render.blocks import prose
-from reports.render.references import reference_table
-from reports.words import configuration, count, plural, spread, table
+from depthcheck.reports.context import ReportContext
+from depthcheck.reports.known import KNOWN, KnownData
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render.blocks import prose
+from depthcheck.reports.render.references import reference_table
+from depthcheck.reports.words import configuration, count, plural, spread, table
 
 
 def known(comparison: Comparison, context: ReportContext) -> list[str]:

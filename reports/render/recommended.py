@@ -5,12 +5,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
-from reports.context import ReportContext
-from reports.metric import ACCURACY
-from reports.records import Comparison, FinalistRow, Recommendation, Spread
-from reports.render.blocks import prose
-from reports.render.references import against_references
-from reports.words import beside, configuration, count, interval, points, score, seconds, spread, table, with_unit
+from depthcheck.reports.context import ReportContext
+from depthcheck.reports.metric import ACCURACY
+from depthcheck.reports.records import Comparison, FinalistRow, Recommendation, Spread
+from depthcheck.reports.render.blocks import prose
+from depthcheck.reports.render.references import against_references
+from depthcheck.reports.words import (
+    beside,
+    configuration,
+    count,
+    interval,
+    points,
+    score,
+    seconds,
+    spread,
+    table,
+    with_unit,
+)
 
 #: Further scores as a reader knows them.
 _SPELLED = {"rmse": "RMSE", "mae": "MAE", "auc": "AUC", "r2": "R²"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reports.context import ReportContext
-from reports.metric import Metric
-from reports.records import Comparison
-from reports.render.blocks import prose
-from reports.study import Reference
-from reports.words import configuration, score, seconds, spread, table, with_unit
+from depthcheck.reports.context import ReportContext
+from depthcheck.reports.metric import Metric
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render.blocks import prose
+from depthcheck.reports.study import Reference
+from depthcheck.reports.words import configuration, score, seconds, spread, table, with_unit
 
 
 def reference_table(comparison: Comparison, context: ReportContext) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from reports.context import ReportContext
-from reports.records import Comparison
-from reports.render.answer import answer
-from reports.render.appendix import appendix
-from reports.render.blocks import bullets, prose, section
-from reports.render.design import design
-from reports.render.factor import factor, notes
-from reports.render.known import known
-from reports.render.recommended import recommended
-from reports.words import count, enumeration, plural
+from depthcheck.reports.context import ReportContext
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render.answer import answer
+from depthcheck.reports.render.appendix import appendix
+from depthcheck.reports.render.blocks import bullets, prose, section
+from depthcheck.reports.render.design import design
+from depthcheck.reports.render.factor import factor, notes
+from depthcheck.reports.render.known import known
+from depthcheck.reports.render.recommended import recommended
+from depthcheck.reports.words import count, enumeration, plural
 
 #: More missing levels than this are counted, not named.
 _MOST_MISSING = 10

@@ -305,4 +305,4 @@ def _without_seconds(lines: list[str]) -> Iterator[str]:
 
 def command(*words: str) -> list[str]:
     """Return the command line of the project's run."""
-    return [sys.executable, "-m", "experiments", "run", *words]
+    return [sys.executable, "-m", "depthcheck", "run", *words]

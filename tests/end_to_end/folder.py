@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 from sqlalchemy import NullPool
 
-from experiments import tracking
+from depthcheck.experiments import tracking
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -37,9 +37,9 @@ class Folder:
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``python -m experiments run``; standard output and error come together."""
+        """Start ``python -m depthcheck run``; standard output and error come together."""
         return subprocess.Popen(
-            [sys.executable, "-m", "experiments", "run", *words],
+            [sys.executable, "-m", "depthcheck", "run", *words],
             cwd=self.path,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -57,7 +57,7 @@ class Folder:
     def doctor(self) -> tuple[int, str]:
         """Have the latest study examined; return exit code and output."""
         done = subprocess.run(
-            [sys.executable, "-m", "experiments", "doctor"],
+            [sys.executable, "-m", "depthcheck", "doctor"],
             cwd=self.path,
             env=self.environment(),
             capture_output=True,

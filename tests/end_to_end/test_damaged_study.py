@@ -17,16 +17,16 @@ from conftest import Folder
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from mlflow.tracking.client import MlflowClient
 
-from experiments import tracking
-from experiments.doctor.examine import Examination, Place, examine, studies
-from experiments.doctor.words import lines
-from experiments.lock import held
-from experiments.reproduce.original import find
-from experiments.reproduce.worker import write_model_again
-from experiments.tracking import StudyRun
-from experiments.tracking.files import hashes
-from experiments.tracking.inventory import study_runs
-from pipeline.records import TrialResult
+from depthcheck.experiments import tracking
+from depthcheck.experiments.doctor.examine import Examination, Place, examine, studies
+from depthcheck.experiments.doctor.words import lines
+from depthcheck.experiments.lock import held
+from depthcheck.experiments.reproduce.original import find
+from depthcheck.experiments.reproduce.worker import write_model_again
+from depthcheck.experiments.tracking import StudyRun
+from depthcheck.experiments.tracking.files import hashes
+from depthcheck.experiments.tracking.inventory import study_runs
+from depthcheck.pipeline.records import TrialResult
 
 pytestmark = pytest.mark.slow
 #: Tables and columns of MLflow's database in which a folder's path stands.
@@ -374,7 +374,7 @@ def test_trial_of_a_stranger_is_named(hurt):
 
 def command(folder: Folder, *words: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "experiments", "doctor", *words],
+        [sys.executable, "-m", "depthcheck", "doctor", *words],
         check=False,
         cwd=folder.path,
         env=folder.environment(),

@@ -22,7 +22,7 @@ import pytest
 import uvicorn
 from mlflow import MlflowClient
 
-from experiments import tracking
+from depthcheck.experiments import tracking
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -78,7 +78,7 @@ class Shop:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the project to its end."""
-        command = [sys.executable, "-m", "experiments", *words]
+        command = [sys.executable, "-m", "depthcheck", *words]
         return subprocess.run(
             command, cwd=self.path, env=self.environment(), capture_output=True, text=True, check=False, timeout=600
         )

@@ -17,7 +17,7 @@ import pytest
 from conftest import Folder, wait_for
 from servers import mlflow_server
 
-from experiments import tracking
+from depthcheck.experiments import tracking
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def store(folder: Folder, undisturbed: Folder) -> Folder:
 
 def start(folder: Folder, *words: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments", "reproduce", *words],
+        [sys.executable, "-m", "depthcheck", "reproduce", *words],
         cwd=folder.path,
         env={**folder.environment(), **variables},
         stdout=subprocess.PIPE,

@@ -14,9 +14,9 @@ import pytest
 from conftest import ROOT, wait_for
 from optuna.trial import TrialState
 
-from experiments import tracking
-from pipeline.config import DataConfig
-from pipeline.load import load
+from depthcheck.experiments import tracking
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.load import load
 
 pytestmark = pytest.mark.slow
 
@@ -161,7 +161,7 @@ def test_mlflow_run_is_the_parent_the_same_again_trains_nothing_and_more_trials_
     code, output = folder.run("--experiment", tiny, "--workers", "1", "--trials", "5")
     assert code == 1, output
     assert "error: output must be a folder that can be written to" in output
-    assert "the report was not written; try again: python -m reports --run " in output
+    assert "the report was not written; try again: python -m depthcheck report --run " in output
     (folder.path / "reports").unlink()
     assert [record.run_id for record in folder.records()] == first
     mlflow_run(trials=11, seeds=2)

@@ -2,19 +2,21 @@
 
 import time
 
+import click
 import pytest
 from rich.console import Console
 
-from experiments import definition, design, tracking
-from experiments.commands.training import seconds_of
-from experiments.decide import Deadline, goes_on, n_settings, note_look
-from experiments.experiment import ENOUGH_SETTINGS
-from experiments.ledger import Ledger
-from experiments.tracking import open_parent
-from reports.design import StudyDesign
+from depthcheck.cli.options import Duration
+from depthcheck.experiments import definition, design, tracking
+from depthcheck.experiments.decide import Deadline, goes_on, n_settings, note_look
+from depthcheck.experiments.experiment import ENOUGH_SETTINGS
+from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments.tracking import open_parent
+from depthcheck.reports.design import StudyDesign
 
 DIGITS = definition.read(definition.find("digits"))
 N_CELLS = 6
+DECIDE_WITHIN = click.Option(["--decide-within"])
 
 
 def says(word: str, *, can_be_decided: bool = True):
@@ -95,10 +97,10 @@ def test_the_same_size_is_one_look(study_run):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400)])
 def test_times_are_read(text, seconds):
-    assert seconds_of(text) == seconds
+    assert Duration().convert(text, DECIDE_WITHIN, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "0m", "-5m", "soon", "1.5h", "30 m"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="decide_within must be a time like 30m, 90s or 1h30m, got"):
-        seconds_of(text)
+        Duration().convert(text, DECIDE_WITHIN, None)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import definition, design, space, tracking
-from experiments.dimensions import parameter
-from experiments.experiment import NOTEBOOK_ANCHOR, Experiment
-from experiments.ledger import Ledger, point_of
-from pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.experiments import definition, design, space, tracking
+from depthcheck.experiments.dimensions import parameter
+from depthcheck.experiments.experiment import NOTEBOOK_ANCHOR, Experiment
+from depthcheck.experiments.ledger import Ledger, point_of
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 
 SMALL = tomllib.loads("""
 question = "?"

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import definition, design, space
-from experiments.dimensions import Range
-from experiments.experiment import Budget
-from experiments.finalists import Finalist
-from pipeline.config import SplitConfig
+from depthcheck.experiments import definition, design, space
+from depthcheck.experiments.dimensions import Range
+from depthcheck.experiments.experiment import Budget
+from depthcheck.experiments.finalists import Finalist
+from depthcheck.pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))
 

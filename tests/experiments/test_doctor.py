@@ -20,18 +20,18 @@ import pytest
 from mlflow.entities import LoggedModelOutput
 from rich.console import Console
 
-from experiments import definition, design, space, tracking
-from experiments.doctor.examine import Examination, Place, examine
-from experiments.doctor.words import lines
-from experiments.ledger import Ledger
-from experiments.lock import lock_file
-from experiments.resume import resumed
-from experiments.task import Outcome
-from experiments.tracking.files import log_files
-from experiments.tracking.store import client
-from pipeline.config import SplitConfig
-from pipeline.load import load
-from pipeline.records import Evaluation, History, TrialResult, TrialState
+from depthcheck.experiments import definition, design, space, tracking
+from depthcheck.experiments.doctor.examine import Examination, Place, examine
+from depthcheck.experiments.doctor.words import lines
+from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments.lock import lock_file
+from depthcheck.experiments.resume import resumed
+from depthcheck.experiments.task import Outcome
+from depthcheck.experiments.tracking.files import log_files
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.load import load
+from depthcheck.pipeline.records import Evaluation, History, TrialResult, TrialState
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = definition.read(definition.find("digits"))
@@ -268,7 +268,7 @@ def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path)
 def command(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
     done = subprocess.run(
-        [sys.executable, "-m", "experiments", "doctor", *words],
+        [sys.executable, "-m", "depthcheck", "doctor", *words],
         check=False,
         cwd=folder,
         env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment},

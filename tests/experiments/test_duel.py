@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import definition, design, space, tracking
-from experiments.duel import FACTOR, duel
-from pipeline.config import SplitConfig
-from pipeline.records import Evaluation, History, TrialResult
+from depthcheck.experiments import definition, design, space, tracking
+from depthcheck.experiments.duel import FACTOR, duel
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.records import Evaluation, History, TrialResult
 
 DIGITS = definition.read(definition.find("digits"))
 

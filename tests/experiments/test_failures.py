@@ -1,7 +1,7 @@
 """Whose fault a failure is."""
 
-from experiments.failures import ALIKE, Doubt
-from experiments.task import Outcome
+from depthcheck.experiments.failures import ALIKE, Doubt
+from depthcheck.experiments.task import Outcome
 
 
 def outcome(number, failure=None):

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from experiments import definition, design
-from experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments import definition, design
+from depthcheck.experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 
 DIGITS = definition.read(definition.find("digits"))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tracking import TrackingError
-from experiments.tracking.reach import made_whole, require_sound
-from experiments.tracking.store import client, reason, require_usable
+from depthcheck.experiments.tracking import TrackingError
+from depthcheck.experiments.tracking.reach import made_whole, require_sound
+from depthcheck.experiments.tracking.store import client, reason, require_usable
 
 
 def cut(path: Path) -> None:
@@ -77,7 +77,7 @@ def test_new_tracking_database_appears_whole_or_not_at_all(tmp_path: Path):
     script = (
         "import os, signal, sys, threading, time\n"
         "from pathlib import Path\n"
-        "from experiments.tracking.store import client\n"
+        "from depthcheck.experiments.tracking.store import client\n"
         "def kill():\n"
         "    while not any(Path(sys.argv[1]).glob('**/mlflow.db')): time.sleep(0.001)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

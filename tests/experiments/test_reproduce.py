@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments import tracking
-from experiments.reproduce import words
-from experiments.reproduce.compare import Comparison, Repetition, compare, overall, spread
-from experiments.reproduce.differences import Difference, differences
-from experiments.reproduce.original import find
-from experiments.reproduce.session import Request, reproduce
-from experiments.tracking import CodeVersion, keys
-from experiments.tracking.environment import processor
-from experiments.tracking.store import client
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.records import Evaluation, History, TrialResult
-from reports.figures import picture
-from reports.figures.overlay import compute, drawing
+from depthcheck.experiments import tracking
+from depthcheck.experiments.reproduce import words
+from depthcheck.experiments.reproduce.compare import Comparison, Repetition, compare, overall, spread
+from depthcheck.experiments.reproduce.differences import Difference, differences
+from depthcheck.experiments.reproduce.original import find
+from depthcheck.experiments.reproduce.session import Request, reproduce
+from depthcheck.experiments.tracking import CodeVersion, keys
+from depthcheck.experiments.tracking.environment import processor
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Evaluation, History, TrialResult
+from depthcheck.reports.figures import picture
+from depthcheck.reports.figures.overlay import compute, drawing
 
 CONFIG = TrialConfig(
     data=DataConfig(name="digits"),
@@ -468,8 +468,9 @@ def test_other_data_or_none_is_refused_before_anything_is_written(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     before = len(client(uri).search_runs(["0", "1"]))
+    request = Request(run_id=run_id, data_folder=Path(folder) if folder else None, tracking_uri=uri)
     with pytest.raises(ValueError, match=answer):
-        reproduce(Request(run_id=run_id, data_folder=Path(folder) if folder else None), Console(quiet=True))
+        reproduce(request, Console(quiet=True), draw=str)
     assert len(client(uri).search_runs(["0", "1"])) == before
 
 
@@ -523,8 +524,8 @@ def test_reproduction_whose_process_was_killed_is_closed_and_no_other(uri: str) 
     _, run_id = logged_trial(uri)
     program = f"""
 import sys, time
-from experiments import tracking
-from experiments.reproduce.original import find
+from depthcheck.experiments import tracking
+from depthcheck.experiments.reproduce.original import find
 original = find({uri!r}, run_id={run_id!r}, study=None)
 print(tracking.start_reproduction({uri!r}, original.run, params={{}}, description="", environ={{}}).run_id, flush=True)
 time.sleep(600)

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 from test_doctor import DIGITS, SHA256, Study
 
-from experiments.doctor.examine import Place
-from experiments.experiment import Experiment
-from experiments.ledger import Ledger, is_told, study_names
-from experiments.resume import resumed
-from experiments.tracking import open_parent
-from experiments.tracking.store import client
-from pipeline.load import load
-from pipeline.records import Dataset
+from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments.ledger import Ledger, is_told, study_names
+from depthcheck.experiments.resume import resumed
+from depthcheck.experiments.tracking import open_parent
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.load import load
+from depthcheck.pipeline.records import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import definition, design, references, space, tracking
-from experiments.reproduce.worker import train_again
-from experiments.same_data import changed_since, stamps
-from experiments.task import ScoreTask, TrialTask
-from experiments.tracking.store import client
-from experiments.worker import load_once, run_task, score_network
-from pipeline.config import DataConfig, SplitConfig
-from pipeline.load import load
+from depthcheck.experiments import definition, design, references, space, tracking
+from depthcheck.experiments.reproduce.worker import train_again
+from depthcheck.experiments.same_data import changed_since, stamps
+from depthcheck.experiments.task import ScoreTask, TrialTask
+from depthcheck.experiments.tracking.store import client
+from depthcheck.experiments.worker import load_once, run_task, score_network
+from depthcheck.pipeline.config import DataConfig, SplitConfig
+from depthcheck.pipeline.load import load
 
 DIGITS = definition.read(definition.find("digits"))
 

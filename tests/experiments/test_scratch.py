@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.scratch import scratch
+from depthcheck.experiments.scratch import scratch
 from tests.others import as_nobody, needs_root
 
 
@@ -93,7 +93,7 @@ def test_folder_stays_as_long_as_a_worker_of_a_killed_session_runs(shared):
 def test_semaphores_of_a_session_that_was_killed_with_all_its_processes_are_removed(shared, library):
     program = f"""
         import {library}, multiprocessing, os, signal
-        from experiments.scratch import scratch
+        from depthcheck.experiments.scratch import scratch
         with scratch() as folder:
             queue = multiprocessing.get_context("spawn").Queue()
             print(os.getpid(), flush=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.tracking.served import _as_array
+from depthcheck.pipeline.served import _as_array
 
 
 @pytest.mark.filterwarnings("error")

@@ -4,9 +4,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiments import definition, design, space
-from experiments.ledger import as_known_at
-from pipeline.config import SplitConfig
+from depthcheck.experiments import definition, design, space
+from depthcheck.experiments.ledger import as_known_at
+from depthcheck.pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))
 

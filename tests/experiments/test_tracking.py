@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import tracking
-from experiments.tracking import bulk, keys
-from experiments.tracking.store import client
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult, TrialState
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking import bulk, keys
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult, TrialState
 from tests.end_to_end.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,7 +242,7 @@ def test_trials_come_in_the_order_of_their_numbers_over_all_pages(
     numbers = [4, 0, 3, 1, 2]
     run_ids = {number: run_trial(study, number) for number in numbers}
     monkeypatch.setattr(bulk, "_PAGE", 2)
-    monkeypatch.setattr("experiments.tracking.read.MAX_BULK_RUNS", 2)
+    monkeypatch.setattr("depthcheck.experiments.tracking.read.MAX_BULK_RUNS", 2)
 
     records = tracking.trials(study.tracking_uri, study.run_id)
 
@@ -371,7 +371,7 @@ def test_store_is_found_where_mlflow_run_was_typed(tmp_path: Path, empty_store: 
         f"    command: '{sys.executable} probe.py {{trials}}'\n"
     )
     (project / "probe.py").write_text(
-        "from experiments import tracking\n"
+        "from depthcheck.experiments import tracking\n"
         "study = tracking.open_parent('digits-1', params={'trials': 3.0})\n"
         "open('seen', 'w').write(f'{study.tracking_uri} {study.session_run_id}')\n"
         "study.finish('KILLED')\n"
@@ -461,7 +461,7 @@ def test_many_processes_write_one_store(study: tracking.StudyRun) -> None:
 def test_importing_and_using_tracking_never_imports_tensorflow(uri: str) -> None:
     program = (
         "import sys\n"
-        "from experiments import tracking\n"
+        "from depthcheck.experiments import tracking\n"
         "assert 'mlflow' not in sys.modules\n"
         f"study = tracking.open_parent('s', uri={uri!r}, environ={{}})\n"
         "tracking.trials(study.tracking_uri, study.run_id)\n"
@@ -475,7 +475,7 @@ def test_importing_and_using_tracking_never_imports_tensorflow(uri: str) -> None
 
 
 def test_new_store_is_opened_without_a_word(tmp_path: Path) -> None:
-    program = "from experiments import tracking; tracking.open_parent('s', environ={}).finish()"
+    program = "from depthcheck.experiments import tracking; tracking.open_parent('s', environ={}).finish()"
 
     done = subprocess.run(
         [sys.executable, "-c", program], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True
@@ -593,7 +593,7 @@ def test_the_answer_stands_once_on_top_of_the_page_and_verdicts_in_tags(uri):
 def test_environment_names_the_store_again_after_a_version_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
-    from experiments.tracking.registry import as_default_store
+    from depthcheck.experiments.tracking.registry import as_default_store
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///first.db")
     with as_default_store("sqlite:///study.db"):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from experiments import tracking
-from experiments.tracking import keys
-from experiments.tracking.champion import loaded, predict
-from experiments.tracking.files import ChangedModelError, checked_copy, difference, hashes, log_files
-from experiments.tracking.store import client
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.champion import loaded, predict
+from depthcheck.experiments.tracking.files import ChangedModelError, checked_copy, difference, hashes, log_files
+from depthcheck.experiments.tracking.store import client
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments import tracking
-from experiments.tracking.store import client
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.records import Evaluation, History, TrialResult
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Evaluation, History, TrialResult
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
 CONFIG = TrialConfig(

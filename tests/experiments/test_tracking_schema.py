@@ -2,11 +2,11 @@
 
 import pytest
 
-from experiments import tracking
-from experiments.tracking import keys
-from experiments.tracking.logged import logged_run
-from experiments.tracking.store import client
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.logged import logged_run
+from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 
 CONFIG = TrialConfig(
     data=DataConfig(name="digits"),

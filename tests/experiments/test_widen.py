@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import definition
-from experiments.dimensions import DIMENSIONS, Choices, Range, parse_tuned
-from experiments.widen import can_widen, parse_widenings, widen
-from reports.ranges import search_ranges
-from reports.reproduce import command
+from depthcheck.experiments import definition
+from depthcheck.experiments.dimensions import DIMENSIONS, Choices, Range, parse_tuned
+from depthcheck.experiments.widen import can_widen, parse_widenings, widen
+from depthcheck.reports.ranges import search_ranges
+from depthcheck.reports.reproduce import command
 
 SMALL = tomllib.loads("""
 [data]

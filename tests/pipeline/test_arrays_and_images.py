@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import DataConfig
-from pipeline.load import digest, load
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.load import digest, load
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (12, 4, 5), np.uint8)

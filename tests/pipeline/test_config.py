@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import (
+from depthcheck.pipeline.config import (
     ACTIVATIONS,
     BOOLEAN_KNOBS,
     COLUMN_KINDS,
@@ -220,7 +220,7 @@ def test_knobs_are_equal_in_any_order():
 
 
 def test_configurations_need_nothing_but_the_standard_library():
-    from pipeline import config
+    from depthcheck.pipeline import config
 
     imported = {name.partition(".")[0] for name in vars(config) if name in sys.modules}
     assert imported <= set(sys.stdlib_module_names)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.config import SplitConfig
-from pipeline.folds import out_of_fold, prepared, whole
-from pipeline.records import Dataset, Predictions
-from pipeline.split import folds, part_sizes
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.folds import out_of_fold, prepared, whole
+from depthcheck.pipeline.records import Dataset, Predictions
+from depthcheck.pipeline.split import folds, part_sizes
 
 N = 103
 

@@ -8,9 +8,9 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import SplitConfig
-from pipeline.metrics import Goal, area_under_curve, balanced_weights, chance, goal_of, mean_evaluation, r2
-from pipeline.records import Evaluation, Part, Split
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.metrics import Goal, area_under_curve, balanced_weights, chance, goal_of, mean_evaluation, r2
+from depthcheck.pipeline.records import Evaluation, Part, Split
 
 
 def split_of(train: list[float], valid: list[float], *, n_classes: int = 0, metric: str = "r2") -> Split:

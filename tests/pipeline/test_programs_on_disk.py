@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.programs_on_disk import programs_folder, renew, session_folder, xla_flags
-from pipeline.threads import worker_environment
+from depthcheck.pipeline.programs_on_disk import programs_folder, renew, session_folder, xla_flags
+from depthcheck.pipeline.threads import worker_environment
 from tests.others import NOBODY, needs_root
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import _california_housing, _openml
 
-from pipeline.config import DataConfig
-from pipeline.load import DataNotFoundError, load
-from pipeline.sources import keras_files
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.load import DataNotFoundError, load
+from depthcheck.pipeline.sources import keras_files
 
 RNG = np.random.default_rng(0)
 

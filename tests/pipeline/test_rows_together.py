@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.config import SplitConfig
-from pipeline.folds import out_of_fold
-from pipeline.records import Dataset, Predictions
-from pipeline.split import folds, split
-from pipeline.units import units_of
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.folds import out_of_fold
+from depthcheck.pipeline.records import Dataset, Predictions
+from depthcheck.pipeline.split import folds, split
+from depthcheck.pipeline.units import units_of
 
 N = 100
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.config import SplitConfig
-from pipeline.records import Cut, Dataset, Scaler
-from pipeline.scale import scale
-from pipeline.split import split
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.records import Cut, Dataset, Scaler
+from depthcheck.pipeline.scale import scale
+from depthcheck.pipeline.split import split
 
 TRAIN = np.array([5, 0, 3])
 VALID = np.array([4, 1])

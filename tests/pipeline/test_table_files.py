@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import DataConfig
-from pipeline.load import DataNotFoundError, load, read_samples
-from pipeline.sources import delimited
-from pipeline.sources.sniff import sniff
-from pipeline.sources.table_file import open_table
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.load import DataNotFoundError, load, read_samples
+from depthcheck.pipeline.sources import delimited
+from depthcheck.pipeline.sources.sniff import sniff
+from depthcheck.pipeline.sources.table_file import open_table
 
 
 def written(tmp_path, content, name="any.csv"):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.columns import as_samples
-from pipeline.config import DataConfig
-from pipeline.tables import profile_lines, table_dataset
+from depthcheck.pipeline.columns import as_samples
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.tables import profile_lines, table_dataset
 
 N = 40
 Y = ["a", "b"] * (N // 2)

@@ -9,13 +9,13 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from pipeline.build import build
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.fit import fit_folds
-from pipeline.folds import prepared
-from pipeline.metrics import chance, goal_of
-from pipeline.records import Column, Dataset
-from pipeline.trial import TrainedTrial, judge, run_trial
+from depthcheck.pipeline.build import build
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.fit import fit_folds
+from depthcheck.pipeline.folds import prepared
+from depthcheck.pipeline.metrics import chance, goal_of
+from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.trial import TrainedTrial, judge, run_trial
 
 N, N_FEATURES = 203, 4
 FOLDS = SplitConfig(folds=3)

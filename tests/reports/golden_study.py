@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from study_records import config, trial
 
-from pipeline.config import TrialConfig
-from pipeline.records import History, Predictions
-from reports.design import Factor, Finalist, SearchRange, StudyDesign
-from reports.study import DataFacts, Importance, StudyData, StudyFacts
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import History, Predictions
+from depthcheck.reports.design import Factor, Finalist, SearchRange, StudyDesign
+from depthcheck.reports.study import DataFacts, Importance, StudyData, StudyFacts
 
 N_TEST, SEEDS = 400, (11, 12, 13, 14, 15)
 #: Validation scores of the compare phase by depth, one a setting: a trial at each depth.

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from study_records import config
 
-from pipeline.config import DataConfig, SplitConfig, TrialConfig
-from pipeline.records import Evaluation, History, Predictions, TrialRecord
-from reports.design import Factor, Finalist, SearchRange, StudyDesign
-from reports.example_scores import example_scores, fold_scores
-from reports.metric import METRICS
-from reports.study import DataFacts, Reference, StudyData, StudyFacts
+from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
+from depthcheck.reports.design import Factor, Finalist, SearchRange, StudyDesign
+from depthcheck.reports.example_scores import example_scores, fold_scores
+from depthcheck.reports.metric import METRICS
+from depthcheck.reports.study import DataFacts, Reference, StudyData, StudyFacts
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
 #: How far off the predictions of each depth are, in all and by seed.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.records import Evaluation, History, Predictions, TrialRecord
-from reports.design import Factor, Finalist, StudyDesign
-from reports.ranges import search_ranges
-from reports.study import DataFacts, Importance, StudyData, StudyFacts
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.ranges import search_ranges
+from depthcheck.reports.study import DataFacts, Importance, StudyData, StudyFacts
 
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 RANGES = {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from experiments import tracking
-from pipeline.records import TrialResult
-from reports.study import StudyData
+from depthcheck.experiments import tracking
+from depthcheck.pipeline.records import TrialResult
+from depthcheck.reports.study import StudyData
 
 
 def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -> tracking.StudyRun:

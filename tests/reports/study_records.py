@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from pipeline.records import Evaluation, History, TrialRecord
-from reports.design import Factor, Finalist, StudyDesign
-from reports.example_scores import ExampleScores
+from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Evaluation, History, TrialRecord
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.example_scores import ExampleScores
 
 CHANCE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))

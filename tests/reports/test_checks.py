@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 from study_records import config, design, finalist, history
 
-from reports.check_training import (
+from depthcheck.reports.check_training import (
     check_divergence,
     check_failures,
     check_overfitting,
     check_still_improving,
     check_trained,
 )
-from reports.checks import (
+from depthcheck.reports.checks import (
     check_budgets,
     check_confirmed,
     check_edges,
@@ -24,8 +24,8 @@ from reports.checks import (
     check_settings,
     check_test_openings,
 )
-from reports.design import SearchRange
-from reports.records import Difference, FinalistRow, LevelRow, Search, Spread
+from depthcheck.reports.design import SearchRange
+from depthcheck.reports.records import Difference, FinalistRow, LevelRow, Search, Spread
 
 ROW = LevelRow(
     factor="depth",

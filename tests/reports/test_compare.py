@@ -22,10 +22,10 @@ from study_records import (
     whole_study,
 )
 
-from reports.compare import compare
-from reports.design import Factor
-from reports.example_scores import ExampleScores
-from reports.finalists import finalists_from_records
+from depthcheck.reports.compare import compare
+from depthcheck.reports.design import Factor
+from depthcheck.reports.example_scores import ExampleScores
+from depthcheck.reports.finalists import finalists_from_records
 
 STUCK = history(train=(0.10, 0.12))
 

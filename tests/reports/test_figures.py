@@ -10,9 +10,9 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from reports.compare import compare_study
-from reports.design import Factor, Finalist, StudyDesign
-from reports.figures import (
+from depthcheck.reports.compare import compare_study
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.figures import (
     all_drawings,
     confusion,
     cost,
@@ -25,8 +25,8 @@ from reports.figures import (
     regression,
     trials,
 )
-from reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
-from reports.metric import R2
+from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
+from depthcheck.reports.metric import R2
 
 SVG = "{http://www.w3.org/2000/svg}"
 

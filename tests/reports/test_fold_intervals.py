@@ -7,11 +7,11 @@ import pytest
 from golden_tables import N_FOLDS, N, golden_table
 from scipy import stats
 
-from reports.checks import check_independence
-from reports.compare import compare_study
-from reports.example_scores import fold_scores
-from reports.folds import fold_difference
-from reports.power import seeds_to_detect
+from depthcheck.reports.checks import check_independence
+from depthcheck.reports.compare import compare_study
+from depthcheck.reports.example_scores import fold_scores
+from depthcheck.reports.folds import fold_difference
+from depthcheck.reports.power import seeds_to_detect
 
 
 def tables(rng, shape=(5, 5), shift=0.02):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from study_records import config, design, trial
 
-from reports.compare import compare
-from reports.design import Factor
-from reports.example_scores import ExampleScores
-from reports.linear import linear_model
-from reports.render import answer
-from reports.study import Reference
+from depthcheck.reports.compare import compare
+from depthcheck.reports.design import Factor
+from depthcheck.reports.example_scores import ExampleScores
+from depthcheck.reports.linear import linear_model
+from depthcheck.reports.render import answer
+from depthcheck.reports.study import Reference
 
 N, RIGHT = 400, 320
 

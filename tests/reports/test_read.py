@@ -9,14 +9,14 @@ from golden_tables import golden_table
 from made_up import MadeUpStudy
 from stored_study import write_study
 
-from experiments import tracking
-from experiments.tracking import keys
-from experiments.tracking.store import client
-from reports.data import data_facts
-from reports.read import NothingToReportError, choose_study, read_study
-from reports.reproduce import command
-from reports.study import StudyData
-from reports.write import make_report
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.store import client
+from depthcheck.reports.data import data_facts
+from depthcheck.reports.read import NothingToReportError, choose_study, read_study
+from depthcheck.reports.reproduce import command
+from depthcheck.reports.study import StudyData
+from depthcheck.reports.write import make_report
 
 
 def small_study(name: str = "made-up-12345678", seed: int = 0) -> StudyData:

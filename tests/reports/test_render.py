@@ -11,17 +11,17 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from experiments.definition import find, read
-from experiments.design import SearchRound, plan
-from reports.compare import compare_study
-from reports.context import context_of
-from reports.design import Factor, Finalist, StudyDesign
-from reports.records import Comparison
-from reports.render import answer, plain, render
-from reports.render.answer import sentence
-from reports.study import Reference, StudyData
-from reports.words import WIDTH
-from reports.write import make_report
+from depthcheck.experiments.definition import find, read
+from depthcheck.experiments.design import SearchRound, plan
+from depthcheck.reports.compare import compare_study
+from depthcheck.reports.context import context_of
+from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.records import Comparison
+from depthcheck.reports.render import answer, plain, render
+from depthcheck.reports.render.answer import sentence
+from depthcheck.reports.study import Reference, StudyData
+from depthcheck.reports.words import WIDTH
+from depthcheck.reports.write import make_report
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_STUDIES = {

@@ -15,13 +15,13 @@ import pytest
 from made_up import MadeUpStudy
 from stored_study import write_study
 
-from experiments import tracking
-from experiments.scratch import give_back
-from experiments.tracking import keys
-from experiments.tracking.store import client
-from reports.__main__ import main
-from reports.export import trials_table
-from reports.html import to_html
+from depthcheck.cli import main
+from depthcheck.experiments import tracking
+from depthcheck.experiments.scratch import give_back
+from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.store import client
+from depthcheck.reports.export import trials_table
+from depthcheck.reports.html import to_html
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,9 +45,7 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             monkeypatch.setenv(name, value)
         capsys.readouterr()
         try:
-            code = main(words)
-        except SystemExit as end:
-            code = int(end.code or 0)
+            code = main(["report", *words])
         finally:
             give_back()  # as at the end of a process of its own
         out, err = capsys.readouterr()
@@ -59,7 +57,7 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def report_in_a_process_of_its_own(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "reports", *words]
+    command = [sys.executable, "-m", "depthcheck", "report", *words]
     return subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -144,7 +142,7 @@ def test_run_of_mlflow_run_becomes_a_session_of_the_study(report, folder):
     [
         (["--study", "nope"], "study must be one of"),
         (["--run", "nope"], "run must be one of a study"),
-        (["--nonsense"], "unrecognized arguments"),
+        (["--nonsense"], "No such option '--nonsense'"),
         (["--output", "mlflow.db/x"], "output must be a folder that can be written to"),
         (["--output", "~nosuchuser/x"], "output must be a path on this machine, got '~nosuchuser/x'"),
     ],

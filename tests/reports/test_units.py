@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from study_records import config, design, trial
 
-from reports.checks import check_independence
-from reports.compare import compare
-from reports.design import Factor
-from reports.difference import paired_difference
-from reports.example_scores import ExampleScores
-from reports.render import answer
-from reports.units import Units, difference_by_units, units_of
+from depthcheck.reports.checks import check_independence
+from depthcheck.reports.compare import compare
+from depthcheck.reports.design import Factor
+from depthcheck.reports.difference import paired_difference
+from depthcheck.reports.example_scores import ExampleScores
+from depthcheck.reports.render import answer
+from depthcheck.reports.units import Units, difference_by_units, units_of
 
 ROWS, COPIES = 300, 10
 

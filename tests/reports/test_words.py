@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from reports.metric import ACCURACY, AUC, METRICS, R2
-from reports.records import Spread
-from reports.words import beside, duration, points, score, spread, with_unit
+from depthcheck.reports.metric import ACCURACY, AUC, METRICS, R2
+from depthcheck.reports.records import Spread
+from depthcheck.reports.words import beside, duration, points, score, spread, with_unit
 
 
 def test_every_metric_of_the_pipeline_is_known():
-    from pipeline.config import METRICS as OF_THE_PIPELINE
+    from depthcheck.pipeline.config import METRICS as OF_THE_PIPELINE
 
     assert set(METRICS) == set(OF_THE_PIPELINE)
 

@@ -1,8 +1,8 @@
 """The champion as a product: original columns or raw pixels in, class names and probabilities (or a number) out.
 
-This file travels inside the registered model, in a package of its own (:mod:`experiments.tracking.product` puts it
-there), and is loaded by MLflow where this project may not be installed. So it imports nothing of the project but what
-travels along.
+This file travels inside the registered model, in a package of its own (:mod:`depthcheck.experiments.tracking.product`
+puts it there), and is loaded by MLflow where this project may not be installed. So it imports nothing of the project
+but what travels along, and that by relative names, which hold in both packages.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import LARGEST
-from pipeline.columns import as_samples
-from pipeline.preparation import load_preparation
+from .cells import LARGEST
+from .columns import as_samples
+from .preparation import load_preparation
 
 #: Rows a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096

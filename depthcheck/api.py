@@ -1,0 +1,573 @@
+"""The Python interface: what a notebook or a program does with Depthcheck, a function each.
+
+Nothing heavy is imported before it is used, so that ``import depthcheck`` takes no time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from depthcheck.experiments.experiment import Experiment
+    from depthcheck.experiments.finalists import Finalist
+    from depthcheck.experiments.reproduce.session import Ending as Reproduction
+    from depthcheck.experiments.session import Ending
+    from depthcheck.experiments.tracking import StudySummary
+    from depthcheck.pipeline.config import DataConfig, TrialConfig
+    from depthcheck.pipeline.records import Dataset
+    from depthcheck.pipeline.trial import TrainedTrial
+    from depthcheck.reports.records import Comparison
+    from depthcheck.reports.study import StudyData
+
+#: Definitions that belong to known data; all other data get the one for any.
+_OWN_DEFINITIONS = {"fashion-mnist": "fashion_mnist", "digits": "digits"}
+
+
+class Study:
+    """A study of a tracking store, as it stood when it was opened.
+
+    In a notebook its last line shows question, answer and a table of all answers.
+
+    Attributes
+    ----------
+    name, question, state
+        Its name; what it asks; ``running``, ``finished``, ``failed`` or ``interrupted``.
+    tracking_uri, run_id
+        Where it is: the address of MLflow's store, and the id of the study's run there.
+
+    Examples
+    --------
+    >>> study = depthcheck.open_study("digits-1a2b3c4d")  # doctest: +SKIP
+    >>> study.answers[["factor", "level", "verdict"]]  # doctest: +SKIP
+    """
+
+    def __init__(self, summary: StudySummary, tracking_uri: str) -> None:
+        self._summary = summary
+        self.name = summary.study
+        self.state = summary.state
+        self.run_id = summary.run_id
+        self.tracking_uri = tracking_uri
+
+    @property
+    def question(self) -> str:
+        """What the study asks; empty where its definition says nothing."""
+        return self.data.facts.question
+
+    @cached_property
+    def data(self) -> StudyData:
+        """Everything that was read of the study: design, trials, predictions."""
+        from depthcheck.reports.read import read_study
+
+        return read_study(self.tracking_uri, self._summary)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """What the study's levels give against each other: the statistics behind :attr:`answers`."""
+        return compare(self)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """Every trial that has ended, one a row: parameters, scores, costs."""
+        from depthcheck.reports.export import trials_table
+
+        return trials_table(self.data.records)
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """Every level against the reference of its factor, one a row.
+
+        ``factor, level, reference, verdict, because, estimate, low, high, p_holm``: the difference of the expected
+        test scores and its 95 % interval, in the metric's own scale (an accuracy's points divided by 100).
+        """
+        import pandas as pd
+
+        from depthcheck.reports.answers import answers
+
+        return pd.DataFrame(answers(self.comparison)["contrasts"])
+
+    @property
+    def answer(self) -> str:
+        """The answer in plain sentences, a paragraph a factor."""
+        from depthcheck.reports.render import answer, plain
+
+        return "\n\n".join(plain(text) for text in answer(self.comparison))
+
+    @property
+    def champion(self) -> str | None:
+        """Address of the recommended model in MLflow's registry; None as long as there is none."""
+        from depthcheck.experiments import tracking
+
+        try:
+            return tracking.champion_address(self.tracking_uri, self.name)
+        except ValueError:
+            return None
+
+    def predict(self, samples: pd.DataFrame | NDArray[np.generic]) -> pd.DataFrame:
+        """Return what the recommended model says of raw samples, a row each.
+
+        Parameters
+        ----------
+        samples
+            A table with the original columns, or an array of the shape that the model was trained on.
+
+        Raises
+        ------
+        ValueError
+            When there is no such model, its files were changed, or the samples are not what it was trained on.
+        """
+        from depthcheck.experiments import tracking
+
+        address = tracking.champion_address(self.tracking_uri, self.name)
+        return tracking.predict(self.tracking_uri, address, samples)
+
+    def report(self, folder: str | Path | None = None) -> Path:
+        """Write the report, log it to MLflow, and return the path of its markdown.
+
+        As :func:`write_report`.
+        """
+        return write_report(self, folder)
+
+    def reproduce(self, *, times: int = 1, progress: bool = True) -> Reproduction:
+        """Train the recommended model again from its logged parameters, and compare number by number.
+
+        Parameters
+        ----------
+        times
+            How often it is trained again.
+        progress
+            Whether to say what happens.
+        """
+        from depthcheck.experiments.reproduce.session import Request, reproduce
+        from depthcheck.reports.figures.overlay import as_svg
+
+        request = Request(study=self.name, times=times, tracking_uri=self.tracking_uri)
+        with _in_this_process():
+            return reproduce(request, console(progress), draw=as_svg)
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {self.state}, {self.tracking_uri!r})"
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows: question, answer, and the answers as a table."""
+        from depthcheck.reports.answers import as_table
+
+        lines = [f"**{self.question or self.name}**", self.answer, as_table(self.comparison)]
+        return "\n\n".join(line for line in lines if line)
+
+
+def run_study(
+    data: str | Path | pd.DataFrame | NDArray[np.generic] | None = None,
+    *,
+    target: str | pd.Series[Any] | NDArray[np.generic] | None = None,
+    experiment: str | Path | Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    decide_within: float | None = None,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    seed: int | None = None,
+    widen: str | None = None,
+    study: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    storage: str | None = None,
+    data_folder: str | Path | None = None,
+    tracking_uri: str | None = None,
+    progress: bool = True,
+) -> Study:
+    """Run a study, or go on with it, and return it. The same call again trains nothing twice.
+
+    Every parameter has the name and the meaning that it has on the command line and in ``MLproject``.
+
+    Parameters
+    ----------
+    data
+        A table as a DataFrame (its index is no feature); samples as an array ``(n, *shape)``; the path of a file or
+        folder; or a name that is known, such as ``fashion-mnist``. None: the data of the experiment. What is in memory
+        is written beside the tracking store first, since workers, and whoever reproduces a trial, read it from there.
+    target
+        The column that is to be predicted, or ``(n,)`` targets.
+    experiment
+        The name of a shipped definition, the path of a TOML file, or a definition as nested dictionaries. None: the
+        one that belongs to the data, or ``any``.
+    trials
+        Trials of all phases together.
+    decide_within
+        Seconds: the study adds settings until every question is decided, or this time is over.
+    epochs
+        Epochs of each trial.
+    seeds
+        Fresh seeds for each finalist; 0 for none.
+    seed
+        What all seeds are derived from.
+    widen
+        Ranges to search further, ``"sgd.learning_rate:up,units:down"``.
+    study
+        A name of your own for the study.
+    workers
+        Worker processes on this machine; one a core by default.
+    scheduler
+        Address of your own Dask cluster, ``tcp://host:8786``.
+    storage
+        URL of the Optuna storage; a file beside the tracking store by default.
+    data_folder
+        Folder to look for the data set's files in.
+    tracking_uri
+        Address of MLflow's store; ``MLFLOW_TRACKING_URI`` or ``mlflow.db`` in the working directory by default.
+    progress
+        Whether to say what happens, with a bar on a terminal.
+
+    Returns
+    -------
+    Study
+        With its report written to ``reports/output`` and to MLflow.
+
+    Raises
+    ------
+    ValueError
+        When something that is asked for cannot be: what, what was expected, and what was given. Nothing is written.
+    RuntimeError
+        When a store is in trouble, or all trials fail alike. The same call goes on where it stopped.
+    KeyboardInterrupt
+        When it is interrupted: no run is left open, and the same call goes on.
+
+    Examples
+    --------
+    >>> study = depthcheck.run_study("digits", trials=49)  # doctest: +SKIP
+    >>> study = depthcheck.run_study(frame, target="price", decide_within=1800)  # doctest: +SKIP
+    """
+    from depthcheck.experiments import tracking
+
+    uri = tracking_uri or tracking.tracking_uri()
+    asked = read_experiment(experiment, data=_on_disk(data, target, uri))
+    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed)
+    ending = train(
+        asked.widened_as(widen),
+        console(progress),
+        study=study,
+        workers=workers,
+        scheduler=scheduler,
+        storage=storage,
+        data_folder=None if data_folder is None else Path(data_folder).expanduser().absolute(),
+        decide_within=decide_within,
+        tracking_uri=uri,
+    )
+    found = open_study(ending.study, tracking_uri=uri)
+    write_report(found)
+    return found
+
+
+def open_study(name: str | None = None, *, tracking_uri: str | None = None) -> Study:
+    """Return a study that is in the tracking store; without a name the latest.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+
+    Examples
+    --------
+    >>> depthcheck.open_study().champion  # doctest: +SKIP
+    'models:/digits-1a2b3c4d@champion'
+    """
+    from depthcheck.experiments import tracking
+    from depthcheck.reports.read import choose_study
+
+    uri = tracking_uri or tracking.tracking_uri()
+    return Study(choose_study(uri, study=name, run_id=None), uri)
+
+
+def list_studies(*, tracking_uri: str | None = None) -> list[Study]:
+    """Return all studies of the tracking store, the latest first.
+
+    Examples
+    --------
+    >>> [study.name for study in depthcheck.list_studies()]  # doctest: +SKIP
+    """
+    from depthcheck.experiments import tracking
+
+    uri = tracking_uri or tracking.tracking_uri()
+    return [Study(summary, uri) for summary in tracking.studies(uri)] if tracking.is_there(uri) else []
+
+
+def load_data(
+    data: str | Path, *, target: str | None = None, data_folder: str | Path | None = None, progress: bool = False
+) -> Dataset:
+    """Return a data set by its name or path, as a study reads it: nothing cut, nothing scaled.
+
+    Parameters
+    ----------
+    data, target, data_folder
+        As of :func:`run_study`.
+    progress
+        Whether to say what takes long, and what was guessed.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or it is not as it must be.
+
+    Examples
+    --------
+    >>> depthcheck.load_data("digits").X.shape
+    (1797, 8, 8)
+    """
+    from depthcheck.experiments import places
+    from depthcheck.experiments.definition import found_from
+    from depthcheck.pipeline.config import DataConfig
+    from depthcheck.pipeline.load import load
+
+    config = found_from(DataConfig(name=str(data), target=target), Path.cwd())
+    folder = None if data_folder is None else Path(data_folder)
+    return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
+
+
+def run_trial(config: TrialConfig, dataset: Dataset) -> TrainedTrial:
+    """Train and evaluate one configuration in this process: what every trial of a study does, without its records.
+
+    Parameters
+    ----------
+    config
+        All that defines the trial; that of a trial that was logged is ``study.data.records[i].config``.
+    dataset
+        The data that it names, of :func:`load_data`.
+
+    Raises
+    ------
+    ValueError
+        When the data are not those of the configuration, or cannot be cut as it says.
+
+    Examples
+    --------
+    >>> record = depthcheck.open_study().data.records[0]  # doctest: +SKIP
+    >>> depthcheck.run_trial(record.config, depthcheck.load_data("digits")).result.valid.score  # doctest: +SKIP
+    """
+    from depthcheck.pipeline.trial import run_trial as trained
+
+    return trained(config, dataset)
+
+
+def compare(study: Study) -> Comparison:
+    """Return the statistics of a study: levels, differences, intervals, verdicts, checks, as frozen records.
+
+    Examples
+    --------
+    >>> depthcheck.compare(study).questions[0].contrasts[0].difference.half_width  # doctest: +SKIP
+    """
+    from depthcheck.reports.compare import compare_study
+
+    return compare_study(study.data)
+
+
+def write_report(study: Study, folder: str | Path | None = None) -> Path:
+    """Write a study's report: markdown, HTML, figures and tables, into a folder and to MLflow.
+
+    Parameters
+    ----------
+    folder
+        ``reports/output/<study>`` by default. Files of an earlier report there are replaced.
+
+    Returns
+    -------
+    Path
+        Of ``report.md``.
+
+    Raises
+    ------
+    ValueError
+        When the folder cannot be written to.
+
+    Examples
+    --------
+    >>> depthcheck.write_report(depthcheck.open_study(), "my-report")  # doctest: +SKIP
+    """
+    from depthcheck.experiments.tracking import launch_directory
+    from depthcheck.reports.write import log_report, make_report, report_folder, write_report
+
+    target = report_folder(None if folder is None else str(folder), study.name, launch_directory())
+    report = make_report(study.data, study.comparison)
+    write_report(report, study.data, target)
+    log_report(study.tracking_uri, report, study.data, target)
+    return target / "report.md"
+
+
+def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None) -> Experiment:
+    """Return the experiment that is asked for, on the data that are asked for.
+
+    Parameters
+    ----------
+    experiment
+        As of :func:`run_study`.
+    data
+        Takes the place of the definition's own data; one without a target of its own keeps the definition's.
+
+    Raises
+    ------
+    ValueError
+        When there is no such definition, or it is not as it must be.
+    """
+    from depthcheck.experiments import definition
+    from depthcheck.experiments.tracking import launch_directory
+
+    base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)
+    if isinstance(experiment, Mapping):
+        return definition.parse(experiment, name="study", data=data)
+    named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
+    path = definition.find(named, base)
+    if data is None or named == own:
+        found = definition.read(path)
+        return found if data is None or data.target is None else found.with_target(data.target)
+    return definition.read(path, data=definition.found_from(data, base))
+
+
+def train(
+    experiment: Experiment,
+    console: Console,
+    *,
+    chosen: tuple[Finalist, ...] = (),
+    data_sha256: str | None = None,
+    decide_within: float | None = None,
+    tracking_uri: str | None = None,
+    **asked: Any,
+) -> Ending:
+    """Run the session of a study, and say where its results are.
+
+    Parameters
+    ----------
+    chosen, data_sha256, asked
+        As :class:`depthcheck.experiments.session.Request` has them.
+
+    Raises
+    ------
+    ValueError, RuntimeError, KeyboardInterrupt
+        As of :func:`run_study`.
+    """
+    from depthcheck.experiments import farewell, session
+    from depthcheck.experiments.decide import Deadline
+    from depthcheck.experiments.tracking import tracking_uri as default_uri
+
+    started = time.monotonic()
+    deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
+    request = session.Request(
+        experiment=experiment,
+        chosen=chosen,
+        data_sha256=data_sha256,
+        deadline=deadline,
+        tracking_uri=tracking_uri or default_uri(),
+        **asked,
+    )
+    with _in_this_process():
+        ending = session.run(request, console)
+    console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
+    return ending
+
+
+def console(progress: bool) -> Console:
+    """Return where to say what happens: standard output, or nowhere."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, quiet=not progress)
+
+
+def _answers(uri: str, run_id: str) -> Mapping[str, Any]:
+    """Return what may be said of a study by now."""
+    from depthcheck.reports.answers import answers
+    from depthcheck.reports.read import choose_study
+
+    return answers(Study(choose_study(uri, study=None, run_id=run_id), uri).comparison)
+
+
+@contextlib.contextmanager
+def _in_this_process() -> Iterator[None]:
+    """Keep temporary files in a session's folder, and workers from running the caller's script again.
+
+    A worker that is started (``spawn``) imports the file of the main module, which would ask for a study of its own
+    where it has no ``if __name__ == "__main__"``. Nothing that workers are sent is defined there.
+    """
+    from depthcheck.experiments.scratch import scratch
+
+    main = vars(sys.modules["__main__"])
+    hidden = {} if main.get("__spec__") else {name: main.pop(name) for name in ("__file__",) if name in main}
+    try:
+        with scratch():
+            yield
+    finally:
+        main.update(hidden)
+
+
+def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
+    """Return the data's configuration; what is in memory is written beside the tracking store, under its hash."""
+    import numpy as np
+    import pandas as pd
+
+    from depthcheck.pipeline.config import DataConfig
+
+    if data is None or isinstance(data, (str, Path)):
+        if target is not None and not isinstance(target, str):
+            raise ValueError("target must be the name of a column where data are named, got an array")
+        return None if data is None else DataConfig(name=str(data), target=target)
+    content = io.BytesIO()
+    if isinstance(data, pd.DataFrame):
+        frame, name = _with_target(data, target)
+        frame.to_parquet(content, index=False)
+        return DataConfig(name=_written(content.getvalue(), "dataframe.parquet", uri), target=name)
+    samples, targets = np.asarray(data), None if target is None else np.asarray(target)
+    if targets is None or targets.ndim != 1 or samples.ndim < 2 or len(samples) != len(targets):
+        shape = "none" if targets is None else targets.shape
+        raise ValueError(
+            f"data and target must be arrays (n, *shape) and (n,), or a DataFrame, got {samples.shape} and {shape}"
+        )
+    np.savez(content, X=samples, y=targets)
+    return DataConfig(name=_written(content.getvalue(), "arrays.npz", uri))
+
+
+def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
+    import numpy as np
+
+    if target is None:
+        raise ValueError("target must be a column of the table, or one more, got none")
+    if isinstance(target, str):
+        return frame, target
+    name = str(getattr(target, "name", None) or "target")
+    if name in frame or len(target) != len(frame):
+        raise ValueError(
+            f"target must be a column of {len(frame)} rows that the table does not have, got {name} of {len(target)}"
+        )
+    return frame.assign(**{name: np.asarray(target)}), name
+
+
+def _written(content: bytes, name: str, uri: str) -> str:
+    from depthcheck.experiments import places
+
+    folder = places.storage_folder(uri) / "depthcheck-data" / hashlib.sha256(content).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    if not path.exists():
+        part = path.with_suffix(f".{time.time_ns()}")
+        part.write_bytes(content)
+        part.replace(path)
+    return str(path)
+
+
+__all__ = [
+    "Study",
+    "compare",
+    "list_studies",
+    "load_data",
+    "open_study",
+    "run_study",
+    "run_trial",
+    "write_report",
+]

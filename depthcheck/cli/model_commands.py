@@ -1,0 +1,105 @@
+"""The commands that let a recommended model answer: for a file, or over HTTP."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+
+from depthcheck.cli.options import asked_model, new_file, option
+from depthcheck.pipeline.paths import user_path
+
+_LAST_PORT = 65_535
+
+
+@click.command(epilog="Example: depthcheck predict --input new.csv --output answers.csv")
+@option("--input", "source", metavar="FILE", help="File with the original columns, or an .npz with X.")
+@option("--output", metavar="FILE", help="The .csv or .parquet file to write.")
+@asked_model
+def predict(source: str | None, output: str | None, study: str | None, model: str | None, trust: bool) -> int:
+    """Let a champion predict the rows of a file."""
+    from depthcheck.experiments import tracking
+
+    base = tracking.launch_directory()
+    read_from = _input(source, base)
+    target = new_file(output, base, (".csv", ".parquet"))  # another model's answers are not replaced unseen
+    from depthcheck.pipeline.load import read_samples
+
+    uri = tracking.tracking_uri()
+    address = model or tracking.champion_address(uri, study)
+    samples = read_samples(read_from)
+    answers = tracking.predict(uri, address, samples, trust=trust)
+    _write(target, samples, answers)
+    print(f"{len(answers):,} rows predicted by {address}\n  answers       {target}")
+    return 0
+
+
+def _input(asked: str | None, base: Path) -> Path:
+    if asked is None:
+        raise ValueError("input must be a file, got nothing")
+    path = base / user_path(asked, "input")
+    if not path.is_file():
+        raise ValueError(f"input must be a file, got {asked!r}: there is no {path}")
+    return path
+
+
+def _write(output: Path, samples: Any, answers: Any) -> None:
+    """Write the answers beside the columns that they answer; pixels are not repeated."""
+    import pandas as pd
+
+    table = answers
+    if isinstance(samples, pd.DataFrame):
+        table = pd.concat([samples.reset_index(drop=True), answers], axis=1)
+    table.columns = _unique([str(name) for name in table.columns])
+    if output.suffix == ".csv":
+        table.to_csv(output, index=False)
+    else:
+        table.to_parquet(output, index=False)
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Return names that a file can hold: an input may have a column called ``prediction`` already."""
+    unique: list[str] = []
+    for name in names:
+        number, free = 1, name
+        while free in unique:
+            free, number = f"{name}.{number}", number + 1
+        unique.append(free)
+    return unique
+
+
+@click.command(epilog="Example: depthcheck serve --port 8080")
+@asked_model
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@option("--port", metavar="NUMBER", default="5000", show_default=True, help="Port to listen at.")
+def serve(study: str | None, model: str | None, trust: bool, host: str, port: str) -> int:
+    """Serve a champion over HTTP until Ctrl-C."""
+    number = _port(port)
+    from depthcheck.experiments import tracking
+
+    uri, listener = tracking.tracking_uri(), _listener(host, number)
+    address = model or tracking.champion_address(uri, study)
+
+    def say() -> None:
+        print(f"{address} is served at http://{host}:{number}/invocations", flush=True)
+
+    with listener:
+        tracking.serve(uri, address, listener, trust=trust, on_ready=say)
+    return 0
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Take the port before the model is loaded, which takes a while; complain in a line where that cannot be."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ValueError(f"host and port must be free to listen at, got {host} and {port}: {error.strerror}") from error
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
+        raise ValueError(f"port must be a number from 1 to {_LAST_PORT}, got {text!r}")
+    return int(text)

@@ -1,0 +1,205 @@
+"""What the commands share: options, one-line complaints, and exit codes.
+
+Nothing heavy is imported here: a typing error should be answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from depthcheck.experiments.addresses import given_addresses, may_be_shown
+from depthcheck.pipeline.paths import user_path
+
+#: What MLproject hands down for a parameter that the user did not give.
+_NOT_GIVEN = ("", "auto")
+BAD_INPUT, FAILED = 2, 1
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option that counts as not given where ``mlflow run`` hands down ``auto`` for it."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        """Leave out what says nothing, so that the default counts."""
+        given = {name: value for name, value in opts.items() if name != self.name or value not in _NOT_GIVEN}
+        return super().consume_value(ctx, given)
+
+
+class Count(click.ParamType[int]):
+    """A whole number of at least ``lowest``."""
+
+    name = "number"
+
+    def __init__(self, lowest: int = 1) -> None:
+        self._lowest = lowest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or complain in the words of the definition's own checks."""
+        from depthcheck.experiments.definition import whole_number
+
+        return whole_number(str(value), _name(param), lowest=self._lowest)
+
+
+class Duration(click.ParamType[float]):
+    """A time like ``90s``, ``30m``, ``2h`` or ``1h30m``, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
+        parts = found.groups() if found else ()
+        seconds = sum(int(part or 0) * each for part, each in zip(parts, (3600, 60, 1), strict=False))
+        if seconds <= 0:
+            raise ValueError(f"{_name(param)} must be a time like 30m, 90s or 1h30m, got {value!r}")
+        return float(seconds)
+
+
+class Switch(click.ParamType[bool]):
+    """``true`` or ``false``; the option alone means ``true``."""
+
+    name = "true|false"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """Return whether it is switched on."""
+        if value not in ("true", "false", True, False):
+            raise ValueError(f"{_name(param)} must be true or false, got {value!r}")
+        return value in ("true", True)
+
+
+class StudyName(click.ParamType[str]):
+    """The name of a study, of characters that a lock's file and a registered model can carry."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        if not re.fullmatch(r"[\w.-]+", str(value)):
+            raise ValueError(f"{_name(param)} must be of letters, digits, dots, dashes and underscores, got {value!r}")
+        return str(value)
+
+
+class Definition(click.ParamType[str]):
+    """The name of a shipped definition, or the path of a file; a shell completes the names."""
+
+    name = "name or file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return the shipped names that begin like this, and let the shell complete files."""
+        from depthcheck.experiments.definition import shipped_names
+
+        names = [name for name in shipped_names() if name.startswith(incomplete)]
+        items = [click.shell_completion.CompletionItem(name) for name in names]
+        return [*items, click.shell_completion.CompletionItem(incomplete, type="file")]
+
+
+def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
+    """Return the decorator of an option that ``mlflow run`` may leave to its default."""
+    return click.option(*names, cls=Option, **how)
+
+
+def switch(*names: str, help: str) -> Callable[[_Command], _Command]:  # click's own word
+    """Return the decorator of a flag, which may also be given as ``--flag true``."""
+    return option(*names, type=Switch(), is_flag=False, flag_value="true", default="false", help=help)
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Return one decorator for several options, which are listed in this order."""
+
+    def decorate(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+training = options(
+    option("--seeds", type=Count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]"),
+    option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
+    option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
+    option("--scheduler", metavar="ADDRESS", help="Your own Dask cluster, tcp://host:8786."),
+    option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]"),
+    option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
+)
+asked_model = options(
+    option("--study", type=StudyName(), help="Name of the study. [default: the latest with a champion]"),
+    option("--model", metavar="ADDRESS", help="Another model, models:/<name>/<version>."),
+    switch("--trust", help="Run a model that has no hashes to be checked against: it is a program from elsewhere."),
+)
+
+
+def check_scheduler(address: str | None) -> None:
+    """Complain about an address of a scheduler that is none.
+
+    Raises
+    ------
+    ValueError
+        With what was given.
+    """
+    if address is not None and "://" not in address:
+        raise ValueError(f"scheduler must be an address like tcp://host:8786, got {address!r}")
+
+
+def folder_of(asked: str | None, base: Path) -> Path | None:
+    """Return the folder that ``--data-folder`` names, relative to where the user typed."""
+    return None if asked is None else base / user_path(asked, "data_folder")
+
+
+def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
+    """Return the path of a file to write, relative to ``base``; it must not exist yet.
+
+    Raises
+    ------
+    ValueError
+        When it is there, has another suffix, or its folder cannot be written to.
+    """
+    kinds = f"a {' or '.join(suffixes)} file"
+    if asked is None:
+        raise ValueError(f"output must be {kinds}, got nothing")
+    path = base / user_path(asked, "output")
+    if path.suffix not in suffixes:
+        raise ValueError(f"output must be {kinds}, got {asked!r}")
+    if path.exists():
+        raise ValueError(f"output must be a new file, got {path}, which is there already")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"output must be in a folder that can be written to, got {path.parent}")
+    return path
+
+
+def complain(about: object, then: str = "") -> None:
+    """Print the one line that says what is wrong; of a full disk also where it is, which databases do not tell.
+
+    Parameters
+    ----------
+    then
+        What to say of what comes next.
+    """
+    text = may_be_shown(about)
+    if re.search(r"disk is full|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
+        from depthcheck.experiments.places import least_room
+
+        text += f" ({least_room(given_addresses())})"
+    print(f"error: {text}{then}", file=sys.stderr)
+
+
+def failure_code(error: RuntimeError) -> int:
+    """Return the exit code of a command that has not trained: 2 for a store that no later attempt will find usable."""
+    return BAD_INPUT if getattr(error, "lasts", False) else FAILED
+
+
+def _name(param: click.Parameter | None) -> str:
+    return "value" if param is None or param.name is None else param.name

@@ -1,0 +1,312 @@
+"""The commands about studies that exist: their answers, reports, reproduction, soundness, and end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import click
+
+from depthcheck.cli.options import (
+    BAD_INPUT,
+    FAILED,
+    Count,
+    StudyName,
+    complain,
+    failure_code,
+    folder_of,
+    option,
+    switch,
+)
+from depthcheck.experiments.addresses import may_be_shown, shown, without_login
+from depthcheck.experiments.interrupts import INTERRUPTED
+
+if TYPE_CHECKING:
+    from depthcheck.api import Study
+    from depthcheck.experiments.doctor.examine import Examination
+    from depthcheck.experiments.reproduce.session import Ending
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+
+
+@click.command("list", epilog="Example: depthcheck list --json")
+@as_json
+def list_(as_json: bool) -> int:
+    """List the studies of the tracking store, the latest first."""
+    from depthcheck import api
+    from depthcheck.experiments import tracking
+
+    uri = tracking.tracking_uri()
+    rows = [
+        {"study": of.name, "question": of.question, "state": of.state, **tracking.progress(uri, of.run_id)}
+        for of in api.list_studies(tracking_uri=uri)
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    elif not rows:
+        print(f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI")
+    else:
+        _print_table(rows)
+    return 0
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (("study", "left"), ("question", "left"), ("state", "left"), ("trials", "right")):
+        table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table.add_column("begun", no_wrap=True)
+    for row in rows:
+        trials = f"{row['n_ended']} of {row['n_planned']}"
+        table.add_row(
+            row["study"], escape(row["question"]), row["state"], trials, row["started"][:16].replace("T", " ")
+        )
+    Console(highlight=False).print(table)
+
+
+@click.command(epilog="Example: depthcheck show digits-1a2b3c4d")
+@click.argument("name", type=StudyName(), required=False)
+@as_json
+def show(name: str | None, as_json: bool) -> int:
+    """Show what study NAME found; the latest without one."""
+    from depthcheck import api
+
+    study = api.open_study(name)
+    if as_json:
+        print(json.dumps(_answers(study), indent=1))
+        return 0
+    _say_answer(study)
+    if study.champion is not None:
+        print(f"\n  champion      {study.champion}")
+    print("\n".join(_where(study)))
+    return 0
+
+
+def _answers(study: Study) -> dict[str, Any]:
+    from depthcheck.reports.answers import answers
+
+    return {**answers(study.comparison), "question": study.question, "state": study.state, "champion": study.champion}
+
+
+def _say_answer(study: Study) -> None:
+    from depthcheck.reports.words import paragraph
+
+    print(f"\n{study.name}: {study.question or 'no question was asked'}\n")
+    print("\n\n".join(paragraph(text) for text in study.answer.split("\n\n")))
+
+
+def _where(study: Study) -> list[str]:
+    from depthcheck.experiments import tracking
+
+    page, artifacts = tracking.run_address(study.tracking_uri, study.run_id)
+    host, browse = _host(study.tracking_uri)
+    return [
+        f"  in MLflow     {browse}" if browse else "  in MLflow",
+        f"                {host}/{page}",
+        f"                {artifacts}",
+    ]
+
+
+def _host(uri: str) -> tuple[str, str | None]:
+    """Return the address of MLflow's pages, and the command that starts them where no server does."""
+    if uri.startswith("http"):
+        return without_login(uri).rstrip("/"), None
+    return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shown(uri)}"
+
+
+@click.command(epilog="Example: depthcheck report --study digits-1a2b3c4d --output my-report")
+@option("--study", type=StudyName(), help="Name of the study. [default: the latest]")
+@option("--run", metavar="ID", help="The study's run, or any run of it.")
+@option("--output", metavar="FOLDER", help="Folder to write into. [default: reports/output/<study>]")
+@as_json
+def report(study: str | None, run: str | None, output: str | None, as_json: bool) -> int:
+    """Write a study's report: answer, figures, tables, checks."""
+    if as_json:
+        print(json.dumps(_answers(_chosen(study, run)), indent=1))
+        return 0
+    write_and_say(study=study, run=run, output=output)
+    return 0
+
+
+def _chosen(study: str | None, run: str | None) -> Study:
+    from depthcheck import api
+    from depthcheck.experiments import tracking
+    from depthcheck.reports.read import choose_study
+
+    uri = tracking.tracking_uri()
+    return api.Study(choose_study(uri, study=study, run_id=run), uri)
+
+
+def write_and_say(study: str | None = None, run: str | None = None, output: str | None = None) -> None:
+    """Write a study's report, and print its answer and where it is."""
+    from depthcheck.experiments import tracking
+
+    found = _chosen(study, run)
+    launched = tracking.launched_run()
+    if launched is not None:
+        tracking.join_study(found.tracking_uri, found.run_id, launched, "report")
+    written = found.report(output)
+    _say_answer(found)
+    warnings, checks = found.comparison.warnings, found.comparison.checks
+    print(f"\n{len(warnings)} of {len(checks)} checks warn" + (":" if warnings else ""))
+    for check in warnings:
+        print(f"  {check.name}: {check.detail}")
+    print(f"\n  report        {written}\n                {written.with_suffix('.html')}")
+    print("\n".join(_where(found)) + "/report")
+
+
+@click.command(epilog="Example: depthcheck delete digits-1a2b3c4d")
+@click.argument("name", type=StudyName())
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]")
+def delete(name: str, yes: bool, storage: str | None) -> int:
+    """Delete study NAME, after asking."""
+    from depthcheck.experiments import places, tracking
+    from depthcheck.experiments.ledger import delete_study, study_names
+    from depthcheck.experiments.lock import held
+
+    uri = tracking.tracking_uri()
+    place = storage or places.default_storage(uri)
+    runs = [of.run_id for of in tracking.studies(uri, name)] if tracking.is_there(uri) else []
+    is_told = name in study_names(place)
+    if not runs and not is_told:
+        raise ValueError(f"name must be that of a study, got {name!r}, which is neither in {uri} nor in {place}")
+    n_trials = sum(tracking.progress(uri, run_id)["n_ended"] for run_id in runs)
+    if not yes and not click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?"):
+        print("nothing was deleted")
+        return 0
+    with held(places.storage_folder(uri), name):
+        for run_id in runs:
+            tracking.delete_study(uri, name, run_id)
+        if is_told:
+            delete_study(place, name)
+    print(f"study {name} was deleted; mlflow gc frees what its files take on the disk")
+    return 0
+
+
+@click.command(epilog="Example: depthcheck reproduce --times 5")
+@option("--run-id", metavar="ID", help="The run of a trial. [default: the champion of the latest study]")
+@option("--study", type=StudyName(), help="Name of a study, whose champion or best trial it shall be.")
+@option("--times", type=Count(), default="1", show_default=True, help="How often to train it again.")
+@option("--data-folder", metavar="FOLDER", help="Folder that has the data set's files.")
+@as_json
+def reproduce(run_id: str | None, study: str | None, times: int, data_folder: str | None, as_json: bool) -> int:
+    """Train a logged trial again, and compare each number.
+
+    Exit code 0 where it was reproduced, and 1 where it was not.
+    """
+    from depthcheck import api
+    from depthcheck.experiments import tracking
+    from depthcheck.experiments.reproduce import words
+    from depthcheck.experiments.reproduce.session import Request
+    from depthcheck.experiments.reproduce.session import reproduce as train_again
+    from depthcheck.reports.figures.overlay import as_svg
+
+    request = Request(
+        run_id=run_id,
+        study=study,
+        times=times,
+        data_folder=folder_of(data_folder, tracking.launch_directory()),
+        tracking_uri=tracking.tracking_uri(),
+    )
+    try:
+        ending = train_again(request, api.console(progress=not as_json), draw=as_svg)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was found out, and the same command begins anew", file=sys.stderr)
+        return INTERRUPTED
+    except RuntimeError as error:
+        complain(error)
+        return failure_code(error)
+    if as_json:
+        print(json.dumps(words.as_json(ending.finding, tracking.environment()), indent=1))
+    else:
+        print(_reproduction(ending))
+    return 0 if ending.finding.is_reproduced else FAILED
+
+
+def _reproduction(ending: Ending) -> str:
+    """Return the verdict, what it rests on, where the result is, and what to do next."""
+    from depthcheck.experiments.reproduce.words import finding_lines
+
+    host, browse = _host(ending.tracking_uri)
+    original = ending.finding.original.run
+    both = _both(original.run_id, ending.run_id, {original.experiment_id, ending.experiment_id})
+    lines = ["", ending.finding.headline(), *(f"  {line}" for line in finding_lines(ending.finding))]
+    lines += [f"  browse        {browse}"] if browse else []
+    lines += [
+        f"  result        {host}/#/experiments/{ending.experiment_id}/runs/{ending.run_id}",
+        f"  overlaid      {host}/#/metric?{both}",
+    ]
+    if ending.finding.verdict == "bit-equal":
+        lines.append("  more          another trial: --run-id (mlflow run: -P run_id=); --times 5 repeats it")
+    else:
+        lines.append("  more          --times 5 shows whether repetitions agree among themselves")
+    return "\n".join(lines)
+
+
+def _both(original: str, run_id: str, experiments: set[str]) -> str:
+    """Return the question that MLflow's page of metrics answers with both runs' losses in one chart."""
+    metrics = ["train/loss", "valid/loss"]
+    lists = {"runs": [original, run_id], "experiments": sorted(experiments), "plot_metric_keys": metrics}
+    question = {name: json.dumps(value, separators=(",", ":")) for name, value in lists.items()}
+    return urlencode({**question, "metric": json.dumps(metrics[1]), "x_axis": "step"})
+
+
+@click.command(epilog="Example: depthcheck doctor --study all --fix")
+@option("--study", type=StudyName(), help="Name of a study, or all. [default: the latest]")
+@switch("--fix", help="Repair what can be repaired; nothing is deleted.")
+@option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]")
+@as_json
+def doctor(study: str | None, fix: bool, storage: str | None, as_json: bool) -> int:
+    """Find what is damaged in a study, and repair it.
+
+    Optuna's study, MLflow's runs and the artifacts are held against each other.
+
+    Exit code 0 where nothing is left to disagree, else 1.
+    """
+    # Not before here: the imports take seconds, and a typing error should not wait for them.
+    from depthcheck.experiments import places, tracking
+    from depthcheck.experiments.doctor.examine import Place, examine, studies
+    from depthcheck.experiments.doctor.words import lines
+    from depthcheck.experiments.tracking.store import require_usable
+
+    uri = tracking.tracking_uri()
+    place = Place(uri=uri, storage=storage or places.default_storage(uri), folder=places.storage_folder(uri))
+    require_usable(uri, place.storage)
+    names = studies(place, study)
+    exit_code, examined = 0, []
+    for name in names:
+        try:
+            examination = examine(place, name, fix=fix)
+        except ValueError as error:
+            if len(names) == 1:
+                raise
+            print(f"study {name} is left out: {may_be_shown(error)}", file=sys.stderr if as_json else sys.stdout)
+            exit_code = BAD_INPUT
+            continue
+        examined.append(_examination(examination))
+        if not as_json:
+            print("\n".join(lines(examination, fix=fix)))
+        exit_code = max(exit_code, FAILED) if examination.left else exit_code
+        launched = tracking.launched_run()
+        if launched is not None and len(names) == 1 and examination.parent_run_id is not None:
+            tracking.join_study(uri, examination.parent_run_id, launched, "doctor")
+    if as_json:
+        print(json.dumps(examined, indent=1))
+    return exit_code
+
+
+def _examination(found: Examination) -> dict[str, Any]:
+    return {
+        "study": found.study,
+        "is_clean": not found.left,
+        **{
+            kind: [{"what": one.what, "advice": one.advice} for one in findings]
+            for kind, findings in (("repaired", found.repaired), ("left", found.left))
+        },
+    }
