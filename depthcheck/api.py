@@ -423,7 +423,8 @@ def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: 
 
     base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)
     if isinstance(experiment, Mapping):
-        return definition.parse(experiment, name="study", data=data)
+        of = str(data.name if data is not None else dict(experiment.get("data", {})).get("name", "study"))
+        return definition.parse(experiment, name=definition.slug(Path(of).stem), data=data)
     named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
     path = definition.find(named, base)
     if data is None or named == own:
@@ -539,6 +540,8 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
     if target is None:
         raise ValueError("target must be a column of the table, or one more, got none")
     if isinstance(target, str):
+        if target not in frame:
+            raise ValueError(f"target must be one of the table's columns, {', '.join(map(str, frame))}, got {target!r}")
         return frame, target
     name = str(getattr(target, "name", None) or "target")
     if name in frame or len(target) != len(frame):
