@@ -24,7 +24,7 @@ import numpy as np
 
 from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig, SplitConfig
 from depthcheck.pipeline.records import Part, Split
-from depthcheck.pipeline.threads import worker_environment
+from depthcheck.pipeline.training.program_cache import worker_environment
 
 N_TRAIN, N_VALID, N_FEATURES, N_CLASSES = 48_000, 12_000, 784, 10
 OURS = "compiled fit, one thread"
@@ -118,7 +118,7 @@ def _split() -> Split:
 
 
 def _model(options: argparse.Namespace) -> Any:
-    from depthcheck.pipeline.build import build
+    from depthcheck.pipeline.training.build import build
 
     units = tuple(options.units)
     return build(
@@ -131,7 +131,7 @@ def _model(options: argparse.Namespace) -> Any:
 
 
 def _compiled_fit(options: argparse.Namespace) -> Callable[[], float]:
-    from depthcheck.pipeline.fit import fit
+    from depthcheck.pipeline.training.fit import fit
 
     model, split = _model(options), _split()
     config = FitConfig(epochs=1, batch_size=options.batch_size, seed=0)

@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions
-from depthcheck.reports import difference
-from depthcheck.reports.design import StudyDesign
-from depthcheck.reports.difference import paired_difference
-from depthcheck.reports.example_scores import example_scores, judged_examples
-from depthcheck.reports.metric import METRICS
-from depthcheck.reports.records import Difference
-from depthcheck.reports.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
-from depthcheck.reports.verdict import decide
+from depthcheck.reports.compare import difference
+from depthcheck.reports.compare.difference import paired_difference
+from depthcheck.reports.compare.example_scores import example_scores, judged_examples
+from depthcheck.reports.compare.metric import METRICS
+from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.compare.verdict import decide
 
 Array = NDArray[np.float64]
 N_FEATURES, NOISE = 5, 2.0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.verdicts import Scenario, simulate
-from depthcheck.reports.difference import paired_difference
+from depthcheck.reports.compare.difference import paired_difference
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]

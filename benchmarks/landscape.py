@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from depthcheck.experiments import design, places, space
-from depthcheck.experiments.definition import parse
-from depthcheck.experiments.experiment import Experiment
+from depthcheck.experiments import places
+from depthcheck.experiments.planning import design, space
+from depthcheck.experiments.planning.definition import parse
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.records import Dataset
-from depthcheck.pipeline.threads import worker_environment
+from depthcheck.pipeline.training.program_cache import worker_environment
 
 FOLDER = Path(__file__).parent / "landscapes"
 #: Ranges as wide as anybody would search, so that narrower ones can be tried on the same networks.
@@ -124,7 +125,7 @@ def fair_table(folder: Path) -> Path:
 
 def dataset_of(name: str, folder: Path) -> Dataset:
     """Return the data of a landscape."""
-    from depthcheck.pipeline.load import load
+    from depthcheck.pipeline.data.load import load
 
     data = parse(DEFINITIONS[name], name=name).data
     if name == "fair":
@@ -149,7 +150,7 @@ def dimensions(name: str) -> tuple[str, ...]:
 
 def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> list[Job]:
     """Return every network of some settings, those of one compiled program behind each other."""
-    from depthcheck.pipeline.split import settle
+    from depthcheck.pipeline.prepare.split import settle
 
     split = settle(experiment.split, dataset)
     table = design.twins(experiment, max(settings) + 1)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from depthcheck.pipeline.threads import worker_environment
+from depthcheck.pipeline.training.program_cache import worker_environment
 
 CASES = ("numbers.npz", "numbers.parquet", "mixed.parquet")
 STAGES = ("load", "cut", "prepare", "trial")
@@ -77,9 +77,9 @@ def _measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
         _write(file, options.rows, options.columns)
         return {}
     from depthcheck.pipeline.config import DataConfig, SplitChoice
-    from depthcheck.pipeline.folds import prepared
-    from depthcheck.pipeline.load import load
-    from depthcheck.pipeline.split import settle, split
+    from depthcheck.pipeline.data.load import load
+    from depthcheck.pipeline.prepare.folds import prepared
+    from depthcheck.pipeline.prepare.split import settle, split
     from depthcheck.pipeline.trial import run_trial
 
     _warm_up()
@@ -114,7 +114,7 @@ def _warm_up() -> None:
     import pyarrow.parquet
 
     from depthcheck.pipeline.config import DataConfig, SplitConfig
-    from depthcheck.pipeline.tables import table_dataset
+    from depthcheck.pipeline.data.tables import table_dataset
     from depthcheck.pipeline.trial import run_trial
 
     config = DataConfig(name="t", target="y")

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from depthcheck.experiments import places
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from depthcheck.pipeline.load import load
+from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
-from depthcheck.pipeline.threads import worker_environment
+from depthcheck.pipeline.training.program_cache import worker_environment
 
 Numbers = dict[str, NDArray[Any]]
 EPOCHS = 5
@@ -188,9 +188,9 @@ def _each_part() -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _before_training() -> Iterator[tuple[str, NDArray[Any]]]:
-    from depthcheck.pipeline.build import build
-    from depthcheck.pipeline.fit import permutations
-    from depthcheck.pipeline.folds import prepared
+    from depthcheck.pipeline.prepare.folds import prepared
+    from depthcheck.pipeline.training.build import build
+    from depthcheck.pipeline.training.fit import permutations
 
     dataset = load(DataConfig(name="digits"), cache=places.data_cache())
     config = _config(TRIALS[3], dataset)

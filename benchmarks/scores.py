@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from depthcheck.reports.difference import paired_difference
-from depthcheck.reports.example_scores import auc_scores, r2_scores
-from depthcheck.reports.metric import METRICS
-from depthcheck.reports.records import Difference
-from depthcheck.reports.verdict import decide
+from depthcheck.reports.compare.difference import paired_difference
+from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
+from depthcheck.reports.compare.metric import METRICS
+from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.verdict import decide
 
 Array = NDArray[np.float64]
 #: Shares of the variance of what moves a prediction: common to all models, to the runs of one, to one run.

@@ -26,14 +26,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.landscape import dimensions
-from depthcheck.reports.design import StudyDesign
-from depthcheck.reports.difference import paired_difference
-from depthcheck.reports.example_scores import auc_scores, r2_scores
-from depthcheck.reports.looks import nominal_errors
-from depthcheck.reports.metric import METRICS, Metric
-from depthcheck.reports.records import Difference
-from depthcheck.reports.tuning import degrees_of_freedom, pseudo_weights, subset_size, subset_weights, tuned_scores
-from depthcheck.reports.verdict import SIGNIFICANCE, adjust, decide
+from depthcheck.reports.compare.difference import paired_difference
+from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
+from depthcheck.reports.compare.looks import nominal_errors
+from depthcheck.reports.compare.metric import METRICS, Metric
+from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.tuning import (
+    degrees_of_freedom,
+    pseudo_weights,
+    subset_size,
+    subset_weights,
+    tuned_scores,
+)
+from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, decide
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float, float]

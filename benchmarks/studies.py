@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.definition import SHIPPED
-from depthcheck.reports.compare import compare_study
+from depthcheck.experiments.planning.definition import SHIPPED
+from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.read import read_study
 
 FOLDER = Path(__file__).parent / "studies"

@@ -14,10 +14,10 @@ from dataclasses import replace
 import mlflow
 
 from depthcheck.experiments import tracking
-from depthcheck.reports.compare import compare_study
+from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.read import choose_study, read_study
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import StudyData
 
 
 def ends(uri: str, run_ids: Sequence[str]) -> dict[str, float]:

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from depthcheck.reports.difference import paired_difference
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Difference
-from depthcheck.reports.verdict import adjust, decide
+from depthcheck.reports.compare.difference import paired_difference
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.verdict import adjust, decide
 
 ACCURACY, CHURN_WITHIN, CHURN_BETWEEN = 0.88, 0.06, 0.07
 EQUIVALENCE, MIN_SEEDS, METRIC = 0.003, 5, Metric()

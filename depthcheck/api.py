@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from depthcheck.experiments.experiment import Experiment
-    from depthcheck.experiments.finalists import Finalist
-    from depthcheck.experiments.reproduce.session import Ending as Reproduction
-    from depthcheck.experiments.session import Ending
+    from depthcheck.experiments.planning.experiment import Experiment
+    from depthcheck.experiments.planning.finalists import Finalist
+    from depthcheck.experiments.reproduce.reproduction import Ending as Reproduction
+    from depthcheck.experiments.study.session import Ending
     from depthcheck.experiments.tracking import StudySummary
     from depthcheck.pipeline.config import DataConfig, TrialConfig
     from depthcheck.pipeline.records import Dataset
     from depthcheck.pipeline.trial import TrainedTrial
-    from depthcheck.reports.records import Comparison
-    from depthcheck.reports.study import StudyData
+    from depthcheck.reports.compare.results import Comparison
+    from depthcheck.reports.compare.study_data import StudyData
 
 #: Definitions that belong to known data; all other data get the one for any.
 _OWN_DEFINITIONS = {"fashion-mnist": "fashion_mnist", "digits": "digits"}
@@ -81,7 +81,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """Every trial that has ended, one a row: parameters, scores, costs."""
-        from depthcheck.reports.export import trials_table
+        from depthcheck.reports.write import trials_table
 
         return trials_table(self.data.records)
 
@@ -101,7 +101,7 @@ class Study:
     @property
     def answer(self) -> str:
         """The answer in plain sentences, a paragraph a factor."""
-        from depthcheck.reports.render import answer, plain
+        from depthcheck.reports.text import answer, plain
 
         return "\n\n".join(plain(text) for text in answer(self.comparison))
 
@@ -150,7 +150,7 @@ class Study:
         progress
             Whether to say what happens.
         """
-        from depthcheck.experiments.reproduce.session import Request, reproduce
+        from depthcheck.experiments.reproduce.reproduction import Request, reproduce
         from depthcheck.reports.figures.overlay import as_svg
 
         request = Request(study=self.name, times=times, tracking_uri=self.tracking_uri)
@@ -325,9 +325,9 @@ def load_data(
     (1797, 8, 8)
     """
     from depthcheck.experiments import places
-    from depthcheck.experiments.definition import found_from
+    from depthcheck.experiments.planning.definition import found_from
     from depthcheck.pipeline.config import DataConfig
-    from depthcheck.pipeline.load import load
+    from depthcheck.pipeline.data.load import load
 
     config = found_from(DataConfig(name=str(data), target=target), Path.cwd())
     folder = None if data_folder is None else Path(data_folder)
@@ -366,7 +366,7 @@ def compare(study: Study) -> Comparison:
     --------
     >>> depthcheck.compare(study).questions[0].contrasts[0].difference.half_width  # doctest: +SKIP
     """
-    from depthcheck.reports.compare import compare_study
+    from depthcheck.reports.compare.comparison import compare_study
 
     return compare_study(study.data)
 
@@ -418,7 +418,7 @@ def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: 
     ValueError
         When there is no such definition, or it is not as it must be.
     """
-    from depthcheck.experiments import definition
+    from depthcheck.experiments.planning import definition
     from depthcheck.experiments.tracking import launch_directory
 
     base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)
@@ -448,15 +448,16 @@ def train(
     Parameters
     ----------
     chosen, data_sha256, asked
-        As :class:`depthcheck.experiments.session.Request` has them.
+        As :class:`depthcheck.experiments.study.session.Request` has them.
 
     Raises
     ------
     ValueError, RuntimeError, KeyboardInterrupt
         As of :func:`run_study`.
     """
-    from depthcheck.experiments import farewell, session
-    from depthcheck.experiments.decide import Deadline
+    from depthcheck.experiments.study import session
+    from depthcheck.experiments.study import summary as farewell
+    from depthcheck.experiments.study.decide import Deadline
     from depthcheck.experiments.tracking import tracking_uri as default_uri
 
     started = time.monotonic()

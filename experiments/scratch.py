@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from depthcheck.pipeline.sources.fetch import keras_home
+from depthcheck.pipeline.data.fetch import keras_home
 
 _PREFIX = "depthcheck-session-"
 #: Where Linux keeps the semaphores of multiprocessing, with which Dask starts workers, and the name that joblib gives

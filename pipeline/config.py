@@ -158,7 +158,10 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitChoice:
-    """What a definition says of the split; None leaves it to the data (:func:`depthcheck.pipeline.split.settle`)."""
+    """What a definition says of the split.
+
+    None leaves it to the data (:func:`depthcheck.pipeline.prepare.split.settle`).
+    """
 
     valid_size: float | int = 0.2
     test_size: float | int | None = None

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.cells import cells_of
-from depthcheck.pipeline.columns import as_samples, typed
-from depthcheck.pipeline.preparation import TablePreparation
+from depthcheck.pipeline.data.cells import cells_of
+from depthcheck.pipeline.data.columns import as_samples, typed
+from depthcheck.pipeline.prepare.preparation import TablePreparation
 from depthcheck.pipeline.records import Column, Dataset
 
 #: Samples of one example.

@@ -348,8 +348,8 @@ class Predictions:
     fold
         With cross-validation: the fold that each sample was held out in, int64; else None.
     unit
-        Where samples belong together (:mod:`depthcheck.pipeline.units`): the number of each one's group or block of
-        time, int64.
+        Where samples belong together (:mod:`depthcheck.pipeline.prepare.split`): the number of each one's group or
+        block of time, int64.
     """
 
     y: NDArray[Any]

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .cells import LARGEST
-from .columns import as_samples
-from .preparation import load_preparation
+from .data.cells import LARGEST
+from .data.columns import as_samples
+from .prepare.preparation import load_preparation
 
 #: Rows a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096

@@ -16,14 +16,11 @@ from dataclasses import dataclass, replace
 
 import keras
 
-from depthcheck.pipeline.build import build, serving_model
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.pipeline.diagnose import layer_diagnostics
-from depthcheck.pipeline.evaluate import evaluate, judge_outputs, predictions, served_outputs
 from depthcheck.pipeline.example import Example, example_samples
-from depthcheck.pipeline.fit import EpochCallback, epochs, fit_folds
-from depthcheck.pipeline.folds import Prepared, out_of_fold, prepared, whole
 from depthcheck.pipeline.metrics import chance, goal_of, mean_evaluation
+from depthcheck.pipeline.prepare.folds import Prepared, out_of_fold, prepared, whole
+from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import (
     Dataset,
     Evaluation,
@@ -34,7 +31,10 @@ from depthcheck.pipeline.records import (
     TrialResult,
     TrialState,
 )
-from depthcheck.pipeline.units import units_of
+from depthcheck.pipeline.training.build import build, serving_model
+from depthcheck.pipeline.training.diagnose import layer_diagnostics
+from depthcheck.pipeline.training.evaluate import evaluate, judge_outputs, predictions, served_outputs
+from depthcheck.pipeline.training.fit import EpochCallback, epochs, fit_folds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from depthcheck.reports.records import Comparison, Contrast
-from depthcheck.reports.words import interval, points
+from depthcheck.reports.compare.results import Comparison, Contrast
+from depthcheck.reports.text.words import interval, points
 
 #: Verdicts that more settings may change.
 OPEN = ("inconclusive", "not enough evidence")

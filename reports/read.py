@@ -9,16 +9,16 @@ from typing import Any
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
-from depthcheck.experiments.importances import importances
+from depthcheck.experiments.planning.importances import importances
 from depthcheck.pipeline.config import SplitConfig, TrialConfig
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.data import chance_of, data_facts, metric_of
-from depthcheck.reports.design import Factor, Finalist, StudyDesign
-from depthcheck.reports.levels import valid_score
-from depthcheck.reports.metric import ACCURACY, Metric
-from depthcheck.reports.ranges import place_in_range, search_ranges
-from depthcheck.reports.reproduce import command
-from depthcheck.reports.study import Importance, Reference, StudyData, StudyFacts
+from depthcheck.reports.compare.levels import valid_score
+from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.reports.compare.study_data import Importance, Reference, StudyData, StudyFacts
+from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.data_facts import chance_of, data_facts, metric_of
+from depthcheck.reports.rerun import command
+from depthcheck.reports.searched_ranges import place_in_range, search_ranges
 
 _DEFAULT_SEEDS = 5
 #: Parameters of a trial that say which data and how they were cut, and what no study compares.

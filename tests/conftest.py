@@ -12,9 +12,9 @@ from hypothesis import settings
 
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.load import DataNotFoundError, load
+from depthcheck.pipeline.data.fashion_mnist import FILES
+from depthcheck.pipeline.data.load import DataNotFoundError, load
 from depthcheck.pipeline.records import Dataset
-from depthcheck.pipeline.sources.fashion_mnist import FILES
 from tests.end_to_end.servers import mlflow_server
 from tests.others import shared_by_all
 

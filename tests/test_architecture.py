@@ -24,10 +24,10 @@ def test_no_module_of_experiments_or_reports_loads_tensorflow_when_imported():
     """)
 
     assert {
-        "depthcheck.experiments.worker",
-        "depthcheck.experiments.study",
+        "depthcheck.experiments.cluster.worker",
+        "depthcheck.experiments.study.coordinator",
         "depthcheck.experiments.tracking",
-        "depthcheck.reports.compare",
+        "depthcheck.reports.compare.comparison",
     } <= loaded
     assert loaded.isdisjoint(HEAVY)
 
@@ -36,9 +36,9 @@ def test_loading_cutting_and_preparing_data_needs_no_tensorflow(tmp_path):
     loaded = modules_loaded_by(f"""
         from pathlib import Path
         from depthcheck.pipeline.config import DataConfig, SplitConfig
-        from depthcheck.pipeline.load import load
-        from depthcheck.pipeline.prepare import prepare
-        from depthcheck.pipeline.split import split
+        from depthcheck.pipeline.data.load import load
+        from depthcheck.pipeline.prepare.prepare import prepare
+        from depthcheck.pipeline.prepare.split import split
         dataset = load(DataConfig(name="digits"), cache=Path({str(tmp_path)!r}))
         prepare(dataset, split(dataset, SplitConfig()))
     """)

@@ -20,12 +20,12 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
     if data is None:
         raise ValueError("data must be a name or the path of a file, got nothing")
     from depthcheck.experiments import places
-    from depthcheck.experiments.definition import found_from, slug
-    from depthcheck.experiments.starter import starter_toml
+    from depthcheck.experiments.planning.definition import found_from, slug
+    from depthcheck.experiments.planning.starter import starter_toml
     from depthcheck.experiments.tracking import launch_directory
     from depthcheck.pipeline.config import DataConfig
-    from depthcheck.pipeline.load import load
-    from depthcheck.pipeline.profile import profile_lines
+    from depthcheck.pipeline.data.load import load
+    from depthcheck.pipeline.data.profile import profile_lines
 
     base = launch_directory()
     config = found_from(DataConfig(name=data, target=target), base)

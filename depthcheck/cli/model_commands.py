@@ -25,7 +25,7 @@ def predict(source: str | None, output: str | None, study: str | None, model: st
     base = tracking.launch_directory()
     read_from = _input(source, base)
     target = new_file(output, base, (".csv", ".parquet"))  # another model's answers are not replaced unseen
-    from depthcheck.pipeline.load import read_samples
+    from depthcheck.pipeline.data.load import read_samples
 
     uri = tracking.tracking_uri()
     address = model or tracking.champion_address(uri, study)

@@ -42,7 +42,7 @@ class Count(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number, or complain in the words of the definition's own checks."""
-        from depthcheck.experiments.definition import whole_number
+        from depthcheck.experiments.planning.definition import whole_number
 
         return whole_number(str(value), _name(param), lowest=self._lowest)
 
@@ -99,7 +99,7 @@ class Definition(click.ParamType[str]):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
         """Return the shipped names that begin like this, and let the shell complete files."""
-        from depthcheck.experiments.definition import shipped_names
+        from depthcheck.experiments.planning.definition import shipped_names
 
         names = [name for name in shipped_names() if name.startswith(incomplete)]
         items = [click.shell_completion.CompletionItem(name) for name in names]

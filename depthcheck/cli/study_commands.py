@@ -26,7 +26,7 @@ from depthcheck.experiments.interrupts import INTERRUPTED
 if TYPE_CHECKING:
     from depthcheck.api import Study
     from depthcheck.experiments.doctor.examine import Examination
-    from depthcheck.experiments.reproduce.session import Ending
+    from depthcheck.experiments.reproduce.reproduction import Ending
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 
@@ -94,7 +94,7 @@ def _answers(study: Study) -> dict[str, Any]:
 
 
 def _say_answer(study: Study) -> None:
-    from depthcheck.reports.words import paragraph
+    from depthcheck.reports.text.words import paragraph
 
     print(f"\n{study.name}: {study.question or 'no question was asked'}\n")
     print("\n\n".join(paragraph(text) for text in study.answer.split("\n\n")))
@@ -167,8 +167,8 @@ def write_and_say(study: str | None = None, run: str | None = None, output: str 
 def delete(name: str, yes: bool, storage: str | None) -> int:
     """Delete study NAME, after asking."""
     from depthcheck.experiments import places, tracking
-    from depthcheck.experiments.ledger import delete_study, study_names
     from depthcheck.experiments.lock import held
+    from depthcheck.experiments.study.ledger import delete_study, study_names
 
     uri = tracking.tracking_uri()
     place = storage or places.default_storage(uri)
@@ -202,9 +202,9 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     """
     from depthcheck import api
     from depthcheck.experiments import tracking
-    from depthcheck.experiments.reproduce import words
-    from depthcheck.experiments.reproduce.session import Request
-    from depthcheck.experiments.reproduce.session import reproduce as train_again
+    from depthcheck.experiments.reproduce import wording as words
+    from depthcheck.experiments.reproduce.reproduction import Request
+    from depthcheck.experiments.reproduce.reproduction import reproduce as train_again
     from depthcheck.reports.figures.overlay import as_svg
 
     request = Request(
@@ -231,7 +231,7 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
 
 def _reproduction(ending: Ending) -> str:
     """Return the verdict, what it rests on, where the result is, and what to do next."""
-    from depthcheck.experiments.reproduce.words import finding_lines
+    from depthcheck.experiments.reproduce.wording import finding_lines
 
     host, browse = _host(ending.tracking_uri)
     original = ending.finding.original.run
@@ -271,8 +271,7 @@ def doctor(study: str | None, fix: bool, storage: str | None, as_json: bool) -> 
     """
     # Not before here: the imports take seconds, and a typing error should not wait for them.
     from depthcheck.experiments import places, tracking
-    from depthcheck.experiments.doctor.examine import Place, examine, studies
-    from depthcheck.experiments.doctor.words import lines
+    from depthcheck.experiments.doctor.examine import Place, examine, lines, studies
     from depthcheck.experiments.tracking.store import require_usable
 
     uri = tracking.tracking_uri()

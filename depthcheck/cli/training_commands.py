@@ -24,7 +24,7 @@ from depthcheck.cli.options import (
 from depthcheck.experiments.interrupts import INTERRUPTED, cleaning_up
 
 if TYPE_CHECKING:
-    from depthcheck.experiments.session import Ending
+    from depthcheck.experiments.study.session import Ending
 
 _GOES_ON = "; the same command goes on where it stopped"
 #: Fresh seeds of each configuration that is compared, unless the user says otherwise.
@@ -98,7 +98,7 @@ def compare(
     """Train chosen configurations on fresh paired seeds."""
     check_scheduler(scheduler)
     from depthcheck import api
-    from depthcheck.experiments.duel import duel
+    from depthcheck.experiments.planning.duel import duel
     from depthcheck.experiments.tracking import launch_directory, tracking_uri
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]

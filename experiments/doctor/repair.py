@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.describe import champion_markdown
+from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.doctor import findings, rebuild
-from depthcheck.experiments.doctor.remake import remake_models
+from depthcheck.experiments.doctor.rebuild import remake_models
 from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, model_trouble
 from depthcheck.experiments.doctor.told import ToldStudy
-from depthcheck.experiments.ledger import Ledger
-from depthcheck.experiments.tracking import StudyRun, mend
-from depthcheck.experiments.worker import outcome_of
+from depthcheck.experiments.study.describe import champion_markdown
+from depthcheck.experiments.study.ledger import Ledger
+from depthcheck.experiments.tracking import StudyRun
+from depthcheck.experiments.tracking import session_runs as mend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

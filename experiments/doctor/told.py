@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from depthcheck.experiments import design, space
-from depthcheck.experiments.confirm import Champion, champion, frozen_list, searched
-from depthcheck.experiments.describe import EndedTrial, best_of
-from depthcheck.experiments.dimensions import parse_tuned
-from depthcheck.experiments.experiment import Budget, Experiment
-from depthcheck.experiments.finalists import choose
-from depthcheck.experiments.ledger import Ledger, is_told
-from depthcheck.experiments.page import ended
+from depthcheck.experiments.planning import design, space
+from depthcheck.experiments.planning.dimensions import parse_tuned
+from depthcheck.experiments.planning.experiment import Budget, Experiment
+from depthcheck.experiments.planning.finalists import choose
+from depthcheck.experiments.study.confirm import Champion, champion, frozen_list, searched
+from depthcheck.experiments.study.describe import EndedTrial, best_of
+from depthcheck.experiments.study.ledger import Ledger, is_told
+from depthcheck.experiments.study.page import ended
 from depthcheck.pipeline.config import DataConfig, SplitChoice, SplitConfig
 
 #: Parameters that say where the data lie, which may change while a study goes on; the hash says which they are.

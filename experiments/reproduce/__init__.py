@@ -1,5 +1,5 @@
 """A logged trial trained again, and held against its log, number by number.
 
-``compare`` and ``differences`` are pure, ``words`` is text; ``original`` reads, ``worker`` trains, ``session`` does the
-rest.
+``deviations`` and ``changes`` are pure, ``wording`` is text; ``original`` reads, ``retrain`` trains, ``reproduction``
+does the rest.
 """

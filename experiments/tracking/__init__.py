@@ -22,7 +22,7 @@ from depthcheck.experiments.tracking.environment import CodeVersion, code_versio
 from depthcheck.experiments.tracking.keys import FINALIST
 from depthcheck.experiments.tracking.logged import LoggedRun, Points, logged_points, logged_run, session_environments
 from depthcheck.experiments.tracking.model import load_model
-from depthcheck.experiments.tracking.read import (
+from depthcheck.experiments.tracking.reading import (
     OpenTrial,
     StudySummary,
     best_run,
@@ -51,10 +51,10 @@ from depthcheck.experiments.tracking.reproduction import (
     close_stale_reproductions,
     start_reproduction,
 )
+from depthcheck.experiments.tracking.session_runs import close_unborn, withdraw, withdrawn
 from depthcheck.experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from depthcheck.experiments.tracking.study_run import StudyRun, open_parent
 from depthcheck.experiments.tracking.trial_run import TrialRun, score_values, start_trial, whole_trial_values
-from depthcheck.experiments.tracking.withdrawn import close_unborn, withdraw, withdrawn
 
 __all__ = [
     "FINALIST",

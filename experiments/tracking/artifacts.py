@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.bulk import MAX_BULK_RUNS, metric_points, search
+from depthcheck.experiments.tracking.reading import MAX_BULK_RUNS, metric_points, search
 from depthcheck.experiments.tracking.schema import require_readable
 from depthcheck.experiments.tracking.store import client, storage
 from depthcheck.pipeline.records import Predictions

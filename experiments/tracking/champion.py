@@ -13,7 +13,7 @@ import numpy as np
 
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.files import checked_copy
-from depthcheck.experiments.tracking.read import studies
+from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.store import TrackingError, client, storage
 
 if TYPE_CHECKING:

@@ -17,10 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.bulk import MAX_BULK_POINTS, MAX_BULK_RUNS, metric_points, search
 from depthcheck.experiments.tracking.champion import LOGGED
 from depthcheck.experiments.tracking.files import at_hand, difference, hashes, noted_hashes, own_model, says_how
-from depthcheck.experiments.tracking.read import logged_value
+from depthcheck.experiments.tracking.reading import MAX_BULK_POINTS, MAX_BULK_RUNS, logged_value, metric_points, search
 from depthcheck.experiments.tracking.registry import is_replaced
 from depthcheck.experiments.tracking.store import client, storage
 from depthcheck.pipeline.records import History

@@ -10,9 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.bulk import metric_points
 from depthcheck.experiments.tracking.files import own_model
-from depthcheck.experiments.tracking.read import logged_value
+from depthcheck.experiments.tracking.reading import logged_value, metric_points
 from depthcheck.experiments.tracking.schema import require_readable
 from depthcheck.experiments.tracking.store import TrackingError, client, storage
 

@@ -27,7 +27,10 @@ _CODE = Path(pipeline.__file__).parent
 #: The package inside the model, named so that it hides no package of its user.
 _PACKAGE = "depthcheck_model"
 #: The modules in it. They import each other by relative names.
-_TRAVELS = ("served", "cells", "columns", "config", "preparation", "records")
+_TRAVELS = (
+    "__init__.py", "served.py", "config.py", "records.py",
+    "data/__init__.py", "data/cells.py", "data/columns.py", "prepare/__init__.py", "prepare/preparation.py",
+)  # fmt: skip
 _REQUIRED = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "skops")
 
 
@@ -109,9 +112,9 @@ def _data(source: Path, data: Path, facts: Mapping[str, Any]) -> Path:
 
 def _package(folder: Path) -> Path:
     """Copy the served model's module, and what it imports of this project, as a package of another name."""
-    (folder / "__init__.py").touch()
-    for module in _TRAVELS:
-        shutil.copy(_CODE / f"{module}.py", folder)
+    for name in _TRAVELS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(_CODE / name, folder / name)
     return folder
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.bulk import search
 from depthcheck.experiments.tracking.product import log_product
+from depthcheck.experiments.tracking.reading import search
 from depthcheck.experiments.tracking.store import client, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 

@@ -15,10 +15,10 @@ from datetime import datetime
 import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.bulk import search
-from depthcheck.experiments.tracking.data import dataset_input
+from depthcheck.experiments.tracking.dataset import dataset_input
 from depthcheck.experiments.tracking.environment import code_version
 from depthcheck.experiments.tracking.logged import LoggedRun, Points
+from depthcheck.experiments.tracking.reading import search
 from depthcheck.experiments.tracking.store import client, log_batch, storage
 from depthcheck.experiments.tracking.study_run import RunEnd, source_tags
 from depthcheck.pipeline.config import ParamValue

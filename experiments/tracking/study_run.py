@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.bulk import search
-from depthcheck.experiments.tracking.data import dataset_input
+from depthcheck.experiments.tracking.dataset import dataset_input
 from depthcheck.experiments.tracking.environment import CodeVersion, code_version
+from depthcheck.experiments.tracking.reading import search
 from depthcheck.experiments.tracking.schema import require_readable
 from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from depthcheck.pipeline.config import ParamValue

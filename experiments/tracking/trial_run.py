@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.data import dataset_input
+from depthcheck.experiments.tracking.dataset import dataset_input
 from depthcheck.experiments.tracking.model import log_model
 from depthcheck.experiments.tracking.store import client, log_batch, storage
 from depthcheck.experiments.tracking.study_run import RunEnd, StudyRun

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures import (
     confusion,
     cost,
@@ -14,8 +16,6 @@ from depthcheck.reports.figures import (
     trials,
 )
 from depthcheck.reports.figures.style import Drawing, picture
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import StudyData
 
 __all__ = ["Drawing", "all_drawings", "picture"]
 

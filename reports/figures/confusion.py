@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import GREY, Drawing, new_figure
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import StudyData
-from depthcheck.reports.words import plural
+from depthcheck.reports.text.words import plural
 
 #: With more classes, cells are too small for numbers.
 _MOST_NUMBERED, _MOST_NAMED = 15, 40

@@ -9,6 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from depthcheck.reports.compare.levels import valid_score
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import (
     COLORS,
     GREY,
@@ -19,11 +23,7 @@ from depthcheck.reports.figures.style import (
     score_label,
     share_scale,
 )
-from depthcheck.reports.levels import valid_score
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import StudyData
-from depthcheck.reports.words import plural
+from depthcheck.reports.text.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

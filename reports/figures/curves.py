@@ -11,19 +11,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import History
-from depthcheck.reports.figures.shown import label_of, shown_finalists
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import (
     COLORS,
     Drawing,
+    label_of,
     name_rows,
     paired_panels,
     plain_log,
     score_label,
     share_scale,
+    shown_finalists,
 )
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import StudyData
 
 _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 

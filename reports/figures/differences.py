@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison, Difference, Question
 from depthcheck.reports.figures.style import COLORS, FAINT, GREY, Drawing, new_figure
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Comparison, Difference, Question
-from depthcheck.reports.words import plural
+from depthcheck.reports.text.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

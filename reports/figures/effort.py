@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison, Difference, LevelCurve, Question
 from depthcheck.reports.figures.style import (
     COLORS,
     FAINT,
@@ -23,8 +25,6 @@ from depthcheck.reports.figures.style import (
     score_label,
     share_scale,
 )
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Comparison, Difference, LevelCurve, Question
 
 #: Labels along the number of settings.
 _MARKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)

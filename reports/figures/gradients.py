@@ -12,12 +12,21 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from depthcheck.reports.figures.shown import label_of, shown_finalists
-from depthcheck.reports.figures.style import GREY, LINES, MARKERS, Drawing, name_rows, paired_panels, plain_log
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import Curves, StudyData
-from depthcheck.reports.words import with_unit
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import Curves, StudyData
+from depthcheck.reports.figures.style import (
+    GREY,
+    LINES,
+    MARKERS,
+    Drawing,
+    label_of,
+    name_rows,
+    paired_panels,
+    plain_log,
+    shown_finalists,
+)
+from depthcheck.reports.text.words import with_unit
 
 _NORM, _SATURATION = "gradient_norm/", "saturation/"
 Layers = dict[str, tuple[tuple[int, ...], tuple[float, ...]]]

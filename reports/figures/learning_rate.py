@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from depthcheck.reports.design import Factor
+from depthcheck.reports.compare.levels import is_untrained, level_of, valid_score
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.study_data import StudyData
+from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.figures.style import (
     COLORS,
     FAINT,
@@ -21,10 +24,7 @@ from depthcheck.reports.figures.style import (
     share_scale,
     wrapped,
 )
-from depthcheck.reports.levels import is_untrained, level_of, valid_score
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.study import StudyData
-from depthcheck.reports.words import enumeration
+from depthcheck.reports.text.words import enumeration
 
 Point = tuple[float, float, bool, str]
 

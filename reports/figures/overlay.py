@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from depthcheck.reports.compare.metric import ACCURACY, METRICS
 from depthcheck.reports.figures.style import (
     COLORS,
     Drawing,
@@ -25,7 +26,6 @@ from depthcheck.reports.figures.style import (
     share_scale,
     whole_numbers,
 )
-from depthcheck.reports.metric import ACCURACY, METRICS
 
 Curve = Mapping[int, float]
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions, TrialRecord
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import COLORS, GREY, Drawing, new_figure
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.study import StudyData
-from depthcheck.reports.words import count
+from depthcheck.reports.text.words import count
 
 #: More points than this hide each other, and make a file of megabytes.
 _MOST_POINTS = 1_500

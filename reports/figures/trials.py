@@ -9,7 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from depthcheck.reports.design import Factor
+from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.study_data import StudyData
+from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.figures.style import (
     COLORS,
     GREY,
@@ -21,10 +24,7 @@ from depthcheck.reports.figures.style import (
     score_label,
     share_scale,
 )
-from depthcheck.reports.levels import best_trial, compare_trials, is_untrained, valid_score
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.study import StudyData
-from depthcheck.reports.words import plural
+from depthcheck.reports.text.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

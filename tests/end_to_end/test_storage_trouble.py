@@ -16,7 +16,7 @@ from conftest import Folder, wait_for
 from mounts import fill, mounted, needs_mounts, read_only
 from servers import mlflow_server, postgres
 
-from depthcheck.experiments.tracking.bulk import search
+from depthcheck.experiments.tracking.reading import search
 from depthcheck.experiments.tracking.store import client
 
 GOES_ON = "; the same command goes on where it stopped"

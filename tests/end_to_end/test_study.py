@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from depthcheck.experiments import tracking
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.load import load
+from depthcheck.pipeline.data.load import load
 
 pytestmark = pytest.mark.slow
 

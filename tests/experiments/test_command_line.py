@@ -10,9 +10,10 @@ import pytest
 
 from depthcheck.cli import main
 from depthcheck.cli.options import complain, failure_code
-from depthcheck.experiments import launch, scratch
+from depthcheck.experiments import scratch
 from depthcheck.experiments.addresses import require_address, shown, without_login, without_password
-from depthcheck.experiments.ledger import study_names
+from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.study.ledger import study_names
 from depthcheck.experiments.tracking import TrackingError
 from depthcheck.experiments.tracking.report_run import artifact_link
 

@@ -7,12 +7,13 @@ import pytest
 from rich.console import Console
 
 from depthcheck.cli.options import Duration
-from depthcheck.experiments import definition, design, tracking
-from depthcheck.experiments.decide import Deadline, goes_on, n_settings, note_look
-from depthcheck.experiments.experiment import ENOUGH_SETTINGS
-from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments import tracking
+from depthcheck.experiments.planning import definition, design
+from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS
+from depthcheck.experiments.study.decide import Deadline, goes_on, n_settings, note_look
+from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.tracking import open_parent
-from depthcheck.reports.design import StudyDesign
+from depthcheck.reports.compare.study_design import StudyDesign
 
 DIGITS = definition.read(definition.find("digits"))
 N_CELLS = 6

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from depthcheck.experiments import definition, design, space, tracking
-from depthcheck.experiments.dimensions import parameter
-from depthcheck.experiments.experiment import NOTEBOOK_ANCHOR, Experiment
-from depthcheck.experiments.ledger import Ledger, point_of
+from depthcheck.experiments import tracking
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.dimensions import parameter
+from depthcheck.experiments.planning.experiment import NOTEBOOK_ANCHOR, Experiment
+from depthcheck.experiments.study.ledger import Ledger, point_of
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 
 SMALL = tomllib.loads("""

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthcheck.experiments import definition, design, space
-from depthcheck.experiments.dimensions import Range
-from depthcheck.experiments.experiment import Budget
-from depthcheck.experiments.finalists import Finalist
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.dimensions import Range
+from depthcheck.experiments.planning.experiment import Budget
+from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))

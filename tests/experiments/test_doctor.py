@@ -20,17 +20,17 @@ import pytest
 from mlflow.entities import LoggedModelOutput
 from rich.console import Console
 
-from depthcheck.experiments import definition, design, space, tracking
-from depthcheck.experiments.doctor.examine import Examination, Place, examine
-from depthcheck.experiments.doctor.words import lines
-from depthcheck.experiments.ledger import Ledger
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.doctor.examine import Examination, Place, examine, lines
 from depthcheck.experiments.lock import lock_file
-from depthcheck.experiments.resume import resumed
-from depthcheck.experiments.task import Outcome
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.study.ledger import Ledger
+from depthcheck.experiments.study.resume import resumed
 from depthcheck.experiments.tracking.files import log_files
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.load import load
+from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Evaluation, History, TrialResult, TrialState
 
 ROOT = Path(__file__).resolve().parents[2]

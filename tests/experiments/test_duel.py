@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from depthcheck.experiments import definition, design, space, tracking
-from depthcheck.experiments.duel import FACTOR, duel
+from depthcheck.experiments import tracking
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.duel import FACTOR, duel
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
 

@@ -1,7 +1,7 @@
 """Whose fault a failure is."""
 
-from depthcheck.experiments.failures import ALIKE, Doubt
-from depthcheck.experiments.task import Outcome
+from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.study.failures import ALIKE, Doubt
 
 
 def outcome(number, failure=None):

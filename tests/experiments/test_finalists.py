@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from depthcheck.experiments import definition, design
-from depthcheck.experiments.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.planning import definition, design
+from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 
 DIGITS = definition.read(definition.find("digits"))
 

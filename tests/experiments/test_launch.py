@@ -14,9 +14,9 @@ import psutil
 import pytest
 from distributed import KilledWorker
 
-from depthcheck.experiments import launch
-from depthcheck.experiments.preload import bound_memory
-from depthcheck.experiments.renewal import Renewal
+from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.cluster.preload import bound_memory
+from depthcheck.experiments.cluster.recycling import Renewal
 from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow

@@ -6,10 +6,10 @@ from contextlib import closing
 import optuna
 import pytest
 
-from depthcheck.experiments import definition, design, space
-from depthcheck.experiments.finalists import Finalist
-from depthcheck.experiments.ledger import Ledger, is_told, point_of
-from depthcheck.experiments.task import Outcome
+from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.study.ledger import Ledger, is_told, point_of
 from depthcheck.experiments.tracking import TrackingError
 
 DIGITS = definition.read(definition.find("digits"))
@@ -123,7 +123,7 @@ def test_stranger_in_the_study_is_noticed(storage):
 
 
 def test_locked_storage_is_one_line(storage, monkeypatch):
-    monkeypatch.setattr("depthcheck.experiments.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("depthcheck.experiments.study.ledger.BUSY_SECONDS", 0.1)
     ledger = opened(storage)
     start(ledger, 0)
     with closing(sqlite3.connect(storage.removeprefix("sqlite:///"), isolation_level=None)) as other:

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.reproduce import words
-from depthcheck.experiments.reproduce.compare import Comparison, Repetition, compare, overall, spread
-from depthcheck.experiments.reproduce.differences import Difference, differences
+from depthcheck.experiments.reproduce import wording as words
+from depthcheck.experiments.reproduce.changes import Difference, differences
+from depthcheck.experiments.reproduce.deviations import Comparison, Repetition, compare, overall, spread
 from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.session import Request, reproduce
+from depthcheck.experiments.reproduce.reproduction import Request, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys
 from depthcheck.experiments.tracking.environment import processor
 from depthcheck.experiments.tracking.store import client

@@ -12,12 +12,12 @@ from rich.console import Console
 from test_doctor import DIGITS, SHA256, Study
 
 from depthcheck.experiments.doctor.examine import Place
-from depthcheck.experiments.experiment import Experiment
-from depthcheck.experiments.ledger import Ledger, is_told, study_names
-from depthcheck.experiments.resume import resumed
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.study.ledger import Ledger, is_told, study_names
+from depthcheck.experiments.study.resume import resumed
 from depthcheck.experiments.tracking import open_parent
 from depthcheck.experiments.tracking.store import client
-from depthcheck.pipeline.load import load
+from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from depthcheck.experiments import definition, design, references, space, tracking
-from depthcheck.experiments.reproduce.worker import train_again
-from depthcheck.experiments.same_data import changed_since, stamps
-from depthcheck.experiments.task import ScoreTask, TrialTask
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.task import ScoreTask, TrialTask
+from depthcheck.experiments.cluster.worker import load_once, run_task, score_network
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.reproduce.retrain import train_again
+from depthcheck.experiments.study import references
+from depthcheck.experiments.study.same_data import changed_since, stamps
 from depthcheck.experiments.tracking.store import client
-from depthcheck.experiments.worker import load_once, run_task, score_network
 from depthcheck.pipeline.config import DataConfig, SplitConfig
-from depthcheck.pipeline.load import load
+from depthcheck.pipeline.data.load import load
 
 DIGITS = definition.read(definition.find("digits"))
 

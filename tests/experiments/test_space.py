@@ -4,8 +4,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from depthcheck.experiments import definition, design, space
-from depthcheck.experiments.ledger import as_known_at
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.study.ledger import as_known_at
 from depthcheck.pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))

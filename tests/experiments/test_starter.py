@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from depthcheck.experiments import definition
-from depthcheck.experiments.starter import starter_toml
+from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.starter import starter_toml
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.tables import table_dataset
+from depthcheck.pipeline.data.tables import table_dataset
 
 ROWS = pd.DataFrame(
     {

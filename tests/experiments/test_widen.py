@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthcheck.experiments import definition
-from depthcheck.experiments.dimensions import DIMENSIONS, Choices, Range, parse_tuned
-from depthcheck.experiments.widen import can_widen, parse_widenings, widen
-from depthcheck.reports.ranges import search_ranges
-from depthcheck.reports.reproduce import command
+from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.dimensions import DIMENSIONS, Choices, Range, parse_tuned
+from depthcheck.experiments.planning.ranges import can_widen, parse_widenings, widen
+from depthcheck.reports.rerun import command
+from depthcheck.reports.searched_ranges import search_ranges
 
 SMALL = tomllib.loads("""
 [data]

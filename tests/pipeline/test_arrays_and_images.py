@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.load import digest, load
+from depthcheck.pipeline.data.load import digest, load
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (12, 4, 5), np.uint8)

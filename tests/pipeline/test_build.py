@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from depthcheck.pipeline.build import build, build_optimizer, serving_model
 from depthcheck.pipeline.config import OPTIMIZERS, ModelConfig, OptimizerConfig
-from depthcheck.pipeline.evaluate import predict_numbers, predict_proba
 from depthcheck.pipeline.metrics import Goal
 from depthcheck.pipeline.records import Scaler
+from depthcheck.pipeline.training.build import build, build_optimizer, serving_model
+from depthcheck.pipeline.training.evaluate import predict_numbers, predict_proba
 
 SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
 #: Arguments of Keras's optimizers that are no knob of a search: identity, training technique, and constants of Muon's

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
-from depthcheck.pipeline.build import build
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
-from depthcheck.pipeline.evaluate import evaluate, predict_numbers, predict_proba, predictions
 from depthcheck.pipeline.metrics import Goal
 from depthcheck.pipeline.records import Part
+from depthcheck.pipeline.training.build import build
+from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba, predictions
 
 N_FEATURES, N_CLASSES = 6, 4
 

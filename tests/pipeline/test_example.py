@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig
+from depthcheck.pipeline.data.tables import table_dataset
 from depthcheck.pipeline.example import example_samples
-from depthcheck.pipeline.prepare import prepare
+from depthcheck.pipeline.prepare.prepare import prepare
 from depthcheck.pipeline.records import Cut, Dataset
-from depthcheck.pipeline.tables import table_dataset
 
 N = 60
 CUT = Cut(train=np.arange(40), valid=np.arange(40, 50), test=np.arange(50, N), config=SplitConfig())

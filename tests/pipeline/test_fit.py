@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
-from depthcheck.pipeline.build import build
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
-from depthcheck.pipeline.evaluate import evaluate, predict_numbers, predict_proba
-from depthcheck.pipeline.fit import epochs, fit, fit_folds, permutations
 from depthcheck.pipeline.metrics import balanced_weights, goal_of
-from depthcheck.pipeline.program import ProgramCache
 from depthcheck.pipeline.records import Part, Split
-from depthcheck.pipeline.threads import worker_environment
+from depthcheck.pipeline.training.build import build
+from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba
+from depthcheck.pipeline.training.fit import epochs, fit, fit_folds, permutations
+from depthcheck.pipeline.training.program import ProgramCache
+from depthcheck.pipeline.training.program_cache import worker_environment
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 300
 EVERY_OPTIMIZER = [

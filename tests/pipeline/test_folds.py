@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.folds import out_of_fold, prepared, whole
+from depthcheck.pipeline.prepare.folds import out_of_fold, prepared, whole
+from depthcheck.pipeline.prepare.split import folds, part_sizes
 from depthcheck.pipeline.records import Dataset, Predictions
-from depthcheck.pipeline.split import folds, part_sizes
 
 N = 103
 

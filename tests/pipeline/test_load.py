@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.load import DataNotFoundError, digest, load
-from depthcheck.pipeline.sources import fashion_mnist as places
-from depthcheck.pipeline.sources.idx import parse_idx
+from depthcheck.pipeline.data import fashion_mnist as places
+from depthcheck.pipeline.data.idx import parse_idx
+from depthcheck.pipeline.data.load import DataNotFoundError, digest, load
 
 FASHION_MNIST_SHA256 = "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda"
 DIGITS_SHA256 = "0300e60ac7199e6dfaad6e3e9b74df7a375f729982e54f0565d7e2228cff11f0"
@@ -163,7 +163,7 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, keras_serve
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
         from depthcheck.pipeline.config import DataConfig
-        from depthcheck.pipeline.load import load
+        from depthcheck.pipeline.data.load import load
         dataset = load(DataConfig(name="fashion-mnist"), cache=Path({str(bare / "cache")!r}))
         assert "tensorflow" not in sys.modules
         print(dataset.sha256, dataset.source)

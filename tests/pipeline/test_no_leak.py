@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig
-from depthcheck.pipeline.prepare import prepare
+from depthcheck.pipeline.data.tables import table_dataset
+from depthcheck.pipeline.prepare.prepare import prepare
 from depthcheck.pipeline.records import Cut, Dataset
-from depthcheck.pipeline.tables import table_dataset
 
 N, N_TEST = 120, 20
 TRAIN, VALID = np.arange(0, N, 2), np.arange(1, N, 4)

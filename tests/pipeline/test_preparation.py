@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import skops.io
 
-import depthcheck.pipeline.prepare as stage
-from depthcheck.pipeline.columns import as_samples
+import depthcheck.pipeline.prepare.prepare as stage
 from depthcheck.pipeline.config import DataConfig, SplitConfig
-from depthcheck.pipeline.preparation import load_preparation
-from depthcheck.pipeline.prepare import prepare
+from depthcheck.pipeline.data.columns import as_samples
+from depthcheck.pipeline.data.tables import table_dataset
+from depthcheck.pipeline.prepare.preparation import load_preparation
+from depthcheck.pipeline.prepare.prepare import prepare
 from depthcheck.pipeline.records import Cut, Dataset, Scaler
-from depthcheck.pipeline.tables import table_dataset
 
 N = 60
 ROWS = np.arange(N)
@@ -184,8 +184,8 @@ def test_blocks_and_groups_of_columns_change_nothing(monkeypatch):
     parts, preparation = prepare(dataset, CUT)
 
     monkeypatch.setattr(stage, "_N_CELLS", 1)
-    monkeypatch.setattr("depthcheck.pipeline.preparation._N_CELLS", 1)
-    monkeypatch.setattr("depthcheck.pipeline.preparation._FEWEST", 3)
+    monkeypatch.setattr("depthcheck.pipeline.prepare.preparation._N_CELLS", 1)
+    monkeypatch.setattr("depthcheck.pipeline.prepare.preparation._FEWEST", 3)
     in_pieces, other = prepare(dataset, CUT)
 
     order = [preparation.feature_names.index(name) for name in other.feature_names]
@@ -266,7 +266,7 @@ def test_loading_and_using_a_preparation_needs_no_tensorflow_and_nothing_that_re
     program = f"""
 import sys
 from pathlib import Path
-from depthcheck.pipeline.preparation import load_preparation
+from depthcheck.pipeline.prepare.preparation import load_preparation
 load_preparation(Path({str(tmp_path)!r}))
 print(*(name for name in sys.modules if name.split(".")[0] in ("depthcheck", "tensorflow", "keras")))
 """

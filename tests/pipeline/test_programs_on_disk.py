@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from depthcheck.pipeline.programs_on_disk import programs_folder, renew, session_folder, xla_flags
-from depthcheck.pipeline.threads import worker_environment
+from depthcheck.pipeline.training.program_cache import (
+    programs_folder,
+    renew,
+    session_folder,
+    worker_environment,
+    xla_flags,
+)
 from tests.others import NOBODY, needs_root
 
 

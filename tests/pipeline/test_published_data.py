@@ -14,8 +14,8 @@ import pytest
 from sklearn.datasets import _california_housing, _openml
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.load import DataNotFoundError, load
-from depthcheck.pipeline.sources import keras_files
+from depthcheck.pipeline.data import keras_files
+from depthcheck.pipeline.data.load import DataNotFoundError, load
 
 RNG = np.random.default_rng(0)
 

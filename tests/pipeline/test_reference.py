@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from depthcheck.pipeline import reference as models
 from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.prepare.split import folds, split
 from depthcheck.pipeline.records import Column, Dataset, Part
-from depthcheck.pipeline.reference import reference_scores
-from depthcheck.pipeline.split import folds, split
+from depthcheck.pipeline.training import reference as models
+from depthcheck.pipeline.training.reference import reference_scores
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,8 @@ def test_samples_are_drawn_by_class():
 
 
 def test_references_need_no_tensorflow():
-    program = "import sys, depthcheck.pipeline.reference; print(sorted({'keras', 'tensorflow'} & set(sys.modules)))"
+    program = (
+        "import sys, depthcheck.pipeline.training.reference; print(sorted({'keras', 'tensorflow'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

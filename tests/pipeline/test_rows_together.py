@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.folds import out_of_fold
+from depthcheck.pipeline.prepare.folds import out_of_fold
+from depthcheck.pipeline.prepare.split import folds, split, units_of
 from depthcheck.pipeline.records import Dataset, Predictions
-from depthcheck.pipeline.split import folds, split
-from depthcheck.pipeline.units import units_of
 
 N = 100
 

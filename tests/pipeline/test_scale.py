@@ -5,9 +5,9 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.prepare.prepare import scale
+from depthcheck.pipeline.prepare.split import split
 from depthcheck.pipeline.records import Cut, Dataset, Scaler
-from depthcheck.pipeline.scale import scale
-from depthcheck.pipeline.split import split
 
 TRAIN = np.array([5, 0, 3])
 VALID = np.array([4, 1])

@@ -5,8 +5,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from depthcheck.pipeline.config import SplitChoice, SplitConfig
+from depthcheck.pipeline.prepare.split import part_sizes, rare_classes, settle, split
 from depthcheck.pipeline.records import Cut, Dataset
-from depthcheck.pipeline.split import part_sizes, rare_classes, settle, split
 
 
 def dataset_of(n_samples: int) -> Dataset:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.load import DataNotFoundError, load, read_samples
-from depthcheck.pipeline.sources import delimited
-from depthcheck.pipeline.sources.sniff import sniff
-from depthcheck.pipeline.sources.table_file import open_table
+from depthcheck.pipeline.data import delimited
+from depthcheck.pipeline.data.load import DataNotFoundError, load, read_samples
+from depthcheck.pipeline.data.sniff import sniff
+from depthcheck.pipeline.data.table_file import open_table
 
 
 def written(tmp_path, content, name="any.csv"):

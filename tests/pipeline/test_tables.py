@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthcheck.pipeline.columns import as_samples
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.tables import profile_lines, table_dataset
+from depthcheck.pipeline.data.columns import as_samples
+from depthcheck.pipeline.data.tables import profile_lines, table_dataset
 
 N = 40
 Y = ["a", "b"] * (N // 2)

@@ -9,12 +9,12 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from depthcheck.pipeline.build import build
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from depthcheck.pipeline.fit import fit_folds
-from depthcheck.pipeline.folds import prepared
 from depthcheck.pipeline.metrics import chance, goal_of
+from depthcheck.pipeline.prepare.folds import prepared
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.training.build import build
+from depthcheck.pipeline.training.fit import fit_folds
 from depthcheck.pipeline.trial import TrainedTrial, judge, run_trial
 
 N, N_FEATURES = 203, 4

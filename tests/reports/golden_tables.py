@@ -9,10 +9,10 @@ from study_records import config
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
-from depthcheck.reports.design import Factor, Finalist, SearchRange, StudyDesign
-from depthcheck.reports.example_scores import example_scores, fold_scores
-from depthcheck.reports.metric import METRICS
-from depthcheck.reports.study import DataFacts, Reference, StudyData, StudyFacts
+from depthcheck.reports.compare.example_scores import example_scores, fold_scores
+from depthcheck.reports.compare.metric import METRICS
+from depthcheck.reports.compare.study_data import DataFacts, Reference, StudyData, StudyFacts
+from depthcheck.reports.compare.study_design import Factor, Finalist, SearchRange, StudyDesign
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
 #: How far off the predictions of each depth are, in all and by seed.

@@ -6,9 +6,9 @@ import numpy as np
 
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
-from depthcheck.reports.design import Factor, Finalist, StudyDesign
-from depthcheck.reports.ranges import search_ranges
-from depthcheck.reports.study import DataFacts, Importance, StudyData, StudyFacts
+from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData, StudyFacts
+from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.searched_ranges import search_ranges
 
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 RANGES = {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}

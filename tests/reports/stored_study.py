@@ -7,7 +7,7 @@ from collections import Counter
 
 from depthcheck.experiments import tracking
 from depthcheck.pipeline.records import TrialResult
-from depthcheck.reports.study import StudyData
+from depthcheck.reports.compare.study_data import StudyData
 
 
 def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -> tracking.StudyRun:

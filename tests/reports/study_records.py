@@ -6,8 +6,8 @@ import numpy as np
 
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialRecord
-from depthcheck.reports.design import Factor, Finalist, StudyDesign
-from depthcheck.reports.example_scores import ExampleScores
+from depthcheck.reports.compare.example_scores import ExampleScores
+from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
 
 CHANCE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))

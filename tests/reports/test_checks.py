@@ -5,27 +5,25 @@ import dataclasses
 import pytest
 from study_records import config, design, finalist, history
 
-from depthcheck.reports.check_training import (
-    check_divergence,
-    check_failures,
-    check_overfitting,
-    check_still_improving,
-    check_trained,
-)
-from depthcheck.reports.checks import (
+from depthcheck.reports.compare.checks import (
     check_budgets,
     check_confirmed,
+    check_divergence,
     check_edges,
+    check_failures,
     check_judged_on_test,
+    check_overfitting,
     check_predictions,
     check_region,
     check_scored,
     check_seeds,
     check_settings,
+    check_still_improving,
     check_test_openings,
+    check_trained,
 )
-from depthcheck.reports.design import SearchRange
-from depthcheck.reports.records import Difference, FinalistRow, LevelRow, Search, Spread
+from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, Search, Spread
+from depthcheck.reports.compare.study_design import SearchRange
 
 ROW = LevelRow(
     factor="depth",

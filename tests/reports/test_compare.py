@@ -22,10 +22,10 @@ from study_records import (
     whole_study,
 )
 
-from depthcheck.reports.compare import compare
-from depthcheck.reports.design import Factor
-from depthcheck.reports.example_scores import ExampleScores
-from depthcheck.reports.finalists import finalists_from_records
+from depthcheck.reports.compare.comparison import compare
+from depthcheck.reports.compare.confirmed import finalists_from_records
+from depthcheck.reports.compare.example_scores import ExampleScores
+from depthcheck.reports.compare.study_design import Factor
 
 STUCK = history(train=(0.10, 0.12))
 

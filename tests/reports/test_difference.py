@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthcheck.reports.difference import difference_of_means, paired_difference, probability_better
-from depthcheck.reports.power import seeds_to_detect
+from depthcheck.reports.compare.difference import difference_of_means, paired_difference, probability_better
+from depthcheck.reports.compare.power import seeds_to_detect
 
 
 def crossed(rng, *, seed_sd, example_sd, rest_sd, shape, mean=0.0):

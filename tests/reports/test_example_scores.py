@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score, roc_auc_score
 
 from depthcheck.pipeline.records import Predictions
-from depthcheck.reports.example_scores import auc_scores, example_scores, fold_scores, r2_scores
+from depthcheck.reports.compare.example_scores import auc_scores, example_scores, fold_scores, r2_scores
 
 N_STUDIES = 200
 

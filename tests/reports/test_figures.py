@@ -10,8 +10,9 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from depthcheck.reports.compare import compare_study
-from depthcheck.reports.design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.metric import R2
+from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
 from depthcheck.reports.figures import (
     all_drawings,
     confusion,
@@ -26,7 +27,6 @@ from depthcheck.reports.figures import (
     trials,
 )
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
-from depthcheck.reports.metric import R2
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from study_records import config, design, trial
 
-from depthcheck.reports.compare import compare
-from depthcheck.reports.design import Factor
-from depthcheck.reports.example_scores import ExampleScores
-from depthcheck.reports.linear import linear_model
-from depthcheck.reports.render import answer
-from depthcheck.reports.study import Reference
+from depthcheck.reports.compare.comparison import compare
+from depthcheck.reports.compare.example_scores import ExampleScores
+from depthcheck.reports.compare.linear import linear_model
+from depthcheck.reports.compare.study_data import Reference
+from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.text import answer
 
 N, RIGHT = 400, 320
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthcheck.reports.looks import ERROR, nominal_errors
-from depthcheck.reports.verdict import adjust
+from depthcheck.reports.compare.looks import ERROR, nominal_errors
+from depthcheck.reports.compare.verdict import adjust
 
 
 def test_first_look_may_spend_half_and_all_looks_together_no_more_than_the_whole():

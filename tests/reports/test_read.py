@@ -12,10 +12,10 @@ from stored_study import write_study
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
-from depthcheck.reports.data import data_facts
+from depthcheck.reports.compare.study_data import StudyData
+from depthcheck.reports.data_facts import data_facts
 from depthcheck.reports.read import NothingToReportError, choose_study, read_study
-from depthcheck.reports.reproduce import command
-from depthcheck.reports.study import StudyData
+from depthcheck.reports.rerun import command
 from depthcheck.reports.write import make_report
 
 

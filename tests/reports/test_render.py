@@ -11,16 +11,16 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from depthcheck.experiments.definition import find, read
-from depthcheck.experiments.design import SearchRound, plan
-from depthcheck.reports.compare import compare_study
-from depthcheck.reports.context import context_of
-from depthcheck.reports.design import Factor, Finalist, StudyDesign
-from depthcheck.reports.records import Comparison
-from depthcheck.reports.render import answer, plain, render
-from depthcheck.reports.render.answer import sentence
-from depthcheck.reports.study import Reference, StudyData
-from depthcheck.reports.words import WIDTH
+from depthcheck.experiments.planning.definition import find, read
+from depthcheck.experiments.planning.design import SearchRound, plan
+from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import Reference, StudyData
+from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.text import answer, plain, render
+from depthcheck.reports.text.answer import sentence
+from depthcheck.reports.text.context import context_of
+from depthcheck.reports.text.words import WIDTH
 from depthcheck.reports.write import make_report
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,9 +7,9 @@ import pytest
 from golden_tables import N_FOLDS, N, golden_table
 from study_records import CHANCE, DEPTH, OPTIMIZER, config, design, searched, trial
 
-from depthcheck.reports.compare import compare_study
-from depthcheck.reports.example_scores import ExampleScores, judged_examples
-from depthcheck.reports.settings import settings_of, subset_size
+from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.example_scores import ExampleScores, judged_examples
+from depthcheck.reports.compare.settings import settings_of, subset_size
 
 
 @pytest.fixture

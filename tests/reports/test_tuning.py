@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from depthcheck.reports.tuning import pseudo_weights, subset_weights, tuned_scores, tuning_curve
+from depthcheck.reports.compare.tuning import pseudo_weights, subset_weights, tuned_scores, tuning_curve
 
 
 def by_hand(valid, scores, subset):

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from depthcheck.reports.metric import Metric
-from depthcheck.reports.records import Difference
-from depthcheck.reports.verdict import adjust, advise, decide
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.verdict import adjust, advise, decide
 
 
 def difference(estimate, half, *, p=0.01, n_seeds=5, seed_variance=1e-5, example_variance=0.01):

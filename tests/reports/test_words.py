@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from depthcheck.reports.metric import ACCURACY, AUC, METRICS, R2
-from depthcheck.reports.records import Spread
-from depthcheck.reports.words import beside, duration, points, score, spread, with_unit
+from depthcheck.reports.compare.metric import ACCURACY, AUC, METRICS, R2
+from depthcheck.reports.compare.results import Spread
+from depthcheck.reports.text.words import beside, duration, points, score, spread, with_unit
 
 
 def test_every_metric_of_the_pipeline_is_known():

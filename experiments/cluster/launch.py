@@ -1,0 +1,254 @@
+"""The Dask cluster that runs the trials: embedded on this machine, or the user's own.
+
+Workers are processes of one thread each. They are started before anything else is done, because importing TensorFlow
+takes each of them ten seconds, and kept alive as long as they do not grow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.security import Security
+from distributed.utils import LoopRunner
+from tornado.ioloop import IOLoop, PeriodicCallback
+
+from depthcheck.experiments.addresses import shown, without_password
+from depthcheck.experiments.scratch import scratch
+from depthcheck.pipeline.training.program_cache import session_folder, worker_environment
+
+_START_ATTEMPTS = 5
+#: How often the number of workers is set right.
+_KEEP_UP_SECONDS = 20.0
+
+_CODE = Path(str(sys.modules["depthcheck"].__file__)).parent
+
+
+@contextlib.contextmanager
+def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
+    """Yield the client of a cluster on this machine that nobody else can use.
+
+    Whoever can speak to Dask can have it run any program. So all speak TLS, and both sides show a certificate that is
+    made for this session and known to its processes alone.
+
+    Parameters
+    ----------
+    n_workers
+        Number of worker processes, one thread each.
+    cache
+        Folder for XLA's compiled programs.
+    """
+    with (
+        scratch() as session,
+        TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder,
+        dask.config.set(
+            {
+                "distributed.nanny.pre-spawn-environ": worker_environment(session_folder(Path(folder), cache)),
+                "temporary-directory": folder,
+                "distributed.worker.daemon": True,
+                "distributed.comm.timeouts.connect": "60s",
+                # What becomes of a trial whose worker has died is the coordinator's to say.
+                "distributed.scheduler.allowed-failures": 0,
+                # On a machine that is short of breath a worker's replacement may take longer than 15 s to report.
+                "distributed.deploy.lost-worker-timeout": "60s",
+                # Trials are large and few: a worker that is busy with one is not stuck.
+                "distributed.admin.tick.limit": "1h",
+                "distributed.scheduler.work-stealing": False,
+            }
+        ),
+        _quiet(),
+        _deaf_loop() as loop,
+        _started(n_workers, folder, loop) as cluster,
+        Client(cluster) as client,
+    ):
+        # Whoever is lost for good, nanny and all, is replaced; without any worker a study would wait for ever.
+        keep_up = PeriodicCallback(lambda: cluster.scale(n_workers), _KEEP_UP_SECONDS * 1000)
+        client.loop.add_callback(keep_up.start)
+        try:
+            yield client
+        finally:
+            client.loop.add_callback(keep_up.stop)
+
+
+@contextlib.contextmanager
+def _deaf_loop() -> Iterator[IOLoop]:
+    """Yield a running loop whose threads, and the processes that they start, do not hear Ctrl-C.
+
+    A terminal sends it to all processes of a command. The workers are the coordinator's to end: one that died of it
+    while it started would print a traceback, and Dask another one.
+    """
+    _start_resource_tracker()
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner = LoopRunner()
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
+
+
+def _start_resource_tracker() -> None:
+    """Start multiprocessing's helper process ourselves.
+
+    It would be started with the first worker, and unblock the signal there. It also warns of semaphores that a killed
+    process left, and which it then removes: nothing that a user could do anything about.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+class _Scheduler(Scheduler):  # type: ignore[misc]
+    """Dask's scheduler without its HTTP port, which asks nobody who he is."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen to nobody."""
+
+
+class _Worker(Worker):  # type: ignore[misc]
+    """Dask's worker without its HTTP port."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen to nobody."""
+
+
+def _started(n_workers: int, folder: str, loop: IOLoop) -> SpecCluster:
+    """Start the cluster; where a worker dies before it has reported, Dask gives up, and we try again.
+
+    Raises
+    ------
+    RuntimeError
+        When no attempt succeeds.
+    """
+    everyone = {"host": "127.0.0.1", "protocol": "tls://", "security": Security.temporary()}
+    worker = {
+        "cls": Nanny,
+        "options": {
+            **everyone,
+            "worker_class": _Worker,
+            "nthreads": 1,
+            "local_directory": folder,
+            "memory_limit": 0,
+            "preload": ["depthcheck.experiments.cluster.preload"],
+            "silence_logs": logging.WARNING,
+        },
+    }
+    for _ in range(_START_ATTEMPTS):
+        try:
+            return SpecCluster(
+                loop=loop,
+                scheduler={"cls": _Scheduler, "options": {**everyone, "dashboard": False}},
+                workers=dict.fromkeys(range(n_workers), worker),
+                worker=worker,
+                security=everyone["security"],
+                silence_logs=logging.WARNING,
+            )
+        except RuntimeError as error:
+            trouble = error
+    raise RuntimeError(f"workers cannot be started ({trouble})")
+
+
+@contextlib.contextmanager
+def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
+    """Yield the client of the user's own cluster; this project's code is sent to its workers.
+
+    Parameters
+    ----------
+    say
+        Told when others can use that cluster, too.
+
+    Raises
+    ------
+    ValueError
+        When no scheduler answers there, or it has no worker.
+    """
+    try:
+        client = Client(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
+        reason = without_password(str(error).splitlines()[0], [address])
+        raise ValueError(
+            f"scheduler must be the address of a Dask scheduler, got {shown(address)!r} ({reason})"
+        ) from error
+    with client:
+        if _is_open(address):
+            say(
+                f"warning: the scheduler {shown(address)} is open: whoever reaches it can run programs as "
+                "you do, and read what is sent there, passwords in addresses included; use TLS (SECURITY.md)"
+            )
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ValueError(f"scheduler must have at least one worker, got none at {shown(address)!r}")
+        with TemporaryDirectory(prefix="depthcheck-") as folder:
+            archive = Path(folder) / "depthcheck_code.zip"
+            archive.write_bytes(_packed_code())
+            client.upload_file(str(archive))
+        yield client
+
+
+def _is_open(address: str) -> bool:
+    """Tell whether the scheduler speaks without TLS, and not to this machine alone."""
+    scheme, _location = parse_address(address)
+    host, port = parse_host_port(address, default_port=0)
+    addresses = {str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, port)}
+    return scheme not in ("tls", "wss") and not all(ipaddress.ip_address(one).is_loopback for one in addresses)
+
+
+def n_workers(client: Client) -> int:
+    """Return how many workers the cluster has now."""
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's remarks about workers that end out of the user's sight; what matters comes back as an outcome."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "asyncio")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def kill_workers(client: Client) -> None:
+    """End the workers of an embedded cluster at once: a compiled epoch does not listen to polite requests."""
+    for nanny in getattr(client.cluster, "workers", {}).values():
+        nanny.auto_restart = False
+        process = nanny.process and nanny.process.process
+        if process is not None and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def _packed_code() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for folder, _, names in os.walk(_CODE, followlinks=True):
+            for path in (Path(folder) / name for name in names):
+                if path.suffix in (".py", ".toml"):
+                    archive.write(path, path.relative_to(_CODE.parent))
+    return buffer.getvalue()

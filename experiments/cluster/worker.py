@@ -1,0 +1,192 @@
+"""What a Dask worker runs: one trial, with its curves and its model logged while and after it trains; later its score.
+
+A worker holds no state that matters. The data set and compiled programs are kept between trials because reading and
+compiling take time, and change nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from distributed import get_worker
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.task import Outcome, ScoreTask, TrialTask
+from depthcheck.experiments.study.same_data import load_again
+from depthcheck.experiments.tracking.reach import comes_back
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.records import Dataset, TrialRecord
+
+#: Topic of Dask's events that tell the coordinator of each epoch.
+EPOCH_TOPIC = "depthcheck-epoch"
+
+#: Description of an attempt that did not come to its end.
+INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
+
+#: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
+_one_at_a_time = threading.Lock()
+
+
+def run_task(task: TrialTask) -> Outcome:
+    """Train one trial and log it; what an earlier attempt has finished is not trained again.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store or a disk is in trouble. A failure of the trial itself is an outcome, no exception.
+    RuntimeError
+        When the data are no longer those of the study.
+    """
+    with _one_at_a_time:
+        try:
+            return _attempt(task)
+        except tracking.TrackingError:
+            if not comes_back(task.study_run.tracking_uri):
+                raise
+            return _attempt(task)  # whatever the first attempt has written is found there, or closed as interrupted
+
+
+def _attempt(task: TrialTask) -> Outcome:
+    """Train the trial in a run of its own, unless an earlier attempt has come to its end."""
+    study = task.study_run
+    done = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
+    if done is not None:
+        return outcome_of(done)
+    tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+    dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
+    run = start_run(task)
+    try:
+        return _train(task, dataset, run, _tell_coordinator(task.number))
+    except tracking.TrackingError:
+        raise
+    except OSError as error:  # a disk or a network drive: no configuration raises these
+        raise tracking.TrackingError(f"cannot train trial {task.number}: {error}") from error
+    except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
+        run.fail(traceback.format_exc())
+        return Outcome(
+            number=task.number,
+            run_id=run.run_id,
+            state="failed",
+            score=None,
+            scores=(),
+            fit_seconds=0.0,
+            failure=f"{type(error).__name__}: {error}".splitlines()[0],
+        )
+
+
+def score_network(task: ScoreTask) -> None:
+    """Score the network of a trial on the test part, and add that to the trial's run.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store or a disk is in trouble, or the network cannot be scored for another reason.
+    RuntimeError
+        When the data are no longer those of the study.
+    """
+    uri = task.study_run.tracking_uri
+    with _one_at_a_time:
+        dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
+        try:
+            _score(task, dataset)
+        except tracking.TrackingError:
+            if not comes_back(uri):
+                raise
+            _score(task, dataset)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise tracking.TrackingError(f"cannot score the network of run {task.run_id}: {reason}") from error
+
+
+def _score(task: ScoreTask, dataset: Dataset) -> None:
+    # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
+    from depthcheck.pipeline.trial import judge, run_trial
+
+    uri = task.study_run.tracking_uri
+    try:
+        model = tracking.load_model(uri, task.run_id)
+    except tracking.TrackingError:
+        tracking.run_tags(uri, task.run_id)  # raises where the store is away: then no model is lost
+        # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
+        model = run_trial(task.config, dataset).model
+    tracking.TrialRun(task.study_run, task.run_id).log_score(*judge(model, task.config, dataset))
+
+
+def start_run(task: TrialTask) -> tracking.TrialRun:
+    """Create the run of a trial."""
+    return tracking.start_trial(
+        task.study_run,
+        number=task.number,
+        phase=task.phase,
+        config=task.config,
+        cell=task.cell,
+        metric=task.metric,
+        tags={tracking.FINALIST: task.finalist} if task.finalist else None,
+    )
+
+
+def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: Callable[[int], None]) -> Outcome:
+    # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
+    from depthcheck.pipeline.trial import run_trial
+
+    run.log_dataset(dataset)
+
+    def on_epoch_end(epoch: int, metrics: dict[str, float]) -> None:
+        run.log_epoch(epoch, metrics)
+        on_epoch(epoch)
+
+    trained = run_trial(
+        task.config,
+        dataset,
+        on_epoch_end=on_epoch_end,
+        prune_below=task.prune_below,
+        confirm=task.finalist is not None,
+    )
+    if trained.predictions is not None:
+        run.log_predictions(trained.predictions)
+    if trained.example is not None:
+        run.log_example(trained.example)
+    run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
+    result = trained.result
+    return Outcome(
+        number=task.number,
+        run_id=run.run_id,
+        state=result.state,
+        score=result.valid.score,
+        scores=result.history.valid_score,
+        n_params=result.n_params,
+        fit_seconds=result.fit_seconds,
+    )
+
+
+def outcome_of(record: TrialRecord) -> Outcome:
+    """Return the outcome of a trial that was logged to its end."""
+    valid = record.evaluation("valid")
+    return Outcome(
+        number=record.number,
+        run_id=record.run_id,
+        state=record.state,
+        score=None if valid is None else valid.score,
+        scores=record.history.valid_score,
+        n_params=record.n_params,
+        fit_seconds=record.fit_seconds or 0.0,
+        failure=record.failure,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def load_once(config: DataConfig, folder: str | None, sha256: str) -> Dataset:
+    """Return the data set of that SHA-256, kept for the next trial of this process."""
+    return load_again(config, Path(folder) if folder else None, sha256)
+
+
+def _tell_coordinator(number: int) -> Callable[[int], None]:
+    try:
+        worker = get_worker()
+    except ValueError:  # called without Dask
+        return lambda _epoch: None
+    return lambda epoch: worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch})

@@ -1,0 +1,213 @@
+"""Which trials a study consists of: phases, cells, twins and seeds. Pure: no clock, no storage, no state.
+
+The plan of a study is a function of its definition and of the budgets that were asked for, one after the other. Only
+the points of phase *exploit* are left open; TPE proposes them when their turn comes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from depthcheck.experiments.planning import space
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.records import Phase
+
+Cell = Mapping[str, ParamValue]
+_STREAMS = {"anchor": 0, "compare": 1, "exploit": 2, "sobol": 3, "sampler": 4, "confirm": 5}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrial:
+    """A trial to come.
+
+    Attributes
+    ----------
+    number
+        Optuna's number of the trial, its place in the plan.
+    phase
+        anchor, compare or exploit.
+    cell
+        The combination of levels, by factor; empty outside phase *compare*.
+    finalist
+        The finalist that a trial of phase *confirm* trains again, or None.
+    twin
+        Which row of the table of nuisances it has; trials of one twin share their training seed too.
+    point
+        Optuna's parameters, or None where TPE proposes them.
+    seed
+        Of its training: weights, order and dropout.
+    repeat
+        With cross-validation, the partition into folds: 0 in the search, another for each seed of *confirm*.
+    """
+
+    number: int
+    phase: Phase
+    cell: Cell
+    twin: int | None
+    point: space.Point | None
+    seed: int
+    finalist: str | None = None
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRound:
+    """A budget that was asked for: so many trials of anchor, compare and exploit, those of earlier rounds included."""
+
+    trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmRound:
+    """Finalists, frozen, and which of them are trained on which of the fresh seeds (by its index)."""
+
+    finalists: tuple[Finalist, ...]
+    runs: tuple[tuple[str, int], ...]
+
+
+Round = SearchRound | ConfirmRound
+
+
+def derive_seed(seed: int, stream: str, index: int) -> int:
+    """Return a seed below 2**32 for one purpose; seeds of different purposes are independent.
+
+    Source: numpy's SeedSequence, made for spawning independent streams from one seed.
+    """
+    return int(np.random.SeedSequence([seed, _STREAMS[stream], index]).generate_state(1)[0])
+
+
+def cells(experiment: Experiment) -> list[dict[str, ParamValue]]:
+    """Return every combination of the compared levels, the last factor varying fastest; one empty cell without any."""
+    names = list(experiment.compare)
+    return [dict(zip(names, levels, strict=True)) for levels in itertools.product(*experiment.compare.values())]
+
+
+def twins(experiment: Experiment, n_twins: int) -> NDArray[np.float64]:
+    """Return the table of nuisance values, one row a twin, one column a tuned dimension, shares in [0, 1).
+
+    Scrambled Sobol points: they fill the ranges more evenly than random ones, and a longer table begins with the
+    rows of a shorter one, so that a study can be extended.
+    """
+    columns = _columns(experiment)
+    if not columns or not n_twins:
+        return np.zeros((n_twins, len(columns)))
+    sobol = qmc.Sobol(len(columns), scramble=True, rng=derive_seed(experiment.seed, "sobol", 0))
+    return np.asarray(sobol.random_base2(int(np.ceil(np.log2(n_twins))))[:n_twins], dtype=np.float64)
+
+
+def _columns(experiment: Experiment) -> list[str]:
+    """Return the tuned dimensions; optimizer by optimizer they have their own ranges but one column."""
+    return sorted(set(experiment.tune).union(*(ranges for ranges in experiment.tune_for.values())))
+
+
+def cell_point(experiment: Experiment, cell: Cell, shares: Sequence[float]) -> dict[str, ParamValue]:
+    """Return the point of a row of the table of nuisances in a cell: each share mapped into that cell's own ranges."""
+    share = dict(zip(_columns(experiment), shares, strict=True))
+    values: dict[str, ParamValue] = {**experiment.fixed, **cell}
+    for name in ("optimizer", "depth"):
+        if name not in values:
+            values[name] = experiment.tune[name].at(share[name])
+    for name, tuned in experiment.tuned_for(str(values["optimizer"]), int(values["depth"])).items():
+        if name not in values:
+            values[name] = tuned.at(share[name])
+    return space.point(values)
+
+
+def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
+    """Return all trials of a study, round by round: the budgets asked for, and the finalists that followed each.
+
+    Each budget is shared out for itself, so that a study that was extended keeps the trials that it had.
+
+    Parameters
+    ----------
+    experiment
+        The definition; its own number of trials is not looked at.
+    rounds
+        In the order in which they came; the first is a search.
+    """
+    planned: list[PlannedTrial] = []
+    n_search = n_twins = 0
+    for one in rounds:
+        if isinstance(one, ConfirmRound):
+            planned += _confirm(experiment, one, len(planned))
+            continue
+        if not planned:
+            planned.append(_anchor(experiment))
+            n_search = 1
+        n_new = _new_twins(experiment, one.trials, n_twins, n_search)
+        planned += _compare(experiment, range(n_twins, n_twins + n_new), len(planned))
+        n_twins += n_new
+        n_search += n_new * len(cells(experiment))
+        planned += _exploit(experiment, range(len(planned), len(planned) + one.trials - n_search))
+        n_search = max(n_search, one.trials)
+    return planned
+
+
+def _compare(experiment: Experiment, new_twins: range, first: int) -> list[PlannedTrial]:
+    table = twins(experiment, new_twins.stop)
+    return [
+        PlannedTrial(
+            number=number,
+            phase="compare",
+            cell=cell,
+            twin=twin,
+            point=cell_point(experiment, cell, table[twin].tolist()),
+            seed=derive_seed(experiment.seed, "compare", twin),
+        )
+        for number, (twin, cell) in enumerate(itertools.product(new_twins, cells(experiment)), start=first)
+    ]
+
+
+def _exploit(experiment: Experiment, numbers: range) -> list[PlannedTrial]:
+    return [
+        PlannedTrial(
+            number=number,
+            phase="exploit",
+            cell={},
+            twin=None,
+            point=None,
+            seed=derive_seed(experiment.seed, "exploit", number),
+        )
+        for number in numbers
+    ]
+
+
+def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[PlannedTrial]:
+    points = {finalist.id: finalist.point for finalist in one.finalists}
+    return [
+        PlannedTrial(
+            number=number,
+            phase="confirm",
+            cell={},
+            twin=None,
+            point=points[finalist],
+            seed=derive_seed(experiment.seed, "confirm", index),
+            finalist=finalist,
+            repeat=index + 1,
+        )
+        for number, (finalist, index) in enumerate(one.runs, start=first)
+    ]
+
+
+def _anchor(experiment: Experiment) -> PlannedTrial:
+    seed = derive_seed(experiment.seed, "anchor", 0)
+    at = space.point(experiment.anchor)
+    return PlannedTrial(number=0, phase="anchor", cell={}, twin=None, point=at, seed=seed)
+
+
+def _new_twins(experiment: Experiment, budget: int, n_twins: int, n_search: int) -> int:
+    """Return how many more trials each cell gets: equal shares, at least one where one for each can be had."""
+    n_cells = len(cells(experiment))
+    left = (budget - n_search) // n_cells
+    if not _columns(experiment) and n_cells == 1:
+        return max(left, 0)  # nothing to search: all trials repeat the one configuration on fresh seeds
+    wanted = max(int(experiment.budget.compare * budget + 1e-9) // n_cells, 1 if experiment.budget.compare > 0 else 0)
+    return max(min(wanted - n_twins, left), 0)

@@ -1,0 +1,246 @@
+"""An experiment as it was defined: what is compared, tuned and fixed, on which data; and the name of its study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from depthcheck.experiments.planning.dimensions import (
+    DIMENSIONS,
+    HIDDEN_LAYER,
+    OPTIMIZER_DIMENSIONS,
+    Choices,
+    Range,
+    parameter,
+    suggestion,
+)
+from depthcheck.experiments.planning.ranges import Side, parse_widenings, widen
+from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+
+SCHEMA_VERSION = 1
+#: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
+MOST = 100_000
+#: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
+ENOUGH_SETTINGS = 6
+
+Tuned = Range | Choices
+#: The notebook's network, which every study trains first unless its definition names another.
+NOTEBOOK_ANCHOR: Mapping[str, ParamValue] = MappingProxyType(
+    {"depth": 1, "units": 100, "activation": "sigmoid", "optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many trials and epochs, and how they are shared out.
+
+    Attributes
+    ----------
+    trials
+        Trials of anchor, compare and exploit together.
+    epochs
+        Epochs of every trial.
+    compare
+        Share of the trials that phase *compare* gets, in equal parts for the cells; the rest goes to *exploit*. With 1
+        each cell gets as many as fit, and *exploit* what cannot be shared equally.
+    window
+        Trial i of *exploit* is proposed when all up to i - window have ended. It belongs to the definition, so that
+        the number of workers changes nothing.
+    seeds
+        Fresh seeds on which each finalist is trained again; 0 leaves phase *confirm* out.
+    pruning
+        ``median`` ends a trial of *exploit* that stays behind the median of the earlier ones; ``none`` never does.
+    equivalence
+        Differences of the score up to this count as practically none, in the score's own scale (0.003 is 0.3 points of
+        accuracy); None for the default of the metric.
+    """
+
+    trials: int
+    epochs: int
+    compare: float = 1.0
+    window: int = 4
+    seeds: int = 5
+    pruning: str = "median"
+    equivalence: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
+            whole(getattr(self, name), name, lowest, MOST)
+        if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
+            raise ValueError(f"budget.compare must be a share between 0 and 1, got {shown(self.compare)}")
+        if self.pruning not in ("median", "none"):
+            raise ValueError(f"budget.pruning must be one of median, none, got {shown(self.pruning)}")
+        equivalence = self.equivalence
+        if equivalence is not None and not (isinstance(equivalence, float) and 0 < equivalence < 1):
+            raise ValueError(f"budget.equivalence must be a number between 0 and 1, got {shown(equivalence)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A validated definition. ``compare``, ``tune`` and ``fixed`` name each dimension at most once.
+
+    ``tune_for`` holds, optimizer by optimizer, the ranges that replace those of ``tune`` for that optimizer.
+    ``widenings`` are those of the command line that led to these ranges, ``sgd.learning_rate:up``.
+    """
+
+    name: str
+    question: str
+    data: DataConfig
+    split: SplitChoice
+    budget: Budget
+    seed: int
+    compare: Mapping[str, tuple[ParamValue, ...]] = field(default_factory=dict)
+    tune: Mapping[str, Tuned] = field(default_factory=dict)
+    tune_for: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
+    fixed: Mapping[str, ParamValue] = field(default_factory=dict)
+    anchor: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_ANCHOR)
+    class_weight: str | None = None
+    widenings: tuple[str, ...] = ()
+
+    def levels(self, name: str) -> tuple[ParamValue, ...]:
+        """Return every value that a dimension with few values can take: its levels, choices or fixed value."""
+        if name in self.compare:
+            return self.compare[name]
+        if name in self.fixed:
+            return (self.fixed[name],)
+        tuned = self.tune.get(name)
+        if isinstance(tuned, Choices):
+            return tuned.values
+        if isinstance(tuned, Range) and tuned.integer:
+            return tuple(range(int(tuned.low), int(tuned.high) + 1, int(tuned.step or 1)))
+        return ()
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether anything is tuned: where nothing is, a level is one configuration."""
+        return bool(self.tune) or any(self.tune_for.values())
+
+    def tuned_for(self, optimizer: str, depth: int) -> dict[str, Tuned]:
+        """Return the nuisances that are active for an optimizer and a depth, by dimension."""
+        merged = {**self.tune, **self.tune_for.get(optimizer, {})}
+        inactive = {name for name in OPTIMIZER_DIMENSIONS if name not in (*OPTIMIZERS[optimizer], "learning_rate")}
+        if depth == 0:
+            inactive.update(HIDDEN_LAYER)
+        return {name: tuned for name, tuned in sorted(merged.items()) if name not in inactive}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what defines the study, in JSON's types.
+
+        Its name, its question, how its ranges came about, and how many trials and seeds it has by now are not part of
+        that.
+        """
+        return {
+            "schema": SCHEMA_VERSION,
+            **_data_identity(self.data),
+            "split": self.split.as_json(),
+            **({"class_weight": self.class_weight} if self.class_weight else {}),
+            "seed": self.seed,
+            "epochs": self.budget.epochs,
+            "compare_share": self.budget.compare,
+            "window": self.budget.window,
+            "pruning": self.budget.pruning,
+            **({} if self.budget.equivalence is None else {"equivalence": self.budget.equivalence}),
+            "compare": {name: list(levels) for name, levels in self.compare.items()},
+            "tune": {name: tuned.as_json() for name, tuned in sorted(self.tune.items())},
+            "tune_for": {
+                optimizer: {name: tuned.as_json() for name, tuned in sorted(ranges.items())}
+                for optimizer, ranges in sorted(self.tune_for.items())
+            },
+            "fixed": dict(sorted(self.fixed.items())),
+            "anchor": dict(sorted(self.anchor.items())),
+        }
+
+    def study_name(self, data_sha256: str) -> str:
+        """Return the name derived from all that defines the study, so that the same command continues it."""
+        text = json.dumps([self.as_json(), data_sha256], sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def with_overrides(
+        self, *, trials: int | None = None, epochs: int | None = None, seeds: int | None = None, seed: int | None = None
+    ) -> Experiment:
+        """Return the definition with what the command line gave in place of the file's values."""
+        budget = replace(
+            self.budget,
+            trials=self.budget.trials if trials is None else trials,
+            epochs=self.budget.epochs if epochs is None else epochs,
+            seeds=self.budget.seeds if seeds is None else seeds,
+        )
+        return replace(self, budget=budget, seed=self.seed if seed is None else seed)
+
+    def with_target(self, target: str) -> Experiment:
+        """Return the definition with another column to predict."""
+        return replace(self, data=replace(self.data, target=target))
+
+    def widened_as(self, asked: str | None) -> Experiment:
+        """Return the definition with the ranges widened that are named: ``sgd.learning_rate:up,units:down``.
+
+        Raises
+        ------
+        ValueError
+            As :func:`depthcheck.experiments.planning.ranges.parse_widenings` and :meth:`widened`.
+        """
+        found = self
+        for name, side in parse_widenings(asked) if asked else ():
+            found = found.widened(name, side)
+        return found
+
+    def widened(self, name: str, side: Side) -> Experiment:
+        """Return the definition with one range longer on one side: another definition, hence another study.
+
+        Parameters
+        ----------
+        name
+            As Optuna calls it, ``units`` or ``sgd.learning_rate``. What is tuned alike for all optimizers gets a range
+            of its own for the one that is named.
+
+        Raises
+        ------
+        ValueError
+            When nothing of that name is tuned, it has no numbers, or there is nothing beyond that end.
+        """
+        tuned = self._tuned_by_name()
+        if name not in tuned:
+            known = ", ".join(tuned) or "nothing is tuned"
+            raise ValueError(f"widen must name what is tuned ({known}), got {shown(name)}{suggestion(name, tuned)}")
+        optimizer, dot, dimension = name.rpartition(".")
+        longer = widen(tuned[name], DIMENSIONS[dimension], side)
+        found = replace(self, widenings=(*self.widenings, f"{name}:{side}"))
+        if not dot:
+            return replace(found, tune={**self.tune, dimension: longer})
+        own = {**self.tune_for.get(optimizer, {}), dimension: longer}
+        return replace(found, tune_for={**self.tune_for, optimizer: own})
+
+    def _tuned_by_name(self) -> dict[str, Tuned]:
+        """Return everything that is tuned, by Optuna's names."""
+        deepest = max((int(depth) for depth in self.levels("depth")), default=0)
+        return {
+            parameter(name, str(optimizer)): tuned
+            for optimizer in self.levels("optimizer")
+            for name, tuned in self.tuned_for(str(optimizer), deepest).items()
+        }
+
+
+def _data_identity(data: DataConfig) -> dict[str, ParamValue]:
+    """Return what identifies the data beside their hash: a file by its name alone, wherever it lies."""
+    texts = data.to_params()
+    return texts | {key: Path(str(texts[key])).name for key in ("data", "test_file") if key in texts}
+
+
+def whole(value: object, what: str, lowest: int, highest: int) -> int:
+    """Return a whole number that is given as such: text is none, since nothing turns it into a number later.
+
+    Raises
+    ------
+    ValueError
+        When it is none, or not from ``lowest`` to ``highest``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {shown(value)}")
+    if value > highest:
+        raise ValueError(f"{what} must be a whole number of at most {highest}, got {shown(value)}")
+    return value

@@ -1,0 +1,160 @@
+"""A range with more beyond one of its ends: what a study asks for whose best network lies at the edge. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal, get_args
+
+from depthcheck.experiments.planning.dimensions import Choices, Dimension, Range, suggestion
+from depthcheck.pipeline.config import ParamValue, shown
+
+Side = Literal["up", "down"]
+
+#: A range on a logarithmic scale grows by this factor, an even one by this share of its width.
+_FACTOR = 4.0
+_SHARE = 0.5
+#: Two choices continue their ratio from here on, and their step below: 64, 128, 256, but 0.8, 0.9, 1.
+_LEAST_RATIO = 2.0
+
+
+def parse_widenings(text: str) -> list[tuple[str, Side]]:
+    """Return the names and sides of ``sgd.learning_rate:up,units:down``, in their order.
+
+    Raises
+    ------
+    ValueError
+        When one has no name, or no side.
+    """
+    found: list[tuple[str, Side]] = []
+    for word in text.split(","):
+        name, _, side = word.strip().partition(":")
+        if not name or side not in get_args(Side):
+            near = suggestion(side, get_args(Side)) if name else ""
+            raise ValueError(f"widen must be NAME:up or NAME:down, with commas between, got {shown(word)}{near}")
+        found.append((name, "up" if side == "up" else "down"))
+    return found
+
+
+def widen(tuned: Range | Choices, dimension: Dimension, side: Side) -> Range | Choices:
+    """Return a range, or a list of numbers, that goes on beyond its end.
+
+    A range on a logarithmic scale becomes longer by a factor of 4, an even one by half its width (in whole steps where
+    it has steps). A list gets one more value, which continues the ratio or the step of its numbers. A limit of the
+    dimension is kept; one that is itself no value, such as 1 for a momentum, is approached by half the distance.
+
+    Raises
+    ------
+    ValueError
+        When it has no two numbers, or no value lies beyond its end.
+    """
+    found = (
+        _widened_list(tuned, dimension, side) if isinstance(tuned, Choices) else _widened_range(tuned, dimension, side)
+    )
+    if found is None:
+        beyond = "above" if side == "up" else "below"
+        raise ValueError(
+            f"widen must leave {dimension.name} a value, {dimension.expected}: none lies {beyond} {_said(tuned, side)}"
+        )
+    return found
+
+
+def can_widen(tuned: Range | Choices, dimension: Dimension, side: Side) -> bool:
+    """Tell whether there is anything beyond that end."""
+    try:
+        widen(tuned, dimension, side)
+    except ValueError:
+        return False
+    return True
+
+
+def numbers(tuned: Range | Choices) -> list[float]:
+    """Return the ends of a range, or the values of a list in order; none where they are no numbers."""
+    if isinstance(tuned, Range):
+        return [tuned.low, tuned.high]
+    values = [value for value in tuned.values if not isinstance(value, str | bool)]
+    return sorted(values) if len(values) == len(tuned.values) else []
+
+
+def _widened_range(tuned: Range, dimension: Dimension, side: Side) -> Range | None:
+    sign, end = (1, tuned.high) if side == "up" else (-1, tuned.low)
+    step = tuned.step
+    if step is not None:
+        most = max(1, round(_SHARE * (tuned.high - tuned.low) / step))
+        # The grid begins at the low end; a high end that lies off it is moved to its next value.
+        start = tuned.low + step * math.floor((tuned.high - tuned.low) / step + 1e-9) if side == "up" else end
+        values = [_tidy(start + sign * step * number) for number in range(most, 0, -1)]
+        new = next((value for value in values if _is_within(value, dimension)), None)
+    else:
+        far = end * _FACTOR**sign if tuned.log else end + sign * _SHARE * (tuned.high - tuned.low)
+        new = _limited(far, end, dimension, side)
+        if tuned.log and new == 0:
+            new = 1.0 if end > 1 else None  # whole numbers: a logarithmic scale has no 0
+    if new is None:
+        return None
+    new = int(new) if tuned.integer else new
+    low, high = (tuned.low, new) if side == "up" else (new, tuned.high)
+    return Range(low=low, high=high, log=tuned.log, step=step, integer=tuned.integer)
+
+
+def _widened_list(tuned: Choices, dimension: Dimension, side: Side) -> Choices | None:
+    values = numbers(tuned)
+    if len(values) < 2:
+        raise ValueError(f"widen must name two numbers or more, or a range, got {dimension.name}: {_listed(tuned)}")
+    end, before = (values[-1], values[-2]) if side == "up" else (values[0], values[1])
+    far = end * end / before if _continues_by_ratio(values) else end + (end - before)
+    new = _limited(far, end, dimension, side)
+    if new is None:
+        return None
+    more: ParamValue = int(new) if dimension.kind == "int" else new
+    return Choices(values=(*tuned.values, more) if tuned.values[-1] == end else (more, *tuned.values))
+
+
+def _continues_by_ratio(values: list[float]) -> bool:
+    if values[0] <= 0:
+        return False
+    ratios = [b / a for a, b in itertools.pairwise(values)]
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    if len(values) == 2:
+        return ratios[0] >= _LEAST_RATIO
+    return math.isclose(min(ratios), max(ratios)) or not math.isclose(min(steps), max(steps))
+
+
+def _limited(far: float, end: float, dimension: Dimension, side: Side) -> float | None:
+    """Return the value, or what the dimension's limit leaves of the way to it; None where that is nothing."""
+    low, high, is_up = dimension.low, dimension.high, side == "up"
+    if dimension.most is not None:
+        high = min(high, dimension.most)
+    limit, is_open = (high, dimension.open_high) if is_up else (low, dimension.open_low)
+    passes = far >= limit if is_up else far <= limit
+    if passes:
+        far = (end + limit) / 2 if is_open else limit
+    if dimension.kind == "int":
+        # Rounded away from the range, so that a whole number more is there; a limit is whole anyhow.
+        far = math.ceil(_tidy(far)) if is_up else math.floor(_tidy(far))
+        far = min(far, high) if is_up else max(far, low)
+    far = _tidy(far)
+    return far if (far > end if is_up else far < end) else None
+
+
+def _is_within(value: float, dimension: Dimension) -> bool:
+    number = int(value) if dimension.kind == "int" else value
+    try:
+        dimension.check(number, dimension.name)
+    except ValueError:
+        return False
+    return True
+
+
+def _tidy(value: float) -> float:
+    """Round what arithmetic adds: a tenth and two tenths are three."""
+    return float(f"{round(value, 15):.12g}")
+
+
+def _said(tuned: Range | Choices, side: Side) -> str:
+    ends = numbers(tuned)
+    return f"{ends[-1] if side == 'up' else ends[0]:g}"
+
+
+def _listed(tuned: Choices) -> str:
+    return ", ".join(map(str, tuned.values))

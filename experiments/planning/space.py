@@ -1,0 +1,172 @@
+"""From ranges and levels to configurations, and TPE's proposals among them.
+
+A *point* is a dict of Optuna's parameter names and values: dimensions by their names, those that belong to an
+optimizer with its name in front (``sgd.learning_rate``).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from depthcheck.experiments.planning.dimensions import HIDDEN_LAYER, Choices, parameter
+from depthcheck.experiments.planning.experiment import Experiment, Tuned
+from depthcheck.pipeline.config import (
+    OPTIMIZERS,
+    FitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParamValue,
+    SplitConfig,
+    TrialConfig,
+)
+
+Point = Mapping[str, ParamValue]
+
+#: Trials that have a group of parameters before TPE models it; phase *compare* has usually brought them.
+_RANDOM_BEFORE = 5
+
+
+def point(values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+    """Return the point of values by dimension; what is inactive there is left out."""
+    optimizer, depth = str(values["optimizer"]), int(values["depth"])
+    active = {"depth", "optimizer", "batch_size", "learning_rate", *OPTIMIZERS[optimizer]}
+    if depth > 0:
+        active.update(HIDDEN_LAYER)
+    return {parameter(name, optimizer): value for name, value in values.items() if name in active}
+
+
+def to_config(
+    experiment: Experiment, at: Point, *, seed: int, data_sha256: str, split: SplitConfig, repeat: int = 0
+) -> TrialConfig:
+    """Return the configuration of a point: all hidden layers of one width, trained from ``seed``.
+
+    ``repeat`` is the partition into folds, where there are any.
+    """
+    optimizer, depth = str(at["optimizer"]), int(at["depth"])
+    knobs = tuple(
+        (knob, value)
+        for knob in OPTIMIZERS[optimizer]
+        if not isinstance(value := at.get(parameter(knob, optimizer), ""), str)
+    )
+    return TrialConfig(
+        data=experiment.data,
+        data_sha256=data_sha256,
+        split=replace(split, repeat=repeat) if split.folds else split,
+        model=ModelConfig(
+            units=(int(at["units"]),) * depth if depth else (),
+            activation=str(at["activation"]) if depth else None,
+            dropout=float(at.get("dropout", 0.0)) if depth else 0.0,
+        ),
+        optimizer=OptimizerConfig(
+            name=optimizer, learning_rate=float(at[parameter("learning_rate", optimizer)]), knobs=knobs
+        ),
+        fit=FitConfig(
+            epochs=experiment.budget.epochs,
+            batch_size=int(at["batch_size"]),
+            seed=seed,
+            class_weight=experiment.class_weight,
+        ),
+    )
+
+
+def from_config(config: TrialConfig) -> dict[str, ParamValue]:
+    """Return the point of a configuration; the inverse of :func:`to_config`, but for data, epochs and seed.
+
+    Raises
+    ------
+    ValueError
+        When its hidden layers differ in width: no point has that.
+    """
+    model, optimizer = config.model, config.optimizer
+    if len(set(model.units)) > 1:
+        raise ValueError(f"units must be the same in all hidden layers, got {model.units}")
+    values: dict[str, ParamValue] = {
+        "depth": model.depth,
+        "optimizer": optimizer.name,
+        "batch_size": config.fit.batch_size,
+        "learning_rate": optimizer.learning_rate,
+        **dict(optimizer.knobs),
+    }
+    if model.activation is not None:
+        values |= {"units": model.units[0], "activation": model.activation, "dropout": model.dropout}
+    return point(values)
+
+
+def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:
+    """Return Optuna's distribution of each of the point's parameters that is compared or tuned.
+
+    A value outside its range (the anchor's may be) has none: Optuna refuses it, and TPE could not learn from it.
+    """
+    ranges = _ranges(experiment, str(at["optimizer"]), int(at["depth"]))
+    return {name: _distribution(tuned) for name, tuned in ranges.items() if name in at and tuned.contains(at[name])}
+
+
+def _ranges(experiment: Experiment, optimizer: str, depth: int) -> dict[str, Tuned]:
+    """Return what is compared or tuned and active for an optimizer and a depth, by Optuna's names, in a fixed order."""
+    compared = {
+        parameter(name, optimizer): Choices(values=levels)
+        for name, levels in experiment.compare.items()
+        if depth > 0 or name not in HIDDEN_LAYER
+    }
+    tuned = {parameter(name, optimizer): tuned for name, tuned in experiment.tuned_for(optimizer, depth).items()}
+    return {**compared, **tuned}
+
+
+def _distribution(tuned: Tuned) -> BaseDistribution:
+    if isinstance(tuned, Choices):
+        return CategoricalDistribution(tuned.values)
+    if tuned.integer:
+        return IntDistribution(int(tuned.low), int(tuned.high), log=tuned.log, step=int(tuned.step or 1))
+    return FloatDistribution(tuned.low, tuned.high, log=tuned.log, step=tuned.step)
+
+
+def propose(experiment: Experiment, history: Sequence[FrozenTrial], *, seed: int) -> dict[str, ParamValue]:
+    """Return TPE's next point after a history: a pure function of its arguments.
+
+    Parameters
+    ----------
+    experiment
+        The space.
+    history
+        The trials that the sampler may know, told ones and (as RUNNING) those that are under way. They are copied
+        into a study in memory, so that neither the order in which trials ended nor a restart can reach the sampler.
+    seed
+        Of the sampler, new for each proposal.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group and constant_liar, since 2.8
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=_RANDOM_BEFORE
+        )
+    scratch = optuna.create_study(direction="maximize", sampler=sampler)
+    scratch.add_trials([trial for trial in history if trial.state != TrialState.FAIL])
+    trial = scratch.ask()
+    values: dict[str, ParamValue] = dict(experiment.fixed)
+    for name in ("optimizer", "depth"):
+        if name not in values:
+            levels = experiment.compare.get(name)
+            values[name] = _suggest(trial, name, Choices(values=levels) if levels else experiment.tune[name])
+    found = point(values)
+    for name, tuned in _ranges(experiment, str(values["optimizer"]), int(values["depth"])).items():
+        if name not in found:
+            found[name] = _suggest(trial, name, tuned)
+    return found
+
+
+def _suggest(trial: optuna.Trial, name: str, tuned: Tuned) -> ParamValue:
+    if isinstance(tuned, Choices):
+        return tuned.values[tuned.values.index(trial.suggest_categorical(name, tuned.values))]
+    if tuned.integer:
+        return trial.suggest_int(name, int(tuned.low), int(tuned.high), step=int(tuned.step or 1), log=tuned.log)
+    return trial.suggest_float(name, tuned.low, tuned.high, step=tuned.step, log=tuned.log)

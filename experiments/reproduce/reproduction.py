@@ -1,0 +1,276 @@
+"""One reproduction from its request to its verdict: read, check, train, compare, write down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from distributed import Client, Future, KilledWorker
+from rich.console import Console
+
+from depthcheck.experiments import places, tracking
+from depthcheck.experiments.addresses import may_be_shown
+from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.reproduce import wording as words
+from depthcheck.experiments.reproduce.changes import Difference, differences
+from depthcheck.experiments.reproduce.deviations import Deviation, Points, Repetition, compare
+from depthcheck.experiments.reproduce.original import Original, find
+from depthcheck.experiments.reproduce.retrain import EPOCH_TOPIC, train_again
+from depthcheck.experiments.reproduce.wording import Finding
+from depthcheck.experiments.study.progress import LiveBar, duration
+from depthcheck.experiments.study.same_data import require_same
+from depthcheck.experiments.tracking import ReproductionRun, keys
+from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.records import Dataset
+
+#: About so many lines where there is no terminal.
+_MOST_LINES = 20
+
+
+class ReproductionProgress(LiveBar):
+    """Counts epochs of all repetitions, and tells of the first number that differs as soon as it is there."""
+
+    def __init__(self, console: Console, *, times: int, epochs: int) -> None:
+        super().__init__(console, "training again", total=times * epochs, transient=True)
+        self._total = times * epochs
+        self._every = -(-self._total // _MOST_LINES)
+        self._epochs_of: dict[int, int] = {}
+        self._first: Deviation | None = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if not self.is_shown:
+            self.console.print("training again", markup=False)
+        return super().__enter__()
+
+    def epoch(self, number: int, epoch: int, first: Deviation | None) -> None:
+        """Note an epoch of a repetition, and the earliest deviation in it, if there is one."""
+        if not self._epochs_of:
+            self._started = time.monotonic()  # TensorFlow's start and the compiler's work are behind
+        self._epochs_of[number] = max(epoch, self._epochs_of.get(number, 0))
+        if first is not None and self._first is None:
+            self._first = first
+            self.console.print(f"  epoch {first.epoch} is the first that differs: {first.curve}", markup=False)
+        done = sum(self._epochs_of.values())
+        so_far = "every number the same so far" if self._first is None else "not the same"
+        status = f"{done}/{self._total} epochs, {so_far}, left {self._left(done)}"
+        self.show(done, status)
+        if not self.is_shown and done % self._every == 0:
+            self.console.print(f"  {status}", markup=False)
+
+    def _left(self, done: int) -> str:
+        measured = done - len(self._epochs_of)
+        if measured <= 0:
+            return "?"
+        return duration((time.monotonic() - self._started) / measured * (self._total - done))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Which trial to reproduce: a run's, or the best of a study, or (both None) of the latest; and how often."""
+
+    run_id: str | None = None
+    study: str | None = None
+    times: int = 1
+    data_folder: Path | None = None
+    tracking_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came out, and where it is."""
+
+    finding: Finding
+    tracking_uri: str
+    run_id: str
+    experiment_id: str
+
+
+def reproduce(request: Request, console: Console, *, draw: Callable[[Mapping[str, Any]], str]) -> Ending:
+    """Train a logged trial again and compare.
+
+    Parameters
+    ----------
+    draw
+        Returns the curves of a reproduction, as it is written down, as an SVG.
+
+    Raises
+    ------
+    ValueError
+        When there is no such trial, or its data are not here: nothing was trained or written.
+    TrackingError
+        When the tracking store is in trouble.
+    RuntimeError
+        When the training failed.
+    KeyboardInterrupt
+        When the user stops it: no run is left RUNNING.
+    """
+    uri = request.tracking_uri
+    original = find(uri, run_id=request.run_id, study=request.study)
+    dataset = _dataset(original, request.data_folder, console)
+    environment = tracking.environment()
+    found = _differences(original, environment)
+    notes = _notes(original)
+    tracking.close_stale_reproductions(uri)
+    console.print(_announcement(original, found, notes, request.times), markup=False)
+    n_workers = min(request.times, len(os.sched_getaffinity(0)))
+    with launch.embedded(n_workers, places.program_cache()) as client:
+        run = tracking.start_reproduction(
+            uri, original.run, params=original.config.to_params(), description="Training again."
+        )
+        with _ends_well(client, run):
+            run.log_dataset(dataset)
+            repetitions = _train(original, request, client, run, console)
+            finding = Finding(
+                original=original,
+                differences=found,
+                notes=notes,
+                repetitions=repetitions,
+                comparisons=[compare(original.points, one.points) for one in repetitions],
+            )
+            _write(finding, run, environment, console, draw)
+    return Ending(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
+
+
+def _dataset(original: Original, folder: Path | None, console: Console) -> Dataset:
+    """Return the trial's data, and refuse any other: to train on them would prove nothing."""
+    config = original.config
+    dataset = load(config.data, folder=folder, cache=places.data_cache(), log=console.print)
+    advice = "name the folder that has them (data_folder=FOLDER)"
+    require_same(dataset, config.data_sha256, f"run {original.run.run_id}", advice)
+    return dataset
+
+
+def _differences(original: Original, environment: Mapping[str, Any]) -> list[Difference]:
+    before = original.environments[0] if original.environments else {}
+    return differences(original.code, before, tracking.code_version(), environment)
+
+
+def _notes(original: Original) -> list[str]:
+    """Return what should be known beside the differences."""
+    notes = []
+    if len(original.environments) > 1:
+        notes.append(f"the study's sessions ran on {len(original.environments)} machines or sets of packages; "
+                     "the latest is shown, and the trial may be of another")  # fmt: skip
+    if original.code.dirty:
+        notes.append("the trial's working tree had changes that its commit does not have; they are not known")
+    if original.unknown_params:
+        listed = ", ".join(f"{key} {value}" for key, value in original.unknown_params.items())
+        notes.append(f"parameters that this version does not know were left out: {listed}")
+    if original.run.model_is_gone:
+        notes.append("the trial's saved model is gone; it is not needed")
+    return notes
+
+
+def _announcement(original: Original, found: list[Difference], notes: list[str], times: int) -> str:
+    run, config = original.run, original.config
+    n_epochs = original.n_epochs
+    ended = "" if original.state == "finished" else f", {original.state}"
+    lines = [
+        f"reproducing {run.name} of study {run.study} (phase {run.phase}{ended})",
+        f"  run           {run.run_id}",
+        f"  data          {config.data.name}, SHA-256 as logged ({config.data_sha256[:16]}…)",
+        f"  trains        {n_epochs} epochs" + (f", {times} times" if times > 1 else ""),
+    ]
+    differing = words.difference_lines(found, notes)
+    lines += [f"  {'not as it was' if at == 0 else '':<13} {line}" for at, line in enumerate(differing)]
+    return "\n".join(lines)
+
+
+def _train(
+    original: Original, request: Request, client: Client, run: ReproductionRun, console: Console
+) -> list[Repetition]:
+    """Train all repetitions; the first one's numbers are logged while they come."""
+    arrived: queue.Queue[dict[str, Any]] = queue.Queue()
+    client.subscribe_topic(EPOCH_TOPIC, lambda event: arrived.put(event[1]))
+    folder = None if request.data_folder is None else str(request.data_folder)
+    progress = ReproductionProgress(console, times=request.times, epochs=original.n_epochs)
+    futures = [
+        client.submit(
+            train_again,
+            original.config,
+            number=number,
+            n_epochs=original.n_epochs,
+            confirm=original.is_confirm,
+            score=original.is_scored,
+            data_folder=folder,
+            pure=False,
+        )
+        for number in range(request.times)
+    ]
+    with progress:
+        while not all(future.done() for future in futures) or not arrived.empty():
+            with contextlib.suppress(queue.Empty):
+                event = arrived.get(timeout=0.2)
+                now = {key: {event["epoch"]: value} for key, value in event["metrics"].items()}
+                before = _at(original.points, event["epoch"])
+                progress.epoch(event["number"], event["epoch"], compare(before, now).first)
+                if event["number"] == 0:
+                    run.log_points(now)
+                    run.log_points(before, tracking.ORIGINAL)
+    repetitions = [_result(future) for future in futures]
+    run.log_points(repetitions[0].points)
+    run.log_points(original.points, tracking.ORIGINAL)
+    return repetitions
+
+
+def _at(points: Points, epoch: int) -> Points:
+    """Return the numbers of one epoch."""
+    return {key: {epoch: curve[epoch]} for key, curve in points.items() if epoch in curve}
+
+
+def _result(future: Future) -> Repetition:
+    try:
+        repetition: Repetition = future.result()
+    except KilledWorker as error:
+        raise RuntimeError("the worker died each time it trained the trial again (out of memory?)") from error
+    if repetition.failure is not None:
+        raise RuntimeError(f"the trial cannot be trained here: {repetition.failure}")
+    return repetition
+
+
+@contextlib.contextmanager
+def _ends_well(client: Client, run: ReproductionRun) -> Iterator[None]:
+    """Leave no worker and no open run behind, however the training inside ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        launch.kill_workers(client)
+        run.end("KILLED", state="interrupted", description="Interrupted before there was a result.")
+        raise
+    except RuntimeError as error:
+        with contextlib.suppress(tracking.TrackingError):
+            run.end("FAILED", state="failed", description=f"**No result:** {error}")
+        raise
+    finally:
+        launch.kill_workers(client)
+
+
+def _write(
+    finding: Finding,
+    run: ReproductionRun,
+    environment: Mapping[str, Any],
+    console: Console,
+    draw: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Write the result down; the verdict goes last, and does not depend on whether artifacts can be written."""
+    content = words.as_json(finding, environment)
+    picture = None
+    try:
+        run.log_json(keys.REPRODUCTION_JSON, content)
+        run.log_text(keys.OVERLAY, draw(content))
+        picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
+    except tracking.TrackingError as error:
+        console.print(f"warning: {may_be_shown(error)}", markup=False)
+    run.end(
+        "FINISHED" if finding.is_reproduced else "FAILED",
+        state="reproduced" if finding.is_reproduced else "not reproduced",
+        description=words.markdown(finding, picture),
+        verdict=finding.verdict,
+    )

@@ -1,0 +1,227 @@
+"""The coordinator: it alone asks and tells Optuna, and hands trials to the workers.
+
+Nothing that it decides depends on which worker was faster. Points of *anchor* and *compare* are known beforehand;
+a proposal in *exploit* sees the results up to a fixed distance behind it and no others. A killed coordinator goes on
+where it was: trials left RUNNING keep their numbers, points and seeds. A trial whose worker died again and again runs
+alone before it is called failed: it may have been a neighbour, or somebody with a kill, and not the trial.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from distributed import Client, Future, KilledWorker, as_completed
+from optuna.trial import FrozenTrial, TrialState
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.launch import n_workers
+from depthcheck.experiments.cluster.recycling import Renewal
+from depthcheck.experiments.cluster.task import Outcome, TrialTask
+from depthcheck.experiments.cluster.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
+from depthcheck.experiments.planning import design, space
+from depthcheck.experiments.planning.design import PlannedTrial
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.study.failures import ALIKE, Doubt
+from depthcheck.experiments.study.ledger import Ledger, as_known_at, is_told, point_of
+from depthcheck.experiments.study.progress import StudyProgress
+from depthcheck.experiments.tracking import StudyRun
+from depthcheck.pipeline.config import ParamValue, SplitConfig
+
+#: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
+_PRUNE_AFTER_TRIALS = 10
+#: Deaths of its worker after which a trial runs with none beside it, and after which it has failed. The kernel takes
+#: the largest worker when memory runs out, and that may be the neighbour of the one that wanted too much.
+_DEATHS_TO_BE_ALONE, _DEATHS_TO_FAIL = 3, 6
+_DIED = "its worker died each time, and alone on the machine, too (out of memory?)"
+_WITHDRAWN = "Not counted: the first trials of this session all failed for this one reason, and the study stopped."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyContext:
+    """What all trials of a session share."""
+
+    experiment: Experiment
+    data_sha256: str
+    split: SplitConfig
+    metric: str
+    data_folder: str | None
+    study_run: StudyRun
+
+
+class Coordinator:
+    """Runs a study's trials to the end of its budget."""
+
+    def __init__(
+        self,
+        context: StudyContext,
+        ledger: Ledger,
+        client: Client,
+        progress: StudyProgress,
+        on_ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._context = context
+        self._ledger = ledger
+        self._client = client
+        self._progress = progress
+        self._on_ended = on_ended
+        self._renewal = Renewal(client)
+        self._waiting: deque[PlannedTrial] = deque()
+        self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
+        self._deaths: Counter[int] = Counter()
+        study_run = context.study_run
+        self._doubt = Doubt(tracking.withdrawn(study_run.tracking_uri, study_run.run_id))
+
+    def run(self, plan: Sequence[PlannedTrial]) -> None:
+        """Train every trial of the plan that has not ended yet.
+
+        Raises
+        ------
+        RuntimeError
+            When all trials fail for one reason. Whatever a worker raises about storage passes through.
+        """
+        ended = {trial.number for trial in self._ledger.trials() if is_told(trial)}
+        self._waiting.extend(planned for planned in plan if planned.number not in ended)
+        self._client.subscribe_topic(EPOCH_TOPIC, self._on_epoch)
+        completed = as_completed()
+        try:
+            while self._waiting or self._running:
+                while self._waiting and self._may_start(self._waiting[0]):
+                    planned = self._waiting.popleft()
+                    future, task = self._start(planned)
+                    self._running[future] = planned, task
+                    completed.add(future)
+                future = next(completed)
+                self._end(*self._running.pop(future), future)
+                self._renewal.after(future)
+                self._stop_if_all_fail()
+            self._tell(self._doubt.release())
+        finally:
+            self._client.unsubscribe_topic(EPOCH_TOPIC)
+            self._client.cancel(list(self._running), force=True)
+
+    def _may_start(self, planned: PlannedTrial) -> bool:
+        """Tell whether a worker is free and, for a proposal, whether all that it may know has ended."""
+        running = {other.number for other, _ in self._running.values()}
+        if len(running) >= max(n_workers(self._client), 1) or self._doubt.alike:
+            return False
+        if running and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
+            return False
+        if planned.point is not None:
+            return True
+        known_to = planned.number - self._context.experiment.budget.window
+        return all(number > known_to for number in running)
+
+    def _start(self, planned: PlannedTrial) -> tuple[Future, TrialTask]:
+        if planned.point is None:
+            self._tell(self._doubt.release())  # a proposal is to know them
+        trials = self._ledger.trials()
+        window = self._context.experiment.budget.window
+        known = as_known_at(trials, planned.number, window)
+        if planned.number < len(trials):
+            point: Mapping[str, ParamValue] = point_of(trials[planned.number])
+        else:
+            point = self._propose(planned, known) if planned.point is None else planned.point
+            self._ledger.start(planned, point, space.distributions(self._context.experiment, point))
+        config = space.to_config(
+            self._context.experiment,
+            point,
+            seed=planned.seed,
+            data_sha256=self._context.data_sha256,
+            split=self._context.split,
+            repeat=planned.repeat,
+        )
+        task = TrialTask(
+            study_run=self._context.study_run,
+            number=planned.number,
+            phase=planned.phase,
+            cell=planned.cell,
+            config=config,
+            metric=self._context.metric,
+            data_folder=self._context.data_folder,
+            prune_below=self._prune_below(planned, known),
+            finalist=planned.finalist,
+        )
+        self._progress.started(planned.number)
+        return self._client.submit(run_task, task, pure=False, priority=-planned.number), task
+
+    def _propose(self, planned: PlannedTrial, known: Sequence[FrozenTrial]) -> dict[str, ParamValue]:
+        experiment = self._context.experiment
+        return space.propose(experiment, known, seed=design.derive_seed(experiment.seed, "sampler", planned.number))
+
+    def _prune_below(self, planned: PlannedTrial, known: Sequence[FrozenTrial]) -> tuple[float, ...]:
+        budget = self._context.experiment.budget
+        if planned.phase != "exploit" or budget.pruning == "none":
+            return ()
+        return median_marks([t for t in known if t.state == TrialState.COMPLETE], budget.epochs)
+
+    def _on_epoch(self, event: tuple[float, Any]) -> None:
+        _time, message = event
+        self._progress.epoch(message["number"], message["epoch"])
+
+    def _end(self, planned: PlannedTrial, task: TrialTask, future: Future) -> None:
+        try:
+            outcome = future.result()
+        except KilledWorker as error:
+            self._deaths[planned.number] += error.allowed_failures + 1
+            if self._deaths[planned.number] < _DEATHS_TO_FAIL:
+                self._waiting.appendleft(planned)
+                return
+            outcome = self._died(task)
+        text = label(planned, point_of(self._ledger.trials()[planned.number]))
+        self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
+        self._tell(self._doubt.settle(outcome))
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._ledger.tell(outcome)
+            self._on_ended()
+
+    def _died(self, task: TrialTask) -> Outcome:
+        """Write down the failure that the worker could not."""
+        study = task.study_run
+        tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+        run = start_run(task)
+        run.fail(_DIED)
+        return Outcome(
+            number=task.number, run_id=run.run_id, state="failed", score=None, scores=(), fit_seconds=0.0, failure=_DIED
+        )
+
+    def _stop_if_all_fail(self) -> None:
+        if self._running or not self._doubt.alike:
+            return
+        uri = self._context.study_run.tracking_uri
+        held = self._doubt.held
+        for outcome in held:
+            tracking.withdraw(uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
+        raise RuntimeError(
+            f"the first {ALIKE} trials all failed alike (next time they are trained again, and count if they fail "
+            f"again): {held[0].failure}"
+        )
+
+
+def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...]:
+    """Return for each epoch the score below which a trial is pruned: the median of the completed trials there.
+
+    Nothing is pruned in the first half of the epochs, nor while fewer than ten trials have completed: the mild form of
+    the median rule, since curves of different learning rates cross early.
+    """
+    if len(trials) < _PRUNE_AFTER_TRIALS:
+        return ()
+    scores = np.full((len(trials), epochs), np.nan)
+    for row, trial in zip(scores, trials, strict=True):
+        for epoch, score in trial.intermediate_values.items():
+            row[epoch - 1] = score
+    # A diverged trial has no score behind the epoch where it stopped; it stayed where it was.
+    scores = np.nan_to_num(scores, nan=0.0)
+    marks = np.median(scores, axis=0)
+    marks[: epochs // 2] = -np.inf
+    return tuple(marks.tolist())
+
+
+def label(planned: PlannedTrial, point: Mapping[str, ParamValue]) -> str:
+    """Return phase, depth and optimizer of a trial in a few words."""
+    return f"{planned.phase:<8} depth {point['depth']}  {point['optimizer']:<6}"

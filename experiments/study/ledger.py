@@ -1,0 +1,323 @@
+"""The study as Optuna stores it: which trials were started, how they ended, and the budgets that were asked for.
+
+One coordinator writes it. Each step is one transaction, so that a process killed at any moment leaves either the
+state before it or the state after it. Stock Optuna and optuna-dashboard open the same storage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ContextDecorator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from depthcheck.experiments.addresses import shown, without_password
+from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, Round, SearchRound
+from depthcheck.experiments.planning.experiment import SCHEMA_VERSION
+from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.planning.space import Point
+from depthcheck.experiments.tracking.reach import BUSY_SECONDS
+from depthcheck.experiments.tracking.store import TrackingError, reason
+from depthcheck.experiments.tracking.store import storage as stored
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_SQLITE = "sqlite:///"
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "diverged": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+#: A server may have been restarted since a connection was last used.
+_SERVER = {"pool_pre_ping": True}
+
+
+def _stored(action: str) -> ContextDecorator:
+    """Turn trouble with Optuna's storage into a TrackingError; as a decorator, too."""
+    return stored(f"{action} in Optuna's storage", StorageInternalError)
+
+
+class Ledger:
+    """One study in Optuna's storage.
+
+    Not for two coordinators at once; readers may come and go. Every method raises TrackingError for trouble with the
+    storage.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    @classmethod
+    def open(cls, storage: str, name: str, definition: Mapping[str, Any]) -> Ledger:
+        """Open the study of that name, or create it.
+
+        Parameters
+        ----------
+        storage
+            Any URL that Optuna takes.
+        definition
+            What defines the study, in JSON's types.
+
+        Raises
+        ------
+        ValueError
+            When the storage cannot be opened, or holds a study of that name with another definition, with trials of
+            somebody else's, or one that a newer version wrote.
+        """
+        try:
+            study = optuna.create_study(
+                storage=_connected(storage), study_name=name, direction="maximize", load_if_exists=True
+            )
+        except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
+            raise _cannot_be_opened(storage, error) from error
+        ledger = cls(study)
+        ledger._note_definition(definition)
+        ledger._require_readable()
+        require_definition(name, ledger.definition, definition)
+        foreign = [trial.number for trial in ledger.trials() if "point" not in trial.user_attrs]
+        if foreign:
+            raise ValueError(
+                f"study {name!r} must have trials of this project alone, got trial {foreign[0]}, which somebody "
+                "else asked for; go on under another name (study=NAME)"
+            )
+        return ledger
+
+    @_stored("cannot write the definition of the study")
+    def _note_definition(self, definition: Mapping[str, Any]) -> None:
+        """Write it unless there is one."""
+        if "definition" not in self._study.user_attrs:
+            self._study.set_user_attr("schema_version", SCHEMA_VERSION)
+            self._study.set_user_attr("definition", dict(definition))
+
+    def _require_readable(self) -> None:
+        version = self._study.user_attrs.get("schema_version", 0)
+        if version > SCHEMA_VERSION:
+            raise ValueError(
+                f"study {self.name!r} must have schema version {SCHEMA_VERSION} or older, "
+                f"got {version}: a newer version of the project wrote it"
+            )
+
+    @classmethod
+    def existing(cls, storage: str, name: str) -> Ledger | None:
+        """Open the study of that name as it is, or return None where the storage has none; nothing is created.
+
+        Raises
+        ------
+        ValueError
+            When the storage cannot be opened, or a newer version wrote the study.
+        """
+        if name not in study_names(storage):
+            return None
+        ledger = cls(optuna.load_study(study_name=name, storage=_connected(storage)))
+        ledger._require_readable()
+        return ledger
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self._study.study_name
+
+    @property
+    @_stored("cannot read the definition of the study")
+    def definition(self) -> dict[str, Any]:
+        """What defines the study, in JSON's types; empty where nothing was noted, as in a study of somebody else."""
+        stored: dict[str, Any] = self._study.user_attrs.get("definition", {})
+        return stored
+
+    @property
+    @_stored("cannot read how the study's data were understood")
+    def settled(self) -> dict[str, Any]:
+        """What the data settled that the definition leaves open, as the latest session noted it; empty in old studies.
+
+        ``data`` and ``split`` as parameters, ``metric``, and ``served``, what the champion must know.
+        """
+        stored: dict[str, Any] = self._study.user_attrs.get("settled", {})
+        return stored
+
+    @_stored("cannot note how the study's data were understood")
+    def settle(self, settled: Mapping[str, Any]) -> None:
+        """Note what the data settled that the definition leaves open."""
+        self._study.set_user_attr("settled", dict(settled))
+
+    @property
+    @_stored("cannot read the study's run")
+    def parent_run_id(self) -> str | None:
+        """The MLflow run that holds the study's trials, or None before there is one."""
+        run_id: str | None = self._study.user_attrs.get("parent_run_id")
+        return run_id
+
+    @_stored("cannot write the study's run")
+    def set_parent_run_id(self, run_id: str) -> None:
+        """Remember the MLflow run that holds the study's trials."""
+        self._study.set_user_attr("parent_run_id", run_id)
+
+    @_stored("cannot read the rounds of the study")
+    def rounds(self) -> list[Round]:
+        """Return the study's rounds so far, in order."""
+        return [_round_from_json(stored) for stored in self._study.user_attrs.get("rounds", [])]
+
+    @_stored("cannot write a round of the study")
+    def add_round(self, one: Round) -> None:
+        """Add a round; what it lays down is never changed again."""
+        stored = [*self._study.user_attrs.get("rounds", []), asdict(one)]
+        self._study.set_user_attr("rounds", stored)
+
+    def raise_budget(self, trials: int) -> None:
+        """Add a round of searching where ``trials`` asks for more than the rounds there are."""
+        if trials > max((one.trials for one in self.rounds() if isinstance(one, SearchRound)), default=0):
+            self.add_round(SearchRound(trials=trials))
+
+    @_stored("cannot read the trials of the study")
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials in the order of their numbers; not to be changed."""
+        return sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number)
+
+    @_stored("cannot write the start of a trial")
+    def start(self, planned: PlannedTrial, point: Point, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Add the trial as RUNNING, with all of its parameters, in one transaction.
+
+        Raises
+        ------
+        TrackingError
+            When Optuna gives it another number: somebody else wrote into the study.
+        """
+        self._study.add_trial(
+            optuna.create_trial(
+                state=TrialState.RUNNING,
+                params={name: point[name] for name in distributions},
+                distributions=dict(distributions),
+                user_attrs={
+                    "phase": planned.phase,
+                    "cell": dict(planned.cell),
+                    "seed": planned.seed,
+                    "point": dict(point),
+                    **({"finalist": planned.finalist} if planned.finalist else {}),
+                    **({"repeat": planned.repeat} if planned.repeat else {}),
+                },
+            )
+        )
+        number = self.trials()[-1].number
+        if number != planned.number:
+            what = f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?"
+            raise TrackingError(what, lasts=True)
+
+    @_stored("cannot write the end of a trial")
+    def tell(self, outcome: Outcome) -> None:
+        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING and complete or not."""
+        frozen = self.trials()[outcome.number]
+        trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        if outcome.state != "failed":
+            for epoch, score in enumerate(outcome.scores, start=1):
+                if epoch not in frozen.intermediate_values:
+                    trial.report(score, epoch)
+        for key in ("run_id", "state", "failure"):
+            if (value := getattr(outcome, key)) is not None:
+                trial.set_user_attr(key, value)
+        state = _STATES[outcome.state]
+        self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
+
+
+def require_definition(name: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Complain where a study that is there is to go on with another definition.
+
+    Raises
+    ------
+    ValueError
+        With what differs.
+    """
+    asked = json.loads(json.dumps(asked))
+    differs = sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key))
+    if differs:
+        raise ValueError(
+            f"study {name!r} must be continued with its own definition, "
+            f"got another {', '.join(differs)}; choose another name for a new study"
+        )
+
+
+def study_names(storage: str) -> list[str]:
+    """Return the names of the studies in an Optuna storage; an SQLite file that is not there has none and stays so.
+
+    Raises
+    ------
+    ValueError
+        When the storage cannot be opened.
+    """
+    if storage.startswith(_SQLITE) and not Path(storage.removeprefix(_SQLITE)).exists():
+        return []
+    try:
+        return list(optuna.get_all_study_names(_connected(storage)))
+    except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
+        raise _cannot_be_opened(storage, error) from error
+
+
+def delete_study(storage: str, name: str) -> None:
+    """Delete a study with all its trials.
+
+    Raises
+    ------
+    TrackingError
+        When the storage is in trouble.
+    """
+    _stored(f"delete study {name}")(optuna.delete_study)(study_name=name, storage=_connected(storage))
+
+
+def _connected(url: str) -> RDBStorage:
+    """Wait for a locked SQLite file as long as MLflow does; notice connections that a server dropped meanwhile."""
+    sqlite = url.startswith("sqlite")
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else _SERVER)
+
+
+def _cannot_be_opened(storage: str, error: Exception) -> ValueError:
+    why = without_password(reason(error), [storage])
+    if isinstance(error, ImportError):
+        why += '; for PostgreSQL: pip install "psycopg[binary]" and postgresql+psycopg://… as URL'
+    return ValueError(f"storage must be a URL that Optuna can open, got {shown(storage)!r} ({why})")
+
+
+def _round_from_json(stored: Mapping[str, Any]) -> Round:
+    if "trials" in stored:
+        return SearchRound(trials=stored["trials"])
+    return ConfirmRound(
+        finalists=tuple(Finalist.from_json(finalist) for finalist in stored["finalists"]),
+        runs=tuple((finalist, index) for finalist, index in stored["runs"]),
+    )
+
+
+def point_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the whole point of a trial, fixed values and the anchor's included."""
+    point: dict[str, Any] = trial.user_attrs["point"]
+    return point
+
+
+def is_told(trial: FrozenTrial) -> bool:
+    """Tell whether the trial has ended."""
+    return trial.state.is_finished()
+
+
+def as_known_at(trials: Sequence[FrozenTrial], number: int, window: int) -> list[FrozenTrial]:
+    """Return the history that the proposal of trial ``number`` may know: the search's, never phase *confirm*.
+
+    Trials up to ``number - window`` with their values; those after it as RUNNING ones, whether they have ended by
+    now or not, so that the proposal does not depend on who was faster.
+    """
+    known = []
+    for trial in trials[:number]:
+        if trial.user_attrs.get("phase") == "confirm":
+            continue
+        if trial.number <= number - window:
+            known.append(trial)
+        else:
+            known.append(
+                optuna.create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+            )
+    return known

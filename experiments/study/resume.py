@@ -1,0 +1,230 @@
+"""Where a study goes on. It is in both stores or in none, and MLflow is asked before anything is trained again.
+
+Where Optuna's storage has lost the study, or has an earlier state of it, it is written again from MLflow's runs, by the
+doctor's own code. Where MLflow has lost it nothing can be written again, and the start is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.addresses import without_password
+from depthcheck.experiments.cluster.worker import outcome_of
+from depthcheck.experiments.doctor import rebuild
+from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.doctor.stored import counts
+from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.study.ledger import Ledger, is_told, require_definition, study_names
+from depthcheck.experiments.study.same_data import require_same
+from depthcheck.experiments.tracking import inventory, keys
+from depthcheck.experiments.tracking.inventory import StoredRun
+from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.store import store_directory
+from depthcheck.pipeline.records import Dataset
+
+_ANOTHER_NAME = "begin anew under another name (study=NAME)"
+
+
+@contextlib.contextmanager
+def resumed(
+    place: Place, study: str, experiment: Experiment, dataset: Dataset, *, is_search: bool, console: Console
+) -> Iterator[Ledger]:
+    """Hold the study's lock, and yield the study in Optuna's storage with all of its trials that have ended.
+
+    Parameters
+    ----------
+    is_search
+        Whether trials follow from the definition. Of configurations that the user chose the workers take up the runs.
+
+    Raises
+    ------
+    ValueError
+        When the study cannot go on: it runs, here or elsewhere, is defined otherwise, is of other data, or a store has
+        lost it for good. Nothing has been trained.
+    TrackingError
+        When a store is in trouble.
+    """
+    _require_not_running_elsewhere(place, study)
+    with held(place.folder, study):
+        with usable():
+            ledger = _Resumption(place, study, experiment, dataset, console).open(is_search=is_search)
+        yield ledger
+
+
+@contextlib.contextmanager
+def usable() -> Iterator[None]:
+    """Take a store that no later attempt will find usable for bad input, as long as nothing has been trained."""
+    try:
+        yield
+    except tracking.TrackingError as error:
+        if error.lasts:
+            raise ValueError(str(error)) from error
+        raise
+
+
+def _require_not_running_elsewhere(place: Place, study: str) -> None:
+    """Complain about a study that is RUNNING on a server, and of which there is no trace here.
+
+    Beside an SQLite file lies the lock of whoever runs it.
+    """
+    is_file = store_directory(place.uri) is not None
+    if is_file or lock_file(place.folder, study).exists() or study in study_names(place.storage):
+        return
+    for run in _runs_named(place.uri, study):
+        if run.status == "RUNNING":
+            raise ValueError(
+                f"study {study!r} must be run once at a time, and run {run.run_id} of it in {place.uri}, begun on "
+                f"{run.started:%Y-%m-%d %H:%M} UTC, is RUNNING without a trace here: go on where it was begun, or "
+                f"{_ANOTHER_NAME}"
+            )
+
+
+def _runs_named(uri: str, study: str) -> list[StoredRun]:
+    """Return the runs of the study of that name that nobody deleted, the latest first."""
+    runs = inventory.study_runs(uri) if tracking.is_there(uri) else []
+    return [run for run in runs if run.tags.get(keys.STUDY) == study and not run.is_deleted]
+
+
+def heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
+    """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
+    if not study_run.continued:
+        return
+    tracking.close_stale(study_run.tracking_uri, study_run.run_id)
+    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
+    if not untold:
+        return
+    for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
+        if record.number in untold:
+            ledger.tell(outcome_of(record))
+
+
+class _Resumption:
+    """What one start finds of its study, and how it goes on from there."""
+
+    def __init__(self, place: Place, study: str, experiment: Experiment, dataset: Dataset, console: Console) -> None:
+        self._place, self._study = place, study
+        self._experiment, self._dataset = experiment, dataset
+        self._definition = {**experiment.as_json(), "data_sha256": dataset.sha256}
+        self._console = console
+
+    def open(self, *, is_search: bool) -> Ledger:
+        """Return the study in Optuna's storage: as it is there, written again, or new."""
+        ledger = Ledger.existing(self._place.storage, self._study)
+        if ledger is not None:
+            self._require_definition(ledger.definition)
+        parent_run_id = ledger.parent_run_id if ledger is not None else None
+        run = self._named_run(ledger) if ledger is None or parent_run_id is None else self._own_run(ledger)
+        known = ledger.trials() if ledger is not None else []
+        ended = self._ended_below(run)
+        told = {trial.user_attrs["run_id"]: trial.number for trial in known if trial.user_attrs.get("run_id")}
+        n_new = len({number for run_id, number in ended.items() if run_id not in told and number >= len(known)})
+        if run is not None and (n_new or parent_run_id is None):
+            ledger = self._written_again(ledger, run, n_new, is_search=is_search)
+        if ledger is None:
+            self._say_if_data_changed()
+        lost = sorted(number for run_id, number in told.items() if run_id not in ended)
+        if lost:
+            self._say(
+                f"warning: {len(lost)} of {len(told)} trials that have ended are not in MLflow any more (trial "
+                f"{', '.join(map(str, lost[:5]))}{', …' if len(lost) > 5 else ''}); more: mlflow run . -e doctor"
+            )
+        return Ledger.open(self._place.storage, self._study, self._definition)
+
+    def _say(self, line: str) -> None:
+        self._console.print(without_password(line), markup=False)
+
+    def _require_definition(self, before: Mapping[str, Any]) -> None:
+        """Complain about other data or another definition than those with which the study was begun."""
+        advice = f"put them back as they were, or {_ANOTHER_NAME}"
+        require_same(self._dataset, before.get("data_sha256", self._dataset.sha256), f"study {self._study!r}", advice)
+        if before:
+            require_definition(self._study, before, self._definition)
+
+    def _own_run(self, ledger: Ledger) -> StoredRun:
+        """Return the run that Optuna's study names."""
+        run_id = str(ledger.parent_run_id)
+        run = inventory.stored_run(self._place.uri, run_id) if tracking.is_there(self._place.uri) else None
+        if run is None:
+            raise self._lost(ledger, f"no run {run_id} of it")
+        if run.is_deleted:
+            raise ValueError(
+                f"run {run_id} of study {self._study!r} must be there, and is deleted in MLflow: restore it "
+                f"(mlflow run . -e doctor -P study={self._study} -P fix=true), or {_ANOTHER_NAME}"
+            )
+        return run
+
+    def _named_run(self, ledger: Ledger | None) -> StoredRun | None:
+        """Return the latest run of the study's name that has trials, or None: then nothing was trained yet.
+
+        One of another definition is not that of a study in Optuna which was killed before it knew its run.
+        """
+        runs = (run for run in _runs_named(self._place.uri, self._study) if self._ended_below(run))
+        run = next(runs, None)
+        if ledger is None:
+            return run
+        if run is not None:
+            with contextlib.suppress(ValueError):
+                self._require_definition(rebuild.definition_of(self._designs(run)))
+                return run
+        if any(is_told(trial) for trial in ledger.trials()):
+            raise self._lost(ledger, "no run of it")
+        return None
+
+    def _lost(self, ledger: Ledger, got: str) -> ValueError:
+        place, n_ended = self._place, sum(map(is_told, ledger.trials()))
+        return ValueError(
+            f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in {place.storage} "
+            f"and {got} in {place.uri}: put that store back from a copy, name the one that has it "
+            f"(MLFLOW_TRACKING_URI), or {_ANOTHER_NAME}"
+        )
+
+    def _ended_below(self, run: StoredRun | None) -> dict[str, int]:
+        """Return the trials that have ended in MLflow, by run id."""
+        runs = inventory.runs_below(self._place.uri, run.run_id) if run is not None else []
+        return {below.run_id: int(below.tags[keys.TRIAL_NUMBER]) for below in runs if counts(below)}
+
+    def _designs(self, run: StoredRun) -> Sequence[Mapping[str, Any]]:
+        return inventory.study_designs(self._place.uri, run.run_id)
+
+    def _written_again(self, ledger: Ledger | None, run: StoredRun, n_new: int, *, is_search: bool) -> Ledger:
+        """Write the study, or what is missing of it, into Optuna's storage."""
+        storage, study = self._place.storage, self._study
+        require_readable(run.tags, f"study {study!r}")
+        designs = self._designs(run)
+        n_known = len(ledger.trials()) if ledger is not None else 0
+        try:
+            if ledger is None or not ledger.settled:
+                self._require_definition(rebuild.definition_of(designs))
+                ledger = rebuild.open_again(storage, study, run.run_id, designs)
+            ledger.set_parent_run_id(run.run_id)
+            if is_search:
+                rebuild.tell_all(ledger, self._place.uri, designs)
+        except rebuild.CannotRebuildError as error:
+            raise ValueError(
+                f"study {study!r} must be whole in {storage}, got {n_known} of its trials; {n_new} more have ended in "
+                f"MLflow (run {run.run_id}), from which they cannot be written again: {error}; put a copy of that "
+                f"storage back, name another (storage=URL), or {_ANOTHER_NAME}"
+            ) from error
+        if n_new:
+            self._say(
+                f"{storage} has {n_known} of the trials of study {study}; {n_new} more, which have ended in MLflow "
+                f"(run {run.run_id}), are taken over, and not trained again"
+            )
+        return ledger
+
+    def _say_if_data_changed(self) -> None:
+        """Name the study that the same command began with other data: the name of a study follows from both."""
+        for run in inventory.study_runs(self._place.uri) if tracking.is_there(self._place.uri) else []:
+            sha256 = run.params.get("data_sha256", self._dataset.sha256)
+            if sha256 != self._dataset.sha256 and self._experiment.study_name(sha256) == run.tags.get(keys.STUDY):
+                self._say(
+                    f"the data have changed since study {run.tags[keys.STUDY]}: SHA-256 was {sha256}, is "
+                    f"{self._dataset.sha256} ({self._dataset.source}); this is another study, with nothing of that one"
+                )
+                return

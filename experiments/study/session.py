@@ -1,0 +1,350 @@
+"""One session of a study: from what the user asked for to the last trial, or to a clean stop.
+
+Checks everything first, so that bad input is refused before anything is written or trained; then opens the ledger and
+the parent run, starts workers, and lets the coordinator run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Client
+from rich.console import Console
+
+from depthcheck.experiments import places, tracking
+from depthcheck.experiments.addresses import may_be_shown, shown
+from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.interrupts import cleaning_up
+from depthcheck.experiments.planning import design
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.study.confirm import champion, freeze_finalists, freeze_selection
+from depthcheck.experiments.study.coordinator import Coordinator, StudyContext
+from depthcheck.experiments.study.decide import Deadline, goes_on, n_settings, note_look
+from depthcheck.experiments.study.describe import (
+    EndedTrial,
+    best_of,
+    champion_markdown,
+    parts_in_words,
+    study_markdown,
+)
+from depthcheck.experiments.study.facts import data_facts, served_facts, settled_by
+from depthcheck.experiments.study.ledger import Ledger
+from depthcheck.experiments.study.page import StudyPage, ended
+from depthcheck.experiments.study.progress import StudyProgress
+from depthcheck.experiments.study.references import has_references, log_references
+from depthcheck.experiments.study.resume import heal, resumed, usable
+from depthcheck.experiments.study.same_data import changed_since, require_same, stamps
+from depthcheck.experiments.study.score import score_networks
+from depthcheck.experiments.tracking.reach import watched
+from depthcheck.experiments.tracking.store import require_usable
+from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.data.profile import profile_lines
+from depthcheck.pipeline.prepare.split import part_sizes, settle
+from depthcheck.pipeline.records import Dataset
+
+#: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
+_COLUMNS_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for, checked as far as it can be without the data.
+
+    Attributes
+    ----------
+    chosen
+        Finalists that the user named: then nothing is searched, and they alone are trained on fresh seeds.
+    data_sha256
+        Which data they were trained on; None where the study may be of any.
+    study
+        A name for the study, or None for the one derived from its definition.
+    workers
+        Number of worker processes on this machine, or None for one a core.
+    scheduler
+        Address of the user's own Dask cluster, or None.
+    storage
+        URL of the Optuna storage, or None for the file beside the tracking database.
+    data_folder
+        Where the user keeps the data, or None.
+    deadline
+        Where the study is to go on until it is decided; None for the trials that were asked for.
+    tracking_uri
+        Address of the tracking store.
+    """
+
+    experiment: Experiment
+    tracking_uri: str
+    chosen: tuple[Finalist, ...] = ()
+    data_sha256: str | None = None
+    study: str | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    storage: str | None = None
+    data_folder: Path | None = None
+    deadline: Deadline | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Where a session's results are."""
+
+    study: str
+    tracking_uri: str
+    storage: str
+    parent_run_id: str
+    experiment_id: str
+    n_planned: int
+    trials: tuple[EndedTrial, ...]
+    champion: str | None
+    metric: str
+
+
+def run(request: Request, console: Console) -> Ending:
+    """Run the study that was asked for, or go on with it.
+
+    Raises
+    ------
+    ValueError
+        When something asked for cannot be: one line, and nothing has been written.
+    TrackingError
+        When the tracking store is in trouble; the study can be continued.
+    RuntimeError
+        When all trials fail alike.
+    KeyboardInterrupt
+        When the user stops it: nothing is left RUNNING then, and the study can be continued.
+    """
+    experiment = request.experiment
+    uri = request.tracking_uri
+    storage = request.storage or places.default_storage(uri)
+    folder = places.storage_folder(uri)
+    places.require_writable(folder, "the folder of the study's storage")
+    require_usable(uri, storage)
+    files = stamps(experiment.data, request.data_folder)
+    dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
+    if request.data_sha256 is not None:
+        require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
+    if dataset.is_table:
+        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
+    split = settle(experiment.split, dataset)
+    sizes = part_sizes(dataset, split)
+    parts = parts_in_words(dataset, split, sizes)
+    study = request.study or experiment.study_name(dataset.sha256)
+    place = Place(uri=uri, storage=storage, folder=folder)
+    with (
+        watched(uri, console.print),
+        resumed(place, study, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
+        _workers(request, console) as client,
+    ):
+        with usable():
+            if not request.chosen:
+                ledger.raise_budget(experiment.budget.trials)
+            settled = settled_by(experiment, dataset, split)
+            ledger.settle(settled)
+            study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
+        page = StudyPage(ledger, experiment, dataset, study_run, parts)
+        with _ends_well(client, page, console):
+            heal(ledger, study_run)
+            console.print(_announcement(ledger, experiment, storage, uri), markup=False)
+            context = StudyContext(
+                experiment=experiment,
+                data_sha256=dataset.sha256,
+                split=split,
+                metric=dataset.metric,
+                data_folder=str(request.data_folder) if request.data_folder else None,
+                study_run=study_run,
+            )
+            address = _train(context, ledger, client, request=request, dataset=dataset, page=page, console=console)
+    if warning := changed_since(files, dataset, experiment.data, request.data_folder):
+        console.print(warning, markup=False)
+    return Ending(
+        study=study,
+        tracking_uri=uri,
+        storage=storage,
+        parent_run_id=study_run.run_id,
+        experiment_id=study_run.experiment_id,
+        n_planned=len(design.plan(experiment, ledger.rounds())),
+        trials=tuple(ended(ledger)),
+        champion=address,
+        metric=dataset.metric,
+    )
+
+
+@contextlib.contextmanager
+def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[None]:
+    """Leave no worker and no run behind, however the training inside ends."""
+    try:
+        yield
+    except BaseException as error:
+        cleaning_up()
+        launch.kill_workers(client)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted:
+            console.print("stopping: interrupted trials are closed as KILLED")
+        try:
+            page.abandon("KILLED" if interrupted else "FAILED")
+        except tracking.TrackingError as trouble:
+            if interrupted:  # otherwise the error that is on its way says it
+                console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}", markup=False)
+        raise
+    launch.kill_workers(client)
+    page.close("FINISHED")
+
+
+def _train(
+    context: StudyContext,
+    ledger: Ledger,
+    client: Client,
+    *,
+    request: Request,
+    dataset: Dataset,
+    page: StudyPage,
+    console: Console,
+) -> str | None:
+    """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
+    chosen, seconds = request.chosen, _Stopwatch()
+
+    def train() -> None:
+        plan = design.plan(context.experiment, ledger.rounds())
+        so_far = ended(ledger)
+        best = best_of(so_far)
+        progress = StudyProgress(
+            console,
+            n_trials=len(plan),
+            epochs=context.experiment.budget.epochs,
+            n_ended=len(so_far),
+            best=None if best is None else best.score,
+        )
+        with progress, seconds.counting(len(plan) - len(so_far)):
+            Coordinator(context, ledger, client, progress, page.note_now_and_then).run(plan)
+
+    def score() -> None:
+        if part_sizes(dataset, context.split)["test"]:
+            score_networks(context, client, console)
+
+    train()
+    if request.deadline is not None:
+        freeze_selection(context, ledger)
+        score()
+        while goes_on(
+            context.experiment, ledger, context.study_run, request.deadline,
+            seconds_a_trial=seconds.each, console=console,
+        ):  # fmt: skip
+            train()
+            freeze_selection(context, ledger)
+            score()
+    elif tracking.looks(context.study_run.tracking_uri, context.study_run.run_id):
+        note_look(context.study_run, n_settings(context.experiment, ledger))
+    is_more_to_train = freeze_finalists(context, ledger, chosen)
+    score()
+    if is_more_to_train:
+        train()
+    if has_references(context.experiment, dataset):
+        log_references(context, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
+    best = champion(ledger)
+    if best is None or chosen:
+        return None
+    text = champion_markdown(
+        ledger.name, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
+    )
+    return tracking.register_champion(context.study_run, best.run_id, text, served_facts(dataset))
+
+
+class _Stopwatch:
+    """How long a trial takes in this session, all workers together."""
+
+    def __init__(self) -> None:
+        self._seconds, self._n_trials = 0.0, 0
+
+    @contextlib.contextmanager
+    def counting(self, n_trials: int) -> Iterator[None]:
+        """Count the time inside for so many trials."""
+        start = time.monotonic()
+        yield
+        self._seconds += time.monotonic() - start
+        self._n_trials += n_trials
+
+    @property
+    def each(self) -> float:
+        """Seconds a trial; 0 before any was trained."""
+        return self._seconds / self._n_trials if self._n_trials else 0.0
+
+
+@contextlib.contextmanager
+def _workers(request: Request, console: Console) -> Iterator[Client]:
+    if request.scheduler is not None:
+        with launch.connected(request.scheduler, lambda line: console.print(line, markup=False)) as client:
+            yield client
+    else:
+        n_workers = request.workers or len(os.sched_getaffinity(0))
+        with launch.embedded(n_workers, places.program_cache()) as client:
+            yield client
+
+
+def _open_parent(
+    ledger: Ledger,
+    experiment: Experiment,
+    dataset: Dataset,
+    uri: str,
+    *,
+    settled: Mapping[str, object],
+    sizes: Mapping[str, int],
+    parts: str,
+) -> tracking.StudyRun:
+    definition = experiment.as_json()
+    plan = design.plan(experiment, ledger.rounds())
+    study_run = tracking.open_parent(
+        ledger.name,
+        uri=uri,
+        parent_run_id=ledger.parent_run_id,
+        description=study_markdown(
+            experiment, dataset, study=ledger.name, n_planned=len(plan), trials=ended(ledger), parts=parts
+        ),
+        params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},
+        artifacts={
+            "design.json": {
+                "question": experiment.question,
+                "definition": definition,
+                "widened": list(experiment.widenings),
+                "settled": settled,
+                "data": data_facts(dataset, sizes, parts),
+                "plan": [
+                    {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
+                     "point": None if trial.point is None else dict(trial.point)}
+                    for trial in plan
+                ],
+            },
+            "environment.json": tracking.environment(),
+            "profile.txt": "\n".join(profile_lines(dataset)) + "\n",
+        },
+    )  # fmt: skip
+    ledger.set_parent_run_id(study_run.run_id)
+    if not study_run.continued:
+        tracking.close_unborn(study_run)
+    study_run.log_dataset(dataset)
+    return study_run
+
+
+def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str) -> str:
+    plan = design.plan(experiment, ledger.rounds())
+    n_ended = len(ended(ledger))
+    verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
+    phases = Counter(trial.phase for trial in plan)
+    shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
+    lines = [
+        f"study {ledger.name} {verb}{shares}",
+        f"  runs go to    {shown(uri)}",
+        f"  study goes to {shown(storage)}",
+    ]
+    if experiment.widenings:
+        lines.append(f"  widened       {', '.join(experiment.widenings)}: another definition, hence another study")
+    if phases["exploit"] and not phases["compare"]:
+        lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")
+    return "\n".join(lines)

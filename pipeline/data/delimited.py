@@ -1,0 +1,239 @@
+"""Read CSV and its kin, a block at a time: what is numbers for certain goes to float32 at once, the rest is text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from depthcheck.pipeline.data.numerals import plain_numbers
+from depthcheck.pipeline.data.sniff import first_line_of_width, full_encoding, open_bytes, sniff
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+def unique_names(cells: Sequence[str], log: Callable[[str], None]) -> tuple[str, ...]:
+    """Return names without blanks around them, each once: ``x``, ``x.1``, and ``column_3`` for an empty third cell.
+
+    ``log`` is told of what is not as it was.
+    """
+    names: list[str] = []
+    taken = {cell.strip() for cell in cells}
+    seen: set[str] = set()
+    for position, cell in enumerate(cells, start=1):
+        name = cell.strip() or _free(f"column_{position}", taken)
+        if name in seen:
+            name = _free(name, taken, numbered=True)
+            log(f"column {position} has the name of an earlier one: it is called {name!r}")
+        elif not cell.strip():
+            log(f"column {position} has no name: it is called {name!r}")
+        seen.add(name)
+        taken.add(name)
+        names.append(name)
+    return tuple(names)
+
+
+def require_header(cells: Sequence[str], file: str) -> None:
+    """Complain when the first line looks like data: a file's columns must have names.
+
+    Names that are numbers are fine when they count or sort columns (``0``, ``1``, ``2``; ``2019``, ``2018``).
+
+    Raises
+    ------
+    ValueError
+        With the first cells, and what helps.
+    """
+    numbers = [cell.strip() for cell in cells if _NUMBER.fullmatch(cell.strip())]
+    if len(numbers) * 4 < len(cells) or not numbers:
+        return
+    if all(number.isdigit() for number in numbers):
+        values = [int(number) for number in numbers]
+        if len(set(values)) == len(values) and values in (sorted(values), sorted(values, reverse=True)):
+            return
+    shown = ", ".join(repr(cell.strip()) for cell in cells[:4]) + (", …" if len(cells) > 4 else "")
+    raise ValueError(
+        f"the first line of {file} must be the names of its columns, got {shown}; add a line of names above the data"
+    )
+
+
+def _free(name: str, taken: set[str], *, numbered: bool = False) -> str:
+    if name not in taken and not numbered:
+        return name
+    number = 1
+    while f"{name}.{number}" in taken:
+        number += 1
+    return f"{name}.{number}"
+
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
+_N_BLOCK = 2 << 20
+
+
+class DelimitedFile:
+    """A text file of cells with separators between them; made, it knows its columns, and has read no more."""
+
+    def __init__(self, path: Path, log: Callable[[str], None]) -> None:
+        self._path, self._log = path, log
+        self._layout = sniff(path, log)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, unique."""
+        return self._layout.names
+
+    @property
+    def has_row_names(self) -> bool:
+        """Whether each row begins with a cell that the first line has no name for, as R writes the rows' names."""
+        return self._layout.has_row_names
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows: float32 or float64 where a column is numbers for certain, else text.
+
+        Raises
+        ------
+        ValueError
+            Naming the row that has another number of cells than the header.
+        """
+        import pandas as pd
+
+        encoding = full_encoding(self._path, self._layout, self._log)
+        columns = {name: _Cells() for name in self.names}
+        n_rows = self._fill(columns, encoding)
+        late = {name: _Cells(is_text=True) for name, cells in columns.items() if cells.is_late}
+        if late:  # a first word after blocks of numbers: those are wanted as they were written
+            self._fill(late, encoding)
+        if n_rows == 0:
+            raise ValueError(f"{self._path.name} must have rows below its line of names, got none")
+        frame = pd.DataFrame(self._finished(columns | late), copy=False)
+        pa.default_memory_pool().release_unused()
+        return frame
+
+    def _fill(self, columns: dict[str, _Cells], encoding: str) -> int:
+        n_rows = 0
+        for batch in self._batches(tuple(columns), encoding):
+            n_rows += batch.num_rows
+            for name, cells in columns.items():
+                cells.add(batch.column(name), comma=self._layout.comma)
+        return n_rows
+
+    def _batches(self, names: Sequence[str], encoding: str) -> Iterator[pa.RecordBatch]:
+        wrong: list[Any] = []
+
+        def note(row: Any) -> str:
+            wrong.append(row)
+            return "error"
+
+        try:
+            with _opened(self._path) as file:
+                yield from csv.open_csv(
+                    file,
+                    read_options=csv.ReadOptions(
+                        encoding=encoding.removesuffix("-sig"),
+                        column_names=self.names,
+                        skip_rows=self._layout.n_skip,
+                        block_size=_N_BLOCK,
+                    ),
+                    parse_options=csv.ParseOptions(
+                        delimiter=self._layout.separator, newlines_in_values=True, invalid_row_handler=note
+                    ),
+                    convert_options=csv.ConvertOptions(
+                        column_types=dict.fromkeys(self.names, pa.string()),
+                        include_columns=names,
+                        null_values=[""],
+                        strings_can_be_null=True,
+                    ),
+                )
+        except (pa.ArrowInvalid, UnicodeError) as trouble:
+            raise ValueError(self._complaint(wrong, trouble, encoding)) from None
+
+    def _complaint(self, wrong: Sequence[Any], trouble: Exception, encoding: str) -> str:
+        if not wrong:
+            return f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}"
+        row = wrong[0]
+        text = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
+        line = first_line_of_width(self._path, encoding, self._layout.separator, row.actual_columns)
+        return (
+            f"{self._path.name} must have {row.expected_columns} cells in each row, as its first line has, "
+            f"got {row.actual_columns} in line {line:,}: {text!r}"
+        )
+
+    def _finished(self, columns: dict[str, _Cells]) -> dict[str, Any]:
+        frame: dict[str, Any] = {}
+        for name in self.names:
+            values = columns.pop(name).finish()
+            if name in self._layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
+                self._log(f"{self._path.name}: {name!r} is empty and has no name: left out")
+            else:
+                frame[name] = values
+        return frame
+
+
+class _Numbers:
+    """Numbers of one column, growing in place: many small blocks would leave memory in pieces that nobody can use."""
+
+    def __init__(self) -> None:
+        self._values, self._n = np.empty(0, np.float32), 0
+
+    def add(self, block: NDArray[Any]) -> None:
+        """Put a block behind the others; one of float64 makes the whole column so."""
+        if block.dtype != self._values.dtype and block.dtype == np.float64:
+            self._values = self._values.astype(np.float64)
+        end = self._n + len(block)
+        if end > len(self._values):
+            self._values.resize(end + end // 4, refcheck=False)
+        self._values[self._n : end] = block
+        self._n = end
+
+    def finish(self) -> NDArray[Any]:
+        """Return the whole column."""
+        self._values.resize(self._n, refcheck=False)
+        return self._values
+
+
+@dataclass(slots=True)
+class _Cells:
+    """What was read of one column so far: numbers, or blocks of text."""
+
+    is_text: bool = False
+    is_late: bool = False
+    numbers: _Numbers | None = None
+    texts: list[pa.Array] = field(default_factory=list)
+
+    def add(self, block: pa.Array, *, comma: bool) -> None:
+        """Put a block behind the others; one that is no numbers makes the whole column text."""
+        if not self.is_text:
+            values = plain_numbers(block, comma=comma)
+            if values is not None:
+                self.numbers = self.numbers or _Numbers()
+                self.numbers.add(values)
+                return
+            self.is_text, self.is_late, self.numbers = True, self.numbers is not None, None
+        if not self.is_late:
+            self.texts.append(block)
+
+    def finish(self) -> Any:
+        """Return the whole column and forget its blocks."""
+        texts, self.texts = self.texts, []
+        return pa.chunked_array(texts).to_pandas() if self.numbers is None else self.numbers.finish()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if path.suffix.lower() in SUFFIXES:
+        with pa.OSFile(str(path)) as file:
+            yield file
+    else:
+        with open_bytes(path) as unpacked, pa.PythonFile(unpacked, mode="r") as file:
+            yield file

@@ -1,0 +1,86 @@
+"""Read the first sheet of a spreadsheet: Excel (new, old, binary) and OpenDocument."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from depthcheck.pipeline.data.delimited import require_header, unique_names
+from depthcheck.pipeline.data.numerals import narrow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
+_DAY = datetime.date
+
+
+class SpreadsheetFile:
+    """A spreadsheet; its format has no way to read the names of the columns alone, so that all is read at once."""
+
+    def __init__(self, path: Path, log: Callable[[str], None]) -> None:
+        self._path, self._log = path, log
+        rows = [row for row in self._sheet() if any(cell != "" for cell in row)]
+        if len(rows) < 2:
+            raise ValueError(f"{path.name} must have a row of names and rows below it, got {len(rows)} rows")
+        header = ["" if cell is None else _as_text(cell) or "" for cell in rows[0]]
+        require_header(header, path.name)
+        self._columns = [list(cells) for cells in zip(*rows[1:], strict=True)]
+        kept = [
+            position
+            for position, cells in enumerate(self._columns)
+            if header[position].strip() or any(cell != "" for cell in cells)
+        ]
+        self._columns = [self._columns[position] for position in kept]
+        self._names = unique_names([header[position] for position in kept], lambda line: log(f"{path.name}: {line}"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, unique."""
+        return self._names
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows: numbers, booleans and dates as the cells have them, mixed columns as text."""
+        import pandas as pd
+
+        columns = {name: _column(cells) for name, cells in zip(self._names, self._columns, strict=True)}
+        return pd.DataFrame(columns, copy=False)
+
+    def _sheet(self) -> Sequence[Sequence[Any]]:
+        from python_calamine import CalamineError, CalamineWorkbook
+
+        try:
+            workbook = CalamineWorkbook.from_path(self._path)
+            names = workbook.sheet_names
+            if len(names) > 1:
+                self._log(f"{self._path.name}: has {len(names)} sheets; the first, {names[0]!r}, is read")
+            rows: Sequence[Sequence[Any]] = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
+        except (CalamineError, OSError) as trouble:
+            raise ValueError(f"{self._path.name} is no whole spreadsheet: {trouble}") from None
+        return rows
+
+
+def _column(cells: Sequence[Any]) -> Any:
+    import pandas as pd
+
+    present = [cell for cell in cells if cell != ""]
+    if not any(isinstance(cell, str) for cell in present):
+        if all(isinstance(cell, bool) for cell in present) and present:
+            return pd.array([None if cell == "" else cell for cell in cells], dtype="boolean")
+        if all(isinstance(cell, int | float) for cell in present):
+            return narrow(np.array([np.nan if cell == "" else cell for cell in cells], np.float64))
+        if all(isinstance(cell, _DAY) for cell in present):
+            return pd.to_datetime(pd.Series([None if cell == "" else cell for cell in cells]))
+    return pd.Series([_as_text(cell) for cell in cells], dtype="str")
+
+
+def _as_text(cell: Any) -> str | None:
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, _DAY | datetime.time):
+        return cell.isoformat()
+    return None if cell == "" else str(cell)

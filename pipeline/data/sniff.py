@@ -1,0 +1,246 @@
+"""Look at the first part of a text file: its encoding, separator and columns."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from depthcheck.pipeline.config import require
+from depthcheck.pipeline.data.delimited import require_header, unique_names
+from depthcheck.pipeline.data.numerals import has_decimal_comma
+
+_N_SAMPLE = 1 << 18
+_N_BLOCK = 1 << 20
+_SEPARATORS = (",", ";", "\t", "|")
+_NUMBER_LIKE = re.compile(r"[+\-−]?[\d.,' \u00a0\u202f]+")
+#: Bytes that no character of Windows-1252 has.
+_NOT_IN_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a text file is to be read.
+
+    Attributes
+    ----------
+    encoding
+        As Python calls it.
+    is_ascii
+        Whether the part that was looked at leaves the encoding open.
+    separator
+        Between cells.
+    comma
+        Whether numbers have a decimal comma, as far as the part that was looked at tells.
+    names
+        Of the columns, unique.
+    nameless
+        Those whose header was empty.
+    has_row_names
+        Whether rows begin with a cell more than there are headers.
+    n_skip
+        Lines up to the first row of data.
+    """
+
+    encoding: str
+    is_ascii: bool
+    separator: str
+    comma: bool
+    names: tuple[str, ...]
+    nameless: frozenset[str]
+    has_row_names: bool
+    n_skip: int
+
+
+def sniff(path: Path, log: Callable[[str], None]) -> Layout:
+    """Return how a text file is to be read, from its first 256 KB.
+
+    Raises
+    ------
+    ValueError
+        When it is empty, is no text, or has no line of names.
+    """
+    with open_bytes(path) as file:
+        data = file.read(_N_SAMPLE)
+    is_whole = len(data) < _N_SAMPLE
+    encoding = _encoding(data, is_whole, path.name)
+    if encoding in ("cp1252", "latin-1"):
+        log(f"{path.name}: is not UTF-8; read as {encoding}")
+    text = codecs.getincrementaldecoder(encoding)().decode(data, final=False)
+    if not text.strip():
+        raise ValueError(f"{path.name} must have a line of names and rows below it, got an empty file")
+    text, separator, n_before = _announced_separator(text)
+    separator = separator or _separator(text, is_whole, path.name)
+    rows, n_header = _rows(text, separator, is_whole)
+    header, rows = rows[0], [row for row in rows[1:] if row]
+    require_header(header, path.name)
+    given, header = header, _fitted(header, rows)
+    lines: list[str] = []
+    names = unique_names(header, lines.append)
+    for line in lines:
+        log(f"{path.name}: {line}")
+    columns = ([row[position].strip() for row in rows if position < len(row)] for position in range(len(names)))
+    return Layout(
+        encoding=encoding,
+        is_ascii=encoding == "utf-8" and data.isascii(),
+        separator=separator,
+        comma=has_decimal_comma(columns),
+        names=names,
+        nameless=frozenset(name for name, cell in zip(names, header, strict=True) if not cell.strip()),
+        has_row_names=header == ["", *given],
+        n_skip=n_before + n_header,
+    )
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for its uncompressed bytes.
+
+    Raises
+    ------
+    ValueError
+        When an archive is damaged or has not exactly one file.
+    """
+    try:
+        with _unpacked(path) as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as trouble:
+        raise ValueError(f"{path.name} is damaged: {trouble}") from None
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(path))
+    if suffix == ".bz2":
+        return cast(IO[bytes], bz2.BZ2File(path))
+    if suffix == ".xz":
+        return cast(IO[bytes], lzma.LZMAFile(path))
+    if suffix != ".zip":
+        return path.open("rb")
+    archive = zipfile.ZipFile(path)
+    members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+    require(len(members) == 1, f"number of files in {path.name}", "1", len(members))
+    return archive.open(members[0])
+
+
+def full_encoding(path: Path, layout: Layout, log: Callable[[str], None]) -> str:
+    """Return the encoding of the whole file, where its first part had only plain letters."""
+    if not layout.is_ascii:
+        return layout.encoding
+    if _is_utf8(path):
+        return "utf-8"
+    used: set[int] = set()
+    with open_bytes(path) as file:
+        while block := file.read(_N_BLOCK):
+            used |= _NOT_IN_CP1252 & set(block)
+    encoding = "latin-1" if used else "cp1252"
+    log(f"{path.name}: is not UTF-8; read as {encoding}")
+    return encoding
+
+
+def first_line_of_width(path: Path, encoding: str, separator: str, width: int) -> int:
+    """Return the number of the line, from 1, on which the first row with so many cells ends."""
+    with open_bytes(path) as file, io.TextIOWrapper(file, encoding, errors="replace", newline="") as text:
+        reader = csv.reader(text, delimiter=separator)
+        return next((reader.line_num for row in reader if len(row) == width), 0)
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with open_bytes(path) as file:
+            while block := file.read(_N_BLOCK):
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _encoding(data: bytes, is_whole: bool, file: str) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    require(b"\0" not in data, file, "a text file", "one with zero bytes")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
+    except UnicodeDecodeError:
+        return "latin-1" if _NOT_IN_CP1252 & set(data) else "cp1252"
+    return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
+
+
+def _announced_separator(text: str) -> tuple[str, str | None, int]:
+    """Take off the line ``sep=;`` that spreadsheets write, and blank lines, before the names."""
+    n_before, separator = 0, None
+    while True:
+        line, end, rest = text.partition("\n")
+        announced = re.fullmatch(r"sep=(.)\r?", line)
+        if not end or (line.strip() and not announced):
+            return text, separator, n_before
+        separator = announced[1] if announced else separator
+        text, n_before = rest, n_before + 1
+
+
+def _rows(text: str, separator: str, is_whole: bool) -> tuple[list[list[str]], int]:
+    """Return the rows of a sample, without a last one that is cut, and the number of lines that the first one takes."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows: list[list[str]] = []
+    n_header = 1
+    try:
+        for row in reader:
+            n_header = n_header if rows else reader.line_num
+            rows.append(row)
+    except csv.Error:  # a field longer than csv allows: what came before it is enough
+        is_whole = True
+    return (rows if is_whole or len(rows) == 1 else rows[:-1]), n_header
+
+
+def _separator(text: str, is_whole: bool, file: str) -> str:
+    """Return the separator by which rows are of one length, and cells have no other separator inside.
+
+    A blank is one only where nothing else is, and every row agrees.
+    """
+    scores = {separator: _score(text, separator, is_whole) for separator in _SEPARATORS}
+    best = max(_SEPARATORS, key=lambda separator: scores[separator])
+    if scores[best][0] > 0:
+        return best
+    rows = [[cell for cell in row if cell] for row in _rows(text, " ", is_whole)[0] if row]
+    widths = {len(row) for row in rows[1:]}
+    if len(rows[0]) == 1 or len(widths) != 1 or widths.pop() - len(rows[0]) not in (0, 1):
+        return best
+    if "  " not in text:
+        return " "
+    raise ValueError(
+        f"cells of {file} must have a comma, semicolon, tab, | or one blank between them, got several blanks"
+    )
+
+
+def _score(text: str, separator: str, is_whole: bool) -> tuple[float, float, int]:
+    """Return the share of rows as long as the first, that of cells without another separator, and the length."""
+    rows = [row for row in _rows(text, separator, is_whole)[0] if row]
+    width = len(rows[0])
+    if width == 1:
+        return 0.0, 0.0, 0
+    others = set(_SEPARATORS) - {separator}
+    even = sum(len(row) == width or len(row) == width + 1 for row in rows) / len(rows)
+    cells = [cell for row in rows[1:] or rows for cell in row]  # names may hold anything
+    whole = sum(_NUMBER_LIKE.fullmatch(cell) is not None or others.isdisjoint(cell) for cell in cells) / len(cells)
+    return round(even, 2), round(whole, 2), width
+
+
+def _fitted(header: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Add an empty name where every row has one cell more: behind, or in front where R wrote the rows' names."""
+    if not rows or any(len(row) != len(header) + 1 for row in rows):
+        return header
+    return [*header, ""] if all(not row[-1].strip() for row in rows) else ["", *header]

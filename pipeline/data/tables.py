@@ -1,0 +1,256 @@
+"""A table as a data set: every column understood and typed, the target told apart, groups, times and test part found.
+
+Nothing is fitted here: what a model may know of other rows than its training part is at most the list of columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.data.cells import Texts, cells_of, proves_comma
+from depthcheck.pipeline.data.columns import Values, as_samples, nearest, typed
+from depthcheck.pipeline.data.guess import guess
+from depthcheck.pipeline.data.profile import profile_lines
+from depthcheck.pipeline.data.roles import groups_of, marks_of, times_of
+from depthcheck.pipeline.data.target import Target, metric_of, target_of, warn_of_classes
+from depthcheck.pipeline.records import Column, Dataset
+
+__all__ = ["profile_lines", "table_dataset"]
+
+_N_SAMPLE = 1_000
+
+
+def table_dataset(
+    frame: pd.DataFrame,
+    config: DataConfig,
+    *,
+    name: str,
+    source: str,
+    test: pd.DataFrame | None = None,
+    log: Callable[[str], None] = lambda _line: None,
+) -> Dataset:
+    """Return a table as a data set.
+
+    Parameters
+    ----------
+    frame
+        The table as it was read, columns of any type, names unique. It is read, never changed; where nobody else holds
+        it (pass the call that reads it), each column is let go once it is typed.
+    config
+        The target, and what the user says of other columns.
+    name, source
+        What the data set is called, and where it was found.
+    test
+        A second table whose rows are the test part; it needs the target and the same features.
+    log
+        Told, a line at a time, of what a user should know: rows left out, cells counted as missing, rare classes.
+
+    Raises
+    ------
+    ValueError
+        In one line, when something that was said does not fit the table, or nothing can be learnt of it.
+    """
+    _check_names(frame, config)
+    assert config.target is not None
+    comma = any(_sample_proves_comma(frame[column]) for column in frame.columns)
+    cells = cells_of(frame[config.target])
+    target = target_of(config.target, cells, config, comma=comma)
+    answers = target.read(cells)
+    has_answer = ~np.isnan(answers)
+    if not has_answer.all():
+        n_out = int(np.count_nonzero(~has_answer))
+        log(f"target {config.target!r} has no value in {n_out:,} of {len(answers):,} rows: they are left out")
+    rows = None if has_answer.all() else np.flatnonzero(has_answer)
+    marks = None
+    if config.test_column is not None:
+        marks = marks_of(config.test_column, _kept(frame[config.test_column], rows))
+    columns = {str(column): frame[column] for column in frame.columns if column != config.target}
+    del frame
+    parts = _Parts(config, target, marks, comma, log)
+    while columns:
+        column = next(iter(columns))
+        parts.add(column, _kept(columns.pop(column), rows))
+    # Arrow keeps the memory of texts that are gone for the next ones: a third of a large table.
+    pyarrow.default_memory_pool().release_unused()
+    y = answers[has_answer]
+    X_test, y_test = None, None
+    if test is not None:
+        X_test, y_test = _test_part(test, target, parts.columns, log)
+    elif marks is not None:
+        X_test, y_test = pd.DataFrame(parts.test, index=range(int(marks.sum())), copy=False), y[marks]
+        y = y[~marks]
+    return _dataset(parts, y, X_test, y_test, name=name, source=source)
+
+
+class _Parts:
+    """Columns as they are typed, one after another, the marked rows apart."""
+
+    def __init__(
+        self,
+        config: DataConfig,
+        target: Target,
+        marks: NDArray[np.bool_] | None,
+        comma: bool,
+        log: Callable[[str], None],
+    ) -> None:
+        self.config, self.target, self.comma, self.log = config, target, comma, log
+        self.marks = marks
+        self.told = dict(config.columns)
+        self.columns: list[Column] = []
+        self.train: dict[str, Values] = {}
+        self.test: dict[str, Values] = {}
+        self.groups: NDArray[np.int64] | None = None
+        self.times: NDArray[np.float64] | None = None
+
+    def add(self, name: str, series: pd.Series[Any]) -> None:
+        """Understand a column and keep what it gives."""
+        cells = cells_of(series)
+        del series
+        roles = {
+            self.config.group: "tells which rows belong together",
+            self.config.time: "tells when a row was recorded",
+            self.config.test_column: "marks the test part",
+        }
+        if name in roles:
+            column = guess(name, cells, kind="ignored")
+            self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
+            if name == self.config.group:
+                self.groups = self._outside_test(groups_of(name, cells, self.log))
+            elif name == self.config.time:
+                self.times = self._outside_test(times_of(name, cells, self.comma))
+            return
+        column = guess(name, cells, kind=self.told.get(name), comma=self.comma)
+        self.columns.append(column)
+        if column.missing_texts or "no cell tells" in column.why:
+            self.log(f"column {name!r}: {column.why}")
+        if column.kind != "ignored":
+            values = typed(column, cells)
+            self.train[name] = self._outside_test(values)
+            if self.marks is not None:
+                self.test[name] = values[self.marks]
+
+    def _outside_test(self, values: Any) -> Any:
+        return values if self.marks is None else values[~self.marks]
+
+
+def _dataset(
+    parts: _Parts, y: NDArray[Any], X_test: pd.DataFrame | None, y_test: NDArray[Any] | None, *, name: str, source: str
+) -> Dataset:
+    target = parts.target
+    is_regression = target.task == "regression"
+    require(bool(parts.train), f"features of {name}", "at least 1", _why_none(parts.columns))
+    require(len(y) > 0, f"rows of {name} outside the test part", "at least 1", 0)
+    require(len(np.unique(y)) >= 2, f"target {target.column.name!r} outside the test part", "two values or more", "one")
+    dtype = np.float32 if is_regression else np.int64
+    y, y_test = y.astype(dtype), None if y_test is None else y_test.astype(dtype)
+    if not is_regression:
+        _require_known_classes(target, y, y_test)
+        warn_of_classes(target, y, parts.log)
+    X = pd.DataFrame(parts.train, index=range(len(y)), copy=False)
+    return Dataset(
+        name=name,
+        sha256=_digest(parts, X, y, X_test, y_test),
+        source=source,
+        X=X,
+        y=y,
+        X_test=X_test,
+        y_test=y_test,
+        class_names=target.classes,
+        feature_names=tuple(parts.train),
+        task=target.task,
+        metric=metric_of(target, parts.config),
+        target=target.column.name,
+        columns=tuple(parts.columns),
+        groups=parts.groups,
+        times=parts.times,
+    )
+
+
+def _check_names(frame: pd.DataFrame, config: DataConfig) -> None:
+    """Raise where a name that the user gives is no column, or one column is to be two things."""
+    require(len(frame) > 0, "rows of the table", "at least 1", 0)
+    require(
+        config.target is not None, "target", "the name of the column to predict" + nearest("", frame), config.target
+    )
+    roles = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
+    named = {role: column for role, column in roles.items() if column is not None}
+    for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
+        if column not in frame.columns:
+            raise ValueError(f"{role} must be a column of the table, got {column!r}{nearest(column, frame)}")
+    owner: dict[str, str] = {}
+    for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
+        if owner.setdefault(column, role) != role:
+            raise ValueError(f"{role} must be another column than {owner[column]}, got {column!r} for both")
+
+
+def _sample_proves_comma(column: pd.Series[Any]) -> bool:
+    cells = cells_of(column.iloc[:_N_SAMPLE]) if column.dtype in (object, "str") else None
+    return isinstance(cells, Texts) and proves_comma(cells.different)
+
+
+def _kept(column: pd.Series[Any], rows: NDArray[np.intp] | None) -> pd.Series[Any]:
+    return column if rows is None else column.iloc[rows]
+
+
+def _test_part(
+    test: pd.DataFrame, target: Target, columns: Iterable[Column], log: Callable[[str], None]
+) -> tuple[pd.DataFrame, NDArray[Any]]:
+    name = target.column.name
+    if name not in test.columns:
+        raise ValueError(f"test file must have the target {name!r}{nearest(name, test)}")
+    y = target.read(cells_of(test[name]), "the test file's target")
+    has_answer = ~np.isnan(y)
+    if not has_answer.all():
+        log(f"test file: {np.count_nonzero(~has_answer):,} of {len(y):,} rows have no target: they are left out")
+    require(bool(has_answer.any()), "rows of the test file", "at least 1", 0)
+    samples = as_samples(test, tuple(columns), where="test file")
+    return samples.loc[has_answer].reset_index(drop=True), y[has_answer]
+
+
+def _require_known_classes(target: Target, y: NDArray[np.int64], y_test: NDArray[np.int64] | None) -> None:
+    if y_test is None:
+        return
+    unknown = [target.classes[label] for label in np.setdiff1d(y_test, y)]
+    require(not unknown, "classes of the test part", "those of the other rows", unknown[:3])
+
+
+def _why_none(columns: Iterable[Column]) -> str:
+    reasons = [f"{column.name}: {column.why}" for column in columns]
+    return "none (" + "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "") + ")"
+
+
+def _digest(
+    parts: _Parts, X: pd.DataFrame, y: NDArray[Any], X_test: pd.DataFrame | None, y_test: NDArray[Any] | None
+) -> str:
+    """Return the SHA-256 over what was understood, the same on every machine."""
+    sha256 = hashlib.sha256()
+
+    def take(what: str, values: NDArray[Any]) -> None:
+        sha256.update(f"{what}\0{values.dtype.str}{values.shape}\0".encode())
+        sha256.update(np.ascontiguousarray(values).data)
+
+    for table in (X,) if X_test is None else (X, X_test):
+        for column in parts.columns:
+            sha256.update(f"{column.name}\0{column.kind}\0".encode())
+            if column.kind == "categorical":
+                values = table[column.name].array
+                sha256.update("\0".join(values.categories).encode())
+                take("codes", values.codes.astype("<i4"))
+            elif column.kind != "ignored":
+                numbers = table[column.name].to_numpy()
+                # One NaN and one zero: their bits differ from one way of computing them to another.
+                take("cells", np.where(np.isnan(numbers), np.float32(np.nan), numbers + 0).astype("<f4"))
+    sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
+    for what, array in {"y": y, "y_test": y_test, "groups": parts.groups, "times": parts.times}.items():
+        if array is not None:
+            take(what, array.astype(array.dtype.newbyteorder("<")))
+    return sha256.hexdigest()

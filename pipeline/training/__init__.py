@@ -1,0 +1,1 @@
+"""Networks: built, trained by a compiled epoch, evaluated, and looked into. The one room that knows TensorFlow."""

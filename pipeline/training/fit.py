@@ -1,0 +1,220 @@
+"""Fit: compiled models trained on their training parts, epoch by epoch, with validation after each.
+
+One rule on which epoch counts, the same everywhere: **the last**. Weights are never restored from an earlier epoch, so
+that the number of epochs means the same for every trial, and picking the best epoch does not flatter the score.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.config import FitConfig, require
+from depthcheck.pipeline.metrics import Goal, area_under_curve, balanced_weights, goal_of, mean_evaluation
+from depthcheck.pipeline.records import Evaluation, History, Part, Split
+from depthcheck.pipeline.training.evaluate import evaluate
+from depthcheck.pipeline.training.program import ProgramCache, Tally
+
+EpochCallback = Callable[[int, dict[str, float]], bool | None]
+
+#: Programs and training data of this process, kept between trials: they speed the next trial up and change nothing.
+_programs = ProgramCache(size=16)
+_resident: dict[tuple[int, int, int], tuple[tf.Tensor, tf.Tensor]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What one epoch gave; ``valid`` is None where there is no validation part."""
+
+    train_loss: float
+    train_score: float
+    valid: Evaluation | None
+    learning_rate: float
+    seconds: float
+
+
+def fit(
+    model: keras.Model,
+    split: Split,
+    config: FitConfig,
+    *,
+    on_epoch_end: EpochCallback | None = None,
+    programs: ProgramCache | None = None,
+) -> History:
+    """Train ``model`` in place; at the end it holds the last epoch's weights.
+
+    Stops at once behind an epoch whose training or validation loss is not finite; that epoch is part of the history.
+    One call at a time in a process.
+
+    Parameters
+    ----------
+    model
+        A compiled model of :func:`depthcheck.pipeline.training.build.build`.
+    split
+        Its training part is trained on, its validation part evaluated after each epoch. The arrays must not be
+        changed in place afterwards: the training part stays resident for the next trial, as long as its array lives.
+    config
+        Epochs, batch size, the seed of the order of samples, and whether classes weigh the same. With class weights
+        the training loss is the weighted one, which is what training minimizes; the validation loss never is.
+    on_epoch_end
+        Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
+        Training ends when it returns True.
+    programs
+        Where compiled programs are kept; by default with the process.
+    """
+    return fit_folds([model], [split], config, on_epoch_end=on_epoch_end, programs=programs)[0]
+
+
+def fit_folds(
+    models: Sequence[keras.Model],
+    splits: Sequence[Split],
+    config: FitConfig,
+    *,
+    room: int | None = None,
+    on_epoch_end: EpochCallback | None = None,
+    programs: ProgramCache | None = None,
+) -> tuple[History, Evaluation]:
+    """Train each model on its own split, all of them one epoch after another, so that their means are curves.
+
+    Parameters
+    ----------
+    room
+        See :func:`epochs`.
+
+    Returns
+    -------
+    History, Evaluation
+        Means over the splits, epoch by epoch, with the sum of their seconds; and the mean evaluation of the
+        validation parts by the last epoch's weights.
+    """
+    trained: list[Epoch] = []
+    history = History()
+    runs = [epochs(*each, config, room=room, programs=programs) for each in zip(models, splits, strict=True)]
+    for number, each in enumerate(zip(*runs, strict=True), start=1):
+        trained.append(_mean(each))
+        history = _history(trained)
+        stop = on_epoch_end is not None and on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
+        if stop or not (math.isfinite(history.train_loss[-1]) and math.isfinite(history.valid_loss[-1])):
+            break
+    last = trained[-1].valid
+    assert last is not None
+    return history, last
+
+
+def epochs(
+    model: keras.Model,
+    split: Split,
+    config: FitConfig,
+    *,
+    room: int | None = None,
+    programs: ProgramCache | None = None,
+) -> Iterator[Epoch]:
+    """Train ``model`` in place, one epoch for each value taken.
+
+    Several models may take turns, also where they share a program.
+
+    Parameters
+    ----------
+    room
+        More than the number of training samples: then one compiled program serves training parts of any size below.
+        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
+    """
+    require(len(split.train) > 0, "number of training samples", "at least 1", len(split.train))
+    weighted = config.class_weight is not None
+    require(not (weighted and split.task == "regression"), "class_weight of a regression", "left out", "balanced")
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    goal = goal_of(split)
+    X, y = _resident_tensors(split.train, goal, room or 0)
+    class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
+    program = (_programs if programs is None else programs).program(model, config.batch_size, goal.metric)
+    program.load(model)
+    for order in permutations(config.seed, len(split.train), config.epochs):
+        start = time.perf_counter()
+        if not program.holds(model):
+            program.load(model)
+        loss, tally = program.run(X, y, order, class_weights=class_weights)
+        program.store(model)
+        score = _train_score(goal, split.train.y, order, loss, tally)
+        valid = evaluate(model, split.valid, "valid", goal) if len(split.valid) else None
+        seconds = time.perf_counter() - start
+        yield Epoch(
+            train_loss=loss,
+            train_score=score,
+            valid=valid,
+            learning_rate=float(model.optimizer.learning_rate),
+            seconds=seconds,
+        )
+
+
+def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.int32]]:
+    """Yield the order of samples, ``(n_samples,)`` int32, of one epoch after another."""
+    rng = np.random.default_rng((seed, n_samples))
+    for _ in range(epochs):
+        yield rng.permutation(n_samples).astype(np.int32)
+
+
+def _train_score(goal: Goal, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, tally: Tally) -> float:
+    if isinstance(tally, int):
+        # The mean square of standardized targets is 1, or 0 where they are all equal.
+        return 1 - loss if goal.is_regression else tally / len(order)
+    return area_under_curve(y[order], tally)
+
+
+def _mean(folds: Sequence[Epoch]) -> Epoch:
+    valid = [fold.valid for fold in folds if fold.valid is not None]
+    return Epoch(
+        train_loss=sum(fold.train_loss for fold in folds) / len(folds),
+        train_score=sum(fold.train_score for fold in folds) / len(folds),
+        valid=mean_evaluation(valid),
+        learning_rate=folds[0].learning_rate,
+        seconds=sum(fold.seconds for fold in folds),
+    )
+
+
+def _history(trained: Sequence[Epoch]) -> History:
+    valid = [epoch.valid for epoch in trained if epoch.valid is not None]
+    return History(
+        metric=valid[-1].metric,
+        train_loss=tuple(epoch.train_loss for epoch in trained),
+        train_score=tuple(epoch.train_score for epoch in trained),
+        valid_loss=tuple(evaluation.loss for evaluation in valid),
+        valid_score=tuple(evaluation.score for evaluation in valid),
+        learning_rate=tuple(epoch.learning_rate for epoch in trained),
+        seconds=tuple(epoch.seconds for epoch in trained),
+    )
+
+
+def _resident_tensors(part: Part, goal: Goal, room: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the part as tensors of at least ``room`` rows; the same for every trial of this process on its arrays."""
+    key = (id(part.X), id(part.y), room)
+    if key not in _resident:
+        y = goal.targets(part.y) if goal.is_regression else part.y.astype(np.int32)
+        X = _padded(part.X, room)[:]
+        shared = tf.experimental.dlpack.from_dlpack(X.__dlpack__()) if _can_share(X, part.X) else tf.constant(X)
+        _resident[key] = shared, tf.constant(_padded(y, room))
+        weakref.finalize(part.X, _resident.pop, key, None)
+        weakref.finalize(part.y, _resident.pop, key, None)
+    return _resident[key]
+
+
+def _can_share(X: NDArray[np.float32], owner: NDArray[np.float32]) -> bool:
+    """Whether TensorFlow can take the memory of ``X`` as it is: ``tf.constant`` copies it twice.
+
+    The tensor keeps the memory alive; it must not keep ``owner`` alive, whose end is the end of the entry.
+    """
+    return X.size > 0 and X.flags.c_contiguous and X.ctypes.data % 64 == 0 and X.base is not owner
+
+
+def _padded(rows: NDArray[Any], room: int) -> NDArray[Any]:
+    missing = max(0, room - len(rows))
+    return np.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)]) if missing else rows

@@ -1,0 +1,256 @@
+"""Compiled programs: one epoch of training as one XLA program, kept for the next trial that differs in values only.
+
+A step of Keras's own loop costs two milliseconds, of which the arithmetic of a small network is a tenth. Here the
+whole epoch is one program: Keras's model, loss and optimizer inside, and the loop around them compiled as well.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.training.program_cache import programs_folder, renew
+
+#: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
+_VALUE_KEYS = frozenset({"name", "seed"})
+#: What the score of an epoch is made of: the number of hits, or for AUC the margin of each sample in training's order.
+Tally = int | NDArray[np.float32]
+
+
+class EpochProgram:
+    """One epoch of training a model's architecture with its optimizer, compiled once.
+
+    Owns a copy of the model and of the optimizer, whose variables are the program's; :meth:`load` puts a trial's
+    values in and :meth:`store` takes them out. Not thread-safe.
+
+    Parameters
+    ----------
+    model
+        A compiled model with a built optimizer; it is copied, not kept.
+    batch_size
+        Samples a step; the last step of an epoch takes what is left.
+    metric
+        The score whose sums are kept along the way.
+
+    Attributes
+    ----------
+    n_traces
+        How often the program was traced, and compiled: once for each shape of data.
+    """
+
+    def __init__(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> None:
+        self.n_traces = 0
+        self._loaded: weakref.ref[Any] | None = None
+        self._batch_size = batch_size
+        self._metric = metric
+        self._model = keras.models.clone_model(model)
+        self._loss = model.loss
+        self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
+        self._optimizer.build(self._model.trainable_variables)
+        self._run = self._compiled()
+
+    def load(self, model: keras.Model) -> None:
+        """Copy every value of ``model`` and its optimizer into the program."""
+        self._loaded = weakref.ref(model)
+        _copy_values(model, model.optimizer, self._model, self._optimizer)
+
+    def holds(self, model: keras.Model) -> bool:
+        """Whether no other model was loaded since: then there is nothing to copy between two epochs of it."""
+        return self._loaded is not None and self._loaded() is model
+
+    def store(self, model: keras.Model) -> None:
+        """Copy every value of the program into ``model`` and its optimizer."""
+        _copy_values(self._model, self._optimizer, model, model.optimizer)
+
+    def run(
+        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *, class_weights: NDArray[np.float32] | None = None
+    ) -> tuple[float, Tally]:
+        """Train one epoch.
+
+        Parameters
+        ----------
+        X, y
+            ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``order`` has
+            positions the program is one for any number of samples up to ``n``.
+        order
+            ``(n_samples,)`` int32: the positions of the samples in the order of training.
+        class_weights
+            ``(n_classes,)``: the weight of each class in the loss.
+
+        Returns
+        -------
+        float, Tally
+            Loss over the epoch, each batch weighted by its size, and what its score is made of.
+        """
+        n_samples = len(order)
+        room = int(X.shape[0])
+        some = tf.constant(n_samples) if room > n_samples else None
+        weights = None if class_weights is None else tf.constant(class_weights)
+        given = (X, y, tf.constant(np.pad(order, (0, room - n_samples))), some, weights)
+        n_traces = self.n_traces
+        try:
+            loss_sum, tally = self._run(*given)
+        except tf.errors.OpError as error:
+            folder = programs_folder()
+            if self.n_traces == n_traces or folder is None or _is_out_of_memory(error):
+                raise
+            # It failed before its first step, while it was compiled or read from a damaged folder. XLA remembers that
+            # for this function; another one is compiled anew, with the values that the variables still have.
+            renew(folder)
+            self._run = self._compiled()
+            loss_sum, tally = self._run_again(given, folder)
+        if self._metric == "auc":
+            return float(loss_sum) / n_samples, tally.numpy().ravel()[:n_samples]
+        return float(loss_sum) / n_samples, int(tally)
+
+    def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[tf.Tensor, tf.Tensor]:
+        try:
+            loss_sum, tally = self._run(*given)
+        except tf.errors.OpError as error:
+            if str(folder) not in str(error):
+                raise
+            raise OSError(f"compiled programs cannot be kept anywhere: {error.message}") from error
+        return loss_sum, tally
+
+    def _compiled(self) -> Any:
+        return tf.function(self._epoch, jit_compile=True, autograph=False)
+
+    def _epoch(
+        self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, class_weights: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self.n_traces += 1
+        room = int(order.shape[0])
+        n_samples = room if some is None else some
+        batch_size = min(self._batch_size, room)
+        n_steps = -(-n_samples // batch_size)
+        most_steps = -(-room // batch_size)
+        n_missing = most_steps * batch_size - room
+        fills = some is not None or n_missing > 0
+        order = tf.pad(order, [[0, n_missing]])
+
+        def step(number: tf.Tensor, loss_sum: tf.Tensor, tally: Any) -> tuple[Any, ...]:
+            start = number * batch_size
+            batch = tf.slice(order, [start], [batch_size])
+            n_real = tf.minimum(batch_size, n_samples - start)
+            is_real = tf.range(batch_size) < n_real if fills else None
+            x, labels = tf.gather(X, batch), tf.gather(y, batch)
+            loss, outputs = self._step(x, labels, is_real, class_weights)
+            tally = self._add(tally, number, labels, outputs, is_real)
+            return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), tally
+
+        state = (tf.constant(0), tf.constant(0.0), self._empty_tally(most_steps, batch_size))
+        _, loss_sum, tally = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+        return loss_sum, tally.stack() if self._metric == "auc" else tally
+
+    def _step(
+        self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, class_weights: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Make one step; samples that are not real fill the last batch up and have no weight.
+
+        A second copy of the step for the smaller batch would double the seconds to compile and the program's memory.
+        """
+        variables = self._model.trainable_variables
+        weights = None if is_real is None else _mean_weights(is_real)
+        if class_weights is not None:
+            of_class = tf.gather(class_weights, y)
+            weights = of_class if weights is None else weights * of_class
+        with tf.GradientTape() as tape:
+            outputs = self._model(x, training=True)
+            loss = self._loss(y, outputs, sample_weight=weights)
+        self._apply(tape.gradient(loss, variables), variables)
+        return loss, outputs
+
+    def _empty_tally(self, n_steps: int, batch_size: int) -> Any:
+        if self._metric == "auc":
+            return tf.TensorArray(tf.float32, size=n_steps, element_shape=(batch_size,))
+        return tf.constant(0)
+
+    def _add(self, tally: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
+        """Count hits, or keep the margins for AUC's ranks; a regression's score follows from its loss."""
+        if self._metric == "auc":
+            return tally.write(number, outputs[:, 1] - outputs[:, 0])
+        if self._metric != "accuracy":
+            return tally
+        hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y)
+        hits = hits if is_real is None else tf.logical_and(hits, is_real)
+        return tally + tf.reduce_sum(tf.cast(hits, tf.int32))
+
+    def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
+        """Let Keras's optimizer update the variables.
+
+        Outside of ``merge_call`` Keras sums gradients over replicas first, by an operation whose gradient TensorFlow
+        registers under a new name each time and for good: every program's graph would stay in memory.
+        """
+        context = tf.distribute.get_replica_context()
+        context.merge_call(lambda _strategy, *each: self._optimizer.apply(each, variables), args=gradients)
+
+
+class ProgramCache:
+    """The programs used last, at most ``size`` of them. Not thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._programs: OrderedDict[str, EpochProgram] = OrderedDict()
+
+    def program(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> EpochProgram:
+        """Return the program for this architecture, optimizer, batch size and score; make it if need be."""
+        key = _structure(model, batch_size, metric)
+        program = self._programs.pop(key, None) or EpochProgram(model, batch_size, metric)
+        self._programs[key] = program
+        while len(self._programs) > self._size:
+            self._programs.popitem(last=False)
+        return program
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from a full disk, which TensorFlow gives the same class."""
+    return isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" not in str(error)
+
+
+def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
+    """Return weights with which Keras's mean over the whole batch is the mean over its real samples."""
+    real = tf.cast(is_real, tf.float32)
+    return real / tf.reduce_mean(real)
+
+
+def _structure(model: keras.Model, batch_size: int, metric: str) -> str:
+    """Return what a program depends on: all but the values of variables."""
+    optimizer = model.optimizer.get_config()
+    if isinstance(optimizer["learning_rate"], int | float):
+        del optimizer["learning_rate"]
+    parts = [model.get_config(), type(model.optimizer).__name__, optimizer, model.loss.get_config()]
+    return json.dumps([_without_values(parts), batch_size, metric], sort_keys=True)
+
+
+def _without_values(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: _without_values(value) for key, value in config.items() if key not in _VALUE_KEYS}
+    if isinstance(config, list | tuple):
+        return [_without_values(value) for value in config]
+    return config
+
+
+def _copy_values(
+    from_model: keras.Model,
+    from_optimizer: keras.optimizers.Optimizer,
+    to_model: keras.Model,
+    to_optimizer: keras.optimizers.Optimizer,
+) -> None:
+    sources = [*_model_variables(from_model), *from_optimizer.variables]
+    targets = [*_model_variables(to_model), *to_optimizer.variables]
+    for source, target in zip(sources, targets, strict=True):
+        # Keras's own assign takes twice as long, for checks of what is known to fit.
+        target.value.assign(source.value)
+
+
+def _model_variables(model: keras.Model) -> list[keras.Variable]:
+    """Return weights and the states of dropout's random generators, layer by layer."""
+    return [variable for layer in model.layers for variable in layer.variables]

@@ -1,0 +1,146 @@
+"""What scikit-learn's models reach on the very parts and features that the networks get. No TensorFlow.
+
+Their settings are scikit-learn's defaults: nothing is tuned. Two exceptions: logistic regression may take 1,000
+iterations, since 100 often end before it has converged, and beyond 20,000 training rows each tree of the forest draws
+20,000 of them, where a forest on a million rows would take an hour on one core.
+
+Of arrays (digits, pictures) only the linear model is fitted: it is what a network without a hidden layer should reach.
+It gets 10,000 training samples at most, fewer where each has many values, and 200 iterations: seconds, not minutes.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.prepare.folds import prepared
+from depthcheck.pipeline.prepare.prepare import prepare
+from depthcheck.pipeline.prepare.split import folds
+from depthcheck.pipeline.records import Dataset, Part, Split
+
+_MOST_ROWS_OF_A_TREE = 20_000
+#: Of arrays, the linear model trains on no more samples and values than these (40 MB), and no longer than that.
+_MOST_SAMPLES, _MOST_VALUES, _MOST_ITERATIONS = 10_000, 10_000_000, 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What one model reached, by the data set's metric.
+
+    Attributes
+    ----------
+    valid
+        On the validation part, or the mean over folds.
+    test
+        On the test part; None where there is none, as with folds.
+    seconds
+        To fit it on one thread, all folds together.
+    folds
+        The score of each fold; empty for a single split.
+    """
+
+    name: str
+    valid: float
+    test: float | None
+    seconds: float
+    folds: tuple[float, ...] = ()
+
+
+def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, ...]:
+    """Fit models on each training part, and score them: of arrays, a linear one; of tables, two of trees as well.
+
+    The same call gives the same scores. One fold is prepared at a time, and class weights play no part.
+    """
+    found: dict[str, list[Reference]] = {}
+    for parts in _parts(dataset, config):
+        for name, model, train in _models(dataset, parts):
+            found.setdefault(name, []).append(_scored(name, model, parts, train))
+    return tuple(_together(name, each) for name, each in found.items())
+
+
+def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:
+    if not config.folds:
+        yield prepared(dataset, config)[0].split  # a worker that trained on it has it at hand
+        return
+    for cut in folds(dataset, config):
+        yield prepare(dataset, cut)[0]
+
+
+def _models(dataset: Dataset, parts: Split) -> Iterator[tuple[str, Any, Part]]:
+    """Yield the name of each model, the model, and what it trains on."""
+    from sklearn import ensemble, linear_model
+
+    train, is_regression = parts.train, dataset.task == "regression"
+    name = "ridge regression" if is_regression else "logistic regression"
+    if not dataset.is_table:
+        some = _drawn(train)
+        of = "samples" if dataset.pixel_max is None else "images"
+        name += f" on {len(some):,} {of}" if len(some) < len(train) else ""
+        logistic = linear_model.LogisticRegression(max_iter=_MOST_ITERATIONS)
+        yield name, linear_model.Ridge() if is_regression else logistic, some
+        return
+    most = _MOST_ROWS_OF_A_TREE if len(train) > _MOST_ROWS_OF_A_TREE else None
+    forest = {"max_samples": most, "random_state": 0, "n_jobs": 1}
+    if is_regression:
+        yield name, linear_model.Ridge(), train
+        yield "random forest", ensemble.RandomForestRegressor(**forest), train
+        yield "gradient boosting", ensemble.HistGradientBoostingRegressor(random_state=0), train
+    else:
+        yield name, linear_model.LogisticRegression(max_iter=1_000), train
+        yield "random forest", ensemble.RandomForestClassifier(**forest), train
+        yield "gradient boosting", ensemble.HistGradientBoostingClassifier(random_state=0), train
+
+
+def _drawn(train: Part) -> Part:
+    """Return no more samples than the linear model's time allows, each class (or quantile) in its share."""
+    most = min(_MOST_SAMPLES, max(1, _MOST_VALUES // train.X.shape[1]))
+    if len(train) <= most:
+        return train
+    shuffled = np.random.default_rng(0).permutation(len(train))
+    by_class = shuffled[np.argsort(train.y[shuffled], kind="stable")]
+    rows = np.sort(by_class[np.linspace(0, len(train) - 1, most).astype(np.int64)])
+    return Part(X=train.X[rows], y=train.y[rows])
+
+
+def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        start = time.perf_counter()
+        model.fit(train.X, train.y)
+        seconds = time.perf_counter() - start
+        valid = _score(model, parts.valid, parts)
+        test = None if parts.test is None or parts.config.folds else _score(model, parts.test, parts)
+    return Reference(name=name, valid=valid, test=test, seconds=seconds)
+
+
+def _score(model: Any, part: Part, parts: Split) -> float:
+    # Predictions of a regression are in the target's unit already: nothing is standardized here.
+    return Goal(metric=parts.metric).scores(part.y, _outputs(model, part, parts.n_classes))[0]
+
+
+def _outputs(model: Any, part: Part, n_classes: int) -> NDArray[np.float64]:
+    if not n_classes:
+        return np.asarray(model.predict(part.X), np.float64).reshape(-1, 1)
+    # A class without a training row has no column in the model's answer.
+    outputs = np.zeros((len(part), n_classes))
+    outputs[:, model.classes_] = model.predict_proba(part.X)
+    return outputs
+
+
+def _together(name: str, each: Sequence[Reference]) -> Reference:
+    if len(each) == 1:
+        return each[0]
+    scores = tuple(fold.valid for fold in each)
+    seconds = sum(fold.seconds for fold in each)
+    return Reference(name=name, valid=float(np.mean(scores)), test=None, seconds=seconds, folds=scores)

@@ -1,0 +1,1 @@
+"""Statistics alone: records and arrays in, records out. ``comparison`` is the whole of it."""

@@ -1,0 +1,365 @@
+"""The rows of *Can you trust this?*: each a small pure function that gives a name, pass or warn, and the detail.
+
+A warning never changes a verdict; it tells a reader where to doubt it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.config import OPTIMIZERS, TrialConfig
+from depthcheck.pipeline.records import History
+from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.reports.compare.results import (
+    Check,
+    Difference,
+    FinalistRow,
+    LevelRow,
+    Question,
+    Recommendation,
+    Search,
+)
+from depthcheck.reports.compare.study_design import SearchRange, StudyDesign
+from depthcheck.reports.text.words import plural
+
+#: The last fifth of the epochs is held against the fifth before.
+LATE = 0.2
+#: Validation loss at the end, relative to its lowest value.
+RISE = 1.05
+MOST_DIVERGED = 0.2
+
+
+def check(name: str, problems: Sequence[str], otherwise: str) -> Check:
+    """Return a row that warns of the problems, or passes and says otherwise."""
+    return Check(name=name, state="warn" if problems else "pass", detail="; ".join(problems) or otherwise)
+
+
+def check_still_improving(
+    histories: Mapping[str, Sequence[History]], equivalence: float, metric: Metric = ACCURACY
+) -> Check:
+    """Warn where the last fifth of the epochs still gained more than the region of practical equivalence."""
+    problems = []
+    for name, runs in histories.items():
+        curve = _mean_curve([run.valid_score for run in runs])
+        late = max(1, round(LATE * len(curve)))
+        if len(curve) < 2 * late:
+            continue
+        gain = float(curve[-late:].mean() - curve[-2 * late : -late].mean())
+        if gain > equivalence:
+            epochs = "epoch" if late == 1 else f"{late} epochs"
+            problems.append(f"{name} gained {metric.text(gain, signed=False)} in its last {epochs}")
+    return check("trained to the end", problems, "no finalist was still improving at the last epoch")
+
+
+def check_overfitting(histories: Mapping[str, Sequence[History]]) -> Check:
+    """Warn where the validation loss ends more than 5 % above its lowest while the training loss still fell."""
+    problems = []
+    for name, runs in histories.items():
+        valid, train = (_mean_curve(curves) for curves in ([r.valid_loss for r in runs], [r.train_loss for r in runs]))
+        if len(valid) < 2:
+            continue
+        lowest = int(valid.argmin())
+        if valid[-1] > RISE * valid[lowest] and train[-1] < train[lowest]:
+            problems.append(
+                f"{name}: validation loss {valid[lowest]:.3f} at epoch {lowest + 1}, {valid[-1]:.3f} at the end"
+            )
+    return check("no overfitting", problems, "no finalist's validation loss rose while its training loss fell")
+
+
+def check_divergence(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow]) -> Check:
+    """Warn where more than a fifth of a level's trials diverged, or any run of a finalist on fresh seeds."""
+    problems = [
+        f"{row.factor} {row.level}: {row.n_diverged} of {row.n_trials} diverged"
+        for row in rows
+        if row.n_diverged > MOST_DIVERGED * row.n_trials
+    ]
+    problems += [
+        f"{row.finalist.id}: {plural(row.n_diverged, 'fresh run')} diverged" for row in finalists if row.n_diverged
+    ]
+    return check("trials are stable", problems, "no finalist diverged, and at most a fifth of a level's trials")
+
+
+def check_failures(rows: Sequence[LevelRow]) -> Check:
+    """Warn where trials crashed: they are missing from their level's budget."""
+    problems = [f"{row.factor} {row.level}: {row.n_failed} of {row.n_trials} failed" for row in rows if row.n_failed]
+    return check("no trial crashed", problems, "every trial ran to its end")
+
+
+def check_trained(rows: Sequence[LevelRow]) -> Check:
+    """Warn where a level never left chance on the training part, or most of its trials did not."""
+    problems = []
+    for row in rows:
+        if row.status == "never trained":
+            problems.append(f"{row.factor} {row.level} never trained: this is not the same as does not help")
+        elif row.n_finished and row.n_untrained > row.n_finished / 2:
+            problems.append(f"{row.factor} {row.level}: {row.n_untrained} of {row.n_finished} trials never left chance")
+    return check("every level trained", problems, "every level left chance on the training part")
+
+
+def _mean_curve(curves: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
+    """Return the mean over runs, epoch by epoch as far as all go, without the runs that were not finite."""
+    sound = [np.asarray(curve) for curve in curves if curve and np.isfinite(curve).all()]
+    if not sound:
+        return np.array([])
+    shortest = min(map(len, sound))
+    return np.asarray(np.mean([curve[:shortest] for curve in sound], axis=0))
+
+
+#: A value this close to an end of its range, as a share of the range, lies at the edge.
+EDGE = 0.05
+LEAST_SHARE_OF_BUDGET = 0.9
+#: The region of practical equivalence as a share of what is left to a perfect score.
+WIDE_REGION = 0.25
+
+
+def check_edges(
+    configs: Mapping[str, TrialConfig],
+    ranges: Sequence[SearchRange],
+    widenings: Sequence[str] = (),
+    *,
+    in_lists: Collection[str] | None = None,
+) -> Check:
+    """Warn where a value lies at an end of its range, and say how that is widened: the optimum may lie beyond.
+
+    Parameters
+    ----------
+    configs
+        The finalists, and the best configuration of each level, by name.
+    widenings
+        Those that the study had already; the same command needs them again.
+    in_lists
+        Names of those that are looked for at the ends of lists too; None for all. Of a list's three values two are
+        its ends: by chance alone, the best of most levels lies at one.
+    """
+    problems = []
+    for name, config in configs.items():
+        params = config.to_params()
+        for searched in ranges:
+            if searched.when and str(params.get(searched.when[0])) != searched.when[1]:
+                continue
+            if searched.is_list and in_lists is not None and name not in in_lists:
+                continue
+            sides = {_side_reached(value, searched) for value in _numbers(params.get(searched.parameter))}
+            reached = [side for side in searched.open_sides if side in sides]
+            problems += [f"{name}: {_at_edge(config, searched, side, widenings)}" for side in reached]
+    return check(
+        "optimum inside its ranges",
+        list(dict.fromkeys(problems)),
+        "neither a finalist nor the best of a level lies at the edge of a range",
+    )
+
+
+def _at_edge(config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
+    name, optimizer = searched.parameter, config.optimizer.name
+    asked = f"{optimizer}.{name}" if name in ("learning_rate", *OPTIMIZERS[optimizer]) else name
+    whose = f"{searched.when[1]}'s" if searched.when else "its"
+    value = config.to_params()[name]
+    return (
+        f"{name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
+        f"{'upper' if side == 'up' else 'lower'} end of {whose} {'list' if searched.is_list else 'range'}: "
+        f"`-P widen={','.join([*widenings, f'{asked}:{side}'])}`"
+    )
+
+
+def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
+    """Warn where a level of a factor got less than 90 % of the trials of another; crashed trials do not count."""
+    problems = []
+    for factor, rows in factors.items():
+        counts = {row.level: row.n_trials - row.n_failed for row in rows}
+        if counts and min(counts.values()) < LEAST_SHARE_OF_BUDGET * max(counts.values()):
+            problems.append(
+                f"{factor}: " + ", ".join(f"{level} {count}" for level, count in counts.items()) + " trials"
+            )
+    return check("equal budgets", problems, "the levels of each factor got the same number of trials, within a tenth")
+
+
+def check_settings(search: Search, enough: int) -> Check:
+    """Warn where fewer settings were trained at all levels than a verdict asks for, or some are not complete."""
+    problems = []
+    if search.n_settings < enough:
+        problems.append(f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}")
+    if search.n_incomplete:
+        left_out = "is not complete and is" if search.n_incomplete == 1 else "are not complete and are"
+        problems.append(f"{plural(search.n_incomplete, 'setting')} {left_out} left out")
+    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
+    return check("enough settings", problems, every)
+
+
+def check_scored(search: Search, folds: int = 0) -> Check:
+    """Warn where a searched network has not been scored on the part that judges."""
+    were = "network was" if search.n_unscored == 1 else "networks were"
+    problems = [f"{search.n_unscored} {were} not, and no level is judged"] if search.n_unscored else []
+    scored = "each network of the search was scored on the test part once, and nothing was chosen by that"
+    if folds:
+        scored = "the rows that each network of the search held out are scored"
+    return check("every network is scored", problems, scored)
+
+
+def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed") -> Check:
+    """Warn where a finalist has fewer fresh seeds (or repeats) than a verdict asks for."""
+    counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
+    problems = [f"{name} has {count} of {min_seeds}" for name, count in counts.items() if count < min_seeds]
+    problems = problems if rows else [f"no finalist was trained again on fresh {again}s"]
+    return check(f"enough fresh {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
+
+
+def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
+    """Warn where planned confirm runs are missing, crashed ones among them."""
+    counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
+    problems = [f"{name}: {count} of {n_seeds} runs" for name, count in counts.items() if count < n_seeds]
+    problems = problems if rows else ["none was run"]
+    return check("confirm is complete", problems, f"{n_seeds} runs of every finalist")
+
+
+def check_test_openings(earlier: int | None) -> Check:
+    """Warn where the test part had been opened before: whoever saw it may have chosen by it."""
+    if earlier is None:
+        return Check(name="test part was closed", state="warn", detail="nobody counted how often it had been opened")
+    times = "once" if earlier == 1 else f"{earlier} times"
+    return check(
+        "test part was closed",
+        [f"opened {times} before this study"] if earlier else [],
+        "this study was the first to open it",
+    )
+
+
+def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = False) -> Check:
+    """Warn where the part that judges is not a test part."""
+    by = (
+        f"judged by {folds}-fold cross-validation over the rows that"
+        if folds
+        else "judged on the validation part, which"
+    )
+    by += " also chose the finalists"
+    if folds and is_search:
+        by = (
+            "the recommended model is judged by rows that also chose it; "
+            "levels by rows that chose nothing, fold by fold"
+        )
+    problems = {
+        "valid": [f"no test part: {by}"],
+        None: ["no confirmed run was judged on any part"],
+    }.get(part, [])
+    return check("judged on the test part", problems, "differences are of the test part, which chose nothing")
+
+
+def check_independence(design: StudyDesign, differences: Collection[Difference] = ()) -> Check:
+    """Warn where the examples of the test part belong together, which the intervals do not know.
+
+    Folds of whole groups differ as the groups do, so that an interval over folds counts that in.
+    """
+    drawn = next((of.drawn for of in differences if of.drawn != "examples"), None)
+    if drawn is not None:
+        return check("rows are independent", [], f"rows are alike, so the interval draws whole {drawn}")
+    alike = {"group": "rows of one group", "time": "rows that follow each other"}.get(design.split_method, "rows")
+    problems = [] if design.folds else [f"{alike} are alike, and intervals take each for a draw of its own"]
+    return check("rows are independent", problems, "each fold holds whole groups out: intervals count them in")
+
+
+def check_predictions(differences: Mapping[str, Difference]) -> Check:
+    """Warn where an interval, by what it is of, could not count in single test examples or folds."""
+    words = {
+        "seeds only": "interval speaks of seeds alone",
+        "seeds, examples bounded": "interval is wider than need be",
+        "repeats only": "no interval without the scores of single folds",
+    }
+    problems = [
+        f"{name}: {words[difference.method]}"
+        for name, difference in differences.items()
+        if (difference.low is not None or difference.method == "repeats only") and difference.method in words
+    ]
+    methods = dict.fromkeys(difference.method for difference in differences.values())
+    counted = {
+        "folds": "repeats and folds, corrected for the rows that folds share",
+        "settings and rows": "settings and rows, corrected for the rows that folds share",
+        "seeds and rows": "seeds and rows, corrected for the rows that folds share",
+        "settings and examples": "settings and test examples",
+    }
+    over = dict.fromkeys(counted.get(method, "seeds and test examples") for method in methods)
+    told = (
+        f"intervals are over {'; of the recommended model, over '.join(over)}" if over else "there is no interval yet"
+    )
+    return check("predictions at hand", problems, told)
+
+
+def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
+    """Warn where the region of practical equivalence is wide beside what the best finalist leaves to be gained."""
+    best = max((row.valid.mean for row in rows if row.valid), default=design.chance)
+    left, problems = design.metric.perfect - best, []
+    if design.equivalence > WIDE_REGION * left:
+        share = f"{design.equivalence / left:.0%} of what is left" if left > 0 else "all there is"
+        problems = [f"{design.metric.region(design.equivalence)} is {share} to a perfect score: a narrower one may fit"]
+    return check("region fits the score", problems, "it is small beside what is left to a perfect score")
+
+
+def all_checks(
+    design: StudyDesign,
+    *,
+    part: str | None,
+    search: Search | None = None,
+    questions: Sequence[Question],
+    finalists: Sequence[FinalistRow],
+    recommendation: Recommendation | None = None,
+    histories: Mapping[str, Sequence[History]],
+) -> tuple[Check, ...]:
+    """Return every check in the order of the report; ``histories`` are those of each finalist's confirm runs."""
+    rows = [row for question in questions for row in question.rows]
+    differences = {f"{c.factor} {c.level}": c.difference for q in questions for c in q.contrasts if c.difference}
+    if recommendation is not None and recommendation.difference is not None and search is not None:
+        differences["the best alternative"] = recommendation.difference
+    searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
+    return (
+        *([] if search is None else [check_settings(search, design.min_settings), check_scored(search, design.folds)]),
+        check_confirmed(finalists, design.n_seeds),
+        check_seeds(finalists, design.min_seeds, design.again),
+        check_judged_on_test(part, design.folds, is_search=search is not None),
+        *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
+        check_predictions(differences),
+        *([check_independence(design, differences.values())] if design.split_method in ("group", "time") else []),
+        check_trained(rows),
+        check_divergence(rows, finalists),
+        check_failures(rows),
+        check_budgets(searched),
+        check_edges(
+            _at_their_best(rows, finalists),
+            design.ranges,
+            design.widenings,
+            in_lists=[row.finalist.id for row in finalists],
+        ),
+        check_still_improving(histories, design.equivalence, design.metric),
+        check_overfitting(histories),
+        check_region(finalists, design),
+    )
+
+
+def _at_their_best(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow]) -> dict[str, TrialConfig]:
+    """Return the configurations whose place in a range counts; a level's best that is a finalist has that name."""
+    found = {row.finalist.id: row.finalist.config for row in finalists}
+    levels = {f"best of {row.factor} {row.level}": row.best for row in rows}
+    return found | {name: best for name, best in levels.items() if best is not None and best not in found.values()}
+
+
+def _numbers(value: object) -> list[float]:
+    """Return the numbers in a logged parameter; units of unequal layers are joined by commas."""
+    try:
+        return [float(number) for number in str(value).split(",")]
+    except ValueError:
+        return []
+
+
+def _side_reached(value: float, searched: SearchRange) -> str | None:
+    low, high, at, edge = searched.low, searched.high, value, EDGE
+    if searched.is_list:
+        edge = 0.0
+    elif searched.log:
+        if value <= 0:
+            return None
+        low, high, at = math.log(low), math.log(high), math.log(value)
+    share = (at - low) / (high - low)
+    if -edge <= share <= edge:
+        return "down"
+    return "up" if 1 - edge <= share <= 1 + edge else None

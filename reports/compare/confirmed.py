@@ -1,0 +1,246 @@
+"""The confirm runs of each finalist, and what two finalists differ by on the seeds they share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.compare.difference import difference_of_means, probability_better
+from depthcheck.reports.compare.example_scores import TOLERANCES, FoldScores
+from depthcheck.reports.compare.fold_interval import difference_of_repeats, fold_difference
+from depthcheck.reports.compare.levels import best_trial, compare_trials
+from depthcheck.reports.compare.results import Difference, FinalistRow, Spread
+from depthcheck.reports.compare.study_design import Finalist, StudyDesign
+from depthcheck.reports.compare.units import Units, difference_by_units
+
+
+def without_seed(config: TrialConfig) -> TrialConfig:
+    """Return the configuration with seed 0 and the search's partition: what fresh seeds have in common."""
+    return replace(config, fit=replace(config.fit, seed=0), split=replace(config.split, repeat=0))
+
+
+def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Finalist, ...]:
+    """Read the finalists back from the confirm runs, one for each value of their tag ``finalist``.
+
+    A finalist stands for each level whose best trial of the compare phase has its configuration, and for the level
+    that its tags ``factor`` and ``level`` name. Where nothing was searched, the user chose it.
+    """
+    runs: dict[str, TrialRecord] = {}
+    for record in sorted(records, key=lambda record: record.number):
+        if record.phase == "confirm" and "finalist" in record.tags:
+            runs.setdefault(record.tags["finalist"], record)
+    return tuple(_read_back(name, run, records, design) for name, run in runs.items())
+
+
+def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], design: StudyDesign) -> Finalist:
+    config = without_seed(run.config)
+    bests = {
+        (factor.name, level): best_trial(compare_trials(records, factor, level), design)
+        for factor in design.factors
+        for level in factor.levels
+    }
+    stands_for = {at for at, best in bests.items() if best is not None and without_seed(best.config) == config}
+    tagged = (run.tags.get("factor", ""), run.tags.get("level", ""))
+    if tagged in bests:
+        stands_for.add(tagged)
+    searched = [record for record in records if record.phase in ("compare", "exploit")]
+    twins = [record for record in searched if without_seed(record.config) == config]
+    selected = best_trial(twins, design)
+    evaluation = selected.evaluation("valid") if selected else None
+    return Finalist(
+        id=name,
+        config=run.config,
+        selected_score=evaluation.score if evaluation else None,
+        selected_number=selected.number if selected else None,
+        stands_for=tuple(at for at in bests if at in stands_for),
+        origin=selected.phase if selected else "compare" if searched else "chosen",
+    )
+
+
+Predictions = Mapping[str, NDArray[np.generic]]
+JudgingPart = Literal["test", "valid"]
+#: A logged score of a cross-validation is a mean over folds, or over rows: folds may differ by a row in size.
+_FOLD_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """Confirm runs that ended (finished or diverged), by finalist and seed, and the part that judges them.
+
+    ``part`` is *test* wherever any run was judged on one, else *valid*, else None. ``units`` says which test examples
+    belong together, where any do.
+    """
+
+    design: StudyDesign
+    finalists: tuple[Finalist, ...]
+    runs: Mapping[str, Mapping[int, TrialRecord]]
+    part: JudgingPart | None
+    predictions: Predictions
+    folds: Mapping[str, FoldScores] = field(default_factory=dict)
+    units: Units | None = None
+
+    def scores(self, finalist: str, part: str | None) -> dict[int, float]:
+        """Return seed -> score on a part, for the runs that have one; a diverged run has the score of chance."""
+        found: dict[int, float] = {}
+        for seed, run in self.runs.get(finalist, {}).items() if part else ():
+            evaluation = run.evaluation(part or "")
+            if run.state == "diverged":
+                found[seed] = self.design.chance
+            elif evaluation is not None and np.isfinite(evaluation.score):
+                found[seed] = evaluation.score
+        return found
+
+    def spread(self, finalist: str, part: str) -> Spread | None:
+        """Return mean and standard deviation over seeds, or None where nothing was judged on that part."""
+        if not any(run.evaluation(part) for runs in self.runs.values() for run in runs.values()):
+            return None
+        scores = list(self.scores(finalist, part).values())
+        if not scores:
+            return None
+        return spread_of(scores)
+
+    def difference(self, a: str, b: str) -> Difference | None:
+        """Return A minus B over the seeds that both have, or None where there is none.
+
+        Seeds and examples where every run has its predictions, or repeats and folds; else from the scores alone.
+        """
+        scores_a, scores_b = self.scores(a, self.part), self.scores(b, self.part)
+        seeds = sorted(seed for seed in scores_a.keys() & scores_b.keys() if self._are_pairs(a, b, seed))
+        if not seeds:
+            return None
+        means = [np.array([scores[seed] for seed in seeds]) for scores in (scores_a, scores_b)]
+        if self.design.folds:
+            return self._over_folds(a, b, seeds) or difference_of_repeats(*means, n_examples=self._n_examples())
+        tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
+        metric = self.design.metric
+        if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
+            return difference_by_units(tables[0], tables[1], self.units, imagined=metric.imagined)
+        return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=metric.is_share)
+
+    def _are_pairs(self, a: str, b: str, seed: int) -> bool:
+        """Whether both runs of a seed were cut alike: with folds, each seed has a partition of its own."""
+        return self.runs[a][seed].config.split == self.runs[b][seed].config.split
+
+    def _over_folds(self, a: str, b: str, seeds: Sequence[int]) -> Difference | None:
+        """Return the difference over repeats and folds, or None where the scores of folds are missing."""
+        tables = [[self._fold_row(self.runs[finalist][seed]) for seed in seeds] for finalist in (a, b)]
+        rows_a, rows_b = ([row for row in table if row is not None] for table in tables)
+        if len(rows_a) < len(seeds) or len(rows_b) < len(seeds):
+            return None
+        of_a, of_b = np.stack(rows_a), np.stack(rows_b)
+        if not np.isfinite(of_a - of_b).any(axis=1).all():
+            return None
+        return fold_difference(of_a, of_b, n_examples=self._n_examples(), imagined=self.design.metric.imagined)
+
+    def _fold_row(self, run: TrialRecord) -> NDArray[np.float64] | None:
+        if run.state == "diverged":
+            return np.full(self.design.folds, self.design.chance)
+        found, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
+        if found is None or evaluation is None or found.scores.shape != (self.design.folds,):
+            return None
+        fits = abs(float(np.nanmean(found.scores)) - evaluation.score) < _FOLD_TOLERANCE
+        return found.scores if fits else None
+
+    def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
+        """Return the probability that a fresh run of A beats one of B, and from how many pairs it was counted."""
+        if a is None or b is None:
+            return None, 0
+        scores = [np.array(list(self.scores(finalist, self.part).values())) for finalist in (a, b)]
+        n_pairs = len(scores[0]) * len(scores[1])
+        return (probability_better(scores[0], scores[1]), n_pairs) if n_pairs else (None, 0)
+
+    def _by_example(self, finalist: str, seeds: Sequence[int]) -> NDArray[np.generic] | None:
+        """Return ``(n_seeds, n_examples)``, or None where predictions are missing or do not fit the logged score."""
+        rows = [self._example_scores(self.runs[finalist][seed]) for seed in seeds]
+        whole = [row for row in rows if row is not None]
+        if len(whole) < len(rows) or len({len(row) for row in whole}) != 1:
+            return None
+        return np.stack(whole)
+
+    def _example_scores(self, run: TrialRecord) -> NDArray[np.generic] | None:
+        if self.part != "test":
+            return None
+        if run.state == "diverged":
+            return np.full(self._n_examples(), self.design.chance)
+        scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
+        if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
+            return None
+        fits = abs(float(scores.mean()) - evaluation.score) < TOLERANCES[self.design.metric.key]
+        return scores if fits else None
+
+    def _n_examples(self) -> int:
+        if self.folds:
+            return max(found.n_examples for found in self.folds.values())
+        sizes = [
+            evaluation.n_samples
+            for runs in self.runs.values()
+            for run in runs.values()
+            if self.part and (evaluation := run.evaluation(self.part))
+        ]
+        return max(sizes, default=1)
+
+
+def gather(
+    records: Sequence[TrialRecord],
+    finalists: Sequence[Finalist],
+    design: StudyDesign,
+    predictions: Predictions,
+    folds: Mapping[str, FoldScores],
+) -> Confirmed:
+    """Sort the confirm runs by finalist and seed; of two runs of one seed, the one with the lower number counts."""
+    runs: dict[str, dict[int, TrialRecord]] = {finalist.id: {} for finalist in finalists}
+    ordered = sorted((r for r in records if r.phase == "confirm"), key=lambda record: record.number)
+    for record in ordered:
+        finalist = record.tags.get("finalist")
+        if finalist in runs and record.state in ("finished", "diverged"):
+            runs[finalist].setdefault(record.config.fit.seed, record)
+    judged = {evaluation.part for of in runs.values() for run in of.values() for evaluation in run.evaluations}
+    part: JudgingPart | None = "test" if "test" in judged else "valid" if "valid" in judged else None
+    return Confirmed(
+        design=design,
+        finalists=tuple(finalists),
+        runs=runs,
+        part=part,
+        predictions=predictions,
+        folds=folds,
+    )
+
+
+def finalist_row(finalist: Finalist, confirmed: Confirmed) -> FinalistRow:
+    """Sum up a finalist's fresh seeds."""
+    runs = confirmed.runs[finalist.id]
+    return FinalistRow(
+        finalist=finalist,
+        valid=confirmed.spread(finalist.id, "valid"),
+        test=confirmed.spread(finalist.id, "test"),
+        n_diverged=sum(run.state == "diverged" for run in runs.values()),
+        n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
+        fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
+        beside=_beside(list(runs.values()), confirmed.part),
+    )
+
+
+def _beside(runs: Sequence[TrialRecord], part: JudgingPart | None) -> dict[str, Spread]:
+    """Return the further scores on the part that judges, of the runs that have them."""
+    found = [evaluation.beside for run in runs if part and (evaluation := run.evaluation(part)) is not None]
+    names = list(dict.fromkeys(name for of in found for name in of))
+    values = {name: [of[name] for of in found if np.isfinite(of.get(name, np.nan))] for name in names}
+    return {name: spread_of(scores) for name, scores in values.items() if scores}
+
+
+def spread_of(scores: Sequence[float]) -> Spread:
+    """Return mean and standard deviation of at least one score."""
+    sd = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+    return Spread(mean=float(np.mean(scores)), sd=sd, n=len(scores))
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are known, or None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,231 @@
+"""How much better A is than B, and how sure that is: seeds and test examples, crossed.
+
+A run is drawn by its seed, and judged on examples that are drawn too. With ``d[s, i]`` the score of A minus that of B
+at seed *s* on example *i*, the mean over both varies by ``seed_variance / S + example_variance / n + rest / (S n)``.
+A t test over five seeds alone forgets the second part, which does not shrink with more seeds; McNemar's test on one
+pair of models forgets the first. Pure functions of arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from depthcheck.reports.compare.metric import ACCURACY
+from depthcheck.reports.compare.results import Difference, DifferenceMethod
+
+CONFIDENCE = 0.95
+#: One example in favour of each side.
+FEWEST_IMAGINED = 2.0
+#: What training rows that folds share add to the rows' own part of the variance, as a multiple of it.
+SHARED_TRAINING_ROWS = 1.0
+
+
+def paired_difference(
+    a: NDArray[np.generic],
+    b: NDArray[np.generic],
+    *,
+    imagined: float | None = ACCURACY.imagined,
+    method: DifferenceMethod = "seeds and examples",
+    n_folds: int = 0,
+    confidence: float = CONFIDENCE,
+    df_rows: float | None = None,
+) -> Difference:
+    """Estimate the expected score of A minus that of B over fresh seeds (or settings) and fresh examples.
+
+    The interval is Satterthwaite's for the mean of a crossed two-way table with both ways random. It was chosen over
+    percentile, BCa and studentized bootstraps by simulation (docs/chosen-configurations.md has the table): with five
+    seeds a bootstrap has five values to draw from.
+
+    Parameters
+    ----------
+    a, b
+        ``(n_seeds, n_examples)`` score of each example, row *s* of both from one seed: bool (right or wrong) or float.
+    imagined
+        What imagined examples, in favour of each side, add to the sum of squares over examples (not to the mean), as
+        Bonett and Price (2012) do for paired proportions: agreement on all of 100 examples is no proof of agreement
+        on the next. 2 for two examples of an accuracy, 0 for other scores, which have them only where no example at
+        all tells the two apart. None asks for none, but for fewer degrees of freedom where few examples carry the sum:
+        so for the means of many networks, which two whole examples on each side would drown (intervals of tuned scores
+        on 360 digits covered 98.5 to 100 %; docs/search-simulations.md).
+    method
+        What the rows are draws of.
+    n_folds
+        Where examples are the rows of one cross-validation: its folds share training rows, and what that adds is
+        taken to be as much as the rows' own part, a fold's share of all rows a fold. Nadeau and Bengio (2003) take
+        its share of held-out to training rows, a quarter more with five folds; in simulations it was a sixth to five
+        sixths of that part, and intervals covered 95.5 % and more (docs/search-simulations.md).
+    df_rows
+        Degrees of freedom of the rows' part of the variance, where they are not as many as rows, less one
+        (:func:`depthcheck.reports.compare.tuning.degrees_of_freedom`).
+    confidence
+        Of the interval for itself; more than 95 % where the study is looked at more than once.
+
+    Raises
+    ------
+    ValueError
+        When the two differ in shape, or are empty.
+    """
+    if a.shape != b.shape or a.ndim != 2 or 0 in a.shape:
+        raise ValueError(
+            f"scores must be two filled tables of one shape (n_seeds, n_examples), got {a.shape}, {b.shape}"
+        )
+    d = _subtract(a, b)
+    n_seeds, n_examples = d.shape
+    by_seed, by_example = d.mean(axis=1), d.mean(axis=0)
+    estimate = float(by_seed.mean())
+    if n_seeds < 2 or n_examples < 2:
+        return found(by_seed, (), n_examples=n_examples, method=method)
+    squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
+    squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
+    df_examples = n_examples - 1 if imagined is not None else _effective_degrees(by_example - estimate)
+    imagined = max(imagined or 0.0, 0.0 if d.any() else FEWEST_IMAGINED)
+    squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
+    ms_seed = squares_seed / (n_seeds - 1)
+    ms_example = (squares_example + imagined * n_seeds) / (n_examples - 1)
+    ms_rest = max(squares_rest, 0.0) / ((n_seeds - 1) * (n_examples - 1))
+    # The mean square of the seeds stays as it is, be it below the rest's: raised to it, the
+    # interval of five seeds on 1,000 examples covered 97.7 %.
+    ms_example = max(ms_example, ms_rest)
+    if n_folds:
+        ms_example += SHARED_TRAINING_ROWS * (ms_example - ms_rest)
+    df_rows = n_seeds - 1 if df_rows is None else df_rows
+    parts = ((ms_seed, df_rows), (ms_example, df_examples), (-ms_rest, (n_seeds - 1) * (n_examples - 1)))
+    return found(
+        by_seed,
+        [(mean_square / d.size, df) for mean_square, df in parts],
+        n_examples=n_examples,
+        method=method,
+        seed_variance=max(ms_seed - ms_rest, 0.0) / n_examples,
+        example_variance=(ms_example - ms_rest) / n_seeds,
+        rest_variance=ms_rest,
+        confidence=confidence,
+    )
+
+
+def _effective_degrees(centred: NDArray[np.float64]) -> float:
+    """Return the degrees of freedom of a mean square of these values: fewer than they are, less one, with heavy tails.
+
+    A mean square of *n* values of excess kurtosis *k* has the relative variance 2 / (n - 1) + k / n; one of *f* degrees
+    of freedom has 2 / f.
+    """
+    n, variance = len(centred), float(np.mean(centred**2))
+    excess = max(float(np.mean(centred**4)) / variance**2 - 3, 0.0) if variance > 0 else 0.0
+    return 2 / (2 / (n - 1) + excess / n)
+
+
+def difference_of_means(
+    a: NDArray[np.float64], b: NDArray[np.float64], *, n_examples: int, is_share: bool = True
+) -> Difference:
+    """Estimate the same where only the score of each run is known, not that of each example.
+
+    For a share the examples' part of the variance is then taken at its bound, that of two models whose errors have
+    nothing to do with each other: the interval is wider than need be, never too narrow. Other scores have no such
+    bound; their interval speaks of seeds alone.
+
+    Parameters
+    ----------
+    a, b
+        ``(n_seeds,)`` the score of each run, paired by seed.
+    n_examples
+        Size of the part they were judged on.
+
+    Raises
+    ------
+    ValueError
+        When the two differ in shape, or are empty.
+    """
+    if a.shape != b.shape or a.ndim != 1 or a.size == 0:
+        raise ValueError(f"scores must be two filled rows of one shape (n_seeds,), got {a.shape} and {b.shape}")
+    by_seed = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    n_seeds = len(by_seed)
+    if n_seeds < 2:
+        return found(by_seed, (), n_examples=n_examples, method="seeds only")
+    seed_variance = float(by_seed.var(ddof=1))
+    shares = np.clip([np.mean(a), np.mean(b)], 0.0, 1.0)
+    example_variance = float((shares * (1 - shares)).sum()) if is_share else 0.0
+    return found(
+        by_seed,
+        [(seed_variance / n_seeds, n_seeds - 1), (example_variance / n_examples, n_examples)],
+        n_examples=n_examples,
+        method="seeds, examples bounded" if is_share else "seeds only",
+        seed_variance=seed_variance,
+        example_variance=example_variance,
+    )
+
+
+def probability_better(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the share of all pairs of a run of A and a run of B in which A scores higher; ties count half.
+
+    Fresh runs do not share a seed, so all pairs count, not those of one seed alone (Mann and Whitney's U over the
+    number of pairs; *probability of improvement* in Agarwal et al. 2021).
+
+    Parameters
+    ----------
+    a, b
+        ``(n_runs_a,)`` and ``(n_runs_b,)`` scores.
+    """
+    sign = np.sign(np.subtract.outer(a, b))
+    return float((sign.mean() + 1) / 2)
+
+
+def _subtract(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Subtract, in one byte a value where both are right or wrong: ten seeds by 10,000 images stay small."""
+    dtype = np.int8 if a.dtype == np.bool_ and b.dtype == np.bool_ else np.float64
+    return np.asarray(np.subtract(a, b, dtype=dtype, casting="unsafe"))
+
+
+def found(
+    by_seed: NDArray[np.float64],
+    parts: Sequence[tuple[float, float]],
+    *,
+    n_examples: int,
+    method: DifferenceMethod,
+    seed_variance: float = 0.0,
+    example_variance: float = 0.0,
+    rest_variance: float = 0.0,
+    n_folds: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Difference:
+    """Put a difference together.
+
+    Parameters
+    ----------
+    by_seed
+        The difference at each seed; their mean is the estimate.
+    parts
+        Of the estimate's variance, each with its degrees of freedom; none where no interval can be given.
+    """
+    estimate = float(by_seed.mean())
+    low, high, p, df = _interval(estimate, parts, confidence) if parts else (None, None, None, None)
+    return Difference(
+        estimate=estimate,
+        low=low,
+        high=high,
+        p=p,
+        df=df,
+        by_seed=tuple(map(float, by_seed)),
+        n_examples=n_examples,
+        seed_variance=seed_variance,
+        example_variance=example_variance,
+        rest_variance=rest_variance,
+        n_folds=n_folds,
+        method=method,
+    )
+
+
+def _interval(
+    estimate: float, parts: Sequence[tuple[float, float]], confidence: float
+) -> tuple[float, float, float, float]:
+    """Return low, high, p and degrees of freedom from (part of the variance, its degrees of freedom) pairs."""
+    variance = sum(part for part, _ in parts)
+    if variance <= 0:
+        return estimate, estimate, 1.0 if estimate == 0 else 0.0, float(parts[0][1])
+    # A difference of two large mean squares may leave less than the seeds alone have; no less than those are there.
+    df = max(variance**2 / sum(part**2 / df for part, df in parts), float(parts[0][1]))
+    error = float(np.sqrt(variance))
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
+    return estimate - half, estimate + half, float(2 * stats.t.sf(abs(estimate) / error, df)), float(df)

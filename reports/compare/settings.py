@@ -1,0 +1,223 @@
+"""The compare phase as a table: a row a setting, a column a combination of levels. Pure.
+
+A setting is one row of tuned values, mapped into the ranges of each combination of levels; its networks share their
+training seed, by which they are found. A setting counts once every combination has been trained with it, so that levels
+are compared at the same settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
+from depthcheck.reports.compare.levels import record_level, valid_score
+from depthcheck.reports.compare.results import Difference, LevelCurve
+from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.compare.units import Units, difference_by_units, units_of
+
+#: Sizes of subsets for which a curve is drawn.
+_MOST_POINTS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Settings:
+    """What the networks of the complete settings reached.
+
+    Attributes
+    ----------
+    cells
+        The levels of each column, in the order of the design's factors.
+    valid
+        ``(n_settings, n_cells)`` validation scores; with folds ``(n_settings, n_cells, n_folds)``.
+    scores
+        ``(n_settings, n_cells, n_examples)`` scores of what judges.
+    fold
+        ``(n_examples,)`` with cross-validation, else None.
+    units
+        Which examples belong together, where any do: intervals then draw these.
+    n_incomplete
+        Settings that some combination of levels has not been trained with.
+    n_unscored
+        Networks whose test answers are missing: no level can be judged before they are there.
+    seconds
+        Of training all networks of one setting, on average.
+    """
+
+    design: StudyDesign
+    cells: tuple[tuple[str, ...], ...]
+    valid: NDArray[np.float64]
+    scores: NDArray[np.generic]
+    fold: NDArray[np.int64] | None
+    n_incomplete: int
+    n_unscored: int
+    seconds: float
+    units: Units | None = None
+
+    @property
+    def n_settings(self) -> int:
+        """Number of complete settings."""
+        return len(self.valid)
+
+    @property
+    def subset(self) -> int:
+        """Number of settings of the tuning that the claim is about."""
+        return subset_size(self.n_settings)
+
+    @property
+    def confidence(self) -> float:
+        """Confidence of each interval for itself: where the study is looked at again and again, more than 95 %."""
+        return 1 - self.design.error_of_look
+
+    @property
+    def n_examples(self) -> int:
+        """Number of test examples, or of rows of the cross-validation."""
+        return int(self.scores.shape[2])
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether intervals can be given: at least three settings, and every network scored."""
+        return self.n_settings >= FEWEST_SETTINGS and not self.n_unscored and self.scores.shape[2] > 1
+
+    def columns(self, factor: str, level: str) -> list[int]:
+        """Return the positions of the combinations that have this level."""
+        at = [one.name for one in self.design.factors].index(factor)
+        return [number for number, cell in enumerate(self.cells) if cell[at] == level]
+
+    def tuned(self, factor: str, level: str, subset: int) -> NDArray[np.float64]:
+        """Return the pseudo-values of the level's tuned score, ``(n_settings, n_examples)``."""
+        columns = self.columns(factor, level)
+        return tuned_scores(self.valid[:, columns], self.scores[:, columns], subset, self.fold)
+
+    def tuned_valid(self, factor: str, level: str) -> float:
+        """Return the expected best validation score of the level's tuning: what orders levels, and decides nothing."""
+        columns = self.columns(factor, level)
+        valid = self.valid[:, columns]
+        best = np.sort((valid if self.fold is None else valid.mean(axis=2)).max(axis=1))[::-1]
+        return float(subset_weights(self.n_settings, min(self.subset, self.n_settings)) @ best)
+
+    def level(self, factor: str, level: str) -> Difference:
+        """Return the level's tuned score on the part that judges, with its interval."""
+        return self._estimate(self.tuned(factor, level, self.subset), self.subset)
+
+    def difference(self, factor: str, level: str, reference: str) -> Difference:
+        """Return the level's tuned score minus the reference's, at the same settings."""
+        values = self.tuned(factor, level, self.subset) - self.tuned(factor, reference, self.subset)
+        return self._estimate(values, self.subset)
+
+    def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
+        """Return each level's tuned score, and its difference to the reference, by the number of settings tried."""
+        most = max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
+        sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {self.subset})
+        scores: dict[str, list[Difference]] = {level: [] for level in levels}
+        differences: dict[str, list[Difference]] = {level: [] for level in levels}
+        for size in sizes:
+            against = self.tuned(factor, reference, size)
+            for level in levels:  # one table of all examples at a time: there may be a hundred levels
+                values = against if level == reference else self.tuned(factor, level, size)
+                scores[level].append(self._estimate(values, size))
+                if level != reference:
+                    differences[level].append(self._estimate(values - against, size))
+        return tuple(
+            LevelCurve(
+                level=level,
+                subsets=tuple(sizes),
+                scores=tuple(scores[level]),
+                differences=tuple(differences[level]),
+            )
+            for level in levels
+        )
+
+    def _estimate(self, values: NDArray[np.float64], subset: int) -> Difference:
+        return difference_by_units(
+            values,
+            np.zeros_like(values),
+            self.units,
+            imagined=None,
+            method="settings and examples" if self.fold is None else "settings and rows",
+            confidence=self.confidence,
+            n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
+            df_rows=degrees_of_freedom(self.n_settings, subset),
+        )
+
+
+#: Fewer settings leave nothing to leave out.
+FEWEST_SETTINGS = 3
+
+
+def settings_of(
+    design: StudyDesign, records: Sequence[TrialRecord], answers: Mapping[str, ExampleScores]
+) -> Settings | None:
+    """Return the table of the compare phase, or None where nothing was searched, nor is to be, or nothing is tuned.
+
+    Where nothing is tuned a level is a configuration, and fresh seeds say what it gives.
+
+    Parameters
+    ----------
+    answers
+        Run id -> scores of the test examples, or of all rows by fold.
+    """
+    found: dict[int, dict[tuple[str, ...], TrialRecord]] = {}
+    for record in sorted(records, key=lambda record: record.number):
+        cell = tuple(record_level(record, factor) or "" for factor in design.factors)
+        if record.phase == "compare" and "" not in cell:
+            found.setdefault(record.config.fit.seed, {}).setdefault(cell, record)
+    if not design.is_tuned or not design.factors or not (found or design.budgets.get("compare")):
+        return None
+    cells = tuple(itertools.product(*(factor.levels for factor in design.factors)))
+    rows = [[of[cell] for cell in cells] for of in found.values() if len(of) == len(cells)]
+    judged = _Judged(design, answers)
+    table = [[judged.scores(record) for record in row] for row in rows]
+    n_unscored = sum(scores is None for row in table for scores in row)
+    fold = judged.fold
+    n_units = 0 if n_unscored or not rows else max(1, judged.n_units)
+    scores = np.empty((len(rows), len(cells), n_units), judged.dtype)
+    for number, row in enumerate(table):
+        for column, one in enumerate(row):
+            if n_units and one is not None:
+                scores[number, column] = one
+    valid = np.array([[valid_score(record, design) for record in row] for row in rows]).reshape(len(rows), len(cells))
+    if fold is not None and n_units:
+        folds = range(int(fold.max()) + 1)
+        valid = np.stack([scores[:, :, fold == number].mean(axis=2, dtype=np.float64) for number in folds], axis=2)
+    return Settings(
+        design=design,
+        cells=cells,
+        valid=valid,
+        scores=scores,
+        fold=fold if n_units else None,
+        n_incomplete=len(found) - len(rows),
+        n_unscored=n_unscored,
+        units=units_of(answers.values(), design.split_method),
+        seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
+    )
+
+
+class _Judged:
+    """What each network's answers are worth, unit by unit; chance where it diverged or failed."""
+
+    def __init__(self, design: StudyDesign, answers: Mapping[str, ExampleScores]) -> None:
+        self._design, self._answers = design, answers
+        any_of = next(iter(answers.values()), None)
+        self.fold = None if any_of is None else any_of.fold
+        self.n_units = 0 if any_of is None else len(any_of.scores)
+        self.dtype = np.dtype(np.float64 if any_of is None else np.float32)
+
+    def scores(self, record: TrialRecord) -> NDArray[np.generic] | float | None:
+        """Return ``(n_units,)``, one number for all of them, or None where nothing is known."""
+        if record.state != "finished":
+            return self._design.chance
+        found, evaluation = (
+            self._answers.get(record.run_id),
+            record.evaluation("valid" if self.fold is not None else "test"),
+        )
+        if found is None or evaluation is None or len(found.scores) != self.n_units:
+            return None
+        fits = abs(float(found.scores.mean()) - evaluation.score) < TOLERANCES[self._design.metric.key]
+        return found.scores if fits or self.fold is not None else None

@@ -1,0 +1,108 @@
+"""From an interval to a word. Pure; the rules are written out for readers in docs/comparison.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from statsmodels.stats.multitest import multipletests
+
+from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.power import seeds_to_detect
+from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
+
+SIGNIFICANCE = 0.05
+
+
+def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tuple[float | None, ...]:
+    """Adjust the p of one question's contrasts by Holm's step-down method; contrasts without a p stay without.
+
+    Parameters
+    ----------
+    error
+        What this look at the study may make of errors for itself: p counts in proportion to it.
+    """
+    p_values = [None if p is None else min(p * SIGNIFICANCE / error, 1.0) for p in p_values]
+    known = [p for p in p_values if p is not None]
+    if len(known) < 2:  # statsmodels collects the process's garbage at each call: 18 ms
+        return tuple(p_values)
+    adjusted = iter(multipletests(known, method="holm")[1])
+    return tuple(None if p is None else float(next(adjusted)) for p in p_values)
+
+
+def decide(difference: Difference, p_holm: float | None, *, equivalence: float, enough: int, metric: Metric) -> Verdict:
+    """Give the verdict on a contrast between two levels that both trained.
+
+    *Helps* needs two things: a Holm-adjusted p of at most 0.05, so that chance is held off over all contrasts of the
+    question, and an estimate outside the region of practical equivalence, so that a tiny effect that a large study can
+    see is not sold as a help. *Practically equal* needs the whole 95 % interval inside that region. A p above 0.05 is
+    never read as "no difference".
+
+    Parameters
+    ----------
+    difference
+        Level minus reference.
+    p_holm
+        Adjusted within the question, or None where there is no interval.
+    equivalence
+        Half the width of the region of practical equivalence, in the metric's scale.
+    enough
+        Settings (or seeds) that a verdict asks for.
+    """
+    if difference.n_seeds < enough:
+        return not_enough(difference.n_seeds, difference.again, enough)
+    if difference.low is None or difference.high is None or p_holm is None:
+        return Verdict(word="inconclusive", because=f"{_why_no_interval(difference)}: there is no interval")
+    region = f"{metric.region(equivalence)} either way"
+    if -equivalence < difference.low and difference.high < equivalence:
+        return Verdict(word="practically equal", because=f"the whole interval lies within {region}")
+    if p_holm <= SIGNIFICANCE and abs(difference.estimate) >= equivalence:
+        word, side = ("helps", "above") if difference.estimate > 0 else ("hurts", "below")
+        return Verdict(word=word, because=f"the interval lies {side} zero, adjusted for the question's contrasts")  # type: ignore[arg-type]
+    return Verdict(word="inconclusive", because=_why_open(difference, p_holm, region, equivalence))
+
+
+def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> Verdict:
+    """Add to an inconclusive verdict how many more settings (or seeds) would show what matters four times in five.
+
+    What matters is a difference as large as half the region of practical equivalence. The number stays None where no
+    number is enough, since the examples of the test part are too few.
+    """
+    if verdict.word != "inconclusive" or difference.method == "repeats only":
+        return verdict
+    needed = seeds_to_detect(difference, equivalence)
+    if needed is None:
+        examples = "rows" if difference.n_folds or difference.method.endswith("rows") else "test examples"
+        examples = examples if difference.drawn == "examples" else difference.drawn
+        cannot = f"more {difference.again}s cannot settle it, more {examples} can"
+        return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
+    more = max(needed - difference.n_seeds, 1)
+    return Verdict(word=verdict.word, because=verdict.because, more=more)
+
+
+def not_enough(n: int, again: str, enough: int) -> Verdict:
+    """Give the verdict where there are fewer settings (or seeds) than a verdict asks for."""
+    there = f"there is {n} {again}" if n == 1 else f"there are {n or 'no'} {again}s"
+    return Verdict(word="not enough evidence", because=f"{there}, and at least {enough} are asked for", more=enough - n)
+
+
+def missing_verdict(enough: int, because: str) -> Verdict:
+    """Give the verdict where there is no pair of confirmed runs at all."""
+    return Verdict(word="not enough evidence", because=because, more=enough)
+
+
+def _why_no_interval(difference: Difference) -> str:
+    if difference.method == "repeats only":
+        return "the scores of single folds are missing"
+    if difference.drawn != "examples":
+        return f"what judges has {difference.n_examples} {difference.drawn}, and at least {FEWEST_UNITS} are asked for"
+    return "the part that judges has a single example"
+
+
+def _why_open(difference: Difference, p_holm: float, region: str, equivalence: float) -> str:
+    if p_holm <= SIGNIFICANCE:
+        return f"different from zero, but the best estimate is within {region}: too small to matter, or not, is open"
+    if difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high:
+        return "the interval excludes zero, but not after the adjustment for all contrasts of the question"
+    if abs(difference.estimate) >= equivalence:
+        return "the interval includes zero, and differences that would matter"
+    return f"the interval reaches beyond {region}"

@@ -1,0 +1,236 @@
+"""The answer: one sentence a question, and what becomes of the other levels. Pure text.
+
+Verdict words come from :mod:`depthcheck.reports.compare.verdict` alone; nothing here weighs evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from depthcheck.reports.compare.linear import depth_0, linear_score
+from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
+from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.text.words import (
+    configuration,
+    count,
+    duration,
+    enumeration,
+    interval,
+    plural,
+    points,
+    score,
+    spread,
+    with_unit,
+)
+
+#: More levels than this are counted, not named.
+_MOST_NAMED = 8
+
+
+def answer(comparison: Comparison) -> list[str]:
+    """Return one paragraph a question, in markdown, and one on the recommended model."""
+    if not comparison.questions:
+        return ["Nothing was compared in this study: its definition names no factor."]
+    questions = [" ".join(_sentences(question, comparison)) for question in comparison.questions]
+    return [*questions, *_model(comparison), *_guessing(comparison)]
+
+
+def _model(comparison: Comparison) -> list[str]:
+    """Say, clearly second, what fresh seeds say of the recommended model and of the best alternative."""
+    of, metric = comparison.recommendation, comparison.design.metric
+    if of is None or comparison.search is None:
+        return []
+    found, where = (of.recommended.valid, "cross-validated" if comparison.design.folds else "validation")
+    if of.recommended.test is not None:
+        found, where = of.recommended.test, "test"
+    if found is None:
+        return []
+    seeds = plural(found.n, f"fresh {comparison.design.again}")
+    text = (
+        f"**Recommended model.** {of.recommended.finalist.id}, {configuration(of.recommended.finalist.config)}: "
+        f"{with_unit(spread(metric, found), metric)} of {where} {metric.name} over {seeds} (mean ± standard deviation)."
+    )
+    if of.alternative is None or of.difference is None or of.verdict is None:
+        return [text]
+    effect = points(metric, of.difference.estimate, of.difference.half_width)
+    known = "" if of.difference.low is None else f" ({interval(metric, of.difference)})"
+    return [
+        f"{text} The best alternative, {of.alternative.finalist.id} ({configuration(of.alternative.finalist.config)}), "
+        f"differs from it by {effect}{known}: two configurations, which says nothing of levels."
+    ]
+
+
+def _guessing(comparison: Comparison) -> list[str]:
+    """Say so where the best network found is no better than one that knows nothing: the verdicts are idle then."""
+    best, design = comparison.recommendation, comparison.design
+    reached = None if best is None else best.recommended.test or best.recommended.valid
+    if reached is None or reached.mean > design.chance + design.equivalence:
+        return []
+    ours, chance = (with_unit(score(design.metric, value), design.metric) for value in (reached.mean, design.chance))
+    return [
+        f"**No better than guessing.** The best network found has {ours} of {comparison.judged} {design.metric.name}, "
+        f"and the {design.metric.chance_is} is {chance}: nothing was learned here that levels could differ in."
+    ]
+
+
+def plain(markdown: str) -> str:
+    """Return the text without its marks, for a terminal."""
+    return markdown.replace("**", "")
+
+
+def _sentences(question: Question, comparison: Comparison) -> list[str]:
+    factor = question.factor
+    title = f"**{factor.name.replace('_', ' ').capitalize()}.**"
+    if len(factor.levels) == 1:
+        return [title, f"Only one level, {factor.levels[0]}: there is nothing to hold it against."]
+    headline = _headline(question)
+    sentences = [title]
+    if question.best_level == factor.reference:
+        sentences.append(f"{_name(factor.name, factor.reference)}, the reference, has the best validation score.")
+    sentences.append(sentence(headline, question, comparison))
+    others = [contrast for contrast in question.contrasts if contrast is not headline]
+    if others:
+        sentences.append(_others(others, comparison.design))
+    return [*sentences, *(_against_linear(comparison) if factor.name == "depth" else [])]
+
+
+def _against_linear(comparison: Comparison) -> list[str]:
+    """Say what scikit-learn's linear model reaches, so that a depth 0 that was tuned badly is seen."""
+    row, linear = depth_0(comparison.questions), comparison.linear
+    reached = linear_score(linear, comparison.part)
+    if row is None or row.tuned is None or linear is None or reached is None:
+        return []
+    metric = comparison.design.metric
+    # As many digits for both: what is known of the tuned score's.
+    theirs, ours = (
+        with_unit(score(metric, value, half_width=row.tuned.half_width), metric)
+        for value in (reached, row.tuned.estimate)
+    )
+    return [f"scikit-learn's linear model ({linear.name}) reaches {theirs} on the same split, depth 0 tuned {ours}."]
+
+
+def _headline(question: Question) -> Contrast:
+    """Return the contrast of the best level by validation score; where that is the reference, the next best.
+
+    Levels that were not judged come last.
+    """
+    scores = {row.level: row.tuned_valid for row in question.rows if row.tuned_valid is not None}
+    scores |= {row.level: row.valid.mean for row in question.rows if row.tuned_valid is None and row.valid}
+    stuck = {row.level for row in question.rows if row.status == "never trained"}
+    return max(
+        question.contrasts,
+        key=lambda contrast: (
+            contrast.level == question.best_level,
+            float("-inf") if contrast.level in stuck else scores.get(contrast.level, float("-inf")),
+        ),
+    )
+
+
+def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> str:
+    """Return a contrast in one sentence (two where it stays open): verdict, effect, interval, seeds, budget, cost."""
+    rows = {row.level: row for row in question.rows}
+    level, reference = rows[contrast.level], rows[contrast.reference]
+    verdict = contrast.verdict
+    name, against = _name(contrast.factor, contrast.level), _name(contrast.factor, contrast.reference).lower()
+    if verdict.word == "never trained" or contrast.difference is None:
+        because = f"{verdict.because[:1].upper()}{verdict.because[1:]}"
+        return f"{name} against {against}: **{verdict.word}**. {because}{to_know(contrast, comparison)}."
+    effect, basis = _effect(contrast.difference, comparison), _basis(contrast.difference, comparison)
+    said = {
+        "helps": f"{name} **helps**: {effect} over {against} ({basis})",
+        "hurts": f"{name} **hurts**: {effect} against {against} ({basis})",
+        "practically equal": f"{name} is **practically equal** to {against}: {effect} ({basis})",
+        "inconclusive": f"{name} against {against} is **inconclusive**: {effect} ({basis})",
+        "not enough evidence": f"{name} against {against}: **not enough evidence**; so far {effect} ({basis})",
+    }[verdict.word]
+    text = f"{said}."
+    if verdict.word in ("inconclusive", "not enough evidence"):
+        text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
+    return f"{text} {_found(level, reference, comparison)}".rstrip()
+
+
+def _effect(difference: Difference, comparison: Comparison) -> str:
+    metric = comparison.design.metric
+    number = points(metric, difference.estimate, difference.half_width, unit=bool(metric.unit))
+    return f"{number} of {comparison.judged} {metric.name}"
+
+
+def _basis(difference: Difference, comparison: Comparison) -> str:
+    known = "" if difference.low is None else f"95 % interval {interval(comparison.design.metric, difference)}; "
+    folds, search = comparison.design.folds, comparison.search
+    judged_by = f"{count(difference.n_examples)} {comparison.judged} examples"
+    if folds and difference.again != "repeat":
+        judged_by = f"{count(difference.n_examples)} rows in {folds} folds"
+    if difference.drawn != "examples":
+        judged_by = f"{count(difference.n_examples)} {difference.drawn}" + (f" in {folds} folds" if folds else "")
+    if difference.again == "setting" and search is not None:
+        return f"{known}each tuned with {search.subset} of {plural(search.n_settings, 'setting')}, {judged_by}"
+    if difference.again == "repeat":
+        repeats = f"{plural(difference.n_seeds, 'repeat')} of {folds}-fold cross-validation"
+        return f"{known}{repeats}, {count(difference.n_examples)} rows"
+    return f"{known}{plural(difference.n_seeds, 'seed')}, {judged_by}"
+
+
+def to_know(contrast: Contrast, comparison: Comparison) -> str:
+    """Return what it would take to settle a difference that matters, where more settings or seeds can."""
+    more, search, design = contrast.verdict.more, comparison.search, comparison.design
+    if more is None:
+        return ""
+    again = contrast.difference.again if contrast.difference else "setting" if search else design.again
+    settled = f"would show a difference of {design.metric.region(design.equivalence)} four times in five"
+    counted = f"about {plural(more, f'more {again}')}"
+    if contrast.verdict.word == "not enough evidence":
+        settled, counted = "would give a verdict", plural(more, f"more {again}")
+    if search is None:
+        return f"; {counted} {settled}"
+    budget = design.trials_for(search.n_settings + more, search.n_combinations)
+    n_trials = budget - sum(n for phase, n in design.budgets.items() if phase != "confirm")
+    if n_trials <= 0:
+        return f"; {counted} {settled}, and are planned already: the same command goes on"
+    lasts = duration(n_trials * search.seconds / search.n_combinations / design.cores)
+    time = f", {lasts} of training on {plural(design.cores, 'core')}" if search.seconds else ""
+    return f"; {counted} ({plural(n_trials, 'trial')}{time}) {settled}: `-P trials={budget}` goes on from here"
+
+
+def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:
+    """Return a sentence on the best configuration of both levels: an answer about one dimension is under the others."""
+    if level.best is None or reference.best is None:
+        return ""
+    words = [
+        configuration(row.best, without=row.factor) + (f" ({count(row.n_params)} parameters)" if row.n_params else "")
+        for row in (level, reference)
+        if row.best is not None
+    ]
+    if comparison.search is None:
+        return f"{_name(level.factor, level.level)} is {words[0]}; {reference.level} is {words[1]}."
+    name = level.factor.replace("_", " ")
+    return f"Best single network at {name} {level.level}: {words[0]}; at {name} {reference.level}: {words[1]}."
+
+
+def _others(contrasts: Sequence[Contrast], design: StudyDesign) -> str:
+    """Return the other levels, by verdict, with effect and interval as long as they are few."""
+    if len(contrasts) > _MOST_NAMED:
+        words = [contrast.verdict.word for contrast in contrasts]
+        counted = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
+        return f"The other {len(contrasts)} levels: {enumeration(counted)}; the tables below have each."
+    groups: dict[str, list[Contrast]] = {}
+    for contrast in contrasts:
+        groups.setdefault(contrast.verdict.word, []).append(contrast)
+    named = [f"{word}: {enumeration([_brief(contrast, design) for contrast in of])}" for word, of in groups.items()]
+    return f"The other {'level' if len(contrasts) == 1 else 'levels'} – {'; '.join(named)}."
+
+
+def _brief(contrast: Contrast, design: StudyDesign) -> str:
+    name, difference = _name(contrast.factor, contrast.level).lower(), contrast.difference
+    if difference is None or contrast.verdict.word == "never trained":
+        return name
+    effect = points(design.metric, difference.estimate, difference.half_width)
+    return (
+        f"{name} ({effect}, {interval(design.metric, difference)})"
+        if difference.low is not None
+        else f"{name} ({effect})"
+    )
+
+
+def _name(factor: str, level: str) -> str:
+    return f"{factor.replace('_', ' ').capitalize()} {level}"

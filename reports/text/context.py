@@ -1,0 +1,238 @@
+"""What the report says beside a Comparison, computed into small frozen records before any text is written. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.records import Evaluation, TrialRecord
+from depthcheck.reports.compare.levels import valid_score
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import StudyData, StudyFacts
+
+_PHASES = ("anchor", "compare", "exploit", "confirm")
+_TOP = 10
+_FEWEST_IN_QUARTERS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseCount:
+    """Trials of a phase: laid down, and how those that have ended did."""
+
+    phase: str
+    planned: int
+    finished: int = 0
+    diverged: int = 0
+    pruned: int = 0
+    failed: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended."""
+        return self.finished + self.diverged + self.pruned + self.failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSummary:
+    """One trial in a line of a table; its scores are of single runs."""
+
+    number: int
+    run_id: str
+    phase: str
+    config: TrialConfig
+    valid: Evaluation | None
+    test: Evaluation | None = None
+    n_params: int | None = None
+    fit_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassErrors:
+    """How often a class of the test part is taken for another, and for which most often; means over runs."""
+
+    name: str
+    n_examples: int
+    error: float
+    mistaken_for: str | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetErrors:
+    """How far predictions are off for a quarter of the examples, by their true value; means over runs."""
+
+    low: float
+    high: float
+    n_examples: int
+    rmse: float
+    mae: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A figure that the report shows: where its file is, relative to the report, and the words beside it."""
+
+    path: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportContext:
+    """All that the text needs beside the Comparison.
+
+    Attributes
+    ----------
+    phases
+        Those that have a trial, laid down or run.
+    anchor
+        Trial 0, the known network, where it ended.
+    top
+        The trials with the best single validation scores, of the search's phases.
+    class_errors
+        Of the recommended model, the worst class first; empty without its predictions.
+    target_errors
+        The same for a regression: by quarter of the target, the lowest first.
+    champion_runs
+        Run ids of the recommended model's confirm runs.
+    failures
+        Reasons of failed trials, the commonest first, and how many had each.
+    first_layer_gradient
+        Finalist -> gradient norm of its first hidden layer as a share of its output layer's, geometric mean over epochs
+        and runs; for those with hidden layers.
+    """
+
+    facts: StudyFacts
+    phases: tuple[PhaseCount, ...]
+    anchor: TrialSummary | None = None
+    top: tuple[TrialSummary, ...] = ()
+    class_errors: tuple[ClassErrors, ...] = ()
+    target_errors: tuple[TargetErrors, ...] = ()
+    champion_runs: tuple[str, ...] = ()
+    failures: tuple[tuple[str, int], ...] = ()
+    figures: tuple[Figure, ...] = ()
+    first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
+
+    def ended(self, phase: str) -> int:
+        """Return how many trials of a phase have ended."""
+        return sum(count.ended for count in self.phases if count.phase == phase)
+
+
+def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Figure] = ()) -> ReportContext:
+    """Return the context of a study that was read and compared."""
+    searched = [record for record in study.records if record.phase != "confirm"]
+    anchor = next((record for record in searched if record.phase == "anchor" and record.evaluation("valid")), None)
+    best = sorted(
+        (record for record in searched if record.state == "finished" and record.evaluation("valid")),
+        key=lambda record: (-valid_score(record, study.design), record.number),
+    )
+    recommended = comparison.recommendation.recommended.finalist.id if comparison.recommendation else None
+    runs = study.confirm_runs(recommended) if recommended else []
+    is_regression = study.facts.data.task == "regression"
+    reasons = Counter(record.failure or "unknown" for record in study.records if record.state == "failed")
+    return ReportContext(
+        facts=study.facts,
+        phases=_phases(study),
+        anchor=None if anchor is None else _summary(anchor),
+        top=tuple(_summary(record) for record in best[:_TOP]),
+        class_errors=() if is_regression else class_errors(study, runs),
+        target_errors=target_errors(study, runs) if is_regression else (),
+        champion_runs=tuple(run.run_id for run in runs),
+        failures=tuple(reasons.most_common()),
+        figures=tuple(figures),
+        first_layer_gradient=_first_layer_gradients(study),
+    )
+
+
+def _first_layer_gradients(study: StudyData) -> dict[str, float]:
+    found = {}
+    for finalist in study.finalists:
+        logs = []
+        for run in study.confirm_runs(finalist.id):
+            curves = study.diagnostics.get(run.run_id, {})
+            first, last = (curves.get(f"gradient_norm/{layer}", {}) for layer in ("hidden_1", "logits"))
+            both = [(first[epoch], last[epoch]) for epoch in first.keys() & last.keys()]
+            logs += [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
+        if logs:
+            found[finalist.id] = math.exp(sum(logs) / len(logs))
+    return found
+
+
+def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[ClassErrors, ...]:
+    """Return the errors of runs by true class, the worst first; empty where none has predictions."""
+    predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    if not predictions:
+        return ()
+    names = study.facts.data.class_names
+    n_classes = max(len(names), 1 + max(int(max(of.y.max(), of.predicted.max())) for of in predictions))
+    table = np.zeros((n_classes, n_classes))
+    for of in predictions:
+        np.add.at(table, (of.y, of.predicted), 1)
+    errors = []
+    for at in np.flatnonzero(table.sum(axis=1)):
+        total, others = table[at].sum(), np.where(np.arange(n_classes) == at, 0, table[at])
+        worst = int(others.argmax())
+        errors.append(
+            ClassErrors(
+                name=_class_name(int(at), names),
+                n_examples=round(total / len(predictions)),
+                error=float(others.sum() / total),
+                mistaken_for=_class_name(worst, names) if others[worst] else None,
+                share=float(others[worst] / total),
+            )
+        )
+    return tuple(sorted(errors, key=lambda of: -of.error))
+
+
+def target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[TargetErrors, ...]:
+    """Return the errors of runs by quarter of the true values; empty where none has predictions."""
+    predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    if not predictions or len(predictions[0].y) < _FEWEST_IN_QUARTERS:
+        return ()
+    y = np.concatenate([np.asarray(of.y, dtype=np.float64) for of in predictions])
+    errors = np.concatenate([np.asarray(of.predicted, dtype=np.float64) for of in predictions]) - y
+    order = np.argsort(y, kind="stable")
+    return tuple(
+        TargetErrors(
+            low=float(y[here].min()),
+            high=float(y[here].max()),
+            n_examples=round(len(here) / len(predictions)),
+            rmse=float(np.sqrt((errors[here] ** 2).mean())),
+            mae=float(np.abs(errors[here]).mean()),
+            bias=float(errors[here].mean()),
+        )
+        for here in np.array_split(order, 4)
+    )
+
+
+def _class_name(at: int, names: tuple[str, ...]) -> str:
+    return names[at] if at < len(names) else str(at)
+
+
+def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
+    counts = []
+    for phase in _PHASES:
+        states = Counter[str](record.state for record in study.records if record.phase == phase)
+        planned = max(study.facts.planned.get(phase, 0), sum(states.values()))
+        if planned:
+            counts.append(PhaseCount(phase=phase, planned=planned, **states))
+    return tuple(counts)
+
+
+def _summary(record: TrialRecord) -> TrialSummary:
+    return TrialSummary(
+        number=record.number,
+        run_id=record.run_id,
+        phase=record.phase,
+        config=record.config,
+        valid=record.evaluation("valid"),
+        test=record.evaluation("test"),
+        n_params=record.n_params,
+        fit_seconds=record.fit_seconds,
+    )

@@ -1,0 +1,151 @@
+"""Section 3: what was laid down, and what it ran on. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.study_data import DataFacts
+from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.text.blocks import bullets, prose
+from depthcheck.reports.text.context import PhaseCount, ReportContext
+from depthcheck.reports.text.words import count, enumeration, plural, score, table, with_unit
+
+#: More classes than this are counted, not listed.
+_MOST_CLASSES = 8
+_PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow")
+
+
+def design(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return the design as a list, the phases as a table, and what failed."""
+    phases = [_phase_row(of) for of in context.phases]
+    return [
+        bullets(f"**{name}**: {text}" for name, text in _rows(comparison, context) if text),
+        "Trials by phase, and what became of those that have ended:",
+        table(["phase", "planned", "finished", "diverged", "pruned", "failed"], phases, right=range(1, 6)),
+        _failures(context),
+        prose(" ".join(_told(comparison, context))),
+    ]
+
+
+def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
+    """Return what each phase of the study is for."""
+    again = comparison.design.again
+    told = {
+        "anchor": "*Anchor* is one known network.",
+        "compare": "*Compare* trains every combination of levels with the same settings, laid down beforehand; the "
+        "answer and the tables below rest on it alone.",
+        "exploit": "*Exploit* is an adaptive search for a better model and enters no table.",
+        "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
+        f"again, on fresh {again}s: section 2 rests on it.",
+    }
+    if comparison.search is None:
+        told["confirm"] = (
+            f"*Confirm* trains each configuration on fresh {again}s; every number of the answer is from it."
+        )
+    phases = {of.phase for of in context.phases}
+    yield from (text for phase, text in told.items() if phase in phases)
+
+
+def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
+    facts, of = context.facts, comparison.design
+    data, definition = facts.data, context.facts.definition
+    yield "data", f"{data.name}{f' ({data.source})' if data.source else ''}"
+    yield "SHA-256 of the data", data.sha256
+    yield "target", _target(data)
+    yield "score", _score(of.metric) if data.target or of.metric is not ACCURACY else ""
+    yield "split", _folds(data, of) if of.folds else _parts(data, definition)
+    yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
+    yield "tuned", "; ".join(_tuned(definition))
+    yield "fixed", "; ".join(f"{name} {_short(value)}" for name, value in definition.get("fixed", {}).items())
+    yield "epochs", f"{definition.get('epochs', '?')} in every trial; the last one counts"
+    yield "seed of the study", str(definition.get("seed", ""))
+    yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
+    yield "SHA-256 of the finalists", facts.finalists_sha256
+    again = "setting" if comparison.search else of.again
+    asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
+    yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
+    chance = with_unit(score(of.metric, of.chance, half_width=1 / of.metric.scale), of.metric)
+    yield "score of chance", f"{chance} ({of.metric.chance_is})"
+    yield "versions", _versions(facts.environment)
+    yield "machine", _machine(facts.environment)
+
+
+def _target(data: DataFacts) -> str:
+    if not data.target:
+        return ""
+    if data.task == "regression":
+        known = data.target_mean is not None and data.target_sd is not None
+        return data.target + (f", a number: mean {data.target_mean:.4g}, sd {data.target_sd:.3g}" if known else "")
+    named = [f"{name} {count(n)}" for name, n in zip(data.class_names, data.class_counts, strict=False)]
+    listed = f": {enumeration(named)}" if 0 < len(named) <= _MOST_CLASSES else ""
+    return f"{data.target}, {plural(len(data.class_names), 'class').replace('classs', 'classes')}{listed}"
+
+
+def _score(metric: Metric) -> str:
+    return f"{metric.name}{' in percent; a point is a percentage point' if metric.score_unit else ''}"
+
+
+def _parts(data: DataFacts, definition: Mapping[str, Any]) -> str:
+    sizes = ((data.n_train, "to train"), (data.n_valid, "to validate"), (data.n_test, "to test"))
+    cut = definition.get("split")
+    words = [f"share {cut['valid']:g} drawn by seed {cut['seed']}"] if cut else []
+    words += [data.how] if data.how else []
+    return ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None) + (
+        f" ({', '.join(words)})" if words else ""
+    )
+
+
+def _folds(data: DataFacts, of: StudyDesign) -> str:
+    rows = f" of {count(data.n_samples)} rows" if data.n_samples else ""
+    how = f", {data.how}" if data.how else ""
+    return (
+        f"{of.folds}-fold cross-validation{rows}{how}, no test part; one partition in the search, another for each "
+        "repeat of phase confirm"
+    )
+
+
+def _tuned(definition: Mapping[str, Any]) -> Iterator[str]:
+    for name, tuned in definition.get("tune", {}).items():
+        yield f"{name} {_range(tuned)}"
+    for optimizer, ranges in definition.get("tune_for", {}).items():
+        for name, tuned in ranges.items():
+            yield f"{name} of {optimizer} {_range(tuned)}"
+
+
+def _range(tuned: Any) -> str:
+    if not isinstance(tuned, Mapping):
+        return "one of " + ", ".join(_short(value) for value in tuned)
+    step = f" in steps of {_short(tuned['step'])}" if "step" in tuned else ""
+    return f"{_short(tuned['low'])} to {_short(tuned['high'])}{' (log)' if tuned.get('log') else ''}{step}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    packages = environment.get("packages", {})
+    known = {name.lower(): version for name, version in packages.items()}
+    words = [f"Python {environment['python']}"] if "python" in environment else []
+    return ", ".join([*words, *(f"{name} {known[name]}" for name in _PACKAGES if name in known)])
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    words = [str(environment[key]) for key in ("cpu", "platform") if environment.get(key)]
+    cores = [f"{environment['cpus']} cores"] if environment.get("cpus") else []
+    return ", ".join([*words[:1], *cores, *words[1:]])
+
+
+def _phase_row(of: PhaseCount) -> list[str]:
+    return [of.phase, *(count(n) for n in (of.planned, of.finished, of.diverged, of.pruned, of.failed))]
+
+
+def _failures(context: ReportContext) -> str:
+    if not context.failures:
+        return ""
+    shown = "; ".join(f"{plural(n, 'trial')}: {reason}" for reason, n in context.failures[:3])
+    more = f"; and {plural(len(context.failures) - 3, 'other reason')}" if len(context.failures) > 3 else ""
+    return prose(f"Reasons of the failed trials: {shown}{more}.")

@@ -1,0 +1,179 @@
+"""The report, section by section, in the order of the protocol (docs/comparison.md). Pure text."""
+
+from __future__ import annotations
+
+from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.text.answer import answer
+from depthcheck.reports.text.appendix import appendix
+from depthcheck.reports.text.blocks import bullets, prose, section
+from depthcheck.reports.text.context import ReportContext
+from depthcheck.reports.text.factor import factor, notes
+from depthcheck.reports.text.known import known
+from depthcheck.reports.text.methods import design
+from depthcheck.reports.text.recommended import recommended
+from depthcheck.reports.text.words import count, enumeration, plural
+
+#: More missing levels than this are counted, not named.
+_MOST_MISSING = 10
+#: What is bit-equal, and what is not (docs/decisions/processors.md).
+_BITS = (
+    "On one kind of processor with these versions the same commands give the same numbers, bit by bit. "
+    "Another processor starts from the same weights and takes the samples in the same order, but rounds differently: "
+    "curves part by a last digit in the first epochs, and scores need not be equal."
+)
+
+
+def render(comparison: Comparison, context: ReportContext) -> str:
+    """Return the report."""
+    n_valid = context.facts.data.n_valid
+    tables = [block for question in comparison.questions for block in factor(question, comparison, n_valid)]
+    parts = [
+        f"# {context.facts.question or f'Study {comparison.design.name}'}",
+        prose(_byline(comparison, context)),
+        section(1, "Answer", _answer(comparison, context)),
+        section(2, "Recommended model", recommended(comparison, context)),
+        section(3, "Design", design(comparison, context)),
+        section(
+            4, "Results by level", [*tables, *([notes(comparison, n_valid)] if tables else ["Nothing was compared."])]
+        ),
+        section(5, "Figures", _figures(context)),
+        section(6, "Against what is known", known(comparison, context)),
+        section(7, "Can you trust this?", _trust(comparison)),
+        section(8, "Appendix: descriptive, no basis for a comparison", appendix(comparison, context)),
+        section(9, "Reproduce", _reproduce(comparison, context)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _byline(comparison: Comparison, context: ReportContext) -> str:
+    ended = sum(count.ended for count in context.phases)
+    n_warnings = len(comparison.warnings)
+    trust = f"{plural(n_warnings, 'warning')} in section 7" if n_warnings else "no warning in section 7"
+    return f"Study {comparison.design.name} on {context.facts.data.name}: {plural(ended, 'trial')}, {trust}."
+
+
+def _answer(comparison: Comparison, context: ReportContext) -> list[str]:
+    return [
+        *map(prose, answer(comparison)),
+        prose(_why_stuck(comparison, context)),
+        prose(_scope(comparison, context)),
+        _missing(comparison, context),
+    ]
+
+
+def _why_stuck(comparison: Comparison, context: ReportContext) -> str:
+    """Return how little gradient reaches the first layer of the levels that never trained, where that was logged."""
+    rows = [row for question in comparison.questions for row in question.rows if row.status == "never trained"]
+    known = {row.finalist: row for row in rows if row.finalist in context.first_layer_gradient}
+    words = [
+        f"{_percent(context.first_layer_gradient[finalist])} for {row.factor} {row.level} ({finalist})"
+        for finalist, row in known.items()
+        if finalist is not None
+    ]
+    if not words:
+        return ""
+    drawn = [at for at, figure in enumerate(context.figures, start=1) if "gradients" in figure.path]
+    figure = f" (figure {drawn[0]})" if drawn else ""
+    return (
+        "Why they stand still: the gradient of the first hidden layer's weights, as a share of the output layer's, is "
+        f"{enumeration(words)}, mean over epochs and runs{figure}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share >= 1e-4 else f"{share:.0e}"
+
+
+def _scope(comparison: Comparison, context: ReportContext) -> str:
+    if not comparison.questions:
+        return ""
+    epochs = context.facts.definition.get("epochs")
+    trained = f" and {epochs} epochs of training" if epochs else ""
+    search = comparison.search
+    ranges = "the ranges searched" if search is not None else "these configurations"
+    holds = f"This holds for {context.facts.data.name}, {ranges}{trained}."
+    if search is None:
+        return holds
+    if not any(question.curves for question in comparison.questions):
+        return holds
+    judged = "its score on the test part counts"
+    if comparison.design.folds:
+        judged = "what it scores on rows that did not choose it counts: all folds but one choose, that one scores"
+    return (
+        f"{holds} A level is what tuning it gives: {plural(search.subset, 'setting')} are tried, the network with the "
+        f"best validation score is kept, and {judged}. The answer is the mean over all such subsets of the "
+        f"{search.n_settings} settings, the same for every level; its interval covers the draw of the settings, the "
+        f"training seeds and the {comparison.drawn}, and not another cut of the data.{_looks(comparison)}"
+    )
+
+
+def _looks(comparison: Comparison) -> str:
+    looks = comparison.design.looks
+    if not looks:
+        return ""
+    return (
+        f" The study goes on until it is decided: it was judged at {enumeration([count(size) for size in looks])} "
+        "settings, and its intervals are as wide as it takes to hold at all of these looks at once."
+    )
+
+
+def _missing(comparison: Comparison, context: ReportContext) -> str:
+    """Return what a reader might look for in vain."""
+    items = [text for question in comparison.questions for text in question.missing]
+    if len(items) > _MOST_MISSING:
+        items = [*items[:_MOST_MISSING], f"and {len(items) - _MOST_MISSING} more levels; the tables below have each"]
+    left = {of.phase: of.planned - of.ended for of in context.phases if of.ended < of.planned}
+    if left:
+        items.append("not yet run: " + enumeration([f"{count(n)} of {phase}" for phase, n in left.items()]) + " trials")
+    if context.facts.state == "running":
+        items.append("the study is running, or its process was killed: these are its results so far")
+    elif context.facts.state in ("failed", "interrupted"):
+        items.append(f"its last session was {context.facts.state}; the same command goes on with it")
+    has_test = comparison.part != "valid" or bool(comparison.design.folds)
+    if comparison.search is not None and comparison.search.n_unscored and has_test:
+        n = comparison.search.n_unscored
+        items.append(f"{plural(n, 'searched network')} not yet scored on the test part; the same command goes on")
+    if comparison.questions and not comparison.finalists and comparison.search is None:
+        items.append("phase confirm has no runs: without fresh seeds there is no verdict")
+    elif not has_test:
+        of = "differences are" if comparison.search is None else "the recommended model's score is"
+        items.append(f"no test part was opened: {of} of the validation part, which also chose")
+    return f"**Missing**\n\n{bullets(items)}" if items else ""
+
+
+def _figures(context: ReportContext) -> list[str]:
+    if not context.figures:
+        return ["There is nothing to draw yet."]
+    blocks = []
+    for number, figure in enumerate(context.figures, start=1):
+        blocks += [f"![{figure.alt}]({figure.path})", prose(f"*Figure {number}.* {figure.caption}")]
+    return blocks
+
+
+def _trust(comparison: Comparison) -> list[str]:
+    passed, warned = [of for of in comparison.checks if of.state == "pass"], comparison.warnings
+    return [
+        f"{len(passed)} of {len(comparison.checks)} checks pass. A warning never changes a verdict; it says where to "
+        "doubt.",
+        bullets(f"**warn** – {of.name}: {of.detail}" for of in warned),
+        "Those that pass:" if warned else "",
+        bullets(f"{of.name}: {of.detail}" for of in passed),
+    ]
+
+
+def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
+    facts = context.facts
+    dirty = {"true": ", with uncommitted changes", "false": ""}.get(facts.dirty, "")
+    name = comparison.design.name
+    lines = [
+        f"- study: `{name}`, its run `{facts.run_id}`",
+        f"- code: commit `{facts.code_version}`{dirty}",
+        f"- store: `{facts.tracking_uri}`",
+        f"- data: SHA-256 `{facts.data.sha256}`",
+    ]
+    if facts.seeds:
+        lines.append(f"- fresh seeds: {', '.join(map(str, facts.seeds))}")
+    if context.champion_runs:
+        lines.append("- runs of the recommended model: " + ", ".join(f"`{run}`" for run in context.champion_runs))
+    commands = [facts.command, f"mlflow run . -e report -P study={name}"] if facts.command else []
+    return ["\n".join(["```sh", *commands, "```"]) if commands else "", "\n".join(lines), prose(_BITS)]
