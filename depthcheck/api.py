@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from depthcheck.experiments.planning.experiment import Experiment
     from depthcheck.experiments.planning.finalists import Finalist
-    from depthcheck.experiments.reproduce.reproduction import Ending as Reproduction
-    from depthcheck.experiments.study.session import Ending
+    from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
+    from depthcheck.experiments.study.session import StudyEnding
     from depthcheck.experiments.tracking import StudySummary
     from depthcheck.pipeline.config import DataConfig, TrialConfig
     from depthcheck.pipeline.records import Dataset
@@ -140,7 +140,7 @@ class Study:
         """
         return write_report(self, folder)
 
-    def reproduce(self, *, times: int = 1, progress: bool = True) -> Reproduction:
+    def reproduce(self, *, times: int = 1, progress: bool = True) -> ReproductionEnding:
         """Train the recommended model again from its logged parameters, and compare number by number.
 
         Parameters
@@ -150,10 +150,10 @@ class Study:
         progress
             Whether to say what happens.
         """
-        from depthcheck.experiments.reproduce.reproduction import Request, reproduce
+        from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
         from depthcheck.reports.figures.overlay import as_svg
 
-        request = Request(study=self.name, times=times, tracking_uri=self.tracking_uri)
+        request = ReproductionRequest(study=self.name, times=times, tracking_uri=self.tracking_uri)
         with _in_this_process():
             return reproduce(request, console(progress), draw=as_svg)
 
@@ -442,13 +442,13 @@ def train(
     decide_within: float | None = None,
     tracking_uri: str | None = None,
     **asked: Any,
-) -> Ending:
+) -> StudyEnding:
     """Run the session of a study, and say where its results are.
 
     Parameters
     ----------
     chosen, data_sha256, asked
-        As :class:`depthcheck.experiments.study.session.Request` has them.
+        As :class:`depthcheck.experiments.study.session.StudyRequest` has them.
 
     Raises
     ------
@@ -456,13 +456,13 @@ def train(
         As of :func:`run_study`.
     """
     from depthcheck.experiments.study import session
-    from depthcheck.experiments.study import summary as farewell
     from depthcheck.experiments.study.decide import Deadline
+    from depthcheck.experiments.study.summary import text
     from depthcheck.experiments.tracking import tracking_uri as default_uri
 
     started = time.monotonic()
     deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
-    request = session.Request(
+    request = session.StudyRequest(
         experiment=experiment,
         chosen=chosen,
         data_sha256=data_sha256,
@@ -472,7 +472,7 @@ def train(
     )
     with _in_this_process():
         ending = session.run(request, console)
-    console.print(farewell.text(ending, seconds=time.monotonic() - started), markup=False)
+    console.print(text(ending, seconds=time.monotonic() - started), markup=False)
     return ending
 
 

@@ -14,8 +14,8 @@ from depthcheck.pipeline.config import SplitConfig, TrialConfig
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.metric import ACCURACY, Metric
-from depthcheck.reports.compare.study_data import Importance, Reference, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_data import Importance, ReferenceScores, StudyData, StudyFacts
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 from depthcheck.reports.data_facts import chance_of, data_facts, metric_of
 from depthcheck.reports.rerun import command
 from depthcheck.reports.searched_ranges import place_in_range, search_ranges
@@ -178,12 +178,14 @@ def _is_tuned(definition: Mapping[str, Any]) -> bool:
     return not definition or bool(definition.get("tune")) or any(definition.get("tune_for", {}).values())
 
 
-def _reference(stored: Mapping[str, Any]) -> Reference:
-    return Reference(name=str(stored["name"]), **{name: stored.get(name) for name in ("valid", "test", "seconds")})
+def _reference(stored: Mapping[str, Any]) -> ReferenceScores:
+    return ReferenceScores(
+        name=str(stored["name"]), **{name: stored.get(name) for name in ("valid", "test", "seconds")}
+    )
 
 
-def _finalist(stored: Mapping[str, Any]) -> Finalist:
-    return Finalist(
+def _finalist(stored: Mapping[str, Any]) -> FrozenFinalist:
+    return FrozenFinalist(
         id=stored["id"],
         config=TrialConfig.from_params(stored["params"]),
         selected_score=stored.get("selected_score"),

@@ -26,7 +26,7 @@ from depthcheck.experiments.interrupts import INTERRUPTED
 if TYPE_CHECKING:
     from depthcheck.api import Study
     from depthcheck.experiments.doctor.examine import Examination
-    from depthcheck.experiments.reproduce.reproduction import Ending
+    from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 
@@ -203,11 +203,11 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     from depthcheck import api
     from depthcheck.experiments import tracking
     from depthcheck.experiments.reproduce import wording as words
-    from depthcheck.experiments.reproduce.reproduction import Request
+    from depthcheck.experiments.reproduce.reproduction import ReproductionRequest
     from depthcheck.experiments.reproduce.reproduction import reproduce as train_again
     from depthcheck.reports.figures.overlay import as_svg
 
-    request = Request(
+    request = ReproductionRequest(
         run_id=run_id,
         study=study,
         times=times,
@@ -229,7 +229,7 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     return 0 if ending.finding.is_reproduced else FAILED
 
 
-def _reproduction(ending: Ending) -> str:
+def _reproduction(ending: ReproductionEnding) -> str:
     """Return the verdict, what it rests on, where the result is, and what to do next."""
     from depthcheck.experiments.reproduce.wording import finding_lines
 

@@ -24,7 +24,7 @@ from depthcheck.cli.options import (
 from depthcheck.experiments.interrupts import INTERRUPTED, cleaning_up
 
 if TYPE_CHECKING:
-    from depthcheck.experiments.study.session import Ending
+    from depthcheck.experiments.study.session import StudyEnding
 
 _GOES_ON = "; the same command goes on where it stopped"
 #: Fresh seeds of each configuration that is compared, unless the user says otherwise.
@@ -117,7 +117,7 @@ def compare(
     )
 
 
-def _trained(session: Callable[[], Ending]) -> int:
+def _trained(session: Callable[[], StudyEnding]) -> int:
     """Run a session and have its report written; return the exit code."""
     try:
         ending = session()

@@ -15,7 +15,7 @@ PROCESSOR = "processor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Change:
     """One thing that is not as it was.
 
     Attributes
@@ -35,7 +35,7 @@ class Difference:
 
 def differences(
     code_before: CodeVersion, environment_before: Mapping[str, Any], code: CodeVersion, environment: Mapping[str, Any]
-) -> list[Difference]:
+) -> list[Change]:
     """Return every difference, those that may change a result first.
 
     Parameters
@@ -48,20 +48,20 @@ def differences(
     return sorted(found, key=lambda one: not one.matters)
 
 
-def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Difference]:
+def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Change]:
     if before.commit != now.commit:
-        yield Difference(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
+        yield Change(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
     if before.dirty != now.dirty:
-        yield Difference(what="working tree", before=_tree(before), now=_tree(now), matters=True)
+        yield Change(what="working tree", before=_tree(before), now=_tree(now), matters=True)
 
 
 def _tree(code: CodeVersion) -> str:
     return {None: UNKNOWN, True: "with changes", False: "as committed"}[code.dirty]
 
 
-def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     if not before:
-        yield Difference(what="machine and packages", before="not noted", now="as they are", matters=True)
+        yield Change(what="machine and packages", before="not noted", now="as they are", matters=True)
         return
     yield from _processor(before, now)
     for key, what, matters in (
@@ -72,16 +72,16 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Diff
     ):
         if before.get(key) != now.get(key):
             was, is_now = str(before.get(key, UNKNOWN)), str(now.get(key, UNKNOWN))
-            yield Difference(what=what, before=was, now=is_now, matters=matters)
+            yield Change(what=what, before=was, now=is_now, matters=matters)
 
 
-def _processor(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+def _processor(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     """Compare names, and sets of instructions where both were noted: older studies noted the name alone."""
     both_noted = "instructions" in before and "instructions" in now
     keys = ("cpu", "instructions") if both_noted else ("cpu",)
     was, is_now = (" with ".join(str(one.get(key, UNKNOWN)) for key in keys) for one in (before, now))
     if was != is_now:
-        yield Difference(what=PROCESSOR, before=was, now=is_now, matters=True)
+        yield Change(what=PROCESSOR, before=was, now=is_now, matters=True)
 
 
 def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
@@ -90,13 +90,13 @@ def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
     return platform.partition("-")[0], platform.partition("-with-")[2]
 
 
-def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
+def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
     if not before:
         return
     for name in sorted({*before, *now}, key=str.lower):
         was, is_now = before.get(name, "none"), now.get(name, "none")
         if was != is_now:
-            yield Difference(what=name, before=was, now=is_now, matters=_is_arithmetic(name))
+            yield Change(what=name, before=was, now=is_now, matters=_is_arithmetic(name))
 
 
 def _is_arithmetic(package: str) -> bool:

@@ -91,7 +91,7 @@ class CurveComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """All metrics of a trial against all of its repetition."""
 
     curves: tuple[CurveComparison, ...]
@@ -129,9 +129,9 @@ class Repetition:
     failure: str | None = None
 
 
-def compare(before: Points, now: Points) -> Comparison:
+def compare(before: Points, now: Points) -> RunComparison:
     """Hold every metric of a trial against its repetition's; what one side lacks is a deviation."""
-    return Comparison(
+    return RunComparison(
         curves=tuple(_compare(name, before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now}))
     )
 
@@ -168,7 +168,7 @@ def _ranges(curves: Sequence[Mapping[int, float]]) -> Iterator[float]:
             yield max(known) - min(known) if min(known) < math.inf else 0.0
 
 
-def overall(comparisons: Sequence[Comparison]) -> Verdict:
+def overall(comparisons: Sequence[RunComparison]) -> Verdict:
     """Return the verdict over all repetitions: the worst of theirs."""
     order: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "different")
     return max((comparison.verdict for comparison in comparisons), key=order.index)

@@ -18,11 +18,11 @@ from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.reproduce import wording as words
-from depthcheck.experiments.reproduce.changes import Difference, differences
+from depthcheck.experiments.reproduce.changes import Change, differences
 from depthcheck.experiments.reproduce.deviations import Deviation, Points, Repetition, compare
 from depthcheck.experiments.reproduce.original import Original, find
 from depthcheck.experiments.reproduce.retrain import EPOCH_TOPIC, train_again
-from depthcheck.experiments.reproduce.wording import Finding
+from depthcheck.experiments.reproduce.wording import ReproductionFinding
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import ReproductionRun, keys
@@ -72,7 +72,7 @@ class ReproductionProgress(LiveBar):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ReproductionRequest:
     """Which trial to reproduce: a run's, or the best of a study, or (both None) of the latest; and how often."""
 
     run_id: str | None = None
@@ -83,16 +83,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class ReproductionEnding:
     """What came out, and where it is."""
 
-    finding: Finding
+    finding: ReproductionFinding
     tracking_uri: str
     run_id: str
     experiment_id: str
 
 
-def reproduce(request: Request, console: Console, *, draw: Callable[[Mapping[str, Any]], str]) -> Ending:
+def reproduce(
+    request: ReproductionRequest, console: Console, *, draw: Callable[[Mapping[str, Any]], str]
+) -> ReproductionEnding:
     """Train a logged trial again and compare.
 
     Parameters
@@ -127,7 +129,7 @@ def reproduce(request: Request, console: Console, *, draw: Callable[[Mapping[str
         with _ends_well(client, run):
             run.log_dataset(dataset)
             repetitions = _train(original, request, client, run, console)
-            finding = Finding(
+            finding = ReproductionFinding(
                 original=original,
                 differences=found,
                 notes=notes,
@@ -135,7 +137,7 @@ def reproduce(request: Request, console: Console, *, draw: Callable[[Mapping[str
                 comparisons=[compare(original.points, one.points) for one in repetitions],
             )
             _write(finding, run, environment, console, draw)
-    return Ending(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
+    return ReproductionEnding(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
 
 
 def _dataset(original: Original, folder: Path | None, console: Console) -> Dataset:
@@ -147,7 +149,7 @@ def _dataset(original: Original, folder: Path | None, console: Console) -> Datas
     return dataset
 
 
-def _differences(original: Original, environment: Mapping[str, Any]) -> list[Difference]:
+def _differences(original: Original, environment: Mapping[str, Any]) -> list[Change]:
     before = original.environments[0] if original.environments else {}
     return differences(original.code, before, tracking.code_version(), environment)
 
@@ -168,7 +170,7 @@ def _notes(original: Original) -> list[str]:
     return notes
 
 
-def _announcement(original: Original, found: list[Difference], notes: list[str], times: int) -> str:
+def _announcement(original: Original, found: list[Change], notes: list[str], times: int) -> str:
     run, config = original.run, original.config
     n_epochs = original.n_epochs
     ended = "" if original.state == "finished" else f", {original.state}"
@@ -184,7 +186,7 @@ def _announcement(original: Original, found: list[Difference], notes: list[str],
 
 
 def _train(
-    original: Original, request: Request, client: Client, run: ReproductionRun, console: Console
+    original: Original, request: ReproductionRequest, client: Client, run: ReproductionRun, console: Console
 ) -> list[Repetition]:
     """Train all repetitions; the first one's numbers are logged while they come."""
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -253,7 +255,7 @@ def _ends_well(client: Client, run: ReproductionRun) -> Iterator[None]:
 
 
 def _write(
-    finding: Finding,
+    finding: ReproductionFinding,
     run: ReproductionRun,
     environment: Mapping[str, Any],
     console: Console,

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from depthcheck.experiments.reproduce.changes import PROCESSOR, Difference
+from depthcheck.experiments.reproduce.changes import PROCESSOR, Change
 from depthcheck.experiments.reproduce.deviations import (
     LOSS_TOLERANCE,
     SCORE_TOLERANCE,
     START_TOLERANCE,
-    Comparison,
     Deviation,
     Repetition,
+    RunComparison,
     Verdict,
     overall,
     spread,
@@ -36,14 +36,14 @@ _SAME = "code, packages and machine are as they were"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class ReproductionFinding:
     """All that a reproduction found: one comparison a repetition, beside what is not as it was."""
 
     original: Original
-    differences: Sequence[Difference]
+    differences: Sequence[Change]
     notes: Sequence[str]
     repetitions: Sequence[Repetition]
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[RunComparison]
 
     @property
     def verdict(self) -> Verdict:
@@ -60,7 +60,7 @@ class Finding:
         return any(difference.matters for difference in self.differences)
 
     @property
-    def worst(self) -> Comparison:
+    def worst(self) -> RunComparison:
         """The comparison of the repetition that stayed least the same."""
         order = ("bit-equal", "within tolerance", "different")
         return max(self.comparisons, key=lambda one: (order.index(one.verdict), len(one.deviations)))
@@ -76,7 +76,7 @@ class Finding:
         return "not reproduced: beyond tolerance" + ("" if self._may_differ else f", and {_SAME}")
 
 
-def difference_lines(differences: Sequence[Difference], notes: Sequence[str]) -> list[str]:
+def difference_lines(differences: Sequence[Change], notes: Sequence[str]) -> list[str]:
     """Return what is not as it was, one line each where it may change a result, the rest together."""
     lines = [f"{one}" for one in differences if one.matters]
     if any(one.what == PROCESSOR for one in differences):
@@ -99,7 +99,7 @@ def _number(value: float | None) -> str:
     return "no value" if value is None else repr(value)
 
 
-def finding_lines(finding: Finding) -> list[str]:
+def finding_lines(finding: ReproductionFinding) -> list[str]:
     """Return what was compared, and what differs and by how much."""
     worst = finding.worst
     epochs = max((max(curve, default=0) for curve in finding.original.points.values()), default=0)
@@ -128,7 +128,7 @@ def _largest(deviations: list[Deviation]) -> list[Deviation]:
     return [max(group, key=lambda one: one.size) for group in groups]
 
 
-def _spread_lines(finding: Finding) -> list[str]:
+def _spread_lines(finding: ReproductionFinding) -> list[str]:
     if len(finding.repetitions) < 2:
         return []
     ranges = spread([one.points for one in finding.repetitions])
@@ -138,7 +138,7 @@ def _spread_lines(finding: Finding) -> list[str]:
     return [f"spread        {len(finding.repetitions)} repetitions are {among}; {n_equal} bit-equal to the log"]
 
 
-def markdown(finding: Finding, picture: str | None) -> str:
+def markdown(finding: ReproductionFinding, picture: str | None) -> str:
     """Return the description of the reproduction's run.
 
     Parameters
@@ -163,7 +163,7 @@ def markdown(finding: Finding, picture: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(finding: Finding, environment: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(finding: ReproductionFinding, environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything, for a program to read; numbers that JSON has no form for stand as text."""
     run = finding.original.run
     return {
@@ -183,7 +183,7 @@ def as_json(finding: Finding, environment: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: RunComparison) -> dict[str, Any]:
     return {
         curve.curve: {"n_points": curve.n_points, "n_different": len(curve.deviations)}
         | ({"first": _deviation(curve.deviations[0]), "largest": _deviation(curve.largest)} if curve.largest else {})

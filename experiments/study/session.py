@@ -55,7 +55,7 @@ _COLUMNS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class StudyRequest:
     """What the user asked for, checked as far as it can be without the data.
 
     Attributes
@@ -93,7 +93,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class StudyEnding:
     """Where a session's results are."""
 
     study: str
@@ -107,7 +107,7 @@ class Ending:
     metric: str
 
 
-def run(request: Request, console: Console) -> Ending:
+def run(request: StudyRequest, console: Console) -> StudyEnding:
     """Run the study that was asked for, or go on with it.
 
     Raises
@@ -164,7 +164,7 @@ def run(request: Request, console: Console) -> Ending:
             address = _train(context, ledger, client, request=request, dataset=dataset, page=page, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
         console.print(warning, markup=False)
-    return Ending(
+    return StudyEnding(
         study=study,
         tracking_uri=uri,
         storage=storage,
@@ -203,7 +203,7 @@ def _train(
     ledger: Ledger,
     client: Client,
     *,
-    request: Request,
+    request: StudyRequest,
     dataset: Dataset,
     page: StudyPage,
     console: Console,
@@ -278,7 +278,7 @@ class _Stopwatch:
 
 
 @contextlib.contextmanager
-def _workers(request: Request, console: Console) -> Iterator[Client]:
+def _workers(request: StudyRequest, console: Console) -> Iterator[Client]:
     if request.scheduler is not None:
         with launch.connected(request.scheduler, lambda line: console.print(line, markup=False)) as client:
             yield client

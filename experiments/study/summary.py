@@ -7,10 +7,10 @@ from collections import Counter
 from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.study.describe import best_of, in_words
 from depthcheck.experiments.study.progress import duration
-from depthcheck.experiments.study.session import Ending
+from depthcheck.experiments.study.session import StudyEnding
 
 
-def text(ending: Ending, *, seconds: float) -> str:
+def text(ending: StudyEnding, *, seconds: float) -> str:
     """Return the end of a session in words."""
     states = Counter(trial.state for trial in ending.trials)
     lines = [

@@ -45,7 +45,7 @@ from depthcheck.experiments.tracking.report_run import (
     run_address,
     study_of,
 )
-from depthcheck.experiments.tracking.reproduction import (
+from depthcheck.experiments.tracking.reproduction_run import (
     ORIGINAL,
     ReproductionRun,
     close_stale_reproductions,

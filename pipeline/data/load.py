@@ -1,4 +1,4 @@
-"""A data set by its name or path. Data are read here and in :mod:`depthcheck.pipeline.sources`, and nowhere else."""
+"""A data set by its name or path. Data are read in this folder and nowhere else."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from depthcheck.reports.compare.results import (
     Verdict,
 )
 from depthcheck.reports.compare.settings import Settings, settings_of
-from depthcheck.reports.compare.study_data import Reference, StudyData
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 from depthcheck.reports.compare.units import units_of
 from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
 
@@ -66,11 +66,11 @@ def compare_study(study: StudyData) -> Comparison:
 def compare(
     design: StudyDesign,
     records: Sequence[TrialRecord],
-    finalists: Sequence[Finalist] = (),
+    finalists: Sequence[FrozenFinalist] = (),
     answers: Mapping[str, ExampleScores] | None = None,
     folds: Mapping[str, FoldScores] | None = None,
     *,
-    linear: Reference | None = None,
+    linear: ReferenceScores | None = None,
 ) -> Comparison:
     """Compare the levels of each factor of a study.
 

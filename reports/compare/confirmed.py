@@ -16,7 +16,7 @@ from depthcheck.reports.compare.example_scores import TOLERANCES, FoldScores
 from depthcheck.reports.compare.fold_interval import difference_of_repeats, fold_difference
 from depthcheck.reports.compare.levels import best_trial, compare_trials
 from depthcheck.reports.compare.results import Difference, FinalistRow, Spread
-from depthcheck.reports.compare.study_design import Finalist, StudyDesign
+from depthcheck.reports.compare.study_design import FrozenFinalist, StudyDesign
 from depthcheck.reports.compare.units import Units, difference_by_units
 
 
@@ -25,7 +25,7 @@ def without_seed(config: TrialConfig) -> TrialConfig:
     return replace(config, fit=replace(config.fit, seed=0), split=replace(config.split, repeat=0))
 
 
-def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Finalist, ...]:
+def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[FrozenFinalist, ...]:
     """Read the finalists back from the confirm runs, one for each value of their tag ``finalist``.
 
     A finalist stands for each level whose best trial of the compare phase has its configuration, and for the level
@@ -38,7 +38,7 @@ def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) 
     return tuple(_read_back(name, run, records, design) for name, run in runs.items())
 
 
-def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], design: StudyDesign) -> Finalist:
+def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], design: StudyDesign) -> FrozenFinalist:
     config = without_seed(run.config)
     bests = {
         (factor.name, level): best_trial(compare_trials(records, factor, level), design)
@@ -53,7 +53,7 @@ def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], desi
     twins = [record for record in searched if without_seed(record.config) == config]
     selected = best_trial(twins, design)
     evaluation = selected.evaluation("valid") if selected else None
-    return Finalist(
+    return FrozenFinalist(
         id=name,
         config=run.config,
         selected_score=evaluation.score if evaluation else None,
@@ -78,7 +78,7 @@ class Confirmed:
     """
 
     design: StudyDesign
-    finalists: tuple[Finalist, ...]
+    finalists: tuple[FrozenFinalist, ...]
     runs: Mapping[str, Mapping[int, TrialRecord]]
     part: JudgingPart | None
     predictions: Predictions
@@ -188,7 +188,7 @@ class Confirmed:
 
 def gather(
     records: Sequence[TrialRecord],
-    finalists: Sequence[Finalist],
+    finalists: Sequence[FrozenFinalist],
     design: StudyDesign,
     predictions: Predictions,
     folds: Mapping[str, FoldScores],
@@ -212,7 +212,7 @@ def gather(
     )
 
 
-def finalist_row(finalist: Finalist, confirmed: Confirmed) -> FinalistRow:
+def finalist_row(finalist: FrozenFinalist, confirmed: Confirmed) -> FinalistRow:
     """Sum up a finalist's fresh seeds."""
     runs = confirmed.runs[finalist.id]
     return FinalistRow(

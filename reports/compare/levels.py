@@ -11,7 +11,7 @@ from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.confirmed import Confirmed, mean_or_none
 from depthcheck.reports.compare.results import Difference, LevelRow, LevelStatus
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 
 
 class LevelScores(Protocol):
@@ -106,7 +106,7 @@ def level_row(
     )
 
 
-def _selected(finalist: Finalist | None, best: TrialRecord | None, design: StudyDesign) -> float | None:
+def _selected(finalist: FrozenFinalist | None, best: TrialRecord | None, design: StudyDesign) -> float | None:
     if finalist is not None:
         return finalist.selected_score
     return None if best is None else valid_score(best, design)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from depthcheck.reports.compare.checks import check
 from depthcheck.reports.compare.results import Check, LevelRow, Question
-from depthcheck.reports.compare.study_data import Reference
+from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.compare.study_design import StudyDesign
 
 #: In the metric's own scale: a point of a percentage.
@@ -14,12 +14,12 @@ _LEAST_GAP = 0.01
 _LINEAR = ("logistic regression", "ridge regression")
 
 
-def linear_model(references: Sequence[Reference]) -> Reference | None:
+def linear_model(references: Sequence[ReferenceScores]) -> ReferenceScores | None:
     """Return the linear one of scikit-learn's models, or None where it was not fitted."""
     return next((one for one in references if one.name.startswith(_LINEAR)), None)
 
 
-def linear_score(linear: Reference | None, part: str | None) -> float | None:
+def linear_score(linear: ReferenceScores | None, part: str | None) -> float | None:
     """Return its score on the part that judges; with cross-validation, the mean over folds."""
     if linear is None:
         return None
@@ -33,7 +33,7 @@ def depth_0(questions: Sequence[Question]) -> LevelRow | None:
 
 
 def check_linear(
-    questions: Sequence[Question], linear: Reference | None, part: str | None, design: StudyDesign
+    questions: Sequence[Question], linear: ReferenceScores | None, part: str | None, design: StudyDesign
 ) -> Check | None:
     """Warn where tuned depth 0 stays clearly behind scikit-learn's linear model; None where either is unknown."""
     row, score = depth_0(questions), linear_score(linear, part)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.reports.compare.study_data import Reference
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_data import ReferenceScores
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
@@ -210,7 +210,7 @@ class FinalistRow:
     ``beside`` holds further scores on the part that judges, by name.
     """
 
-    finalist: Finalist
+    finalist: FrozenFinalist
     valid: Spread | None
     test: Spread | None
     n_diverged: int
@@ -300,7 +300,7 @@ class Comparison:
     recommendation: Recommendation | None
     checks: tuple[Check, ...]
     search: Search | None = None
-    linear: Reference | None = None
+    linear: ReferenceScores | None = None
 
     @property
     def judged(self) -> str:

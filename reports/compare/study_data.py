@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from depthcheck.pipeline.records import Predictions, TrialRecord
-from depthcheck.reports.compare.study_design import Finalist, StudyDesign
+from depthcheck.reports.compare.study_design import FrozenFinalist, StudyDesign
 
 #: metric -> epoch -> value
 Curves = Mapping[str, Mapping[int, float]]
@@ -49,7 +49,7 @@ class DataFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class ReferenceScores:
     """What a model of scikit-learn reached at its default settings, on the study's own split; None where unknown."""
 
     name: str
@@ -105,7 +105,7 @@ class StudyFacts:
     dirty: str = "unknown"
     command: str = ""
     importances: tuple[Importance, ...] = ()
-    references: tuple[Reference, ...] = ()
+    references: tuple[ReferenceScores, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,7 +122,7 @@ class StudyData:
 
     design: StudyDesign
     records: tuple[TrialRecord, ...]
-    finalists: tuple[Finalist, ...]
+    finalists: tuple[FrozenFinalist, ...]
     predictions: Mapping[str, Predictions]
     diagnostics: Mapping[str, Curves]
     facts: StudyFacts

@@ -155,7 +155,7 @@ class StudyDesign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finalist:
+class FrozenFinalist:
     """A configuration chosen to be trained again on fresh seeds.
 
     Attributes

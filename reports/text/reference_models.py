@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import Reference
+from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.text.blocks import prose
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import configuration, score, seconds, spread, table, with_unit
@@ -33,7 +33,7 @@ def reference_table(comparison: Comparison, context: ReportContext) -> list[str]
     return ["Against scikit-learn on the same split:", table(header, rows, right=range(1, len(header))), prose(text)]
 
 
-def _row(one: Reference, metric: Metric, *, folds: bool) -> list[str]:
+def _row(one: ReferenceScores, metric: Metric, *, folds: bool) -> list[str]:
     scores = [one.valid] if folds else [one.valid, one.test]
     return [one.name, *(score(metric, value) for value in scores), seconds(one.seconds).removesuffix(" s")]
 

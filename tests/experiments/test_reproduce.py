@@ -19,10 +19,10 @@ from rich.console import Console
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.reproduce import wording as words
-from depthcheck.experiments.reproduce.changes import Difference, differences
-from depthcheck.experiments.reproduce.deviations import Comparison, Repetition, compare, overall, spread
+from depthcheck.experiments.reproduce.changes import Change, differences
+from depthcheck.experiments.reproduce.deviations import Repetition, RunComparison, compare, overall, spread
 from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.reproduction import Request, reproduce
+from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys
 from depthcheck.experiments.tracking.environment import processor
 from depthcheck.experiments.tracking.store import client
@@ -198,7 +198,7 @@ def test_processor_is_named_by_its_name_and_its_instructions(
 
 
 def test_what_another_processor_does_is_said_once_and_of_no_other_difference() -> None:
-    other = Difference(what="processor", before="A", now="B", matters=True)
+    other = Change(what="processor", before="A", now="B", matters=True)
     assert words.difference_lines([other], ["a note"]) == ["processor A -> B", words.ROUNDING, "a note"]
     assert words.ROUNDING not in words.difference_lines([replace(other, what="tensorflow")], [])
     assert "within 2 points, not bit by bit" in words.ROUNDING
@@ -241,8 +241,8 @@ def test_environment_that_was_not_noted_is_said_and_may_explain() -> None:
 # The verdict.
 
 
-def finding(original: object, now: dict[str, dict[int, float]], *found: Difference) -> words.Finding:
-    comparisons: list[Comparison] = [compare(original.points, now)]  # type: ignore[attr-defined]
+def finding(original: object, now: dict[str, dict[int, float]], *found: Change) -> words.Finding:
+    comparisons: list[RunComparison] = [compare(original.points, now)]  # type: ignore[attr-defined]
     return words.Finding(
         original=original,  # type: ignore[arg-type]
         differences=found,
@@ -271,7 +271,7 @@ def test_tolerance_counts_only_where_something_that_matters_differs(
 ) -> None:
     run_id = logged_trial(uri)[1]
     original = replace(find(uri, run_id=run_id, study=None), points=LOG)
-    found = [Difference(what=what, before="1", now="2", matters=what != "pytest")] if what else []
+    found = [Change(what=what, before="1", now="2", matters=what != "pytest")] if what else []
     result = finding(original, changed("train/loss", 1, loss), *found)
     assert result.is_reproduced is reproduced
     assert result.headline().startswith(headline)
@@ -468,7 +468,7 @@ def test_other_data_or_none_is_refused_before_anything_is_written(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     before = len(client(uri).search_runs(["0", "1"]))
-    request = Request(run_id=run_id, data_folder=Path(folder) if folder else None, tracking_uri=uri)
+    request = ReproductionRequest(run_id=run_id, data_folder=Path(folder) if folder else None, tracking_uri=uri)
     with pytest.raises(ValueError, match=answer):
         reproduce(request, Console(quiet=True), draw=str)
     assert len(client(uri).search_runs(["0", "1"])) == before

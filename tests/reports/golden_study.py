@@ -8,7 +8,7 @@ from study_records import config, trial
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.records import History, Predictions
 from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, Finalist, SearchRange, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
 
 N_TEST, SEEDS = 400, (11, 12, 13, 14, 15)
 #: Validation scores of the compare phase by depth, one a setting: a trial at each depth.
@@ -57,7 +57,7 @@ def golden_study() -> StudyData:
             predictions[run.run_id] = _predictions(n_wrong, at)
             if score == max(SEARCHED[depth]) and depth in WRONG:
                 finalists.append(
-                    Finalist(
+                    FrozenFinalist(
                         id=f"trial-{run.number}",
                         config=run.config,
                         selected_score=score,

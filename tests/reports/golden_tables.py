@@ -11,8 +11,8 @@ from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
 from depthcheck.reports.compare.example_scores import example_scores, fold_scores
 from depthcheck.reports.compare.metric import METRICS
-from depthcheck.reports.compare.study_data import DataFacts, Reference, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, Finalist, SearchRange, StudyDesign
+from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, StudyData, StudyFacts
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
 #: How far off the predictions of each depth are, in all and by seed.
@@ -111,7 +111,7 @@ def golden_table(metric: str, *, folds: bool = False, references: bool = True) -
     for depth in (2, 1):
         best = max((r for r in records if r.config.model.depth == depth), key=lambda r: r.evaluation("valid").score)
         finalists.append(
-            Finalist(
+            FrozenFinalist(
                 id=f"trial-{best.number}",
                 config=best.config,
                 selected_score=best.evaluation("valid").score,
@@ -192,7 +192,7 @@ def _facts(metric: str, *, folds: bool, references: bool) -> StudyFacts:
         dirty="false",
         command="mlflow run . -P data=houses.csv -P target=price",
         references=tuple(
-            Reference(name=name, valid=valid, test=None if folds else test, seconds=0.5 + len(name) / 10)
+            ReferenceScores(name=name, valid=valid, test=None if folds else test, seconds=0.5 + len(name) / 10)
             for name, valid, test in known
         ),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
 from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 from depthcheck.reports.searched_ranges import search_ranges
 
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
@@ -174,7 +174,7 @@ class MadeUpStudy:
         best = self._best([r for r in self.records if r.phase in ("compare", "exploit")])
         other = best and self._best([r for r in compared if self._cell(r) != self._cell(best)])
         return tuple(
-            Finalist(
+            FrozenFinalist(
                 id=f"trial-{one.number}",
                 config=one.config,
                 selected_score=one.evaluation("valid").score,

@@ -7,7 +7,7 @@ import numpy as np
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialRecord
 from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 
 CHANCE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))
@@ -66,7 +66,7 @@ def trial(number, of, valid=0.8, *, phase="compare", state="finished", curve=Non
 
 
 def finalist(name, of, *, selected=0.85, number=1, stands_for=None, origin="compare"):
-    return Finalist(
+    return FrozenFinalist(
         id=name,
         config=of,
         selected_score=selected,

@@ -12,7 +12,7 @@ from made_up import MadeUpStudy, whole_study
 
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.metric import R2
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 from depthcheck.reports.figures import (
     all_drawings,
     confusion,
@@ -141,7 +141,7 @@ def test_differences_of_a_search_are_drawn_by_effort_alone(comparison):
 def duel():
     made = MadeUpStudy(epochs=2)
     chosen = [
-        Finalist(
+        FrozenFinalist(
             id=f"run-{depth}",
             config=made.config(depth, "adam", activation="relu", share=0.5),
             stands_for=(("configuration", f"run-{depth}"),),

@@ -7,7 +7,7 @@ from study_records import config, design, trial
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.linear import linear_model
-from depthcheck.reports.compare.study_data import Reference
+from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.text import answer
 
@@ -34,7 +34,7 @@ def checks(comparison):
 @pytest.mark.parametrize(("score", "state"), [(0.811, "warn"), (0.809, "pass"), (0.7, "pass")])
 def test_tuned_depth_0_more_than_a_point_below_is_warned_of(score, state):
     name = "logistic regression on 10,000 images"
-    found = compared(Reference(name=name, test=score, valid=0.1))
+    found = compared(ReferenceScores(name=name, test=score, valid=0.1))
     (check,) = checks(found)
     assert check.state == state
     assert name in check.detail
@@ -44,7 +44,11 @@ def test_tuned_depth_0_more_than_a_point_below_is_warned_of(score, state):
 
 
 def test_linear_model_is_found_among_the_references():
-    models = [Reference(name="random forest"), Reference(name="ridge regression"), Reference(name="gradient boosting")]
+    models = [
+        ReferenceScores(name="random forest"),
+        ReferenceScores(name="ridge regression"),
+        ReferenceScores(name="gradient boosting"),
+    ]
     assert linear_model(models) == models[1]
     assert linear_model(models[:1]) is None
 
@@ -53,8 +57,8 @@ def test_linear_model_is_found_among_the_references():
     ("linear", "depths"),
     [
         (None, (0, 1)),
-        (Reference(name="logistic regression", valid=0.9), (0, 1)),
-        (Reference(name="logistic regression", test=0.9), (1, 2)),
+        (ReferenceScores(name="logistic regression", valid=0.9), (0, 1)),
+        (ReferenceScores(name="logistic regression", test=0.9), (1, 2)),
     ],
 )
 def test_nothing_is_said_where_one_of_the_two_is_unknown(linear, depths):

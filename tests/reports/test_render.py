@@ -15,8 +15,8 @@ from depthcheck.experiments.planning.definition import find, read
 from depthcheck.experiments.planning.design import SearchRound, plan
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import Reference, StudyData
-from depthcheck.reports.compare.study_design import Factor, Finalist, StudyDesign
+from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 from depthcheck.reports.text import answer, plain, render
 from depthcheck.reports.text.answer import sentence
 from depthcheck.reports.text.context import context_of
@@ -89,7 +89,7 @@ def test_no_word_of_accuracy_or_of_a_test_part_where_there_is_none(metric, folds
 def test_a_reference_that_does_better_is_said_to():
     def said(**scores):
         study = golden_table("r2")
-        references = (Reference(name="a tree", **scores),)
+        references = (ReferenceScores(name="a tree", **scores),)
         facts = dataclasses.replace(study.facts, references=references)
         return rendered(dataclasses.replace(study, facts=facts)).split("## 3.")[0].replace("\n", " ")
 
@@ -260,7 +260,7 @@ def test_why_a_chosen_configuration_stands_still_is_told_by_its_gradient():
 def duel(made, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyData:
     """Return a study of configurations that the user chose."""
     chosen = [
-        Finalist(
+        FrozenFinalist(
             id=f"run-{depth}",
             config=made.config(depth, optimizer, activation=activation, share=0.5),
             selected_score=0.88,
