@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.reading import MAX_BULK_RUNS, metric_points, search
+from depthcheck.experiments.tracking.reading import MAX_BULK_RUNS, children, counts, metric_points, search, started_at
 from depthcheck.experiments.tracking.schema import require_readable
 from depthcheck.experiments.tracking.store import client, storage
 from depthcheck.pipeline.records import Predictions
@@ -37,6 +37,26 @@ def study_design(uri: str, parent_run_id: str) -> dict[str, Any]:
         When the store cannot be read.
     """
     return _latest_json(uri, parent_run_id, keys.DESIGN)
+
+
+def progress(uri: str, parent_run_id: str) -> dict[str, Any]:
+    """Return how far a study has come: ``n_ended`` of ``n_planned`` trials, and when it ``started`` (ISO 8601).
+
+    Raises
+    ------
+    TrackingError
+        When the store cannot be read.
+    """
+    with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
+        started = started_at(client(uri).get_run(parent_run_id)).astimezone()
+        runs = list(children(client(uri), parent_run_id, "attributes.status != 'RUNNING'"))
+    n_ended = len({run.data.tags[keys.TRIAL_NUMBER] for run in runs if counts(run)})
+    n_planned = len(study_design(uri, parent_run_id).get("plan", []))
+    return {
+        "n_ended": n_ended,
+        "n_planned": max(n_planned, n_ended),
+        "started": started.isoformat(timespec="seconds"),
+    }
 
 
 def study_environment(uri: str, parent_run_id: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.artifacts import study_design
 from depthcheck.experiments.tracking.schema import require_readable
 from depthcheck.experiments.tracking.store import client, log_batch, storage
 from depthcheck.pipeline.config import TrialConfig
@@ -155,7 +154,7 @@ def trial(uri: str, run_id: str) -> TrialRecord | None:
     with storage(f"cannot read run {run_id} from {uri}"):
         run = api.get_run(run_id)
         require_readable(run.data.tags, f"run {run_id}")
-        if not _counts(run):
+        if not counts(run):
             return None
         curves = _curves(api, [run])
     return _record(run, int(run.data.tags[keys.TRIAL_NUMBER]), curves[run_id])
@@ -165,8 +164,8 @@ def running_trials(uri: str, parent_run_id: str) -> list[OpenTrial]:
     """List trials whose run has not ended."""
     with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
         return [
-            OpenTrial(run_id=run.info.run_id, number=int(run.data.tags[keys.TRIAL_NUMBER]), started=_started(run))
-            for run in _children(client(uri), parent_run_id, "attributes.status = 'RUNNING'")
+            OpenTrial(run_id=run.info.run_id, number=int(run.data.tags[keys.TRIAL_NUMBER]), started=started_at(run))
+            for run in children(client(uri), parent_run_id, "attributes.status = 'RUNNING'")
             if run.data.tags.get(keys.TRIAL_NUMBER, "").isdecimal()
         ]
 
@@ -209,60 +208,40 @@ def studies(uri: str, study: str | None = None) -> list[StudySummary]:
             study=run.data.tags[keys.STUDY],
             experiment_id=run.info.experiment_id,
             state=run.data.tags.get(keys.STATE, keys.RUNNING),
-            started=_started(run),
+            started=started_at(run),
             schema_version=run.data.tags.get(keys.SCHEMA, "0"),
         )
-        for run in sorted(runs, key=_started, reverse=True)
+        for run in sorted(runs, key=started_at, reverse=True)
         # Not a part of the condition: MLflow's conditions know no escape, and a name may contain a quote.
         if study in (None, run.data.tags[keys.STUDY])
     ]
-
-
-def progress(uri: str, parent_run_id: str) -> dict[str, Any]:
-    """Return how far a study has come: ``n_ended`` of ``n_planned`` trials, and when it ``started`` (ISO 8601).
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
-    """
-    with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
-        started = _started(client(uri).get_run(parent_run_id)).astimezone()
-        runs = list(_children(client(uri), parent_run_id, "attributes.status != 'RUNNING'"))
-    n_ended = len({run.data.tags[keys.TRIAL_NUMBER] for run in runs if _counts(run)})
-    n_planned = len(study_design(uri, parent_run_id).get("plan", []))
-    return {
-        "n_ended": n_ended,
-        "n_planned": max(n_planned, n_ended),
-        "started": started.isoformat(timespec="seconds"),
-    }
 
 
 def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
     api = client(uri)
     with storage(f"cannot read the trials of {parent_run_id} from {uri}"):
         first: dict[int, Run] = {}
-        for run in sorted(_children(api, parent_run_id, condition), key=_started):
-            if _counts(run):
+        for run in sorted(children(api, parent_run_id, condition), key=started_at):
+            if counts(run):
                 first.setdefault(int(run.data.tags[keys.TRIAL_NUMBER]), run)
         curves = _curves(api, list(first.values()))
     return [_record(first[number], number, curves[first[number].info.run_id]) for number in sorted(first)]
 
 
-def _counts(run: Run) -> bool:
+def counts(run: Run) -> bool:
     # A number that a user wrote over is no number, and its run no trial until the doctor has seen it.
     tags = run.data.tags
     has_ended = run.info.status in ("FINISHED", "FAILED") and keys.STATE in tags
     return has_ended and tags.get(keys.TRIAL_NUMBER, "").isdecimal()
 
 
-def _children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
+def children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
     parent = api.get_run(parent_run_id)
     require_readable(parent.data.tags, f"study {parent.data.tags.get(keys.STUDY, parent_run_id)!r}")
     yield from search(api, [parent.info.experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
 
 
-def _started(run: Run) -> datetime:
+def started_at(run: Run) -> datetime:
     return datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
 
 
