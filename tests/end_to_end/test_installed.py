@@ -116,7 +116,7 @@ def test_one_name_reaches_site_packages(installed):
     (packages,) = installed.environment.glob("lib/python*/site-packages")
     ours = {path.name.partition("-")[0] for path in packages.iterdir()} - {"dependencies.pth", "__pycache__"}
     assert ours == {"depthcheck"}
-    assert (packages / "depthcheck" / "experiments" / "digits.toml").is_file()
+    assert (packages / "depthcheck" / "experiments" / "definitions" / "digits.toml").is_file()
     assert (packages / "depthcheck" / "py.typed").is_file()
 
 

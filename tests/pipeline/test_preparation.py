@@ -273,8 +273,8 @@ print(*(name for name in sys.modules if name.split(".")[0] in ("depthcheck", "te
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    needed = ("", ".cells", ".columns", ".config", ".preparation", ".records")
-    assert set(done.stdout.split()) == {"depthcheck", *(f"depthcheck.pipeline{name}" for name in needed)}
+    needed = ("", ".config", ".records", ".data", ".data.cells", ".data.columns", ".prepare", ".prepare.preparation")
+    assert set(done.stdout.split()) == {"depthcheck", "depthcheck.api", *(f"depthcheck.pipeline{of}" for of in needed)}
 
 
 @pytest.mark.parametrize("cell", [np.inf, -np.inf, 1e308, -1e38, 10**400, "inf", "-Infinity", "1e308", "1e400"])
