@@ -1,6 +1,7 @@
 """Data that tests of several packages share."""
 
 import os
+import shutil
 import struct
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,12 @@ from tests.others import shared_by_all
 # A busy machine is no defect: examples may take as long as they need.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+#: Each of the many commits to SQLite waits for the disk, which takes longer than all that the tests compute. No test
+#: pulls the plug of the machine, so their files lie in memory where there is enough of it.
+_IN_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 4 * 2**30
+if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES and os.access(_IN_MEMORY, os.W_OK):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +58,13 @@ def fashion_mnist_folder(fashion_mnist: Dataset, tmp_path_factory: pytest.TempPa
         header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
         (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def common_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of this run of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
 
 
 @pytest.fixture(scope="session")
