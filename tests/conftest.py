@@ -1,7 +1,6 @@
 """Data that tests of several packages share."""
 
 import os
-import shutil
 import struct
 import sys
 from collections.abc import Iterator
@@ -26,7 +25,17 @@ settings.load_profile("patient")
 #: Each of the many commits to SQLite waits for the disk, which takes longer than all that the tests compute. No test
 #: pulls the plug of the machine, so their files lie in memory where there is enough of it.
 _IN_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 4 * 2**30
-if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES and os.access(_IN_MEMORY, os.W_OK):
+
+
+def _suits(folder: Path) -> bool:
+    """Tell whether all that tests write can lie in the folder, programs included."""
+    if not os.access(folder, os.W_OK):
+        return False
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize > _ENOUGH_BYTES and not disk.f_flag & os.ST_NOEXEC
+
+
+if _suits(_IN_MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 
