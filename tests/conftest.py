@@ -22,6 +22,22 @@ from tests.others import shared_by_all
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+#: Each of the many commits to SQLite waits for the disk, which takes longer than all that the tests compute. No test
+#: pulls the plug of the machine, so their files lie in memory where there is enough of it.
+_IN_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 4 * 2**30
+
+
+def _suits(folder: Path) -> bool:
+    """Tell whether all that tests write can lie in the folder, programs included."""
+    if not os.access(folder, os.W_OK):
+        return False
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize > _ENOUGH_BYTES and not disk.f_flag & os.ST_NOEXEC
+
+
+if _suits(_IN_MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
+
 
 @pytest.fixture(autouse=True)
 def no_default_store() -> Iterator[None]:
@@ -51,6 +67,13 @@ def fashion_mnist_folder(fashion_mnist: Dataset, tmp_path_factory: pytest.TempPa
         header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
         (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def common_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of this run of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import sys
 import threading
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +37,19 @@ def dask_setup(worker: Worker) -> None:
     os.dup2(log, 2)
     os.close(log)
     bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
-    threading.Thread(target=import_module, args=("depthcheck.pipeline.trial",), daemon=True).start()
+    threading.Thread(target=import_training, daemon=True).start()
+
+
+def import_training() -> None:
+    """Import what trains, without matplotlib: Keras would import it, which takes a second, and no worker draws."""
+    if "matplotlib" in sys.modules:
+        import_module("depthcheck.pipeline.trial")
+        return
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # so that Keras takes it for not installed
+    try:
+        import_module("depthcheck.pipeline.trial")
+    finally:
+        del sys.modules["matplotlib"]
 
 
 def bound_memory(n_bytes: int) -> None:

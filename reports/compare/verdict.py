@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from statsmodels.stats.multitest import multipletests
+import numpy as np
 
 from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.power import seeds_to_detect
@@ -22,11 +22,13 @@ def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tup
         What this look at the study may make of errors for itself: p counts in proportion to it.
     """
     p_values = [None if p is None else min(p * SIGNIFICANCE / error, 1.0) for p in p_values]
-    known = [p for p in p_values if p is not None]
-    if len(known) < 2:  # statsmodels collects the process's garbage at each call: 18 ms
-        return tuple(p_values)
-    adjusted = iter(multipletests(known, method="holm")[1])
-    return tuple(None if p is None else float(next(adjusted)) for p in p_values)
+    known = np.array([p for p in p_values if p is not None])
+    # Not by statsmodels' multipletests: at each call it collects the process's garbage, 0.2 s beside MLflow and Keras.
+    order = np.argsort(known)
+    adjusted = np.empty_like(known)
+    adjusted[order] = np.minimum(np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1)), 1)
+    following = iter(adjusted.tolist())
+    return tuple(None if p is None else next(following) for p in p_values)
 
 
 def decide(difference: Difference, p_holm: float | None, *, equivalence: float, enough: int, metric: Metric) -> Verdict:

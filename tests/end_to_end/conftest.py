@@ -1,5 +1,7 @@
 """Runs the command line as a user does: in a process of its own, in an empty folder, with an empty home."""
 
+import fcntl
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,10 +36,17 @@ learning_rate = { low = 0.001, high = 0.1, log = true }
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with a long file that needs no undisturbed study, so that only one process has to wait for that."""
+    items.sort(key=lambda item: item.path.name != "test_own_data.py")
+
+
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(common_folder: Path) -> Path:
     """Return an empty home, shared so that compiled programs are compiled once."""
-    return tmp_path_factory.mktemp("home")
+    home = common_folder / "home"
+    home.mkdir(exist_ok=True)
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -53,16 +62,28 @@ def folder(tmp_path: Path, home: Path) -> Folder:
     return Folder(path=tmp_path, home=home)
 
 
+@pytest.fixture
+def tracking_database(folder: Folder, empty_store: Path) -> None:
+    """Lay an empty tracking database into the folder: to make a new one takes MLflow seconds."""
+    (folder.path / "mlflow.db").write_bytes(empty_store.read_bytes())
+
+
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, home: Path, tiny: str) -> Folder:
-    """Return the folder of a study that one worker ran from beginning to end."""
-    folder = Folder(path=tmp_path_factory.mktemp("undisturbed"), home=home)
-    code, output = folder.run("--experiment", tiny, "--workers", "1")
-    assert code == 0, output
+def undisturbed(common_folder: Path, home: Path, tiny: str) -> Folder:
+    """Return the folder of a study that one worker ran from beginning to end. Tests leave it as it is."""
+    folder, whole = Folder(path=common_folder / "undisturbed", home=home), common_folder / "undisturbed-whole"
+    with (common_folder / "undisturbed-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes first runs it, and the others wait
+        if not whole.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+            folder.path.mkdir()
+            code, output = folder.run("--experiment", tiny, "--workers", "1")
+            assert code == 0, output
+            whole.touch()
     return folder
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 600) -> None:
     """Wait until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():

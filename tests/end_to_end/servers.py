@@ -88,6 +88,7 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder}"
+        options += " -c fsync=off"  # which guards against a machine that goes down, not against a kill
         self._run("pg_ctl", "--wait", "--log", str(self._folder / "log"), "-o", options, "start")
 
     def kill(self) -> None:

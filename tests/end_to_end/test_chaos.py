@@ -8,7 +8,7 @@ from chaos import attempts, command, plan_kills, report_text, run_under_kills
 
 pytestmark = pytest.mark.slow
 
-N_KILLS = 4
+N_KILLS = 3
 
 
 def test_kills_at_random_moments_change_nothing(undisturbed, folder, tiny):

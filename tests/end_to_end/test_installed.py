@@ -17,7 +17,7 @@ SCRIPT = """
 import asyncio
 
 import pandas as pd
-import pipeline  # the user's own
+import depthcheck.pipeline  # the user's own
 from sklearn.datasets import load_wine
 
 import depthcheck

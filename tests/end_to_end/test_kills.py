@@ -28,6 +28,12 @@ def statuses(folder) -> Counter:
     return Counter(run.info.status for run in runs)
 
 
+def wait_for_progress(count, by=1):
+    """Wait until the count has grown."""
+    before = count()
+    wait_for(lambda: count() >= before + by)
+
+
 @contextlib.contextmanager
 def study(folder, *words):
     """Yield a study that is starting; no process of it may outlive the test."""
@@ -37,30 +43,23 @@ def study(folder, *words):
     assert started.left_behind() == []
 
 
+@pytest.mark.usefixtures("tracking_database")
 def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed, folder, tiny, monkeypatch):
+    """One scenario instead of four, since each start of a study takes ten seconds."""
     words = ("--experiment", tiny, "--workers", "1")
     temporary = folder.path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    sessions = []
-    with study(folder, *words) as running:
-        wait_for(lambda: running.n_told() >= 1)
-        sessions += temporary.iterdir()
-        running.process.terminate()
-        assert running.process.wait(timeout=30) == 130
-        assert "Traceback" not in running.log.read_text()
-    assert "RUNNING" not in statuses(folder)
+    when_all_trials_fail_alike_it_stops(folder, tiny)
     assert list(temporary.iterdir()) == []
-    with study(folder, *words) as running:
-        wait_for(lambda: running.n_told() >= 3)
-        sessions += temporary.iterdir()
+
+    def interrupted_twice(running):
         os.killpg(running.process.pid, signal.SIGINT)
         time.sleep(0.1)
         os.killpg(running.process.pid, signal.SIGINT)  # the user's second Ctrl-C does not spoil the cleaning up
-        assert running.process.wait(timeout=30) == 130
-        assert "Traceback" not in running.log.read_text()
-    assert "RUNNING" not in statuses(folder)
-    assert list(temporary.iterdir()) == []
+
+    sessions = [stopped(folder, words, temporary, lambda running: running.process.terminate())]
+    sessions += [stopped(folder, words, temporary, interrupted_twice)]
     ran = [
         sys.executable,
         "-m",
@@ -77,40 +76,104 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with Study(ran, folder.path, {**folder.environment(), **path}, Tally(seed=0)) as running:
         running.ensure_running()
-        wait_for(lambda: running.n_told() >= 5)
+        wait_for_progress(running.n_told)
         sessions += temporary.glob("depthcheck-session-*")
         running.process.kill()  # mlflow's own process: ours sees that it is alone
     assert running.left_behind() == []
-    parent = folder.study().user_attrs["parent_run_id"]
+    parent, name = folder.study().user_attrs["parent_run_id"], folder.study().study_name
     runs = mlflow.MlflowClient(folder.uri).search_runs(["0", "1"])
     # The session's run stays as mlflow run leaves it until the next start.
     assert [run.data.tags["phase"] for run in runs if run.info.status == "RUNNING"] in ([], ["session"])
-    code, output = folder.run(*words)
-    assert code == 0, output
+    scored = killed_while_networks_are_scored(folder, words)
+    models_are_lost(folder, scored)
+    goes_on_beside_another_study_and_only_once(folder, words)
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("tmp")] == []  # mlflow run's own
     assert len(sessions) == 3
     pids = [session.name.split("-")[2] for session in sessions]
     assert [path for pid in pids for path in Path("/dev/shm").glob(f"sem.*-{pid}-*")] == []
-    assert folder.fingerprint() == undisturbed.fingerprint()
+    assert {key: len(each.trials) for key, each in folder.studies().items()} == {
+        name: len(undisturbed.study().trials),
+        "other": 5,
+    }
+    assert folder.fingerprint(name) == undisturbed.fingerprint()
+    assert scored.items() <= scoring_times(folder).items()
     assert "RUNNING" not in statuses(folder)
     ended, _ = attempts(folder.uri, parent)
     assert set(ended.values()) == {1}
 
 
-def test_scoring_goes_on_after_kills_and_trains_again_what_has_lost_its_model(undisturbed, folder, tiny):
-    scored = "SELECT run_uuid, value FROM tags WHERE key = 'scored_at'"
-
-    def times():
-        return dict(rows(folder.path / "mlflow.db", scored))
-
-    words = ("--experiment", tiny, "--workers", "1")
+def stopped(folder, words, temporary, stop):
+    """Stop the study when one more trial has ended, and look what it leaves; return its session's folder."""
     with study(folder, *words) as running:
-        wait_for(lambda: len(times()) >= 1)
+        wait_for_progress(running.n_told)
+        (session,) = temporary.iterdir()
+        stop(running)
+        assert running.process.wait(timeout=30) == 130
+        assert "Traceback" not in running.log.read_text()
+    assert "RUNNING" not in statuses(folder)
+    assert list(temporary.iterdir()) == []
+    return session
+
+
+def when_all_trials_fail_alike_it_stops(folder, tiny):
+    """They are withdrawn, so that the next start trains them again."""
+    broken = folder.path / "broken" / "tensorflow"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no TensorFlow here')\n")
+    environment = folder.environment()
+    done = subprocess.run(
+        command("--experiment", tiny, "--workers", "2"),
+        cwd=folder.path,
+        env={**environment, "PYTHONPATH": f"{broken.parent}:{environment['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "the first 3 trials all failed alike" in done.stderr
+    assert "ImportError: no TensorFlow here" in done.stderr
+    assert {trial.state for trial in folder.study().trials} == {TrialState.RUNNING}
+    # Three attempts or four, since one that ran already is waited for; and the study's run.
+    assert statuses(folder) in ({"KILLED": 3, "FAILED": 1}, {"KILLED": 4, "FAILED": 1})
+
+
+def goes_on_beside_another_study_and_only_once(folder, words):
+    """Run the study to its end; meanwhile the same command is refused in one line, and another study runs."""
+    (lock,) = folder.path.glob(".*.lock")
+    process = folder.start(*words)
+    wait_for(lambda: f'"process": {process.pid},' in lock.read_text())
+    other = folder.start(*words, "--seed", "4", "--study", "other", "--trials", "5", "--seeds", "0")
+    code, output = folder.run(*words)
+    assert code == 2, output
+    assert f"and is running: process {process.pid} on" in output
+    assert f"since {json.loads(lock.read_text())['since']}" in output
+    assert len(output.strip().splitlines()) == 1
+    for one in (process, other):
+        output, _ = one.communicate(timeout=300)
+        assert one.returncode == 0, output
+        assert "Traceback" not in output
+        assert "Port" not in output
+
+
+def scoring_times(folder):
+    """Return the time at which each network was scored, by run."""
+    return dict(rows(folder.path / "mlflow.db", "SELECT run_uuid, value FROM tags WHERE key = 'scored_at'"))
+
+
+def killed_while_networks_are_scored(folder, words):
+    """Kill a worker and, later, the coordinator; return what was scored by then."""
+    with study(folder, *words) as running:
+        wait_for_progress(lambda: len(scoring_times(folder)))
         running.workers()[0].kill()
-        wait_for(lambda: len(times()) >= 4)
+        wait_for_progress(lambda: len(scoring_times(folder)), 2)
         running.process.kill()
-    before = times()
-    left = [record.run_id for record in folder.records() if record.run_id not in before]
+    return scoring_times(folder)
+
+
+def models_are_lost(folder, scored):
+    """Delete and damage models of networks that have no score yet: they are trained again."""
+    left = [record.run_id for record in folder.records() if record.run_id not in scored]
     assert len(left) >= 2
     code, output = folder.doctor()
     assert code == 1
@@ -122,12 +185,9 @@ def test_scoring_goes_on_after_kills_and_trains_again_what_has_lost_its_model(un
     ):
         model = client.get_run(run_id).outputs.model_outputs[-1].model_id
         damage(next(path for path in archives if model in str(path)))
-    code, output = folder.run(*words)
-    assert code == 0, output
-    assert before.items() <= times().items()
-    assert folder.fingerprint() == undisturbed.fingerprint()
 
 
+@pytest.mark.usefixtures("tracking_database")
 def test_trial_that_kills_its_worker_and_trial_that_is_too_large_fail_alone(folder):
     path = folder.path / "large.toml"
     path.write_text("""
@@ -178,48 +238,3 @@ def kill_each_worker_that_runs(running, folder, *, number):
             killed |= new
             workers[0].kill()
         time.sleep(0.005)
-
-
-def test_when_all_trials_fail_alike_the_study_stops_and_later_trains_them_again(undisturbed, folder, tiny):
-    broken = folder.path / "broken" / "tensorflow"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('no TensorFlow here')\n")
-    environment = folder.environment()
-    done = subprocess.run(
-        command("--experiment", tiny, "--workers", "2"),
-        cwd=folder.path,
-        env={**environment, "PYTHONPATH": f"{broken.parent}:{environment['PYTHONPATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "the first 3 trials all failed alike" in done.stderr
-    assert "ImportError: no TensorFlow here" in done.stderr
-    assert {trial.state for trial in folder.study().trials} == {TrialState.RUNNING}
-    # Three attempts or four, since one that ran already is waited for; and the study's run.
-    assert statuses(folder) in ({"KILLED": 3, "FAILED": 1}, {"KILLED": 4, "FAILED": 1})
-    code, output = folder.run("--experiment", tiny, "--workers", "1")
-    assert code == 0, output
-    assert folder.fingerprint() == undisturbed.fingerprint()
-
-
-def test_one_study_runs_once_at_a_time_and_two_studies_run_side_by_side(undisturbed, folder, tiny):
-    with study(folder, "--experiment", tiny, "--workers", "1") as first:
-        wait_for(lambda: first.n_told() >= 1)
-        other = folder.start("--experiment", tiny, "--workers", "1", "--seed", "4", "--study", "other", "--trials", "6")
-        code, output = folder.run("--experiment", tiny)
-        assert code == 2, output
-        (lock,) = (path for path in folder.path.glob(".*.lock") if path.name != ".other.lock")
-        assert f"and is running: process {first.process.pid} on" in output
-        assert f"since {json.loads(lock.read_text())['since']}" in output
-        assert len(output.strip().splitlines()) == 1
-        output, _ = other.communicate(timeout=300)
-        assert other.returncode == 0, output
-        assert first.process.wait(timeout=300) == 0, first.log.read_text()
-    assert "Port" not in output + first.log.read_text()
-    names = {name: len(study.trials) for name, study in folder.studies().items()}
-    assert names.pop("other") >= 6
-    assert list(names.values()) == [len(undisturbed.study().trials)]
-    assert folder.fingerprint(next(iter(names))) == undisturbed.fingerprint()

@@ -167,9 +167,9 @@ def test_deleted_experiment_is_one_line_and_does_not_go_on(folder, tiny):
 
 
 @pytest.mark.slow
-def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed):
+def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed, uri):
     command = ["--experiment", tiny, "--workers", "1", "--storage", folder.storage]
-    with mlflow_server(folder.path / "server") as server:
+    with mlflow_server(folder.path / "server", uri) as server:
         hasty = Served(
             folder.path, folder.home, server.uri, folder.storage, (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),)
         )

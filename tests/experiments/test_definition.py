@@ -250,14 +250,14 @@ def check(read: Callable[[], Experiment]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=8_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2_000, suppress_health_check=list(HealthCheck))
 @given(wrong_documents())
 def test_any_wrong_document_is_a_definition_that_can_be_run_or_one_clear_line(document):
     check(lambda: definition.parse(document, name="small"))
 
 
 @pytest.mark.slow
-@settings(max_examples=2_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000, suppress_health_check=list(HealthCheck))
 @given(content=wrong_texts().map(str.encode) | st.text().map(str.encode) | st.binary())
 def test_any_text_is_a_definition_that_can_be_run_or_one_clear_line(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "garbage.toml"
@@ -321,9 +321,10 @@ def test_any_configuration_that_a_definition_allows_survives_its_parameters(expe
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[tracking.StudyRun, str]:
+def stores(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[tracking.StudyRun, str]:
     """Return a study's run in an SQLite store of MLflow's, and the URL of one of Optuna's with a study ``any``."""
     folder = tmp_path_factory.mktemp("stores")
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     storage = f"sqlite:///{folder / 'optuna.db'}"
     Ledger.open(storage, "any", {"seed": 1})
     return tracking.open_parent("any", uri=f"sqlite:///{folder / 'mlflow.db'}", environ={}), storage

@@ -13,11 +13,6 @@ from depthcheck.pipeline.records import Evaluation, History, TrialResult
 DIGITS = definition.read(definition.find("digits"))
 
 
-@pytest.fixture
-def uri(tmp_path) -> str:
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
 def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
     """Log trials of the digits plan as if they had been trained; return their runs, the study's own last."""
     study = tracking.open_parent("digits-test", uri=uri, environ={})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 
 import dask
 import psutil
@@ -75,6 +76,11 @@ def _tighten():
     resource.setrlimit(resource.RLIMIT_DATA, (2**40, 2**40))
     bound_memory(2**50)
     return resource.getrlimit(resource.RLIMIT_DATA)
+
+
+def _after_training_was_imported():
+    import_module("depthcheck.pipeline.trial")
+    return {"keras", "matplotlib"} & sys.modules.keys()
 
 
 def _temporary():
@@ -162,6 +168,10 @@ def test_worker_that_has_not_grown_stays(client):
 
 def test_worker_may_not_take_more_memory_than_there_is(client):
     assert 0 < client.submit(_limits, pure=False).result() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_worker_imports_what_trains_and_nothing_that_draws(client):
+    assert client.submit(_after_training_was_imported, pure=False).result() == {"keras"}
 
 
 def test_tighter_limit_of_the_user_stays(client):

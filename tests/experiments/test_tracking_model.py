@@ -51,11 +51,12 @@ class Logged(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
+def logged(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Logged:
     """A model from raw pixels to probabilities, logged with its trial."""
     import keras
 
     folder = tmp_path_factory.mktemp("store")
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     study = tracking.open_parent("s", uri=f"sqlite:///{folder}/mlflow.db", environ={})
     model = keras.Sequential(
         [

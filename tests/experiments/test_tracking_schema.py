@@ -1,5 +1,7 @@
 """Studies of a newer version are refused in one line, those of an older one are read."""
 
+from pathlib import Path
+
 import pytest
 
 from depthcheck.experiments import tracking
@@ -19,9 +21,11 @@ CONFIG = TrialConfig(
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+def stored(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[str, str, str]:
     """Return a store with a study and a trial that failed: its address and the two runs."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    path.write_bytes(empty_store.read_bytes())
+    uri = f"sqlite:///{path}"
     study = tracking.open_parent("mine", uri=uri, environ={}, artifacts={keys.DESIGN: {"question": "?"}})
     run = tracking.start_trial(study, number=0, phase="anchor", config=CONFIG)
     run.fail("ValueError: no")

@@ -3,11 +3,7 @@
 import gc
 import hashlib
 import math
-import os
-import subprocess
-import sys
 import weakref
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,7 +17,6 @@ from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba
 from depthcheck.pipeline.training.fit import epochs, fit, fit_folds, permutations
 from depthcheck.pipeline.training.program import ProgramCache
-from depthcheck.pipeline.training.program_cache import worker_environment
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 300
 EVERY_OPTIMIZER = [
@@ -360,23 +355,6 @@ def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
         for _epoch in epochs(other, split, config(epochs=3), room=100):
             pass
         assert_same_weights(model, other)
-
-
-@pytest.mark.slow
-def test_new_process_gives_the_same_bits_from_the_cache_of_programs(tmp_path: Path):
-    script = "from test_fit import digest_of_a_trial; print(digest_of_a_trial())"
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    environment = {**os.environ, **worker_environment(tmp_path), "PYTHONPATH": os.pathsep.join(folders)}
-
-    def run() -> tuple[str, set[str]]:
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
-        )
-        return done.stdout.splitlines()[-1], {file.name for file in tmp_path.iterdir()}
-
-    (compiled, files), (loaded, files_after) = run(), run()
-    assert files == files_after != set()
-    assert compiled == loaded
 
 
 def digest_of_a_trial() -> str:

@@ -72,7 +72,7 @@ def test_another_users_cache_is_not_used(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_truncated_programs_are_compiled_again_with_the_same_result(tmp_path: Path):
+def test_new_process_takes_what_was_compiled_and_compiles_what_was_truncated_with_the_same_result(tmp_path: Path):
     cache = tmp_path / "cache"
 
     def trial(session: str) -> str:
@@ -93,9 +93,11 @@ def test_truncated_programs_are_compiled_again_with_the_same_result(tmp_path: Pa
         return done.stdout.splitlines()[-1]
 
     compiled = trial("first")
-    entries = list(cache.iterdir())
+    entries = set(cache.iterdir())
     assert entries
+    assert trial("second") == compiled
+    assert set(cache.iterdir()) == entries
     for entry in entries:
         os.truncate(entry, entry.stat().st_size // 2)
-    assert trial("second") == compiled
+    assert trial("third") == compiled
     assert not list(cache.iterdir()), "the damaged entries are still there"

@@ -62,9 +62,10 @@ def report_in_a_process_of_its_own(folder: Path, *words: str) -> subprocess.Comp
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A folder with a store of two studies: a whole one, and a later one whose search goes on."""
     folder = tmp_path_factory.mktemp("studies")
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     made = MadeUpStudy(depths=(1, 2), twins=6, n_seeds=2, epochs=2).run(n_exploit=1)
     finalists = made.finalists()
     whole = made.confirm(finalists).data(finalists)
@@ -75,6 +76,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def written(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command that has written, by a process of its own, the report of the whole study into its usual folder."""
+    return report_in_a_process_of_its_own(folder, "--study", "made-up-12345678", "--run", "auto")
+
+
+def usual_folder(folder: Path) -> Path:
+    return folder / "reports" / "output" / "made-up-12345678"
+
+
 def artifacts(folder: Path, study: str) -> set[str]:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     run_id = tracking.studies(uri, study)[0].run_id
@@ -83,11 +94,10 @@ def artifacts(folder: Path, study: str) -> set[str]:
     return top | {item.path for item in api.list_artifacts(run_id, "report/figures")}
 
 
-def test_report_is_written_logged_and_told(folder):
-    done = report_in_a_process_of_its_own(folder, "--study", "made-up-12345678", "--run", "auto")
+def test_report_is_written_logged_and_told(written, folder):
+    done, out = written, usual_folder(folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    out = folder / "reports" / "output" / "made-up-12345678"
     assert {path.name for path in out.iterdir()} == {
         "report.md", "report.html", "figures", "comparison.csv", "comparison.parquet",
     }  # fmt: skip
@@ -103,14 +113,6 @@ def test_report_is_written_logged_and_told(folder):
     assert {f"report/{path}" for path in drawn} <= artifacts(folder, "made-up-12345678")
 
 
-def test_report_is_the_same_when_written_again(report, folder):
-    first, second = (report(folder, "--study", "made-up-12345678", "--output", name) for name in ("a", "b"))
-    assert (first.returncode, second.returncode) == (0, 0)
-    for path in (folder / "a").rglob("*.*"):
-        if path.suffix in (".md", ".svg", ".html", ".csv"):
-            assert path.read_bytes() == (folder / "b" / path.relative_to(folder / "a")).read_bytes()
-
-
 def test_latest_study_is_reported_by_default_whatever_its_name_and_state(report, folder):
     done = report(folder)
     assert done.returncode == 0, done.stderr
@@ -120,7 +122,7 @@ def test_latest_study_is_reported_by_default_whatever_its_name_and_state(report,
     assert "not enough evidence" in text
 
 
-def test_run_of_mlflow_run_becomes_a_session_of_the_study(report, folder):
+def test_written_again_it_is_the_same_and_the_run_of_mlflow_run_becomes_a_session_of_the_study(report, written, folder):
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     study = tracking.studies(uri, "made-up-12345678")[0]
     api = client(uri)
@@ -135,6 +137,9 @@ def test_run_of_mlflow_run_becomes_a_session_of_the_study(report, folder):
     after = api.get_run(study.run_id)
     assert (after.info.status, after.data.tags) == (before.info.status, before.data.tags)
     assert len(tracking.studies(uri, "made-up-12345678")) == 1
+    for path in usual_folder(folder).rglob("*.*"):
+        if path.suffix in (".md", ".svg", ".html", ".csv"):
+            assert path.read_bytes() == (folder / "c" / path.relative_to(usual_folder(folder))).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -161,8 +166,8 @@ def test_no_store_is_one_line_and_leaves_nothing(report, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_logged_markdown_links_figures_as_mlflows_pages_show_them(report, folder, tmp_path):
-    assert report(folder, "--study", "made-up-12345678", "--output", "d").returncode == 0
+@pytest.mark.usefixtures("written")
+def test_logged_markdown_links_figures_as_mlflows_pages_show_them(folder, tmp_path):
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     run_id = tracking.studies(uri, "made-up-12345678")[0].run_id
     text = Path(client(uri).download_artifacts(run_id, "report/report.md", str(tmp_path))).read_text(encoding="utf-8")
@@ -173,9 +178,10 @@ def test_logged_markdown_links_figures_as_mlflows_pages_show_them(report, folder
     )
 
 
-def test_table_has_a_row_a_trial_and_survives_both_formats(report, folder):
-    assert report(folder, "--study", "made-up-12345678", "--output", "e").returncode == 0
-    csv, parquet = pd.read_csv(folder / "e" / "comparison.csv"), pd.read_parquet(folder / "e" / "comparison.parquet")
+@pytest.mark.usefixtures("written")
+def test_table_has_a_row_a_trial_and_survives_both_formats(folder):
+    out = usual_folder(folder)
+    csv, parquet = pd.read_csv(out / "comparison.csv"), pd.read_parquet(out / "comparison.parquet")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     records = tracking.trials(uri, tracking.studies(uri, "made-up-12345678")[0].run_id)
     assert list(csv["number"]) == list(parquet["number"]) == [r.number for r in records]

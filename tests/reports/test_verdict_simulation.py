@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -60,15 +59,6 @@ def test_half_a_point_is_mostly_seen_with_ten_even_seeds(verdicts):
     assert 0.91 <= shares["coverage"] <= 0.99
 
 
-@pytest.fixture
-def _little_garbage():
-    # statsmodels' multipletests collects the process's garbage at each call: 0.25 s within pytest.
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("_little_garbage")
 def test_holm_holds_the_whole_question_to_its_rate(verdicts):
     five = verdicts.Scenario(effects=(0.0,) * 5, seed_sds=(0.15,) * 5, n_test=1_000)
     with_holm, without = verdicts.family(five, N_STUDIES, np.random.default_rng(SEED))
