@@ -11,7 +11,6 @@ import io
 import ipaddress
 import logging
 import os
-import signal
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask
+from dask.system import cpu_count
 from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.security import Security
@@ -29,6 +29,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 import depthcheck
 from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.scratch import scratch
+from depthcheck.pipeline import system
 from depthcheck.pipeline.programs_on_disk import session_folder
 from depthcheck.pipeline.threads import worker_environment
 
@@ -93,12 +94,9 @@ def _deaf_loop() -> Iterator[IOLoop]:
     while it started would print a traceback, and Dask another one.
     """
     _start_resource_tracker()
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        runner = LoopRunner()
+    runner = LoopRunner()
+    with system.deaf_to_interrupts():
         runner.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
     try:
         yield runner.loop
     finally:
@@ -216,6 +214,11 @@ def _is_open(address: str) -> bool:
     return scheme not in ("tls", "wss") and not all(ipaddress.ip_address(one).is_loopback for one in addresses)
 
 
+def n_cores() -> int:
+    """Return how many cores this process may use, as far as the system tells: affinity, a container's limit."""
+    return cpu_count()
+
+
 def n_workers(client: Client) -> int:
     """Return how many workers the cluster has now."""
     return len(client.scheduler_info(n_workers=-1)["workers"])
@@ -242,7 +245,7 @@ def kill_workers(client: Client) -> None:
         process = nanny.process and nanny.process.process
         if process is not None and process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(process.pid, system.SIGKILL)
 
 
 def _packed_code() -> bytes:

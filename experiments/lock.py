@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -13,8 +12,9 @@ from datetime import datetime
 from io import FileIO
 from pathlib import Path
 
-#: Neither through a link nor into a pipe that somebody has put there, which would be waited for.
-_AS_IT_IS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+from depthcheck.pipeline import system
+
+_FLAGS = os.O_RDWR | os.O_CREAT | system.AS_IT_IS
 
 
 @contextlib.contextmanager
@@ -42,9 +42,9 @@ def held(folder: Path, study: str) -> Iterator[None]:
 
 def _opened(path: Path) -> FileIO:
     """Open the file as it is, made if there is none, if it is a file of this user's."""
-    file = FileIO(path, "r+", opener=lambda name, _flags: os.open(name, _AS_IT_IS, 0o600))  # nothing is buffered
+    file = FileIO(path, "r+", opener=lambda name, _flags: os.open(name, _FLAGS, 0o600))  # nothing is buffered
     status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != system.user_id():
         file.close()
         raise OSError("another user's" if stat.S_ISREG(status.st_mode) else "no file")
     return file
@@ -52,7 +52,7 @@ def _opened(path: Path) -> FileIO:
 
 def _take(file: FileIO, study: str) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        system.lock(file.fileno())
     except BlockingIOError:
         file.seek(0)
         raise ValueError(

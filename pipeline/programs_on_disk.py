@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from depthcheck.pipeline import system
+
 _FLAG = "--tf_xla_persistent_cache_directory"
 
 
@@ -53,7 +55,7 @@ def session_folder(scratch: Path, cache: Path) -> Path:
 
 def _is_private(folder: Path) -> bool:
     """Tell whether nobody but this user (and root) can put a file into the folder, or another folder in its place."""
-    trusted = (0, os.geteuid())
+    trusted = (0, system.user_id())
     for status in (parent.stat() for parent in folder.parents):
         may_replace = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
         if may_replace or status.st_uid not in trusted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from depthcheck.experiments import launch, places, tracking
@@ -24,7 +23,7 @@ def remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None
         When the store cannot be read or written.
     """
     reasons = {}
-    with launch.embedded(min(len(run_ids), len(os.sched_getaffinity(0))), places.program_cache()) as client:
+    with launch.embedded(min(len(run_ids), launch.n_cores()), places.program_cache()) as client:
         try:
             futures = {}
             for run_id in run_ids:

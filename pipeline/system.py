@@ -1,0 +1,85 @@
+"""What operating systems do differently, or not at all, so that nothing else has to ask which one it runs on.
+
+Linux is what is tried. macOS lacks some of this, Windows most: there the code does without, as each function says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+fcntl: ModuleType | None
+resource: ModuleType | None
+try:
+    import fcntl
+    import resource
+except ModuleNotFoundError:  # Windows
+    fcntl = resource = None
+
+#: Flags of ``os.open``: neither through a link nor into a pipe that somebody has put there, which would be waited for.
+AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+#: Whether a folder can be locked; what killed sessions left in the temporary folder is the system's to remove elsewhere.
+LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
+#: Ends a process at once; on Windows every signal does.
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+#: Where Windows, which keeps others from reading what is locked, locks a byte: behind all that such a file says.
+_BEHIND = 1 << 20
+
+
+def user_id() -> int:
+    """Return the number that files of this user carry; on Windows all carry 0."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def lock(descriptor: int, *, shared: bool = False) -> None:
+    """Lock an open file or folder until it is closed, or this process ends, however it does.
+
+    Raises
+    ------
+    BlockingIOError
+        When another process holds it.
+    OSError
+        When it cannot be locked: not by this file system, or, as folders on Windows, not at all.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    elif sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _BEHIND, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        raise OSError("this system cannot lock files")
+
+
+def bound_data(n_bytes: int) -> None:
+    """Make allocations of this process beyond so many bytes fail, where the system can do that.
+
+    A tighter limit that the user has set (``ulimit -d``) stays.
+    """
+    if resource is not None:
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        lowest = min([n_bytes, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
+        resource.setrlimit(resource.RLIMIT_DATA, (lowest, limits[1]))
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Start threads, and processes from these threads, that do not hear Ctrl-C, where the system has that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
