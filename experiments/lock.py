@@ -14,6 +14,8 @@ from pathlib import Path
 
 from depthcheck.pipeline import system
 
+#: Where the text begins that says who holds it: behind the byte that Windows locks.
+_TEXT = 1
 _FLAGS = os.O_RDWR | os.O_CREAT | system.AS_IT_IS
 
 
@@ -54,14 +56,14 @@ def _take(file: FileIO, study: str) -> None:
     try:
         system.lock(file.fileno())
     except BlockingIOError:
-        file.seek(0)
+        file.seek(_TEXT)
         raise ValueError(
             f"study {study!r} must be run once at a time, and is running: {_holder(file.read())}"
         ) from None
     file.truncate(0)
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-    file.write(json.dumps(holder).encode())
+    file.write(b" " * _TEXT + json.dumps(holder).encode())
 
 
 def lock_file(folder: Path, study: str) -> Path:

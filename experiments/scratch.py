@@ -142,7 +142,7 @@ def _held(folder: Path) -> Iterator[Path]:
         return
     with _opened(folder) as descriptor:
         with contextlib.suppress(OSError):  # a file system without locks: then no session can clear up there either
-            system.lock(descriptor, shared=True)  # the operating system takes it back when this process dies
+            system.share_folder(descriptor)  # the operating system takes it back when this process dies
         if not os.path.samestat(os.fstat(descriptor), os.lstat(folder)):
             raise FileNotFoundError(f"{folder} was replaced")
         yield folder

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import ModuleType
+
+from filelock import lock_descriptor
 
 fcntl: ModuleType | None
 resource: ModuleType | None
@@ -26,8 +27,6 @@ AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
 #: Ends a process at once; on Windows every signal does.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-#: Where Windows, which keeps others from reading what is locked, locks a byte: behind all that such a file says.
-_BEHIND = 1 << 20
 
 
 def user_id() -> int:
@@ -35,8 +34,10 @@ def user_id() -> int:
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
-def lock(descriptor: int, *, shared: bool = False) -> None:
-    """Lock an open file or folder until it is closed, or this process ends, however it does.
+def lock(descriptor: int) -> None:
+    """Lock an open file or folder for this process alone, until it is closed or this process ends, however it does.
+
+    On Windows the first byte is locked, which keeps others from reading it.
 
     Raises
     ------
@@ -45,20 +46,20 @@ def lock(descriptor: int, *, shared: bool = False) -> None:
     OSError
         When it cannot be locked: not by this file system, or, as folders on Windows, not at all.
     """
-    if fcntl is not None:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    elif sys.platform == "win32":
-        import msvcrt
+    if not lock_descriptor(descriptor, blocking=False):
+        raise BlockingIOError("another process holds it")
 
-        os.lseek(descriptor, _BEHIND, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(error.errno, error.strerror) from error
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
-        raise OSError("this system cannot lock files")
+
+def share_folder(descriptor: int) -> None:
+    """Lock an open folder together with others who do the same; only where :data:`LOCKS_FOLDERS`.
+
+    Raises
+    ------
+    OSError
+        When its file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def bound_data(n_bytes: int) -> None:
