@@ -324,7 +324,7 @@ def load_data(
     Examples
     --------
     >>> depthcheck.load_data("digits").X.shape
-    (1797, 8, 8)
+    (1437, 8, 8)
     """
     from depthcheck.experiments import places
     from depthcheck.experiments.definition import found_from
