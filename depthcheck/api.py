@@ -383,9 +383,9 @@ def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) 
 
 def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfig:
     """Return the configuration that plain hyperparameters mean on these data."""
-    from depthcheck.experiments.dimensions import DIMENSIONS, HIDDEN_LAYER, OPTIMIZER_DIMENSIONS, known_key
+    from depthcheck.experiments.dimensions import DIMENSIONS, OPTIMIZER_DIMENSIONS, known_key
     from depthcheck.experiments.experiment import MOST, whole
-    from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, SplitChoice, TrialConfig, require
+    from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, SplitChoice, TrialConfig
     from depthcheck.pipeline.split import settle
 
     checked: dict[str, ParamValue] = {"seed": 0, "dropout": 0.0}
@@ -396,9 +396,10 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
         else:
             checked[name] = whole(value, name, *((1, MOST) if name == "epochs" else (0, 2**63 - 1)))
     needed = ["depth", "optimizer", "learning_rate", "batch_size", "epochs"]
-    needed += HIDDEN_LAYER if checked.get("depth") else ()
+    needed += ["units", "activation"] if checked.get("depth") else []
     missing = [name for name in needed if name not in checked]
-    require(not missing, "a trial", f"given {', '.join(needed)}", f"no {', '.join(missing)}")
+    if missing:
+        raise ValueError(f"a trial must be given {', '.join(needed)}, got no {', '.join(missing)}")
     optimizer = str(checked["optimizer"])
     for name in (OPTIMIZER_DIMENSIONS & set(checked)) - {"learning_rate"}:
         known_key(name, OPTIMIZERS[optimizer], optimizer)

@@ -216,7 +216,7 @@ def _is_open(address: str) -> bool:
 
 def n_cores() -> int:
     """Return how many cores this process may use, as far as the system tells: affinity, a container's limit."""
-    return cpu_count()
+    return int(cpu_count())
 
 
 def n_workers(client: Client) -> int:

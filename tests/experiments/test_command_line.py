@@ -138,5 +138,7 @@ def test_neither_scheduler_nor_storage_nor_links_tell_a_password():
 
 def test_bash_completes_the_shipped_names_beside_files():
     # Click's script for bash begins its list anew when it hears of files.
-    found = BashComplete(commands, {}, "depthcheck", "_DEPTHCHECK_COMPLETE").get_completions(["run", "--experiment"], "d")
+    found = BashComplete(commands, {}, "depthcheck", "_DEPTHCHECK_COMPLETE").get_completions(
+        ["run", "--experiment"], "d"
+    )
     assert [(item.type, item.value) for item in found] == [("file", "d"), ("plain", "digits")]
