@@ -23,7 +23,7 @@ except ModuleNotFoundError:  # Windows
 
 #: Flags of ``os.open``: neither through a link nor into a pipe that somebody has put there, which would be waited for.
 AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-#: Whether a folder can be locked. Elsewhere what killed sessions left in the temporary folder is the system's to remove.
+#: Whether a folder can be locked. Elsewhere the system has to remove what killed sessions left in the temporary folder.
 LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
 #: Ends a process at once; on Windows every signal does.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
