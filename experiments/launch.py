@@ -14,6 +14,7 @@ import os
 import socket
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,6 @@ from distributed.security import Security
 from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-import depthcheck
 from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.scratch import scratch
 from depthcheck.pipeline import system
@@ -37,7 +37,8 @@ _START_ATTEMPTS = 5
 #: How often the number of workers is set right.
 _KEEP_UP_SECONDS = 20.0
 
-_CODE = Path(depthcheck.__file__).parent
+#: The package as a whole, found by its name: importing it here would lead back up to its interface.
+_CODE = Path(str(files("depthcheck")))
 
 
 @contextlib.contextmanager
