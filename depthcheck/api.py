@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
     from depthcheck.experiments.study.session import StudyEnding
     from depthcheck.experiments.tracking import StudySummary
-    from depthcheck.pipeline.config import DataConfig, TrialConfig
+    from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
     from depthcheck.pipeline.records import Dataset
     from depthcheck.pipeline.trial import TrainedTrial
     from depthcheck.reports.compare.results import Comparison
@@ -322,7 +324,7 @@ def load_data(
     Examples
     --------
     >>> depthcheck.load_data("digits").X.shape
-    (1797, 8, 8)
+    (1437, 8, 8)
     """
     from depthcheck.experiments import places
     from depthcheck.experiments.planning.definition import found_from
@@ -334,29 +336,78 @@ def load_data(
     return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
 
 
-def run_trial(config: TrialConfig, dataset: Dataset) -> TrainedTrial:
+def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) -> TrainedTrial:
     """Train and evaluate one configuration in this process: what every trial of a study does, without its records.
 
     Parameters
     ----------
     config
-        All that defines the trial; that of a trial that was logged is ``study.data.records[i].config``.
+        The hyperparameters by the names that a definition has for them, ``epochs`` and, if need be, ``seed`` (0):
+        the data are then cut as a study cuts them. Or the configuration of a trial that was logged,
+        ``study.data.records[i].config``.
     dataset
-        The data that it names, of :func:`load_data`.
+        The data, of :func:`load_data`.
+
+    Returns
+    -------
+    TrainedTrial
+        ``result.valid.score``, ``result.history``, ``model`` and more.
 
     Raises
     ------
     ValueError
-        When the data are not those of the configuration, or cannot be cut as it says.
+        When a hyperparameter is missing, unknown or has no valid value, or the data are not those of the
+        configuration, or cannot be cut as it says.
+
+    Notes
+    -----
+    Like a worker's, TensorFlow gets one thread, which makes the numbers those of a study; where it has been used in
+    this process before, its settings stay, and last digits may differ.
 
     Examples
     --------
-    >>> record = depthcheck.open_study().data.records[0]  # doctest: +SKIP
-    >>> depthcheck.run_trial(record.config, depthcheck.load_data("digits")).result.valid.score  # doctest: +SKIP
+    >>> network = {"depth": 1, "units": 64, "activation": "relu", "optimizer": "adam", "learning_rate": 0.01}
+    >>> data = depthcheck.load_data("digits")  # doctest: +SKIP
+    >>> depthcheck.run_trial({**network, "batch_size": 32, "epochs": 5}, data).result.valid.score  # doctest: +SKIP
     """
-    from depthcheck.pipeline.trial import run_trial as trained
+    from depthcheck.experiments.scratch import environment
+    from depthcheck.pipeline.config import TrialConfig
+    from depthcheck.pipeline.training.program_cache import ONE_THREAD
 
-    return trained(config, dataset)
+    wanted = config if isinstance(config, TrialConfig) else _configured(config, dataset)
+    with environment({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()}):
+        from depthcheck.pipeline.trial import run_trial as trained
+
+        return trained(wanted, dataset)
+
+
+def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfig:
+    """Return the configuration that plain hyperparameters mean on these data."""
+    from depthcheck.experiments.planning.dimensions import DIMENSIONS, OPTIMIZER_DIMENSIONS, known_key
+    from depthcheck.experiments.planning.experiment import MOST, whole
+    from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, SplitChoice, TrialConfig
+    from depthcheck.pipeline.prepare.split import settle
+
+    checked: dict[str, ParamValue] = {"seed": 0, "dropout": 0.0}
+    for name, value in given.items():
+        known_key(name, ("epochs", "seed", *DIMENSIONS), "a trial")
+        if name in DIMENSIONS:
+            checked[name] = DIMENSIONS[name].check(value, name)
+        else:
+            checked[name] = whole(value, name, *((1, MOST) if name == "epochs" else (0, 2**63 - 1)))
+    needed = ["depth", "optimizer", "learning_rate", "batch_size", "epochs"]
+    needed += ["units", "activation"] if checked.get("depth") else []
+    missing = [name for name in needed if name not in checked]
+    if missing:
+        raise ValueError(f"a trial must be given {', '.join(needed)}, got no {', '.join(missing)}")
+    optimizer = str(checked["optimizer"])
+    for name in (OPTIMIZER_DIMENSIONS & set(checked)) - {"learning_rate"}:
+        known_key(name, OPTIMIZERS[optimizer], optimizer)
+    data = DataConfig(
+        name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
+    ).to_params()
+    split = settle(SplitChoice(), dataset).to_params()
+    return TrialConfig.from_params({**data, "data_sha256": dataset.sha256, **split, **checked})
 
 
 def compare(study: Study) -> Comparison:
@@ -424,7 +475,8 @@ def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: 
     base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)
     if isinstance(experiment, Mapping):
         of = str(data.name if data is not None else dict(experiment.get("data", {})).get("name", "study"))
-        return definition.parse(experiment, name=definition.slug(Path(of).stem), data=data)
+        found = definition.parse(experiment, name=definition.slug(Path(of).stem), data=data)
+        return replace(found, data=definition.found_from(found.data, base))
     named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
     path = definition.find(named, base)
     if data is None or named == own:
@@ -477,10 +529,14 @@ def train(
 
 
 def console(progress: bool) -> Console:
-    """Return where to say what happens: standard output, or nowhere."""
+    """Return where to say what happens: standard output, or nowhere.
+
+    A notebook gets plain lines: it says that it wants colours as a terminal does, but cannot move the cursor up.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, quiet=not progress)
+    is_terminal = None if sys.stdout.isatty() else False
+    return Console(highlight=False, soft_wrap=True, quiet=not progress, force_terminal=is_terminal, force_jupyter=False)
 
 
 def _answers(uri: str, run_id: str) -> Mapping[str, Any]:

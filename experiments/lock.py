@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -13,8 +12,11 @@ from datetime import datetime
 from io import FileIO
 from pathlib import Path
 
-#: Neither through a link nor into a pipe that somebody has put there, which would be waited for.
-_AS_IT_IS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+from depthcheck.pipeline import system
+
+#: Where the text begins that says who holds it: behind the byte that Windows locks.
+_TEXT = 1
+_FLAGS = os.O_RDWR | os.O_CREAT | system.AS_IT_IS
 
 
 @contextlib.contextmanager
@@ -42,9 +44,9 @@ def held(folder: Path, study: str) -> Iterator[None]:
 
 def _opened(path: Path) -> FileIO:
     """Open the file as it is, made if there is none, if it is a file of this user's."""
-    file = FileIO(path, "r+", opener=lambda name, _flags: os.open(name, _AS_IT_IS, 0o600))  # nothing is buffered
+    file = FileIO(path, "r+", opener=lambda name, _flags: os.open(name, _FLAGS, 0o600))  # nothing is buffered
     status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != system.user_id():
         file.close()
         raise OSError("another user's" if stat.S_ISREG(status.st_mode) else "no file")
     return file
@@ -52,16 +54,16 @@ def _opened(path: Path) -> FileIO:
 
 def _take(file: FileIO, study: str) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        system.lock(file.fileno())
     except BlockingIOError:
-        file.seek(0)
+        file.seek(_TEXT)
         raise ValueError(
             f"study {study!r} must be run once at a time, and is running: {_holder(file.read())}"
         ) from None
     file.truncate(0)
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-    file.write(json.dumps(holder).encode())
+    file.write(b" " * _TEXT + json.dumps(holder).encode())
 
 
 def lock_file(folder: Path, study: str) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from depthcheck.pipeline import system
 from depthcheck.pipeline.data.fetch import keras_home
 
 _PREFIX = "depthcheck-session-"
@@ -83,14 +83,15 @@ def _in_effect(folder: Path) -> Iterator[None]:
     tempfile.tempdir = str(folder)
     names["semprefix"] = f"/{_SEMAPHORE.format(os.getpid())}"  # also where joblib is not imported
     try:
-        with _environment({"TMPDIR": str(folder), "KERAS_HOME": str(keras_home())}):
+        with environment({"TMPDIR": str(folder), "KERAS_HOME": str(keras_home())}):
             yield
     finally:
         tempfile.tempdir, names["semprefix"] = before
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process's environment, and set them back."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -136,9 +137,12 @@ def _held(folder: Path) -> Iterator[Path]:
     FileNotFoundError
         When it is gone.
     """
+    if not system.LOCKS_FOLDERS:
+        yield folder
+        return
     with _opened(folder) as descriptor:
         with contextlib.suppress(OSError):  # a file system without locks: then no session can clear up there either
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # the operating system takes it back when this process dies
+            system.share_folder(descriptor)  # the operating system takes it back when this process dies
         if not os.path.samestat(os.fstat(descriptor), os.lstat(folder)):
             raise FileNotFoundError(f"{folder} was replaced")
         yield folder
@@ -147,9 +151,9 @@ def _held(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
     """Open a folder of this user's; neither a link nor a pipe nor what belongs to somebody else."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | system.AS_IT_IS)
     try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
+        if os.fstat(descriptor).st_uid != system.user_id():
             raise PermissionError(f"{folder} belongs to another user")
         yield descriptor
     finally:
@@ -157,10 +161,10 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _clear_up(parent: Path) -> None:
-    """Remove the folders of this user's sessions that no process holds."""
-    for folder in parent.glob(f"{_PREFIX}*"):
+    """Remove the folders of this user's sessions that no process holds; none where that cannot be told."""
+    for folder in parent.glob(f"{_PREFIX}*") if system.LOCKS_FOLDERS else ():
         with contextlib.suppress(OSError), _opened(folder) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(descriptor)
             shutil.rmtree(folder, ignore_errors=True)
             _remove_semaphores(folder.name.removeprefix(_PREFIX).partition("-")[0])
 

@@ -98,12 +98,15 @@ class Definition(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
-        """Return the shipped names that begin like this, and let the shell complete files."""
+        """Return the shipped names that begin like this, and let the shell complete files.
+
+        Files come first: Click's script for bash forgets what it was told before it is told of files.
+        """
         from depthcheck.experiments.planning.definition import shipped_names
 
         names = [name for name in shipped_names() if name.startswith(incomplete)]
         items = [click.shell_completion.CompletionItem(name) for name in names]
-        return [*items, click.shell_completion.CompletionItem(incomplete, type="file")]
+        return [click.shell_completion.CompletionItem(incomplete, type="file"), *items]
 
 
 def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:

@@ -11,16 +11,17 @@ import io
 import ipaddress
 import logging
 import os
-import signal
 import socket
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dask
+from dask.system import cpu_count
 from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.security import Security
@@ -29,13 +30,15 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 
 from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.scratch import scratch
+from depthcheck.pipeline import system
 from depthcheck.pipeline.training.program_cache import session_folder, worker_environment
 
 _START_ATTEMPTS = 5
 #: How often the number of workers is set right.
 _KEEP_UP_SECONDS = 20.0
 
-_CODE = Path(str(sys.modules["depthcheck"].__file__)).parent
+#: The package as a whole, found by its name: importing it here would lead back up to its interface.
+_CODE = Path(str(files("depthcheck")))
 
 
 @contextlib.contextmanager
@@ -92,12 +95,9 @@ def _deaf_loop() -> Iterator[IOLoop]:
     while it started would print a traceback, and Dask another one.
     """
     _start_resource_tracker()
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        runner = LoopRunner()
+    runner = LoopRunner()
+    with system.deaf_to_interrupts():
         runner.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
     try:
         yield runner.loop
     finally:
@@ -215,6 +215,11 @@ def _is_open(address: str) -> bool:
     return scheme not in ("tls", "wss") and not all(ipaddress.ip_address(one).is_loopback for one in addresses)
 
 
+def n_cores() -> int:
+    """Return how many cores this process may use, as far as the system tells: affinity, a container's limit."""
+    return int(cpu_count())
+
+
 def n_workers(client: Client) -> int:
     """Return how many workers the cluster has now."""
     return len(client.scheduler_info(n_workers=-1)["workers"])
@@ -241,7 +246,7 @@ def kill_workers(client: Client) -> None:
         process = nanny.process and nanny.process.process
         if process is not None and process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(process.pid, system.SIGKILL)
 
 
 def _packed_code() -> bytes:

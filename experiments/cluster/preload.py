@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import sys
 import threading
 from importlib import import_module
@@ -18,6 +17,7 @@ from distributed import Worker
 from distributed.system import MEMORY_LIMIT
 
 from depthcheck.experiments import places, scratch
+from depthcheck.pipeline import system
 
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
@@ -58,8 +58,6 @@ def bound_memory(n_bytes: int) -> None:
     A tighter limit that the user has set (``ulimit -d``) stays. Where several workers together want more than there is,
     the kernel takes one of them first; its trial is run again, and at last alone.
     """
-    limits = resource.getrlimit(resource.RLIMIT_DATA)
-    lowest = min([n_bytes, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
-    resource.setrlimit(resource.RLIMIT_DATA, (lowest, limits[1]))
+    system.bound_data(n_bytes)
     with contextlib.suppress(OSError):  # not on every system
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")

@@ -41,7 +41,7 @@ def remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None
         When the store cannot be read or written.
     """
     reasons = {}
-    with launch.embedded(min(len(run_ids), len(os.sched_getaffinity(0))), places.program_cache()) as client:
+    with launch.embedded(min(len(run_ids), launch.n_cores()), places.program_cache()) as client:
         try:
             futures = {}
             for run_id in run_ids:

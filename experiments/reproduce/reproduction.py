@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -121,7 +120,7 @@ def reproduce(
     notes = _notes(original)
     tracking.close_stale_reproductions(uri)
     console.print(_announcement(original, found, notes, request.times), markup=False)
-    n_workers = min(request.times, len(os.sched_getaffinity(0)))
+    n_workers = min(request.times, launch.n_cores())
     with launch.embedded(n_workers, places.program_cache()) as client:
         run = tracking.start_reproduction(
             uri, original.run, params=original.config.to_params(), description="Training again."

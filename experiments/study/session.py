@@ -7,7 +7,6 @@ the parent run, starts workers, and lets the coordinator run.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -283,7 +282,7 @@ def _workers(request: StudyRequest, console: Console) -> Iterator[Client]:
         with launch.connected(request.scheduler, lambda line: console.print(line, markup=False)) as client:
             yield client
     else:
-        n_workers = request.workers or len(os.sched_getaffinity(0))
+        n_workers = request.workers or launch.n_cores()
         with launch.embedded(n_workers, places.program_cache()) as client:
             yield client
 

@@ -14,6 +14,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from depthcheck.pipeline import system
+
+#: What makes TensorFlow train on one thread, and keep its remarks to itself.
+ONE_THREAD = {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
 
 def worker_environment(cache: Path) -> dict[str, str]:
     """Return the environment variables of a worker; they must be set before TensorFlow is imported.
@@ -23,13 +33,7 @@ def worker_environment(cache: Path) -> dict[str, str]:
     cache
         Folder for XLA's compiled programs, shared by all workers of this machine.
     """
-    return {
-        "TF_NUM_INTRAOP_THREADS": "1",
-        "TF_NUM_INTEROP_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TF_XLA_FLAGS": xla_flags(cache),
-    }
+    return {**ONE_THREAD, "TF_XLA_FLAGS": xla_flags(cache)}
 
 
 _FLAG = "--tf_xla_persistent_cache_directory"
@@ -71,7 +75,7 @@ def session_folder(scratch: Path, cache: Path) -> Path:
 
 def _is_private(folder: Path) -> bool:
     """Tell whether nobody but this user (and root) can put a file into the folder, or another folder in its place."""
-    trusted = (0, os.geteuid())
+    trusted = (0, system.user_id())
     for status in (parent.stat() for parent in folder.parents):
         may_replace = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
         if may_replace or status.st_uid not in trusted:

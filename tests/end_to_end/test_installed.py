@@ -17,7 +17,7 @@ SCRIPT = """
 import asyncio
 
 import pandas as pd
-import depthcheck.pipeline  # the user's own
+import pipeline  # the user's own
 from sklearn.datasets import load_wine
 
 import depthcheck

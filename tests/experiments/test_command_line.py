@@ -7,8 +7,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from click.shell_completion import BashComplete
 
-from depthcheck.cli import main
+from depthcheck.cli import commands, main
 from depthcheck.cli.options import complain, failure_code
 from depthcheck.experiments import scratch
 from depthcheck.experiments.addresses import require_address, shown, without_login, without_password
@@ -134,3 +135,11 @@ def test_neither_scheduler_nor_storage_nor_links_tell_a_password():
         study_names("nonsense://me:s3cret@host/x")
     assert "cret" not in str(refused.value)
     assert artifact_link("https://me:s3cret@host/", "r", "a").startswith("https://host/get-artifact?")
+
+
+def test_bash_completes_the_shipped_names_beside_files():
+    # Click's script for bash begins its list anew when it hears of files.
+    found = BashComplete(commands, {}, "depthcheck", "_DEPTHCHECK_COMPLETE").get_completions(
+        ["run", "--experiment"], "d"
+    )
+    assert [(item.type, item.value) for item in found] == [("file", "d"), ("plain", "digits")]

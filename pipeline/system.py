@@ -1,0 +1,86 @@
+"""What operating systems do differently, or not at all, so that nothing else has to ask which one it runs on.
+
+Linux is what is tried. macOS lacks some of this, Windows most: there the code does without, as each function says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import ModuleType
+
+from filelock import lock_descriptor
+
+fcntl: ModuleType | None
+resource: ModuleType | None
+try:
+    import fcntl
+    import resource
+except ModuleNotFoundError:  # Windows
+    fcntl = resource = None
+
+#: Flags of ``os.open``: neither through a link nor into a pipe that somebody has put there, which would be waited for.
+AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+#: Whether a folder can be locked. Elsewhere the system has to remove what killed sessions left in the temporary folder.
+LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
+#: Ends a process at once; on Windows every signal does.
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+def user_id() -> int:
+    """Return the number that files of this user carry; on Windows all carry 0."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def lock(descriptor: int) -> None:
+    """Lock an open file or folder for this process alone, until it is closed or this process ends, however it does.
+
+    On Windows the first byte is locked, which keeps others from reading it.
+
+    Raises
+    ------
+    BlockingIOError
+        When another process holds it.
+    OSError
+        When it cannot be locked: not by this file system, or, as folders on Windows, not at all.
+    """
+    if not lock_descriptor(descriptor, blocking=False):
+        raise BlockingIOError("another process holds it")
+
+
+def share_folder(descriptor: int) -> None:
+    """Lock an open folder together with others who do the same; only where :data:`LOCKS_FOLDERS`.
+
+    Raises
+    ------
+    OSError
+        When its file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def bound_data(n_bytes: int) -> None:
+    """Make allocations of this process beyond so many bytes fail, where the system can do that.
+
+    A tighter limit that the user has set (``ulimit -d``) stays.
+    """
+    if resource is not None:
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        lowest = min([n_bytes, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
+        resource.setrlimit(resource.RLIMIT_DATA, (lowest, limits[1]))
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Start threads, and processes from these threads, that do not hear Ctrl-C, where the system has that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)

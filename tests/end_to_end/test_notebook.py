@@ -1,0 +1,90 @@
+"""The lesson of ``examples/``, cell by cell in a real kernel; and what its interrupt leaves behind."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pytest
+from conftest import wait_for
+from folder import ROOT, Folder
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking.reading import search
+from depthcheck.experiments.tracking.store import client as store_client
+
+_SECONDS = 900
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def kernel(folder: Folder, fashion_mnist_folder: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    """Start a kernel in an empty folder, where Keras's cache has the data."""
+    data = folder.path / "keras" / "datasets"
+    data.mkdir(parents=True)
+    (data / "fashion-mnist").symlink_to(fashion_mnist_folder)
+    environment = {**folder.environment(), "KERAS_HOME": str(data.parent)}
+    manager, client = start_new_kernel(
+        kernel_name="python3", startup_timeout=300, cwd=str(folder.path), env=environment
+    )
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def _cells() -> list[str]:
+    notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def _run(client: BlockingKernelClient, code: str) -> dict[str, Any]:
+    """Execute a cell; return what its last line shows, by media type."""
+    shown: dict[str, Any] = {}
+
+    def look(message: dict[str, Any]) -> None:
+        if message["header"]["msg_type"] == "execute_result":
+            shown.update(message["content"]["data"])
+
+    reply = client.execute_interactive(code, allow_stdin=False, output_hook=look, timeout=_SECONDS)["content"]
+    assert reply["status"] == "ok", "\n".join(reply["traceback"])
+    return shown
+
+
+def _reply(client: BlockingKernelClient, message_id: str) -> dict[str, Any]:
+    while True:
+        try:
+            message = client.get_shell_msg(timeout=_SECONDS)
+        except Empty:
+            pytest.fail("the kernel has not answered")
+        if message["parent_header"].get("msg_id") == message_id:
+            return message["content"]
+
+
+def _running(folder: Folder) -> list[str]:
+    api = store_client(folder.uri)
+    everywhere = [experiment.experiment_id for experiment in api.search_experiments()]
+    return [run.info.run_id for run in search(api, everywhere, "attributes.status = 'RUNNING'")]
+
+
+def test_lesson_runs_from_start_to_end_and_an_interrupt_leaves_nothing_running(folder, kernel):
+    manager, client = kernel
+    shown = [_run(client, cell) for cell in _cells()]
+
+    readable = [each["text/markdown"] for each in shown if "text/markdown" in each]
+    assert len(readable) == 2  # the study after it ran, and opened again
+    assert all("| depth 2 against 1 |" in text and "| optimizer adam against sgd |" in text for text in readable)
+    (study,) = tracking.studies(folder.uri)
+    assert study.state == "finished"
+    phases = [record.phase for record in tracking.trials(folder.uri, study.run_id)]
+    assert phases.count("anchor") + phases.count("compare") == 29
+    assert [path.name for path in (folder.path / "reports" / "output").iterdir()] == [study.study]
+
+    asked = client.execute("depthcheck.run_study(experiment=definition, trials=41)")
+    wait_for(lambda: len(_running(folder)) > 1, seconds=_SECONDS)  # the study's own run, and a trial's
+    manager.interrupt_kernel()
+    assert _reply(client, asked)["ename"] == "KeyboardInterrupt"
+    assert _running(folder) == []
+    assert tracking.studies(folder.uri)[0].state == "interrupted"

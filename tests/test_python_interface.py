@@ -1,0 +1,38 @@
+"""What the Python interface takes, as far as no training shows it; the rest is in end_to_end/test_notebook.py."""
+
+import pytest
+
+import depthcheck
+from depthcheck.api import read_experiment
+from depthcheck.pipeline.config import DataConfig
+
+NETWORK = {"depth": 1, "units": 8, "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1, "batch_size": 32}
+DEFINITION = {
+    "budget": {"trials": 1, "epochs": 1},
+    "fixed": NETWORK,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"depth": 1}, "got no optimizer, learning_rate, batch_size, epochs, units, activation$"),
+        ({**NETWORK, "depth": 0, "epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({**NETWORK, "epochs": 1, "seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({**NETWORK, "epochs": 1, "dpeth": 1}, "a trial has no key 'dpeth'.*did you mean 'depth'"),
+        ({**NETWORK, "epochs": 1, "beta_1": 0.9}, "sgd has no key 'beta_1'"),
+        ({**NETWORK, "epochs": 1, "learning_rate": "0.1"}, "learning_rate must be a number above 0, got '0.1'"),
+    ],
+)
+def test_trial_of_wrong_hyperparameters_is_refused_in_a_line(given, said):
+    with pytest.raises(ValueError, match=said):
+        depthcheck.run_trial(given, depthcheck.load_data("digits"))
+
+
+def test_definition_in_a_dictionary_finds_its_data_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "people.csv"
+    path.write_text("age,bought\n1,yes\n")
+    own = read_experiment({**DEFINITION, "data": {"name": "people.csv", "target": "bought"}}, data=None)
+    asked = read_experiment(DEFINITION, data=DataConfig(name="people.csv", target="bought"))
+    assert own.data.name == asked.data.name == str(path)
