@@ -12,7 +12,6 @@ import ipaddress
 import logging
 import os
 import socket
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib.resources import files

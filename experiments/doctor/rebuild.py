@@ -6,7 +6,6 @@ session noted its plan. Every run is held against the plan before it is written;
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
