@@ -222,6 +222,16 @@ def test_study_that_was_trained_twice_is_not_clean(study: Study, tmp_path: Path)
     assert study.examine().left == ()
 
 
+def test_link_that_leads_nowhere_in_place_of_the_lock_is_said_and_not_followed(study: Study, tmp_path: Path) -> None:
+    lock = lock_file(study.place.folder, "mine")
+    lock.unlink()
+    lock.symlink_to(tmp_path / "nowhere")
+    for fix in (False, True):
+        with pytest.raises(ValueError, match=rf"the study's lock must be a file of yours .*, got {lock} \(a link\)"):
+            examine(study.place, "mine", fix=fix)
+    assert not lock.exists()
+
+
 def test_newer_study_is_refused_in_one_line(study: Study) -> None:
     client(study.place.uri).set_tag(study.run.run_id, "schema_version", "2")
     with pytest.raises(ValueError, match="study 'mine' must have schema version 1 or older, got 2"):
