@@ -4,7 +4,7 @@ Round after round a small study, one that has ended or one that was killed on it
 its disk or its data, or started twice; then its user gives the same command again, asks the doctor, and has it repair.
 Each answer is held against docs/promises.md and docs/doctor.md: the doctor names every damage and is *clean* after its
 repair, and nothing that had finished is lost or trained twice. Kinds come in random order, each once before any comes
-again. ``--only WORDS`` plays those that are called so. Exit code 0 when all was right. Full disks take the right to
+again; ``--only PATTERN`` plays some of them. Exit code 0 when all was right. Full disks take the right to
 mount.
 
 ``--kills 50`` is another form: one longer study under fifty kills beside an undisturbed one.
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import secrets
+import signal
 import sys
 import time
 import traceback
@@ -40,6 +42,7 @@ class Seen:
 def main() -> int:
     """Play for as long as was asked for, and print what was seen."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the data are put back then
     print(f"seed: {options.seed}", flush=True)
     if options.keep:
         Path(options.keep).mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    parser.add_argument("--only", default="", help="play the kinds whose names have these words")
+    parser.add_argument("--only", default="", help="play the kinds whose names this pattern matches")
     parser.add_argument("--kills", type=int, default=0, help="kill one longer study so many times, in place of rounds")
     parser.add_argument("--workers", default="2", help="of that study")
     parser.add_argument("--keep", help="folder for the studies, which stay; rounds take them from there again")
@@ -66,10 +69,10 @@ def _play(base: Path, options: argparse.Namespace) -> int:
         kind: (play, is_midway)
         for is_midway, some in ((False, ended.PLAYS), (True, midway.PLAYS))
         for kind, play in some.items()
-        if options.only in kind
+        if re.search(options.only, kind)
     }
     if not plays:
-        sys.exit(f"--only must be part of a kind's name, got {options.only!r}")
+        sys.exit(f"--only must match a kind's name, got {options.only!r}")
     start = time.monotonic()
     patterns = prepared(base)
     print(f"two studies to copy: {time.monotonic() - start:.0f} s", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -94,16 +95,19 @@ def _cut_short(path: Path) -> None:
 
 
 def _refused(name: str, spoil: Callable[[Path], object], start: str, doctor: str, code: int = 2) -> Play:
-    """Return the round of a database with which the study does not start, and which is left as it is."""
+    """Return the round of a database with which the study does not start, and into which nothing is written."""
 
     def play(one: Round) -> None:
-        path = one.hurt.path / name
+        path, other = one.hurt.path / name, one.hurt.path / ("mlflow.db" if name == "optuna.db" else "optuna.db")
         spoil(path)
-        before = path.read_bytes() if path.exists() else None
+        before = [one_of.read_bytes() if one_of.exists() else None for one_of in (path, other)]
         one.doctor(code, doctor, outside=True)
         one.start(2, start)
         one.doctor(code, doctor, fix=True, outside=True)
-        one.expect((path.read_bytes() if path.exists() else None) == before, f"{name} was written")
+        after = [one_of.read_bytes() if one_of.exists() else None for one_of in (path, other)]
+        if before[0] == b"":  # looking at an empty file makes a database of it
+            before[0] = after[0]
+        one.expect(before == after, f"{name} was written, or {other.name}")
         one.put_back(name)
         one.doctor(0, CLEAN)
         one.same()
@@ -190,10 +194,17 @@ def _data_changed(one: Round) -> None:
     code, said = one.ask("reproduce", "--run-id", run_id)
     one.expect(code == 2 and "data must be those of" in said, f"reproduce ended with {code}:\n{said}")
     one.doctor(0, CLEAN)
-    one.start(0, "the data have changed since study .*: SHA-256 was .* this is another study")
+    process = one.begin("run", *one.patterns.words)
+    assert process.stdout is not None
+    lines = [next((line for line in process.stdout if "this is another study" in line), "")]
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=600)
+    said = "the data have changed since study .*: SHA-256 was .* this is another study"
+    one.started(process.returncode, "".join([*lines, rest]), 130, said)
     one.doctor(0, CLEAN)
     one.patterns.data.write_text(text)
-    one.goes_on()
+    if one.rng.random() < STARTED:
+        one.goes_on()
     one.same()
 
 
@@ -263,8 +274,10 @@ PLAYS: Mapping[str, Play] = {
     "optuna.db and design.json gone": _optuna_and_design_gone,
     "another storage given": _storage_elsewhere,
     "mlflow.db deleted": _refused("mlflow.db", Path.unlink, "must be in MLflow too", "tracking store must be there"),
-    "mlflow.db empty": _refused("mlflow.db", lambda path: path.write_bytes(b""), "must be in MLflow too|empty", "."),
-    "mlflow.db of no study": _refused("mlflow.db", _of_no_study, "must be in MLflow too", "is gone", 1),
+    "mlflow.db empty": _refused(
+        "mlflow.db", lambda path: path.write_bytes(b""), "must be in MLflow too", "all its trials are gone", 1
+    ),
+    "mlflow.db of no study": _refused("mlflow.db", _of_no_study, "must be in MLflow too", "all its trials are gone", 1),
     "mlflow.db cut short": _refused("mlflow.db", _cut_short, "malformed|cannot", "malformed|cannot"),
     "lock: link to a file": _lock(_link_to_a_file),
     "lock: link that dangles": _lock(lambda lock, precious: lock.symlink_to(precious)),
