@@ -18,7 +18,9 @@ from experiments.lock import lock_file
 from tests.end_to_end.damages import IRREPARABLE, REPAIRABLE, Damage, Hurt, swap_class_names
 
 #: Groups that the same command refuses, naming what restores them, and those that it repairs by itself.
-_REFUSED = {"study's run deleted": "is deleted in MLflow: restore it", "experiment deleted": "experiments restore"}
+_REFUSED = dict.fromkeys(
+    ("study's run deleted", "experiment deleted"), "is deleted in MLflow: restore it .* -e doctor "
+)
 _RESTORED = {"optuna.db lost": "11 more, which", "optuna.db of earlier": "5 more, which"}
 #: What can be done at once to different parts of a study.
 _PAGES = ("page, without", "page, with another", "page, damaged")

@@ -96,7 +96,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, st
     people = folder.path / "people.csv"
     whole = people.read_bytes()
     running = Folder(path=folder.path, home=home).start("--experiment", "people.toml", "--workers", "1")
-    wait_for(lambda: n_told(folder.path) >= 1 or running.poll() is not None)
+    wait_for(lambda: n_told(folder.path) >= 1 or running.poll() is not None, seconds=600)
     people.write_bytes(whole.replace(b"yes", b"no", 1))
     output, _ = running.communicate(timeout=600)
     people.write_bytes(whole)
