@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 import random
@@ -250,7 +251,9 @@ class Round:
     def same_end(self) -> None:
         """Hold a study that was disturbed on its way against the undisturbed one, the report included."""
         self.expect(self.hurt.fingerprint() == self.patterns.ended.fingerprint(), "points, scores or states differ")
-        self.expect(report_text(self.hurt.path) == report_text(self.patterns.ended.path), "the reports differ")
+        reports = [report_text(folder.path).split(" ") for folder in (self.patterns.ended, self.hurt)]
+        differ = [line for line in difflib.unified_diff(*reports, n=4, lineterm="") if line[0] in "+- "]
+        self.expect(not differ, f"the reports differ: {' '.join(differ)}")
         self._ended_once()
         self.doctor(0, CLEAN)
 
