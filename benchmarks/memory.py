@@ -1,8 +1,8 @@
-"""Memory, processes and open files over 200 small trials: ``python -m benchmarks.memory``, about six minutes.
+"""Memory, open files, threads and processes over 200 small trials: ``python -m benchmarks.memory``, about six minutes.
 
 Every trial has an architecture of its own, so that each one compiles: the worst case, since TensorFlow never lets go of
-what it compiled. Samples the coordinator and its workers once a second from outside, prints a table, and draws
-``--figure``.
+what it compiled. With ``--few`` they share twelve, so that only what is no program can grow. The coordinator and its
+workers are looked at once a second from outside; prints a table, and draws ``--figure``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import matplotlib as mpl
 import psutil
 
-from tests.end_to_end.chaos import is_worker, n_told
+from tests.end_to_end.chaos import command, is_worker, n_told
 from tests.end_to_end.folder import Folder
 
 mpl.use("Agg")
@@ -37,41 +37,58 @@ seeds = 0
 depth = [1, 2, 3]
 optimizer = ["sgd", "adam"]
 [tune]
-units = {{ low = 8, high = 128 }}
-activation = ["relu", "tanh", "sigmoid"]
-batch_size = [64, 128]
+units = {units}
+activation = {activation}
+batch_size = {batch_size}
 [tune.sgd]
 learning_rate = {{ low = 0.01, high = 1.0, log = true }}
 [tune.adam]
 learning_rate = {{ low = 0.001, high = 0.1, log = true }}
 """
+_MANY = {"units": "{ low = 8, high = 128 }", "activation": '["relu", "tanh", "sigmoid"]', "batch_size": "[64, 128]"}
+_FEW = {"units": "[8, 16]", "activation": '["relu"]', "batch_size": "[64]"}
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What one process held at one moment; memory is resident, in MiB."""
+
+    memory: float
+    n_files: int
+    n_threads: int
+
+
+@dataclass(frozen=True)
 class Sample:
-    """What was seen at one moment; memory is resident, in MiB."""
+    """What was seen at one moment of the coordinator and of its workers, by their process ids."""
 
     seconds: float
     n_trials: int
-    coordinator: float
-    workers: dict[int, float]
-    n_open_files: int
-    n_threads: int
+    coordinator: Seen
+    workers: dict[int, Seen]
     n_processes: int
 
 
 def main() -> None:
     """Run the study, sample it, print and draw."""
     options = _options()
-    with TemporaryDirectory(prefix="depthcheck-memory-") as base:
+    definition = DEFINITION.format(trials=options.trials, **(_FEW if options.few else _MANY))
+    with TemporaryDirectory(prefix="depthcheck-memory-") as base, TemporaryFile("w+") as output:
         folder = Folder(path=Path(base), home=Path(base))
-        (folder.path / "memory.toml").write_text(DEFINITION.format(trials=options.trials))
-        process = folder.start("--experiment", str(folder.path / "memory.toml"), "--workers", str(options.workers))
+        (folder.path / "memory.toml").write_text(definition)
+        process = subprocess.Popen(
+            command("--experiment", str(folder.path / "memory.toml"), "--workers", str(options.workers)),
+            cwd=folder.path,
+            env=folder.environment(),
+            stdout=output,  # a file: a pipe that nobody reads is full after 800 trials
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         samples = _watch(process, folder)
-        output, _ = process.communicate()
         if process.returncode:
-            sys.exit(output)
+            output.seek(0)
+            sys.exit(output.read())
         n_left = sum(_home(one) == base for one in psutil.process_iter())
     print(_table(samples))
     print(f"left when it had ended: {n_left} processes of its own")
@@ -83,11 +100,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--few", action="store_true", help="twelve architectures in place of one a trial")
     parser.add_argument("--figure", help="where to draw, a .png")
     return parser.parse_args()
 
 
-def _watch(process: subprocess.Popen[str], folder: Folder) -> list[Sample]:
+def _watch(process: subprocess.Popen[bytes], folder: Folder) -> list[Sample]:
     start, samples = time.monotonic(), []
     coordinator = psutil.Process(process.pid)
     while process.poll() is None:
@@ -109,16 +127,17 @@ def _home(process: psutil.Process) -> str:
 
 def _sample(coordinator: psutil.Process, folder: Folder, seconds: float) -> Sample:
     children = coordinator.children(recursive=True)
-    workers = {child.pid: child.memory_info().rss / _MIB for child in children if is_worker(child)}
     return Sample(
         seconds=seconds,
         n_trials=n_told(folder.path),
-        coordinator=coordinator.memory_info().rss / _MIB,
-        workers=workers,
-        n_open_files=coordinator.num_fds(),
-        n_threads=coordinator.num_threads(),
+        coordinator=_seen(coordinator),
+        workers={child.pid: _seen(child) for child in children if is_worker(child)},
         n_processes=len(children),
     )
+
+
+def _seen(process: psutil.Process) -> Seen:
+    return Seen(process.memory_info().rss / _MIB, process.num_fds(), process.num_threads())
 
 
 def _at(samples: Sequence[Sample], share: float) -> Sample:
@@ -129,18 +148,19 @@ def _at(samples: Sequence[Sample], share: float) -> Sample:
 
 def _table(samples: Sequence[Sample]) -> str:
     lines = [
-        "| trials | seconds | coordinator, MiB | workers, MiB | open files | threads | processes |",
-        "|---|---|---|---|---|---|---|",
+        "| trials | seconds | coordinator: MiB | files | threads | workers: MiB | files | threads | processes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for share in (0.05, 0.25, 0.5, 0.75, 0.98):
-        s = _at(samples, share)
-        workers = ", ".join(f"{memory:.0f}" for memory in s.workers.values())
+    last = [sample for sample in samples if sample.workers][-1]  # all networks are scored by then
+    for s in (*(_at(samples, share) for share in (0.05, 0.25, 0.5, 0.75, 0.98)), last):
+        here, workers = s.coordinator, s.workers.values()
         lines.append(
-            f"| {s.n_trials} | {s.seconds:.0f} | {s.coordinator:.0f} | {workers} | {s.n_open_files} | {s.n_threads} "
-            f"| {s.n_processes} |"
+            f"| {s.n_trials} | {s.seconds:.0f} | {here.memory:.0f} | {here.n_files} | {here.n_threads} "
+            f"| {', '.join(f'{one.memory:.0f}' for one in workers)} | {', '.join(str(one.n_files) for one in workers)} "
+            f"| {', '.join(str(one.n_threads) for one in workers)} | {s.n_processes} |"
         )
     pids = {pid for sample in samples for pid in sample.workers}
-    largest = max(max(sample.workers.values(), default=0) for sample in samples)
+    largest = max(one.memory for sample in samples for one in sample.workers.values())
     lines.append(f"\n{len(pids)} worker processes in all, the largest {largest:.0f} MiB")
     return "\n".join(lines)
 
@@ -149,8 +169,8 @@ def _draw(samples: Sequence[Sample], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for pid in dict.fromkeys(pid for sample in samples for pid in sample.workers):
         own = [sample for sample in samples if pid in sample.workers]
-        axes.plot([s.n_trials for s in own], [s.workers[pid] for s in own], color="tab:orange", lw=1.5)
-    axes.plot([s.n_trials for s in samples], [s.coordinator for s in samples], color="tab:blue", lw=1.5)
+        axes.plot([s.n_trials for s in own], [s.workers[pid].memory for s in own], color="tab:orange", lw=1.5)
+    axes.plot([s.n_trials for s in samples], [s.coordinator.memory for s in samples], color="tab:blue", lw=1.5)
     last = samples[-1]
     axes.plot([], [], color="tab:orange", label="workers, a line a process")
     axes.plot([], [], color="tab:blue", label="coordinator")

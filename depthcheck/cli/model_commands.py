@@ -96,7 +96,8 @@ def _listener(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ValueError(f"host and port must be free to listen at, got {host} and {port}: {error.strerror}") from error
+        reason = str(error.strerror).partition(" (while ")[0]  # Python repeats the address there
+        raise ValueError(f"host and port must be free to listen at, got {host} and {port}: {reason}") from error
 
 
 def _port(text: str) -> int:

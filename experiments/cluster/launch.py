@@ -70,6 +70,9 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
                 # Trials are large and few: a worker that is busy with one is not stuck.
                 "distributed.admin.tick.limit": "1h",
                 "distributed.scheduler.work-stealing": False,
+                # Dask would note every thread's stack a hundred times a second and keep a thousand seconds of it, a MiB
+                # each in every worker, for a dashboard that there is none of.
+                "distributed.worker.profile.enabled": False,
             }
         ),
         _quiet(),

@@ -71,11 +71,7 @@ def _parent_trouble(told: ToldStudy | None, stored: StoredStudy, storage: str) -
     if told.parent_run_id is None:
         return _unnamed_parent(told, stored)
     if parent is None:
-        return Finding(
-            what=f"the study's run {told.parent_run_id} is gone from MLflow",
-            advice="another run is opened for the study, and the trials' runs that are left are put below it",
-            repair=ReplaceParent(),
-        )
+        return _lost_parent(told, stored)
     if parent.is_deleted:
         return Finding(
             what=f"the study's run {parent.run_id} is deleted in MLflow",
@@ -83,6 +79,21 @@ def _parent_trouble(told: ToldStudy | None, stored: StoredStudy, storage: str) -
             repair=RestoreRun(run_id=parent.run_id),
         )
     return None
+
+
+def _lost_parent(told: ToldStudy, stored: StoredStudy) -> Finding:
+    if not stored.runs and any(trial.run_id for trial in told.trials):
+        # No damage but another store. A run opened there would be the one that Optuna's study names from then on, also
+        # when the right store is back.
+        return Finding(
+            what=f"the study's run {told.parent_run_id} and the runs of all its trials are gone from MLflow",
+            advice="put the store back that has them, or name it (MLFLOW_TRACKING_URI)",
+        )
+    return Finding(
+        what=f"the study's run {told.parent_run_id} is gone from MLflow",
+        advice="another run is opened for the study, and the trials' runs that are left are put below it",
+        repair=ReplaceParent(),
+    )
 
 
 def _unnamed_parent(told: ToldStudy, stored: StoredStudy) -> Finding | None:

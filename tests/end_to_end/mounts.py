@@ -1,10 +1,11 @@
-"""Small disks that a test mounts for itself; where only root may mount, in a namespace of the test's own."""
+"""Locked databases, and small disks that a test mounts; where only root may, in a namespace of the test's own."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+
+from tests.end_to_end.folder import ROOT
 
 _NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 
@@ -23,7 +25,7 @@ def needs_mounts(test: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        if _may_mount():
+        if may_mount():
             test(*args, **kwargs)
             return
         if not _succeeds(*_NAMESPACE, "true"):
@@ -71,7 +73,20 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-def _may_mount() -> bool:
+@contextlib.contextmanager
+def locked(*databases: Path) -> Iterator[None]:
+    """Keep everybody else from reading and writing the databases."""
+    with contextlib.ExitStack() as stack:
+        for database in databases:
+            connection = stack.enter_context(
+                contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=60))
+            )
+            connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def may_mount() -> bool:
+    """Tell whether this process may mount small disks."""
     with tempfile.TemporaryDirectory() as folder:
         if not _succeeds("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder):
             return False

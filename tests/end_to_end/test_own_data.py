@@ -4,10 +4,10 @@ import csv
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+import psutil
 import pytest
-import uvicorn
+from chaos import n_told
+from conftest import Folder, wait_for
 from mlflow import MlflowClient
 
 from depthcheck.experiments import tracking
@@ -86,14 +88,20 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, str]:
-    """The folder, and what the study printed."""
+    """The folder, and what the study printed; the data were another file's once its worker had read them."""
     folder = Shop(path=tmp_path_factory.mktemp("shop"), home=home)
     write_people(folder.path / "people.csv", 150)
     write_people(folder.path / "new.csv", 7, with_target=False)
     (folder.path / "people.toml").write_text(DESIGN)
-    done = folder.run("run", "--experiment", "people.toml", "--workers", "1")
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    people = folder.path / "people.csv"
+    whole = people.read_bytes()
+    running = Folder(path=folder.path, home=home).start("--experiment", "people.toml", "--workers", "1")
+    wait_for(lambda: n_told(folder.path) >= 1 or running.poll() is not None, seconds=600)
+    people.write_bytes(whole.replace(b"yes", b"no", 1))
+    output, _ = running.communicate(timeout=600)
+    people.write_bytes(whole)
+    assert running.returncode == 0, output
+    return folder, output
 
 
 @pytest.mark.slow
@@ -107,6 +115,14 @@ def test_study_of_a_table_says_what_it_understood_and_ends_with_a_champion(shop)
     assert {reference["name"] for reference in tracking.references(folder.uri, parent)}
     report = next((folder.path / "reports/output").rglob("report.md")).read_text()
     assert "cross-validation" in report
+
+
+@pytest.mark.slow
+def test_study_warns_at_its_end_of_data_that_changed_while_it_ran(shop):
+    folder, output = shop
+    (line,) = [line for line in output.splitlines() if "were written while the study ran" in line]
+    assert line.startswith("warning: the files of the data were written while the study ran; data must be those of ")
+    assert f"(file {folder.path / 'people.csv'}): put them back as they were" in line
 
 
 @pytest.mark.slow
@@ -158,34 +174,36 @@ def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(sho
 
 
 @pytest.mark.slow
-def test_serve_answers_with_a_copy_that_was_checked(shop, monkeypatch):
+def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctrl_c(shop, tmp_path):
     folder, _ = shop
-    servers = []
-
-    class Recorded(uvicorn.Server):
-        def __init__(self, config: uvicorn.Config) -> None:
-            super().__init__(config)
-            servers.append(self)
-
-    monkeypatch.setattr(uvicorn, "Server", Recorded)
-    listener, ready = socket.create_server(("127.0.0.1", 0)), threading.Event()
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    study = tracking.studies(folder.uri)[0].study
-    serving = threading.Thread(
-        target=lambda: tracking.serve(
-            folder.uri, f"models:/{study}@champion", listener, trust=False, on_ready=ready.set
-        )
-    )
-    serving.start()
-    try:
-        assert ready.wait(300)
-        status, text = ask(address, (folder.path / "new.csv").read_text(), "text/csv")
-    finally:
-        for server in servers:
-            server.should_exit = True
-        serving.join(60)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "depthcheck", "serve", "--port", port]
+    environment = {**folder.environment(), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=folder.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as server:  # fmt: skip
+        try:
+            study = tracking.studies(folder.uri)[0].study
+            said = f"models:/{study}@champion is served at http://127.0.0.1:{port}/invocations\n"
+            assert server.stdout.readline() == said
+            status, text = ask(f"http://127.0.0.1:{port}", (folder.path / "new.csv").read_text(), "text/csv")
+            second = folder.run("serve", "--port", port)
+            children = psutil.Process(server.pid).children(recursive=True)
+            os.killpg(server.pid, signal.SIGINT)  # as a terminal sends it
+            rest, _ = server.communicate(timeout=60)
+        finally:
+            server.kill()
     assert status == 200, text
     assert len(json.loads(text)["predictions"]) == 7
+    assert (second.returncode, second.stderr) == (
+        2, f"error: host and port must be free to listen at, got 127.0.0.1 and {port}: Address already in use\n"
+    )  # fmt: skip
+    assert (server.returncode, rest) == (0, "")
+    assert not [child for child in children if child.is_running()]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -3,17 +3,14 @@
 import contextlib
 import random
 import re
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from conftest import Folder, wait_for
-from mounts import fill, mounted, needs_mounts, read_only
+from mounts import fill, locked, mounted, needs_mounts, read_only
 from servers import mlflow_server, postgres
 
 from depthcheck.experiments.tracking.reading import search
@@ -72,18 +69,6 @@ def assert_goes_on_to_the_same_end(folder: Folder, command: list[str], undisturb
     runs = search(client(folder.uri), ["0", "1"], "")
     assert "RUNNING" not in Counter(run.info.status for run in runs)
     return output
-
-
-@contextlib.contextmanager
-def locked(*databases: Path) -> Iterator[None]:
-    """Keep everybody else from reading and writing the databases."""
-    with contextlib.ExitStack() as stack:
-        for database in databases:
-            connection = stack.enter_context(
-                contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=60))
-            )
-            connection.execute("BEGIN EXCLUSIVE")
-        yield
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -220,6 +221,28 @@ def test_study_that_was_trained_twice_is_not_clean(study: Study, tmp_path: Path)
     )
     client(study.place.uri).delete_run(again.run.run_id)
     assert study.examine().left == ()
+
+
+def test_store_that_has_nothing_of_a_study_is_named_and_not_written(
+    study: Study, tmp_path: Path, empty_store: Path
+) -> None:
+    study.ledger.tell(study.finish(study.start()))
+    study.end()
+    shutil.copy(empty_store, tmp_path / "other.db")
+    (left,) = examine(replace(study.place, uri=f"sqlite:///{tmp_path / 'other.db'}"), "mine", fix=True).left
+    assert left.what == f"the study's run {study.run.run_id} and the runs of all its trials are gone from MLflow"
+    assert "put the store back that has them, or name it (MLFLOW_TRACKING_URI)" in left.advice
+    assert examine(study.place, "mine", fix=False).left == ()  # once the store is back
+
+
+def test_link_that_leads_nowhere_in_place_of_the_lock_is_said_and_not_followed(study: Study, tmp_path: Path) -> None:
+    lock = lock_file(study.place.folder, "mine")
+    lock.unlink()
+    lock.symlink_to(tmp_path / "nowhere")
+    for fix in (False, True):
+        with pytest.raises(ValueError, match=rf"the study's lock must be a file of yours .*, got {lock} \(a link\)"):
+            examine(study.place, "mine", fix=fix)
+    assert not lock.exists()
 
 
 def test_newer_study_is_refused_in_one_line(study: Study) -> None:

@@ -63,6 +63,10 @@ def _pid():
     return os.getpid()
 
 
+def _periodic(dask_worker):
+    return list(dask_worker.periodic_callbacks)
+
+
 def _nap():
     time.sleep(3)
     return os.getpid()
@@ -138,6 +142,11 @@ def test_nobody_else_can_speak_to_any_port_of_the_cluster(client):
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert len(listening) == 3  # scheduler, nanny and worker; no HTTP
     assert client.submit(_pid, pure=False).result() != os.getpid()
+
+
+def test_no_process_keeps_profiles_that_nobody_can_look_at(client):
+    assert all("profile" not in names for names in client.run(_periodic).values())
+    assert not client.cluster.scheduler.io_loop.profile
 
 
 def test_worker_that_has_grown_is_replaced_between_two_trials(client):

@@ -1,4 +1,4 @@
-"""A study under fifty kills beside an undisturbed one: ``python -m benchmarks.chaos``, ``--seed N`` to repeat.
+"""A study under fifty kills beside an undisturbed one: ``python -m benchmarks.chaos --kills 50``.
 
 SIGKILL, at random moments, of workers, of the coordinator and of both: while they start, while a model is written,
 between the commit of MLflow and that of Optuna, during confirm. Exit code 0 when both studies are the same to the last
@@ -7,12 +7,8 @@ digit, the report included, and nothing was left behind or trained again. About 
 
 from __future__ import annotations
 
-import argparse
-import secrets
-import sys
 from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tests.end_to_end.chaos import Tally, attempts, command, plan_kills, report_text, run_under_kills
 from tests.end_to_end.folder import Folder
@@ -41,37 +37,18 @@ learning_rate = { low = 0.001, high = 0.1, log = true }
 """
 
 
-def main() -> int:
-    """Run both studies, compare, and print what was seen."""
-    options = _options()
-    print(f"seed of the kills: {options.seed}", flush=True)
-    if options.keep:
-        Path(options.keep).mkdir(parents=True, exist_ok=True)
-        return _compare(Path(options.keep), options)
-    with TemporaryDirectory(prefix="depthcheck-chaos-") as base:
-        return _compare(Path(base), options)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of the kills")
-    parser.add_argument("--workers", default="2")
-    parser.add_argument("--keep", help="folder to leave both studies in")
-    return parser.parse_args()
-
-
-def _compare(base: Path, options: argparse.Namespace) -> int:
+def compare(base: Path, *, n_kills: int, seed: int, workers: str) -> int:
+    """Run both studies in a folder, compare, and print what was seen."""
     (base / "chaos.toml").write_text(DEFINITION)
-    words = command("--experiment", str(base / "chaos.toml"), "--workers", options.workers)
+    words = command("--experiment", str(base / "chaos.toml"), "--workers", workers)
     undisturbed, killed = (Folder(path=base / name, home=base / "home") for name in ("undisturbed", "killed"))
     for folder in (undisturbed, killed):
         folder.path.mkdir()
-    calm = run_under_kills(words, undisturbed.path, undisturbed.environment(), [], options.seed)
+    calm = run_under_kills(words, undisturbed.path, undisturbed.environment(), [], seed)
     n_trials = len(undisturbed.study().trials)
     print(f"undisturbed: {n_trials} trials, {calm.seconds:.0f} s", flush=True)
-    kills = plan_kills(options.seed, options.kills, n_trials)
-    tally = run_under_kills(words, killed.path, killed.environment(), kills, options.seed)
+    kills = plan_kills(seed, n_kills, n_trials)
+    tally = run_under_kills(words, killed.path, killed.environment(), kills, seed)
     _print(tally)
     failures = list(_differences(undisturbed, killed, tally))
     print("\n".join(f"WRONG: {failure}" for failure in failures) or "the same study, the same report")
@@ -105,7 +82,3 @@ def _differences(undisturbed: Folder, killed: Folder, tally: Tally) -> list[str]
         found.append(f"the doctor found something:\n{text}")
     found += [f"process left behind: {line}" for line in tally.left_behind]
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(main())
