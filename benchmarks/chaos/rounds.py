@@ -16,10 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from depthcheck.experiments.command_line import BAD_INPUT, failure_code
-from depthcheck.experiments.commands import doctor
-from rich.console import Console
-
+from depthcheck.cli import commands
 from tests.end_to_end.chaos import Study, Tally, attempts, command, n_told, report_text
 from tests.end_to_end.damages import Hurt, contents, copied
 from tests.end_to_end.folder import Folder
@@ -178,18 +175,15 @@ class Round:
         return text
 
     def _doctor_here(self, *, fix: bool) -> tuple[int, str]:
+        words = ["doctor", "--study", self.patterns.name, "--storage", self.hurt.storage, *(["--fix"] if fix else [])]
         os.environ["MLFLOW_TRACKING_URI"] = self.hurt.uri
         said = io.StringIO()
-        given = {"study": self.patterns.name, "fix": "true" if fix else None, "storage": self.hurt.storage}
         try:
-            code = doctor.main(given, Console(file=said, soft_wrap=True, highlight=False))
-        except ValueError as error:
-            return BAD_INPUT, f"error: {error}"
-        except RuntimeError as error:
-            return failure_code(error), f"error: {error}"
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                code = commands.main(words, standalone_mode=False)
         finally:
             del os.environ["MLFLOW_TRACKING_URI"]
-        return code, said.getvalue()
+        return int(code), said.getvalue()
 
     def start(self, code: int = 0, *said: str, more: tuple[str, ...] = ()) -> str:
         """Give the study's command again."""
