@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from depthcheck.experiments.planning import design, space
-from depthcheck.experiments.planning.dimensions import parse_tuned
 from depthcheck.experiments.planning.experiment import Budget, Experiment
 from depthcheck.experiments.planning.finalists import choose
+from depthcheck.experiments.planning.ranges import parse_tuned
 from depthcheck.experiments.study.confirm import Champion, champion, frozen_list, searched
 from depthcheck.experiments.study.describe import EndedTrial, best_of
 from depthcheck.experiments.study.ledger import Ledger, is_told

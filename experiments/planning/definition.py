@@ -6,25 +6,20 @@ configurations it leads to stands in `design`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthcheck.experiments.planning.dimensions import (
-    DIMENSIONS,
-    OPTIMIZER_DIMENSIONS,
-    known_key,
-    parse_levels,
-    parse_tuned,
-    suggestion,
-)
 from depthcheck.experiments.planning.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
+from depthcheck.experiments.planning.ranges import known_key, parse_levels, parse_tuned
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 from depthcheck.pipeline.data.load import NAMES
+from depthcheck.pipeline.dimensions import DIMENSIONS, active, options_of, suggestion
 from depthcheck.pipeline.paths import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
@@ -227,7 +222,7 @@ def _parse_tune(table: Mapping[str, Any]) -> tuple[dict[str, Tuned], dict[str, d
         if key not in OPTIMIZERS:
             tune[key] = parse_tuned(key, value, "tune")
             continue
-        inner = _table(table, key, ("learning_rate", *OPTIMIZERS[key]))
+        inner = _table(table, key, ("learning_rate", *options_of(key)))
         tune_for[key] = {name: parse_tuned(name, ranges, f"tune.{key}") for name, ranges in inner.items()}
     return tune, tune_for
 
@@ -239,23 +234,20 @@ def _check_complete(experiment: Experiment) -> None:
         for name in sorted(roles[one] & roles[other]):
             raise ValueError(f"{name} must be either compared, tuned or fixed, got it in [{one}] and in [{other}]")
     named = set().union(*roles.values())
-    for name in ("depth", "optimizer", "batch_size"):
-        if name not in named:
-            raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
-    depths = experiment.levels("depth")
-    if any(depth != 0 for depth in depths):
-        for name in ("units", "activation"):
-            if name not in named:
-                raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
+    optimizers = [str(optimizer) for optimizer in experiment.levels("optimizer")]
+    used = list(itertools.product(optimizers or [""], map(int, experiment.levels("depth") or [0])))
+    for dimension in DIMENSIONS.values():
+        is_needed = dimension.is_required and any(dimension.is_active(*both) for both in used)
+        if is_needed and not dimension.per_optimizer and dimension.name not in named:
+            raise ValueError(f"{dimension.name} must be in [compare], [tune] or [fixed], got it in none of them")
     n_cells = math.prod(len(levels) for levels in experiment.compare.values())
     if n_cells > MOST:
         raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_cells}")
-    _check_optimizers(experiment, named)
+    _check_optimizers(experiment, named, optimizers)
     _check_anchor(experiment.anchor)
 
 
-def _check_optimizers(experiment: Experiment, named: set[str]) -> None:
-    optimizers = [str(optimizer) for optimizer in experiment.levels("optimizer")]
+def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Sequence[str]) -> None:
     for optimizer in experiment.tune_for:
         if optimizer not in optimizers:
             raise ValueError(f"tune.{optimizer} must be of an optimizer that is used ({', '.join(optimizers)})")
@@ -264,23 +256,22 @@ def _check_optimizers(experiment: Experiment, named: set[str]) -> None:
                 raise ValueError(
                     f"{name} must be either compared, tuned or fixed, got it in [tune.{optimizer}] as well"
                 )
-    for optimizer in optimizers:
-        if "learning_rate" not in named | set(experiment.tune_for.get(optimizer, {})):
-            raise ValueError(f"learning_rate of {optimizer} must be in [tune.{optimizer}], [tune] or [fixed], got none")
-    for name in named & OPTIMIZER_DIMENSIONS - {"learning_rate"}:
-        takers = [optimizer for optimizer in optimizers if name in OPTIMIZERS[optimizer]]
-        if not takers or (name in experiment.compare and len(takers) < len(optimizers)):
+    for dimension in DIMENSIONS.values():
+        name = dimension.name
+        takers = [optimizer for optimizer in optimizers if dimension.is_active(optimizer, 1)]
+        for optimizer in takers if dimension.is_required and dimension.per_optimizer else ():
+            if name not in named | set(experiment.tune_for.get(optimizer, {})):
+                raise ValueError(f"{name} of {optimizer} must be in [tune.{optimizer}], [tune] or [fixed], got none")
+        if name in named and (not takers or (name in experiment.compare and len(takers) < len(optimizers))):
             whom = "every optimizer" if name in experiment.compare else "an optimizer"
             raise ValueError(f"{name} must be a knob of {whom} that is used, got {', '.join(optimizers)}")
 
 
 def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:
-    needed = ["depth", "optimizer", "learning_rate", "batch_size"]
-    if anchor.get("depth"):
-        needed += ["units", "activation"]
-    for name in needed:
+    known = list(active(str(anchor.get("optimizer")), int(anchor.get("depth", 0))))
+    for name in ("depth", "optimizer", *(dimension.name for dimension in known if dimension.is_required)):
         if name not in anchor:
             raise ValueError(f"[anchor] must have {name}, got {shown(dict(anchor))}")
-    optimizer = str(anchor["optimizer"])
-    for name in sorted(set(anchor) & OPTIMIZER_DIMENSIONS - {"learning_rate"}):
-        known_key(name, OPTIMIZERS[optimizer], f"[anchor] with {optimizer}")
+    for name in sorted(anchor):
+        if DIMENSIONS[name].per_optimizer and name != "learning_rate":
+            known_key(name, options_of(str(anchor["optimizer"])), f"[anchor] with {anchor['optimizer']}")

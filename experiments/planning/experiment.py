@@ -10,17 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from depthcheck.experiments.planning.dimensions import (
-    DIMENSIONS,
-    HIDDEN_LAYER,
-    OPTIMIZER_DIMENSIONS,
-    Choices,
-    Range,
-    parameter,
-    suggestion,
-)
-from depthcheck.experiments.planning.ranges import Side, parse_widenings, widen
-from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.experiments.planning.ranges import Choices, Range, Side, parse_widenings, widen
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.pipeline.dimensions import DIMENSIONS, active, parameter, suggestion
 
 SCHEMA_VERSION = 1
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
@@ -123,10 +115,8 @@ class Experiment:
     def tuned_for(self, optimizer: str, depth: int) -> dict[str, Tuned]:
         """Return the nuisances that are active for an optimizer and a depth, by dimension."""
         merged = {**self.tune, **self.tune_for.get(optimizer, {})}
-        inactive = {name for name in OPTIMIZER_DIMENSIONS if name not in (*OPTIMIZERS[optimizer], "learning_rate")}
-        if depth == 0:
-            inactive.update(HIDDEN_LAYER)
-        return {name: tuned for name, tuned in sorted(merged.items()) if name not in inactive}
+        found = {dimension.name for dimension in active(optimizer, depth)}
+        return {name: tuned for name, tuned in sorted(merged.items()) if name in found}
 
     def as_json(self) -> dict[str, Any]:
         """Return what defines the study, in JSON's types.

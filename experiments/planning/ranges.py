@@ -1,21 +1,157 @@
-"""A range with more beyond one of its ends: what a study asks for whose best network lies at the edge. Pure."""
+"""The ranges and levels that a definition gives each dimension, and how a range is widened. Pure.
+
+A study asks for a wider range whose best network lies at the edge of one.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from depthcheck.experiments.planning.dimensions import Choices, Dimension, Range, suggestion
 from depthcheck.pipeline.config import ParamValue, shown
+from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, suggestion
 
 Side = Literal["up", "down"]
 
+#: A step finer than this share of its range's ends is lost in rounding, and Optuna would refuse its own values.
+_FINEST_STEP = 1e-6
 #: A range on a logarithmic scale grows by this factor, an even one by this share of its width.
 _FACTOR = 4.0
 _SHARE = 0.5
 #: Two choices continue their ratio from here on, and their step below: 64, 128, 256, but 0.8, 0.9, 1.
 _LEAST_RATIO = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both included; even on a logarithmic scale where ``log``."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    integer: bool = False
+
+    def at(self, u: float) -> float | int:
+        """Return the value at the share ``u`` in [0, 1) of the range; whole steps have equal shares."""
+        if self.log and self.integer:
+            # Bounds half a unit out, so that the lowest and the highest whole number get their full share.
+            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return int(min(max(round(math.exp(low + u * (high - low))), self.low), self.high))
+        if self.log:
+            return min(
+                max(math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low))), self.low), self.high
+            )
+        step = 1 if self.integer and self.step is None else self.step
+        if step is None:
+            return self.low + u * (self.high - self.low)
+        value = self.low + step * math.floor(u * (math.floor((self.high - self.low) / step + 1e-9) + 1))
+        return int(value) if self.integer else value
+
+    def contains(self, value: ParamValue) -> bool:
+        """Tell whether the value lies in the range (and on one of its steps)."""
+        if isinstance(value, str | bool) or not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / (self.step or (1 if self.integer else math.inf))
+        return abs(steps - round(steps)) < 1e-9
+
+    def as_json(self) -> object:
+        """Return the range as the definition writes it."""
+        table: dict[str, object] = {"low": self.low, "high": self.high}
+        if self.log:
+            table["log"] = True
+        if self.step is not None:
+            table["step"] = self.step
+        return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """A list of values, each with an equal share."""
+
+    values: tuple[ParamValue, ...]
+
+    def at(self, u: float) -> ParamValue:
+        """Return the value at the share ``u`` in [0, 1)."""
+        return self.values[int(u * len(self.values))]
+
+    def contains(self, value: ParamValue) -> bool:
+        """Tell whether the value is one of the choices."""
+        return value in self.values
+
+    def as_json(self) -> object:
+        """Return the values as the definition writes them."""
+        return list(self.values)
+
+
+def known_key(key: str, known: Collection[str], where: str) -> str:
+    """Return the key, or complain that ``where`` has no such key."""
+    if key in known:
+        return key
+    raise ValueError(f"{where} has no key {shown(key)}; it takes {', '.join(known)}{suggestion(key, known)}")
+
+
+def parse_levels(name: str, value: object, where: str) -> tuple[ParamValue, ...]:
+    """Return a list of distinct levels.
+
+    Raises
+    ------
+    ValueError
+        When it is no list, is empty, holds a level twice or one that the dimension does not allow.
+    """
+    what = f"{where}.{name}"
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{what} must be a list of at least one level, got {shown(value)}")
+    levels = tuple(DIMENSIONS[name].check(level, f"{what}[{i}]") for i, level in enumerate(value))
+    seen: set[ParamValue] = set()
+    for level in levels:
+        if level in seen:
+            raise ValueError(f"{what} must have each level once, got {shown(level)} twice")
+        seen.add(level)
+    return levels
+
+
+def parse_tuned(name: str, value: object, where: str) -> Range | Choices:
+    """Return what a tuned dimension ranges over: a table ``{low, high, log, step}`` or a list of choices.
+
+    Raises
+    ------
+    ValueError
+        When the range is upside down or no range at all, or a value is not allowed.
+    """
+    what = f"{where}.{name}"
+    if isinstance(value, list):
+        return Choices(values=parse_levels(name, value, where))
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} must be a range {{low = …, high = …}} or a list, got {shown(value)}")
+    dimension = DIMENSIONS[name]
+    if dimension.kind not in ("int", "float"):
+        raise ValueError(f"{what} must be a list (its values are {dimension.expected}), got a range")
+    for key in value:
+        known_key(key, ("low", "high", "log", "step"), what)
+    for key in ("low", "high"):
+        if key not in value:
+            raise ValueError(f"{what} must have a {key}, got {shown(value)}")
+    low, high = (dimension.check(value[key], f"{what}.{key}") for key in ("low", "high"))
+    assert isinstance(low, int | float)
+    assert isinstance(high, int | float)
+    if low >= high:
+        raise ValueError(f"{what} must have low below high, got low = {low}, high = {high}")
+    log, step = value.get("log", False), value.get("step")
+    if not isinstance(log, bool):
+        raise ValueError(f"{what}.log must be true or false, got {shown(log)}")
+    if log and (low <= 0 or step is not None):
+        raise ValueError(f"{what} with log = true must have low above 0 and no step, got {shown(value)}")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low):
+        raise ValueError(f"{what}.step must be a number above 0 and within the range, got {shown(step)}")
+    if step is not None and dimension.kind == "int" and not isinstance(step, int):
+        raise ValueError(f"{what}.step must be a whole number, got {shown(step)}")
+    if step is not None and step < _FINEST_STEP * max(abs(low), abs(high)):
+        raise ValueError(f"{what}.step must be at least a millionth of the range's larger end, got {shown(step)}")
+    return Range(low=low, high=high, log=log, step=step, integer=dimension.kind == "int")
 
 
 def parse_widenings(text: str) -> list[tuple[str, Side]]:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.planning.dimensions import parameter
 from depthcheck.experiments.planning.experiment import NOTEBOOK_ANCHOR, Experiment
 from depthcheck.experiments.study.ledger import Ledger, point_of
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.dimensions import parameter
 
 SMALL = tomllib.loads("""
 question = "?"
@@ -61,6 +61,22 @@ def changed(path: str, value: object) -> dict:
 def test_shipped_definitions_are_valid(name):
     data = DataConfig(name="my table.csv", target="y") if name == "any" else None
     assert definition.read(definition.find(name), data).name == ("my_table" if data else name)
+
+
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        ("any", "my_table-032121bc"),
+        ("digits", "digits-46d6641f"),
+        ("fashion_mnist", "fashion_mnist-18e54b6e"),
+        ("notebook", "notebook-2597ea43"),
+        ("vanishing", "vanishing-a553213a"),
+    ],
+)
+def test_studies_of_shipped_definitions_keep_their_names(name, study):
+    """A name is a hash of the definition: another one would begin a study again that exists."""
+    data = DataConfig(name="my table.csv", target="y") if name == "any" else None
+    assert definition.read(definition.find(name), data).study_name("ab" * 32) == study
 
 
 def test_definition_for_any_data_asks_for_data():
