@@ -6,6 +6,7 @@ configurations it leads to stands in `design`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -15,16 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthcheck.experiments.planning.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
-from depthcheck.experiments.planning.ranges import known_key, parse_levels, parse_tuned
-from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, validated
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.ranges import known_key
+from depthcheck.pipeline.config import DataConfig, ParamValue, shown
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, active, options_of, suggestion
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, options_of, suggestion
 from depthcheck.pipeline.paths import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
-#: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
-_LARGEST_SPLIT_SEED, _LARGEST_SEED = 2**32 - 1, 2**63 - 1
 
 
 def shipped_names() -> list[str]:
@@ -86,9 +86,6 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
         raise ValueError(f"{path}: its lists or tables must not be nested that deeply") from None
 
 
-_TABLES = ("question", "seed", "data", "split", "budget", "compare", "tune", "fixed", "anchor")
-
-
 def found_from(data: DataConfig, base: Path) -> DataConfig:
     """Return it with the paths of files and folders made absolute that are relative to ``base``.
 
@@ -120,35 +117,22 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     ValueError
         When a key is unknown, a value is not allowed, or a dimension that every network needs is left open.
     """
-    for key in document:
-        known_key(key, _TABLES, "the definition")
-    data_table = _table(document, "data", (*_DATA_TEXTS, "columns", "class_weight"))
-    split = _table(document, "split", ("valid", "test", "seed", "method", "folds"))
-    budget = _table(document, "budget", tuple(Budget.__dataclass_fields__))
-    compare = _table(document, "compare", tuple(DIMENSIONS))
-    for key in ("trials", "epochs"):
-        if key not in budget:
-            raise ValueError(f"budget must have {key}, got {shown(budget)}")
-    tune, tune_for = _parse_tune(_table(document, "tune", (*DIMENSIONS, *OPTIMIZERS)))
-    experiment = Experiment(
+    found = validated(document)
+    table = found.get("data", {})
+    if data is None and "name" not in table:
+        raise ValueError(f"[data] must have name, got {shown(table)}")
+    fields = {key: value for key, value in table.items() if key not in ("columns", "class_weight")}
+    experiment = Experiment.of(
+        found,
         name=name,
-        question=_string(document.get("question", ""), "question"),
-        data=data or _parse_data(data_table),
-        split=_parse_split(split),
-        budget=Budget(**budget),
-        seed=whole(document.get("seed", 1234), "seed", 0, _LARGEST_SEED),
-        compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
-        tune=tune,
-        tune_for=tune_for,
-        fixed=_parse_values(_table(document, "fixed", tuple(DIMENSIONS)), "fixed"),
-        anchor=_parse_values(_table(document, "anchor", tuple(DIMENSIONS)), "anchor") or NOTEBOOK_ANCHOR,
-        class_weight=_class_weight(data_table),
+        data=data or DataConfig(**fields, columns=tuple(table.get("columns", {}).items())),
+        class_weight=table.get("class_weight"),
     )
     _check_complete(experiment)
     return experiment
 
 
-def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGEST_SEED) -> int:
+def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = LARGEST_SEED) -> int:
     """Return the whole number from ``lowest`` to ``highest`` that a command line has as text.
 
     Raises
@@ -156,75 +140,10 @@ def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGE
     ValueError
         When it is none.
     """
-    try:
-        number: object = int(text)
-    except ValueError:
-        number = text
-    return whole(number if isinstance(number, int) and lowest <= number else text, what, lowest, highest)
-
-
-def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Mapping[str, Any]:
-    table = document.get(key, {})
-    if not isinstance(table, dict):
-        raise ValueError(f"{key} must be a table, got {shown(table)}")
-    for inner in table:
-        known_key(inner, known, f"[{key}]")
-    return table
-
-
-def _string(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{what} must be a text, got {shown(value)}")
-    return value
-
-
-#: What ``[data]`` says in words, beside the kinds of columns.
-_DATA_TEXTS = ("name", "target", "task", "metric", "group", "time", "test_file", "test_column")
-
-
-def _parse_data(table: Mapping[str, Any]) -> DataConfig:
-    texts = {key: _string(table[key], f"data.{key}") for key in _DATA_TEXTS if key in table}
-    if "name" not in texts:
-        raise ValueError(f"[data] must have name, got {shown(dict(table))}")
-    kinds = table.get("columns", {})
-    if not isinstance(kinds, dict):
-        raise ValueError(f"data.columns must be a table of columns and kinds, got {shown(kinds)}")
-    columns = tuple((name, _string(kind, f"data.columns.{name}")) for name, kind in kinds.items())
-    return DataConfig(**texts, columns=columns)  # type: ignore[arg-type]  # the record checks the words itself
-
-
-def _class_weight(table: Mapping[str, Any]) -> str | None:
-    weight = table.get("class_weight")
-    if weight not in (None, "balanced"):
-        raise ValueError(f"data.class_weight must be balanced or left out, got {shown(weight)}")
-    return weight
-
-
-def _parse_split(table: Mapping[str, Any]) -> SplitChoice:
-    return SplitChoice(
-        valid_size=table.get("valid", 0.2),
-        test_size=table.get("test"),
-        seed=whole(table.get("seed", 1234), "split.seed", 0, _LARGEST_SPLIT_SEED),
-        method=table.get("method"),
-        folds=table.get("folds"),
-    )
-
-
-def _parse_values(table: Mapping[str, Any], where: str) -> dict[str, ParamValue]:
-    return {key: DIMENSIONS[key].check(value, f"{where}.{key}") for key, value in table.items()}
-
-
-def _parse_tune(table: Mapping[str, Any]) -> tuple[dict[str, Tuned], dict[str, dict[str, Tuned]]]:
-    """Part ``[tune]`` into the ranges for all optimizers and those of one, ``[tune.sgd]``."""
-    tune: dict[str, Tuned] = {}
-    tune_for: dict[str, dict[str, Tuned]] = {}
-    for key, value in table.items():
-        if key not in OPTIMIZERS:
-            tune[key] = parse_tuned(key, value, "tune")
-            continue
-        inner = _table(table, key, ("learning_rate", *options_of(key)))
-        tune_for[key] = {name: parse_tuned(name, ranges, f"tune.{key}") for name, ranges in inner.items()}
-    return tune, tune_for
+    values = Values(kind="int", low=lowest, most=highest)
+    with contextlib.suppress(ValueError):
+        return int(values.check(int(text), what))
+    return int(values.check(text, what))
 
 
 def _check_complete(experiment: Experiment) -> None:

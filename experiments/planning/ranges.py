@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from depthcheck.pipeline.config import ParamValue, shown
-from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, suggestion
+from depthcheck.pipeline.dimensions import Dimension, suggestion
 
 Side = Literal["up", "down"]
 
-#: A step finer than this share of its range's ends is lost in rounding, and Optuna would refuse its own values.
-_FINEST_STEP = 1e-6
 #: A range on a logarithmic scale grows by this factor, an even one by this share of its width.
 _FACTOR = 4.0
 _SHARE = 0.5
@@ -87,71 +85,14 @@ class Choices:
         return list(self.values)
 
 
+Tuned = Range | Choices
+
+
 def known_key(key: str, known: Collection[str], where: str) -> str:
     """Return the key, or complain that ``where`` has no such key."""
     if key in known:
         return key
     raise ValueError(f"{where} has no key {shown(key)}; it takes {', '.join(known)}{suggestion(key, known)}")
-
-
-def parse_levels(name: str, value: object, where: str) -> tuple[ParamValue, ...]:
-    """Return a list of distinct levels.
-
-    Raises
-    ------
-    ValueError
-        When it is no list, is empty, holds a level twice or one that the dimension does not allow.
-    """
-    what = f"{where}.{name}"
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"{what} must be a list of at least one level, got {shown(value)}")
-    levels = tuple(DIMENSIONS[name].check(level, f"{what}[{i}]") for i, level in enumerate(value))
-    seen: set[ParamValue] = set()
-    for level in levels:
-        if level in seen:
-            raise ValueError(f"{what} must have each level once, got {shown(level)} twice")
-        seen.add(level)
-    return levels
-
-
-def parse_tuned(name: str, value: object, where: str) -> Range | Choices:
-    """Return what a tuned dimension ranges over: a table ``{low, high, log, step}`` or a list of choices.
-
-    Raises
-    ------
-    ValueError
-        When the range is upside down or no range at all, or a value is not allowed.
-    """
-    what = f"{where}.{name}"
-    if isinstance(value, list):
-        return Choices(values=parse_levels(name, value, where))
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} must be a range {{low = …, high = …}} or a list, got {shown(value)}")
-    dimension = DIMENSIONS[name]
-    if dimension.kind not in ("int", "float"):
-        raise ValueError(f"{what} must be a list (its values are {dimension.expected}), got a range")
-    for key in value:
-        known_key(key, ("low", "high", "log", "step"), what)
-    for key in ("low", "high"):
-        if key not in value:
-            raise ValueError(f"{what} must have a {key}, got {shown(value)}")
-    low, high = (dimension.check(value[key], f"{what}.{key}") for key in ("low", "high"))
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
-    if low >= high:
-        raise ValueError(f"{what} must have low below high, got low = {low}, high = {high}")
-    log, step = value.get("log", False), value.get("step")
-    if not isinstance(log, bool):
-        raise ValueError(f"{what}.log must be true or false, got {shown(log)}")
-    if log and (low <= 0 or step is not None):
-        raise ValueError(f"{what} with log = true must have low above 0 and no step, got {shown(value)}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low):
-        raise ValueError(f"{what}.step must be a number above 0 and within the range, got {shown(step)}")
-    if step is not None and dimension.kind == "int" and not isinstance(step, int):
-        raise ValueError(f"{what}.step must be a whole number, got {shown(step)}")
-    if step is not None and step < _FINEST_STEP * max(abs(low), abs(high)):
-        raise ValueError(f"{what}.step must be at least a millionth of the range's larger end, got {shown(step)}")
-    return Range(low=low, high=high, log=log, step=step, integer=dimension.kind == "int")
 
 
 def parse_widenings(text: str) -> list[tuple[str, Side]]:

@@ -19,8 +19,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from depthcheck.experiments.planning.experiment import Experiment, Tuned
-from depthcheck.experiments.planning.ranges import Choices
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.ranges import Choices, Tuned
 from depthcheck.pipeline.config import ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import active, by_dimension, parameter
 
