@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ParamValue = bool | int | float | str
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "linear")
@@ -83,6 +83,13 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+#: Names of the texts of a DataConfig, here and among a trial's parameters.
+_LOGGED_TEXTS = {
+    "name": "data", "target": "target", "task": "task", "metric": "metric", "group": "group_column",
+    "time": "time_column", "test_file": "test_file", "test_column": "test_column",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """Which data, and how they are to be understood; None everywhere: as it is guessed.
@@ -130,30 +137,15 @@ class DataConfig:
 
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log, only those that say more than a guess would."""
-        texts = {
-            "data": self.name, "target": self.target, "task": self.task, "metric": self.metric,
-            "group_column": self.group, "time_column": self.time,
-            "test_file": self.test_file, "test_column": self.test_column,
-            "columns": json.dumps(dict(self.columns)) if self.columns else None,
-        }  # fmt: skip
-        return {name: text for name, text in texts.items() if text is not None}
+        texts = {logged: getattr(self, name) for name, logged in _LOGGED_TEXTS.items()}
+        columns = json.dumps(dict(self.columns)) if self.columns else None
+        return {name: text for name, text in {**texts, "columns": columns}.items() if text is not None}
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> DataConfig:
         """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
-        task = params.get("task")
-        require(task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", task)
-        return cls(
-            name=params["data"],
-            target=params.get("target"),
-            task=next((known for known in TASKS if known == task), None),
-            metric=params.get("metric"),
-            group=params.get("group_column"),
-            time=params.get("time_column"),
-            test_file=params.get("test_file"),
-            test_column=params.get("test_column"),
-            columns=tuple(json.loads(params["columns"]).items()) if "columns" in params else (),
-        )
+        texts: dict[str, Any] = {name: params[logged] for name, logged in _LOGGED_TEXTS.items() if logged in params}
+        return cls(**texts, columns=tuple(json.loads(params.get("columns", "{}")).items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

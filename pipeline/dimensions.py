@@ -269,6 +269,11 @@ def options_of(optimizer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*OPTIMIZERS.get(optimizer, ()), *named)))
 
 
+def own_dimensions(optimizer: str) -> list[str]:
+    """Return the names of the dimensions whose range belongs to that optimizer."""
+    return [dimension.name for dimension in active(optimizer, 1) if dimension.per_optimizer]
+
+
 def parameter(name: str, optimizer: str) -> str:
     """Return Optuna's name for a dimension of a configuration with that optimizer, ``sgd.learning_rate``."""
     return f"{optimizer}.{name}" if name in DIMENSIONS and DIMENSIONS[name].per_optimizer else name

@@ -21,7 +21,7 @@ from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import known_key
 from depthcheck.pipeline.config import DataConfig, ParamValue, shown
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, options_of, suggestion
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions, suggestion
 from depthcheck.pipeline.paths import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
@@ -192,5 +192,5 @@ def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:
         if name not in anchor:
             raise ValueError(f"[anchor] must have {name}, got {shown(dict(anchor))}")
     for name in sorted(anchor):
-        if DIMENSIONS[name].per_optimizer and name != "learning_rate":
-            known_key(name, options_of(str(anchor["optimizer"])), f"[anchor] with {anchor['optimizer']}")
+        if DIMENSIONS[name].per_optimizer:
+            known_key(name, own_dimensions(str(anchor["optimizer"])), f"[anchor] with {anchor['optimizer']}")

@@ -41,7 +41,7 @@ from depthcheck.pipeline.config import (
     SplitChoice,
     shown,
 )
-from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, Values, options_of
+from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, Values, own_dimensions
 
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
 MOST = 100_000
@@ -145,10 +145,9 @@ def _table(name: str, fields: Mapping[str, Any]) -> Any:
 
 
 def _levels(dimension: Dimension) -> Any:
-    value = Annotated[Any, Checked.by(dimension)]
     return Annotated[
-        list[value],  # type: ignore[valid-type]
-        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        list[Annotated[Any, Checked.by(dimension)]],
+        Field(strict=True, min_length=1, json_schema_extra={"uniqueItems": True}),
         AfterValidator(_distinct),
     ]
 
@@ -164,8 +163,7 @@ def _distinct(levels: list[ParamValue]) -> tuple[ParamValue, ...]:
 
 def _tuned(dimension: Dimension) -> Any:
     """Return the type of what a tuned dimension ranges over: a table ``{low, high, log, step}`` or a list."""
-    choices = Annotated[_levels(dimension), AfterValidator(lambda values: Choices(values=values))]
-    kinds = {dict: _RANGE, list: _LIST}
+    choices: Any = Annotated[_levels(dimension), AfterValidator(lambda values: Choices(values=values))]
     if dimension.kind not in ("int", "float"):
 
         def no_range(value: object, handler: Callable[[object], Choices]) -> Choices:
@@ -175,7 +173,7 @@ def _tuned(dimension: Dimension) -> Any:
 
         return Annotated[choices, WrapValidator(no_range)]
     end = Annotated[Any, Checked.by(dimension)]
-    numbers = _table(
+    numbers: Any = _table(
         f"Range of {dimension.name}",
         {
             "low": Required[end],
@@ -187,7 +185,7 @@ def _tuned(dimension: Dimension) -> Any:
     as_range = AfterValidator(functools.partial(_range, dimension))
     return Annotated[
         Annotated[numbers, as_range, Tag(_RANGE)] | Annotated[choices, Tag(_LIST)],
-        Discriminator(lambda value: kinds.get(type(value))),
+        Discriminator(lambda value: _RANGE if isinstance(value, dict) else _LIST if isinstance(value, list) else None),
     ]
 
 
@@ -210,13 +208,10 @@ def _range(dimension: Dimension, table: Mapping[str, Any]) -> Range:
 @functools.lru_cache(maxsize=8)
 def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
     """Return the model of a whole file while these are the dimensions."""
-    seed = {"default": 1234, "description": "What everything drawn is derived from."}
+    seed: dict[str, Any] = {"default": 1234, "description": "What everything drawn is derived from."}
     one_value = {one.name: Annotated[Any, Checked.by(one)] for one in dimensions}
     tuned = {one.name: _tuned(one) for one in dimensions}
-    own = {
-        name: _table(f"Tune {name}", {key: tuned[key] for key in ("learning_rate", *options_of(name))})
-        for name in OPTIMIZERS
-    }
+    own = {name: _table(f"Tune {name}", {key: tuned[key] for key in own_dimensions(name)}) for name in OPTIMIZERS}
     size = Annotated[Any, WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
     size_or_none = Annotated[Any, WithJsonSchema({"type": "number", "minimum": 0})]
     split = _table(

@@ -152,7 +152,7 @@ class Experiment:
         self, *, trials: int | None = None, epochs: int | None = None, seeds: int | None = None, seed: int | None = None
     ) -> Experiment:
         """Return the definition with what the command line gave in place of the file's values."""
-        asked = {"trials": trials, "epochs": epochs, "seeds": seeds}
+        asked: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds}
         with one_line():
             budget = replace(self.budget, **{name: n for name, n in asked.items() if n is not None})
         return replace(self, budget=budget, seed=self.seed if seed is None else seed)
