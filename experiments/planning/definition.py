@@ -117,7 +117,7 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     ValueError
         When a key is unknown, a value is not allowed, or a dimension that every network needs is left open.
     """
-    found = validated(document)
+    found = validated({"budget": {}, **document})
     table = found.get("data", {})
     if data is None and "name" not in table:
         raise ValueError(f"[data] must have name, got {shown(table)}")
@@ -140,10 +140,10 @@ def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = LARGES
     ValueError
         When it is none.
     """
-    values = Values(kind="int", low=lowest, most=highest)
+    number: int | str = text
     with contextlib.suppress(ValueError):
-        return int(values.check(int(text), what))
-    return int(values.check(text, what))
+        number = int(text) if int(text) >= lowest else text
+    return int(Values(kind="int", low=lowest, most=highest).check(number, what))
 
 
 def _check_complete(experiment: Experiment) -> None:
