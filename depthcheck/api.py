@@ -383,26 +383,30 @@ def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) 
 
 def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfig:
     """Return the configuration that plain hyperparameters mean on these data."""
-    from depthcheck.experiments.planning.dimensions import DIMENSIONS, OPTIMIZER_DIMENSIONS, known_key
-    from depthcheck.experiments.planning.experiment import MOST, whole
-    from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, SplitChoice, TrialConfig
+    from depthcheck.experiments.planning.document import LARGEST_SEED, MOST
+    from depthcheck.experiments.planning.ranges import known_key
+    from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
+    from depthcheck.pipeline.dimensions import DIMENSIONS, Values, own_dimensions
     from depthcheck.pipeline.prepare.split import settle
 
     checked: dict[str, ParamValue] = {"seed": 0, "dropout": 0.0}
+    limits: dict[str, Values] = {
+        **DIMENSIONS,
+        "epochs": Values(kind="int", low=1, most=MOST),
+        "seed": Values(kind="int", low=0, most=LARGEST_SEED),
+    }
     for name, value in given.items():
-        known_key(name, ("epochs", "seed", *DIMENSIONS), "a trial")
-        if name in DIMENSIONS:
-            checked[name] = DIMENSIONS[name].check(value, name)
-        else:
-            checked[name] = whole(value, name, *((1, MOST) if name == "epochs" else (0, 2**63 - 1)))
+        known_key(name, tuple(limits), "a trial")
+        checked[name] = limits[name].check(value, name)
     needed = ["depth", "optimizer", "learning_rate", "batch_size", "epochs"]
     needed += ["units", "activation"] if checked.get("depth") else []
     missing = [name for name in needed if name not in checked]
     if missing:
         raise ValueError(f"a trial must be given {', '.join(needed)}, got no {', '.join(missing)}")
     optimizer = str(checked["optimizer"])
-    for name in (OPTIMIZER_DIMENSIONS & set(checked)) - {"learning_rate"}:
-        known_key(name, OPTIMIZERS[optimizer], optimizer)
+    for name in checked:
+        if name in DIMENSIONS and DIMENSIONS[name].per_optimizer:
+            known_key(name, own_dimensions(optimizer), optimizer)
     data = DataConfig(
         name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
     ).to_params()

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ParamValue = bool | int | float | str
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "linear")
@@ -83,6 +83,13 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+#: Names of the texts of a DataConfig, here and among a trial's parameters.
+_LOGGED_TEXTS = {
+    "name": "data", "target": "target", "task": "task", "metric": "metric", "group": "group_column",
+    "time": "time_column", "test_file": "test_file", "test_column": "test_column",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """Which data, and how they are to be understood; None everywhere: as it is guessed.
@@ -130,30 +137,15 @@ class DataConfig:
 
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log, only those that say more than a guess would."""
-        texts = {
-            "data": self.name, "target": self.target, "task": self.task, "metric": self.metric,
-            "group_column": self.group, "time_column": self.time,
-            "test_file": self.test_file, "test_column": self.test_column,
-            "columns": json.dumps(dict(self.columns)) if self.columns else None,
-        }  # fmt: skip
-        return {name: text for name, text in texts.items() if text is not None}
+        texts = {logged: getattr(self, name) for name, logged in _LOGGED_TEXTS.items()}
+        columns = json.dumps(dict(self.columns)) if self.columns else None
+        return {name: text for name, text in {**texts, "columns": columns}.items() if text is not None}
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> DataConfig:
         """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
-        task = params.get("task")
-        require(task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", task)
-        return cls(
-            name=params["data"],
-            target=params.get("target"),
-            task=next((known for known in TASKS if known == task), None),
-            metric=params.get("metric"),
-            group=params.get("group_column"),
-            time=params.get("time_column"),
-            test_file=params.get("test_file"),
-            test_column=params.get("test_column"),
-            columns=tuple(json.loads(params["columns"]).items()) if "columns" in params else (),
-        )
+        texts: dict[str, Any] = {name: params[logged] for name, logged in _LOGGED_TEXTS.items() if logged in params}
+        return cls(**texts, columns=tuple(json.loads(params.get("columns", "{}")).items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +287,8 @@ class OptimizerConfig:
     knobs: tuple[tuple[str, bool | int | float], ...] = ()
 
     def __post_init__(self) -> None:
+        from depthcheck.pipeline.dimensions import options_of
+
         require(self.name in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.name)
         require(
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
@@ -303,13 +297,9 @@ class OptimizerConfig:
             self.learning_rate,
         )
         object.__setattr__(self, "knobs", tuple(sorted(self.knobs)))
+        known = options_of(self.name)
         for knob, _value in self.knobs:
-            require(
-                knob in OPTIMIZERS[self.name],
-                f"knob of {self.name}",
-                f"one of {', '.join(OPTIMIZERS[self.name])}",
-                knob,
-            )
+            require(knob in known, f"knob of {self.name}", f"one of {', '.join(known)}", knob)
         require(len(dict(self.knobs)) == len(self.knobs), f"knobs of {self.name}", "named once each", self.knobs)
 
 
@@ -348,35 +338,60 @@ class TrialConfig:
     optimizer: OptimizerConfig
     fit: FitConfig
 
+    @classmethod
+    def of(
+        cls,
+        values: Mapping[str, ParamValue],
+        *,
+        data: DataConfig,
+        data_sha256: str,
+        split: SplitConfig,
+        epochs: int,
+        seed: int,
+        class_weight: str | None = None,
+    ) -> TrialConfig:
+        """Make the configuration of values by dimension; those that are inactive there are not looked at."""
+        from depthcheck.pipeline.dimensions import Draft, active
+
+        draft: Draft = {"model": {"units": (), "activation": None}, "optimizer": {}, "knobs": {}, "fit": {}}
+        for dimension in active(str(values["optimizer"]), int(values["depth"])):
+            value = values.get(dimension.name, dimension.default)
+            if value is not None:
+                dimension.apply(draft, value)
+        return cls(
+            data=data,
+            data_sha256=data_sha256,
+            split=split,
+            model=ModelConfig(**draft["model"]),
+            optimizer=OptimizerConfig(**draft["optimizer"], knobs=tuple(draft["knobs"].items())),
+            fit=FitConfig(**draft["fit"], epochs=epochs, seed=seed, class_weight=class_weight),
+        )
+
+    def values(self) -> dict[str, ParamValue]:
+        """Return the values by dimension, of those that are active: the inverse of :meth:`of`."""
+        from depthcheck.pipeline.dimensions import active
+
+        found = {one.name: one.read(self) for one in active(self.optimizer.name, self.model.depth)}
+        return {name: value for name, value in found.items() if value is not None}
+
     def to_params(self) -> dict[str, ParamValue]:
         """Return the flat parameters to log; only those that are active.
 
         Returns
         -------
         dict
-            ``units`` is one number where all layers have the same, else the numbers joined by commas. Knobs of the
-            optimizer stand under their own names.
+            Each dimension under its own name. ``units`` is one number where all layers have the same, else the numbers
+            joined by commas.
         """
-        params: dict[str, ParamValue] = {
+        return {
             **self.data.to_params(),
             "data_sha256": self.data_sha256,
             **self.split.to_params(),
-            "depth": self.model.depth,
-            "optimizer": self.optimizer.name,
-            "learning_rate": self.optimizer.learning_rate,
-            "batch_size": self.fit.batch_size,
+            **self.values(),
             "epochs": self.fit.epochs,
             "seed": self.fit.seed,
+            **({} if self.fit.class_weight is None else {"class_weight": self.fit.class_weight}),
         }
-        units = self.model.units
-        if units and self.model.activation is not None:
-            params["units"] = units[0] if len(set(units)) == 1 else ",".join(map(str, units))
-            params["activation"] = self.model.activation
-            params["dropout"] = self.model.dropout
-        if self.fit.class_weight is not None:
-            params["class_weight"] = self.fit.class_weight
-        params.update(self.optimizer.knobs)
-        return params
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> TrialConfig:
@@ -392,62 +407,20 @@ class TrialConfig:
         ValueError
             When a parameter is missing or has no valid value.
         """
+        from depthcheck.pipeline.dimensions import active
+
         text = {key: str(value) for key, value in params.items()}
-        required = _REQUIRED_PARAMS if text.get("depth") == "0" else _REQUIRED_PARAMS + _HIDDEN_PARAMS
+        dimensions = list(active(text.get("optimizer", ""), 0 if text.get("depth") == "0" else 1))
+        always = (one.name for one in dimensions if one.is_required or one.default is not None)
+        required = ("data", "data_sha256", "valid_size", "split_seed", *always, "epochs", "seed")
         missing = [key for key in required if key not in text]
-        require(
-            not missing,
-            "parameters of a trial",
-            f"complete ({', '.join(required)})",
-            f"none for {missing}",
-        )
-        depth, optimizer = int(text["depth"]), text["optimizer"]
-        units = tuple(int(n_units) for n_units in text["units"].split(",")) if depth else ()
-        if len(units) == 1:
-            units *= depth
-        require(len(units) == depth, "number of units", f"one or {depth}", text.get("units"))
-        return cls(
+        require(not missing, "parameters of a trial", f"complete ({', '.join(required)})", f"none for {missing}")
+        return cls.of(
+            {one.name: one.from_text(text[one.name], one.name) for one in dimensions if one.name in text},
             data=DataConfig.from_params(text),
             data_sha256=text["data_sha256"],
             split=SplitConfig.from_params(text),
-            model=ModelConfig(
-                units=units,
-                activation=text["activation"] if depth else None,
-                dropout=float(text["dropout"]) if depth else 0.0,
-            ),
-            optimizer=OptimizerConfig(
-                name=optimizer,
-                learning_rate=float(text["learning_rate"]),
-                knobs=tuple(
-                    (knob, _knob_from_text(knob, text[knob])) for knob in OPTIMIZERS.get(optimizer, ()) if knob in text
-                ),
-            ),
-            fit=FitConfig(
-                epochs=int(text["epochs"]),
-                batch_size=int(text["batch_size"]),
-                seed=int(text["seed"]),
-                class_weight=text.get("class_weight"),
-            ),
+            epochs=int(text["epochs"]),
+            seed=int(text["seed"]),
+            class_weight=text.get("class_weight"),
         )
-
-
-_REQUIRED_PARAMS = (
-    "data",
-    "data_sha256",
-    "valid_size",
-    "split_seed",
-    "depth",
-    "optimizer",
-    "learning_rate",
-    "batch_size",
-    "epochs",
-    "seed",
-)
-_HIDDEN_PARAMS = ("units", "activation", "dropout")
-
-
-def _knob_from_text(knob: str, text: str) -> bool | int | float:
-    if knob in BOOLEAN_KNOBS:
-        require(text in ("True", "False"), knob, "True or False", text)
-        return text == "True"
-    return int(text) if knob in INTEGER_KNOBS else float(text)

@@ -10,7 +10,8 @@ from typing import Any
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.planning.importances import importances
-from depthcheck.pipeline.config import SplitConfig, TrialConfig
+from depthcheck.pipeline.config import ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.metric import ACCURACY, Metric
@@ -21,12 +22,6 @@ from depthcheck.reports.rerun import command
 from depthcheck.reports.searched_ranges import place_in_range, search_ranges
 
 _DEFAULT_SEEDS = 5
-#: Parameters of a trial that say which data and how they were cut, and what no study compares.
-_NO_DIMENSIONS = (
-    "data", "data_sha256", "target", "task", "metric", "group_column", "time_column", "test_file", "test_column",
-    "columns", "valid_size", "test_size", "split_seed", "split_method", "folds", "repeat", "class_weight", "seed",
-    "epochs",
-)  # fmt: skip
 
 
 class NothingToReportError(ValueError):
@@ -204,7 +199,7 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
     trials = [r for r in trials if r.config.model.depth] or trials
     points = [_point(record.config, design) for record in trials]
     scores = [valid_score(record, design) for record in trials]
-    found = importances(points, scores, log=("units", "batch_size"))
+    found = importances(points, scores, log=[one.name for one in DIMENSIONS.values() if one.log])
     return tuple(
         Importance(
             method=method,
@@ -215,17 +210,13 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
     )
 
 
-def _point(config: TrialConfig, design: StudyDesign) -> dict[str, Any]:
-    params = config.to_params()
-    point = {name: value for name, value in params.items() if name not in _NO_DIMENSIONS}
+def _point(config: TrialConfig, design: StudyDesign) -> dict[str, ParamValue]:
+    """Return the values by dimension; layers of unequal width have no number of units."""
+    values = config.values()
+    point = {name: value for name, value in values.items() if name != "units" or not isinstance(value, str)}
     for searched in design.ranges:
         name = searched.parameter
-        applies = searched.when is None or str(params.get(searched.when[0])) == searched.when[1]
-        if (
-            name not in ("units", "depth", "batch_size", "dropout")
-            and name in point
-            and applies
-            and not searched.is_list
-        ):
-            point[name] = place_in_range(float(params[name]), searched)
-    return {name: value for name, value in point.items() if not (name == "units" and isinstance(value, str))}
+        applies = searched.when is None or str(values.get(searched.when[0])) == searched.when[1]
+        if name in point and DIMENSIONS[name].per_optimizer and applies and not searched.is_list:
+            point[name] = place_in_range(float(values[name]), searched)
+    return point

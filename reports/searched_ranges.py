@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from depthcheck.experiments.planning.dimensions import DIMENSIONS, Choices, Range, parse_tuned
-from depthcheck.experiments.planning.ranges import Side, can_widen, numbers
+from depthcheck.experiments.planning.document import parse_tuned
+from depthcheck.experiments.planning.ranges import Choices, Range, Side, can_widen, numbers
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.reports.compare.study_design import SearchRange
 
 

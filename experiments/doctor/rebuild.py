@@ -25,6 +25,7 @@ from depthcheck.experiments.study.confirm import searched
 from depthcheck.experiments.study.ledger import Ledger, as_known_at, is_told
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 
 
@@ -184,8 +185,8 @@ def _point(
         return planned.point
     if record is not None:
         named = {*experiment.compare, *experiment.tune, *experiment.fixed}
-        at = space.from_config(record.config)
-        return {key: value for key, value in at.items() if key != "dropout" or key in named}
+        by_default = {one.name for one in DIMENSIONS.values() if one.default is not None} - named
+        return {key: value for key, value in space.from_config(record.config).items() if key not in by_default}
     trials, window = ledger.trials(), experiment.budget.window
     if not all(is_told(trial) for trial in trials[: max(planned.number - window + 1, 0)]):
         raise CannotRebuildError(f"trial {planned.number} was proposed by the results of trials whose runs are gone")

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from depthcheck.experiments.planning import design, space
-from depthcheck.experiments.planning.dimensions import parse_tuned
-from depthcheck.experiments.planning.experiment import Budget, Experiment
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import choose
 from depthcheck.experiments.study.confirm import Champion, champion, frozen_list, searched
 from depthcheck.experiments.study.describe import EndedTrial, best_of
 from depthcheck.experiments.study.ledger import Ledger, is_told
 from depthcheck.experiments.study.page import ended
-from depthcheck.pipeline.config import DataConfig, SplitChoice, SplitConfig
+from depthcheck.pipeline.config import DataConfig, SplitConfig
 
 #: Parameters that say where the data lie, which may change while a study goes on; the hash says which they are.
 PLACES = ("data", "test_file")
@@ -141,52 +140,11 @@ def experiment_of(ledger: Ledger) -> Experiment:
     ValueError
         When the study has no definition, or none that can be understood.
     """
-    experiment = experiment_from(ledger.name, ledger.definition)
+    experiment = Experiment.from_json(ledger.name, ledger.definition)
     noted = ledger.settled.get("data")  # with the whole path of a file; the definition has its name alone
     if not noted:
         return experiment
     return replace(experiment, data=DataConfig.from_params({key: str(value) for key, value in noted.items()}))
-
-
-def experiment_from(name: str, stored: Mapping[str, Any]) -> Experiment:
-    """Return the experiment of a stored definition, the inverse of :meth:`Experiment.as_json`."""
-    try:
-        return Experiment(
-            name=name,
-            question="",
-            data=DataConfig.from_params({key: str(value) for key, value in stored.items()}),
-            split=_split_choice(stored["split"]),
-            class_weight=stored.get("class_weight"),
-            budget=Budget(
-                trials=1,
-                epochs=stored["epochs"],
-                compare=stored["compare_share"],
-                window=stored["window"],
-                pruning=stored["pruning"],
-                equivalence=stored.get("equivalence"),
-            ),
-            seed=stored["seed"],
-            compare={factor: tuple(levels) for factor, levels in stored["compare"].items()},
-            tune={key: parse_tuned(key, value, "tune") for key, value in stored["tune"].items()},
-            tune_for={
-                optimizer: {key: parse_tuned(key, value, f"tune.{optimizer}") for key, value in ranges.items()}
-                for optimizer, ranges in stored["tune_for"].items()
-            },
-            fixed=stored["fixed"],
-            anchor=stored["anchor"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"study {name!r} must have a definition of this project, got none that has {error}") from error
-
-
-def _split_choice(stored: Mapping[str, Any]) -> SplitChoice:
-    return SplitChoice(
-        valid_size=stored["valid"],
-        test_size=stored.get("test"),
-        seed=stored["seed"],
-        method=stored.get("method"),
-        folds=stored.get("folds"),
-    )
 
 
 def settled_of(ledger: Ledger, experiment: Experiment) -> Settled:

@@ -19,7 +19,7 @@ from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, counts, m
 from depthcheck.experiments.doctor.told import ToldStudy, ToldTrial
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.inventory import StoredRun
-from depthcheck.pipeline.config import OPTIMIZERS
+from depthcheck.pipeline.dimensions import DIMENSIONS
 
 _AGAIN = "mlflow run . -e reproduce -P run_id={} trains it again and compares"
 _ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"
@@ -114,7 +114,7 @@ def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[
 
 
 def _params(trial: ToldTrial, run: StoredRun) -> Iterator[Finding]:
-    known = {*trial.params, "units", "activation", "dropout", *OPTIMIZERS[trial.params["optimizer"]]}
+    known = {*trial.params, *DIMENSIONS}
     differ = [key for key in sorted(known) if run.params.get(key) != trial.params.get(key)]
     if differ:
         pairs = ", ".join(

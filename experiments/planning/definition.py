@@ -6,30 +6,25 @@ configurations it leads to stands in `design`.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthcheck.experiments.planning.dimensions import (
-    DIMENSIONS,
-    OPTIMIZER_DIMENSIONS,
-    known_key,
-    parse_levels,
-    parse_tuned,
-    suggestion,
-)
-from depthcheck.experiments.planning.experiment import MOST, NOTEBOOK_ANCHOR, Budget, Experiment, Tuned, whole
-from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, validated
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.ranges import known_key
+from depthcheck.pipeline.config import DataConfig, ParamValue, shown
 from depthcheck.pipeline.data.load import NAMES
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions, suggestion
 from depthcheck.pipeline.paths import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
-#: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
-_LARGEST_SPLIT_SEED, _LARGEST_SEED = 2**32 - 1, 2**63 - 1
 
 
 def shipped_names() -> list[str]:
@@ -91,9 +86,6 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
         raise ValueError(f"{path}: its lists or tables must not be nested that deeply") from None
 
 
-_TABLES = ("question", "seed", "data", "split", "budget", "compare", "tune", "fixed", "anchor")
-
-
 def found_from(data: DataConfig, base: Path) -> DataConfig:
     """Return it with the paths of files and folders made absolute that are relative to ``base``.
 
@@ -125,35 +117,22 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     ValueError
         When a key is unknown, a value is not allowed, or a dimension that every network needs is left open.
     """
-    for key in document:
-        known_key(key, _TABLES, "the definition")
-    data_table = _table(document, "data", (*_DATA_TEXTS, "columns", "class_weight"))
-    split = _table(document, "split", ("valid", "test", "seed", "method", "folds"))
-    budget = _table(document, "budget", tuple(Budget.__dataclass_fields__))
-    compare = _table(document, "compare", tuple(DIMENSIONS))
-    for key in ("trials", "epochs"):
-        if key not in budget:
-            raise ValueError(f"budget must have {key}, got {shown(budget)}")
-    tune, tune_for = _parse_tune(_table(document, "tune", (*DIMENSIONS, *OPTIMIZERS)))
-    experiment = Experiment(
+    found = validated({"budget": {}, **document})
+    table = found.get("data", {})
+    if data is None and "name" not in table:
+        raise ValueError(f"[data] must have name, got {shown(table)}")
+    fields = {key: value for key, value in table.items() if key not in ("columns", "class_weight")}
+    experiment = Experiment.of(
+        found,
         name=name,
-        question=_string(document.get("question", ""), "question"),
-        data=data or _parse_data(data_table),
-        split=_parse_split(split),
-        budget=Budget(**budget),
-        seed=whole(document.get("seed", 1234), "seed", 0, _LARGEST_SEED),
-        compare={key: parse_levels(key, levels, "compare") for key, levels in compare.items()},
-        tune=tune,
-        tune_for=tune_for,
-        fixed=_parse_values(_table(document, "fixed", tuple(DIMENSIONS)), "fixed"),
-        anchor=_parse_values(_table(document, "anchor", tuple(DIMENSIONS)), "anchor") or NOTEBOOK_ANCHOR,
-        class_weight=_class_weight(data_table),
+        data=data or DataConfig(**fields, columns=tuple(table.get("columns", {}).items())),
+        class_weight=table.get("class_weight"),
     )
     _check_complete(experiment)
     return experiment
 
 
-def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGEST_SEED) -> int:
+def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = LARGEST_SEED) -> int:
     """Return the whole number from ``lowest`` to ``highest`` that a command line has as text.
 
     Raises
@@ -161,75 +140,10 @@ def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = _LARGE
     ValueError
         When it is none.
     """
-    try:
-        number: object = int(text)
-    except ValueError:
-        number = text
-    return whole(number if isinstance(number, int) and lowest <= number else text, what, lowest, highest)
-
-
-def _table(document: Mapping[str, Any], key: str, known: tuple[str, ...]) -> Mapping[str, Any]:
-    table = document.get(key, {})
-    if not isinstance(table, dict):
-        raise ValueError(f"{key} must be a table, got {shown(table)}")
-    for inner in table:
-        known_key(inner, known, f"[{key}]")
-    return table
-
-
-def _string(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{what} must be a text, got {shown(value)}")
-    return value
-
-
-#: What ``[data]`` says in words, beside the kinds of columns.
-_DATA_TEXTS = ("name", "target", "task", "metric", "group", "time", "test_file", "test_column")
-
-
-def _parse_data(table: Mapping[str, Any]) -> DataConfig:
-    texts = {key: _string(table[key], f"data.{key}") for key in _DATA_TEXTS if key in table}
-    if "name" not in texts:
-        raise ValueError(f"[data] must have name, got {shown(dict(table))}")
-    kinds = table.get("columns", {})
-    if not isinstance(kinds, dict):
-        raise ValueError(f"data.columns must be a table of columns and kinds, got {shown(kinds)}")
-    columns = tuple((name, _string(kind, f"data.columns.{name}")) for name, kind in kinds.items())
-    return DataConfig(**texts, columns=columns)  # type: ignore[arg-type]  # the record checks the words itself
-
-
-def _class_weight(table: Mapping[str, Any]) -> str | None:
-    weight = table.get("class_weight")
-    if weight not in (None, "balanced"):
-        raise ValueError(f"data.class_weight must be balanced or left out, got {shown(weight)}")
-    return weight
-
-
-def _parse_split(table: Mapping[str, Any]) -> SplitChoice:
-    return SplitChoice(
-        valid_size=table.get("valid", 0.2),
-        test_size=table.get("test"),
-        seed=whole(table.get("seed", 1234), "split.seed", 0, _LARGEST_SPLIT_SEED),
-        method=table.get("method"),
-        folds=table.get("folds"),
-    )
-
-
-def _parse_values(table: Mapping[str, Any], where: str) -> dict[str, ParamValue]:
-    return {key: DIMENSIONS[key].check(value, f"{where}.{key}") for key, value in table.items()}
-
-
-def _parse_tune(table: Mapping[str, Any]) -> tuple[dict[str, Tuned], dict[str, dict[str, Tuned]]]:
-    """Part ``[tune]`` into the ranges for all optimizers and those of one, ``[tune.sgd]``."""
-    tune: dict[str, Tuned] = {}
-    tune_for: dict[str, dict[str, Tuned]] = {}
-    for key, value in table.items():
-        if key not in OPTIMIZERS:
-            tune[key] = parse_tuned(key, value, "tune")
-            continue
-        inner = _table(table, key, ("learning_rate", *OPTIMIZERS[key]))
-        tune_for[key] = {name: parse_tuned(name, ranges, f"tune.{key}") for name, ranges in inner.items()}
-    return tune, tune_for
+    number: int | str = text
+    with contextlib.suppress(ValueError):
+        number = int(text) if int(text) >= lowest else text
+    return int(Values(kind="int", low=lowest, most=highest).check(number, what))
 
 
 def _check_complete(experiment: Experiment) -> None:
@@ -239,23 +153,20 @@ def _check_complete(experiment: Experiment) -> None:
         for name in sorted(roles[one] & roles[other]):
             raise ValueError(f"{name} must be either compared, tuned or fixed, got it in [{one}] and in [{other}]")
     named = set().union(*roles.values())
-    for name in ("depth", "optimizer", "batch_size"):
-        if name not in named:
-            raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
-    depths = experiment.levels("depth")
-    if any(depth != 0 for depth in depths):
-        for name in ("units", "activation"):
-            if name not in named:
-                raise ValueError(f"{name} must be in [compare], [tune] or [fixed], got it in none of them")
+    optimizers = [str(optimizer) for optimizer in experiment.levels("optimizer")]
+    used = list(itertools.product(optimizers or [""], map(int, experiment.levels("depth") or [0])))
+    for dimension in DIMENSIONS.values():
+        is_needed = dimension.is_required and any(dimension.is_active(*both) for both in used)
+        if is_needed and not dimension.per_optimizer and dimension.name not in named:
+            raise ValueError(f"{dimension.name} must be in [compare], [tune] or [fixed], got it in none of them")
     n_cells = math.prod(len(levels) for levels in experiment.compare.values())
     if n_cells > MOST:
         raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_cells}")
-    _check_optimizers(experiment, named)
+    _check_optimizers(experiment, named, optimizers)
     _check_anchor(experiment.anchor)
 
 
-def _check_optimizers(experiment: Experiment, named: set[str]) -> None:
-    optimizers = [str(optimizer) for optimizer in experiment.levels("optimizer")]
+def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Sequence[str]) -> None:
     for optimizer in experiment.tune_for:
         if optimizer not in optimizers:
             raise ValueError(f"tune.{optimizer} must be of an optimizer that is used ({', '.join(optimizers)})")
@@ -264,23 +175,22 @@ def _check_optimizers(experiment: Experiment, named: set[str]) -> None:
                 raise ValueError(
                     f"{name} must be either compared, tuned or fixed, got it in [tune.{optimizer}] as well"
                 )
-    for optimizer in optimizers:
-        if "learning_rate" not in named | set(experiment.tune_for.get(optimizer, {})):
-            raise ValueError(f"learning_rate of {optimizer} must be in [tune.{optimizer}], [tune] or [fixed], got none")
-    for name in named & OPTIMIZER_DIMENSIONS - {"learning_rate"}:
-        takers = [optimizer for optimizer in optimizers if name in OPTIMIZERS[optimizer]]
-        if not takers or (name in experiment.compare and len(takers) < len(optimizers)):
+    for dimension in DIMENSIONS.values():
+        name = dimension.name
+        takers = [optimizer for optimizer in optimizers if dimension.is_active(optimizer, 1)]
+        for optimizer in takers if dimension.is_required and dimension.per_optimizer else ():
+            if name not in named | set(experiment.tune_for.get(optimizer, {})):
+                raise ValueError(f"{name} of {optimizer} must be in [tune.{optimizer}], [tune] or [fixed], got none")
+        if name in named and (not takers or (name in experiment.compare and len(takers) < len(optimizers))):
             whom = "every optimizer" if name in experiment.compare else "an optimizer"
             raise ValueError(f"{name} must be a knob of {whom} that is used, got {', '.join(optimizers)}")
 
 
 def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:
-    needed = ["depth", "optimizer", "learning_rate", "batch_size"]
-    if anchor.get("depth"):
-        needed += ["units", "activation"]
-    for name in needed:
+    known = list(active(str(anchor.get("optimizer")), int(anchor.get("depth", 0))))
+    for name in ("depth", "optimizer", *(dimension.name for dimension in known if dimension.is_required)):
         if name not in anchor:
             raise ValueError(f"[anchor] must have {name}, got {shown(dict(anchor))}")
-    optimizer = str(anchor["optimizer"])
-    for name in sorted(set(anchor) & OPTIMIZER_DIMENSIONS - {"learning_rate"}):
-        known_key(name, OPTIMIZERS[optimizer], f"[anchor] with {optimizer}")
+    for name in sorted(anchor):
+        if DIMENSIONS[name].per_optimizer:
+            known_key(name, own_dimensions(str(anchor["optimizer"])), f"[anchor] with {anchor['optimizer']}")

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import space
-from depthcheck.experiments.planning.experiment import Budget, Experiment
+from depthcheck.experiments.planning.document import Budget
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.study.describe import in_words
 from depthcheck.pipeline.config import SplitChoice, SplitConfig, TrialConfig

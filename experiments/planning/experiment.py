@@ -10,74 +10,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from depthcheck.experiments.planning.dimensions import (
-    DIMENSIONS,
-    HIDDEN_LAYER,
-    OPTIMIZER_DIMENSIONS,
-    Choices,
-    Range,
-    parameter,
-    suggestion,
-)
-from depthcheck.experiments.planning.ranges import Side, parse_widenings, widen
+from depthcheck.experiments.planning.document import Budget, one_line, validated
+from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, parse_widenings, widen
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
+from depthcheck.pipeline.dimensions import DIMENSIONS, active, parameter, suggestion
 
 SCHEMA_VERSION = 1
-#: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
-MOST = 100_000
 #: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
 ENOUGH_SETTINGS = 6
 
-Tuned = Range | Choices
 #: The notebook's network, which every study trains first unless its definition names another.
 NOTEBOOK_ANCHOR: Mapping[str, ParamValue] = MappingProxyType(
     {"depth": 1, "units": 100, "activation": "sigmoid", "optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32}
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """How many trials and epochs, and how they are shared out.
-
-    Attributes
-    ----------
-    trials
-        Trials of anchor, compare and exploit together.
-    epochs
-        Epochs of every trial.
-    compare
-        Share of the trials that phase *compare* gets, in equal parts for the cells; the rest goes to *exploit*. With 1
-        each cell gets as many as fit, and *exploit* what cannot be shared equally.
-    window
-        Trial i of *exploit* is proposed when all up to i - window have ended. It belongs to the definition, so that
-        the number of workers changes nothing.
-    seeds
-        Fresh seeds on which each finalist is trained again; 0 leaves phase *confirm* out.
-    pruning
-        ``median`` ends a trial of *exploit* that stays behind the median of the earlier ones; ``none`` never does.
-    equivalence
-        Differences of the score up to this count as practically none, in the score's own scale (0.003 is 0.3 points of
-        accuracy); None for the default of the metric.
-    """
-
-    trials: int
-    epochs: int
-    compare: float = 1.0
-    window: int = 4
-    seeds: int = 5
-    pruning: str = "median"
-    equivalence: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, lowest in (("trials", 1), ("epochs", 1), ("window", 1), ("seeds", 0)):
-            whole(getattr(self, name), name, lowest, MOST)
-        if not isinstance(self.compare, int | float) or isinstance(self.compare, bool) or not 0 <= self.compare <= 1:
-            raise ValueError(f"budget.compare must be a share between 0 and 1, got {shown(self.compare)}")
-        if self.pruning not in ("median", "none"):
-            raise ValueError(f"budget.pruning must be one of median, none, got {shown(self.pruning)}")
-        equivalence = self.equivalence
-        if equivalence is not None and not (isinstance(equivalence, float) and 0 < equivalence < 1):
-            raise ValueError(f"budget.equivalence must be a number between 0 and 1, got {shown(equivalence)}")
+#: What defines a study of its budget, by the names that stored definitions have.
+_OF_BUDGET = {
+    "epochs": "epochs",
+    "compare_share": "compare",
+    "window": "window",
+    "pruning": "pruning",
+    "equivalence": "equivalence",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +44,11 @@ class Experiment:
     """
 
     name: str
-    question: str
     data: DataConfig
-    split: SplitChoice
     budget: Budget
-    seed: int
+    question: str = ""
+    split: SplitChoice = field(default_factory=SplitChoice)
+    seed: int = 1234
     compare: Mapping[str, tuple[ParamValue, ...]] = field(default_factory=dict)
     tune: Mapping[str, Tuned] = field(default_factory=dict)
     tune_for: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
@@ -123,10 +78,8 @@ class Experiment:
     def tuned_for(self, optimizer: str, depth: int) -> dict[str, Tuned]:
         """Return the nuisances that are active for an optimizer and a depth, by dimension."""
         merged = {**self.tune, **self.tune_for.get(optimizer, {})}
-        inactive = {name for name in OPTIMIZER_DIMENSIONS if name not in (*OPTIMIZERS[optimizer], "learning_rate")}
-        if depth == 0:
-            inactive.update(HIDDEN_LAYER)
-        return {name: tuned for name, tuned in sorted(merged.items()) if name not in inactive}
+        found = {dimension.name for dimension in active(optimizer, depth)}
+        return {name: tuned for name, tuned in sorted(merged.items()) if name in found}
 
     def as_json(self) -> dict[str, Any]:
         """Return what defines the study, in JSON's types.
@@ -140,11 +93,7 @@ class Experiment:
             "split": self.split.as_json(),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             "seed": self.seed,
-            "epochs": self.budget.epochs,
-            "compare_share": self.budget.compare,
-            "window": self.budget.window,
-            "pruning": self.budget.pruning,
-            **({} if self.budget.equivalence is None else {"equivalence": self.budget.equivalence}),
+            **{theirs: of for theirs, ours in _OF_BUDGET.items() if (of := getattr(self.budget, ours)) is not None},
             "compare": {name: list(levels) for name, levels in self.compare.items()},
             "tune": {name: tuned.as_json() for name, tuned in sorted(self.tune.items())},
             "tune_for": {
@@ -155,6 +104,45 @@ class Experiment:
             "anchor": dict(sorted(self.anchor.items())),
         }
 
+    @classmethod
+    def from_json(cls, name: str, stored: Mapping[str, Any]) -> Experiment:
+        """Return the experiment of a stored definition, the inverse of :meth:`as_json`.
+
+        Factors are taken as they are: that of a comparison of chosen configurations is no dimension.
+
+        Raises
+        ------
+        ValueError
+            When it is no definition that this version understands.
+        """
+        try:
+            budget = {ours: stored[theirs] for theirs, ours in _OF_BUDGET.items() if theirs in stored}
+            document = {key: stored[key] for key in ("split", "seed", "fixed", "anchor")}
+            found = validated(
+                {**document, "tune": {**stored["tune"], **stored["tune_for"]}, "budget": {"trials": 1, **budget}}
+            )
+            return cls.of(
+                found,
+                name=name,
+                data=DataConfig.from_params({key: str(value) for key, value in stored.items()}),
+                class_weight=stored.get("class_weight"),
+                compare={factor: tuple(levels) for factor, levels in stored["compare"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"study {name!r} must have a definition of this project, got none with {error}") from error
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any], **fields: Any) -> Experiment:
+        """Return the experiment of a validated document; ``fields`` are those that stand elsewhere in one."""
+        tune = found.get("tune", {})
+        return cls(
+            **{key: found[key] for key in ("question", "split", "budget", "seed", "compare", "fixed") if key in found},
+            **({"anchor": found["anchor"]} if found.get("anchor") else {}),
+            tune={key: of for key, of in tune.items() if key not in OPTIMIZERS},
+            tune_for={key: of for key, of in tune.items() if key in OPTIMIZERS},
+            **fields,
+        )
+
     def study_name(self, data_sha256: str) -> str:
         """Return the name derived from all that defines the study, so that the same command continues it."""
         text = json.dumps([self.as_json(), data_sha256], sort_keys=True)
@@ -164,12 +152,9 @@ class Experiment:
         self, *, trials: int | None = None, epochs: int | None = None, seeds: int | None = None, seed: int | None = None
     ) -> Experiment:
         """Return the definition with what the command line gave in place of the file's values."""
-        budget = replace(
-            self.budget,
-            trials=self.budget.trials if trials is None else trials,
-            epochs=self.budget.epochs if epochs is None else epochs,
-            seeds=self.budget.seeds if seeds is None else seeds,
-        )
+        asked: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds}
+        with one_line():
+            budget = replace(self.budget, **{name: n for name, n in asked.items() if n is not None})
         return replace(self, budget=budget, seed=self.seed if seed is None else seed)
 
     def with_target(self, target: str) -> Experiment:
@@ -229,18 +214,3 @@ def _data_identity(data: DataConfig) -> dict[str, ParamValue]:
     """Return what identifies the data beside their hash: a file by its name alone, wherever it lies."""
     texts = data.to_params()
     return texts | {key: Path(str(texts[key])).name for key in ("data", "test_file") if key in texts}
-
-
-def whole(value: object, what: str, lowest: int, highest: int) -> int:
-    """Return a whole number that is given as such: text is none, since nothing turns it into a number later.
-
-    Raises
-    ------
-    ValueError
-        When it is none, or not from ``lowest`` to ``highest``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(f"{what} must be a whole number of at least {lowest}, got {shown(value)}")
-    if value > highest:
-        raise ValueError(f"{what} must be a whole number of at most {highest}, got {shown(value)}")
-    return value

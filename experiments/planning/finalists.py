@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from depthcheck.experiments.planning.dimensions import parameter
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.dimensions import parameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

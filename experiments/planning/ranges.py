@@ -1,13 +1,18 @@
-"""A range with more beyond one of its ends: what a study asks for whose best network lies at the edge. Pure."""
+"""The ranges and levels that a definition gives each dimension, and how a range is widened. Pure.
+
+A study asks for a wider range whose best network lies at the edge of one.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from depthcheck.experiments.planning.dimensions import Choices, Dimension, Range, suggestion
 from depthcheck.pipeline.config import ParamValue, shown
+from depthcheck.pipeline.dimensions import Dimension, suggestion
 
 Side = Literal["up", "down"]
 
@@ -16,6 +21,78 @@ _FACTOR = 4.0
 _SHARE = 0.5
 #: Two choices continue their ratio from here on, and their step below: 64, 128, 256, but 0.8, 0.9, 1.
 _LEAST_RATIO = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both included; even on a logarithmic scale where ``log``."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    integer: bool = False
+
+    def at(self, u: float) -> float | int:
+        """Return the value at the share ``u`` in [0, 1) of the range; whole steps have equal shares."""
+        if self.log and self.integer:
+            # Bounds half a unit out, so that the lowest and the highest whole number get their full share.
+            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return int(min(max(round(math.exp(low + u * (high - low))), self.low), self.high))
+        if self.log:
+            return min(
+                max(math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low))), self.low), self.high
+            )
+        step = 1 if self.integer and self.step is None else self.step
+        if step is None:
+            return self.low + u * (self.high - self.low)
+        value = self.low + step * math.floor(u * (math.floor((self.high - self.low) / step + 1e-9) + 1))
+        return int(value) if self.integer else value
+
+    def contains(self, value: ParamValue) -> bool:
+        """Tell whether the value lies in the range (and on one of its steps)."""
+        if isinstance(value, str | bool) or not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / (self.step or (1 if self.integer else math.inf))
+        return abs(steps - round(steps)) < 1e-9
+
+    def as_json(self) -> object:
+        """Return the range as the definition writes it."""
+        table: dict[str, object] = {"low": self.low, "high": self.high}
+        if self.log:
+            table["log"] = True
+        if self.step is not None:
+            table["step"] = self.step
+        return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """A list of values, each with an equal share."""
+
+    values: tuple[ParamValue, ...]
+
+    def at(self, u: float) -> ParamValue:
+        """Return the value at the share ``u`` in [0, 1)."""
+        return self.values[int(u * len(self.values))]
+
+    def contains(self, value: ParamValue) -> bool:
+        """Tell whether the value is one of the choices."""
+        return value in self.values
+
+    def as_json(self) -> object:
+        """Return the values as the definition writes them."""
+        return list(self.values)
+
+
+Tuned = Range | Choices
+
+
+def known_key(key: str, known: Collection[str], where: str) -> str:
+    """Return the key, or complain that ``where`` has no such key."""
+    if key in known:
+        return key
+    raise ValueError(f"{where} has no key {shown(key)}; it takes {', '.join(known)}{suggestion(key, known)}")
 
 
 def parse_widenings(text: str) -> list[tuple[str, Side]]:

@@ -19,17 +19,10 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from depthcheck.experiments.planning.dimensions import HIDDEN_LAYER, Choices, parameter
-from depthcheck.experiments.planning.experiment import Experiment, Tuned
-from depthcheck.pipeline.config import (
-    OPTIMIZERS,
-    FitConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ParamValue,
-    SplitConfig,
-    TrialConfig,
-)
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.ranges import Choices, Tuned
+from depthcheck.pipeline.config import ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.dimensions import active, by_dimension, parameter
 
 Point = Mapping[str, ParamValue]
 
@@ -39,11 +32,9 @@ _RANDOM_BEFORE = 5
 
 def point(values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
     """Return the point of values by dimension; what is inactive there is left out."""
-    optimizer, depth = str(values["optimizer"]), int(values["depth"])
-    active = {"depth", "optimizer", "batch_size", "learning_rate", *OPTIMIZERS[optimizer]}
-    if depth > 0:
-        active.update(HIDDEN_LAYER)
-    return {parameter(name, optimizer): value for name, value in values.items() if name in active}
+    optimizer = str(values["optimizer"])
+    found = {dimension.name for dimension in active(optimizer, int(values["depth"]))}
+    return {parameter(name, optimizer): value for name, value in values.items() if name in found}
 
 
 def to_config(
@@ -53,30 +44,14 @@ def to_config(
 
     ``repeat`` is the partition into folds, where there are any.
     """
-    optimizer, depth = str(at["optimizer"]), int(at["depth"])
-    knobs = tuple(
-        (knob, value)
-        for knob in OPTIMIZERS[optimizer]
-        if not isinstance(value := at.get(parameter(knob, optimizer), ""), str)
-    )
-    return TrialConfig(
+    return TrialConfig.of(
+        by_dimension(at),
         data=experiment.data,
         data_sha256=data_sha256,
         split=replace(split, repeat=repeat) if split.folds else split,
-        model=ModelConfig(
-            units=(int(at["units"]),) * depth if depth else (),
-            activation=str(at["activation"]) if depth else None,
-            dropout=float(at.get("dropout", 0.0)) if depth else 0.0,
-        ),
-        optimizer=OptimizerConfig(
-            name=optimizer, learning_rate=float(at[parameter("learning_rate", optimizer)]), knobs=knobs
-        ),
-        fit=FitConfig(
-            epochs=experiment.budget.epochs,
-            batch_size=int(at["batch_size"]),
-            seed=seed,
-            class_weight=experiment.class_weight,
-        ),
+        epochs=experiment.budget.epochs,
+        seed=seed,
+        class_weight=experiment.class_weight,
     )
 
 
@@ -88,19 +63,9 @@ def from_config(config: TrialConfig) -> dict[str, ParamValue]:
     ValueError
         When its hidden layers differ in width: no point has that.
     """
-    model, optimizer = config.model, config.optimizer
-    if len(set(model.units)) > 1:
-        raise ValueError(f"units must be the same in all hidden layers, got {model.units}")
-    values: dict[str, ParamValue] = {
-        "depth": model.depth,
-        "optimizer": optimizer.name,
-        "batch_size": config.fit.batch_size,
-        "learning_rate": optimizer.learning_rate,
-        **dict(optimizer.knobs),
-    }
-    if model.activation is not None:
-        values |= {"units": model.units[0], "activation": model.activation, "dropout": model.dropout}
-    return point(values)
+    if len(set(config.model.units)) > 1:
+        raise ValueError(f"units must be the same in all hidden layers, got {config.model.units}")
+    return point(config.values())
 
 
 def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:
@@ -114,10 +79,11 @@ def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistributi
 
 def _ranges(experiment: Experiment, optimizer: str, depth: int) -> dict[str, Tuned]:
     """Return what is compared or tuned and active for an optimizer and a depth, by Optuna's names, in a fixed order."""
+    found = {dimension.name for dimension in active(optimizer, depth)}
     compared = {
         parameter(name, optimizer): Choices(values=levels)
         for name, levels in experiment.compare.items()
-        if depth > 0 or name not in HIDDEN_LAYER
+        if name in found
     }
     tuned = {parameter(name, optimizer): tuned for name, tuned in experiment.tuned_for(optimizer, depth).items()}
     return {**compared, **tuned}

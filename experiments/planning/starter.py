@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from depthcheck.experiments.planning.definition import SHIPPED
+from depthcheck.experiments.planning.document import SCHEMA_FILE
 from depthcheck.pipeline.config import METRICS, DataConfig
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
@@ -31,6 +32,8 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
     name = config.name.rsplit("/", 1)[-1]
     blocks = [
         [
+            # Editors complete and check the file by it; a path on this machine works without a network.
+            f"#:schema {SCHEMA_FILE.as_uri()}",
             f"# {len(dataset.X):,} rows of {name}, and what was understood of them. A line like '# key = value' is a",
             "# guess: where it is wrong, take its # away and correct it. Run this file with",
             f"#   {command}",

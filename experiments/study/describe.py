@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from depthcheck.experiments.planning.dimensions import Range
 from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.ranges import Range
 from depthcheck.pipeline.config import ParamValue, SplitConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS, by_dimension
 from depthcheck.pipeline.records import Dataset, TrialState
 
 
@@ -34,14 +35,11 @@ def best_of(trials: Sequence[EndedTrial]) -> EndedTrial | None:
 
 def in_words(point: Mapping[str, ParamValue]) -> str:
     """Return a configuration on one line: ``depth 2, units 128, relu, sgd, learning rate 0.12``."""
-    depth = int(point["depth"])
-    words = [f"depth {depth}"]
-    if depth:
-        words += [f"{point['units']} units", str(point["activation"])]
-        words += [f"dropout {_short(point['dropout'])}"] if point.get("dropout") else []
-    words.append(str(point["optimizer"]))
-    words += [f"{name.split('.')[1].replace('_', ' ')} {_short(value)}" for name, value in point.items() if "." in name]
-    return ", ".join([*words, f"batch size {point['batch_size']}"])
+    values = by_dimension(point)
+    named = (
+        dimension for name, dimension in DIMENSIONS.items() if values.get(name, dimension.default) != dimension.default
+    )
+    return ", ".join(dimension.said(values[dimension.name]) for dimension in named)
 
 
 def study_markdown(

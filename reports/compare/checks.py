@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import OPTIMIZERS, TrialConfig
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import (
@@ -154,8 +155,8 @@ def check_edges(
 
 
 def _at_edge(config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
-    name, optimizer = searched.parameter, config.optimizer.name
-    asked = f"{optimizer}.{name}" if name in ("learning_rate", *OPTIMIZERS[optimizer]) else name
+    name = searched.parameter
+    asked = parameter(name, config.optimizer.name)
     whose = f"{searched.when[1]}'s" if searched.when else "its"
     value = config.to_params()[name]
     return (

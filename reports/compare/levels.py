@@ -32,7 +32,7 @@ def level_of(config: TrialConfig, factor: Factor) -> str | None:
 
     Numbers are compared as numbers: a level written ``0.50`` is the logged parameter ``0.5``.
     """
-    value = config.to_params().get(factor.name)
+    value = config.values().get(factor.name)
     if value is None:
         return None
     return next((level for level in factor.levels if level == str(value) or _as_number(level) == value), None)

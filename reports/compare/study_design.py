@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from depthcheck.pipeline.config import TrialConfig, require
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.reports.compare.looks import ERROR, nominal_errors
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 
@@ -26,8 +27,8 @@ class Factor:
 
     @classmethod
     def of(cls, name: str, levels: tuple[str, ...]) -> Factor:
-        """Make a factor with the declared reference: depth 1, sgd, otherwise the first level."""
-        declared = {"depth": "1", "optimizer": "sgd"}.get(name)
+        """Make a factor with its dimension's baseline as reference (depth 1, sgd), otherwise the first level."""
+        declared = str(DIMENSIONS[name].baseline) if name in DIMENSIONS else ""
         return cls(name=name, levels=levels, reference=declared if declared in levels else levels[0])
 
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.reports.compare.metric import METRICS, Metric
 from depthcheck.reports.compare.results import Difference, Spread
 
@@ -129,17 +130,15 @@ def configuration(config: TrialConfig, *, without: str = "") -> str:
     without
         A dimension that the reader knows already.
     """
-    model, optimizer = config.model, config.optimizer
+    units = config.model.units
     layers = "no hidden layer"
-    if model.units:
-        same = len(set(model.units)) == 1
-        layers = f"{model.depth} × {model.units[0]}" if same else "-".join(map(str, model.units))
-        layers += "" if without == "activation" else f" {model.activation}"
-    words = [layers, *([f"dropout {model.dropout:.2g}"] if model.dropout else [])]
-    words += [] if without == "optimizer" else [optimizer.name]
-    words.append(f"learning rate {optimizer.learning_rate:.2g}")
-    words += [f"{name.replace('_', ' ')} {value:.2g}" for name, value in optimizer.knobs if value]
-    return ", ".join([*words, f"batch size {config.fit.batch_size}"])
+    if units:
+        layers = f"{len(units)} × {units[0]}" if len(set(units)) == 1 else "-".join(map(str, units))
+        layers += "" if without == "activation" else f" {config.model.activation}"
+    rest = {
+        name: value for name, value in config.values().items() if name not in ("depth", "units", "activation", without)
+    }
+    return ", ".join([layers, *(DIMENSIONS[name].said(value, 2) for name, value in rest.items() if value)])
 
 
 def short_configuration(config: TrialConfig) -> str:

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.planning.dimensions import parameter
+from depthcheck.experiments.planning import definition, design, document, space
 from depthcheck.experiments.planning.experiment import NOTEBOOK_ANCHOR, Experiment
 from depthcheck.experiments.study.ledger import Ledger, point_of
-from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
 
 SMALL = tomllib.loads("""
 question = "?"
@@ -61,6 +61,60 @@ def changed(path: str, value: object) -> dict:
 def test_shipped_definitions_are_valid(name):
     data = DataConfig(name="my table.csv", target="y") if name == "any" else None
     assert definition.read(definition.find(name), data).name == ("my_table" if data else name)
+
+
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        ("any", "my_table-032121bc"),
+        ("digits", "digits-46d6641f"),
+        ("fashion_mnist", "fashion_mnist-18e54b6e"),
+        ("notebook", "notebook-2597ea43"),
+        ("vanishing", "vanishing-a553213a"),
+    ],
+)
+def test_studies_of_shipped_definitions_keep_their_names(name, study):
+    """A name is a hash of the definition: another one would begin a study again that exists."""
+    data = DataConfig(name="my table.csv", target="y") if name == "any" else None
+    assert definition.read(definition.find(name), data).study_name("ab" * 32) == study
+
+
+@pytest.mark.parametrize("name", definition.shipped_names())
+def test_stored_definition_is_read_back_as_it_was(name):
+    data = DataConfig(name="my table.csv", target="y") if name == "any" else None
+    experiment = definition.read(definition.find(name), data)
+    stored = json.loads(json.dumps(experiment.as_json()))
+    assert Experiment.from_json(experiment.name, stored).as_json() == experiment.as_json()
+
+
+def test_shipped_schema_is_what_the_models_give():
+    """After a change: ``python -c "from depthcheck.experiments.planning import document as d; d.write_schema()"``."""
+    assert json.loads(document.SCHEMA_FILE.read_text()) == document.json_schema()
+
+
+def test_schema_accepts_the_shipped_definitions_and_refuses_what_the_models_refuse():
+    schema = pytest.importorskip("jsonschema").Draft202012Validator(json.loads(document.SCHEMA_FILE.read_text()))
+    for name, text in zip(definition.shipped_names(), TEXTS, strict=True):
+        assert text.startswith("#:schema ./definition.schema.json\n")
+        assert list(schema.iter_errors(SHIPPED[name])) == []
+    assert schema.is_valid(SMALL)
+    for path, value in (
+        ("compares", {}),
+        ("compare/dept", [1]),
+        ("compare/depth", []),
+        ("compare/depth", [1, 1]),
+        ("compare/optimizer", ["sdg"]),
+        ("tune/units", {"low": 4}),
+        ("tune/units", {"low": 4, "high": 8, "lag": True}),
+        ("tune/activation", {"low": 0, "high": 1}),
+        ("tune/sgd/beta_1", [0.9]),
+        ("tune/dropout", {"low": 0.0, "high": 1.0}),
+        ("budget/trials", "5"),
+        ("budget/epochs", None),
+        ("split/seed", 2**32),
+        ("data/name", 5),
+    ):
+        assert not schema.is_valid(changed(path, value)), path
 
 
 def test_definition_for_any_data_asks_for_data():
@@ -139,7 +193,7 @@ def test_unknown_experiment_names_the_shipped_ones():
 
 SHIPPED = {name: tomllib.loads(definition.find(name).read_text()) for name in definition.shipped_names()}
 TEXTS = [definition.find(name).read_text() for name in definition.shipped_names()]
-WORDS = sorted({*definition.DIMENSIONS, *definition.OPTIMIZERS, *SMALL, *SMALL["budget"], "low", "high", "log", "step"})
+WORDS = sorted({*DIMENSIONS, *OPTIMIZERS, *SMALL, *SMALL["budget"], "low", "high", "log", "step"})
 #: Values that TOML can hold and that code stumbles over.
 NASTY = st.sampled_from(
     [
@@ -279,7 +333,7 @@ def test_text_that_the_parser_gives_up_on_is_one_clear_line(tmp_path, text):
 @st.composite
 def allowed_values(draw: st.DrawFn, name: str) -> ParamValue:
     """Draw any value that a dimension allows."""
-    dimension = definition.DIMENSIONS[name]
+    dimension = DIMENSIONS[name]
     if dimension.kind == "choice":
         return draw(st.sampled_from(dimension.choices))
     if dimension.kind == "bool":
@@ -293,9 +347,9 @@ def allowed_values(draw: st.DrawFn, name: str) -> ParamValue:
 @st.composite
 def allowed_experiments(draw: st.DrawFn) -> Experiment:
     """Draw a definition in which everything is fixed, to anything."""
-    optimizer = draw(st.sampled_from(sorted(definition.OPTIMIZERS)))
+    optimizer = draw(st.sampled_from(sorted(OPTIMIZERS)))
     names = ["units", "activation", "batch_size", "learning_rate"]
-    names += draw(st.lists(st.sampled_from(["dropout", *definition.OPTIMIZERS[optimizer]]), unique=True))
+    names += draw(st.lists(st.sampled_from(["dropout", *OPTIMIZERS[optimizer]]), unique=True))
     fixed = {"optimizer": optimizer, "depth": draw(st.integers(0, 20)), **{n: draw(allowed_values(n)) for n in names}}
     seeds = {"seed": draw(st.integers(0, 2**63 - 1)), "split": {"seed": draw(st.integers(0, 2**32 - 1))}}
     seeds["split"]["valid"] = draw(st.floats(0, 1, exclude_min=True, exclude_max=True))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.planning.dimensions import Range
 from depthcheck.experiments.planning.experiment import Budget
 from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.planning.ranges import Range
 from depthcheck.pipeline.config import SplitConfig
 
 FASHION = definition.read(definition.find("fashion_mnist"))

@@ -1,11 +1,15 @@
 import re
 import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.document import SCHEMA_FILE
 from depthcheck.experiments.planning.starter import starter_toml
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.tables import table_dataset
@@ -24,6 +28,13 @@ CONFIG = DataConfig(name="people.csv", target="y")
 def starter(config=CONFIG) -> str:
     dataset = table_dataset(ROWS, config, name="people.csv", source="a test", log=lambda _line: None)
     return starter_toml(dataset, config, path="people.csv", command="mlflow run . -P experiment=people.toml")
+
+
+def test_first_line_leads_editors_to_the_shipped_schema():
+    first, address = starter().splitlines()[0].split()
+    assert first == "#:schema"
+    assert Path(url2pathname(urlsplit(address).path)) == SCHEMA_FILE
+    assert SCHEMA_FILE.is_file()
 
 
 def test_starter_is_a_definition_as_it_stands():

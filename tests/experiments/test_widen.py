@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthcheck.experiments.planning import definition
-from depthcheck.experiments.planning.dimensions import DIMENSIONS, Choices, Range, parse_tuned
-from depthcheck.experiments.planning.ranges import can_widen, parse_widenings, widen
+from depthcheck.experiments.planning.document import parse_tuned
+from depthcheck.experiments.planning.ranges import Choices, Range, can_widen, parse_widenings, widen
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.reports.rerun import command
 from depthcheck.reports.searched_ranges import search_ranges
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.reports.compare.metric import ACCURACY, AUC, METRICS, R2
 from depthcheck.reports.compare.results import Spread
-from depthcheck.reports.text.words import beside, duration, points, score, spread, with_unit
+from depthcheck.reports.text.words import beside, configuration, duration, points, score, spread, with_unit
 
 
 def test_every_metric_of_the_pipeline_is_known():
@@ -51,3 +53,16 @@ def test_errors_stay_in_the_targets_unit():
 
 def test_durations_are_minutes_or_hours():
     assert [duration(of) for of in (1, 60, 150, 9000)] == ["1 minute", "1 minute", "2 minutes", "2.5 hours"]
+
+
+def test_option_from_outside_is_said(monkeypatch):
+    monkeypatch.setitem(DIMENSIONS, "use_ema", Dimension(name="use_ema", kind="bool"))
+    config = TrialConfig.of(
+        {"depth": 0, "optimizer": "sgd", "learning_rate": 0.125, "use_ema": True, "batch_size": 32},
+        data=DataConfig(name="digits"),
+        data_sha256="a" * 64,
+        split=SplitConfig(),
+        epochs=1,
+        seed=1,
+    )
+    assert configuration(config) == "no hidden layer, sgd, learning rate 0.12, batch size 32, use ema True"
