@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, Task, require
+from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Dataset
 
+Samples = tuple[NDArray[Any], NDArray[Any]]
+#: A user's own arrays: X and y; those of the test part, where there is one; the classes' names, where y are labels.
+OwnArrays = tuple[Samples, Samples | None, tuple[str, ...] | None]
 #: From here on, whole numbers of which most are different are rather numbers to predict than classes.
 _N_MANY_CLASSES = 50
 
@@ -64,8 +68,8 @@ def array_dataset(
     *,
     name: str,
     source: str,
-    samples: tuple[NDArray[Any], NDArray[Any]],
-    test: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    samples: Samples,
+    test: Samples | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Return the data set of a user's own arrays.
@@ -133,11 +137,11 @@ def targets(
     if task == "regression":
         numbers = [None if part is None else _finite(part, "y") for part in (y, y_test)]
         assert numbers[0] is not None
-        return Targets(task=task, metric=config.metric or "r2", y=numbers[0], y_test=numbers[1])
+        return Targets(task=task, metric=metric_of(config, task, 0), y=numbers[0], y_test=numbers[1])
     if class_names is None:
         class_names, y, y_test = _classes(y, y_test)
     require(len(class_names) >= 2, "number of classes in y", "at least 2", len(class_names))
-    metric = config.metric or ("auc" if len(class_names) == 2 else "accuracy")
+    metric = metric_of(config, task, len(class_names))
     return Targets(task=task, metric=metric, y=y, y_test=y_test, class_names=class_names)
 
 

@@ -16,15 +16,12 @@ import pyarrow
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
-from depthcheck.pipeline.data.cells import Texts, cells_of, proves_comma
+from depthcheck.pipeline.data.cells import Cells, Days, Texts, cells_of, proves_comma
 from depthcheck.pipeline.data.columns import Values, as_samples, nearest, typed
-from depthcheck.pipeline.data.guess import guess
-from depthcheck.pipeline.data.profile import profile_lines
-from depthcheck.pipeline.data.roles import groups_of, marks_of, times_of
-from depthcheck.pipeline.data.target import Target, metric_of, target_of, warn_of_classes
+from depthcheck.pipeline.data.guess import guess, numbers_in
+from depthcheck.pipeline.data.target import Target, target_of, warn_of_classes
+from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
-
-__all__ = ["profile_lines", "table_dataset"]
 
 _N_SAMPLE = 1_000
 
@@ -72,7 +69,7 @@ def table_dataset(
     rows = None if has_answer.all() else np.flatnonzero(has_answer)
     marks = None
     if config.test_column is not None:
-        marks = marks_of(config.test_column, _kept(frame[config.test_column], rows))
+        marks = _marks_of(config.test_column, _kept(frame[config.test_column], rows))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
     parts = _Parts(config, target, marks, comma, log)
@@ -124,9 +121,9 @@ class _Parts:
             column = guess(name, cells, kind="ignored")
             self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
             if name == self.config.group:
-                self.groups = self._outside_test(groups_of(name, cells, self.log))
+                self.groups = self._outside_test(_groups_of(name, cells, self.log))
             elif name == self.config.time:
-                self.times = self._outside_test(times_of(name, cells, self.comma))
+                self.times = self._outside_test(_times_of(name, cells, self.comma))
             return
         column = guess(name, cells, kind=self.told.get(name), comma=self.comma)
         self.columns.append(column)
@@ -140,6 +137,41 @@ class _Parts:
 
     def _outside_test(self, values: Any) -> Any:
         return values if self.marks is None else values[~self.marks]
+
+
+def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Return which rows are the test part: true, yes or 1; or the word test beside train."""
+    cells = cells_of(column)
+    n_missing = int(np.count_nonzero(cells.missing))
+    require(n_missing == 0, f"rows without a value in test_column {name!r}", "0", n_missing)
+    if isinstance(cells, Texts) and set(cells.different.str.lower()) <= {"train", "training", "test"}:
+        marks = cells.spread(cells.different.str.lower().eq("test").to_numpy(dtype=bool), False)
+    else:
+        marks = typed(guess(name, cells, kind="boolean"), cells) == 1
+    n_marked = int(np.count_nonzero(marks))
+    require(0 < n_marked < len(marks), f"rows that test_column {name!r} marks", "some, not all", n_marked)
+    return np.asarray(marks, dtype=bool)
+
+
+def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[np.int64]:
+    """Return the group of each row, numbered as they come; a row without one is a group of its own."""
+    values = cells.codes if isinstance(cells, Texts) else cells.values
+    groups = pd.factorize(values)[0].astype(np.int64)
+    alone = np.flatnonzero(cells.missing)
+    if len(alone):
+        log(f"group {name!r} has no value in {len(alone):,} rows: each is a group of its own")
+        groups[alone] = groups.max() + 1 + np.arange(len(alone))
+    return groups
+
+
+def _times_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
+    """Return when each row was recorded: days since 1970, or the numbers that the column has."""
+    values = cells.values if isinstance(cells, Days) else numbers_in(cells, comma=comma)
+    times = np.asarray(typed(guess(name, cells, kind="date"), cells) if values is None else values, dtype=np.float64)
+    unknown = np.flatnonzero(~np.isfinite(times))
+    if len(unknown):
+        raise ValueError(f"time column {name!r} must have a value in every row, got none in row {unknown[0] + 1}")
+    return times
 
 
 def _dataset(
@@ -167,7 +199,7 @@ def _dataset(
         class_names=target.classes,
         feature_names=tuple(parts.train),
         task=target.task,
-        metric=metric_of(target, parts.config),
+        metric=metric_of(parts.config, target.task, len(target.classes)),
         target=target.column.name,
         columns=tuple(parts.columns),
         groups=parts.groups,

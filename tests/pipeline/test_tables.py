@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.columns import as_samples
-from depthcheck.pipeline.data.tables import profile_lines, table_dataset
+from depthcheck.pipeline.data.profile import profile_lines
+from depthcheck.pipeline.data.tables import table_dataset
 
 N = 40
 Y = ["a", "b"] * (N // 2)
