@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from depthcheck.pipeline.data import idx, image_folder, npz
 from depthcheck.pipeline.data.arrays import OwnArrays
 from depthcheck.pipeline.data.columnar import ColumnarFile
+from depthcheck.pipeline.data.columns import nearest
 from depthcheck.pipeline.data.delimited import DelimitedFile
 from depthcheck.pipeline.data.excel import SpreadsheetFile
 from depthcheck.pipeline.data.fetch import DataNotFoundError
-from depthcheck.pipeline.data.guess import nearest
 from depthcheck.pipeline.data.sniff import PACKED
 
 if TYPE_CHECKING:

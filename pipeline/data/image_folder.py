@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.arrays import OwnArrays
-from depthcheck.pipeline.data.guess import listed
+from depthcheck.pipeline.data.columns import listed
 
 if TYPE_CHECKING:
     from PIL import Image

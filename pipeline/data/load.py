@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.data import fashion_mnist, keras_files, openml, scikit_learn
 from depthcheck.pipeline.data.arrays import array_dataset, digest
+from depthcheck.pipeline.data.columns import listed, nearest
 from depthcheck.pipeline.data.fetch import DataNotFoundError
-from depthcheck.pipeline.data.guess import listed, nearest, refuse_columns, require_columns
+from depthcheck.pipeline.data.guess import refuse_columns, require_columns
 from depthcheck.pipeline.paths import user_path
 from depthcheck.pipeline.records import Dataset
 
@@ -170,7 +171,6 @@ def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
 def _load_table(frame: pd.DataFrame, config: DataConfig, source: str, log: Log) -> Dataset:
     from depthcheck.pipeline.data.tables import table_dataset
 
-    require_columns(config, list(frame.columns), config.name)
     return table_dataset(frame, config, name=config.name, source=source, test=_read_test(config, log), log=log)
 
 

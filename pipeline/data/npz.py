@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.arrays import OwnArrays
-from depthcheck.pipeline.data.guess import listed
+from depthcheck.pipeline.data.columns import listed
 
 #: The names of X, y, X_test and y_test; the second row is Keras's.
 _NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.data.columns import listed
 from depthcheck.pipeline.data.fetch import DataNotFoundError
-from depthcheck.pipeline.data.guess import listed
 
 if TYPE_CHECKING:
     import pandas as pd

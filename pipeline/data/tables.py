@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.data.cells import Cells, Days, Texts, cells_of, proves_comma
-from depthcheck.pipeline.data.columns import Values, as_samples, nearest, typed
-from depthcheck.pipeline.data.guess import guess, numbers_in
+from depthcheck.pipeline.data.columns import Values, as_samples, listed, nearest, typed
+from depthcheck.pipeline.data.guess import guess, numbers_in, require_columns
 from depthcheck.pipeline.data.target import Target, target_of, warn_of_classes
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
@@ -56,7 +56,7 @@ def table_dataset(
     ValueError
         In one line, when something that was said does not fit the table, or nothing can be learnt of it.
     """
-    _check_names(frame, config)
+    _check_names(frame, config, name)
     assert config.target is not None
     comma = any(_sample_proves_comma(frame[column]) for column in frame.columns)
     cells = cells_of(frame[config.target])
@@ -207,17 +207,12 @@ def _dataset(
     )
 
 
-def _check_names(frame: pd.DataFrame, config: DataConfig) -> None:
+def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     """Raise where a name that the user gives is no column, or one column is to be two things."""
     require(len(frame) > 0, "rows of the table", "at least 1", 0)
-    require(
-        config.target is not None, "target", "the name of the column to predict" + nearest("", frame), config.target
-    )
+    require_columns(config, [str(column) for column in frame.columns], name)
     roles = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
     named = {role: column for role, column in roles.items() if column is not None}
-    for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
-        if column not in frame.columns:
-            raise ValueError(f"{role} must be a column of the table, got {column!r}{nearest(column, frame)}")
     owner: dict[str, str] = {}
     for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
         if owner.setdefault(column, role) != role:
@@ -238,7 +233,8 @@ def _test_part(
 ) -> tuple[pd.DataFrame, NDArray[Any]]:
     name = target.column.name
     if name not in test.columns:
-        raise ValueError(f"test file must have the target {name!r}{nearest(name, test)}")
+        there = [str(column) for column in test]
+        raise ValueError(f"test file must have the target {name!r}{nearest(name, there)} (columns: {listed(there)})")
     y = target.read(cells_of(test[name]), "the test file's target")
     has_answer = ~np.isnan(y)
     if not has_answer.all():

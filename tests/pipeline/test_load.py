@@ -268,7 +268,7 @@ def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp
 
 def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits' \(did you mean 'mnist'"
+        ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits'; did you mean 'mnist'"
     ):
         load(DataConfig(name="mnits"), cache=tmp_path)
     with pytest.raises(ValueError, match="folder of digits must be left out"):
