@@ -131,11 +131,11 @@ def _model(options: argparse.Namespace) -> Any:
 
 
 def _compiled_fit(options: argparse.Namespace) -> Callable[[], float]:
-    from depthcheck.pipeline.training.fit import fit
+    from depthcheck.pipeline.training.fit import fit_folds
 
     model, split = _model(options), _split()
     config = FitConfig(epochs=1, batch_size=options.batch_size, seed=0)
-    return lambda: sum(fit(model, split, config).seconds)
+    return lambda: sum(fit_folds([model], [split], config)[0].seconds)
 
 
 def _keras_fit(options: argparse.Namespace, compile_arguments: dict[str, Any]) -> Callable[[], float]:

@@ -1,17 +1,22 @@
 """Scores, by numpy alone: what a network's outputs are worth, and what guessing is worth.
 
+How a metric is worked out is one entry of :data:`SCORERS`; that there is one, and of which task, is said by
+:data:`depthcheck.pipeline.config.METRICS`, which the launching process reads without numpy, and how a reader sees it by
+:data:`depthcheck.reports.compare.metric.METRICS`.
+
 A network's outputs are ``(n, n_classes)`` logits, or ``(n, 1)`` standardized numbers where the task is a regression.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import METRICS
+from depthcheck.pipeline.config import METRICS, DataConfig, Task, require
 from depthcheck.pipeline.records import Evaluation, Split
 
 Floats = NDArray[np.floating[Any]]
@@ -52,15 +57,14 @@ class Goal:
         """Return predictions ``(n,)`` float64 in the target's own unit, of a regression's outputs."""
         return outputs[:, 0].astype(np.float64) * self.sd + self.mean
 
-    def scores(self, y: NDArray[Any], outputs: Floats) -> tuple[float, dict[str, float]]:
+    def score(self, y: NDArray[Any], outputs: Floats) -> float:
+        """Return the score that decides, of outputs for samples with targets ``y``."""
+        return SCORERS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs)
+
+    def scores(self, y: NDArray[Any], outputs: Floats) -> tuple[float, Mapping[str, float]]:
         """Return the score that decides and, by name, those beside it, of outputs for samples with targets ``y``."""
-        if self.is_regression:
-            predicted = self.numbers(outputs)
-            return r2(y, predicted), errors(y, predicted)
-        accuracy = int(np.count_nonzero(np.argmax(outputs, axis=1) == y)) / len(y)
-        if self.metric == "auc":
-            return area_under_curve(y, outputs[:, 1] - outputs[:, 0]), {"accuracy": accuracy}
-        return accuracy, {}
+        beside = SCORERS[self.metric].beside(y, self.numbers(outputs) if self.is_regression else outputs)
+        return self.score(y, outputs), beside
 
 
 def goal_of(split: Split) -> Goal:
@@ -107,6 +111,59 @@ def errors(y: NDArray[Any], predicted: Floats) -> dict[str, float]:
     error = predicted.astype(np.float64) - y.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         return {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
+
+
+def accuracy(y: NDArray[Any], outputs: Floats) -> float:
+    """Return the share of samples whose class has the largest output."""
+    return int(np.count_nonzero(np.argmax(outputs, axis=1) == y)) / len(y)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorer:
+    """How a metric is worked out; the larger, the better.
+
+    Attributes
+    ----------
+    score
+        Takes targets ``(n,)`` and what was said of them: logits or probabilities ``(n, n_classes)``, or of a regression
+        numbers ``(n,)`` in the target's own unit.
+    beside
+        Takes the same and returns further scores by name, which decide nothing.
+    keeps
+        What the compiled epoch keeps of its batches for the training score. ``outputs`` suits every score. Cheaper are
+        ``hits``, for the share of samples whose class has the largest output, and ``loss``, for 1 minus the loss.
+    """
+
+    score: Callable[[NDArray[Any], Floats], float]
+    beside: Callable[[NDArray[Any], Floats], Mapping[str, float]] = lambda _y, _said: {}
+    keeps: Literal["outputs", "hits", "loss"] = "outputs"
+
+
+#: By the names in :data:`depthcheck.pipeline.config.METRICS`.
+SCORERS = {
+    "accuracy": Scorer(score=accuracy, keeps="hits"),
+    "auc": Scorer(
+        score=lambda y, said: area_under_curve(y, said[:, 1] - said[:, 0]),
+        beside=lambda y, said: {"accuracy": accuracy(y, said)},
+    ),
+    # The mean square of standardized targets is 1, or 0 where they are all equal.
+    "r2": Scorer(score=r2, beside=errors, keeps="loss"),
+}
+
+
+def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
+    """Return the score that decides: the user's, or AUC for two classes, accuracy for more, R² for numbers.
+
+    Raises
+    ------
+    ValueError
+        When the user's is of another task, or AUC is to judge more than two classes.
+    """
+    metric = config.metric or ("r2" if task == "regression" else "auc" if n_classes == 2 else "accuracy")
+    possible = [known for known, of in METRICS.items() if of == task and (known != "auc" or n_classes == 2)]
+    words = "regression" if task == "regression" else f"{n_classes} classes"
+    require(metric in possible, f"metric of {words}", f"one of {', '.join(possible)}", metric)
+    return metric
 
 
 def balanced_weights(y: NDArray[np.int64], n_classes: int) -> NDArray[np.float32]:

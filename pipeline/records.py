@@ -20,6 +20,10 @@ Phase = Literal["anchor", "compare", "exploit", "confirm"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
 
 
+def _require_shape(what: str, array: NDArray[Any] | None, expected: tuple[int, ...]) -> None:
+    require(array is None or array.shape == expected, f"shape of {what}", str(expected), getattr(array, "shape", None))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """What was understood of one column of a table.
@@ -109,40 +113,19 @@ class Dataset:
 
     def __post_init__(self) -> None:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
-        require(self.y.shape == (len(self.X),), "shape of y", f"({len(self.X)},)", self.y.shape)
+        for name, column in (("y", self.y), ("groups", self.groups), ("times", self.times)):
+            _require_shape(name, column, (len(self.X),))
         require(METRICS.get(self.metric) == self.task, f"metric of {self.task}", "one that it can have", self.metric)
-        require(
-            (self.X_test is None) == (self.y_test is None),
-            "X_test and y_test",
-            "both given or both None",
-            "one",
-        )
-        if self.X_test is not None and self.y_test is not None:
-            require(
-                self.X_test.shape[1:] == self.X.shape[1:],
-                "sample shape of X_test",
-                str(self.X.shape[1:]),
-                self.X_test.shape[1:],
-            )
-            require(
-                self.y_test.shape == (len(self.X_test),),
-                "shape of y_test",
-                f"({len(self.X_test)},)",
-                self.y_test.shape,
-            )
-        for name, values in (("groups", self.groups), ("times", self.times)):
-            if values is not None:
-                require(values.shape == (len(self.X),), f"shape of {name}", f"({len(self.X)},)", values.shape)
+        require((self.X_test is None) == (self.y_test is None), "X_test and y_test", "both given or both None", "one")
+        if self.X_test is not None:
+            shape = self.X_test.shape[1:]
+            require(shape == self.X.shape[1:], "sample shape of X_test", str(self.X.shape[1:]), shape)
+            _require_shape("y_test", self.y_test, (len(self.X_test),))
         if self.task == "regression":
             require(bool(np.isfinite(self.y).all()), "targets", "finite numbers", "one that is not")
             return
-        lowest, highest = int(self.y.min()), int(self.y.max())
-        require(
-            lowest >= 0 and highest < self.n_classes,
-            "labels",
-            f"in 0 .. {self.n_classes - 1}",
-            (lowest, highest),
-        )
+        found = int(self.y.min()), int(self.y.max())
+        require(found[0] >= 0 and found[1] < self.n_classes, "labels", f"in 0 .. {self.n_classes - 1}", found)
         require(self.metric != "auc" or self.n_classes == 2, "classes for auc", "2", self.n_classes)
 
     @property
@@ -154,11 +137,6 @@ class Dataset:
     def n_classes(self) -> int:
         """Number of classes; 0 for a regression."""
         return len(self.class_names)
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of units of the output layer: one a class, or one for a number."""
-        return self.n_classes or 1
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -243,7 +221,7 @@ class Part:
     def __post_init__(self) -> None:
         require(self.X.ndim == 2, "dimensions of X", "2", self.X.ndim)
         require(self.X.dtype == np.float32, "dtype of X", "float32", str(self.X.dtype))
-        require(self.y.shape == (len(self.X),), "shape of y", f"({len(self.X)},)", self.y.shape)
+        _require_shape("y", self.y, (len(self.X),))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -263,13 +241,8 @@ class Split:
 
     def __post_init__(self) -> None:
         for name, part in (("valid", self.valid), ("test", self.test)):
-            if part is not None:
-                require(
-                    part.X.shape[1] == self.train.X.shape[1],
-                    f"number of features of the {name} part",
-                    str(self.train.X.shape[1]),
-                    part.X.shape[1],
-                )
+            n = self.n_features if part is None else part.X.shape[1]
+            require(n == self.n_features, f"number of features of the {name} part", str(self.n_features), n)
 
     @property
     def n_features(self) -> int:

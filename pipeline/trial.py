@@ -101,7 +101,7 @@ def run_trial(
     diagnostics = (lambda: layer_diagnostics(network, first.train, goal_of(first))) if confirm else dict
     watcher = _Watcher(prune_below, on_epoch_end, diagnostics)
     history, valid = fit_folds(
-        networks, [fold.split for fold in folds], config.fit, room=_room(dataset, config), on_epoch_end=watcher
+        networks, [fold.split for fold in folds], config.fit, capacity=_capacity(dataset, config), on_epoch_end=watcher
     )
     state = _state(history, pruned=watcher.pruned)
     if state == "diverged":
@@ -187,8 +187,8 @@ def _network(config: TrialConfig, data: Prepared) -> keras.Model:
     )
 
 
-def _room(dataset: Dataset, config: TrialConfig) -> int | None:
-    """Return room for one row more than there are: folds and all rows then share one compiled program."""
+def _capacity(dataset: Dataset, config: TrialConfig) -> int | None:
+    """Return a capacity of one row more than there are: folds and all rows then share one compiled program."""
     return len(dataset.y) + 1 if config.split.folds else None
 
 
@@ -201,7 +201,9 @@ def _state(history: History, *, pruned: bool) -> TrialState:
 def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:
     data = whole(dataset, replace(config.split, repeat=0))
     network = _network(config, data)
-    for _epoch in itertools.islice(epochs(network, data.split, config.fit, room=_room(dataset, config)), n_epochs):
+    for _epoch in itertools.islice(
+        epochs(network, data.split, config.fit, capacity=_capacity(dataset, config)), n_epochs
+    ):
         pass
     return network, data
 

@@ -1,9 +1,13 @@
 """What the import contracts cannot tell: what is imported *when*. The contracts themselves run in ``make check``."""
 
+import ast
+import graphlib
 import json
 import subprocess
 import sys
 import textwrap
+
+from benchmarks.structure import imported, sources
 
 HEAVY = ("tensorflow", "keras")
 
@@ -45,3 +49,15 @@ def test_loading_cutting_and_preparing_data_needs_no_tensorflow(tmp_path):
 
     assert "sklearn" in loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_modules_of_the_pipeline_can_be_imported_in_any_order():
+    files = {module: path for module, path in sources().items() if module.startswith("depthcheck.pipeline")}
+    at_the_top = {
+        module: ast.Module([node for node in ast.parse(path.read_text()).body if isinstance(node, ast.stmt)
+                            and isinstance(node, ast.Import | ast.ImportFrom)], [])
+        for module, path in files.items()
+    }  # fmt: skip
+    graph = {module: imported(tree, module, set(files)) for module, tree in at_the_top.items()}
+
+    assert set(graphlib.TopologicalSorter(graph).static_order()) == set(files)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, Task, require
+from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Dataset
 
+Samples = tuple[NDArray[Any], NDArray[Any]]
+#: A user's own arrays: X and y; those of the test part, where there is one; the classes' names, where y are labels.
+OwnArrays = tuple[Samples, Samples | None, tuple[str, ...] | None]
 #: From here on, whole numbers of which most are different are rather numbers to predict than classes.
 _N_MANY_CLASSES = 50
 
@@ -64,11 +67,11 @@ def array_dataset(
     *,
     name: str,
     source: str,
-    samples: tuple[NDArray[Any], NDArray[Any]],
-    test: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    samples: Samples,
+    test: Samples | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> Dataset:
-    """Return the data set of a user's own arrays.
+    """Return the data set of a user's own arrays: text and whole numbers are classes, other numbers to be predicted.
 
     Parameters
     ----------
@@ -84,61 +87,33 @@ def array_dataset(
     Raises
     ------
     ValueError
-        Saying which of the arrays is not as it must be.
+        Saying which of the arrays is not as it must be, or that the test part has a class that the rest has not.
     """
     X, y = _features(samples[0], "X"), _column(samples[1], "y", len(samples[0]))
     X_test, y_test = None, None
     if test is not None:
         X_test, y_test = _features(test[0], "X_test"), _column(test[1], "y_test", len(test[0]))
         require(X_test.dtype == X.dtype, "type of X_test", f"that of X, {samples[0].dtype}", str(test[0].dtype))
-    learnt = targets(config, y, y_test, class_names)
-    arrays = (X, learnt.y) if X_test is None or learnt.y_test is None else (X, learnt.y, X_test, learnt.y_test)
+    task: Task = config.task or ("regression" if y.dtype.kind == "f" else "classification")
+    if task == "regression":
+        y, y_test, class_names = _finite(y, "y"), None if y_test is None else _finite(y_test, "y"), ()
+    else:
+        if class_names is None:
+            class_names, y, y_test = _classes(y, y_test)
+        require(len(class_names) >= 2, "number of classes in y", "at least 2", len(class_names))
     return Dataset(
         name=name,
-        sha256=digest(*arrays),
+        sha256=digest(*(array for array in (X, y, X_test, y_test) if array is not None)),
         source=source,
         X=X,
-        y=learnt.y,
+        y=y,
         X_test=X_test,
-        y_test=learnt.y_test,
-        class_names=learnt.class_names,
+        y_test=y_test,
+        class_names=class_names,
         pixel_max=255 if X.dtype == np.uint8 else None,
-        task=learnt.task,
-        metric=learnt.metric,
+        task=task,
+        metric=metric_of(config, task, len(class_names)),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
-    """What is to be learnt: labels or numbers of both parts, and how they are judged."""
-
-    task: Task
-    metric: str
-    y: NDArray[Any]
-    y_test: NDArray[Any] | None
-    class_names: tuple[str, ...] = ()
-
-
-def targets(
-    config: DataConfig, y: NDArray[Any], y_test: NDArray[Any] | None, class_names: tuple[str, ...] | None = None
-) -> Targets:
-    """Return the targets of arrays: text and whole numbers are classes, other numbers are to be predicted.
-
-    Raises
-    ------
-    ValueError
-        When the task that is asked for cannot be, or the test part has a class that the rest has not.
-    """
-    task = config.task or ("regression" if y.dtype.kind == "f" else "classification")
-    if task == "regression":
-        numbers = [None if part is None else _finite(part, "y") for part in (y, y_test)]
-        assert numbers[0] is not None
-        return Targets(task=task, metric=config.metric or "r2", y=numbers[0], y_test=numbers[1])
-    if class_names is None:
-        class_names, y, y_test = _classes(y, y_test)
-    require(len(class_names) >= 2, "number of classes in y", "at least 2", len(class_names))
-    metric = config.metric or ("auc" if len(class_names) == 2 else "accuracy")
-    return Targets(task=task, metric=metric, y=y, y_test=y_test, class_names=class_names)
 
 
 def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:

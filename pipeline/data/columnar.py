@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from depthcheck.pipeline.data.delimited import unique_names
 from depthcheck.pipeline.data.numerals import narrow
+from depthcheck.pipeline.data.sniff import unique_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PARQUET_SUFFIXES = (".parquet", ".pq")
-FEATHER_SUFFIXES = (".feather", ".arrow", ".ipc")
+_PARQUET = (".parquet", ".pq")
 
 
 class ColumnarFile:
@@ -27,10 +26,10 @@ class ColumnarFile:
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self._path, self._log = path, log
         try:
-            is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
+            is_parquet = path.suffix.lower() in _PARQUET
             schema = pq.read_schema(path) if is_parquet else pa.ipc.open_file(pa.memory_map(str(path))).schema
         except (pa.ArrowInvalid, OSError) as trouble:
-            kind = "Parquet" if path.suffix.lower() in PARQUET_SUFFIXES else "Feather (version 2)"
+            kind = "Parquet" if path.suffix.lower() in _PARQUET else "Feather (version 2)"
             raise ValueError(f"{path.name} is no whole {kind} file: {str(trouble).splitlines()[0]}") from None
         self._is_parquet, self._schema = is_parquet, schema
         # Where pandas wrote the rows' labels; they are no column of the table.

@@ -7,7 +7,7 @@ a column is in the first place is found in :mod:`depthcheck.pipeline.data.guess`
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +31,7 @@ from .cells import (
 Values: TypeAlias = "NDArray[np.float32] | pd.Categorical"
 
 _N_SHOWN = 60
+_N_LISTED = 20
 _EXPECTED = {"numeric": "a number", "boolean": "no or yes", "date": "a date"}
 
 
@@ -77,8 +78,10 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
     missing = [column.name for column in wanted if column.name not in frame.columns]
     if missing:
         names = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        there = [str(column) for column in frame.columns]
         raise ValueError(
-            f"{where} must have the columns of the training data, {names} missing{nearest(missing[0], frame)}"
+            f"{where} must have the columns of the training data, {names} missing{nearest(missing[0], there)} "
+            f"(columns: {listed(there)})"
         )
     twice = sorted(set(frame.columns[frame.columns.duplicated()]) & {column.name for column in wanted})
     if twice:
@@ -89,13 +92,16 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
     return pd.DataFrame(values, index=range(len(frame)), copy=False)
 
 
-def nearest(name: str, frame: pd.DataFrame) -> str:
-    """Return ``; did you mean 'x'?`` or nothing, and the columns that there are, for the end of a complaint."""
-    names = [str(column) for column in frame.columns]
-    folded = {known.casefold().strip(): known for known in reversed(names)}
-    close = difflib.get_close_matches(name.casefold().strip(), folded, n=1)
-    listed = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
-    return (f"; did you mean {folded[close[0]]!r}?" if close else "") + f" (columns: {listed})"
+def nearest(wanted: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the name that is most like the one wanted, or nothing."""
+    folded = {name.casefold().strip(): name for name in reversed(list(known))}
+    close = difflib.get_close_matches(wanted.casefold().strip(), folded, n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas between them, at most twenty, then how many there are."""
+    return ", ".join(names[:_N_LISTED]) + (f", … ({len(names):,} in all)" if len(names) > _N_LISTED else "")
 
 
 def _read(column: Column, cells: Texts) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,69 +14,11 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from depthcheck.pipeline.data.numerals import plain_numbers
-from depthcheck.pipeline.data.sniff import first_line_of_width, full_encoding, open_bytes, sniff
+from depthcheck.pipeline.data.sniff import PACKED, first_line_of_width, full_encoding, open_bytes, sniff
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
-
-
-def unique_names(cells: Sequence[str], log: Callable[[str], None]) -> tuple[str, ...]:
-    """Return names without blanks around them, each once: ``x``, ``x.1``, and ``column_3`` for an empty third cell.
-
-    ``log`` is told of what is not as it was.
-    """
-    names: list[str] = []
-    taken = {cell.strip() for cell in cells}
-    seen: set[str] = set()
-    for position, cell in enumerate(cells, start=1):
-        name = cell.strip() or _free(f"column_{position}", taken)
-        if name in seen:
-            name = _free(name, taken, numbered=True)
-            log(f"column {position} has the name of an earlier one: it is called {name!r}")
-        elif not cell.strip():
-            log(f"column {position} has no name: it is called {name!r}")
-        seen.add(name)
-        taken.add(name)
-        names.append(name)
-    return tuple(names)
-
-
-def require_header(cells: Sequence[str], file: str) -> None:
-    """Complain when the first line looks like data: a file's columns must have names.
-
-    Names that are numbers are fine when they count or sort columns (``0``, ``1``, ``2``; ``2019``, ``2018``).
-
-    Raises
-    ------
-    ValueError
-        With the first cells, and what helps.
-    """
-    numbers = [cell.strip() for cell in cells if _NUMBER.fullmatch(cell.strip())]
-    if len(numbers) * 4 < len(cells) or not numbers:
-        return
-    if all(number.isdigit() for number in numbers):
-        values = [int(number) for number in numbers]
-        if len(set(values)) == len(values) and values in (sorted(values), sorted(values, reverse=True)):
-            return
-    shown = ", ".join(repr(cell.strip()) for cell in cells[:4]) + (", …" if len(cells) > 4 else "")
-    raise ValueError(
-        f"the first line of {file} must be the names of its columns, got {shown}; add a line of names above the data"
-    )
-
-
-def _free(name: str, taken: set[str], *, numbered: bool = False) -> str:
-    if name not in taken and not numbered:
-        return name
-    number = 1
-    while f"{name}.{number}" in taken:
-        number += 1
-    return f"{name}.{number}"
-
-
-SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 _N_BLOCK = 2 << 20
 
 
@@ -231,7 +172,7 @@ class _Cells:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() not in PACKED:
         with pa.OSFile(str(path)) as file:
             yield file
     else:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from depthcheck.pipeline.data.delimited import require_header, unique_names
 from depthcheck.pipeline.data.numerals import narrow
+from depthcheck.pipeline.data.sniff import require_header, unique_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 _DAY = datetime.date
 
 

@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.data.fetch import DataNotFoundError, fetch_debian_folder, fetch_with_keras, keras_home
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.arrays import known_pictures
+from depthcheck.pipeline.data.fetch import DataNotFoundError, fetch_debian_folder, fetch_file, find, keras_home
 from depthcheck.pipeline.data.idx import parse_idx
+from depthcheck.pipeline.records import Dataset
 
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -29,17 +32,21 @@ FILES = {
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+#: Where Keras publishes them, each as ``.gz``.
+URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 
 #: Pictures and labels of the training part, then of the test part.
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def find_fashion_mnist(folder: Path | None, cache: Path, log: Callable[[str], None]) -> tuple[Arrays, str]:
-    """Return the four arrays and the words for where they were.
+def load_fashion_mnist(config: DataConfig, folder: Path | None, cache: Path, log: Callable[[str], None]) -> Dataset:
+    """Return Fashion-MNIST.
 
     Parameters
     ----------
+    config
+        Its task and metric, where they are said.
     folder
         Where the user says that the files are; then nowhere else is looked.
     cache
@@ -52,21 +59,8 @@ def find_fashion_mnist(folder: Path | None, cache: Path, log: Callable[[str], No
     DataNotFoundError
         Naming each place, what was wrong there, and the remedies.
     """
-    if folder is not None:
-        try:
-            return read_folder(folder), f"folder {folder}"
-        except (OSError, ValueError) as trouble:
-            raise DataNotFoundError(f"fashion-mnist is not in the folder named, {folder}: {trouble}") from None
-    troubles = []
-    for place, fetch, where in _places(cache, log):
-        try:
-            fetch()
-            return read_folder(where), f"{place}, {where}"
-        except (OSError, ValueError) as trouble:
-            troubles.append(f"  {place} ({where}): {trouble}")
-            if any(where.glob("*-ubyte*")):
-                log(f"fashion-mnist: {place}, {where}: {trouble}; trying the next place")
-    raise DataNotFoundError("\n".join(["fashion-mnist was not found. Tried, in this order:", *troubles, _REMEDIES]))
+    arrays, source = find("fashion-mnist", folder, _places(cache, log), read_folder, remedies=_REMEDIES, log=log)
+    return known_pictures(config, source, arrays, class_names=CLASS_NAMES, pixel_max=255)
 
 
 def read_folder(folder: Path) -> Arrays:
@@ -74,27 +68,37 @@ def read_folder(folder: Path) -> Arrays:
 
     Raises
     ------
+    FileNotFoundError
+        Naming the first file that is missing.
     DataNotFoundError
-        Naming the first file that is missing or is not the published one.
+        Naming the first that is not the published one.
     """
     if not folder.is_dir():
-        raise DataNotFoundError("there is no such folder")
+        raise FileNotFoundError("there is no such folder")
     train_images, train_labels, test_images, test_labels = (
         parse_idx(_read_verified(folder / name, sha256)) for name, sha256 in FILES.items()
     )
     return train_images, train_labels, test_images, test_labels
 
 
-def _places(cache: Path, log: Callable[[str], None]) -> Iterator[tuple[str, Callable[[], None], Path]]:
-    """Yield the places in order: a name, what has to be done first, and the folder to read then."""
-    in_keras, in_cache = keras_home() / "datasets" / "fashion-mnist", cache / "fashion-mnist"
-    yield "Keras's cache", _nothing, in_keras
-    yield "the system's packages", _nothing, SYSTEM_FOLDER
-    yield "this project's cache", _nothing, in_cache
-    log("fashion-mnist: not on this machine; asking Keras to download it (30 MB)")
-    yield "Keras's download", partial(fetch_with_keras, "fashion_mnist", "fashion-mnist", in_cache), in_cache
-    log(f"fashion-mnist: Keras could not; fetching Debian's package {DEBIAN_PACKAGE} (30 MB)")
+def _places(cache: Path, log: Callable[[str], None]) -> Iterator[tuple[str, Callable[[], None] | None, Path]]:
+    in_cache = cache / "fashion-mnist"
+    yield "Keras's cache", None, keras_home() / "datasets" / "fashion-mnist"
+    yield "the system's packages", None, SYSTEM_FOLDER
+    yield "this project's cache", None, in_cache
+    log(f"fashion-mnist: not on this machine; downloading {URL} (30 MB)")
+    yield "download", partial(_download, in_cache), in_cache
+    log(f"fashion-mnist: no download; fetching Debian's package {DEBIAN_PACKAGE} (30 MB)")
     yield "Debian's package", partial(fetch_debian_folder, DEBIAN_PACKAGE, f"{SYSTEM_FOLDER}"[1:], in_cache), in_cache
+
+
+def _download(target: Path) -> None:
+    for name, sha256 in FILES.items():
+        fetch_file(f"{URL}/{name}.gz", target / f"{name}.gz", partial(_require_packed, sha256=sha256))
+
+
+def _require_packed(file: Path, sha256: str) -> None:
+    _read_verified(file.with_suffix(""), sha256)
 
 
 def _read_verified(path: Path, sha256: str) -> bytes:
@@ -107,15 +111,11 @@ def _read_verified(path: Path, sha256: str) -> bytes:
         except (EOFError, zlib.error, gzip.BadGzipFile) as trouble:
             raise DataNotFoundError(f"{compressed.name} is damaged: {trouble}") from None
     else:
-        raise DataNotFoundError(f"there is neither {path.name} nor {compressed.name}")
+        raise FileNotFoundError(f"there is neither {path.name} nor {compressed.name}")
     got = hashlib.sha256(data).hexdigest()
     if got != sha256:
         raise DataNotFoundError(f"{path.name} is not the published file: its SHA-256 must be {sha256}, got {got}")
     return data
-
-
-def _nothing() -> None:
-    """Stand for the places where files already lie."""
 
 
 _REMEDIES = f"""Any one of these helps:

@@ -1,7 +1,7 @@
-"""Fetch data from outside: a file by its address, Keras's own download, and a Debian package without being root.
+"""Find data on this machine, or fetch them: a file by its address, and a Debian package without being root.
 
-The last two run in processes of their own: this one neither imports TensorFlow nor changes anything of the system. Each
-file arrives complete or not at all, so that several processes may fetch the same at the same time.
+Nothing of the system is changed. Each file arrives complete or not at all, so that several processes may fetch the same
+at the same time.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class DataNotFoundError(ValueError):
@@ -44,17 +47,68 @@ def require_published(path: Path, sha256: str) -> None:
 
     Raises
     ------
+    FileNotFoundError
+        When it is not there.
     DataNotFoundError
-        When it is not there, or is another file.
+        When it is another file.
     """
     if not path.is_file():
-        raise DataNotFoundError(f"there is no {path.name}")
+        raise FileNotFoundError(f"there is no {path.name}")
     got = file_sha256(path)
     if got != sha256:
         raise DataNotFoundError(f"{path.name} is not the published file: its SHA-256 must be {sha256}, got {got}")
 
 
-def fetch_file(url: str, target: Path, sha256: str, *, silence_seconds: float = 20) -> None:
+def find(
+    name: str,
+    folder: Path | None,
+    places: Iterable[tuple[str, Callable[[], None] | None, Path]],
+    read: Callable[[Path], T],
+    *,
+    remedies: str,
+    log: Callable[[str], None],
+) -> tuple[T, str]:
+    """Return published data and the words for where they were: the first place that has them whole.
+
+    Parameters
+    ----------
+    name
+        What the data are called.
+    folder
+        Where the user says that they are; then nowhere else is looked.
+    places
+        What each is called, what has to be done first, if anything, and the folder to read then; in order.
+    read
+        Reads and verifies a folder. Raises FileNotFoundError where nothing is, OSError or ValueError for damage.
+    remedies
+        What helps where no place has them.
+    log
+        Told of damaged files.
+
+    Raises
+    ------
+    DataNotFoundError
+        Naming each place, what was wrong there, and the remedies.
+    """
+    if folder is not None:
+        try:
+            return read(folder), f"folder {folder}"
+        except (OSError, ValueError) as trouble:
+            raise DataNotFoundError(f"{name} is not in the folder named, {folder}: {trouble}") from None
+    troubles = []
+    for place, fetch, where in places:
+        try:
+            if fetch is not None:
+                fetch()
+            return read(where), f"{place}, {where}"
+        except (OSError, ValueError) as trouble:
+            troubles.append(f"  {place} ({where}): {trouble}")
+            if fetch is None and not isinstance(trouble, FileNotFoundError):
+                log(f"{name}: {place}, {where}: {trouble}; trying the next place")
+    raise DataNotFoundError("\n".join([f"{name} was not found. Tried, in this order:", *troubles, remedies]))
+
+
+def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silence_seconds: float = 20) -> None:
     """Download one file and keep it if it is the published one.
 
     Parameters
@@ -63,8 +117,8 @@ def fetch_file(url: str, target: Path, sha256: str, *, silence_seconds: float = 
         Its address.
     target
         Where to put it; its folder is made when it is not there.
-    sha256
-        Of the published file.
+    check
+        Raises where the file that it is given is not the published one; it has its name, but not its place yet.
     silence_seconds
         A server that says nothing for so long ends the attempt.
 
@@ -80,40 +134,10 @@ def fetch_file(url: str, target: Path, sha256: str, *, silence_seconds: float = 
                 (work / target.name).open("wb") as file,
             ):
                 shutil.copyfileobj(answer, file)
-        except OSError as trouble:
+        except (OSError, HTTPException) as trouble:
             raise DataNotFoundError(f"{url}: {trouble}") from None
-        require_published(work / target.name, sha256)
+        check(work / target.name)
         (work / target.name).replace(target)
-
-
-def fetch_with_keras(module: str, subfolder: str, target: Path, *, timeout_seconds: float = 600) -> None:
-    """Have Keras download one of its data sets, and keep the files.
-
-    Keras gets a home of its own for it, which is removed in the end: it trusts whatever already lies in its usual
-    cache, so that a download that was once cut off would stay damaged for ever.
-
-    Parameters
-    ----------
-    module
-        Name below ``keras.datasets``, ``fashion_mnist``.
-    subfolder
-        Where Keras puts it below ``datasets``, ``fashion-mnist``.
-    target
-        Made when it is not there; files of the same names are replaced.
-    timeout_seconds
-        Bounds the whole; a network that stays silent for 20 s ends it earlier.
-
-    Raises
-    ------
-    DataNotFoundError
-        With Keras's reason.
-    """
-    program = f"import socket; socket.setdefaulttimeout(20); from keras.datasets import {module}; {module}.load_data()"
-    with _workplace(target) as work:
-        done = _run([sys.executable, "-c", program], timeout_seconds=timeout_seconds, KERAS_HOME=str(work))
-        if done.returncode:
-            raise DataNotFoundError(_lines(done.stderr)[-1])
-        _move_files(work / "datasets" / subfolder, target)
 
 
 def fetch_debian_folder(package: str, folder: str, target: Path, *, timeout_seconds: float = 300) -> None:
@@ -192,9 +216,7 @@ def _write_apt_config(work: Path) -> Path:
     return config
 
 
-def _run(
-    command: list[str], *, timeout_seconds: float, cwd: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], *, timeout_seconds: float, cwd: Path) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
@@ -203,7 +225,7 @@ def _run(
             check=False,
             capture_output=True,
             text=True,
-            env={**os.environ, "LC_ALL": "C", **environment},
+            env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired:
         raise DataNotFoundError(f"{Path(command[0]).name} had not finished after {timeout_seconds:g} s") from None

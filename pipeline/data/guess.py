@@ -5,9 +5,8 @@ Every guess says why, in words for the profile, so that a wrong one is seen and 
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,24 +29,8 @@ from depthcheck.pipeline.data.cells import (
     read_days,
     read_numbers,
 )
-from depthcheck.pipeline.data.columns import typed
+from depthcheck.pipeline.data.columns import listed, nearest, typed
 from depthcheck.pipeline.records import Column
-
-_N_LISTED = 20
-
-
-def nearest(wanted: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the name that is most like the one wanted, or nothing."""
-    by_lower = {name.strip().lower(): name for name in known}
-    found = difflib.get_close_matches(wanted.strip().lower(), by_lower, n=1, cutoff=0.6)
-    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names with commas between them, at most twenty, then how many there are."""
-    if len(names) <= _N_LISTED:
-        return ", ".join(names)
-    return f"{', '.join(names[:_N_LISTED])}, … ({len(names):,} in all)"
 
 
 def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:

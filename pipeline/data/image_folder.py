@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.arrays import array_dataset
-from depthcheck.pipeline.data.guess import listed, refuse_columns
-from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.data.arrays import OwnArrays
+from depthcheck.pipeline.data.columns import listed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +26,7 @@ def has_images(folder: Path) -> bool:
     return any(_images_by_class(_train_folder(folder)).values())
 
 
-def load_image_folder(config: DataConfig, folder: Path, log: Callable[[str], None]) -> Dataset:
+def read_image_folder(folder: Path, log: Callable[[str], None]) -> OwnArrays:
     """Return the images of a folder as pixels of 0 to 255, all of the size that most of the training part have.
 
     Grey pictures stay grey if all are; else all have three colours. A class is called as its subfolder.
@@ -38,7 +36,6 @@ def load_image_folder(config: DataConfig, folder: Path, log: Callable[[str], Non
     ValueError
         Naming the files that cannot be read, or classes of the test part that the training part has not.
     """
-    refuse_columns(config, folder.name)
     train = {name: files for name, files in _images_by_class(_train_folder(folder)).items() if files}
     test = _images_by_class(folder / "test") if _train_folder(folder) != folder else {}
     test = {name: files for name, files in test.items() if files}
@@ -48,14 +45,7 @@ def load_image_folder(config: DataConfig, folder: Path, log: Callable[[str], Non
     class_names = tuple(sorted(train))
     size, mode = _common_form([file for parts in (train, test) for files in parts.values() for file in files], log)
     parts = [_read_part(part, class_names, size, mode) for part in (train, test) if part]
-    return array_dataset(
-        config,
-        name=folder.name,
-        source=f"folder {folder}",
-        samples=parts[0],
-        test=parts[1] if len(parts) == 2 else None,
-        class_names=class_names,
-    )
+    return parts[0], parts[1] if len(parts) == 2 else None, class_names
 
 
 def _train_folder(folder: Path) -> Path:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.data.arrays import known_pictures
-from depthcheck.pipeline.data.fetch import DataNotFoundError, fetch_file, keras_home, require_published
+from depthcheck.pipeline.data.fetch import DataNotFoundError, fetch_file, find, keras_home, require_published
 from depthcheck.pipeline.records import Dataset
 
 
@@ -73,45 +74,33 @@ def load_keras_file(
     DataNotFoundError
         Naming each place, what was wrong there, and the remedies.
     """
-    path, place = _find(config.name, folder, cache, log)
+    file = FILES[config.name]
+    places = _places(config.name, cache, log)
+    path, source = find(config.name, folder, places, partial(_in_folder, file), remedies=_remedies(file), log=log)
     if config.name == "mnist":
         with np.load(path, allow_pickle=False) as stored:
             arrays = tuple(stored[key] for key in ("x_train", "y_train", "x_test", "y_test"))
         class_names = tuple("0123456789")
     else:
         arrays, class_names = _read_cifar(path, config.name)
-    return known_pictures(config, f"{place}, {path}", arrays, class_names=class_names, pixel_max=255)
+    return known_pictures(config, source, arrays, class_names=class_names, pixel_max=255)
 
 
-def _find(name: str, folder: Path | None, cache: Path, log: Callable[[str], None]) -> tuple[Path, str]:
-    file = FILES[name]
-    if folder is not None:
-        return _in_folder(file, folder, f"{name} is not in the folder named, {folder}: "), "folder"
-    troubles = []
-    for place, where in (("Keras's cache", keras_home() / "datasets"), ("this project's cache", cache / name)):
-        try:
-            return _in_folder(file, where), place
-        except DataNotFoundError as trouble:
-            troubles.append(f"  {place} ({where}): {trouble}")
-            if "published" in str(trouble):
-                log(f"{name}: {place}, {where}: {trouble}; trying the next place")
-    target = cache / name / file.names[0]
+def _places(
+    name: str, cache: Path, log: Callable[[str], None]
+) -> Iterator[tuple[str, Callable[[], None] | None, Path]]:
+    file, in_cache = FILES[name], cache / name
+    yield "Keras's cache", None, keras_home() / "datasets"
+    yield "this project's cache", None, in_cache
     log(f"{name}: not on this machine; downloading {file.url}")
-    try:
-        fetch_file(file.url, target, file.sha256)
-    except DataNotFoundError as trouble:
-        lines = (f"{name} was not found. Tried, in this order:", *troubles, f"  the download: {trouble}")
-        raise DataNotFoundError("\n".join([*lines, _remedies(file)])) from None
-    return target, "download"
+    check = partial(require_published, sha256=file.sha256)
+    yield "download", partial(fetch_file, file.url, in_cache / file.names[0], check), in_cache
 
 
-def _in_folder(file: PublishedFile, folder: Path, before: str = "") -> Path:
-    """Return the first of the file's names that is there and whole."""
+def _in_folder(file: PublishedFile, folder: Path) -> Path:
+    """Return the first of the file's names that is there, if it is whole."""
     path = next((folder / name for name in file.names if (folder / name).is_file()), folder / file.names[0])
-    try:
-        require_published(path, file.sha256)
-    except DataNotFoundError as trouble:
-        raise DataNotFoundError(f"{before}{trouble}") from None
+    require_published(path, file.sha256)
     return path
 
 

@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.data import fashion_mnist, keras_files, openml, scikit_learn
-from depthcheck.pipeline.data.arrays import digest, known_pictures
+from depthcheck.pipeline.data.arrays import array_dataset, digest
+from depthcheck.pipeline.data.columns import listed, nearest
 from depthcheck.pipeline.data.fetch import DataNotFoundError
-from depthcheck.pipeline.data.guess import nearest, refuse_columns, require_columns
+from depthcheck.pipeline.data.guess import refuse_columns, require_columns
 from depthcheck.pipeline.paths import user_path
 from depthcheck.pipeline.records import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NAMES", "DataNotFoundError", "digest", "load", "read_samples"]
-
-#: Known pictures that lie in files: their folder can be named.
-_PICTURE_FILES = ("fashion-mnist", *keras_files.FILES)
-NAMES = (*_PICTURE_FILES, "digits", *scikit_learn.TABLES)
+__all__ = ["NAMES", "SOURCES", "DataNotFoundError", "DataSource", "digest", "load", "read_samples"]
 
 Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSource:
+    """Where data come from that have a name; one of ``arrays`` and ``table`` is given.
+
+    Attributes
+    ----------
+    arrays
+        Takes the configuration, the folder that the user names or None, the folder for what is fetched, and whom to
+        tell of it, a line at a time; returns the data set.
+    table
+        Takes the same without the user's folder; returns the table, the configuration with its target in it, and the
+        words for where it was.
+    has_files
+        Whether the data lie in files, whose folder a user can name.
+    """
+
+    arrays: Callable[[DataConfig, Path | None, Path, Log], Dataset] | None = None
+    table: Callable[[DataConfig, Path, Log], tuple[pd.DataFrame, DataConfig, str]] | None = None
+    has_files: bool = False
+
+
+#: By the name of the data; a name that ends in a colon stands for every name that begins with it.
+SOURCES = {
+    "fashion-mnist": DataSource(arrays=fashion_mnist.load_fashion_mnist, has_files=True),
+    **{name: DataSource(arrays=keras_files.load_keras_file, has_files=True) for name in keras_files.FILES},
+    "digits": DataSource(arrays=scikit_learn.load_digits),
+    **{name: DataSource(table=scikit_learn.read_table) for name in scikit_learn.TABLES},
+    openml.PREFIX: DataSource(table=openml.read_table),
+}
+#: What has a name: a view, to which a source that is added later belongs.
+NAMES = SOURCES.keys()
 
 
 def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Log = lambda _line: None) -> Dataset:
@@ -49,16 +79,21 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
     ValueError
         When no data set has this name, or it is not as it must be.
     """
-    name = config.name
-    if name in _PICTURE_FILES or name == "digits":
-        return _load_pictures(config, folder, cache, log)
-    if name in NAMES or name.startswith(openml.PREFIX):
-        require(folder is None, f"folder of {name}", "left out: it is fetched or comes with scikit-learn", str(folder))
-        read = scikit_learn.read_table if name in NAMES else openml.read_table
-        return _load_table(*read(config, cache, log), log)
-    path, test_file = _own_places(config, folder)
-    config = replace(config, test_file=None if test_file is None else str(test_file))
-    return _load_folder(config, path, log) if path.is_dir() else _load_file(config, path, log)
+    source = _source_of(config.name)
+    if source is None:
+        path, test_file = _own_places(config, folder)
+        return _load_own(replace(config, test_file=None if test_file is None else str(test_file)), path, log)
+    require(
+        folder is None or source.has_files,
+        f"folder of {config.name}",
+        "left out: it is fetched or comes with scikit-learn",
+        str(folder),
+    )
+    if source.arrays is not None:
+        refuse_columns(config, config.name)
+        return source.arrays(config, folder, cache, log)
+    assert source.table is not None
+    return _load_table(*source.table(config, cache, log), log)
 
 
 def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
@@ -69,19 +104,10 @@ def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
     config, folder
         As :func:`load` takes them.
     """
-    is_known = config.name in NAMES or config.name.startswith(openml.PREFIX)
+    is_known = _source_of(config.name) is not None
     path, test_file = _own_places(config, None if is_known else folder)
     places = [*([] if is_known else [path]), *([] if test_file is None else [test_file])]
     return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
-
-
-def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | None]:
-    """Return where a user's data lie, and their test part where it has a file of its own."""
-    path = user_path(config.name, "data")
-    test_file = None if config.test_file is None else user_path(config.test_file, "test_file")
-    if folder is None:
-        return path, test_file
-    return folder / path.name, None if test_file is None else folder / test_file.name
 
 
 def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
@@ -93,11 +119,13 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
         When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
         R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
-    from depthcheck.pipeline.data import delimited, npz, table_file
+    from depthcheck.pipeline.data import delimited, formats
 
-    if path.suffix.lower() == ".npz":
-        return npz.read_x(path)
-    table = table_file.open_table(path, log)
+    formats.require_file(path)
+    read = next((known.samples for known in formats.FORMATS if known.samples and known.fits(path)), None)
+    if read is not None:
+        return read(path)
+    table = formats.open_table(path, log)
     if isinstance(table, delimited.DelimitedFile) and table.has_row_names:
         n_cells = len(table.names)
         raise ValueError(
@@ -107,59 +135,65 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
     return table.read()
 
 
-def _load_pictures(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> Dataset:
-    refuse_columns(config, config.name)
-    if config.name == "digits":
-        require(folder is None, "folder of digits", "left out: scikit-learn brings them", str(folder))
-        return scikit_learn.load_digits(config)
-    if config.name in keras_files.FILES:
-        return keras_files.load_keras_file(config, folder, cache, log)
-    arrays, source = fashion_mnist.find_fashion_mnist(folder, cache, log)
-    return known_pictures(config, source, arrays, class_names=fashion_mnist.CLASS_NAMES, pixel_max=255)
+def _source_of(name: str) -> DataSource | None:
+    prefix, colon, _ = name.partition(":")
+    return SOURCES.get(name) or SOURCES.get(prefix + colon)
 
 
-def _load_table(frame: pd.DataFrame, config: DataConfig, source: str, log: Log) -> Dataset:
-    from depthcheck.pipeline.data.table_file import read_test
+def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | None]:
+    """Return where a user's data lie, and their test part where it has a file of its own."""
+    path = user_path(config.name, "data")
+    test_file = None if config.test_file is None else user_path(config.test_file, "test_file")
+    if folder is None:
+        return path, test_file
+    return folder / path.name, None if test_file is None else folder / test_file.name
+
+
+def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
+    from depthcheck.pipeline.data import formats
     from depthcheck.pipeline.data.tables import table_dataset
-
-    test = read_test(config, log)
-    return table_dataset(frame, config, name=config.name, source=source, test=test, log=log)
-
-
-def _load_folder(config: DataConfig, path: Path, log: Log) -> Dataset:
-    from depthcheck.pipeline.data import idx_folder, image_folder
-
-    if idx_folder.find_idx_files(path):
-        return idx_folder.load_idx_folder(config, path)
-    if image_folder.has_images(path):
-        return image_folder.load_image_folder(config, path, log)
-    there = sorted(child.name for child in path.iterdir())[:5]
-    raise ValueError(
-        f"a folder of data must have four IDX files, or a subfolder of images for each class, got {path} with "
-        f"{', '.join(there) or 'nothing in it'}"
-    )
-
-
-def _load_file(config: DataConfig, path: Path, log: Log) -> Dataset:
-    from depthcheck.pipeline.data import npz, table_file
 
     if not path.exists():
         raise _unknown(str(path), path)
-    if path.suffix.lower() == ".npz":
-        return npz.load_npz(config, path)
-    require(table_file.is_table_file(path), "data", f"{table_file.FORMATS}, an NPZ file or a folder", config.name)
+    known = formats.format_of(path)
+    source = f"{'folder' if path.is_dir() else 'file'} {path}"
+    if known.table is not None:
+        table = known.table(path, log)
+        require_columns(config, table.names, path.name)
+        test = _read_test(config, log)
+        return table_dataset(table.read(), config, name=path.name, source=source, test=test, log=log)
+    assert known.arrays is not None
+    refuse_columns(config, path.name)
+    samples, own_test, class_names = known.arrays(path, log)
+    return array_dataset(config, name=path.name, source=source, samples=samples, test=own_test, class_names=class_names)
+
+
+def _load_table(frame: pd.DataFrame, config: DataConfig, source: str, log: Log) -> Dataset:
     from depthcheck.pipeline.data.tables import table_dataset
 
-    table = table_file.open_table(path, log)
-    require_columns(config, table.names, path.name)
-    test = table_file.read_test(config, log)
-    return table_dataset(table.read(), config, name=path.name, source=f"file {path}", test=test, log=log)
+    return table_dataset(frame, config, name=config.name, source=source, test=_read_test(config, log), log=log)
+
+
+def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
+    """Return the rows of the second file, where one is named; that it has the target is told before they are read."""
+    if config.test_file is None:
+        return None
+    from depthcheck.pipeline.data.formats import open_table
+
+    path = user_path(config.test_file, "test_file")
+    table = open_table(path, log)
+    if config.target not in table.names:
+        raise ValueError(
+            f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
+        )
+    return table.read()
 
 
 def _unknown(name: str, path: Path) -> DataNotFoundError:
     """Return the complaint about what is neither a name nor there: as a name if it looks like one, else as a path."""
     if path.parent == Path() and not path.suffix:
-        there = f"one of {', '.join(NAMES)}, openml:<number or name>, or the path of a file or folder"
+        names = [f"{known}<number or name>" if known.endswith(":") else known for known in NAMES]
+        there = f"one of {', '.join(names)}, or the path of a file or folder"
         return DataNotFoundError(f"data must be {there}, got {name!r}{nearest(name, NAMES)}")
     folder = path.parent
     if not folder.is_dir():

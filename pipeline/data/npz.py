@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.arrays import array_dataset
-from depthcheck.pipeline.data.guess import listed, refuse_columns
-from depthcheck.pipeline.data.table_file import require_file
-from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.data.arrays import OwnArrays
+from depthcheck.pipeline.data.columns import listed
 
 #: The names of X, y, X_test and y_test; the second row is Keras's.
 _NAMES = (("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"))
 
 
-def load_npz(config: DataConfig, path: Path) -> Dataset:
+def read_npz(path: Path, _log: Callable[[str], None]) -> OwnArrays:
     """Return the arrays ``X``, ``y`` and, where they are there, ``X_test`` and ``y_test`` of a file.
 
     X of uint8 are pixels, 0 to 255; X of other types are features. y of text or whole numbers are classes, y of
@@ -32,11 +29,9 @@ def load_npz(config: DataConfig, path: Path) -> Dataset:
     ValueError
         When an array is missing, or is not as it must be.
     """
-    refuse_columns(config, path.name)
     with _stored(path) as stored:
         arrays = [_array(stored, name, path) for name in _names(list(stored), path)]
-    samples, test = (arrays[0], arrays[1]), (arrays[2], arrays[3]) if len(arrays) == 4 else None
-    return array_dataset(config, name=path.name, source=f"file {path}", samples=samples, test=test)
+    return (arrays[0], arrays[1]), (arrays[2], arrays[3]) if len(arrays) == 4 else None, None
 
 
 def read_x(path: Path) -> NDArray[Any]:
@@ -47,7 +42,6 @@ def read_x(path: Path) -> NDArray[Any]:
     ValueError
         When there are none, or they are no plain numbers.
     """
-    require_file(path)
     with _stored(path) as stored:
         name = next((name for name in ("X", "x", "x_test") if name in stored), None)
         if name is None:

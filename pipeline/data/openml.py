@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.data.columns import listed
 from depthcheck.pipeline.data.fetch import DataNotFoundError
-from depthcheck.pipeline.data.guess import listed, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,6 @@ def read_table(config: DataConfig, cache: Path, log: Callable[[str], None]) -> t
     frame = bunch.frame.copy(deep=False)
     for column in frame.select_dtypes("category"):
         frame[column] = frame[column].astype("str")
-    require_columns(config, list(frame.columns), config.name)
     return frame, config, f"OpenML {details['id']}, {details['name']} version {details['version']}"
 
 

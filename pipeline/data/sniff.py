@@ -1,4 +1,4 @@
-"""Look at the first part of a text file: its encoding, separator and columns."""
+"""The names of a table's columns; and the first part of a text file: its encoding, separator and columns."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from depthcheck.pipeline.config import require
-from depthcheck.pipeline.data.delimited import require_header, unique_names
 from depthcheck.pipeline.data.numerals import has_decimal_comma
 
 _N_SAMPLE = 1 << 18
 _N_BLOCK = 1 << 20
 _SEPARATORS = (",", ";", "\t", "|")
 _NUMBER_LIKE = re.compile(r"[+\-−]?[\d.,' \u00a0\u202f]+")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 #: Bytes that no character of Windows-1252 has.
 _NOT_IN_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
@@ -103,6 +103,59 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     )
 
 
+def unique_names(cells: Sequence[str], log: Callable[[str], None]) -> tuple[str, ...]:
+    """Return names without blanks around them, each once: ``x``, ``x.1``, and ``column_3`` for an empty third cell.
+
+    ``log`` is told of what is not as it was.
+    """
+    names: list[str] = []
+    taken = {cell.strip() for cell in cells}
+    seen: set[str] = set()
+    for position, cell in enumerate(cells, start=1):
+        name = cell.strip() or _free(f"column_{position}", taken)
+        if name in seen:
+            name = _free(name, taken, numbered=True)
+            log(f"column {position} has the name of an earlier one: it is called {name!r}")
+        elif not cell.strip():
+            log(f"column {position} has no name: it is called {name!r}")
+        seen.add(name)
+        taken.add(name)
+        names.append(name)
+    return tuple(names)
+
+
+def require_header(cells: Sequence[str], file: str) -> None:
+    """Complain when the first line looks like data: a file's columns must have names.
+
+    Names that are numbers are fine when they count or sort columns (``0``, ``1``, ``2``; ``2019``, ``2018``).
+
+    Raises
+    ------
+    ValueError
+        With the first cells, and what helps.
+    """
+    numbers = [cell.strip() for cell in cells if _NUMBER.fullmatch(cell.strip())]
+    if len(numbers) * 4 < len(cells) or not numbers:
+        return
+    if all(number.isdigit() for number in numbers):
+        values = [int(number) for number in numbers]
+        if len(set(values)) == len(values) and values in (sorted(values), sorted(values, reverse=True)):
+            return
+    shown = ", ".join(repr(cell.strip()) for cell in cells[:4]) + (", …" if len(cells) > 4 else "")
+    raise ValueError(
+        f"the first line of {file} must be the names of its columns, got {shown}; add a line of names above the data"
+    )
+
+
+def _free(name: str, taken: set[str], *, numbered: bool = False) -> str:
+    if name not in taken and not numbered:
+        return name
+    number = 1
+    while f"{name}.{number}" in taken:
+        number += 1
+    return f"{name}.{number}"
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for its uncompressed bytes.
@@ -113,26 +166,27 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         When an archive is damaged or has not exactly one file.
     """
     try:
-        with _unpacked(path) as file:
+        with PACKED.get(path.suffix.lower(), _plain)(path) as file:
             yield file
     except (gzip.BadGzipFile, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as trouble:
         raise ValueError(f"{path.name} is damaged: {trouble}") from None
 
 
-def _unpacked(path: Path) -> IO[bytes]:
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return cast(IO[bytes], gzip.GzipFile(path))
-    if suffix == ".bz2":
-        return cast(IO[bytes], bz2.BZ2File(path))
-    if suffix == ".xz":
-        return cast(IO[bytes], lzma.LZMAFile(path))
-    if suffix != ".zip":
-        return path.open("rb")
+def _plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _only_member(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
     members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
     require(len(members) == 1, f"number of files in {path.name}", "1", len(members))
     return archive.open(members[0])
+
+
+#: What unpacks a file, by its suffix.
+PACKED: Mapping[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile, ".zip": _only_member,
+}  # fmt: skip
 
 
 def full_encoding(path: Path, layout: Layout, log: Callable[[str], None]) -> str:

@@ -16,15 +16,12 @@ import pyarrow
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
-from depthcheck.pipeline.data.cells import Texts, cells_of, proves_comma
-from depthcheck.pipeline.data.columns import Values, as_samples, nearest, typed
-from depthcheck.pipeline.data.guess import guess
-from depthcheck.pipeline.data.profile import profile_lines
-from depthcheck.pipeline.data.roles import groups_of, marks_of, times_of
-from depthcheck.pipeline.data.target import Target, metric_of, target_of, warn_of_classes
+from depthcheck.pipeline.data.cells import Cells, Days, Texts, cells_of, proves_comma
+from depthcheck.pipeline.data.columns import Values, as_samples, listed, nearest, typed
+from depthcheck.pipeline.data.guess import guess, numbers_in, require_columns
+from depthcheck.pipeline.data.target import Target, target_of, warn_of_classes
+from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
-
-__all__ = ["profile_lines", "table_dataset"]
 
 _N_SAMPLE = 1_000
 
@@ -59,7 +56,7 @@ def table_dataset(
     ValueError
         In one line, when something that was said does not fit the table, or nothing can be learnt of it.
     """
-    _check_names(frame, config)
+    _check_names(frame, config, name)
     assert config.target is not None
     comma = any(_sample_proves_comma(frame[column]) for column in frame.columns)
     cells = cells_of(frame[config.target])
@@ -72,7 +69,7 @@ def table_dataset(
     rows = None if has_answer.all() else np.flatnonzero(has_answer)
     marks = None
     if config.test_column is not None:
-        marks = marks_of(config.test_column, _kept(frame[config.test_column], rows))
+        marks = _marks_of(config.test_column, _kept(frame[config.test_column], rows))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
     parts = _Parts(config, target, marks, comma, log)
@@ -124,9 +121,9 @@ class _Parts:
             column = guess(name, cells, kind="ignored")
             self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
             if name == self.config.group:
-                self.groups = self._outside_test(groups_of(name, cells, self.log))
+                self.groups = self._outside_test(_groups_of(name, cells, self.log))
             elif name == self.config.time:
-                self.times = self._outside_test(times_of(name, cells, self.comma))
+                self.times = self._outside_test(_times_of(name, cells, self.comma))
             return
         column = guess(name, cells, kind=self.told.get(name), comma=self.comma)
         self.columns.append(column)
@@ -140,6 +137,41 @@ class _Parts:
 
     def _outside_test(self, values: Any) -> Any:
         return values if self.marks is None else values[~self.marks]
+
+
+def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Return which rows are the test part: true, yes or 1; or the word test beside train."""
+    cells = cells_of(column)
+    n_missing = int(np.count_nonzero(cells.missing))
+    require(n_missing == 0, f"rows without a value in test_column {name!r}", "0", n_missing)
+    if isinstance(cells, Texts) and set(cells.different.str.lower()) <= {"train", "training", "test"}:
+        marks = cells.spread(cells.different.str.lower().eq("test").to_numpy(dtype=bool), False)
+    else:
+        marks = typed(guess(name, cells, kind="boolean"), cells) == 1
+    n_marked = int(np.count_nonzero(marks))
+    require(0 < n_marked < len(marks), f"rows that test_column {name!r} marks", "some, not all", n_marked)
+    return np.asarray(marks, dtype=bool)
+
+
+def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[np.int64]:
+    """Return the group of each row, numbered as they come; a row without one is a group of its own."""
+    values = cells.codes if isinstance(cells, Texts) else cells.values
+    groups = pd.factorize(values)[0].astype(np.int64)
+    alone = np.flatnonzero(cells.missing)
+    if len(alone):
+        log(f"group {name!r} has no value in {len(alone):,} rows: each is a group of its own")
+        groups[alone] = groups.max() + 1 + np.arange(len(alone))
+    return groups
+
+
+def _times_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
+    """Return when each row was recorded: days since 1970, or the numbers that the column has."""
+    values = cells.values if isinstance(cells, Days) else numbers_in(cells, comma=comma)
+    times = np.asarray(typed(guess(name, cells, kind="date"), cells) if values is None else values, dtype=np.float64)
+    unknown = np.flatnonzero(~np.isfinite(times))
+    if len(unknown):
+        raise ValueError(f"time column {name!r} must have a value in every row, got none in row {unknown[0] + 1}")
+    return times
 
 
 def _dataset(
@@ -167,7 +199,7 @@ def _dataset(
         class_names=target.classes,
         feature_names=tuple(parts.train),
         task=target.task,
-        metric=metric_of(target, parts.config),
+        metric=metric_of(parts.config, target.task, len(target.classes)),
         target=target.column.name,
         columns=tuple(parts.columns),
         groups=parts.groups,
@@ -175,17 +207,12 @@ def _dataset(
     )
 
 
-def _check_names(frame: pd.DataFrame, config: DataConfig) -> None:
+def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     """Raise where a name that the user gives is no column, or one column is to be two things."""
     require(len(frame) > 0, "rows of the table", "at least 1", 0)
-    require(
-        config.target is not None, "target", "the name of the column to predict" + nearest("", frame), config.target
-    )
+    require_columns(config, [str(column) for column in frame.columns], name)
     roles = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
     named = {role: column for role, column in roles.items() if column is not None}
-    for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
-        if column not in frame.columns:
-            raise ValueError(f"{role} must be a column of the table, got {column!r}{nearest(column, frame)}")
     owner: dict[str, str] = {}
     for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
         if owner.setdefault(column, role) != role:
@@ -206,7 +233,8 @@ def _test_part(
 ) -> tuple[pd.DataFrame, NDArray[Any]]:
     name = target.column.name
     if name not in test.columns:
-        raise ValueError(f"test file must have the target {name!r}{nearest(name, test)}")
+        there = [str(column) for column in test]
+        raise ValueError(f"test file must have the target {name!r}{nearest(name, there)} (columns: {listed(there)})")
     y = target.read(cells_of(test[name]), "the test file's target")
     has_answer = ~np.isnan(y)
     if not has_answer.all():

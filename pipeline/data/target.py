@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import METRICS, DataConfig, Task, require
+from depthcheck.pipeline.config import DataConfig, Task, require
 from depthcheck.pipeline.data.cells import Cells
 from depthcheck.pipeline.data.columns import typed
 from depthcheck.pipeline.data.guess import guess, numbers_in
@@ -72,18 +72,6 @@ def target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> Ta
         f"{len(classes):,} different values in {n_present:,} rows, like {column.examples[0]!r}",
     )
     return Target(task=task, column=column, classes=_in_order(classes))
-
-
-def metric_of(target: Target, config: DataConfig) -> str:
-    """Return the score that decides: the user's, or AUC for two classes, accuracy for more, R² for numbers."""
-    usual = "r2" if target.task == "regression" else "auc" if len(target.classes) == 2 else "accuracy"
-    metric = config.metric or usual
-    possible = [
-        known for known, task in METRICS.items() if task == target.task and (known != "auc" or len(target.classes) == 2)
-    ]
-    words = "regression" if target.task == "regression" else f"{len(target.classes)} classes"
-    require(metric in possible, f"metric of {words}", f"one of {', '.join(possible)}", metric)
-    return metric
 
 
 def warn_of_classes(target: Target, y: NDArray[np.int64], log: Callable[[str], None]) -> None:

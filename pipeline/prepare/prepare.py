@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,39 +16,6 @@ from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Preparation,
 
 #: Samples scaled at a time: what a step holds beside its result stays small, however many samples there are.
 _N_BLOCK = 4_096
-
-
-def scale(dataset: Dataset, cut: Cut) -> tuple[Split, Scaler]:
-    """Write each part once, flat, in float32 and scaled, and return the scaler beside it.
-
-    Parameters
-    ----------
-    dataset
-        X of any shape and number type; read, never changed.
-    cut
-        Which samples train: the scaler sees those and no others.
-
-    Returns
-    -------
-    Split, Scaler
-        Parts with X ``(n, n_features)``, exactly ``X.astype(float32) * scale + offset``.
-    """
-    scaler = fit_scaler(dataset, cut.train)
-    test = None
-    if cut.test is not None:
-        test = _scaled_part(dataset.X, dataset.y, cut.test, scaler)
-    elif dataset.X_test is not None and dataset.y_test is not None:
-        test = _scaled_part(dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)), scaler)
-    parts = Split(
-        train=_scaled_part(dataset.X, dataset.y, cut.train, scaler),
-        valid=_scaled_part(dataset.X, dataset.y, cut.valid, scaler),
-        test=test,
-        n_classes=dataset.n_classes,
-        config=cut.config,
-        task=dataset.task,
-        metric=dataset.metric,
-    )
-    return parts, scaler
 
 
 def fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
@@ -69,21 +37,17 @@ def fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
     )
 
 
-def apply_scaler(scaler: Scaler, X: NDArray[np.float32]) -> None:
-    """Scale flat samples ``(n, n_features)`` in place."""
-    X *= scaler.scale
-    X += scaler.offset
-
-
-def _scaled_part(X: NDArray[np.generic], y: NDArray[Any], rows: NDArray[np.int64], scaler: Scaler) -> Part:
+def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return some samples flat and in float32, exactly ``X.astype(float32) * scale + offset``; each is written once."""
     scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
     start = 0
     for block in _blocks(rows):
         window = scaled[start : start + len(block)]
         window[:] = X[block].reshape(window.shape)
-        apply_scaler(scaler, window)
+        window *= scaler.scale
+        window += scaler.offset
         start += len(block)
-    return Part(X=scaled, y=y[rows])
+    return scaled
 
 
 def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -106,7 +70,7 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
     Parameters
     ----------
     dataset
-        A table, or arrays; those are only scaled (:func:`depthcheck.pipeline.prepare.prepare.scale`).
+        A table, or arrays of any shape and number type, which are only scaled; read, never changed.
     cut
         Which samples train: what is fitted sees those and no others.
 
@@ -115,17 +79,25 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
     ValueError
         When no column of a table has two different values in the training part.
     """
-    if not dataset.is_table:
-        return scale(dataset, cut)
-    preparation = fit_table(dataset, cut.train)
+    preparation: TablePreparation | Scaler
+    if dataset.is_table:
+        preparation = fit_table(dataset, cut.train)
+        features: Callable[[Any, NDArray[np.int64]], NDArray[np.float32]] = preparation.transform_rows
+    else:
+        preparation = fit_scaler(dataset, cut.train)
+        features = partial(_scaled, preparation)
+
+    def part(X: Any, y: NDArray[Any], rows: NDArray[np.int64]) -> Part:
+        return Part(X=features(X, rows), y=y[rows])
+
     test = None
     if cut.test is not None:
-        test = _part(preparation, dataset.X, dataset.y, cut.test)
+        test = part(dataset.X, dataset.y, cut.test)
     elif dataset.y_test is not None:
-        test = _part(preparation, dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)))
+        test = part(dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)))
     parts = Split(
-        train=_part(preparation, dataset.X, dataset.y, cut.train),
-        valid=_part(preparation, dataset.X, dataset.y, cut.valid),
+        train=part(dataset.X, dataset.y, cut.train),
+        valid=part(dataset.X, dataset.y, cut.valid),
         test=test,
         n_classes=dataset.n_classes,
         config=cut.config,
@@ -248,7 +220,3 @@ def _category_name(code: str, categories: Sequence[str]) -> str:
 def _input_name(name: str, used: Sequence[Column]) -> str:
     number, _, part = name.partition(" ")
     return used[int(number)].name + (f" ({part})" if part else "")
-
-
-def _part(preparation: TablePreparation, X: pd.DataFrame, y: NDArray[Any], rows: NDArray[np.int64]) -> Part:
-    return Part(X=preparation.transform_rows(X, rows), y=y[rows])

@@ -35,23 +35,6 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
         return tf.where(drawn >= self.rate, inputs / (1 - self.rate), tf.zeros_like(inputs))
 
 
-#: Names in Keras of the optimizers in ``config.OPTIMIZERS`` (``keras.optimizers.get`` does not know all of them).
-_KERAS_OPTIMIZERS = {
-    "sgd": "SGD",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
-    "adadelta": "Adadelta",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "adamax": "Adamax",
-    "nadam": "Nadam",
-    "ftrl": "Ftrl",
-    "lion": "Lion",
-    "lamb": "Lamb",
-    "muon": "Muon",
-}
-
-
 def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_classes: int, seed: int) -> keras.Model:
     """Return a compiled Keras model: flat samples in; logits out, or one number.
 
@@ -87,8 +70,10 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
 
 def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer that ``config`` names, with its knobs; knobs not given keep Keras's defaults."""
-    optimizer_class = getattr(keras.optimizers, _KERAS_OPTIMIZERS[config.name])
-    return optimizer_class(learning_rate=float(config.learning_rate), **dict(config.knobs))
+    # Ours are called as Keras's classes in small letters; one of a user's own is registered with Keras.
+    registered = {name.rpartition(">")[2]: found for name, found in keras.saving.get_custom_objects().items()}
+    known = {name.lower(): found for name, found in {**vars(keras.optimizers), **registered}.items()}
+    return known[config.name](learning_rate=float(config.learning_rate), **dict(config.knobs))
 
 
 def serving_model(

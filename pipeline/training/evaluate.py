@@ -5,6 +5,7 @@ Validation after each epoch and the evaluation at the end are this one function,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -49,41 +50,34 @@ def evaluate(
     )
 
 
-def predict_proba(model: keras.Model, X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities of the classes, ``(n, n_classes)`` float32, for prepared samples ``(n, n_features)``."""
+def served_outputs(
+    model: keras.Model, samples: NDArray[Any], last: Callable[[tf.Tensor], tf.Tensor] = lambda outputs: outputs
+) -> NDArray[np.float32]:
+    """Return what a model gives for ``samples``, ``(n, n_outputs)``; of a serving model probabilities or numbers.
+
+    ``last`` is done to the outputs of each step.
+    """
     chunks = [
-        tf.nn.softmax(model(X[start : start + _CHUNK], training=False)).numpy() for start in range(0, len(X), _CHUNK)
+        last(model(samples[start : start + _CHUNK], training=False)).numpy() for start in range(0, len(samples), _CHUNK)
     ]
     return np.concatenate(chunks) if chunks else np.empty((0, model.output_shape[-1]), np.float32)
 
 
+def predict_proba(model: keras.Model, X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probabilities of the classes, ``(n, n_classes)`` float32, for prepared samples ``(n, n_features)``."""
+    return served_outputs(model, X, tf.nn.softmax)
+
+
 def predict_numbers(model: keras.Model, X: NDArray[np.float32], goal: Goal) -> NDArray[np.float32]:
     """Return numbers in the target's own unit, ``(n,)`` float32, for prepared samples ``(n, n_features)``."""
-    chunks = [model(X[start : start + _CHUNK], training=False).numpy() for start in range(0, len(X), _CHUNK)]
-    outputs = np.concatenate(chunks) if chunks else np.empty((0, 1), np.float32)
-    return goal.numbers(outputs).astype(np.float32)
+    return goal.numbers(served_outputs(model, X)).astype(np.float32)
 
 
 def predictions(model: keras.Model, part: Part, goal: Goal) -> Predictions:
     """Return what ``model`` says of each sample of ``part``, beside the truth."""
     if goal.is_regression:
-        unknown = np.full(len(part), np.nan, np.float32)
-        return Predictions(y=part.y, predicted=predict_numbers(model, part.X, goal), probability=unknown)
-    probabilities = predict_proba(model, part.X)
-    return Predictions(
-        y=part.y,
-        predicted=probabilities.argmax(axis=1),
-        probability=probabilities.max(axis=1),
-        positive=probabilities[:, 1] if probabilities.shape[1] == 2 else None,
-    )
-
-
-def served_outputs(model: keras.Model, samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Return what a serving model gives for ``samples``: probabilities ``(n, n_classes)``, or numbers ``(n, 1)``."""
-    chunks = [
-        model(samples[start : start + _CHUNK], training=False).numpy() for start in range(0, len(samples), _CHUNK)
-    ]
-    return np.concatenate(chunks)
+        return _of_numbers(part.y, predict_numbers(model, part.X, goal))
+    return _of_probabilities(part.y, predict_proba(model, part.X))
 
 
 def judge_outputs(y: NDArray[Any], outputs: NDArray[np.float32], goal: Goal) -> tuple[Evaluation, Predictions]:
@@ -102,17 +96,25 @@ def judge_outputs(y: NDArray[Any], outputs: NDArray[np.float32], goal: Goal) -> 
         # The model has put its numbers into the target's own unit already.
         score, beside = Goal(metric=goal.metric).scores(y, outputs)
         loss = float(np.mean((goal.targets(y) - goal.targets(outputs[:, 0])).astype(np.float64) ** 2))
-        answers = Predictions(y=y, predicted=outputs[:, 0], probability=np.full(len(y), np.nan, np.float32))
+        answers = _of_numbers(y, outputs[:, 0])
     else:
         score, beside = goal.scores(y, outputs)
         # Keras's own loss keeps probabilities that far from 0.
         of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
         loss = float(np.mean(-np.log(of_truth)))
-        answers = Predictions(
-            y=y,
-            predicted=outputs.argmax(axis=1),
-            probability=outputs.max(axis=1),
-            positive=outputs[:, 1] if outputs.shape[1] == 2 else None,
-        )
+        answers = _of_probabilities(y, outputs)
     evaluation = Evaluation(part="test", loss=loss, score=score, metric=goal.metric, n_samples=len(y), beside=beside)
     return evaluation, answers
+
+
+def _of_numbers(y: NDArray[Any], numbers: NDArray[np.float32]) -> Predictions:
+    return Predictions(y=y, predicted=numbers, probability=np.full(len(y), np.nan, np.float32))
+
+
+def _of_probabilities(y: NDArray[Any], probabilities: NDArray[np.float32]) -> Predictions:
+    return Predictions(
+        y=y,
+        predicted=probabilities.argmax(axis=1),
+        probability=probabilities.max(axis=1),
+        positive=probabilities[:, 1] if probabilities.shape[1] == 2 else None,
+    )

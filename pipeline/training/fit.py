@@ -19,10 +19,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import FitConfig, require
-from depthcheck.pipeline.metrics import Goal, area_under_curve, balanced_weights, goal_of, mean_evaluation
+from depthcheck.pipeline.metrics import SCORERS, Goal, balanced_weights, goal_of, mean_evaluation
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.training.evaluate import evaluate
-from depthcheck.pipeline.training.program import ProgramCache, Tally
+from depthcheck.pipeline.training.program import Kept, ProgramCache
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
@@ -42,53 +42,37 @@ class Epoch:
     seconds: float
 
 
-def fit(
-    model: keras.Model,
-    split: Split,
-    config: FitConfig,
-    *,
-    on_epoch_end: EpochCallback | None = None,
-    programs: ProgramCache | None = None,
-) -> History:
-    """Train ``model`` in place; at the end it holds the last epoch's weights.
-
-    Stops at once behind an epoch whose training or validation loss is not finite; that epoch is part of the history.
-    One call at a time in a process.
-
-    Parameters
-    ----------
-    model
-        A compiled model of :func:`depthcheck.pipeline.training.build.build`.
-    split
-        Its training part is trained on, its validation part evaluated after each epoch. The arrays must not be
-        changed in place afterwards: the training part stays resident for the next trial, as long as its array lives.
-    config
-        Epochs, batch size, the seed of the order of samples, and whether classes weigh the same. With class weights
-        the training loss is the weighted one, which is what training minimizes; the validation loss never is.
-    on_epoch_end
-        Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
-        Training ends when it returns True.
-    programs
-        Where compiled programs are kept; by default with the process.
-    """
-    return fit_folds([model], [split], config, on_epoch_end=on_epoch_end, programs=programs)[0]
-
-
 def fit_folds(
     models: Sequence[keras.Model],
     splits: Sequence[Split],
     config: FitConfig,
     *,
-    room: int | None = None,
+    capacity: int | None = None,
     on_epoch_end: EpochCallback | None = None,
     programs: ProgramCache | None = None,
 ) -> tuple[History, Evaluation]:
-    """Train each model on its own split, all of them one epoch after another, so that their means are curves.
+    """Train each model in place on its own split, one epoch after another, so that their means are curves.
+
+    Stops at once behind an epoch whose mean training or validation loss is not finite; that epoch is part of the
+    history. At the end each model holds its last epoch's weights. One call at a time in a process.
 
     Parameters
     ----------
-    room
+    models
+        Compiled models of :func:`depthcheck.pipeline.training.build.build`.
+    splits
+        Training parts are trained on, validation parts evaluated after each epoch. The arrays must not be changed in
+        place afterwards: a training part stays resident for the next trial, as long as its array lives.
+    config
+        Epochs, batch size, the seed of the order of samples, and whether classes weigh the same. With class weights
+        the training loss is the weighted one, which is what training minimizes; the validation loss never is.
+    capacity
         See :func:`epochs`.
+    on_epoch_end
+        Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
+        Training ends when it returns True.
+    programs
+        Where compiled programs are kept; by default with the process.
 
     Returns
     -------
@@ -98,7 +82,7 @@ def fit_folds(
     """
     trained: list[Epoch] = []
     history = History()
-    runs = [epochs(*each, config, room=room, programs=programs) for each in zip(models, splits, strict=True)]
+    runs = [epochs(*each, config, capacity=capacity, programs=programs) for each in zip(models, splits, strict=True)]
     for number, each in enumerate(zip(*runs, strict=True), start=1):
         trained.append(_mean(each))
         history = _history(trained)
@@ -115,7 +99,7 @@ def epochs(
     split: Split,
     config: FitConfig,
     *,
-    room: int | None = None,
+    capacity: int | None = None,
     programs: ProgramCache | None = None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place, one epoch for each value taken.
@@ -124,7 +108,7 @@ def epochs(
 
     Parameters
     ----------
-    room
+    capacity
         More than the number of training samples: then one compiled program serves training parts of any size below.
         Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
     """
@@ -134,17 +118,19 @@ def epochs(
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     goal = goal_of(split)
-    X, y = _resident_tensors(split.train, goal, room or 0)
+    X, y = _resident_tensors(split.train, goal, capacity or 0)
     class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
-    program = (_programs if programs is None else programs).program(model, config.batch_size, goal.metric)
+    program = (_programs if programs is None else programs).program(
+        model, config.batch_size, SCORERS[goal.metric].keeps
+    )
     program.load(model)
     for order in permutations(config.seed, len(split.train), config.epochs):
         start = time.perf_counter()
         if not program.holds(model):
             program.load(model)
-        loss, tally = program.run(X, y, order, class_weights=class_weights)
+        loss, kept = program.run(X, y, order, class_weights=class_weights)
         program.store(model)
-        score = _train_score(goal, split.train.y, order, loss, tally)
+        score = _train_score(goal, split.train.y, order, loss, kept)
         valid = evaluate(model, split.valid, "valid", goal) if len(split.valid) else None
         seconds = time.perf_counter() - start
         yield Epoch(
@@ -163,11 +149,10 @@ def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.
         yield rng.permutation(n_samples).astype(np.int32)
 
 
-def _train_score(goal: Goal, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, tally: Tally) -> float:
-    if isinstance(tally, int):
-        # The mean square of standardized targets is 1, or 0 where they are all equal.
-        return 1 - loss if goal.is_regression else tally / len(order)
-    return area_under_curve(y[order], tally)
+def _train_score(goal: Goal, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, kept: Kept) -> float:
+    if isinstance(kept, int):
+        return 1 - loss if SCORERS[goal.metric].keeps == "loss" else kept / len(order)
+    return goal.score(y[order], kept)
 
 
 def _mean(folds: Sequence[Epoch]) -> Epoch:
@@ -194,14 +179,14 @@ def _history(trained: Sequence[Epoch]) -> History:
     )
 
 
-def _resident_tensors(part: Part, goal: Goal, room: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the part as tensors of at least ``room`` rows; the same for every trial of this process on its arrays."""
-    key = (id(part.X), id(part.y), room)
+def _resident_tensors(part: Part, goal: Goal, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the part as tensors of at least ``capacity`` rows; the same for each trial of a process on its arrays."""
+    key = (id(part.X), id(part.y), capacity)
     if key not in _resident:
         y = goal.targets(part.y) if goal.is_regression else part.y.astype(np.int32)
-        X = _padded(part.X, room)[:]
+        X = _padded(part.X, capacity)[:]
         shared = tf.experimental.dlpack.from_dlpack(X.__dlpack__()) if _can_share(X, part.X) else tf.constant(X)
-        _resident[key] = shared, tf.constant(_padded(y, room))
+        _resident[key] = shared, tf.constant(_padded(y, capacity))
         weakref.finalize(part.X, _resident.pop, key, None)
         weakref.finalize(part.y, _resident.pop, key, None)
     return _resident[key]
@@ -215,6 +200,6 @@ def _can_share(X: NDArray[np.float32], owner: NDArray[np.float32]) -> bool:
     return X.size > 0 and X.flags.c_contiguous and X.ctypes.data % 64 == 0 and X.base is not owner
 
 
-def _padded(rows: NDArray[Any], room: int) -> NDArray[Any]:
-    missing = max(0, room - len(rows))
+def _padded(rows: NDArray[Any], capacity: int) -> NDArray[Any]:
+    missing = max(0, capacity - len(rows))
     return np.pad(rows, [(0, missing), *[(0, 0)] * (rows.ndim - 1)]) if missing else rows

@@ -21,8 +21,9 @@ from depthcheck.pipeline.training.program_cache import programs_folder, renew
 
 #: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
 _VALUE_KEYS = frozenset({"name", "seed"})
-#: What the score of an epoch is made of: the number of hits, or for AUC the margin of each sample in training's order.
-Tally = int | NDArray[np.float32]
+#: What the training score of an epoch is made of: the number of hits (0 where its loss says all), or the outputs
+#: ``(n_samples, n_outputs)`` in the order of training.
+Kept = int | NDArray[np.float32]
 
 
 class EpochProgram:
@@ -37,8 +38,8 @@ class EpochProgram:
         A compiled model with a built optimizer; it is copied, not kept.
     batch_size
         Samples a step; the last step of an epoch takes what is left.
-    metric
-        The score whose sums are kept along the way.
+    keeps
+        What is kept of the batches for the training score (:class:`depthcheck.pipeline.metrics.Scorer`).
 
     Attributes
     ----------
@@ -46,11 +47,11 @@ class EpochProgram:
         How often the program was traced, and compiled: once for each shape of data.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> None:
+    def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> None:
         self.n_traces = 0
         self._loaded: weakref.ref[Any] | None = None
         self._batch_size = batch_size
-        self._metric = metric
+        self._keeps = keeps
         self._model = keras.models.clone_model(model)
         self._loss = model.loss
         self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
@@ -72,7 +73,7 @@ class EpochProgram:
 
     def run(
         self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *, class_weights: NDArray[np.float32] | None = None
-    ) -> tuple[float, Tally]:
+    ) -> tuple[float, Kept]:
         """Train one epoch.
 
         Parameters
@@ -87,17 +88,17 @@ class EpochProgram:
 
         Returns
         -------
-        float, Tally
+        float, Kept
             Loss over the epoch, each batch weighted by its size, and what its score is made of.
         """
         n_samples = len(order)
-        room = int(X.shape[0])
-        some = tf.constant(n_samples) if room > n_samples else None
+        capacity = int(X.shape[0])
+        some = tf.constant(n_samples) if capacity > n_samples else None
         weights = None if class_weights is None else tf.constant(class_weights)
-        given = (X, y, tf.constant(np.pad(order, (0, room - n_samples))), some, weights)
+        given = (X, y, tf.constant(np.pad(order, (0, capacity - n_samples))), some, weights)
         n_traces = self.n_traces
         try:
-            loss_sum, tally = self._run(*given)
+            loss_sum, kept = self._run(*given)
         except tf.errors.OpError as error:
             folder = programs_folder()
             if self.n_traces == n_traces or folder is None or _is_out_of_memory(error):
@@ -106,19 +107,19 @@ class EpochProgram:
             # for this function; another one is compiled anew, with the values that the variables still have.
             renew(folder)
             self._run = self._compiled()
-            loss_sum, tally = self._run_again(given, folder)
-        if self._metric == "auc":
-            return float(loss_sum) / n_samples, tally.numpy().ravel()[:n_samples]
-        return float(loss_sum) / n_samples, int(tally)
+            loss_sum, kept = self._run_again(given, folder)
+        if self._keeps == "outputs":
+            return float(loss_sum) / n_samples, kept.numpy().reshape(-1, kept.shape[-1])[:n_samples]
+        return float(loss_sum) / n_samples, int(kept)
 
     def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[tf.Tensor, tf.Tensor]:
         try:
-            loss_sum, tally = self._run(*given)
+            loss_sum, kept = self._run(*given)
         except tf.errors.OpError as error:
             if str(folder) not in str(error):
                 raise
             raise OSError(f"compiled programs cannot be kept anywhere: {error.message}") from error
-        return loss_sum, tally
+        return loss_sum, kept
 
     def _compiled(self) -> Any:
         return tf.function(self._epoch, jit_compile=True, autograph=False)
@@ -127,28 +128,28 @@ class EpochProgram:
         self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, class_weights: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         self.n_traces += 1
-        room = int(order.shape[0])
-        n_samples = room if some is None else some
-        batch_size = min(self._batch_size, room)
+        capacity = int(order.shape[0])
+        n_samples = capacity if some is None else some
+        batch_size = min(self._batch_size, capacity)
         n_steps = -(-n_samples // batch_size)
-        most_steps = -(-room // batch_size)
-        n_missing = most_steps * batch_size - room
+        most_steps = -(-capacity // batch_size)
+        n_missing = most_steps * batch_size - capacity
         fills = some is not None or n_missing > 0
         order = tf.pad(order, [[0, n_missing]])
 
-        def step(number: tf.Tensor, loss_sum: tf.Tensor, tally: Any) -> tuple[Any, ...]:
+        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any) -> tuple[Any, ...]:
             start = number * batch_size
             batch = tf.slice(order, [start], [batch_size])
             n_real = tf.minimum(batch_size, n_samples - start)
             is_real = tf.range(batch_size) < n_real if fills else None
             x, labels = tf.gather(X, batch), tf.gather(y, batch)
             loss, outputs = self._step(x, labels, is_real, class_weights)
-            tally = self._add(tally, number, labels, outputs, is_real)
-            return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), tally
+            kept = self._keep(kept, number, labels, outputs, is_real)
+            return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), kept
 
-        state = (tf.constant(0), tf.constant(0.0), self._empty_tally(most_steps, batch_size))
-        _, loss_sum, tally = tf.while_loop(lambda number, *_: number < n_steps, step, state)
-        return loss_sum, tally.stack() if self._metric == "auc" else tally
+        state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(most_steps, batch_size))
+        _, loss_sum, kept = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+        return loss_sum, kept.stack() if self._keeps == "outputs" else kept
 
     def _step(
         self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, class_weights: tf.Tensor | None
@@ -168,20 +169,20 @@ class EpochProgram:
         self._apply(tape.gradient(loss, variables), variables)
         return loss, outputs
 
-    def _empty_tally(self, n_steps: int, batch_size: int) -> Any:
-        if self._metric == "auc":
-            return tf.TensorArray(tf.float32, size=n_steps, element_shape=(batch_size,))
+    def _nothing_kept(self, n_steps: int, batch_size: int) -> Any:
+        if self._keeps == "outputs":
+            return tf.TensorArray(tf.float32, size=n_steps, element_shape=(batch_size, self._model.output_shape[-1]))
         return tf.constant(0)
 
-    def _add(self, tally: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
-        """Count hits, or keep the margins for AUC's ranks; a regression's score follows from its loss."""
-        if self._metric == "auc":
-            return tally.write(number, outputs[:, 1] - outputs[:, 0])
-        if self._metric != "accuracy":
-            return tally
+    def _keep(self, kept: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
+        """Count hits, or keep the outputs; where the score follows from the loss there is nothing to keep."""
+        if self._keeps == "outputs":
+            return kept.write(number, outputs)
+        if self._keeps == "loss":
+            return kept
         hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y)
         hits = hits if is_real is None else tf.logical_and(hits, is_real)
-        return tally + tf.reduce_sum(tf.cast(hits, tf.int32))
+        return kept + tf.reduce_sum(tf.cast(hits, tf.int32))
 
     def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
         """Let Keras's optimizer update the variables.
@@ -200,10 +201,10 @@ class ProgramCache:
         self._size = size
         self._programs: OrderedDict[str, EpochProgram] = OrderedDict()
 
-    def program(self, model: keras.Model, batch_size: int, metric: str = "accuracy") -> EpochProgram:
-        """Return the program for this architecture, optimizer, batch size and score; make it if need be."""
-        key = _structure(model, batch_size, metric)
-        program = self._programs.pop(key, None) or EpochProgram(model, batch_size, metric)
+    def program(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> EpochProgram:
+        """Return the program for this architecture, optimizer, batch size and what is kept; make it if need be."""
+        key = _structure(model, batch_size, keeps)
+        program = self._programs.pop(key, None) or EpochProgram(model, batch_size, keeps)
         self._programs[key] = program
         while len(self._programs) > self._size:
             self._programs.popitem(last=False)
@@ -221,13 +222,13 @@ def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
     return real / tf.reduce_mean(real)
 
 
-def _structure(model: keras.Model, batch_size: int, metric: str) -> str:
+def _structure(model: keras.Model, batch_size: int, keeps: str) -> str:
     """Return what a program depends on: all but the values of variables."""
     optimizer = model.optimizer.get_config()
     if isinstance(optimizer["learning_rate"], int | float):
         del optimizer["learning_rate"]
     parts = [model.get_config(), type(model.optimizer).__name__, optimizer, model.loss.get_config()]
-    return json.dumps([_without_values(parts), batch_size, metric], sort_keys=True)
+    return json.dumps([_without_values(parts), batch_size, keeps], sort_keys=True)
 
 
 def _without_values(config: Any) -> Any:

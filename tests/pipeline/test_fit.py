@@ -12,10 +12,10 @@ from sklearn.metrics import r2_score, roc_auc_score
 
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
 from depthcheck.pipeline.metrics import balanced_weights, goal_of
-from depthcheck.pipeline.records import Part, Split
+from depthcheck.pipeline.records import History, Part, Split
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba
-from depthcheck.pipeline.training.fit import epochs, fit, fit_folds, permutations
+from depthcheck.pipeline.training.fit import epochs, fit_folds, permutations
 from depthcheck.pipeline.training.program import ProgramCache
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 300
@@ -59,6 +59,10 @@ def network(
         n_classes=n_classes,
         seed=seed,
     )
+
+
+def fit(model: keras.Model, split: Split, config: FitConfig, **more: object) -> History:
+    return fit_folds([model], [split], config, **more)[0]
 
 
 def config(epochs: int = 2, batch_size: int = 32, seed: int = 7, class_weight: str | None = None) -> FitConfig:
@@ -279,12 +283,12 @@ def two_classes_of(n_train: int) -> Split:
     return Split(train=train, valid=valid, test=None, n_classes=2, config=base.config, metric="auc")
 
 
-@pytest.mark.parametrize("room", [None, 400])
-def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(room: int | None):
+@pytest.mark.parametrize("capacity", [None, 400])
+def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacity: int | None):
     split = regression_of(N_TRAIN)
     goal = goal_of(split)
     ours, theirs = (network(16, n_classes=0) for _ in range(2))
-    history, _ = fit_folds([ours], [split], config(), room=room)
+    history, _ = fit_folds([ours], [split], config(), capacity=capacity)
     scaled = [Part(X=part.X, y=goal.targets(part.y)[:, 0]) for part in (split.train, split.valid)]
     curves = trained_by_keras(
         theirs, Split(train=scaled[0], valid=scaled[1], test=None, n_classes=0, config=split.config), config()
@@ -297,13 +301,13 @@ def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(room: i
     )
 
 
-@pytest.mark.parametrize("room", [None, 400])
+@pytest.mark.parametrize("capacity", [None, 400])
 @pytest.mark.parametrize("metric", ["auc", "r2"])
-def test_training_score_is_that_of_all_samples_of_the_epoch(metric: str, room: int | None):
+def test_training_score_is_that_of_all_samples_of_the_epoch(metric: str, capacity: int | None):
     split = two_classes_of(N_TRAIN) if metric == "auc" else regression_of(N_TRAIN)
     # So small a step that every batch meets the first weights.
     model = network(16, n_classes=split.n_classes, optimizer="sgd", rate=1e-12)
-    history, _ = fit_folds([model], [split], config(epochs=1, batch_size=32), room=room)
+    history, _ = fit_folds([model], [split], config(epochs=1, batch_size=32), capacity=capacity)
     if metric == "auc":
         expected = roc_auc_score(split.train.y, predict_proba(model, split.train.X)[:, 1])
     else:
@@ -314,10 +318,10 @@ def test_training_score_is_that_of_all_samples_of_the_epoch(metric: str, room: i
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("room", [None, 400])
-def test_balanced_classes_end_in_the_weights_of_keras_with_class_weights(split: Split, room: int | None):
+@pytest.mark.parametrize("capacity", [None, 400])
+def test_balanced_classes_end_in_the_weights_of_keras_with_class_weights(split: Split, capacity: int | None):
     ours, theirs, plain = (network(16) for _ in range(3))
-    history, _ = fit_folds([ours], [split], config(epochs=1, class_weight="balanced"), room=room)
+    history, _ = fit_folds([ours], [split], config(epochs=1, class_weight="balanced"), capacity=capacity)
     weights = dict(enumerate(balanced_weights(split.train.y, N_CLASSES).tolist()))
     (order,) = permutations(7, N_TRAIN, 1)
     X, y = split.train.X[order], split.train.y[order]
@@ -337,7 +341,7 @@ def test_weights_of_classes_of_a_regression_are_refused():
 def test_parts_of_any_size_share_one_program_and_end_as_without_room():
     programs, splits = ProgramCache(size=4), [split_of(n) for n in (90, 7)]
     models, alone = ([network(12) for _ in splits] for _ in range(2))
-    history, valid = fit_folds(models, splits, config(), room=100, programs=programs)
+    history, valid = fit_folds(models, splits, config(), capacity=100, programs=programs)
     assert programs.program(models[0], 32).n_traces == 1
     histories = [fit(model, split, config()) for model, split in zip(alone, splits, strict=True)]
     for model, other in zip(models, alone, strict=True):
@@ -350,9 +354,9 @@ def test_parts_of_any_size_share_one_program_and_end_as_without_room():
 def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
     splits = [split_of(90), split_of(80)]
     together, alone = ([network(12, dropout=0.3) for _ in splits] for _ in range(2))
-    fit_folds(together, splits, config(epochs=3), room=100)
+    fit_folds(together, splits, config(epochs=3), capacity=100)
     for model, other, split in zip(together, alone, splits, strict=True):
-        for _epoch in epochs(other, split, config(epochs=3), room=100):
+        for _epoch in epochs(other, split, config(epochs=3), capacity=100):
             pass
         assert_same_weights(model, other)
 

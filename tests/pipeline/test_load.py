@@ -1,18 +1,26 @@
 import gzip
 import hashlib
+import json
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import fashion_mnist as places
+from depthcheck.pipeline.data import formats
+from depthcheck.pipeline.data.fetch import fetch_file
+from depthcheck.pipeline.data.formats import DataFormat
 from depthcheck.pipeline.data.idx import parse_idx
-from depthcheck.pipeline.data.load import DataNotFoundError, digest, load
+from depthcheck.pipeline.data.load import SOURCES, DataNotFoundError, DataSource, digest, load, read_samples
 
 FASHION_MNIST_SHA256 = "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda"
 DIGITS_SHA256 = "0300e60ac7199e6dfaad6e3e9b74df7a375f729982e54f0565d7e2228cff11f0"
@@ -26,28 +34,18 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "SYSTEM_FOLDER", tmp_path / "system")
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # an earlier one knows the proxies of its time
     return tmp_path
 
 
 @pytest.fixture
-def keras_server(bare, monkeypatch, fashion_mnist_folder):
-    """Let Keras, in processes of its own, find the files on this disk where it would ask its server."""
-    served, site = bare / "served", bare / "site"
-    served.mkdir()
-    site.mkdir()
+def published(served, bare, monkeypatch, fashion_mnist_folder):
+    """Let a server on this machine give the files that Keras's does; return its address."""
+    folder, address = served
     for file in fashion_mnist_folder.iterdir():
-        (served / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), compresslevel=1))
-    (site / "sitecustomize.py").write_text(
-        textwrap.dedent(f"""
-            import urllib.request
-            from_network = urllib.request.urlretrieve
-            def from_disk(url, path, hook):
-                return from_network("file://{served}/" + url.rpartition("/")[2], path, hook)
-            urllib.request.urlretrieve = from_disk
-        """)
-    )
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    return served
+        (folder / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), compresslevel=1))
+    monkeypatch.setattr(places, "URL", address)
+    return address
 
 
 def test_fashion_mnist_is_the_published_one(fashion_mnist):
@@ -157,29 +155,29 @@ def test_data_found_nowhere_give_one_message_with_each_place_and_the_remedies(ba
 
 
 @pytest.mark.slow
-def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, keras_server):
+def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, published):
     program = textwrap.dedent(f"""
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
         from depthcheck.pipeline.config import DataConfig
+        from depthcheck.pipeline.data import fashion_mnist
         from depthcheck.pipeline.data.load import load
+        fashion_mnist.URL = {published!r}
         dataset = load(DataConfig(name="fashion-mnist"), cache=Path({str(bare / "cache")!r}))
-        assert "tensorflow" not in sys.modules
         print(dataset.sha256, dataset.source)
     """)
     processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in "ab"]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
 
     fetched = bare / "cache" / "fashion-mnist"
-    assert outputs == [f"{FASHION_MNIST_SHA256} Keras's download, {fetched}\n"] * 2
+    assert outputs == [f"{FASHION_MNIST_SHA256} download, {fetched}\n"] * 2
     assert sorted(file.name for file in fetched.iterdir()) == sorted(f"{name}.gz" for name in places.FILES)
     assert [file.name for file in fetched.parent.iterdir()] == ["fashion-mnist"]
     assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source == f"this project's cache, {fetched}"
 
 
-@pytest.mark.slow
-def test_fetch_replaces_a_damaged_copy_of_an_earlier_one(bare, keras_server):
+def test_fetch_replaces_a_damaged_copy_of_an_earlier_one(bare, published):
     (bare / "cache" / "fashion-mnist").mkdir(parents=True)
     (bare / "cache" / "fashion-mnist" / f"{LABELS}.gz").write_bytes(b"cut off")
 
@@ -188,9 +186,21 @@ def test_fetch_replaces_a_damaged_copy_of_an_earlier_one(bare, keras_server):
     assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source.startswith("this project's cache")
 
 
-def test_download_that_takes_too_long_is_ended(bare):
-    with pytest.raises(DataNotFoundError, match=r"had not finished after 0\.05 s"):
-        places.fetch_with_keras("fashion_mnist", "fashion-mnist", bare / "cache" / "any", timeout_seconds=0.05)
+def test_download_that_is_another_file_is_not_kept(bare, published, served):
+    (served[0] / f"{LABELS}.gz").write_bytes(gzip.compress(b"another"))
+
+    with pytest.raises(DataNotFoundError, match=rf"download \(.*\): {LABELS} is not the published file"):
+        load(DataConfig(name="fashion-mnist"), cache=bare / "cache")
+
+    assert f"{LABELS}.gz" not in {file.name for file in (bare / "cache" / "fashion-mnist").iterdir()}
+
+
+def test_server_that_says_nothing_ends_the_download(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/any"
+        with pytest.raises(DataNotFoundError, match=r"any: .*timed out"):
+            fetch_file(url, tmp_path / "cache" / "any", print, silence_seconds=0.05)
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_digits_are_all_there_with_a_fixed_stratified_test_part(tmp_path):
@@ -202,9 +212,63 @@ def test_digits_are_all_there_with_a_fixed_stratified_test_part(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_data_with_a_name_come_from_a_source_that_was_added_from_outside(tmp_path, monkeypatch):
+    def read(config, cache, log):
+        log(f"counting for {config.name}")
+        frame = pd.DataFrame({"x": np.arange(40) % 7, "sum": np.arange(40) / 3})
+        return frame, replace(config, target=config.target or "sum"), "a toy"
+
+    monkeypatch.setitem(SOURCES, "toy:", DataSource(table=read))
+    lines = []
+
+    dataset = load(DataConfig(name="toy:40"), cache=tmp_path, log=lines.append)
+
+    assert (dataset.name, dataset.source, dataset.task, len(dataset.X)) == ("toy:40", "a toy", "regression", 40)
+    assert lines == ["counting for toy:40"]
+    with pytest.raises(ValueError, match="folder of toy:40 must be left out"):
+        load(DataConfig(name="toy:40"), folder=tmp_path, cache=tmp_path)
+    with pytest.raises(ValueError, match=r"data must be one of .*, toy:<number or name>, or the path"):
+        load(DataConfig(name="toy"), cache=tmp_path)
+
+
+class JsonLines:
+    """A file with an object a line, as a format that the product does not know."""
+
+    def __init__(self, path, log):
+        self._rows = [json.loads(line) for line in path.read_text().splitlines()]
+        log(f"{path.name}: {len(self._rows)} objects")
+
+    @property
+    def names(self):
+        return tuple(self._rows[0])
+
+    def read(self):
+        return pd.DataFrame(self._rows)
+
+
+def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp_path, monkeypatch):
+    path, test = tmp_path / "flowers.jsonl", tmp_path / "more.jsonl"
+    rows = [{"petal": number / 7, "colour": ["red", "blue"][number % 3 > 0]} for number in range(20)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    test.write_text("\n".join(map(json.dumps, rows[:5])))
+    with pytest.raises(ValueError, match=r"data must be CSV, TSV, Parquet, .* got 'flowers\.jsonl'"):
+        load(DataConfig(name=str(path), target="colour"), cache=tmp_path)
+    monkeypatch.setattr(formats, "FORMATS", [*formats.FORMATS, DataFormat(name="JSON lines", suffixes=(".jsonl",),
+                                                                          table=JsonLines)])  # fmt: skip
+    lines = []
+
+    dataset = load(DataConfig(name=str(path), target="colour", test_file=str(test)), cache=tmp_path, log=lines.append)
+
+    assert (dataset.class_names, dataset.feature_names, len(dataset.X_test)) == (("blue", "red"), ("petal",), 5)
+    assert lines == ["flowers.jsonl: 20 objects", "more.jsonl: 5 objects"]
+    assert read_samples(path)["petal"][7] == 1
+    with pytest.raises(ValueError, match=r"target must be one of the columns of flowers\.jsonl: petal, colour"):
+        load(DataConfig(name=str(path), target="color"), cache=tmp_path)
+
+
 def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits' \(did you mean 'mnist'"
+        ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits'; did you mean 'mnist'"
     ):
         load(DataConfig(name="mnits"), cache=tmp_path)
     with pytest.raises(ValueError, match="folder of digits must be left out"):

@@ -1,13 +1,11 @@
 """Data that others publish, fetched from a server on this machine that has small files of the same formats."""
 
 import hashlib
-import http.server
 import io
 import json
 import pickle
 import shutil
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -18,27 +16,6 @@ from depthcheck.pipeline.data import keras_files
 from depthcheck.pipeline.data.load import DataNotFoundError, load
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    """Yield a folder and the address under which a server gives its files; Keras's home is empty."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(folder))
-
-        def log_message(self, *_words):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 class Python2Pickler(pickle._Pickler):
@@ -121,7 +98,7 @@ def test_mnist_is_fetched_once_and_verified(tmp_path, served, monkeypatch):
     np.testing.assert_array_equal(first.y_test, labels[:10])
     assert (first.class_names, first.pixel_max, first.metric) == (tuple("0123456789"), 255, "accuracy")
     assert [first.source, again.source] == [
-        f"{place}, {tmp_path}/cache/mnist/mnist.npz" for place in ("download", "this project's cache")
+        f"{place}, {tmp_path}/cache/mnist" for place in ("download", "this project's cache")
     ]
     assert first.sha256 == again.sha256
     assert lines == [f"mnist: not on this machine; downloading {served[1]}/mnist.npz"]
@@ -164,7 +141,7 @@ def test_folder_that_is_named_comes_first_and_alone(tmp_path, served, monkeypatc
     (tmp_path / "mine" / "mnist.npz").write_bytes(content)
     dataset = load(DataConfig(name="mnist"), folder=tmp_path / "mine", cache=tmp_path / "cache")
 
-    assert dataset.source == f"folder, {tmp_path}/mine/mnist.npz"
+    assert dataset.source == f"folder {tmp_path}/mine"
 
 
 def test_file_that_is_not_the_published_one_is_never_read(tmp_path, served, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.prepare.prepare import scale
+from depthcheck.pipeline.prepare.prepare import prepare
 from depthcheck.pipeline.prepare.split import split
 from depthcheck.pipeline.records import Cut, Dataset, Scaler
 
@@ -39,8 +39,8 @@ def test_scaler_ignores_validation_and_test_parts():
     changed[[1, 2, 4]] = 1e6
     elsewhere = dataclasses.replace(dataset, X=changed, X_test=np.full_like(dataset.X_test, 1e6))
 
-    parts, scaler = scale(dataset, CUT)
-    parts_elsewhere, scaler_elsewhere = scale(elsewhere, CUT)
+    parts, scaler = prepare(dataset, CUT)
+    parts_elsewhere, scaler_elsewhere = prepare(elsewhere, CUT)
 
     np.testing.assert_array_equal(scaler.scale, scaler_elsewhere.scale)
     np.testing.assert_array_equal(scaler.offset, scaler_elsewhere.offset)
@@ -53,15 +53,15 @@ def test_scaler_follows_the_training_part():
     changed = dataset.X.copy()
     changed[TRAIN[0]] += 1
 
-    _, scaler = scale(dataset, CUT)
-    _, moved = scale(dataclasses.replace(dataset, X=changed), CUT)
+    _, scaler = prepare(dataset, CUT)
+    _, moved = prepare(dataclasses.replace(dataset, X=changed), CUT)
 
     assert (scaler.offset != moved.offset).all()
 
 
 @pytest.mark.parametrize("dataset", [table(), pictures()], ids=["table", "pictures"])
 def test_every_part_is_float32_times_scale_plus_offset_to_the_bit(dataset):
-    parts, scaler = scale(dataset, CUT)
+    parts, scaler = prepare(dataset, CUT)
 
     for part, X, y in (
         (parts.train, dataset.X[TRAIN], dataset.y[TRAIN]),
@@ -77,7 +77,7 @@ def test_every_part_is_float32_times_scale_plus_offset_to_the_bit(dataset):
 def test_pixels_are_divided_by_their_largest_possible_value_and_not_by_the_largest_seen():
     dark = dataclasses.replace(pictures(), X=np.full((6, 2, 3), 51, np.uint8))
 
-    parts, scaler = scale(dark, CUT)
+    parts, scaler = prepare(dark, CUT)
 
     assert (scaler.scale, scaler.offset) == (float(np.float32(1 / 255)), 0)
     np.testing.assert_allclose(parts.train.X, 0.2, rtol=1e-6)
@@ -88,7 +88,7 @@ def test_features_are_standardised_as_scikit_learn_does_over_many_blocks():
     cut = split(dataset, SplitConfig())
     standard = StandardScaler().fit(dataset.X[cut.train])
 
-    parts, scaler = scale(dataset, cut)
+    parts, scaler = prepare(dataset, cut)
 
     np.testing.assert_allclose(parts.valid.X, standard.transform(dataset.X[cut.valid]), atol=1e-5)
     np.testing.assert_allclose(scaler.scale, 1 / standard.scale_, rtol=1e-6)
@@ -100,7 +100,7 @@ def test_feature_that_is_constant_in_the_training_part_is_moved_to_zero():
     dataset = table()
     dataset.X[TRAIN, 2] = 7.0
 
-    parts, scaler = scale(dataset, CUT)
+    parts, scaler = prepare(dataset, CUT)
 
     assert scaler.scale[2] == 1
     np.testing.assert_array_equal(parts.train.X[:, 2], 0)
@@ -110,13 +110,13 @@ def test_scaling_leaves_the_data_set_as_it_was():
     dataset = table()
     before = dataset.X.copy()
 
-    scale(dataset, CUT)
+    prepare(dataset, CUT)
 
     np.testing.assert_array_equal(dataset.X, before)
 
 
 def test_data_set_without_test_part_gives_a_split_without_one():
-    parts, _ = scale(dataclasses.replace(table(), X_test=None, y_test=None), CUT)
+    parts, _ = prepare(dataclasses.replace(table(), X_test=None, y_test=None), CUT)
 
     assert parts.test is None
 

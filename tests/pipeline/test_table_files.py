@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import delimited
+from depthcheck.pipeline.data.formats import open_table
 from depthcheck.pipeline.data.load import DataNotFoundError, load, read_samples
 from depthcheck.pipeline.data.sniff import sniff
-from depthcheck.pipeline.data.table_file import open_table
 
 
 def written(tmp_path, content, name="any.csv"):
@@ -373,11 +373,11 @@ def test_missing_column_is_told_from_the_header_alone(tmp_path, suffix):
     for words, complaint in (
         (
             {"target": "wort"},
-            r"target must be one of the columns of any.*: small, .*; got 'wort' \(did you mean 'word'",
+            r"target must be one of the columns of any.*: small, .*; got 'wort'; did you mean 'word'",
         ),
         ({}, r"target must be one of the columns of any.*: small, .*; got none"),
         ({"target": "word", "group": "x"}, r"group must be one of the columns"),
-        ({"target": "word", "time": "Day"}, r"time must be .* got 'Day' \(did you mean 'day'"),
+        ({"target": "word", "time": "Day"}, r"time must be .* got 'Day'; did you mean 'day'"),
         ({"target": "word", "columns": (("kin", "ignored"),)}, r"column of data.columns in any.* got 'kin'"),
     ):
         with pytest.raises(ValueError, match=complaint):
@@ -424,7 +424,7 @@ def test_second_file_needs_the_target_and_has_to_be_there(tmp_path):
 
     with pytest.raises(ValueError, match=r"target must be a column of test_file second\.csv too: x, z; got 'y'"):
         load(DataConfig(name=str(path), target="y", test_file=str(second)), cache=tmp_path)
-    with pytest.raises(DataNotFoundError, match=r"there is no file .*secnd\.csv \(did you mean 'second\.csv'"):
+    with pytest.raises(DataNotFoundError, match=r"there is no file .*secnd\.csv; did you mean 'second\.csv'"):
         load(DataConfig(name=str(path), target="y", test_file=str(tmp_path / "secnd.csv")), cache=tmp_path)
 
 
@@ -445,8 +445,8 @@ def test_samples_with_a_cell_too_many_are_refused_and_never_shifted(tmp_path, te
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("irirs", r"data must be one of fashion-mnist, .*, got 'irirs' \(did you mean 'iris'\?\)"),
-        ("{folder}/mi.csv", r"data must be a path that exists, got '.*/mi\.csv' \(did you mean 'my\.csv'\?\)"),
+        ("irirs", r"data must be one of fashion-mnist, .*, got 'irirs'; did you mean 'iris'\?"),
+        ("{folder}/mi.csv", r"data must be a path that exists, got '.*/mi\.csv'; did you mean 'my\.csv'\?"),
         ("{folder}/no/my.csv", r"data must be a path that exists, got '.*': there is no folder .*/no"),
         ("{folder}/any.docx", r"data must be CSV, TSV, Parquet, .* got '.*any\.docx'"),
         (

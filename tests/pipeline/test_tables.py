@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.columns import as_samples
-from depthcheck.pipeline.data.tables import profile_lines, table_dataset
+from depthcheck.pipeline.data.profile import profile_lines
+from depthcheck.pipeline.data.tables import table_dataset
 
 N = 40
 Y = ["a", "b"] * (N // 2)
@@ -329,8 +330,11 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": {"target": "Y "}}, "target must be a column of the table, got 'Y '; did you mean 'y'? (columns: "),
-        ({"config": {"target": None}}, "target must be the name of the column to predict (columns: x, colour, y)"),
+        (
+            {"config": {"target": "Y "}},
+            "target must be one of the columns of t.csv: x, colour, y; got 'Y '; did you mean 'y'?",
+        ),
+        ({"config": {"target": None}}, "target must be one of the columns of t.csv: x, colour, y; got none"),
         ({"target": cycle("one")}, "target 'y' must be of two different values or more, got 'one in every row'"),
         ({"target": cycle(None)}, "target 'y' must be of two different values or more, got 'no value at all'"),
         ({"target": [f"t{row}" for row in range(N)]}, "target 'y' must be a number or a class that several rows share"),

@@ -7,13 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score, roc_auc_score
 
-from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from depthcheck.pipeline.metrics import chance, goal_of
+from depthcheck.pipeline.config import (
+    METRICS,
+    OPTIMIZERS,
+    DataConfig,
+    FitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SplitConfig,
+    TrialConfig,
+)
+from depthcheck.pipeline.metrics import SCORERS, Scorer, chance, goal_of
 from depthcheck.pipeline.prepare.folds import prepared
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.training.build import build
+from depthcheck.pipeline.training.evaluate import predict_proba
 from depthcheck.pipeline.training.fit import fit_folds
 from depthcheck.pipeline.trial import TrainedTrial, judge, run_trial
 
@@ -98,7 +108,7 @@ def test_folds_report_the_mean_of_folds_trained_one_by_one(dataset: Dataset):
         model = build(
             trial.model, trial.optimizer, n_features=N_FEATURES, n_classes=dataset.n_classes, seed=trial.fit.seed
         )
-        history, valid = fit_folds([model], [fold.split], trial.fit, room=N + 1)
+        history, valid = fit_folds([model], [fold.split], trial.fit, capacity=N + 1)
         histories.append(history.curves())
         evaluations.append(valid)
     for name, curve in result.history.curves().items():
@@ -256,3 +266,47 @@ def test_model_of_a_table_takes_what_its_preparation_makes_of_rows(metric: str, 
     np.testing.assert_array_equal(trained.predictions.y, dataset.y[rows])
     said = trained.predictions.predicted if metric == "r2" else trained.predictions.positive
     np.testing.assert_allclose(answers[rows, -1], said, rtol=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="test")
+class Signs(keras.optimizers.Optimizer):
+    """Steps of one size against the sign of the gradient: an optimizer that the product does not know."""
+
+    def __init__(self, learning_rate=0.01, size=1.0, **more):
+        super().__init__(learning_rate=learning_rate, **more)
+        self.size = size
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign_sub(variable, learning_rate * self.size * keras.ops.sign(gradient))
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}
+
+
+def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_trial(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(OPTIMIZERS, "signs", ("size",))
+    monkeypatch.setitem(METRICS, "balanced", "classification")
+    monkeypatch.setitem(
+        SCORERS, "balanced", Scorer(score=lambda y, said: balanced_accuracy_score(y, said.argmax(axis=1)))
+    )
+    dataset = replace(dataset_of("accuracy"), metric="balanced")
+    base = config(SplitConfig(), epochs=1)
+    trial = replace(
+        base,
+        optimizer=OptimizerConfig(name="signs", learning_rate=0.25, knobs=(("size", 2.0),)),
+        fit=replace(base.fit, batch_size=N),
+    )
+
+    trained = run_trial(trial, dataset)
+
+    (data,) = prepared(dataset, trial.split)
+    start = build(trial.model, trial.optimizer, n_features=N_FEATURES, n_classes=2, seed=trial.fit.seed)
+    for before, after in zip(start.get_weights(), trained.model.get_weights(), strict=True):
+        np.testing.assert_allclose(np.abs(after - before), 0.5, rtol=1e-5)
+    train, valid = data.split.train, data.split.valid
+    said = predict_proba(start, train.X).argmax(axis=1)
+    assert trained.result.history.curves()["train/balanced"] == (balanced_accuracy_score(train.y, said),)
+    start.set_weights(trained.model.get_weights())
+    said = predict_proba(start, valid.X).argmax(axis=1)
+    assert trained.result.valid.score == balanced_accuracy_score(valid.y, said)
+    assert TrialConfig.from_params(trial.to_params()) == trial

@@ -11,8 +11,9 @@ from depthcheck.reports.text.words import beside, configuration, duration, point
 
 def test_every_metric_of_the_pipeline_is_known():
     from depthcheck.pipeline.config import METRICS as OF_THE_PIPELINE
+    from depthcheck.pipeline.metrics import SCORERS
 
-    assert set(METRICS) == set(OF_THE_PIPELINE)
+    assert set(METRICS) == set(OF_THE_PIPELINE) == set(SCORERS)
 
 
 @pytest.mark.parametrize(
