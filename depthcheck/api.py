@@ -101,7 +101,7 @@ class Study:
     @property
     def answer(self) -> str:
         """The answer in plain sentences, a paragraph a factor."""
-        from depthcheck.reports.text import answer, plain
+        from depthcheck.reports.text.answer import answer, plain
 
         return "\n\n".join(plain(text) for text in answer(self.comparison))
 

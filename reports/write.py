@@ -17,10 +17,12 @@ from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures import all_drawings, picture
-from depthcheck.reports.text import answer, render
-from depthcheck.reports.text.context import Figure, context_of
+from depthcheck.reports.figures import all_drawings
+from depthcheck.reports.figures.style import picture
+from depthcheck.reports.text.answer import answer
+from depthcheck.reports.text.context import context_of
 from depthcheck.reports.text.html import to_html
+from depthcheck.reports.text.report import render
 from depthcheck.reports.text.words import interval, points
 
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
@@ -104,10 +106,9 @@ def make_report(study: StudyData, comparison: Comparison | None = None) -> Repor
     """Compare (where that is not done yet), draw and render a study that was read."""
     comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
-    figures = [Figure(path=f"figures/{one.name}.svg", alt=one.alt, caption=one.caption) for one in drawings]
     return Report(
-        markdown=render(comparison, context_of(study, comparison, figures)),
-        figures={figure.path: picture(one) for figure, one in zip(figures, drawings, strict=True)},
+        markdown=render(comparison, context_of(study, comparison, drawings)),
+        figures={drawing.path: picture(drawing) for drawing in drawings},
         comparison=comparison,
     )
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.checks import all_checks
-from depthcheck.reports.compare.confirmed import Confirmed, finalist_row, finalists_from_records, gather, without_seed
+from depthcheck.reports.compare.confirmed import Confirmed, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
-from depthcheck.reports.compare.levels import is_untrained, level_row
+from depthcheck.reports.compare.levels import finalists_from_records, is_untrained, without_seed
 from depthcheck.reports.compare.linear import check_linear, linear_model
 from depthcheck.reports.compare.results import (
     Comparison,

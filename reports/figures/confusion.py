@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures.style import GREY, Drawing, new_figure
+from depthcheck.reports.figures.style import GREY, new_figure
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import plural
 
 #: With more classes, cells are too small for numbers.
@@ -57,12 +59,12 @@ def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
     )
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
-    return Drawing(
+        return
+    yield Drawing(
         name="confusion",
         alt="Confusion matrix of the recommended model",
         caption=f"What {record.finalist}, the recommended model, takes for what: percent of each true class's "

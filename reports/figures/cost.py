@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,12 @@ from depthcheck.reports.figures.style import (
     COLORS,
     GREY,
     LIGHT,
-    Drawing,
     new_figure,
     plain_log,
     score_label,
     share_scale,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import plural
 
 
@@ -70,15 +71,15 @@ def compute(study: StudyData, comparison: Comparison) -> Costs | None:
     )
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
+        return
     n_finalists = len(record.finalists)
     squares = plural(n_finalists, "square") + (" is a finalist" if n_finalists == 1 else " are the finalists")
     confirmed = f" The {squares}, mean over fresh {study.design.again}s." if n_finalists else ""
-    return Drawing(
+    yield Drawing(
         name="cost",
         alt="Score against training time",
         caption=f"Validation {record.metric.name} against the seconds of training, on one thread: "

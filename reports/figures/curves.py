@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import (
     COLORS,
-    Drawing,
     label_of,
     name_rows,
     paired_panels,
@@ -25,6 +25,7 @@ from depthcheck.reports.figures.style import (
     share_scale,
     shown_finalists,
 )
+from depthcheck.reports.text.context import Drawing
 
 _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 
@@ -58,16 +59,16 @@ def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
     return np.where(np.isfinite(rows), rows, np.nan)
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
+        return
     counts = sorted({n_runs for _, n_runs, _ in record.finalists})
     runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     folds = f" (each the mean of {study.design.folds} folds)" if study.design.folds else ""
     left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
-    return Drawing(
+    yield Drawing(
         name="curves",
         alt="Training and validation curves of the finalists",
         caption=f"Loss (log scale) and {record.metric.name} of the finalists by epoch: mean over {runs} fresh "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,13 @@ from depthcheck.reports.figures.style import (
     GREY,
     LINES,
     MARKERS,
-    Drawing,
     label_of,
     name_rows,
     paired_panels,
     plain_log,
     shown_finalists,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import with_unit
 
 _NORM, _SATURATION = "gradient_norm/", "saturation/"
@@ -94,13 +95,13 @@ def _order(layer: str) -> tuple[int, int]:
     return (0, int(digits)) if digits else (1, 0)
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
+        return
     left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
-    return Drawing(
+    yield Drawing(
         name="gradients",
         alt="Gradient norm and saturation by layer",
         caption="Why a network learns or stands still. Above: norm of the loss's gradient by each layer's weights, "

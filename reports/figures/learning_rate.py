@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from depthcheck.reports.compare.levels import is_untrained, level_of, valid_score
 from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.figures.style import (
@@ -18,12 +20,12 @@ from depthcheck.reports.figures.style import (
     GREY,
     MARKERS,
     MOST_SERIES,
-    Drawing,
     new_figure,
     score_label,
     share_scale,
     wrapped,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import enumeration
 
 Point = tuple[float, float, bool, str]
@@ -79,15 +81,15 @@ def _range(study: StudyData, optimizer: str) -> tuple[float, float] | None:
     return None
 
 
-def drawing(study: StudyData) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study)
     if record is None:
-        return None
+        return
     n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
     by = f" Markers tell the {record.by}." if record.by else ""
     stuck = any(point[2] for _, _, points in record.optimizers for point in points)
-    return Drawing(
+    yield Drawing(
         name="learning-rate",
         alt="Sensitivity to the learning rate by optimizer",
         caption=f"Validation {record.metric.name} of the compare phase's trials against their learning rate ({n_of}); "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import Comparison, FinalistRow
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import short_configuration
 
 #: More panels than this are a wallpaper.
@@ -80,19 +81,6 @@ _RC: dict[Any, Any] = {
     "svg.fonttype": "path",
     "path.simplify": True,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """A figure that is ready: file name without ending, the words beside it, and how to draw it.
-
-    ``alt`` stands for the picture where it is not shown, ``caption`` says what is seen and of how many.
-    """
-
-    name: str
-    alt: str
-    caption: str
-    draw: Callable[[], Figure]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
 from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.figures.style import (
@@ -19,11 +21,11 @@ from depthcheck.reports.figures.style import (
     LIGHT,
     LINES,
     MOST_SERIES,
-    Drawing,
     new_figure,
     score_label,
     share_scale,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import plural
 
 
@@ -68,24 +70,25 @@ def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
     return TrialsByLevel(factor=factor.name, metric=study.design.metric, levels=tuple(levels), references=references)
 
 
-def drawing(factor: Factor, study: StudyData) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
-    record = compute(factor, study)
-    if record is None:
-        return None
-    counts = [len(of.scores) for of in record.levels]
-    each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
-    n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
-    stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
-    lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
-    return Drawing(
-        name=f"trials-by-{factor.name}",
-        alt=f"Every trial by {factor.name}",
-        caption=f"Validation {record.metric.name} of every trial of the compare phase by {factor.name}: {each}. The "
-        f"ringed trial is the best of its level.{stuck} The bar is the "
-        f"median.{lines}",
-        draw=functools.partial(draw, record),
-    )
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield a figure for each question of which a trial was judged."""
+    for question in comparison.questions:
+        factor = question.factor
+        record = compute(factor, study)
+        if record is None:
+            continue
+        counts = [len(of.scores) for of in record.levels]
+        each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
+        n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
+        stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
+        lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
+        yield Drawing(
+            name=f"trials-by-{factor.name}",
+            alt=f"Every trial by {factor.name}",
+            caption=f"Validation {record.metric.name} of every trial of the compare phase by {factor.name}: {each}. "
+            f"The ringed trial is the best of its level.{stuck} The bar is the median.{lines}",
+            draw=functools.partial(draw, record),
+        )
 
 
 def draw(record: TrialsByLevel) -> Figure:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -75,12 +76,28 @@ class TargetErrors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A figure that the report shows: where its file is, relative to the report, and the words beside it."""
+class Drawing:
+    """A figure that is ready to be drawn.
 
-    path: str
+    Attributes
+    ----------
+    name
+        Of its file, without ending.
+    alt, caption
+        What stands for the picture where it is not shown; what is seen, and of how many.
+    draw
+        Returns matplotlib's figure.
+    """
+
+    name: str
     alt: str
     caption: str
+    draw: Callable[[], Any]
+
+    @property
+    def path(self) -> str:
+        """Where its file is, relative to the report."""
+        return f"figures/{self.name}.svg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +133,7 @@ class ReportContext:
     target_errors: tuple[TargetErrors, ...] = ()
     champion_runs: tuple[str, ...] = ()
     failures: tuple[tuple[str, int], ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
 
     def ended(self, phase: str) -> int:
@@ -124,7 +141,7 @@ class ReportContext:
         return sum(count.ended for count in self.phases if count.phase == phase)
 
 
-def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Figure] = ()) -> ReportContext:
+def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
     """Return the context of a study that was read and compared."""
     searched = [record for record in study.records if record.phase != "confirm"]
     anchor = next((record for record in searched if record.phase == "anchor" and record.evaluation("valid")), None)

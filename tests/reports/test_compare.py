@@ -23,8 +23,8 @@ from study_records import (
 )
 
 from depthcheck.reports.compare.comparison import compare
-from depthcheck.reports.compare.confirmed import finalists_from_records
 from depthcheck.reports.compare.example_scores import ExampleScores
+from depthcheck.reports.compare.levels import finalists_from_records
 from depthcheck.reports.compare.study_design import Factor
 
 STUCK = history(train=(0.10, 0.12))

@@ -10,6 +10,7 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
+from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.metric import R2
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
@@ -22,11 +23,12 @@ from depthcheck.reports.figures import (
     effort,
     gradients,
     learning_rate,
-    picture,
     regression,
     trials,
 )
-from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
+from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
+from depthcheck.reports.text.context import Drawing
+from depthcheck.reports.write import make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -57,6 +59,22 @@ def test_all_figures_of_the_protocol_are_there(study, comparison):
         "cost",
         "confusion",
     ]
+
+
+def test_a_figure_from_outside_is_one_entry_and_appears_in_the_report(study, comparison, monkeypatch):
+    def depths(study, comparison):
+        def draw():
+            figure = new_figure(2)
+            figure.subplots().bar([0, 1, 2], [len(question.rows) for question in comparison.questions] + [0])
+            return figure
+
+        yield Drawing(name="toy", alt="A toy", caption=f"Levels in {len(study.records)} trials.", draw=draw)
+
+    monkeypatch.setattr(figures, "FIGURES", [*figures.FIGURES, depths])
+    report = make_report(study, comparison)
+    assert ET.fromstring(report.figures["figures/toy.svg"]).tag == f"{SVG}svg"
+    n = len(report.figures)
+    assert f"![A toy](figures/toy.svg)\n\n*Figure {n}.* Levels in {len(study.records)} trials." in report.markdown
 
 
 def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):
@@ -98,17 +116,15 @@ def test_stuck_trials_are_told_apart():
 
 def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
     question = comparison.questions[0]
-    record = effort.compute(question, comparison)
-    assert record.curves == question.curves
-    assert (record.subset, record.n_settings) == (3, 8)
-    scores, differences = effort.draw(record).axes
-    reference = next(curve for curve in record.curves if curve.level == "1")
+    assert (comparison.search.subset, comparison.search.n_settings) == (3, 8)
+    scores, differences = effort.draw(question, comparison, comparison.search).axes
+    reference = next(curve for curve in question.curves if curve.level == "1")
     line = next(line for line in scores.lines if line.get_label() == "1")
     assert list(line.get_ydata()) == pytest.approx([one.estimate for one in reference.scores])
     assert {line.get_label() for line in scores.lines} >= {"0", "1", "2"}
     assert "1" not in {line.get_label() for line in differences.lines}
     drawn = next(line for line in differences.lines if line.get_label() == "2")
-    other = next(curve for curve in record.curves if curve.level == "2")
+    other = next(curve for curve in question.curves if curve.level == "2")
     assert list(drawn.get_ydata()) == pytest.approx([100 * one.estimate for one in other.differences])
 
 
@@ -121,21 +137,21 @@ def test_effort_is_read_where_the_answer_is(study, comparison):
 
 def test_effort_is_not_drawn_before_every_network_is_scored(study):
     unscored = dataclasses.replace(study, predictions={})
-    assert effort.compute(compared(unscored).questions[0], compared(unscored)) is None
+    assert list(effort.drawings(unscored, compared(unscored))) == []
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
     made = MadeUpStudy(depths=tuple(range(1, 12)), optimizers=("sgd",), twins=4, epochs=2).run(failed=0, diverged=0)
     comparison = compared(made.data())
-    record = effort.compute(comparison.questions[0], comparison)
-    ends = {curve.level: curve.scores[-1].estimate for curve in record.curves}
-    assert len(record.told_apart) == len(COLORS)
-    assert {"1", max(ends, key=ends.get)} <= set(record.told_apart)
-    assert "Grey: the other 4 levels." in effort.drawing(comparison.questions[0], comparison).caption
+    levels = effort.told_apart(comparison.questions[0])
+    ends = {curve.level: curve.scores[-1].estimate for curve in comparison.questions[0].curves}
+    assert len(levels) == len(COLORS)
+    assert {"1", max(ends, key=ends.get)} <= set(levels)
+    assert "Grey: the other 4 levels." in next(effort.drawings(made.data(), comparison)).caption
 
 
-def test_differences_of_a_search_are_drawn_by_effort_alone(comparison):
-    assert [differences.compute(question, comparison) for question in comparison.questions] == [None, None]
+def test_differences_of_a_search_are_drawn_by_effort_alone(study, comparison):
+    assert list(differences.drawings(study, comparison)) == []
 
 
 def duel():
@@ -154,15 +170,17 @@ def duel():
 
 
 def test_differences_of_chosen_configurations_are_those_of_the_comparison():
-    comparison = compared(duel())
-    question = comparison.questions[0]
-    record = differences.compute(question, comparison)
-    assert [(level, word) for level, _, word in record.levels] == [
-        (c.level, c.verdict.word) for c in question.contrasts
-    ]
-    drawing = differences.drawing(question, comparison)
+    study = duel()
+    comparison = compared(study)
+    (drawing,) = differences.drawings(study, comparison)
     assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
     assert picture(drawing)
+    axes = drawing.draw().axes[0]
+    contrasts = comparison.questions[0].contrasts
+    assert [label.get_text() for label in axes.get_yticklabels()] == [of.level for of in contrasts]
+    assert [text.get_text() for text in axes.texts] == [of.verdict.word for of in contrasts]
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert diamonds == [100 * of.difference.estimate for of in contrasts]
 
 
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
@@ -177,7 +195,7 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
     history = dataclasses.replace(first.history, train_loss=loss, valid_loss=loss)
     bad = dataclasses.replace(first, state="diverged", history=history)
     changed = dataclasses.replace(study, records=tuple(bad if r is first else r for r in study.records))
-    assert picture(curves.drawing(changed, compared(changed)))
+    assert picture(next(curves.drawings(changed, compared(changed))))
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):

@@ -17,9 +17,9 @@ from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.text import answer, plain, render
-from depthcheck.reports.text.answer import sentence
+from depthcheck.reports.text.answer import answer, plain, sentence
 from depthcheck.reports.text.context import context_of
+from depthcheck.reports.text.report import render
 from depthcheck.reports.text.words import WIDTH
 from depthcheck.reports.write import make_report
 

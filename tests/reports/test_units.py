@@ -10,7 +10,7 @@ from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.compare.units import Units, difference_by_units, units_of
-from depthcheck.reports.text import answer
+from depthcheck.reports.text.answer import answer
 
 ROWS, COPIES = 300, 10
 
