@@ -20,9 +20,9 @@ from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures import all_drawings
 from depthcheck.reports.figures.style import picture
 from depthcheck.reports.text.answer import answer
-from depthcheck.reports.text.context import context_of
+from depthcheck.reports.text.context import Drawing, context_of
 from depthcheck.reports.text.html import to_html
-from depthcheck.reports.text.report import render
+from depthcheck.reports.text.report import check_template, render, sections
 from depthcheck.reports.text.words import interval, points
 
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
@@ -95,22 +95,67 @@ def write_tables(table: pd.DataFrame, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report before it is written: its text, its figures by their paths in it, and what it rests on."""
+    """A report before it is drawn and written.
+
+    Attributes
+    ----------
+    markdown
+        Its text.
+    champion
+        What of it goes to the champion's page in the model registry: the answer and the recommended model.
+    figures
+        By their paths in the text.
+    comparison
+        What it rests on.
+    """
 
     markdown: str
-    figures: dict[str, bytes]
+    champion: str
+    figures: dict[str, Drawing]
     comparison: Comparison
 
 
-def make_report(study: StudyData, comparison: Comparison | None = None) -> Report:
-    """Compare (where that is not done yet), draw and render a study that was read."""
+def make_report(study: StudyData, comparison: Comparison | None = None, template: str | None = None) -> Report:
+    """Compare (where that is not done yet) and render a study that was read.
+
+    Parameters
+    ----------
+    template
+        As of :func:`depthcheck.reports.text.report.render`.
+
+    Raises
+    ------
+    ValueError
+        When one of the template's expressions fails.
+    """
     comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
+    texts = sections(comparison, context_of(study, comparison, drawings))
     return Report(
-        markdown=render(comparison, context_of(study, comparison, drawings)),
-        figures={drawing.path: picture(drawing) for drawing in drawings},
+        markdown=render(texts, drawings, template),
+        champion=f"## Answer\n\n{texts['answer']}\n\n## Recommended model\n\n{texts['recommended']}\n",
+        figures={drawing.path: drawing for drawing in drawings},
         comparison=comparison,
     )
+
+
+def read_template(asked: str, base: Path) -> str:
+    """Return the text of a template's file; a relative path is relative to ``base``.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be read, or is no template of a report.
+    """
+    path = base / user_path(asked, "template")
+    try:
+        source = path.read_text("utf-8")
+    except OSError as error:
+        raise ValueError(f"template must be a file that can be read, got {path} ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"template must be a text in UTF-8, got {path}") from error
+    check_template(source)
+    return source
 
 
 def report_folder(asked: str | None, study: str, base: Path) -> Path:
@@ -146,10 +191,11 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.svg"):
         old.unlink()
-    for path, content in report.figures.items():
+    pictures = {path: picture(drawing) for path, drawing in report.figures.items()}
+    for path, content in pictures.items():
         (folder / path).write_bytes(content)
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")
-    page = to_html(report.markdown, report.figures, title=f"Report of study {study.design.name}")
+    page = to_html(report.markdown, pictures, title=f"Report of study {study.design.name}")
     (folder / "report.html").write_text(page, encoding="utf-8")
     write_tables(trials_table(study.records), folder)
 
@@ -171,7 +217,7 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
         (copy / "report.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
     tracking.note_answer(uri, run_id, "\n\n".join(answer(report.comparison)), verdicts(report.comparison))
-    tracking.describe_champion(uri, study.design.name, _champion_text(report.markdown))
+    tracking.describe_champion(uri, study.design.name, report.champion)
 
 
 def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
@@ -186,9 +232,3 @@ def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
                 text += f" ({interval(metric, difference)})" if difference.low is not None else ""
             found[contrast.factor, contrast.level] = text
     return found
-
-
-def _champion_text(markdown: str) -> str:
-    """Return the answer and the recommended model of a report, for the champion's page in the model registry."""
-    found = re.search(r"^## 1\. .*?(?=^## 3\. )", markdown, flags=re.MULTILINE | re.DOTALL)
-    return found.group().replace("## 1. ", "## ").replace("## 2. ", "## ") if found else markdown

@@ -8,11 +8,6 @@ from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.text.words import paragraph
 
 
-def section(number: int, title: str, blocks: Iterable[str]) -> str:
-    """Return a numbered section; blocks are set apart by empty lines, empty ones are left out."""
-    return "\n\n".join([f"## {number}. {title}", *filter(None, blocks)])
-
-
 def prose(text: str) -> str:
     """Return wrapped text, each of its paragraphs for itself."""
     return "\n\n".join(paragraph(part) for part in text.split("\n\n") if part.strip())

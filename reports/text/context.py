@@ -236,7 +236,7 @@ def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
     counts = []
     for phase in _PHASES:
         states = Counter[str](record.state for record in study.records if record.phase == phase)
-        planned = max(study.facts.planned.get(phase, 0), sum(states.values()))
+        planned = max(study.design.budgets.get(phase, 0), sum(states.values()))
         if planned:
             counts.append(PhaseCount(phase=phase, planned=planned, **states))
     return tuple(counts)

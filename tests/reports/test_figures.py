@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +28,6 @@ from depthcheck.reports.figures import (
     trials,
 )
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
-from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.write import make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -61,20 +61,15 @@ def test_all_figures_of_the_protocol_are_there(study, comparison):
     ]
 
 
-def test_a_figure_from_outside_is_one_entry_and_appears_in_the_report(study, comparison, monkeypatch):
-    def depths(study, comparison):
-        def draw():
-            figure = new_figure(2)
-            figure.subplots().bar([0, 1, 2], [len(question.rows) for question in comparison.questions] + [0])
-            return figure
-
-        yield Drawing(name="toy", alt="A toy", caption=f"Levels in {len(study.records)} trials.", draw=draw)
-
-    monkeypatch.setattr(figures, "FIGURES", [*figures.FIGURES, depths])
+def test_the_recipe_for_another_figure_gives_one_in_the_report(study, comparison, monkeypatch):
+    recipe = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8").split("```python\n")[1]
+    toy: dict[str, object] = {}
+    exec(recipe.split("figures.FIGURES.append")[0], toy)
+    monkeypatch.setattr(figures, "FIGURES", [*figures.FIGURES, toy["sizes"]])
     report = make_report(study, comparison)
-    assert ET.fromstring(report.figures["figures/toy.svg"]).tag == f"{SVG}svg"
-    n = len(report.figures)
-    assert f"![A toy](figures/toy.svg)\n\n*Figure {n}.* Levels in {len(study.records)} trials." in report.markdown
+    assert ET.fromstring(picture(report.figures["figures/sizes.svg"])).tag == f"{SVG}svg"
+    caption = f"*Figure {len(report.figures)}.* Of {len(study.records)} trials."
+    assert f"![Seconds by parameters](figures/sizes.svg)\n\n{caption}" in report.markdown
 
 
 def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):

@@ -19,7 +19,7 @@ from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 from depthcheck.reports.text.answer import answer, plain, sentence
 from depthcheck.reports.text.context import context_of
-from depthcheck.reports.text.report import render
+from depthcheck.reports.text.report import TEXTS, check_template, render, sections
 from depthcheck.reports.text.words import WIDTH
 from depthcheck.reports.write import make_report
 
@@ -49,7 +49,7 @@ compared = compare_study
 
 def rendered(study: StudyData) -> str:
     comparison = compared(study)
-    return render(comparison, context_of(study, comparison))
+    return render(sections(comparison, context_of(study, comparison)), ())
 
 
 def answers(study: StudyData) -> str:
@@ -117,6 +117,43 @@ def test_a_network_that_guesses_is_called_so():
     text = said(0.99).split("## 2.")[0].replace("\n", " ")
     assert "**No better than guessing.** The best network found has " in text
     assert "and the AUC of giving every example the same probability is 99.0" in text
+
+
+def test_a_template_of_the_users_own_says_what_goes_where(whole):
+    template = (
+        "# Mine: {{ title }}\n\n{{ answer }}\n{% for one in figures if 'cost' in one.path %}{{ one.path }}{% endfor %}"
+    )
+    study = dataclasses.replace(whole, facts=dataclasses.replace(whole.facts, question="<b>Does</b> it?"))
+    markdown = make_report(study, template=template).markdown
+    assert markdown.startswith("# Mine: <b>Does</b> it?\n\nDepth. Depth ".replace("Depth. D", "**Depth.** D"))
+    assert markdown.endswith("figures/cost.svg")
+    assert headings(markdown) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ anwser }} {{ title }}", "use title, byline, answer, "),
+        ("a\n{% for %}", "be one of Jinja's, got in line 2: "),
+        ("{{ answer | proze }}", "be one of Jinja's, got in line 1: No filter named 'proze'"),
+        ("{{ ''.__class__.__mro__ }}", "render, got SecurityError"),
+        ("{% include 'other' %}", "render, got TypeError: no loader"),
+        ("{{ 1 / 0 }}", "render, got ZeroDivisionError"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_one_line(template, complaint):
+    def use():
+        check_template(template)
+        render({"answer": "yes"}, (), template)
+
+    with pytest.raises(ValueError, match=rf"^template must {complaint}") as raised:
+        use()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_template_may_use_every_text(whole):
+    assert tuple(sections(compared(whole), context_of(whole, compared(whole)))) == TEXTS
+    check_template("{{ " + " ~ ".join(TEXTS) + " }}{% for one in figures %}{{ one.path }}{% endfor %}")
 
 
 def test_sections_come_in_the_order_of_the_protocol(whole):
@@ -272,8 +309,7 @@ def duel(made, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyDa
     ]
     levels = tuple(f"run-{depth}" for depth in depths)
     design = StudyDesign(name="duel", factors=(Factor.of("configuration", levels),), chance=0.1)
-    data = made.confirm(chosen).data(chosen, design=design)
-    return dataclasses.replace(data, facts=dataclasses.replace(data.facts, planned={}))
+    return made.confirm(chosen).data(chosen, design=design)
 
 
 def test_the_word_significant_never_occurs(whole):
@@ -331,8 +367,9 @@ def test_half_finished_study_says_what_is_missing():
     finalists = study.finalists()
     study.confirm(finalists, seeds=2)
     data = study.data(finalists)
-    facts = dataclasses.replace(data.facts, state="interrupted", planned={**data.facts.planned, "confirm": 10})
-    text = rendered(dataclasses.replace(data, facts=facts)).replace("\n  ", " ")
+    design = dataclasses.replace(data.design, budgets={**data.design.budgets, "confirm": 10})
+    facts = dataclasses.replace(data.facts, state="interrupted")
+    text = rendered(dataclasses.replace(data, facts=facts, design=design)).replace("\n  ", " ")
     assert "not yet run: 6 of confirm trials" in text
     assert "its last session was interrupted; the same command goes on with it" in text
     assert f"{finalists[0].id} has 2 of 5" in text
