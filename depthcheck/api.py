@@ -96,7 +96,7 @@ class Study:
         """
         import pandas as pd
 
-        from depthcheck.reports.answers import answers
+        from depthcheck.reports.text.answer import answers
 
         return pd.DataFrame(answers(self.comparison)["contrasts"])
 
@@ -164,7 +164,7 @@ class Study:
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the answers as a table."""
-        from depthcheck.reports.answers import as_table
+        from depthcheck.reports.text.answer import as_table
 
         lines = [f"**{self.question or self.name}**", self.answer, as_table(self.comparison)]
         return "\n\n".join(line for line in lines if line)
@@ -491,8 +491,8 @@ def console(progress: bool) -> Console:
 
 def _answers(uri: str, run_id: str) -> Mapping[str, Any]:
     """Return what may be said of a study by now."""
-    from depthcheck.reports.answers import answers
     from depthcheck.reports.read import choose_study
+    from depthcheck.reports.text.answer import answers
 
     return answers(Study(choose_study(uri, study=None, run_id=run_id), uri).comparison)
 

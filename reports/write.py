@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import math
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
 from depthcheck.pipeline.paths import user_path
@@ -19,11 +22,9 @@ from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures import all_drawings
 from depthcheck.reports.figures.style import picture
-from depthcheck.reports.text.answer import answer
+from depthcheck.reports.text.answer import answer, verdicts
 from depthcheck.reports.text.context import Drawing, context_of
-from depthcheck.reports.text.html import to_html
 from depthcheck.reports.text.report import check_template, render, sections
-from depthcheck.reports.text.words import interval, points
 
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
 _LAST = (
@@ -39,6 +40,25 @@ _LAST = (
     "fit_seconds",
     "failure",
 )
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 64rem; margin: 2rem auto;
+       padding: 0 1.25rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; }
+h2 { font-size: 1.3rem; margin-top: 2.4rem; border-bottom: 1px solid #ccc; padding-bottom: .2rem; }
+h3 { font-size: 1.05rem; margin-top: 1.6rem; }
+table { border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; margin: .8rem 0;
+        font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; }
+img { max-width: 100%; height: auto; display: block; margin-top: 1.4rem; }
+code { font-size: .88em; background: #f3f3f3; padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
+pre { background: #f3f3f3; padding: .8rem; overflow-x: auto; }
+pre code { padding: 0; }
+@media print { body { margin: 0; max-width: none; font-size: 11pt; } h2 { break-after: avoid; }
+               img, table { break-inside: avoid; } }
+"""
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -200,6 +220,32 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     write_tables(trials_table(study.records), folder)
 
 
+def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
+    """Return the report as one page: its figures inside, no script, and nothing from the network.
+
+    Parameters
+    ----------
+    markdown
+        The report.
+    figures
+        SVG files by the path that the report gives them.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for inline in tokens:
+        for token in inline.children or ():
+            path = str(token.attrGet("src")) if token.type == "image" else ""
+            if path in figures:
+                token.attrSet("src", "data:image/svg+xml;base64," + base64.b64encode(figures[path]).decode())
+    # markdown-it refuses data: addresses when it parses, not when it renders.
+    body = parser.renderer.render(tokens, parser.options, {})
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+
+
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
     """Log a written report to the study's run; its links to figures become such as MLflow's pages show."""
     run_id = study.facts.run_id
@@ -218,17 +264,3 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
         tracking.log_report(uri, run_id, copy)
     tracking.note_answer(uri, run_id, "\n\n".join(answer(report.comparison)), verdicts(report.comparison))
     tracking.describe_champion(uri, study.design.name, report.champion)
-
-
-def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
-    """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
-    metric = comparison.design.metric
-    found: dict[tuple[str, str], str] = {}
-    for question in comparison.questions:
-        for contrast in question.contrasts:
-            difference, text = contrast.difference, str(contrast.verdict.word)
-            if difference is not None:
-                text += f": {points(metric, difference.estimate, difference.half_width)}"
-                text += f" ({interval(metric, difference)})" if difference.low is not None else ""
-            found[contrast.factor, contrast.level] = text
-    return found

@@ -88,7 +88,7 @@ def show(name: str | None, as_json: bool) -> int:
 
 
 def _answers(study: Study) -> dict[str, Any]:
-    from depthcheck.reports.answers import answers
+    from depthcheck.reports.text.answer import answers
 
     return {**answers(study.comparison), "question": study.question, "state": study.state, "champion": study.champion}
 

@@ -38,7 +38,6 @@ class FinalistLayers:
     """Epochs and means over runs, by layer; ``train_score`` is the mean training score of the last epoch."""
 
     label: str
-    n_runs: int
     train_score: float
     norms: Layers
     saturation: Layers
@@ -48,7 +47,6 @@ class FinalistLayers:
 class Diagnostics:
     """All finalists that have curves by layer, the layers in order from input to output."""
 
-    metric: Metric
     layers: tuple[str, ...]
     finalists: tuple[FinalistLayers, ...]
     n_left_out: int
@@ -66,7 +64,6 @@ def compute(study: StudyData, comparison: Comparison) -> Diagnostics | None:
             found.append(
                 FinalistLayers(
                     label=label_of(row),
-                    n_runs=len(runs),
                     train_score=float(np.mean(last)) if last else float("nan"),
                     norms=_means(curves, _NORM),
                     saturation=_means(curves, _SATURATION),
@@ -75,7 +72,7 @@ def compute(study: StudyData, comparison: Comparison) -> Diagnostics | None:
     if not found:
         return None
     layers = sorted({layer for one in found for layer in one.norms}, key=_order)
-    return Diagnostics(metric=study.design.metric, layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
+    return Diagnostics(layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
 
 
 def _means(curves: list[Curves], prefix: str) -> Layers:
@@ -106,15 +103,14 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         alt="Gradient norm and saturation by layer",
         caption="Why a network learns or stands still. Above: norm of the loss's gradient by each layer's weights, "
         "geometric mean over the finalist's runs. Below: percent of the activations that are saturated. Both of one "
-        "batch "
-        "after each epoch; hidden layers from light (the first) to dark, the output black. Where the first layers' "
-        "gradient "
-        f"is orders of magnitude below the output's, they hardly move, whatever the last ones learn.{left_out}",
-        draw=functools.partial(draw, record),
+        "batch after each epoch; hidden layers from light (the first) to dark, the output black. Where the first "
+        "layers' gradient is orders of magnitude below the output's, they hardly move, whatever the last ones learn."
+        f"{left_out}",
+        draw=functools.partial(draw, record, study.design.metric),
     )
 
 
-def draw(record: Diagnostics) -> Figure:
+def draw(record: Diagnostics, metric: Metric) -> Figure:
     """Draw two panels a finalist, gradient norms above saturation."""
     figure, pairs = paired_panels(len(record.finalists), block_height=3.0)
     for one, (above, below) in zip(record.finalists, pairs, strict=True):
@@ -123,9 +119,7 @@ def draw(record: Diagnostics) -> Figure:
         _lines(below, one.saturation, record.layers, 100.0)
         if not one.saturation:
             below.text(0.5, 0.5, "no hidden layer", transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
-        above.set_title(
-            f"{one.label}\ntraining {record.metric.name} {_short(one.train_score, record.metric)}", fontsize=7.5
-        )
+        above.set_title(f"{one.label}\ntraining {metric.name} {_short(one.train_score, metric)}", fontsize=7.5)
     pairs[0][1].set_ylim(-4, 104)
     name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
     panels = [axes for pair in pairs for axes in pair]

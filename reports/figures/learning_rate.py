@@ -33,11 +33,9 @@ Point = tuple[float, float, bool, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningRates:
-    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of ``by``)."""
+    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of the factor)."""
 
-    metric: Metric
-    by: str
-    levels: tuple[str, ...]
+    factor: Factor | None
     optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
 
 
@@ -60,12 +58,7 @@ def compute(study: StudyData) -> LearningRates | None:
             if r.config.optimizer.name == optimizer
         )
         found.append((optimizer, _range(study, optimizer), points))
-    return LearningRates(
-        metric=study.design.metric,
-        by=factor.name if factor else "",
-        levels=factor.levels if factor else ("",),
-        optimizers=tuple(found),
-    )
+    return LearningRates(factor=factor, optimizers=tuple(found))
 
 
 def _told_apart(factors: tuple[Factor, ...]) -> Factor | None:
@@ -87,21 +80,22 @@ def drawings(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
     if record is None:
         return
     n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
-    by = f" Markers tell the {record.by}." if record.by else ""
+    by = f" Markers tell the {record.factor.name}." if record.factor else ""
     stuck = any(point[2] for _, _, points in record.optimizers for point in points)
     yield Drawing(
         name="learning-rate",
         alt="Sensitivity to the learning rate by optimizer",
-        caption=f"Validation {record.metric.name} of the compare phase's trials against their learning rate ({n_of}); "
-        f"all else differs too. The white area is the range that was searched for that optimizer.{by}"
+        caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
+        f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
         + (" A grey cross diverged or never left chance." if stuck else ""),
-        draw=functools.partial(draw, record),
+        draw=functools.partial(draw, record, study.design.metric),
     )
 
 
-def draw(record: LearningRates) -> Figure:
+def draw(record: LearningRates, metric: Metric) -> Figure:
     """Draw a panel an optimizer, on one scale of scores."""
     n_rows, n_columns = wrapped(len(record.optimizers), 3)
+    levels = record.factor.levels if record.factor else ("",)
     figure = new_figure(0.5 + 2.5 * n_rows)
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     every = [point for _, _, points in record.optimizers for point in points]
@@ -109,7 +103,7 @@ def draw(record: LearningRates) -> Figure:
     scale = share_scale(
         grid[0][0],
         sound or [score for _, score, _, _ in every],
-        metric=record.metric,
+        metric=metric,
         gutter=len(sound) < len(every),
     )
     for at, axes in enumerate(grid.flat):
@@ -118,7 +112,7 @@ def draw(record: LearningRates) -> Figure:
             continue
         name, searched, points = record.optimizers[at]
         axes.set_xscale("log")
-        for level_at, level in enumerate(record.levels):
+        for level_at, level in enumerate(levels):
             here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
             if here:
                 axes.plot(
@@ -141,13 +135,17 @@ def draw(record: LearningRates) -> Figure:
         axes.set_title(name)
         axes.set_xlabel("learning rate")
     for row in grid:
-        row[0].set_ylabel(score_label("validation", record.metric, scale.is_log))
+        row[0].set_ylabel(score_label("validation", metric, scale.is_log))
     named = {
         label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    if record.by:
-        order = [level for level in record.levels if level in named]
+    if record.factor:
+        order = [level for level in levels if level in named]
         figure.legend(
-            [named[level] for level in order], order, title=record.by, loc="outside right center", markerscale=1.2
+            [named[level] for level in order],
+            order,
+            title=record.factor.name,
+            loc="outside right center",
+            markerscale=1.2,
         )
     return figure

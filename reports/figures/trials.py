@@ -43,8 +43,6 @@ class LevelTrials:
 class TrialsByLevel:
     """All levels of a factor, and the validation scores of references by name."""
 
-    factor: str
-    metric: Metric
     levels: tuple[LevelTrials, ...]
     references: tuple[tuple[str, float], ...] = ()
 
@@ -67,7 +65,7 @@ def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
         return None
     known = [(one.name, one.valid) for one in study.facts.references]
     references = tuple((name, score) for name, score in known if score is not None)[:MOST_SERIES]
-    return TrialsByLevel(factor=factor.name, metric=study.design.metric, levels=tuple(levels), references=references)
+    return TrialsByLevel(levels=tuple(levels), references=references)
 
 
 def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
@@ -85,13 +83,13 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         yield Drawing(
             name=f"trials-by-{factor.name}",
             alt=f"Every trial by {factor.name}",
-            caption=f"Validation {record.metric.name} of every trial of the compare phase by {factor.name}: {each}. "
-            f"The ringed trial is the best of its level.{stuck} The bar is the median.{lines}",
-            draw=functools.partial(draw, record),
+            caption=f"Validation {study.design.metric.name} of every trial of the compare phase by {factor.name}: "
+            f"{each}. The ringed trial is the best of its level.{stuck} The bar is the median.{lines}",
+            draw=functools.partial(draw, record, factor.name, study.design.metric),
         )
 
 
-def draw(record: TrialsByLevel) -> Figure:
+def draw(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
     """Draw one row a level."""
     n_levels = len(record.levels)
     figure = new_figure(min(1.0 + 0.42 * min(n_levels, 8) + 0.2 * max(n_levels - 8, 0), 16.0))
@@ -99,7 +97,7 @@ def draw(record: TrialsByLevel) -> Figure:
     every, stuck = (np.concatenate([getattr(of, name) for of in record.levels]) for name in ("scores", "stuck"))
     judged = every if stuck.all() else every[~stuck]
     shown = [*judged.tolist(), *(score for _, score in record.references)]
-    scale = share_scale(axes, shown, metric=record.metric, along="x", gutter=bool(stuck.any()))
+    scale = share_scale(axes, shown, metric=metric, along="x", gutter=bool(stuck.any()))
     for at, of in enumerate(record.levels):
         if not len(of.scores):
             continue
@@ -119,8 +117,8 @@ def draw(record: TrialsByLevel) -> Figure:
     axes.set_yticks(range(n_levels), [of.level for of in record.levels], fontsize=8 if n_levels <= 40 else 6)
     axes.set_ylim(n_levels - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(score_label("validation", record.metric, scale.is_log, along="x"))
-    axes.set_ylabel(record.factor)
+    axes.set_xlabel(score_label("validation", metric, scale.is_log, along="x"))
+    axes.set_ylabel(factor)
     return figure
 
 

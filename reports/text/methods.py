@@ -9,9 +9,8 @@ from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts
 from depthcheck.reports.compare.study_design import StudyDesign
-from depthcheck.reports.text.blocks import bullets, prose
 from depthcheck.reports.text.context import PhaseCount, ReportContext
-from depthcheck.reports.text.words import count, enumeration, plural, score, table, with_unit
+from depthcheck.reports.text.words import bullets, count, enumeration, plural, prose, score, table, with_unit
 
 #: More classes than this are counted, not listed.
 _MOST_CLASSES = 8

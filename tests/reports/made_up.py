@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from study_records import CLASSES, design, facts, finalist_of, seeded
+from study_records import CLASSES, design, facts, finalist, finalist_of, seeded
 
 from depthcheck.experiments.planning.definition import parse
 from depthcheck.experiments.study.describe import tuned_in_words
@@ -184,10 +184,24 @@ class MadeUpStudy:
 
     def confirm(self, finalists, *, seeds=None):
         """Train each finalist on the fresh seeds."""
-        for finalist in finalists:
+        for one in finalists:
             for seed in self.seeds if seeds is None else self.seeds[:seeds]:
-                self.trial(seeded(finalist.config, seed), "confirm", finalist=finalist.id)
+                self.trial(seeded(one.config, seed), "confirm", finalist=one.id)
         return self
+
+    def chosen(self, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyData:
+        """Return a study of configurations that the user chose."""
+        chosen = [
+            finalist(
+                f"run-{depth}",
+                self.config(depth, optimizer, activation=activation, share=0.5),
+                stands_for=(("configuration", f"run-{depth}"),),
+                origin="chosen",
+            )
+            for depth in depths
+        ]
+        factor = Factor.of("configuration", tuple(one.id for one in chosen))
+        return self.confirm(chosen).data(chosen, design=design(name="duel", factors=(factor,)))
 
     def planned(self):
         """Return the budget of the search."""

@@ -14,7 +14,7 @@ from made_up import MadeUpStudy, whole_study
 from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.metric import R2
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, StudyDesign
 from depthcheck.reports.figures import (
     all_drawings,
     confusion,
@@ -149,23 +149,8 @@ def test_differences_of_a_search_are_drawn_by_effort_alone(study, comparison):
     assert list(differences.drawings(study, comparison)) == []
 
 
-def duel():
-    made = MadeUpStudy(epochs=2)
-    chosen = [
-        FrozenFinalist(
-            id=f"run-{depth}",
-            config=made.config(depth, "adam", activation="relu", share=0.5),
-            stands_for=(("configuration", f"run-{depth}"),),
-            origin="chosen",
-        )
-        for depth in (1, 3)
-    ]
-    design = StudyDesign(name="duel", factors=(Factor.of("configuration", ("run-1", "run-3")),), chance=0.1)
-    return made.confirm(chosen).data(chosen, design=design)
-
-
 def test_differences_of_chosen_configurations_are_those_of_the_comparison():
-    study = duel()
+    study = MadeUpStudy(epochs=2).chosen()
     comparison = compared(study)
     (drawing,) = differences.drawings(study, comparison)
     assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
@@ -207,7 +192,7 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
 def test_learning_rates_show_the_range_of_each_optimizer(study):
     record = learning_rate.compute(study)
     assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
-    assert record.by == "depth"
+    assert record.factor.name == "depth"
 
 
 def test_fixed_learning_rate_has_no_figure(study):
@@ -246,6 +231,15 @@ def test_scores_that_span_little_are_spaced_evenly_and_others_by_the_error():
         if min(values) >= 0:
             assert low < min(values)
             assert high >= max(values)
+
+
+def test_a_perfect_score_has_its_place_on_an_axis_of_errors():
+    axes = new_figure(2).subplots()
+    assert share_scale(axes, (0.7, 0.95, 1.0)).is_log
+    low, ninety, nearly, perfect, high = axes.yaxis.get_transform().transform(
+        [axes.get_ylim()[0], 0.9, 0.9998, 1.0, axes.get_ylim()[1]]
+    )
+    assert low < ninety < nearly < perfect < high
 
 
 def test_the_place_for_what_is_stuck_lies_below_every_score():
@@ -298,7 +292,7 @@ def test_references_are_lines_among_the_trials():
     study = golden_table("auc")
     record = trials.compute(study.design.factors[0], study)
     assert [name for name, _ in record.references] == ["logistic regression", "random forest", "HistGradientBoosting"]
-    axes = trials.draw(record).axes[0]
+    axes = trials.draw(record, "depth", study.design.metric).axes[0]
     low, high = axes.get_xlim()
     assert all(low < score < high for _, score in record.references)
 

@@ -16,7 +16,7 @@ from depthcheck.experiments.planning.design import SearchRound, plan
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, StudyDesign
 from depthcheck.reports.text.answer import answer, plain, sentence
 from depthcheck.reports.text.context import context_of
 from depthcheck.reports.text.report import TEXTS, check_template, render, sections
@@ -289,27 +289,9 @@ def test_a_level_that_never_trained_is_told_apart():
 
 def test_why_a_chosen_configuration_stands_still_is_told_by_its_gradient():
     made = MadeUpStudy(epochs=2)
-    text = rendered(duel(made, activation="sigmoid", optimizer="sgd", depths=(1, 5))).replace("\n", " ")
+    text = rendered(made.chosen(activation="sigmoid", optimizer="sgd", depths=(1, 5))).replace("\n", " ")
     assert "Configuration run-5 never left chance on the training part: a failure of optimization" in text
     assert re.search(r"Why they stand still: .+ is 0\.0\d+ % for configuration run-5 \(run-5\)", text)
-
-
-def duel(made, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyData:
-    """Return a study of configurations that the user chose."""
-    chosen = [
-        FrozenFinalist(
-            id=f"run-{depth}",
-            config=made.config(depth, optimizer, activation=activation, share=0.5),
-            selected_score=0.88,
-            selected_number=depth,
-            stands_for=(("configuration", f"run-{depth}"),),
-            origin="chosen",
-        )
-        for depth in depths
-    ]
-    levels = tuple(f"run-{depth}" for depth in depths)
-    design = StudyDesign(name="duel", factors=(Factor.of("configuration", levels),), chance=0.1)
-    return made.confirm(chosen).data(chosen, design=design)
 
 
 def test_the_word_significant_never_occurs(whole):
@@ -321,7 +303,7 @@ def test_the_word_significant_never_occurs(whole):
 def test_every_plus_minus_says_of_how_many(whole):
     markdown = rendered(whole).replace("\n", " ")
     assert "over 5 fresh seeds (mean ± standard deviation)" in markdown
-    chosen = rendered(duel(MadeUpStudy(epochs=2))).replace("\n", " ")
+    chosen = rendered(MadeUpStudy(epochs=2).chosen()).replace("\n", " ")
     assert "mean ± standard deviation over fresh seeds (5 planned)" in chosen
 
 
@@ -376,7 +358,7 @@ def test_half_finished_study_says_what_is_missing():
 
 
 def test_chosen_configurations_that_are_not_trained_yet_are_told():
-    study = duel(MadeUpStudy(epochs=2))
+    study = MadeUpStudy(epochs=2).chosen()
     text = rendered(dataclasses.replace(study, records=(), finalists=()))
     assert "phase confirm has no runs: without fresh seeds there is no verdict" in text
 
@@ -420,7 +402,7 @@ def test_any_dimension_can_be_compared(factor):
 
 
 def test_chosen_configurations_are_compared_without_a_search():
-    text = rendered(duel(MadeUpStudy(epochs=2)))
+    text = rendered(MadeUpStudy(epochs=2).chosen())
     head, design = text.split("## 2.")[0].replace("\n", " "), text.split("## 3.")[1].replace("\n", " ")
     assert re.search(r"Configuration run-3 (\*\*|against|is)", head)
     assert "5 seeds, 10,000 test examples" in head

@@ -20,8 +20,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.scratch import give_back
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
-from depthcheck.reports.text.html import to_html
-from depthcheck.reports.write import trials_table
+from depthcheck.reports.write import to_html, trials_table
 
 ROOT = Path(__file__).parents[2]
 
