@@ -63,10 +63,12 @@ class Study:
         self.run_id = summary.run_id
         self.tracking_uri = tracking_uri
 
-    @property
+    @cached_property
     def question(self) -> str:
         """What the study asks; empty where its definition says nothing."""
-        return self.data.facts.question
+        from depthcheck.experiments import tracking
+
+        return str(tracking.study_design(self.tracking_uri, self.run_id).get("question", ""))
 
     @cached_property
     def data(self) -> StudyData:
@@ -96,14 +98,14 @@ class Study:
         """
         import pandas as pd
 
-        from depthcheck.reports.answers import answers
+        from depthcheck.reports.text.answer import answers
 
         return pd.DataFrame(answers(self.comparison)["contrasts"])
 
     @property
     def answer(self) -> str:
         """The answer in plain sentences, a paragraph a factor."""
-        from depthcheck.reports.text import answer, plain
+        from depthcheck.reports.text.answer import answer, plain
 
         return "\n\n".join(plain(text) for text in answer(self.comparison))
 
@@ -135,12 +137,12 @@ class Study:
         address = tracking.champion_address(self.tracking_uri, self.name)
         return tracking.predict(self.tracking_uri, address, samples)
 
-    def report(self, folder: str | Path | None = None) -> Path:
+    def report(self, folder: str | Path | None = None, *, template: str | Path | None = None) -> Path:
         """Write the report, log it to MLflow, and return the path of its markdown.
 
         As :func:`write_report`.
         """
-        return write_report(self, folder)
+        return write_report(self, folder, template=template)
 
     def reproduce(self, *, times: int = 1, progress: bool = True) -> ReproductionEnding:
         """Train the recommended model again from its logged parameters, and compare number by number.
@@ -164,7 +166,7 @@ class Study:
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the answers as a table."""
-        from depthcheck.reports.answers import as_table
+        from depthcheck.reports.text.answer import as_table
 
         lines = [f"**{self.question or self.name}**", self.answer, as_table(self.comparison)]
         return "\n\n".join(line for line in lines if line)
@@ -426,13 +428,15 @@ def compare(study: Study) -> Comparison:
     return compare_study(study.data)
 
 
-def write_report(study: Study, folder: str | Path | None = None) -> Path:
+def write_report(study: Study, folder: str | Path | None = None, *, template: str | Path | None = None) -> Path:
     """Write a study's report: markdown, HTML, figures and tables, into a folder and to MLflow.
 
     Parameters
     ----------
     folder
         ``reports/output/<study>`` by default. Files of an earlier report there are replaced.
+    template
+        A file that says what goes where, in Jinja's language; the project's own by default (docs/report.md).
 
     Returns
     -------
@@ -442,17 +446,19 @@ def write_report(study: Study, folder: str | Path | None = None) -> Path:
     Raises
     ------
     ValueError
-        When the folder cannot be written to.
+        When the folder cannot be written to, or the template not be used.
 
     Examples
     --------
     >>> depthcheck.write_report(depthcheck.open_study(), "my-report")  # doctest: +SKIP
     """
     from depthcheck.experiments.tracking import launch_directory
-    from depthcheck.reports.write import log_report, make_report, report_folder, write_report
+    from depthcheck.reports.write import log_report, make_report, read_template, report_folder, write_report
 
-    target = report_folder(None if folder is None else str(folder), study.name, launch_directory())
-    report = make_report(study.data, study.comparison)
+    base = launch_directory()
+    asked = None if template is None else read_template(str(template), base)
+    target = report_folder(None if folder is None else str(folder), study.name, base)
+    report = make_report(study.data, study.comparison, asked)
     write_report(report, study.data, target)
     log_report(study.tracking_uri, report, study.data, target)
     return target / "report.md"
@@ -545,8 +551,8 @@ def console(progress: bool) -> Console:
 
 def _answers(uri: str, run_id: str) -> Mapping[str, Any]:
     """Return what may be said of a study by now."""
-    from depthcheck.reports.answers import answers
     from depthcheck.reports.read import choose_study
+    from depthcheck.reports.text.answer import answers
 
     return answers(Study(choose_study(uri, study=None, run_id=run_id), uri).comparison)
 

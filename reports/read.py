@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, get_args
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.planning.definition import shipped_names, slug
+from depthcheck.experiments.planning.duel import FACTOR
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.importances import importances
-from depthcheck.pipeline.config import ParamValue, SplitConfig, TrialConfig
+from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
+from depthcheck.experiments.study.describe import tuned_in_words, values_in_words
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.levels import valid_score
-from depthcheck.reports.compare.metric import ACCURACY, Metric
-from depthcheck.reports.compare.study_data import Importance, ReferenceScores, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.data_facts import chance_of, data_facts, metric_of
-from depthcheck.reports.rerun import command
-from depthcheck.reports.searched_ranges import place_in_range, search_ranges
+from depthcheck.reports.compare.metric import ACCURACY, METRICS, Metric
+from depthcheck.reports.compare.study_data import DataFacts, Importance, ReferenceScores, StudyData, StudyFacts
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
 
-_DEFAULT_SEEDS = 5
+_ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
 
 
 class NothingToReportError(ValueError):
@@ -76,118 +82,209 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
 
     Raises
     ------
+    NothingToReportError
+        When its run has no design, or one of another version, or its finalists are lost.
     TrackingError
         When the store cannot be read.
     """
     run_id = summary.run_id
-    stored = tracking.study_design(uri, run_id)
-    frozen = tracking.finalists(uri, run_id)
+    stored, frozen = tracking.study_design(uri, run_id), tracking.finalists(uri, run_id)
+    if not stored:
+        raise NothingToReportError(
+            f"study {summary.study!r} must have a design.json, got none in its run {run_id}; its next start writes it"
+        )
+    try:
+        experiment = replace(
+            Experiment.from_json(summary.study, stored["definition"]), widenings=tuple(stored["widened"])
+        )
+        split = SplitConfig.from_params(_texts(stored["settled"]["split"]))
+        data = _data_facts(stored["data"], DataConfig.from_params(_texts(stored["settled"]["data"])), split)
+        metric = METRICS[stored["data"]["metric"]]
+    except KeyError as error:
+        raise NothingToReportError(
+            f"study {summary.study!r} must have a design of this version of the project, got one without {error}"
+        ) from error
     records = tuple(tracking.trials(uri, run_id))
+    if not frozen and any(record.phase == "confirm" for record in records):
+        raise NothingToReportError(
+            f"study {summary.study!r} must have its list of finalists, got none in its run {run_id}; "
+            f"mlflow run . -e doctor -P study={summary.study} -P fix=true writes it again"
+        )
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
     searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
-    predictions = tracking.test_predictions(uri, [*searched, *confirmed])
-    definition = stored.get("definition", {})
-    facts = stored.get("data", {})
-    data, metric = data_facts(facts, definition, records, predictions), metric_of(facts, records)
     environment, tags = tracking.study_environment(uri, run_id), tracking.run_tags(uri, run_id)
-    design = study_design(
-        summary.study,
-        stored,
-        frozen,
-        records,
+    n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
+    seeds = tuple(frozen.get("seeds", ()))
+    n_seeds = len(seeds) or experiment.budget.seeds
+    finalists = tuple(_finalist(one) for one in frozen.get("finalists", ()))
+    design = StudyDesign(
+        name=summary.study,
+        factors=tuple(Factor.of(name, tuple(map(str, levels))) for name, levels in experiment.compare.items()),
         metric=metric,
-        chance=chance_of(metric, data, records),
-        cores=int(environment.get("cpus") or 1),
+        chance=_chance(metric, data, records),
+        equivalence=experiment.budget.equivalence or metric.equivalence,
+        n_seeds=n_seeds,
+        folds=split.folds,
+        split_method=split.method,
+        budgets={**n_searched, **({"confirm": n_seeds * len(finalists)} if finalists else {})},
+        is_tuned=experiment.is_tuned,
         looks=tracking.looks(uri, run_id),
-        openings=tracking.test_openings(uri, data.sha256, before=run_id),
+        compare_share=experiment.budget.compare,
+        cores=int(environment.get("cpus") or 1),
+        ranges=search_ranges(experiment),
+        widenings=experiment.widenings,
+        earlier_test_openings=tracking.test_openings(uri, data.sha256, before=run_id),
     )
     return StudyData(
         design=design,
         records=records,
-        finalists=tuple(_finalist(one) for one in frozen.get("finalists", [])),
-        predictions=predictions,
+        finalists=finalists,
+        predictions=tracking.test_predictions(uri, [*searched, *confirmed]),
         diagnostics=tracking.diagnostics(uri, confirmed),
         facts=StudyFacts(
-            question=stored.get("question", ""),
+            question=stored["question"],
             state=summary.state,
             run_id=run_id,
             tracking_uri=shown(uri),
             data=data,
-            definition=definition,
-            planned=design.budgets,
-            seeds=tuple(frozen.get("seeds", ())),
+            epochs=experiment.budget.epochs,
+            seed=experiment.seed,
+            tuned=tuple(tuned_in_words(experiment)),
+            fixed=tuple(values_in_words(experiment.fixed)),
+            seeds=seeds,
             finalists_sha256=frozen.get("sha256", ""),
             environment=environment,
             code_version=tags.get("code_version", "unknown"),
             dirty=tags.get("dirty", "unknown"),
-            command=command(summary.study, stored, tracking.run_params(uri, run_id), n_seeds=design.n_seeds),
+            command=command(experiment, tracking.run_params(uri, run_id), n_trials=n_searched.total(), n_seeds=n_seeds),
             importances=descriptive_importances(records, design),
-            references=tuple(_reference(one) for one in tracking.references(uri, run_id)),
+            references=tuple(ReferenceScores(**one) for one in tracking.references(uri, run_id)),
         ),
     )
 
 
-def study_design(
-    name: str,
-    stored: Mapping[str, Any],
-    frozen: Mapping[str, Any],
-    records: Sequence[TrialRecord],
-    *,
-    metric: Metric = ACCURACY,
-    chance: float,
-    openings: int | None,
-    cores: int = 1,
-    looks: tuple[int, ...] = (),
-) -> StudyDesign:
-    """Return what the study laid down beforehand, from its own words (``design.json``) and the frozen list."""
-    definition = stored.get("definition", {})
-    factors = [
-        Factor.of(factor, tuple(str(level) for level in levels))
-        for factor, levels in definition.get("compare", {}).items()
-    ]
-    planned = Counter(trial["phase"] for trial in stored.get("plan", []) if trial["phase"] != "confirm")
-    split = records[0].config.split if records else SplitConfig()
-    n_seeds = len(frozen.get("seeds", ())) or int(definition.get("seeds", _DEFAULT_SEEDS))
-    confirm = {"confirm": n_seeds * len(frozen["finalists"])} if frozen.get("finalists") else {}
-    return StudyDesign(
-        name=name,
-        factors=tuple(factors),
-        metric=metric,
-        chance=chance,
-        equivalence=float(definition.get("equivalence", metric.equivalence)),
-        n_seeds=n_seeds,
-        folds=split.folds,
-        split_method=split.method,
-        budgets={**planned, **confirm} or Counter(record.phase for record in records),
-        is_tuned=_is_tuned(definition),
-        looks=looks,
-        compare_share=float(definition.get("compare_share", 1.0)),
-        cores=cores,
-        ranges=search_ranges(definition),
-        widenings=tuple(map(str, stored.get("widened", ()))),
-        earlier_test_openings=openings,
+def _texts(stored: Mapping[str, Any]) -> dict[str, str]:
+    """Return stored parameters as MLflow has them."""
+    return {name: str(value) for name, value in stored.items()}
+
+
+def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig) -> DataFacts:
+    """Return what the study noted of its data, and how they were cut in words."""
+    counts = tuple(stored.get("class_counts", ()))
+    column = data.group if split.method == "group" else data.time
+    named = f" (column {column})" if column else ""
+    how = {
+        "random": [],
+        "stratified": [f"stratified: {_ALIKE[stored['task']]}"],
+        "group": [f"whole groups to one part{named}"],
+        "time": [f"the latest to test, those before to validate{named}"],
+    }[split.method]
+    drawn = [] if split.folds else [f"share {split.valid_size:g} drawn by seed {split.seed}"]
+    return DataFacts(
+        name=stored["name"],
+        sha256=stored["sha256"],
+        source=stored["source"],
+        task=stored["task"],
+        class_names=tuple(stored.get("class_names", ())),
+        class_counts=counts,
+        target=stored["target"] or "",
+        target_mean=stored.get("target_mean"),
+        target_sd=stored.get("target_sd"),
+        n_samples=stored["n_samples"],
+        n_train=stored["n_train"],
+        n_valid=stored["n_samples"] if split.folds else stored["n_valid"],
+        n_test=stored["n_test"],
+        majority_share=max(counts) / sum(counts) if counts else None,
+        how=", ".join(drawn + how),
     )
 
 
-def _is_tuned(definition: Mapping[str, Any]) -> bool:
-    return not definition or bool(definition.get("tune")) or any(definition.get("tune_for", {}).values())
+def _chance(metric: Metric, data: DataFacts, records: Sequence[TrialRecord]) -> float:
+    """Return what a network that learned nothing scores.
 
-
-def _reference(stored: Mapping[str, Any]) -> ReferenceScores:
-    return ReferenceScores(
-        name=str(stored["name"]), **{name: stored.get(name) for name in ("valid", "test", "seconds")}
-    )
+    Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares.
+    """
+    if metric is not ACCURACY:
+        return {"auc": 0.5}.get(metric.key, 0.0)
+    diverged = [evaluation for r in records if r.state == "diverged" and (evaluation := r.evaluation("valid"))]
+    return diverged[0].score if diverged else data.majority_share or 0.0
 
 
 def _finalist(stored: Mapping[str, Any]) -> FrozenFinalist:
     return FrozenFinalist(
         id=stored["id"],
         config=TrialConfig.from_params(stored["params"]),
-        selected_score=stored.get("selected_score"),
-        selected_number=stored.get("number"),
-        stands_for=tuple((str(factor), str(level)) for factor, level in stored.get("stands_for", ())),
-        origin=stored.get("origin", "compare"),
+        selected_score=stored["selected_score"],
+        selected_number=stored["number"],
+        stands_for=tuple((str(factor), str(level)) for factor, level in stored["stands_for"]),
+        origin=stored["origin"],
     )
+
+
+def search_ranges(experiment: Experiment) -> tuple[SearchRange, ...]:
+    """Return the ranges and lists of numbers; those of one optimizer replace, for that optimizer, those of all."""
+    own = experiment.tune_for
+    found = []
+    for name, tuned in experiment.tune.items():
+        replaced = [optimizer for optimizer, ranges in own.items() if name in ranges]
+        optimizers = [str(level) for level in experiment.levels("optimizer")] if replaced else [None]
+        found += [_range(name, tuned, optimizer) for optimizer in optimizers if optimizer not in replaced]
+    for optimizer, ranges in own.items():
+        found += [_range(name, tuned, optimizer) for name, tuned in ranges.items()]
+    return tuple(searched for searched in found if searched is not None)
+
+
+def _range(name: str, tuned: Tuned, optimizer: str | None) -> SearchRange | None:
+    values = numbers(tuned)
+    if len(values) < 2:
+        return None  # words have no ends, and a single number has nothing between them
+    return SearchRange(
+        parameter=name,
+        low=values[0],
+        high=values[-1],
+        log=isinstance(tuned, Range) and tuned.log,
+        when=None if optimizer is None else ("optimizer", optimizer),
+        is_list=isinstance(tuned, Choices),
+        open_sides=tuple(side for side in get_args(Side) if can_widen(tuned, DIMENSIONS[name], side)),
+    )
+
+
+def command(experiment: Experiment, params: Mapping[str, str], *, n_trials: int, n_seeds: int) -> str:
+    """Return the line that runs the study again: as ``mlflow run`` noted it, else pieced together.
+
+    Parameters
+    ----------
+    experiment
+        Under the study's name.
+    params
+        Those of the study's run.
+    """
+    given = {name: value for name, value in params.items() if value not in ("", "auto")}
+    if FACTOR in experiment.compare:  # configurations that the user chose, without a search
+        runs = given.get("runs", "<run ids with commas between>")
+        return f"mlflow run . -e compare -P runs={runs} -P seeds={n_seeds}"
+    asked = ("experiment", "data", "target", "trials", "epochs", "seeds", "seed", "data_folder")
+    noted = {name: given[name] for name in asked if name in given}
+    if "experiment" not in noted and "data" not in noted:
+        noted = {
+            **_data_or_experiment(experiment),
+            "trials": str(n_trials),
+            "epochs": str(experiment.budget.epochs),
+            "seeds": str(n_seeds),
+            "seed": str(experiment.seed),
+        }
+    if experiment.widenings:
+        noted["widen"] = ",".join(experiment.widenings)
+    return "mlflow run . " + " ".join(f"-P {name}={shlex.quote(value)}" for name, value in noted.items())
+
+
+def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
+    """Return what was named: a study that is called as its data are had no definition of its own."""
+    of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", experiment.name)
+    name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
+    if name in shipped_names() or name != slug(PurePath(data.name).stem):
+        return {"experiment": name if name in shipped_names() else f"{name}.toml"}
+    return {"data": data.name, **({"target": data.target} if data.target else {})}
 
 
 def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Importance, ...]:
@@ -197,7 +294,7 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
     """
     trials = [r for r in records if r.phase == "compare" and r.state != "failed"]
     trials = [r for r in trials if r.config.model.depth] or trials
-    points = [_point(record.config, design) for record in trials]
+    points = [_point(record.config, design.ranges) for record in trials]
     scores = [valid_score(record, design) for record in trials]
     found = importances(points, scores, log=[one.name for one in DIMENSIONS.values() if one.log])
     return tuple(
@@ -210,13 +307,12 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
     )
 
 
-def _point(config: TrialConfig, design: StudyDesign) -> dict[str, ParamValue]:
+def _point(config: TrialConfig, ranges: Sequence[SearchRange]) -> dict[str, ParamValue]:
     """Return the values by dimension; layers of unequal width have no number of units."""
     values = config.values()
     point = {name: value for name, value in values.items() if name != "units" or not isinstance(value, str)}
-    for searched in design.ranges:
+    for searched in ranges:
         name = searched.parameter
-        applies = searched.when is None or str(values.get(searched.when[0])) == searched.when[1]
-        if name in point and DIMENSIONS[name].per_optimizer and applies and not searched.is_list:
-            point[name] = place_in_range(float(values[name]), searched)
+        if name in point and DIMENSIONS[name].per_optimizer and searched.applies_to(config) and not searched.is_list:
+            point[name] = searched.place(float(values[name]))
     return point

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import math
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
 from depthcheck.pipeline.paths import user_path
@@ -17,11 +20,11 @@ from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures import all_drawings, picture
-from depthcheck.reports.text import answer, render
-from depthcheck.reports.text.context import Figure, context_of
-from depthcheck.reports.text.html import to_html
-from depthcheck.reports.text.words import interval, points
+from depthcheck.reports.figures import all_drawings
+from depthcheck.reports.figures.style import picture
+from depthcheck.reports.text.answer import answer, verdicts
+from depthcheck.reports.text.context import Drawing, context_of
+from depthcheck.reports.text.report import check_template, render, sections
 
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
 _LAST = (
@@ -37,6 +40,25 @@ _LAST = (
     "fit_seconds",
     "failure",
 )
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 64rem; margin: 2rem auto;
+       padding: 0 1.25rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; }
+h2 { font-size: 1.3rem; margin-top: 2.4rem; border-bottom: 1px solid #ccc; padding-bottom: .2rem; }
+h3 { font-size: 1.05rem; margin-top: 1.6rem; }
+table { border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; margin: .8rem 0;
+        font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; }
+img { max-width: 100%; height: auto; display: block; margin-top: 1.4rem; }
+code { font-size: .88em; background: #f3f3f3; padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
+pre { background: #f3f3f3; padding: .8rem; overflow-x: auto; }
+pre code { padding: 0; }
+@media print { body { margin: 0; max-width: none; font-size: 11pt; } h2 { break-after: avoid; }
+               img, table { break-inside: avoid; } }
+"""
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -93,23 +115,67 @@ def write_tables(table: pd.DataFrame, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report before it is written: its text, its figures by their paths in it, and what it rests on."""
+    """A report before it is drawn and written.
+
+    Attributes
+    ----------
+    markdown
+        Its text.
+    champion
+        What of it goes to the champion's page in the model registry: the answer and the recommended model.
+    figures
+        By their paths in the text.
+    comparison
+        What it rests on.
+    """
 
     markdown: str
-    figures: dict[str, bytes]
+    champion: str
+    figures: dict[str, Drawing]
     comparison: Comparison
 
 
-def make_report(study: StudyData, comparison: Comparison | None = None) -> Report:
-    """Compare (where that is not done yet), draw and render a study that was read."""
+def make_report(study: StudyData, comparison: Comparison | None = None, template: str | None = None) -> Report:
+    """Compare (where that is not done yet) and render a study that was read.
+
+    Parameters
+    ----------
+    template
+        As of :func:`depthcheck.reports.text.report.render`.
+
+    Raises
+    ------
+    ValueError
+        When one of the template's expressions fails.
+    """
     comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
-    figures = [Figure(path=f"figures/{one.name}.svg", alt=one.alt, caption=one.caption) for one in drawings]
+    texts = sections(comparison, context_of(study, comparison, drawings))
     return Report(
-        markdown=render(comparison, context_of(study, comparison, figures)),
-        figures={figure.path: picture(one) for figure, one in zip(figures, drawings, strict=True)},
+        markdown=render(texts, drawings, template),
+        champion=f"## Answer\n\n{texts['answer']}\n\n## Recommended model\n\n{texts['recommended']}\n",
+        figures={drawing.path: drawing for drawing in drawings},
         comparison=comparison,
     )
+
+
+def read_template(asked: str, base: Path) -> str:
+    """Return the text of a template's file; a relative path is relative to ``base``.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be read, or is no template of a report.
+    """
+    path = base / user_path(asked, "template")
+    try:
+        source = path.read_text("utf-8")
+    except OSError as error:
+        raise ValueError(f"template must be a file that can be read, got {path} ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"template must be a text in UTF-8, got {path}") from error
+    check_template(source)
+    return source
 
 
 def report_folder(asked: str | None, study: str, base: Path) -> Path:
@@ -145,12 +211,39 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.svg"):
         old.unlink()
-    for path, content in report.figures.items():
+    pictures = {path: picture(drawing) for path, drawing in report.figures.items()}
+    for path, content in pictures.items():
         (folder / path).write_bytes(content)
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")
-    page = to_html(report.markdown, report.figures, title=f"Report of study {study.design.name}")
+    page = to_html(report.markdown, pictures, title=f"Report of study {study.design.name}")
     (folder / "report.html").write_text(page, encoding="utf-8")
     write_tables(trials_table(study.records), folder)
+
+
+def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
+    """Return the report as one page: its figures inside, no script, and nothing from the network.
+
+    Parameters
+    ----------
+    markdown
+        The report.
+    figures
+        SVG files by the path that the report gives them.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for inline in tokens:
+        for token in inline.children or ():
+            path = str(token.attrGet("src")) if token.type == "image" else ""
+            if path in figures:
+                token.attrSet("src", "data:image/svg+xml;base64," + base64.b64encode(figures[path]).decode())
+    # markdown-it refuses data: addresses when it parses, not when it renders.
+    body = parser.renderer.render(tokens, parser.options, {})
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
 
 
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
@@ -170,24 +263,4 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
         (copy / "report.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
     tracking.note_answer(uri, run_id, "\n\n".join(answer(report.comparison)), verdicts(report.comparison))
-    tracking.describe_champion(uri, study.design.name, _champion_text(report.markdown))
-
-
-def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
-    """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
-    metric = comparison.design.metric
-    found: dict[tuple[str, str], str] = {}
-    for question in comparison.questions:
-        for contrast in question.contrasts:
-            difference, text = contrast.difference, str(contrast.verdict.word)
-            if difference is not None:
-                text += f": {points(metric, difference.estimate, difference.half_width)}"
-                text += f" ({interval(metric, difference)})" if difference.low is not None else ""
-            found[contrast.factor, contrast.level] = text
-    return found
-
-
-def _champion_text(markdown: str) -> str:
-    """Return the answer and the recommended model of a report, for the champion's page in the model registry."""
-    found = re.search(r"^## 1\. .*?(?=^## 3\. )", markdown, flags=re.MULTILINE | re.DOTALL)
-    return found.group().replace("## 1. ", "## ").replace("## 2. ", "## ") if found else markdown
+    tracking.describe_champion(uri, study.design.name, report.champion)

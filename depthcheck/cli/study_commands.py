@@ -88,7 +88,7 @@ def show(name: str | None, as_json: bool) -> int:
 
 
 def _answers(study: Study) -> dict[str, Any]:
-    from depthcheck.reports.answers import answers
+    from depthcheck.reports.text.answer import answers
 
     return {**answers(study.comparison), "question": study.question, "state": study.state, "champion": study.champion}
 
@@ -123,13 +123,14 @@ def _host(uri: str) -> tuple[str, str | None]:
 @option("--study", type=StudyName(), help="Name of the study. [default: the latest]")
 @option("--run", metavar="ID", help="The study's run, or any run of it.")
 @option("--output", metavar="FOLDER", help="Folder to write into. [default: reports/output/<study>]")
+@option("--template", metavar="FILE", help="What goes where, in Jinja's language. [default: the project's own]")
 @as_json
-def report(study: str | None, run: str | None, output: str | None, as_json: bool) -> int:
+def report(study: str | None, run: str | None, output: str | None, template: str | None, as_json: bool) -> int:
     """Write a study's report: answer, figures, tables, checks."""
     if as_json:
         print(json.dumps(_answers(_chosen(study, run)), indent=1))
         return 0
-    write_and_say(study=study, run=run, output=output)
+    write_and_say(study=study, run=run, output=output, template=template)
     return 0
 
 
@@ -142,15 +143,17 @@ def _chosen(study: str | None, run: str | None) -> Study:
     return api.Study(choose_study(uri, study=study, run_id=run), uri)
 
 
-def write_and_say(study: str | None = None, run: str | None = None, output: str | None = None) -> None:
+def write_and_say(
+    study: str | None = None, run: str | None = None, output: str | None = None, template: str | None = None
+) -> None:
     """Write a study's report, and print its answer and where it is."""
     from depthcheck.experiments import tracking
 
     found = _chosen(study, run)
+    written = found.report(output, template=template)
     launched = tracking.launched_run()
     if launched is not None:
         tracking.join_study(found.tracking_uri, found.run_id, launched, "report")
-    written = found.report(output)
     _say_answer(found)
     warnings, checks = found.comparison.warnings, found.comparison.checks
     print(f"\n{len(warnings)} of {len(checks)} checks warn" + (":" if warnings else ""))

@@ -22,7 +22,7 @@ from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.progress import duration
 from depthcheck.experiments.tracking import StudyRun
 
-#: Address of the store and id of the study's run -> the answers (:func:`depthcheck.reports.answers.answers`).
+#: Address of the store and id of the study's run -> the answers (:func:`depthcheck.reports.text.answer.answers`).
 Judge = Callable[[str, str], Mapping[str, Any]]
 #: How much a study grows from look to look: estimates of nearly the same settings would be looked at for nothing.
 _GROWTH = 1.5

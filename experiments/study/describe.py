@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.ranges import Range
+from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, by_dimension
 from depthcheck.pipeline.records import Dataset, TrialState
@@ -109,8 +109,8 @@ def _design_rows(
         ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
         ("predicted", f"{dataset.target or 'the label'}, {_task_words(dataset)}, judged by {dataset.metric}"),
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
-        ("tuned", "; ".join(_tuned_words(experiment)) or "nothing"),
-        ("fixed", "; ".join(f"{name} {_short(value)}" for name, value in experiment.fixed.items()) or "nothing"),
+        ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
+        ("fixed", "; ".join(values_in_words(experiment.fixed)) or "nothing"),
         ("budget", f"{n_planned} trials of {experiment.budget.epochs} epochs"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),
@@ -123,17 +123,24 @@ def _task_words(dataset: Dataset) -> str:
     return "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
 
 
-def _tuned_words(experiment: Experiment) -> list[str]:
+def values_in_words(values: Mapping[str, ParamValue]) -> list[str]:
+    """Return what is fixed, a few words each: ``batch_size 32``."""
+    return [f"{name} {_short(value)}" for name, value in values.items()]
+
+
+def tuned_in_words(experiment: Experiment) -> list[str]:
+    """Return what is tuned, a few words each: ``units one of 16, 32``, ``momentum of sgd 0 to 0.9``."""
     words = [f"{name} {_range(tuned)}" for name, tuned in experiment.tune.items()]
     for optimizer, ranges in experiment.tune_for.items():
         words += [f"{name} of {optimizer} {_range(tuned)}" for name, tuned in ranges.items()]
     return words
 
 
-def _range(tuned: object) -> str:
+def _range(tuned: Tuned) -> str:
     if not isinstance(tuned, Range):
-        return _list(getattr(tuned, "values", ()))
-    return f"{_short(tuned.low)} to {_short(tuned.high)}" + (" (log)" if tuned.log else "")
+        return f"one of {_list(tuned.values)}"
+    step = "" if tuned.step is None else f" in steps of {_short(tuned.step)}"
+    return f"{_short(tuned.low)} to {_short(tuned.high)}{' (log)' if tuned.log else ''}{step}"
 
 
 def _list(values: Sequence[ParamValue]) -> str:

@@ -44,6 +44,8 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
         "metric": dataset.metric,
         "target": dataset.target,
         "n_samples": len(dataset.y),
+        "n_train": sizes["train"],
+        "n_valid": sizes["valid"],
         "n_test": sizes["test"] or None,
         "parts": parts,
         "is_table": dataset.is_table,

@@ -5,7 +5,6 @@ A warning never changes a verdict; it tells a reader where to doubt it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -138,13 +137,11 @@ def check_edges(
     """
     problems = []
     for name, config in configs.items():
-        params = config.to_params()
         for searched in ranges:
-            if searched.when and str(params.get(searched.when[0])) != searched.when[1]:
+            if not searched.applies_to(config) or (searched.is_list and in_lists is not None and name not in in_lists):
                 continue
-            if searched.is_list and in_lists is not None and name not in in_lists:
-                continue
-            sides = {_side_reached(value, searched) for value in _numbers(params.get(searched.parameter))}
+            values = _numbers(config.to_params().get(searched.parameter))
+            sides = {_side_reached(value, searched) for value in values}
             reached = [side for side in searched.open_sides if side in sides]
             problems += [f"{name}: {_at_edge(config, searched, side, widenings)}" for side in reached]
     return check(
@@ -353,14 +350,9 @@ def _numbers(value: object) -> list[float]:
 
 
 def _side_reached(value: float, searched: SearchRange) -> str | None:
-    low, high, at, edge = searched.low, searched.high, value, EDGE
-    if searched.is_list:
-        edge = 0.0
-    elif searched.log:
-        if value <= 0:
-            return None
-        low, high, at = math.log(low), math.log(high), math.log(value)
-    share = (at - low) / (high - low)
+    if searched.log and value <= 0:
+        return None
+    edge, share = 0.0 if searched.is_list else EDGE, searched.place(value)
     if -edge <= share <= edge:
         return "down"
     return "up" if 1 - edge <= share <= 1 + edge else None

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.checks import all_checks
-from depthcheck.reports.compare.confirmed import Confirmed, finalist_row, finalists_from_records, gather, without_seed
+from depthcheck.reports.compare.confirmed import Confirmed, finalist_row, gather, level_row
+from depthcheck.reports.compare.difference import units_of
 from depthcheck.reports.compare.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
-from depthcheck.reports.compare.levels import is_untrained, level_row
+from depthcheck.reports.compare.levels import is_untrained, without_seed
 from depthcheck.reports.compare.linear import check_linear, linear_model
 from depthcheck.reports.compare.results import (
     Comparison,
@@ -29,7 +30,6 @@ from depthcheck.reports.compare.results import (
 from depthcheck.reports.compare.settings import Settings, settings_of
 from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.compare.units import units_of
 from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
 
 
@@ -81,8 +81,7 @@ def compare(
     records
         Its trials, of any phase, in any order. Those of phase *confirm* name their finalist in the tag ``finalist``.
     finalists
-        The frozen list. Confirm runs of a finalist that is not on it are left out. Without a list, the finalists are
-        read back from the confirm runs.
+        The frozen list. Confirm runs of a finalist that is not on it are left out.
     answers
         Run id -> the score of each test example, or of each row by fold: of searched networks and of confirm runs.
     folds
@@ -90,7 +89,6 @@ def compare(
     linear
         What scikit-learn's linear model reaches on the same split, by which depth 0 is checked.
     """
-    finalists = finalists or finalists_from_records(records, design)
     answers = answers or {}
     on_test = {run_id: of.scores for run_id, of in answers.items() if of.fold is None}
     units = units_of(answers.values(), design.split_method)
@@ -183,7 +181,7 @@ def _question(factor: Factor, study: _Study) -> Question:
         factor=factor,
         rows=rows,
         contrasts=tuple(
-            _contrast(row, reference, _Estimate(difference=difference, p_holm=p_holm), study)
+            _contrast(row, reference, difference, p_holm, study)
             for row, difference, p_holm in zip(others, differences, adjusted, strict=True)
         ),
         best_level=max(scores, key=lambda pair: pair[0] or 0.0)[1] if scores else None,
@@ -208,28 +206,26 @@ def _difference(row: LevelRow, reference: LevelRow, study: _Study) -> Difference
     return study.confirmed.difference(row.finalist, reference.finalist)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Estimate:
-    difference: Difference | None
-    p_holm: float | None
-
-
-def _contrast(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _Study) -> Contrast:
+def _contrast(
+    row: LevelRow, reference: LevelRow, difference: Difference | None, p_holm: float | None, study: _Study
+) -> Contrast:
     chosen = study.settings is None and not _same(row, reference)
     p_better, n_pairs = study.confirmed.p_better(row.finalist, reference.finalist) if chosen else (None, 0)
     return Contrast(
         factor=row.factor,
         level=row.level,
         reference=reference.level,
-        difference=estimate.difference,
-        p_holm=estimate.p_holm,
+        difference=difference,
+        p_holm=p_holm,
         p_better=p_better,
         n_pairs=n_pairs,
-        verdict=_verdict(row, reference, estimate, study),
+        verdict=_verdict(row, reference, difference, p_holm, study),
     )
 
 
-def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _Study) -> Verdict:
+def _verdict(
+    row: LevelRow, reference: LevelRow, difference: Difference | None, p_holm: float | None, study: _Study
+) -> Verdict:
     design = study.design
     for level in (row, reference):
         if level.status == "never trained":
@@ -242,8 +238,8 @@ def _verdict(row: LevelRow, reference: LevelRow, estimate: _Estimate, study: _St
             word="practically equal",
             because="the best of both levels is the same configuration: no difference by construction",
         )
-    if estimate.difference is not None:
-        return _decide(estimate.difference, estimate.p_holm, design)
+    if difference is not None:
+        return _decide(difference, p_holm, design)
     if study.settings is not None:
         return _unjudged(study.settings, study)
     missing = [level.level for level in (row, reference) if not level.valid]

@@ -1,67 +1,22 @@
-"""The confirm runs of each finalist, and what two finalists differ by on the seeds they share. Pure."""
+"""The confirm runs of each finalist, what two of them differ by on the seeds they share, and the tables' rows. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.difference import difference_of_means, probability_better
+from depthcheck.reports.compare.difference import Units, difference_by_units, difference_of_means, probability_better
 from depthcheck.reports.compare.example_scores import TOLERANCES, FoldScores
 from depthcheck.reports.compare.fold_interval import difference_of_repeats, fold_difference
-from depthcheck.reports.compare.levels import best_trial, compare_trials
-from depthcheck.reports.compare.results import Difference, FinalistRow, Spread
-from depthcheck.reports.compare.study_design import FrozenFinalist, StudyDesign
-from depthcheck.reports.compare.units import Units, difference_by_units
-
-
-def without_seed(config: TrialConfig) -> TrialConfig:
-    """Return the configuration with seed 0 and the search's partition: what fresh seeds have in common."""
-    return replace(config, fit=replace(config.fit, seed=0), split=replace(config.split, repeat=0))
-
-
-def finalists_from_records(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[FrozenFinalist, ...]:
-    """Read the finalists back from the confirm runs, one for each value of their tag ``finalist``.
-
-    A finalist stands for each level whose best trial of the compare phase has its configuration, and for the level
-    that its tags ``factor`` and ``level`` name. Where nothing was searched, the user chose it.
-    """
-    runs: dict[str, TrialRecord] = {}
-    for record in sorted(records, key=lambda record: record.number):
-        if record.phase == "confirm" and "finalist" in record.tags:
-            runs.setdefault(record.tags["finalist"], record)
-    return tuple(_read_back(name, run, records, design) for name, run in runs.items())
-
-
-def _read_back(name: str, run: TrialRecord, records: Sequence[TrialRecord], design: StudyDesign) -> FrozenFinalist:
-    config = without_seed(run.config)
-    bests = {
-        (factor.name, level): best_trial(compare_trials(records, factor, level), design)
-        for factor in design.factors
-        for level in factor.levels
-    }
-    stands_for = {at for at, best in bests.items() if best is not None and without_seed(best.config) == config}
-    tagged = (run.tags.get("factor", ""), run.tags.get("level", ""))
-    if tagged in bests:
-        stands_for.add(tagged)
-    searched = [record for record in records if record.phase in ("compare", "exploit")]
-    twins = [record for record in searched if without_seed(record.config) == config]
-    selected = best_trial(twins, design)
-    evaluation = selected.evaluation("valid") if selected else None
-    return FrozenFinalist(
-        id=name,
-        config=run.config,
-        selected_score=evaluation.score if evaluation else None,
-        selected_number=selected.number if selected else None,
-        stands_for=tuple(at for at in bests if at in stands_for),
-        origin=selected.phase if selected else "compare" if searched else "chosen",
-    )
-
+from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
+from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
+from depthcheck.reports.compare.settings import Settings
+from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 
 Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]
@@ -224,6 +179,74 @@ def finalist_row(finalist: FrozenFinalist, confirmed: Confirmed) -> FinalistRow:
         fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
         beside=_beside(list(runs.values()), confirmed.part),
     )
+
+
+def level_row(
+    factor: Factor,
+    level: str,
+    records: Sequence[TrialRecord],
+    confirmed: Confirmed,
+    *,
+    settings: Settings | None = None,
+    by_seeds: bool = False,
+) -> LevelRow:
+    """Sum up a level: what became of its trials, its best configuration, what tuning it gives, or fresh seeds gave.
+
+    ``by_seeds`` says that levels are configurations, and their finalists' fresh seeds are what counts.
+    """
+    design, trials = confirmed.design, compare_trials(records, factor, level)
+    best = best_trial(trials, design)
+    of_level = (f for f in confirmed.finalists if (factor.name, level) in f.stands_for)
+    finalist = next(of_level, None) if by_seeds else None
+    runs = list(confirmed.runs[finalist.id].values()) if finalist else []
+    valid = confirmed.spread(finalist.id, "valid") if finalist else None
+    states = [record.state for record in trials]
+    costed = runs or ([best] if best else [])
+    return LevelRow(
+        factor=factor.name,
+        level=level,
+        is_reference=level == factor.reference,
+        status=_status(trials, runs, design, is_judged=settings is not None),
+        n_finished=states.count("finished"),
+        n_failed=states.count("failed"),
+        n_diverged=states.count("diverged"),
+        n_pruned=states.count("pruned"),
+        n_untrained=sum(is_untrained(record, design) for record in trials),
+        best=finalist.config if finalist else best.config if best else None,
+        finalist=finalist.id if finalist else None,
+        selected_score=_selected(finalist, best, design),
+        valid=valid,
+        test=confirmed.spread(finalist.id, "test") if finalist else None,
+        n_params=next((record.n_params for record in costed if record.n_params is not None), None),
+        fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
+        tuned=None if settings is None else settings.level(factor.name, level),
+        tuned_valid=None if settings is None else settings.tuned_valid(factor.name, level),
+    )
+
+
+def _selected(finalist: FrozenFinalist | None, best: TrialRecord | None, design: StudyDesign) -> float | None:
+    if finalist is not None:
+        return finalist.selected_score
+    return None if best is None else valid_score(best, design)
+
+
+def _status(
+    trials: Sequence[TrialRecord], runs: Sequence[TrialRecord], design: StudyDesign, *, is_judged: bool
+) -> LevelStatus:
+    every = [*trials, *runs]
+    alive = [record for record in every if record.state != "failed"]
+    stable = [record for record in alive if record.state != "diverged"]
+    if not alive:
+        return "failed" if every else "no trials"
+    if not stable:
+        return "diverged"
+    if all(is_untrained(record, design) for record in stable):
+        return "never trained"
+    if is_judged:
+        return "judged"
+    if not runs:
+        return "unjudged"
+    return "confirmed" if len(runs) >= design.n_seeds else "partly confirmed"
 
 
 def _beside(runs: Sequence[TrialRecord], part: JudgingPart | None) -> dict[str, Spread]:

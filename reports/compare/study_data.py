@@ -28,7 +28,7 @@ class DataFacts:
     majority_share
         Share of the commonest class among them.
     how
-        How they were cut, in words: the method and its column.
+        How they were cut, in words: by which share and seed, the method and its column.
     """
 
     name: str
@@ -75,10 +75,10 @@ class StudyFacts:
     ----------
     state
         Of its last session: running, finished, failed or interrupted.
-    definition
-        As :meth:`depthcheck.experiments.planning.experiment.Experiment.as_json` writes it; empty where unknown.
-    planned
-        Trials laid down for each phase.
+    epochs, seed
+        Of every trial; of the study, from which all others are derived.
+    tuned, fixed
+        What is, a few words each: ``units one of 16, 32``.
     seeds, finalists_sha256
         The fresh seeds of *confirm* and the hash of the frozen list; empty where none was frozen.
     environment
@@ -96,8 +96,10 @@ class StudyFacts:
     run_id: str
     tracking_uri: str
     data: DataFacts
-    definition: Mapping[str, Any] = field(default_factory=dict)
-    planned: Mapping[str, int] = field(default_factory=dict)
+    epochs: int | None = None
+    seed: int | None = None
+    tuned: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     finalists_sha256: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -56,6 +56,17 @@ class SearchRange:
         require(self.low < self.high, f"range of {self.parameter}", "low below high", (self.low, self.high))
         require(not self.log or self.low > 0, f"low of {self.parameter} on a log scale", "above 0", self.low)
 
+    def applies_to(self, config: TrialConfig) -> bool:
+        """Tell whether a configuration is one of those that it was searched for."""
+        return self.when is None or str(config.to_params().get(self.when[0])) == self.when[1]
+
+    def place(self, value: float) -> float:
+        """Return where a value lies between the ends, 0 to 1 on the scale it was searched on."""
+        low, high = self.low, self.high
+        if self.log and value > 0:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return (value - low) / (high - low)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyDesign:

@@ -1,6 +1,8 @@
-"""Figures of a report. Each module reckons a small frozen record first, then a thin function draws it."""
+"""Figures of a report. Each module has a generator ``drawings``, which yields what it can draw of a study."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
@@ -15,22 +17,23 @@ from depthcheck.reports.figures import (
     regression,
     trials,
 )
-from depthcheck.reports.figures.style import Drawing, picture
+from depthcheck.reports.text.context import Drawing
 
-__all__ = ["Drawing", "all_drawings", "picture"]
+#: The figures of a report in their order; a study yields none, one, or one a question of each. Whoever has another
+#: figure adds what yields it: nothing else lists them.
+FIGURES: list[Callable[[StudyData, Comparison], Iterator[Drawing]]] = [
+    effort.drawings,
+    trials.drawings,
+    differences.drawings,
+    curves.drawings,
+    gradients.drawings,
+    learning_rate.drawings,
+    cost.drawings,
+    confusion.drawings,
+    regression.drawings,
+]
 
 
 def all_drawings(study: StudyData, comparison: Comparison) -> list[Drawing]:
     """Return the figures that this study has something for, in the order of the report."""
-    found = [effort.drawing(question, comparison) for question in comparison.questions]
-    found += [trials.drawing(question.factor, study) for question in comparison.questions]
-    found += [differences.drawing(question, comparison) for question in comparison.questions]
-    found += [
-        curves.drawing(study, comparison),
-        gradients.drawing(study, comparison),
-        learning_rate.drawing(study),
-        cost.drawing(study, comparison),
-        confusion.drawing(study, comparison),
-        regression.drawing(study, comparison),
-    ]
-    return [drawing for drawing in found if drawing is not None]
+    return [drawing for figure in FIGURES for drawing in figure(study, comparison)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures.style import GREY, Drawing, new_figure
+from depthcheck.reports.figures.style import GREY, new_figure
+from depthcheck.reports.text.context import Drawing, confusion
 from depthcheck.reports.text.words import plural
 
 #: With more classes, cells are too small for numbers.
@@ -35,34 +37,28 @@ def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
     if comparison.recommendation is None or study.facts.data.task == "regression":
         return None
     finalist = comparison.recommendation.recommended.finalist.id
-    runs = [study.predictions[r.run_id] for r in study.confirm_runs(finalist) if r.run_id in study.predictions]
-    if not runs:
+    found = confusion(study, study.confirm_runs(finalist))
+    if found is None:
         return None
-    n_classes = 1 + max(int(max(run.y.max(), run.predicted.max())) for run in runs)
-    names = study.facts.data.class_names
-    n_classes = max(n_classes, len(names))
-    names = names if len(names) == n_classes else tuple(map(str, range(n_classes)))
-    table = np.zeros((n_classes, n_classes))
-    for run in runs:
-        np.add.at(table, (run.y, run.predicted), 1)
+    table, names, n_runs = found
     counts = table.sum(axis=1)
     shares = np.divide(table, counts[:, None], out=np.zeros_like(table), where=counts[:, None] > 0)
     return Confusion(
         finalist=finalist,
         class_names=names,
         shares=shares,
-        counts=np.rint(counts / len(runs)).astype(np.int64),
-        n_runs=len(runs),
+        counts=np.rint(counts / n_runs).astype(np.int64),
+        n_runs=n_runs,
         examples="held-out rows" if comparison.design.folds else "test examples",
     )
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
-    return Drawing(
+        return
+    yield Drawing(
         name="confusion",
         alt="Confusion matrix of the recommended model",
         caption=f"What {record.finalist}, the recommended model, takes for what: percent of each true class's "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,32 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from depthcheck.reports.compare.levels import valid_score
-from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures.style import (
-    COLORS,
-    GREY,
-    LIGHT,
-    Drawing,
-    new_figure,
-    plain_log,
-    score_label,
-    share_scale,
-)
+from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.figures.style import COLORS, GREY, LIGHT, new_figure, plain_log, score_label, share_scale
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Trials as (seconds, score); finalists as (name, mean seconds, mean score); the front from fast to good.
+    """Trials as (seconds, score); finalists as (name, mean seconds, mean score); the front from fast to good."""
 
-    A score of at most ``stuck_below`` is that of a network that learned nothing.
-    """
-
-    metric: Metric
-    again: str
-    stuck_below: float
     trials: tuple[tuple[float, float], ...]
     finalists: tuple[tuple[str, float, float], ...]
     front: tuple[tuple[float, float], ...]
@@ -59,50 +46,39 @@ def compute(study: StudyData, comparison: Comparison) -> Costs | None:
         for row in comparison.finalists
         if row.fit_seconds and row.valid is not None
     )
-    design = study.design
-    return Costs(
-        metric=design.metric,
-        again=design.again,
-        stuck_below=design.stuck_below,
-        trials=tuple(trials),
-        finalists=finalists,
-        front=tuple(front),
-    )
+    return Costs(trials=tuple(trials), finalists=finalists, front=tuple(front))
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
+        return
     n_finalists = len(record.finalists)
     squares = plural(n_finalists, "square") + (" is a finalist" if n_finalists == 1 else " are the finalists")
     confirmed = f" The {squares}, mean over fresh {study.design.again}s." if n_finalists else ""
-    return Drawing(
+    yield Drawing(
         name="cost",
         alt="Score against training time",
-        caption=f"Validation {record.metric.name} against the seconds of training, on one thread: "
-        f"{plural(len(record.trials), 'trial')} "
-        f"of all phases but confirm.{confirmed} A cross never left chance. No trial lies above and left of the line. "
-        "Seconds include compiling, "
-        "and "
-        "whatever else the machine did.",
-        draw=functools.partial(draw, record),
+        caption=f"Validation {study.design.metric.name} against the seconds of training, on one thread: "
+        f"{plural(len(record.trials), 'trial')} of all phases but confirm.{confirmed} A cross never left chance. No "
+        "trial lies above and left of the line. Seconds include compiling, and whatever else the machine did.",
+        draw=functools.partial(draw, record, study.design),
     )
 
 
-def draw(record: Costs) -> Figure:
-    """Draw trials, front and finalists."""
+def draw(record: Costs, design: StudyDesign) -> Figure:
+    """Draw trials, front and finalists; at or below ``stuck_below`` nothing was learned."""
     figure = new_figure(3.3)
     axes = figure.subplots()
-    sound = [score for _, score in record.trials if score > record.stuck_below]
+    sound = [score for _, score in record.trials if score > design.stuck_below]
     scores = [*sound, *(score for _, _, score in record.finalists)] or [score for _, score in record.trials]
-    scale = share_scale(axes, scores, metric=record.metric, gutter=len(sound) < len(record.trials))
+    scale = share_scale(axes, scores, metric=design.metric, gutter=len(sound) < len(record.trials))
     plain_log(axes, along="x")
-    stuck = [cost for cost, score in record.trials if score <= record.stuck_below]
+    stuck = [cost for cost, score in record.trials if score <= design.stuck_below]
     if scale.gutter is not None:
         axes.plot(stuck, [scale.gutter] * len(stuck), "x", color=GREY, markersize=4)
-    shown = [trial for trial in record.trials if trial[1] > record.stuck_below]
+    shown = [trial for trial in record.trials if trial[1] > design.stuck_below]
     if shown:
         axes.plot(*np.transpose(shown), "o", color=LIGHT, markersize=4, markeredgewidth=0, label="trial")
     axes.step(
@@ -110,11 +86,11 @@ def draw(record: Costs) -> Figure:
     )
     if record.finalists:
         x, y = [cost for _, cost, _ in record.finalists], [score for _, _, score in record.finalists]
-        axes.plot(x, y, "s", color=COLORS[1], markersize=6, label=f"finalist, mean over {record.again}s")
+        axes.plot(x, y, "s", color=COLORS[1], markersize=6, label=f"finalist, mean over {design.again}s")
     if len(record.finalists) <= 12:
         _name(axes, record)
     axes.set_xlabel("seconds of training (log scale)")
-    axes.set_ylabel(score_label("validation", record.metric, scale.is_log))
+    axes.set_ylabel(score_label("validation", design.metric, scale.is_log))
     figure.legend(loc="outside upper left", ncols=3)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import (
     COLORS,
-    Drawing,
     label_of,
     name_rows,
     paired_panels,
@@ -25,6 +25,7 @@ from depthcheck.reports.figures.style import (
     share_scale,
     shown_finalists,
 )
+from depthcheck.reports.text.context import Drawing
 
 _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 
@@ -33,7 +34,6 @@ _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 class FinalistCurves:
     """By finalist: label, number of runs, and each curve as ``(n_runs, n_epochs)``."""
 
-    metric: Metric
     finalists: tuple[tuple[str, int, dict[str, NDArray[np.float64]]], ...]
     n_left_out: int
 
@@ -48,7 +48,7 @@ def compute(study: StudyData, comparison: Comparison) -> FinalistCurves | None:
             found.append((label_of(row), len(histories), {name: _stacked(histories, name) for name in _FIELDS}))
     if not found:
         return None
-    return FinalistCurves(metric=study.design.metric, finalists=tuple(found), n_left_out=n_left_out)
+    return FinalistCurves(finalists=tuple(found), n_left_out=n_left_out)
 
 
 def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
@@ -58,27 +58,27 @@ def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
     return np.where(np.isfinite(rows), rows, np.nan)
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
+        return
     counts = sorted({n_runs for _, n_runs, _ in record.finalists})
     runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     folds = f" (each the mean of {study.design.folds} folds)" if study.design.folds else ""
     left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
-    return Drawing(
+    yield Drawing(
         name="curves",
         alt="Training and validation curves of the finalists",
-        caption=f"Loss (log scale) and {record.metric.name} of the finalists by epoch: mean over {runs} fresh "
+        caption=f"Loss (log scale) and {study.design.metric.name} of the finalists by epoch: mean over {runs} fresh "
         f"{study.design.again}s each{folds}, with the range from the lowest to the highest run. Training values are "
         "means over the epoch while the weights moved (with dropout, where there is any); validation values are of its "
         f"end.{left_out}",
-        draw=functools.partial(draw, record),
+        draw=functools.partial(draw, record, study.design.metric),
     )
 
 
-def draw(record: FinalistCurves) -> Figure:
+def draw(record: FinalistCurves, metric: Metric) -> Figure:
     """Draw two panels a finalist, loss above score."""
     figure, pairs = paired_panels(len(record.finalists), block_height=2.9)
     for (label, _, curves), (above, below) in zip(record.finalists, pairs, strict=True):
@@ -88,11 +88,11 @@ def draw(record: FinalistCurves) -> Figure:
         above.set_title(label, fontsize=7.5)
     plain_log(pairs[0][0])
     scores = [v for _, _, curves in record.finalists for name in _FIELDS[2:] for v in curves[name].ravel()]
-    is_log = share_scale(pairs[0][1], scores, metric=record.metric).is_log
+    is_log = share_scale(pairs[0][1], scores, metric=metric).is_log
     for above, below in pairs[1:]:
         plain_log(above)
-        share_scale(below, scores, metric=record.metric)
-    name_rows(pairs, "loss", score_label("", record.metric, is_log))
+        share_scale(below, scores, metric=metric)
+    name_rows(pairs, "loss", score_label("", metric, is_log))
     handles, labels = pairs[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,13 @@ from depthcheck.reports.figures.style import (
     GREY,
     LINES,
     MARKERS,
-    Drawing,
     label_of,
     name_rows,
     paired_panels,
     plain_log,
     shown_finalists,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import with_unit
 
 _NORM, _SATURATION = "gradient_norm/", "saturation/"
@@ -37,7 +38,6 @@ class FinalistLayers:
     """Epochs and means over runs, by layer; ``train_score`` is the mean training score of the last epoch."""
 
     label: str
-    n_runs: int
     train_score: float
     norms: Layers
     saturation: Layers
@@ -47,7 +47,6 @@ class FinalistLayers:
 class Diagnostics:
     """All finalists that have curves by layer, the layers in order from input to output."""
 
-    metric: Metric
     layers: tuple[str, ...]
     finalists: tuple[FinalistLayers, ...]
     n_left_out: int
@@ -65,7 +64,6 @@ def compute(study: StudyData, comparison: Comparison) -> Diagnostics | None:
             found.append(
                 FinalistLayers(
                     label=label_of(row),
-                    n_runs=len(runs),
                     train_score=float(np.mean(last)) if last else float("nan"),
                     norms=_means(curves, _NORM),
                     saturation=_means(curves, _SATURATION),
@@ -74,7 +72,7 @@ def compute(study: StudyData, comparison: Comparison) -> Diagnostics | None:
     if not found:
         return None
     layers = sorted({layer for one in found for layer in one.norms}, key=_order)
-    return Diagnostics(metric=study.design.metric, layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
+    return Diagnostics(layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
 
 
 def _means(curves: list[Curves], prefix: str) -> Layers:
@@ -94,26 +92,25 @@ def _order(layer: str) -> tuple[int, int]:
     return (0, int(digits)) if digits else (1, 0)
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None:
-        return None
+        return
     left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
-    return Drawing(
+    yield Drawing(
         name="gradients",
         alt="Gradient norm and saturation by layer",
         caption="Why a network learns or stands still. Above: norm of the loss's gradient by each layer's weights, "
         "geometric mean over the finalist's runs. Below: percent of the activations that are saturated. Both of one "
-        "batch "
-        "after each epoch; hidden layers from light (the first) to dark, the output black. Where the first layers' "
-        "gradient "
-        f"is orders of magnitude below the output's, they hardly move, whatever the last ones learn.{left_out}",
-        draw=functools.partial(draw, record),
+        "batch after each epoch; hidden layers from light (the first) to dark, the output black. Where the first "
+        "layers' gradient is orders of magnitude below the output's, they hardly move, whatever the last ones learn."
+        f"{left_out}",
+        draw=functools.partial(draw, record, study.design.metric),
     )
 
 
-def draw(record: Diagnostics) -> Figure:
+def draw(record: Diagnostics, metric: Metric) -> Figure:
     """Draw two panels a finalist, gradient norms above saturation."""
     figure, pairs = paired_panels(len(record.finalists), block_height=3.0)
     for one, (above, below) in zip(record.finalists, pairs, strict=True):
@@ -122,9 +119,7 @@ def draw(record: Diagnostics) -> Figure:
         _lines(below, one.saturation, record.layers, 100.0)
         if not one.saturation:
             below.text(0.5, 0.5, "no hidden layer", transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
-        above.set_title(
-            f"{one.label}\ntraining {record.metric.name} {_short(one.train_score, record.metric)}", fontsize=7.5
-        )
+        above.set_title(f"{one.label}\ntraining {metric.name} {_short(one.train_score, metric)}", fontsize=7.5)
     pairs[0][1].set_ylim(-4, 104)
     name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
     panels = [axes for pair in pairs for axes in pair]

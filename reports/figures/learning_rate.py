@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from depthcheck.reports.compare.levels import is_untrained, level_of, valid_score
 from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.figures.style import (
@@ -18,12 +20,12 @@ from depthcheck.reports.figures.style import (
     GREY,
     MARKERS,
     MOST_SERIES,
-    Drawing,
     new_figure,
     score_label,
     share_scale,
     wrapped,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import enumeration
 
 Point = tuple[float, float, bool, str]
@@ -31,11 +33,9 @@ Point = tuple[float, float, bool, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningRates:
-    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of ``by``)."""
+    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of the factor)."""
 
-    metric: Metric
-    by: str
-    levels: tuple[str, ...]
+    factor: Factor | None
     optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
 
 
@@ -58,12 +58,7 @@ def compute(study: StudyData) -> LearningRates | None:
             if r.config.optimizer.name == optimizer
         )
         found.append((optimizer, _range(study, optimizer), points))
-    return LearningRates(
-        metric=study.design.metric,
-        by=factor.name if factor else "",
-        levels=factor.levels if factor else ("",),
-        optimizers=tuple(found),
-    )
+    return LearningRates(factor=factor, optimizers=tuple(found))
 
 
 def _told_apart(factors: tuple[Factor, ...]) -> Factor | None:
@@ -79,27 +74,28 @@ def _range(study: StudyData, optimizer: str) -> tuple[float, float] | None:
     return None
 
 
-def drawing(study: StudyData) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study)
     if record is None:
-        return None
+        return
     n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
-    by = f" Markers tell the {record.by}." if record.by else ""
+    by = f" Markers tell the {record.factor.name}." if record.factor else ""
     stuck = any(point[2] for _, _, points in record.optimizers for point in points)
-    return Drawing(
+    yield Drawing(
         name="learning-rate",
         alt="Sensitivity to the learning rate by optimizer",
-        caption=f"Validation {record.metric.name} of the compare phase's trials against their learning rate ({n_of}); "
-        f"all else differs too. The white area is the range that was searched for that optimizer.{by}"
+        caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
+        f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
         + (" A grey cross diverged or never left chance." if stuck else ""),
-        draw=functools.partial(draw, record),
+        draw=functools.partial(draw, record, study.design.metric),
     )
 
 
-def draw(record: LearningRates) -> Figure:
+def draw(record: LearningRates, metric: Metric) -> Figure:
     """Draw a panel an optimizer, on one scale of scores."""
     n_rows, n_columns = wrapped(len(record.optimizers), 3)
+    levels = record.factor.levels if record.factor else ("",)
     figure = new_figure(0.5 + 2.5 * n_rows)
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     every = [point for _, _, points in record.optimizers for point in points]
@@ -107,7 +103,7 @@ def draw(record: LearningRates) -> Figure:
     scale = share_scale(
         grid[0][0],
         sound or [score for _, score, _, _ in every],
-        metric=record.metric,
+        metric=metric,
         gutter=len(sound) < len(every),
     )
     for at, axes in enumerate(grid.flat):
@@ -116,7 +112,7 @@ def draw(record: LearningRates) -> Figure:
             continue
         name, searched, points = record.optimizers[at]
         axes.set_xscale("log")
-        for level_at, level in enumerate(record.levels):
+        for level_at, level in enumerate(levels):
             here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
             if here:
                 axes.plot(
@@ -139,13 +135,17 @@ def draw(record: LearningRates) -> Figure:
         axes.set_title(name)
         axes.set_xlabel("learning rate")
     for row in grid:
-        row[0].set_ylabel(score_label("validation", record.metric, scale.is_log))
+        row[0].set_ylabel(score_label("validation", metric, scale.is_log))
     named = {
         label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    if record.by:
-        order = [level for level in record.levels if level in named]
+    if record.factor:
+        order = [level for level in levels if level in named]
         figure.legend(
-            [named[level] for level in order], order, title=record.by, loc="outside right center", markerscale=1.2
+            [named[level] for level in order],
+            order,
+            title=record.factor.name,
+            loc="outside right center",
+            markerscale=1.2,
         )
     return figure

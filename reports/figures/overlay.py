@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from depthcheck.reports.compare.metric import ACCURACY, METRICS
 from depthcheck.reports.figures.style import (
     COLORS,
-    Drawing,
     new_figure,
     picture,
     plain_log,
@@ -26,6 +25,7 @@ from depthcheck.reports.figures.style import (
     share_scale,
     whole_numbers,
 )
+from depthcheck.reports.text.context import Drawing
 
 Curve = Mapping[int, float]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.records import Predictions, TrialRecord
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures.style import COLORS, GREY, Drawing, new_figure
+from depthcheck.reports.figures.style import COLORS, GREY, new_figure
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import count
 
 #: More points than this hide each other, and make a file of megabytes.
@@ -60,14 +62,14 @@ def _score(run: TrialRecord, part: str | None) -> float:
     return evaluation.score if evaluation is not None else float("-inf")
 
 
-def drawing(study: StudyData, comparison: Comparison) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
     record = compute(study, comparison)
     if record is None or not np.isfinite(record.predicted).all():
-        return None
+        return
     n, n_shown = len(record.y), len(record.shown)
     some = f", of which {count(n_shown)} are drawn" if n_shown < n else ""
-    return Drawing(
+    yield Drawing(
         name="regression",
         alt="Predicted against true, and what is left, for the recommended model",
         caption=f"{record.finalist}, the recommended model, in the run of the middle score: {count(n)} "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import Comparison, FinalistRow
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import short_configuration
 
 #: More panels than this are a wallpaper.
@@ -82,19 +83,6 @@ _RC: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """A figure that is ready: file name without ending, the words beside it, and how to draw it.
-
-    ``alt`` stands for the picture where it is not shown, ``caption`` says what is seen and of how many.
-    """
-
-    name: str
-    alt: str
-    caption: str
-    draw: Callable[[], Figure]
-
-
 @contextmanager
 def styled() -> Iterator[None]:
     """Apply the project's look inside, and leave matplotlib as it was."""
@@ -123,8 +111,7 @@ def paired_panels(n: int, *, most_columns: int = 4, block_height: float) -> tupl
 
     Only the panels on the left name their y axis, only the lower ones their x axis, epochs.
     """
-    n_rows = math.ceil(n / most_columns)
-    n_columns = math.ceil(n / n_rows)
+    n_rows, n_columns = wrapped(n, most_columns)
     figure = new_figure(0.45 + block_height * n_rows)
     grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
     pairs: list[tuple[Axes, Axes]] = []
@@ -141,7 +128,7 @@ def paired_panels(n: int, *, most_columns: int = 4, block_height: float) -> tupl
         above.tick_params(labelbottom=False, labelleft=at % n_columns == 0)
         below.tick_params(labelleft=at % n_columns == 0)
         below.set_xlabel("epoch")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+        whole_numbers(below)
         pairs.append((above, below))
     return figure, pairs
 
@@ -163,12 +150,6 @@ def wrapped(n: int, most_columns: int) -> tuple[int, int]:
 def whole_numbers(axes: Axes) -> None:
     """Mark whole numbers only along x: there is no half epoch."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-
-
-#: Marks in percent; those inside the data's span are labelled.
-_MARKS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 98.5, 99, 99.5, 99.8, 99.9, 99.95)
-#: R² has no lowest value.
-_BELOW_ZERO = (-1e6, -1e5, -1e4, -1e3, -300, -100, -50, -20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,38 +183,30 @@ def share_scale(
         axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{scale * value:.6g}"))
         return ShareAxis(is_log=False)
     low, high = float(finite.min()), float(finite.max())
-    smallest = max(1 - high, 2e-4)
-    is_log = (1 - low) / smallest > 4
-    there = (lambda x: -np.log(np.maximum(1 - np.asarray(x), smallest / 4))) if is_log else np.asarray
-    back = (lambda x: 1 - np.exp(-np.asarray(x))) if is_log else np.asarray
-    bottom, top = float(there(low)), float(there(1 - smallest if is_log else high))
-    span = max(top - bottom, 1e-3)
-    ends = (bottom - (0.2 if gutter else 0.06) * span, top + 0.06 * span)
+    smallest = max(1 - high, 1e-4)
+    ratio = (1 - low) / smallest
+    is_log = ratio > 4
+
+    def beyond(share: float) -> float:
+        """Return the place that lies below all values by a share of what they span, or above for one below -1."""
+        return 1 - (1 - low) * ratio**share if is_log else low - share * max(high - low, 1e-3)
+
     if is_log:
-        set_scale = axes.set_yscale if along == "y" else axes.set_xscale
-        set_scale("function", functions=(there, back))
-    (axes.set_ylim if along == "y" else axes.set_xlim)(float(back(ends[0])), float(back(ends[1])))
-    place = float(back(bottom - 0.14 * span)) if gutter else None
-    if is_log:
-        marks = _spaced_marks(bottom - 0.06 * span, ends[1], _MARKS if metric.is_bounded else (*_BELOW_ZERO, *_MARKS))
+        perfect = 1 - beyond(-1.03)  # has no logarithm: it gets a place in the margin
+        functions = (lambda x: -np.log(np.where(x < 1, 1 - x, perfect)), lambda y: 1 - np.exp(-y))
+        (axes.set_yscale if along == "y" else axes.set_xscale)("function", functions=functions)
+        of_decade = (1, 1.5, 2, 3, 5, 7) if ratio < 30 else (1, 2, 5) if ratio < 1000 else (1, 3)
+        errors = LogLocator(subs=of_decade).tick_values(1 - beyond(-1.06), 1 - beyond(0.06))
+        marks = sorted(1 - error for error in errors)
     else:
-        marks = [
-            mark for mark in MaxNLocator(nbins=7).tick_values(low, high) if low - 0.06 * span <= mark <= back(ends[1])
-        ]
+        marks = list(MaxNLocator(nbins=7).tick_values(low, high))
+    (axes.set_ylim if along == "y" else axes.set_xlim)(beyond(0.2 if gutter else 0.06), beyond(-1.06))
+    place = beyond(0.14) if gutter else None
+    marks = [mark for mark in marks if beyond(0.06) <= mark <= beyond(-1.06)]
     axis.set_major_locator(FixedLocator(marks if place is None else [place, *marks]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _at: "stuck" if value == place else f"{scale * value:.6g}"))
     return ShareAxis(is_log=is_log, gutter=place)
-
-
-def _spaced_marks(bottom: float, top: float, marks: Sequence[float]) -> list[float]:
-    """Return marks whose labels do not collide, from the top down."""
-    chosen: list[float] = []
-    for mark in reversed(marks):
-        at = -math.log(max(1 - mark / 100, 1e-9))
-        if bottom <= at <= top and all(abs(at + math.log(1 - other)) > 0.09 * (top - bottom) for other in chosen):
-            chosen.append(mark / 100)
-    return sorted(chosen)
 
 
 def score_label(before: str, metric: Metric, is_log: bool, *, along: str = "y") -> str:

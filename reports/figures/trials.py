@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
 from depthcheck.reports.compare.metric import Metric
+from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.compare.study_design import Factor
 from depthcheck.reports.figures.style import (
@@ -19,11 +21,11 @@ from depthcheck.reports.figures.style import (
     LIGHT,
     LINES,
     MOST_SERIES,
-    Drawing,
     new_figure,
     score_label,
     share_scale,
 )
+from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import plural
 
 
@@ -41,8 +43,6 @@ class LevelTrials:
 class TrialsByLevel:
     """All levels of a factor, and the validation scores of references by name."""
 
-    factor: str
-    metric: Metric
     levels: tuple[LevelTrials, ...]
     references: tuple[tuple[str, float], ...] = ()
 
@@ -65,30 +65,31 @@ def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
         return None
     known = [(one.name, one.valid) for one in study.facts.references]
     references = tuple((name, score) for name, score in known if score is not None)[:MOST_SERIES]
-    return TrialsByLevel(factor=factor.name, metric=study.design.metric, levels=tuple(levels), references=references)
+    return TrialsByLevel(levels=tuple(levels), references=references)
 
 
-def drawing(factor: Factor, study: StudyData) -> Drawing | None:
-    """Return the figure, or None where there is nothing to draw."""
-    record = compute(factor, study)
-    if record is None:
-        return None
-    counts = [len(of.scores) for of in record.levels]
-    each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
-    n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
-    stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
-    lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
-    return Drawing(
-        name=f"trials-by-{factor.name}",
-        alt=f"Every trial by {factor.name}",
-        caption=f"Validation {record.metric.name} of every trial of the compare phase by {factor.name}: {each}. The "
-        f"ringed trial is the best of its level.{stuck} The bar is the "
-        f"median.{lines}",
-        draw=functools.partial(draw, record),
-    )
+def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield a figure for each question of which a trial was judged."""
+    for question in comparison.questions:
+        factor = question.factor
+        record = compute(factor, study)
+        if record is None:
+            continue
+        counts = [len(of.scores) for of in record.levels]
+        each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
+        n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
+        stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
+        lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
+        yield Drawing(
+            name=f"trials-by-{factor.name}",
+            alt=f"Every trial by {factor.name}",
+            caption=f"Validation {study.design.metric.name} of every trial of the compare phase by {factor.name}: "
+            f"{each}. The ringed trial is the best of its level.{stuck} The bar is the median.{lines}",
+            draw=functools.partial(draw, record, factor.name, study.design.metric),
+        )
 
 
-def draw(record: TrialsByLevel) -> Figure:
+def draw(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
     """Draw one row a level."""
     n_levels = len(record.levels)
     figure = new_figure(min(1.0 + 0.42 * min(n_levels, 8) + 0.2 * max(n_levels - 8, 0), 16.0))
@@ -96,7 +97,7 @@ def draw(record: TrialsByLevel) -> Figure:
     every, stuck = (np.concatenate([getattr(of, name) for of in record.levels]) for name in ("scores", "stuck"))
     judged = every if stuck.all() else every[~stuck]
     shown = [*judged.tolist(), *(score for _, score in record.references)]
-    scale = share_scale(axes, shown, metric=record.metric, along="x", gutter=bool(stuck.any()))
+    scale = share_scale(axes, shown, metric=metric, along="x", gutter=bool(stuck.any()))
     for at, of in enumerate(record.levels):
         if not len(of.scores):
             continue
@@ -116,8 +117,8 @@ def draw(record: TrialsByLevel) -> Figure:
     axes.set_yticks(range(n_levels), [of.level for of in record.levels], fontsize=8 if n_levels <= 40 else 6)
     axes.set_ylim(n_levels - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(score_label("validation", record.metric, scale.is_log, along="x"))
-    axes.set_ylabel(record.factor)
+    axes.set_xlabel(score_label("validation", metric, scale.is_log, along="x"))
+    axes.set_ylabel(factor)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The answer: one sentence a question, and what becomes of the other levels. Pure text.
+"""The answer: one sentence a question, and what becomes of the other levels; the same for programs. Pure text.
 
 Verdict words come from :mod:`depthcheck.reports.compare.verdict` alone; nothing here weighs evidence.
 """
@@ -6,6 +6,7 @@ Verdict words come from :mod:`depthcheck.reports.compare.verdict` alone; nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from depthcheck.reports.compare.linear import depth_0, linear_score
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
@@ -23,6 +24,8 @@ from depthcheck.reports.text.words import (
     with_unit,
 )
 
+#: Verdicts that more settings may change.
+OPEN = ("inconclusive", "not enough evidence")
 #: More levels than this are counted, not named.
 _MOST_NAMED = 8
 
@@ -234,3 +237,62 @@ def _brief(contrast: Contrast, design: StudyDesign) -> str:
 
 def _name(factor: str, level: str) -> str:
     return f"{factor.replace('_', ' ').capitalize()} {level}"
+
+
+def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
+    """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
+    metric = comparison.design.metric
+    found: dict[tuple[str, str], str] = {}
+    for question in comparison.questions:
+        for contrast in question.contrasts:
+            difference, text = contrast.difference, str(contrast.verdict.word)
+            if difference is not None:
+                text += f": {points(metric, difference.estimate, difference.half_width)}"
+                text += f" ({interval(metric, difference)})" if difference.low is not None else ""
+            found[contrast.factor, contrast.level] = text
+    return found
+
+
+def answers(comparison: Comparison) -> dict[str, Any]:
+    """Return every contrast with its verdict, estimate and interval, in the metric's own scale.
+
+    ``is_decided`` tells whether no contrast is open any more; ``can_be_decided`` whether more settings may decide one.
+    """
+    contrasts = [contrast for question in comparison.questions for contrast in question.contrasts]
+    left = [contrast for contrast in contrasts if contrast.verdict.word in OPEN]
+    search = comparison.search
+    return {
+        "study": comparison.design.name,
+        "metric": comparison.design.metric.key,
+        "n_settings": None if search is None else search.n_settings,
+        "tuned_with": None if search is None else search.subset,
+        "is_decided": not left,
+        "can_be_decided": any(contrast.verdict.more is not None for contrast in left),
+        "contrasts": [_as_json(contrast) for contrast in contrasts],
+    }
+
+
+def as_table(comparison: Comparison) -> str:
+    """Return every contrast as a row of a markdown table, in the reader's unit."""
+    metric = comparison.design.metric
+    rows = [
+        f"| {of.factor} {of.level} against {of.reference} | {of.verdict.word} | "
+        + ("– | – |" if of.difference is None else f"{points(metric, of.difference.estimate, of.difference.half_width)}"
+           f" | {interval(metric, of.difference)} |")
+        for question in comparison.questions for of in question.contrasts
+    ]  # fmt: skip
+    head = ["| | verdict | difference | 95 % interval |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
+
+
+def _as_json(contrast: Contrast) -> dict[str, Any]:
+    found = contrast.difference
+    return {
+        "factor": contrast.factor,
+        "level": contrast.level,
+        "reference": contrast.reference,
+        "verdict": contrast.verdict.word,
+        "because": contrast.verdict.because,
+        **{name: None if found is None else getattr(found, name) for name in ("estimate", "low", "high")},
+        "p_holm": contrast.p_holm,
+    }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.text.blocks import held_out, prose
 from depthcheck.reports.text.context import ReportContext
-from depthcheck.reports.text.words import configuration, count, plural, score, seconds, spread, table
+from depthcheck.reports.text.words import configuration, count, plural, prose, score, seconds, spread, table
 
 
 def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
@@ -63,14 +62,13 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
         [
             str(one.number),
             one.phase,
-            score(
-                metric, one.valid.score if one.valid else None, n_examples=one.valid.n_samples if one.valid else None
-            ),
+            score(metric, valid.score, n_examples=valid.n_samples),
             "–" if one.n_params is None else count(one.n_params),
             seconds(one.fit_seconds).removesuffix(" s"),
             configuration(one.config),
         ]
         for one in context.top
+        if (valid := one.evaluation("valid"))
     ]
     header = ["trial", "phase", "validation", "parameters", "seconds", "configuration"]
     text = "Single runs, picked for their score: the luckiest of many. Their order means nothing."
@@ -91,7 +89,7 @@ def _classes(comparison: Comparison, context: ReportContext) -> list[str]:
     ]
     finalist = comparison.recommendation.recommended.finalist.id
     runs = plural(len(context.champion_runs), "run")
-    text = f"Of {finalist}, the recommended model, on {held_out(comparison)}; mean over {runs}."
+    text = f"Of {finalist}, the recommended model, on {_held_out(comparison)}; mean over {runs}."
     header = ["class", "examples", "errors (%)", "most often taken for"]
     return ["### Errors by class", table(header, rows, right=[1, 2]), prose(text)]
 
@@ -112,8 +110,14 @@ def _quarters(comparison: Comparison, context: ReportContext) -> list[str]:
     finalist = comparison.recommendation.recommended.finalist.id
     runs = plural(len(context.champion_runs), "run")
     text = (
-        f"Of {finalist}, the recommended model, on {held_out(comparison)}; mean over {runs}. *Mean error* is predicted "
-        "minus true: above zero for small values and below for large ones means that predictions keep to the middle."
+        f"Of {finalist}, the recommended model, on {_held_out(comparison)}; mean over {runs}. *Mean error* is "
+        "predicted minus true: above zero for small values and below for large ones means that predictions keep to "
+        "the middle."
     )
     header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
     return ["### Errors by quarter of the target", table(header, rows, right=range(1, 5)), prose(text)]
+
+
+def _held_out(comparison: Comparison) -> str:
+    """Return what the predictions of a finalist are of."""
+    return "the rows that each fold held out" if comparison.design.folds else "the test part"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import TrialConfig
-from depthcheck.pipeline.records import Evaluation, TrialRecord
+from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData, StudyFacts
@@ -38,20 +39,6 @@ class PhaseCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialSummary:
-    """One trial in a line of a table; its scores are of single runs."""
-
-    number: int
-    run_id: str
-    phase: str
-    config: TrialConfig
-    valid: Evaluation | None
-    test: Evaluation | None = None
-    n_params: int | None = None
-    fit_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassErrors:
     """How often a class of the test part is taken for another, and for which most often; means over runs."""
 
@@ -75,12 +62,28 @@ class TargetErrors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A figure that the report shows: where its file is, relative to the report, and the words beside it."""
+class Drawing:
+    """A figure that is ready to be drawn.
 
-    path: str
+    Attributes
+    ----------
+    name
+        Of its file, without ending.
+    alt, caption
+        What stands for the picture where it is not shown; what is seen, and of how many.
+    draw
+        Returns matplotlib's figure.
+    """
+
+    name: str
     alt: str
     caption: str
+    draw: Callable[[], Any]
+
+    @property
+    def path(self) -> str:
+        """Where its file is, relative to the report."""
+        return f"figures/{self.name}.svg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +113,13 @@ class ReportContext:
 
     facts: StudyFacts
     phases: tuple[PhaseCount, ...]
-    anchor: TrialSummary | None = None
-    top: tuple[TrialSummary, ...] = ()
+    anchor: TrialRecord | None = None
+    top: tuple[TrialRecord, ...] = ()
     class_errors: tuple[ClassErrors, ...] = ()
     target_errors: tuple[TargetErrors, ...] = ()
     champion_runs: tuple[str, ...] = ()
     failures: tuple[tuple[str, int], ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
 
     def ended(self, phase: str) -> int:
@@ -124,7 +127,7 @@ class ReportContext:
         return sum(count.ended for count in self.phases if count.phase == phase)
 
 
-def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Figure] = ()) -> ReportContext:
+def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
     """Return the context of a study that was read and compared."""
     searched = [record for record in study.records if record.phase != "confirm"]
     anchor = next((record for record in searched if record.phase == "anchor" and record.evaluation("valid")), None)
@@ -139,8 +142,8 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Figur
     return ReportContext(
         facts=study.facts,
         phases=_phases(study),
-        anchor=None if anchor is None else _summary(anchor),
-        top=tuple(_summary(record) for record in best[:_TOP]),
+        anchor=anchor,
+        top=tuple(best[:_TOP]),
         class_errors=() if is_regression else class_errors(study, runs),
         target_errors=target_errors(study, runs) if is_regression else (),
         champion_runs=tuple(run.run_id for run in runs),
@@ -164,26 +167,38 @@ def _first_layer_gradients(study: StudyData) -> dict[str, float]:
     return found
 
 
-def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[ClassErrors, ...]:
-    """Return the errors of runs by true class, the worst first; empty where none has predictions."""
+def confusion(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[NDArray[np.float64], tuple[str, ...], int] | None:
+    """Return how often runs took each true class (a row) for each other, the classes' names, and how many runs.
+
+    None where no run has predictions.
+    """
     predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
     if not predictions:
-        return ()
-    names = study.facts.data.class_names
-    n_classes = max(len(names), 1 + max(int(max(of.y.max(), of.predicted.max())) for of in predictions))
+        return None
+    known = study.facts.data.class_names
+    n_classes = max(len(known), 1 + max(int(max(of.y.max(), of.predicted.max())) for of in predictions))
     table = np.zeros((n_classes, n_classes))
     for of in predictions:
         np.add.at(table, (of.y, of.predicted), 1)
+    return table, (*known, *map(str, range(len(known), n_classes))), len(predictions)
+
+
+def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[ClassErrors, ...]:
+    """Return the errors of runs by true class, the worst first; empty where none has predictions."""
+    found = confusion(study, runs)
+    if found is None:
+        return ()
+    table, names, n_runs = found
     errors = []
     for at in np.flatnonzero(table.sum(axis=1)):
-        total, others = table[at].sum(), np.where(np.arange(n_classes) == at, 0, table[at])
+        total, others = table[at].sum(), np.where(np.arange(len(names)) == at, 0, table[at])
         worst = int(others.argmax())
         errors.append(
             ClassErrors(
-                name=_class_name(int(at), names),
-                n_examples=round(total / len(predictions)),
+                name=names[at],
+                n_examples=round(total / n_runs),
                 error=float(others.sum() / total),
-                mistaken_for=_class_name(worst, names) if others[worst] else None,
+                mistaken_for=names[worst] if others[worst] else None,
                 share=float(others[worst] / total),
             )
         )
@@ -211,28 +226,11 @@ def target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[Target
     )
 
 
-def _class_name(at: int, names: tuple[str, ...]) -> str:
-    return names[at] if at < len(names) else str(at)
-
-
 def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
     counts = []
     for phase in _PHASES:
         states = Counter[str](record.state for record in study.records if record.phase == phase)
-        planned = max(study.facts.planned.get(phase, 0), sum(states.values()))
+        planned = max(study.design.budgets.get(phase, 0), sum(states.values()))
         if planned:
             counts.append(PhaseCount(phase=phase, planned=planned, **states))
     return tuple(counts)
-
-
-def _summary(record: TrialRecord) -> TrialSummary:
-    return TrialSummary(
-        number=record.number,
-        run_id=record.run_id,
-        phase=record.phase,
-        config=record.config,
-        valid=record.evaluation("valid"),
-        test=record.evaluation("test"),
-        n_params=record.n_params,
-        fit_seconds=record.fit_seconds,
-    )

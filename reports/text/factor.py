@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
-from depthcheck.reports.text.blocks import prose
 from depthcheck.reports.text.words import (
     configuration,
     count,
@@ -13,6 +12,7 @@ from depthcheck.reports.text.words import (
     p_value,
     plural,
     points,
+    prose,
     score,
     seconds,
     share,

@@ -1,18 +1,66 @@
-"""Section 6: what others reach on these data. Pure text."""
+"""Section 6: what scikit-learn's models reach on the same split, untuned, and what others published. Pure text."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.known_results import KNOWN, KnownData
-from depthcheck.reports.text.blocks import prose
+from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.text.context import ReportContext
-from depthcheck.reports.text.reference_models import reference_table
-from depthcheck.reports.text.words import configuration, count, plural, spread, table
+from depthcheck.reports.text.words import configuration, count, plural, prose, score, seconds, spread, table, with_unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownData:
+    """Results on one data set.
+
+    Attributes
+    ----------
+    origin_loss, origin_accuracy, origin_epochs
+        Of the notebook that this project began with, on its validation part.
+    results
+        Model, test accuracy and source of what others published.
+    suspicious
+        A test accuracy above it, by a plain network without augmentation, calls for a look for a leak.
+    """
+
+    origin: str
+    origin_loss: str
+    origin_accuracy: str
+    origin_epochs: int
+    results: tuple[tuple[str, str, str], ...]
+    suspicious: float
+
+
+_XIAO = "Xiao, Rasul, Vollgraf 2017, table 3"
+
+KNOWN: Mapping[str, KnownData] = {
+    "fashion-mnist": KnownData(
+        origin="the notebook: 1 × 100 sigmoid, sgd, learning rate 0.01, batch size 32",
+        origin_loss="0.36376",
+        origin_accuracy="86.783",
+        origin_epochs=100,
+        results=(
+            ("logistic regression (no hidden layer)", "84.2", _XIAO),
+            ("scikit-learn MLP, tanh 100-10", "86.3", _XIAO),
+            ("scikit-learn MLP, tanh 100", "86.8", _XIAO),
+            ("scikit-learn MLP, relu 100-10", "87.0", _XIAO),
+            ("scikit-learn MLP, relu 100", "87.1", _XIAO),
+            ("random forest", "87.3", _XIAO),
+            ("gradient boosting", "88.0", _XIAO),
+            ("relu 300-100, SGD 0.01, 30 epochs", "88.6", "Géron, Hands-On Machine Learning, 3rd ed."),
+            ("SVC", "89.7", _XIAO),
+        ),
+        suspicious=0.92,
+    )
+}
 
 
 def known(comparison: Comparison, context: ReportContext) -> list[str]:
     """Return what scikit-learn's models reach on the same split, and what others published on these data."""
-    blocks = reference_table(comparison, context)
+    blocks = _references(comparison, context)
     published = KNOWN.get(context.facts.data.name)
     if published is not None:
         return blocks + _published(published, comparison, context)
@@ -42,15 +90,15 @@ def _published(known: KnownData, comparison: Comparison, context: ReportContext)
 def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
     rows = [[known.origin, str(known.origin_epochs), known.origin_accuracy, known.origin_loss, "12,000"]]
     anchor = context.anchor
-    if anchor is not None and anchor.valid is not None:
-        config = anchor.config
+    valid = None if anchor is None else anchor.evaluation("valid")
+    if anchor is not None and valid is not None:
         rows.append(
             [
-                f"this study's anchor, trial {anchor.number}: {configuration(config)}",
-                str(config.fit.epochs),
-                f"{100 * anchor.valid.score:.2f}",
-                f"{anchor.valid.loss:.4f}",
-                count(anchor.valid.n_samples),
+                f"this study's anchor, trial {anchor.number}: {configuration(anchor.config)}",
+                str(anchor.config.fit.epochs),
+                f"{100 * valid.score:.2f}",
+                f"{valid.loss:.4f}",
+                count(valid.n_samples),
             ]
         )
     if context.facts.data.majority_share is not None:
@@ -59,7 +107,7 @@ def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
 
 
 def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:
-    rows = [[one.model, one.accuracy, one.source] for one in known.results]
+    rows = [list(row) for row in known.results]
     of = comparison.recommendation
     if of is not None and of.recommended.test is not None:
         label = f"**recommended model**: {configuration(of.recommended.finalist.config)}"
@@ -71,3 +119,52 @@ def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _references(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return the references' scores and the recommended network's; nothing where no reference was fitted."""
+    references = context.facts.references
+    if not references:
+        return []
+    design, metric = comparison.design, comparison.design.metric
+    of = comparison.recommendation.recommended if comparison.recommendation else None
+    rows = [_reference_row(one, metric, folds=bool(design.folds)) for one in references]
+    if of is not None:
+        means = [spread(metric, of.valid), *([] if design.folds else [spread(metric, of.test)])]
+        name = f"**recommended**: {configuration(of.finalist.config)}"
+        rows.append([name, *means, seconds(of.fit_seconds).removesuffix(" s")])
+    unit = f" ({metric.score_unit})" if metric.score_unit else ""
+    parts = [f"cross-validated {metric.name}"] if design.folds else [f"validation {metric.name}", "test"]
+    header = ["model", *(f"{part}{unit}" for part in parts), "seconds"]
+    by = f"; the {design.folds} folds are those of the search" if design.folds else ""
+    text = (
+        "scikit-learn's models have their default settings and one fit each: nothing was tuned, and no interval is "
+        f"known{by}. The network's numbers are mean ± standard deviation over fresh {design.again}s, after a search."
+    )
+    return ["Against scikit-learn on the same split:", table(header, rows, right=range(1, len(header))), prose(text)]
+
+
+def _reference_row(one: ReferenceScores, metric: Metric, *, folds: bool) -> list[str]:
+    scores = [one.valid] if folds else [one.valid, one.test]
+    return [one.name, *(score(metric, value) for value in scores), seconds(one.seconds).removesuffix(" s")]
+
+
+def against_references(comparison: Comparison, context: ReportContext) -> str:
+    """Return whether a reference does better than the recommended network, or as well; empty without references."""
+    of, design, metric = comparison.recommendation, comparison.design, comparison.design.metric
+    on_test = comparison.part == "test"
+    mine = None if of is None else of.recommended.test if on_test else of.recommended.valid
+    found = [(one.test if on_test else one.valid, one) for one in context.facts.references]
+    known = [(value, one) for value, one in found if value is not None]
+    if mine is None or not known:
+        return ""
+    best, reference = max(known, key=lambda pair: pair[0])
+    name = f"{reference.name[:1].upper()}{reference.name[1:]} of scikit-learn, untuned,"
+    ours = with_unit(score(metric, mine.mean), metric)
+    scores = f"{score(metric, best)} against {ours} of {comparison.judged} {metric.name}"
+    if best > mine.mean + design.equivalence:
+        return f"**{name} does better on the same split**: {scores} (section 6)."
+    if best >= mine.mean - design.equivalence:
+        close = f"within {metric.region(design.equivalence)}"
+        return f"{name} comes {close} on the same split: {scores} (section 6)."
+    return f"The best of scikit-learn's untuned models on the same split is {reference.name}: {scores} (section 6)."

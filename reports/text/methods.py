@@ -9,9 +9,8 @@ from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts
 from depthcheck.reports.compare.study_design import StudyDesign
-from depthcheck.reports.text.blocks import bullets, prose
 from depthcheck.reports.text.context import PhaseCount, ReportContext
-from depthcheck.reports.text.words import count, enumeration, plural, score, table, with_unit
+from depthcheck.reports.text.words import bullets, count, enumeration, plural, prose, score, table, with_unit
 
 #: More classes than this are counted, not listed.
 _MOST_CLASSES = 8
@@ -50,18 +49,17 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
 
 
 def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
-    facts, of = context.facts, comparison.design
-    data, definition = facts.data, context.facts.definition
+    facts, data, of = context.facts, context.facts.data, comparison.design
     yield "data", f"{data.name}{f' ({data.source})' if data.source else ''}"
     yield "SHA-256 of the data", data.sha256
     yield "target", _target(data)
     yield "score", _score(of.metric) if data.target or of.metric is not ACCURACY else ""
-    yield "split", _folds(data, of) if of.folds else _parts(data, definition)
+    yield "split", _folds(data, of) if of.folds else _parts(data)
     yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
-    yield "tuned", "; ".join(_tuned(definition))
-    yield "fixed", "; ".join(f"{name} {_short(value)}" for name, value in definition.get("fixed", {}).items())
-    yield "epochs", f"{definition.get('epochs', '?')} in every trial; the last one counts"
-    yield "seed of the study", str(definition.get("seed", ""))
+    yield "tuned", "; ".join(facts.tuned)
+    yield "fixed", "; ".join(facts.fixed)
+    yield "epochs", f"{facts.epochs or '?'} in every trial; the last one counts"
+    yield "seed of the study", "" if facts.seed is None else str(facts.seed)
     yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256
     again = "setting" if comparison.search else of.again
@@ -88,14 +86,10 @@ def _score(metric: Metric) -> str:
     return f"{metric.name}{' in percent; a point is a percentage point' if metric.score_unit else ''}"
 
 
-def _parts(data: DataFacts, definition: Mapping[str, Any]) -> str:
+def _parts(data: DataFacts) -> str:
     sizes = ((data.n_train, "to train"), (data.n_valid, "to validate"), (data.n_test, "to test"))
-    cut = definition.get("split")
-    words = [f"share {cut['valid']:g} drawn by seed {cut['seed']}"] if cut else []
-    words += [data.how] if data.how else []
-    return ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None) + (
-        f" ({', '.join(words)})" if words else ""
-    )
+    how = f" ({data.how})" if data.how else ""
+    return ", ".join(f"{count(n)} {what}" for n, what in sizes if n is not None) + how
 
 
 def _folds(data: DataFacts, of: StudyDesign) -> str:
@@ -105,25 +99,6 @@ def _folds(data: DataFacts, of: StudyDesign) -> str:
         f"{of.folds}-fold cross-validation{rows}{how}, no test part; one partition in the search, another for each "
         "repeat of phase confirm"
     )
-
-
-def _tuned(definition: Mapping[str, Any]) -> Iterator[str]:
-    for name, tuned in definition.get("tune", {}).items():
-        yield f"{name} {_range(tuned)}"
-    for optimizer, ranges in definition.get("tune_for", {}).items():
-        for name, tuned in ranges.items():
-            yield f"{name} of {optimizer} {_range(tuned)}"
-
-
-def _range(tuned: Any) -> str:
-    if not isinstance(tuned, Mapping):
-        return "one of " + ", ".join(_short(value) for value in tuned)
-    step = f" in steps of {_short(tuned['step'])}" if "step" in tuned else ""
-    return f"{_short(tuned['low'])} to {_short(tuned['high'])}{' (log)' if tuned.get('log') else ''}{step}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _versions(environment: Mapping[str, Any]) -> str:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from depthcheck.reports.compare.metric import ACCURACY
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
-from depthcheck.reports.text.blocks import prose
 from depthcheck.reports.text.context import ReportContext
-from depthcheck.reports.text.reference_models import against_references
+from depthcheck.reports.text.known import against_references
 from depthcheck.reports.text.words import (
     beside,
     configuration,
     count,
     interval,
     points,
+    prose,
     score,
     seconds,
     spread,

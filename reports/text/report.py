@@ -1,18 +1,30 @@
-"""The report, section by section, in the order of the protocol (docs/comparison.md). Pure text."""
+"""The report: what each section says, and the template that puts them in order (docs/comparison.md). Pure text."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta
+from jinja2.sandbox import SandboxedEnvironment
 
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.text.answer import answer
 from depthcheck.reports.text.appendix import appendix
-from depthcheck.reports.text.blocks import bullets, prose, section
-from depthcheck.reports.text.context import ReportContext
+from depthcheck.reports.text.context import Drawing, ReportContext
 from depthcheck.reports.text.factor import factor, notes
 from depthcheck.reports.text.known import known
 from depthcheck.reports.text.methods import design
 from depthcheck.reports.text.recommended import recommended
-from depthcheck.reports.text.words import count, enumeration, plural
+from depthcheck.reports.text.words import bullets, count, enumeration, plural, prose
 
+#: What a template may call for, beside the figures.
+TEXTS = (
+    "title", "byline", "answer", "recommended", "design", "results", "known", "checks", "appendix", "reproduce",
+)  # fmt: skip
+_TEMPLATE = resources.files(__package__) / "report.md.j2"
+_JINJA = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)
+_JINJA.filters["prose"] = prose
 #: More missing levels than this are counted, not named.
 _MOST_MISSING = 10
 #: What is bit-equal, and what is not (docs/decisions/processors.md).
@@ -23,26 +35,65 @@ _BITS = (
 )
 
 
-def render(comparison: Comparison, context: ReportContext) -> str:
-    """Return the report."""
+def sections(comparison: Comparison, context: ReportContext) -> dict[str, str]:
+    """Return the sections' texts by the names that a template calls them by, :data:`TEXTS`."""
     n_valid = context.facts.data.n_valid
     tables = [block for question in comparison.questions for block in factor(question, comparison, n_valid)]
-    parts = [
-        f"# {context.facts.question or f'Study {comparison.design.name}'}",
-        prose(_byline(comparison, context)),
-        section(1, "Answer", _answer(comparison, context)),
-        section(2, "Recommended model", recommended(comparison, context)),
-        section(3, "Design", design(comparison, context)),
-        section(
-            4, "Results by level", [*tables, *([notes(comparison, n_valid)] if tables else ["Nothing was compared."])]
-        ),
-        section(5, "Figures", _figures(context)),
-        section(6, "Against what is known", known(comparison, context)),
-        section(7, "Can you trust this?", _trust(comparison)),
-        section(8, "Appendix: descriptive, no basis for a comparison", appendix(comparison, context)),
-        section(9, "Reproduce", _reproduce(comparison, context)),
-    ]
-    return "\n\n".join(parts) + "\n"
+    blocks = {
+        "title": [context.facts.question or f"Study {comparison.design.name}"],
+        "byline": [prose(_byline(comparison, context))],
+        "answer": _answer(comparison, context),
+        "recommended": recommended(comparison, context),
+        "design": design(comparison, context),
+        "results": [*tables, notes(comparison, n_valid) if tables else "Nothing was compared."],
+        "known": known(comparison, context),
+        "checks": _checks(comparison),
+        "appendix": appendix(comparison, context),
+        "reproduce": _reproduce(comparison, context),
+    }
+    return {name: "\n\n".join(filter(None, texts)) for name, texts in blocks.items()}
+
+
+def check_template(source: str) -> None:
+    """Complain about a template before there is anything to render.
+
+    Raises
+    ------
+    ValueError
+        When it is none of Jinja's, or calls for a text that no report has.
+    """
+    try:
+        _JINJA.from_string(source)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"template must be one of Jinja's, got in line {error.lineno}: {error.message}") from error
+    unknown = meta.find_undeclared_variables(_JINJA.parse(source)) - {*TEXTS, "figures"}
+    if unknown:
+        raise ValueError(f"template must use {', '.join(TEXTS)} or figures, got {', '.join(sorted(unknown))}")
+
+
+def render(texts: Mapping[str, str], figures: Sequence[Drawing], template: str | None = None) -> str:
+    """Return the report: the texts and figures where a template has them.
+
+    Parameters
+    ----------
+    texts
+        Of :func:`sections`.
+    template
+        What takes the place of the project's own, in Jinja's language: it calls the texts by their names, and goes
+        over ``figures``, each with ``alt``, ``path`` and ``caption``. It is run in a sandbox. Nothing is escaped: this
+        is markdown, and the page that is made of it takes no HTML.
+
+    Raises
+    ------
+    ValueError
+        When one of the template's expressions fails.
+    """
+    source = _TEMPLATE.read_text("utf-8") if template is None else template
+    shown = [{"alt": figure.alt, "path": figure.path, "caption": figure.caption} for figure in figures]
+    try:
+        return _JINJA.from_string(source).render(**texts, figures=shown)
+    except Exception as error:  # whatever a template's own expressions come to
+        raise ValueError(f"template must render, got {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
 def _byline(comparison: Comparison, context: ReportContext) -> str:
@@ -87,7 +138,7 @@ def _percent(share: float) -> str:
 def _scope(comparison: Comparison, context: ReportContext) -> str:
     if not comparison.questions:
         return ""
-    epochs = context.facts.definition.get("epochs")
+    epochs = context.facts.epochs
     trained = f" and {epochs} epochs of training" if epochs else ""
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
@@ -141,16 +192,7 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
     return f"**Missing**\n\n{bullets(items)}" if items else ""
 
 
-def _figures(context: ReportContext) -> list[str]:
-    if not context.figures:
-        return ["There is nothing to draw yet."]
-    blocks = []
-    for number, figure in enumerate(context.figures, start=1):
-        blocks += [f"![{figure.alt}]({figure.path})", prose(f"*Figure {number}.* {figure.caption}")]
-    return blocks
-
-
-def _trust(comparison: Comparison) -> list[str]:
+def _checks(comparison: Comparison) -> list[str]:
     passed, warned = [of for of in comparison.checks if of.state == "pass"], comparison.warnings
     return [
         f"{len(passed)} of {len(comparison.checks)} checks pass. A warning never changes a verdict; it says where to "

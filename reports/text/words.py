@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
@@ -155,6 +155,16 @@ def enumeration(words: Sequence[str]) -> str:
 def paragraph(text: str) -> str:
     """Return text wrapped, so that it can be read where nothing renders it."""
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def prose(text: str) -> str:
+    """Return wrapped text, each of its paragraphs for itself."""
+    return "\n\n".join(paragraph(part) for part in text.split("\n\n") if part.strip())
+
+
+def bullets(items: Iterable[str]) -> str:
+    """Return a list, wrapped with hanging lines."""
+    return "\n".join("- " + paragraph(item).replace("\n", "\n  ") for item in items)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:

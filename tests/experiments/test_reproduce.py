@@ -28,8 +28,8 @@ from depthcheck.experiments.tracking.environment import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
-from depthcheck.reports.figures import picture
 from depthcheck.reports.figures.overlay import compute, drawing
+from depthcheck.reports.figures.style import picture
 
 CONFIG = TrialConfig(
     data=DataConfig(name="digits"),

@@ -11,8 +11,7 @@ from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.document import parse_tuned
 from depthcheck.experiments.planning.ranges import Choices, Range, can_widen, parse_widenings, widen
 from depthcheck.pipeline.dimensions import DIMENSIONS
-from depthcheck.reports.rerun import command
-from depthcheck.reports.searched_ranges import search_ranges
+from depthcheck.reports.read import command, search_ranges
 
 SMALL = tomllib.loads("""
 [data]
@@ -155,10 +154,10 @@ def test_widenings_are_names_and_sides():
 
 
 def test_report_knows_which_ends_are_open_and_repeats_the_widenings():
-    stored = EXPERIMENT.as_json()
-    found = {(of.parameter, of.is_list): of.open_sides for of in search_ranges(stored)}
+    found = {(of.parameter, of.is_list): of.open_sides for of in search_ranges(EXPERIMENT)}
     assert found["dropout", False] == ("up",)
     assert found["batch_size", True] == ("up", "down")
     assert not any(name == "activation" for name, _ in found)
-    stored = {"definition": stored, "widened": ["units:up", "units:up"]}
-    assert command("x", stored, {"experiment": "digits"}, n_seeds=5).endswith("-P widen=units:up,units:up")
+    widened = EXPERIMENT.widened_as("units:up,units:up")
+    line = command(widened, {"experiment": "digits"}, n_trials=10, n_seeds=5)
+    assert line.endswith("-P widen=units:up,units:up")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from study_records import config, trial
+from study_records import CLASSES, N_TEST, best_of, config, design, facts, finalist_of, history, seeded, trial
 
-from depthcheck.pipeline.config import TrialConfig
-from depthcheck.pipeline.records import History, Predictions
-from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
+from depthcheck.pipeline.records import Predictions
+from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData
+from depthcheck.reports.compare.study_design import Factor, SearchRange
 
-N_TEST, SEEDS = 400, (11, 12, 13, 14, 15)
+SEEDS = (11, 12, 13, 14, 15)
 #: Validation scores of the compare phase by depth, one a setting: a trial at each depth.
 SEARCHED = {
     0: (0.80, 0.78, 0.81, 0.79, 0.77, 0.80, 0.79, 0.78),
@@ -24,14 +23,7 @@ WRONG = {2: (44, 46, 43, 45, 47), 1: (60, 58, 61, 59, 62)}
 
 def _history(depth, score):
     train = (0.10, 0.11) if depth == 5 else (score - 0.1, score + 0.01)
-    return History(
-        train_loss=(1.0, 0.5),
-        train_score=train,
-        valid_loss=(1.1, 0.6),
-        valid_score=(score - 0.001, score),
-        learning_rate=(0.01, 0.01),
-        seconds=(1.0, 1.0),
-    )
+    return history(train, (score - 0.001, score), valid_loss=(1.1, 0.6))
 
 
 def _predictions(n_wrong, seed):
@@ -47,7 +39,7 @@ def _predictions(n_wrong, seed):
 def golden_study() -> StudyData:
     """Return depths 0, 1, 2 and 5, eight settings each: the last never trains."""
     records = [trial(0, config(1, activation="sigmoid"), 0.75, phase="anchor", curve=_history(1, 0.75))]
-    finalists, predictions, diagnostics = [], {}, {}
+    predictions, diagnostics = {}, {}
     for at, scores in enumerate(zip(*SEARCHED.values(), strict=True)):
         for depth, score in zip(SEARCHED, scores, strict=True):
             of = config(depth, learning_rate=0.005 * (at + 1), units=16, seed=at)
@@ -55,26 +47,15 @@ def golden_study() -> StudyData:
             run = trial(len(records), of, score, curve=_history(depth, score), test=1 - n_wrong / N_TEST)
             records.append(run)
             predictions[run.run_id] = _predictions(n_wrong, at)
-            if score == max(SEARCHED[depth]) and depth in WRONG:
-                finalists.append(
-                    FrozenFinalist(
-                        id=f"trial-{run.number}",
-                        config=run.config,
-                        selected_score=score,
-                        selected_number=run.number,
-                        stands_for=(("depth", str(depth)),),
-                    )
-                )
-    finalists.sort(key=lambda one: -(one.selected_score or 0))
+    finalists = [finalist_of(best_of(records[1:], depth)) for depth in WRONG]
     records.append(trial(len(records), config(2, units=32), 0.89, phase="exploit", curve=_history(2, 0.89)))
     records.append(trial(len(records), config(2, units=64), phase="exploit", state="failed"))
     for depth, finalist in zip(WRONG, finalists, strict=True):
         for seed, n_wrong in zip(SEEDS, WRONG[depth], strict=True):
-            of = TrialConfig.from_params({**finalist.config.to_params(), "seed": seed})
             accuracy = 1 - n_wrong / N_TEST
             run = trial(
-                len(records), of, accuracy, phase="confirm", tags={"finalist": finalist.id}, test=accuracy,
-                curve=_history(depth, accuracy),
+                len(records), seeded(finalist.config, seed), accuracy, phase="confirm",
+                tags={"finalist": finalist.id}, test=accuracy, curve=_history(depth, accuracy),
             )  # fmt: skip
             records.append(run)
             predictions[run.run_id] = _predictions(n_wrong, seed)
@@ -83,20 +64,14 @@ def golden_study() -> StudyData:
                 "saturation/hidden_1": {1: 0.0, 2: 0.1},
                 "gradient_norm/logits": {1: 0.1, 2: 0.1},
             }
-    definition = {
-        "epochs": 2,
-        "compare_share": 0.92,
-        "seed": 1,
-        "split": {"valid": 0.2, "seed": 1234},
-        "compare": {"depth": [0, 1, 2, 5]},
-        "tune": {"learning_rate": {"low": 0.001, "high": 0.1, "log": True}, "units": [16, 32]},
-        "fixed": {"optimizer": "sgd", "activation": "relu"},
-    }
+    data = DataFacts(
+        name="fashion-mnist", sha256="ab" * 32, source="Keras's cache", class_names=CLASSES, n_train=2000, n_valid=500,
+        n_test=N_TEST, majority_share=0.1, how="share 0.2 drawn by seed 1234",
+    )  # fmt: skip
     return StudyData(
-        design=StudyDesign(
+        design=design(
             name="golden-12345678",
             factors=(Factor.of("depth", ("0", "1", "2", "5")),),
-            chance=0.1,
             budgets={"anchor": 1, "compare": 32, "exploit": 2, "confirm": 10},
             compare_share=0.92,
             cores=2,
@@ -107,38 +82,11 @@ def golden_study() -> StudyData:
         finalists=tuple(finalists),
         predictions=predictions,
         diagnostics=diagnostics,
-        facts=StudyFacts(
-            question="Does another hidden layer help?",
-            state="finished",
-            run_id="0123456789abcdef",
-            tracking_uri="sqlite:////home/me/mlflow.db",
-            data=DataFacts(
-                name="fashion-mnist",
-                sha256="ab" * 32,
-                source="Keras's cache",
-                class_names=(
-                    "top",
-                    "trouser",
-                    "pullover",
-                    "dress",
-                    "coat",
-                    "sandal",
-                    "shirt",
-                    "sneaker",
-                    "bag",
-                    "boot",
-                ),
-                n_train=2000,
-                n_valid=500,
-                n_test=N_TEST,
-                majority_share=0.1,
-            ),
-            definition=definition,
-            planned={"anchor": 1, "compare": 32, "exploit": 2, "confirm": 10},
-            seeds=SEEDS,
-            finalists_sha256="cd" * 32,
+        facts=facts(
+            data,
+            tuned=("learning_rate 0.001 to 0.1 (log)", "units one of 16, 32"),
+            fixed=("optimizer sgd", "activation relu"),
             environment={"python": "3.11.7", "platform": "Linux", "cpus": 2, "packages": {"Keras": "3.15.0"}},
-            code_version="0123456789",
             dirty="true",
             command="mlflow run . -P experiment=golden.toml -P trials=35",
             importances=(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from study_records import config
+from study_records import best_of, config, design, facts, finalist_of, history, seeded, trial
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
-from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
+from depthcheck.pipeline.records import Evaluation, Predictions, TrialRecord
 from depthcheck.reports.compare.example_scores import example_scores, fold_scores
 from depthcheck.reports.compare.metric import METRICS
 from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
+from depthcheck.reports.compare.study_design import SearchRange
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
 #: How far off the predictions of each depth are, in all and by seed.
@@ -79,25 +79,15 @@ def golden_table(metric: str, *, folds: bool = False, references: bool = True) -
     split = SplitConfig(method="stratified", folds=N_FOLDS) if folds else SplitConfig(method="group", test_size=0.2)
     data = DataConfig(name="houses.csv", target="price", group=None if folds else "street")
     records: list[TrialRecord] = []
-    finalists, said = [], {}
+    said: dict[str, Predictions] = {}
 
-    def add(of: TrialConfig, score: float, **fields: object) -> TrialRecord:
-        history = History(
-            metric=metric,
-            train_loss=(1.0, 0.5),
-            train_score=(score - 0.1, score + 0.01) if score > CHANCE[metric] else (CHANCE[metric],) * 2,
-            valid_loss=(1.1, 0.6),
-            valid_score=(score - 0.001, score),
-            learning_rate=(0.01, 0.01),
-            seconds=(1.0, 1.0),
-        )
-        defaults = {"phase": "compare", "state": "finished", "tags": {}}
-        record = TrialRecord(
-            run_id=f"run-{len(records)}", study="tables", number=len(records), config=of, history=history,
-            n_params=sum(of.model.units) * 10 + 10, fit_seconds=2.0, **{**defaults, **fields},
-        )  # fmt: skip
-        records.append(record)
-        return record
+    def add(of: TrialConfig, found: Predictions, **fields: object) -> None:
+        score = score_of(metric, found)
+        train = (score - 0.1, score + 0.01) if score > CHANCE[metric] else (CHANCE[metric],) * 2
+        curve = history(train, (score - 0.001, score), valid_loss=(1.1, 0.6), metric=metric)
+        run = trial(len(records), of, curve=curve, **fields)
+        records.append(replace(run, study="tables", evaluations=judged(metric, found, folds=folds)))
+        said[run.run_id] = found
 
     def configured(depth: int, rate: float, seed: int) -> TrialConfig:
         return replace(config(depth, learning_rate=rate, units=16, seed=seed), data=data, split=split)
@@ -105,38 +95,16 @@ def golden_table(metric: str, *, folds: bool = False, references: bool = True) -
     for at, badly in enumerate(BADLY):
         for depth in OFF:
             of = configured(depth, 0.005 * (at + 1), seed=at)
-            found = predictions(metric, depth, at, folds=folds, badly=badly)
-            said[f"run-{len(records)}"] = found
-            add(of, score_of(metric, found), evaluations=judged(metric, found, folds=folds))
-    for depth in (2, 1):
-        best = max((r for r in records if r.config.model.depth == depth), key=lambda r: r.evaluation("valid").score)
-        finalists.append(
-            FrozenFinalist(
-                id=f"trial-{best.number}",
-                config=best.config,
-                selected_score=best.evaluation("valid").score,
-                selected_number=best.number,
-                stands_for=(("depth", str(depth)),),
-            )
-        )
+            add(of, predictions(metric, depth, at, folds=folds, badly=badly))
+    finalists = [finalist_of(best_of(records, depth)) for depth in (2, 1)]
     for finalist in finalists:
-        depth = finalist.config.model.depth
         for at, seed in enumerate(SEEDS):
-            of = replace(
-                finalist.config,
-                fit=replace(finalist.config.fit, seed=seed),
-                split=replace(split, repeat=at + 1) if folds else split,
-            )
-            found = predictions(metric, depth, at, folds=folds, repeat=at + 1)
-            run = add(
-                of, score_of(metric, found), phase="confirm", evaluations=judged(metric, found, folds=folds),
-                tags={"finalist": finalist.id},
-            )  # fmt: skip
-            said[run.run_id] = found
+            of = replace(seeded(finalist.config, seed), split=replace(split, repeat=at + 1) if folds else split)
+            found = predictions(metric, finalist.config.model.depth, at, folds=folds, repeat=at + 1)
+            add(of, found, phase="confirm", tags={"finalist": finalist.id})
     return StudyData(
-        design=StudyDesign(
+        design=design(
             name="tables-12345678",
-            factors=(Factor.of("depth", ("0", "1", "2")),),
             metric=METRICS[metric],
             chance=CHANCE[metric],
             equivalence=METRICS[metric].equivalence,
@@ -144,7 +112,6 @@ def golden_table(metric: str, *, folds: bool = False, references: bool = True) -
             split_method=split.method,
             budgets={"compare": 24, "confirm": 10},
             ranges=(SearchRange(parameter="learning_rate", low=0.001, high=0.1, log=True),),
-            earlier_test_openings=0,
         ),
         records=tuple(records),
         finalists=tuple(finalists),
@@ -165,31 +132,19 @@ def _facts(metric: str, *, folds: bool, references: bool) -> StudyFacts:
         n_train=240 if folds else 900,
         n_valid=N,
         n_test=None if folds else N,
-        how="stratified: in each part as many of each class" if folds else "whole groups to one part (column street)",
+        how="stratified: in each part as many of each class"
+        if folds
+        else "share 0.2 drawn by seed 1234, whole groups to one part (column street)",
     )
     if metric == "r2":
         data = replace(data, target_mean=20.123, target_sd=6.54)
     else:
         data = replace(data, class_names=("cheap", "dear"), class_counts=(180, 120), majority_share=0.6)
     known = REFERENCES[metric] if references else ()
-    return StudyFacts(
+    return facts(
+        data,
         question="Does another hidden layer help on my table?",
-        state="finished",
-        run_id="0123456789abcdef",
-        tracking_uri="sqlite:////home/me/mlflow.db",
-        data=data,
-        definition={
-            "epochs": 2,
-            "seed": 1,
-            "compare": {"depth": [0, 1, 2]},
-            "tune": {"learning_rate": {"low": 0.001, "high": 0.1, "log": True}},
-            "split": {"valid": 0.2, "seed": 1234},
-        },
-        planned={"compare": 24, "confirm": 10},
-        seeds=SEEDS,
-        finalists_sha256="cd" * 32,
-        code_version="0123456789",
-        dirty="false",
+        tuned=("learning_rate 0.001 to 0.1 (log)",),
         command="mlflow run . -P data=houses.csv -P target=price",
         references=tuple(
             ReferenceScores(name=name, valid=valid, test=None if folds else test, seconds=0.5 + len(name) / 10)

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from study_records import CLASSES, design, facts, finalist, finalist_of, seeded
 
+from depthcheck.experiments.planning.definition import parse
+from depthcheck.experiments.study.describe import tuned_in_words
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
-from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.searched_ranges import search_ranges
+from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData
+from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.read import search_ranges
 
-CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 RANGES = {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
 #: Learning rate at which each optimizer does best, as a share of its range.
 BEST_AT = {"sgd": 0.75, "adam": 0.5}
-DEFINITION = {
-    "data": "fashion-mnist",
-    "split": {"valid": 0.2, "seed": 1234},
-    "seed": 1234,
-    "epochs": 20,
-    "tune": {
-        "units": {"low": 32, "high": 256, "log": True},
-        "activation": ["sigmoid", "tanh", "relu"],
-        "batch_size": [32, 64, 128, 256],
-        "dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
-    },
-    "tune_for": {
-        name: {"learning_rate": {"low": low, "high": high, "log": True}} for name, (low, high) in RANGES.items()
-    },
-    "compare_share": 0.8,
-    "fixed": {},
-    "anchor": {},
+TUNED = {
+    "units": {"low": 32, "high": 256, "log": True},
+    "activation": ["sigmoid", "tanh", "relu"],
+    "batch_size": [32, 64, 128, 256],
+    "dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
+    **{name: {"learning_rate": {"low": low, "high": high, "log": True}} for name, (low, high) in RANGES.items()},
 }
 N_VALID, N_TEST = 12_000, 10_000
 
@@ -173,18 +164,7 @@ class MadeUpStudy:
         compared = [r for r in self.records if r.phase == "compare"]
         best = self._best([r for r in self.records if r.phase in ("compare", "exploit")])
         other = best and self._best([r for r in compared if self._cell(r) != self._cell(best)])
-        return tuple(
-            FrozenFinalist(
-                id=f"trial-{one.number}",
-                config=one.config,
-                selected_score=one.evaluation("valid").score,
-                selected_number=one.number,
-                stands_for=self._stands_for(one, compared),
-                origin=one.phase,
-            )
-            for one in (best, other)
-            if one is not None
-        )
+        return tuple(finalist_of(one, self._stands_for(one, compared)) for one in (best, other) if one is not None)
 
     def _cell(self, record):
         return record.config.model.depth, record.config.optimizer.name
@@ -204,11 +184,24 @@ class MadeUpStudy:
 
     def confirm(self, finalists, *, seeds=None):
         """Train each finalist on the fresh seeds."""
-        for finalist in finalists:
+        for one in finalists:
             for seed in self.seeds if seeds is None else self.seeds[:seeds]:
-                config = TrialConfig.from_params({**finalist.config.to_params(), "seed": seed})
-                self.trial(config, "confirm", finalist=finalist.id)
+                self.trial(seeded(one.config, seed), "confirm", finalist=one.id)
         return self
+
+    def chosen(self, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyData:
+        """Return a study of configurations that the user chose."""
+        chosen = [
+            finalist(
+                f"run-{depth}",
+                self.config(depth, optimizer, activation=activation, share=0.5),
+                stands_for=(("configuration", f"run-{depth}"),),
+                origin="chosen",
+            )
+            for depth in depths
+        ]
+        factor = Factor.of("configuration", tuple(one.id for one in chosen))
+        return self.confirm(chosen).data(chosen, design=design(name="duel", factors=(factor,)))
 
     def planned(self):
         """Return the budget of the search."""
@@ -217,40 +210,38 @@ class MadeUpStudy:
 
     def data(self, finalists=(), **changes) -> StudyData:
         """Return the study as it would be read back."""
-        definition = {**DEFINITION, "compare": {"depth": list(self.depths), "optimizer": list(self.optimizers)}}
-        design = StudyDesign(
+        experiment = parse(
+            {
+                "data": {"name": "fashion-mnist"},
+                "budget": {"trials": 100, "epochs": 20, "compare": 0.8},
+                "compare": {"depth": list(self.depths), "optimizer": list(self.optimizers)},
+                "tune": {name: of for name, of in TUNED.items() if name in self.optimizers or name not in RANGES},
+            },
+            name="made-up",
+        )
+        of_design = design(
             name="made-up-12345678",
             factors=(
                 Factor.of("depth", tuple(map(str, self.depths))),
                 Factor.of("optimizer", tuple(self.optimizers)),
             ),
-            chance=0.1,
             n_seeds=len(self.seeds),
             budgets=self.planned(),
             compare_share=0.8,
             cores=2,
-            ranges=search_ranges(definition),
-            earlier_test_openings=0,
+            ranges=search_ranges(experiment),
         )
-        facts = StudyFacts(
+        of_data = DataFacts(
+            name="fashion-mnist", sha256="ab" * 32, source="Keras", class_names=CLASSES, class_counts=(6_000,) * 10,
+            n_samples=60_000, n_train=48_000, n_valid=N_VALID, n_test=N_TEST, majority_share=0.1,
+            how="share 0.2 drawn by seed 1234",
+        )  # fmt: skip
+        of_study = facts(
+            of_data,
             question="Does another hidden layer help on Fashion-MNIST, and does Adam help over SGD?",
-            state="finished",
-            run_id="c970af154d83416e945d8a3d134919c0",
-            tracking_uri="sqlite:///mlflow.db",
-            data=DataFacts(
-                name="fashion-mnist",
-                sha256="ab" * 32,
-                source="Keras",
-                class_names=CLASSES,
-                class_counts=(6_000,) * 10,
-                n_samples=60_000,
-                n_train=48_000,
-                n_valid=N_VALID,
-                n_test=N_TEST,
-                majority_share=0.1,
-            ),
-            definition=definition,
-            planned=self.planned(),
+            epochs=20,
+            seed=1234,
+            tuned=tuple(tuned_in_words(experiment)),
             seeds=self.seeds if finalists else (),
             finalists_sha256="cd" * 32 if finalists else "",
             environment={
@@ -260,8 +251,6 @@ class MadeUpStudy:
                 "cpus": 2,
                 "packages": {"tensorflow": "2.21.0", "keras": "3.15.0"},
             },
-            code_version="0" * 40,
-            dirty="false",
             command="mlflow run . -P experiment=fashion_mnist -P trials=60 -P seeds=5",
             importances=(
                 Importance(method="PED-ANOVA", n_trials=40, shares=(("learning_rate", 0.6), ("depth", 0.4))),
@@ -269,12 +258,12 @@ class MadeUpStudy:
             ),
         )
         fields = {
-            "design": design,
+            "design": of_design,
             "records": tuple(self.records),
             "finalists": tuple(finalists),
             "predictions": self.predictions,
             "diagnostics": self.diagnostics,
-            "facts": facts,
+            "facts": of_study,
         }
         return StudyData(**{**fields, **changes})
 

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 
 from depthcheck.experiments import tracking
 from depthcheck.pipeline.records import TrialResult
 from depthcheck.reports.compare.study_data import StudyData
 
 
-def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -> tracking.StudyRun:
-    """Return the parent run of the study, written whole."""
-    facts = study.facts
-    plan = [{"number": r.number, "phase": r.phase} for r in study.records if r.phase != "confirm"]
+def definition_of(study: StudyData, **changes):
+    """Return the definition that leads to the study's design, as an experiment's ``as_json`` has it."""
+    design, facts = study.design, study.facts
+    tune, tune_for = {}, {}
+    for of in design.ranges:
+        ends = [of.low, of.high] if of.is_list else {"low": of.low, "high": of.high, "log": of.log}
+        (tune_for.setdefault(of.when[1], {}) if of.when else tune)[of.parameter] = ends
+    defined = {
+        "data": facts.data.name, "split": {"valid": 0.2, "seed": 1234}, "seed": facts.seed, "epochs": facts.epochs,
+        "compare_share": design.compare_share, "window": 4, "pruning": "median",
+        "compare": {factor.name: list(factor.levels) for factor in design.factors},
+        "tune": tune, "tune_for": tune_for, "fixed": {}, "anchor": {},
+    }  # fmt: skip
+    return {**defined, **changes}
+
+
+def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, **changes) -> tracking.StudyRun:
+    """Return the parent run of the study, written whole; ``changes`` are of its definition."""
+    facts, config = study.facts, study.records[0].config
+    counts = {"class_names": facts.data.class_names, "class_counts": facts.data.class_counts}
+    plan = [{"number": record.number, "phase": record.phase} for record in study.records]
     parent = tracking.open_parent(
         study.design.name,
         uri=uri,
@@ -21,20 +37,18 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -
         artifacts={
             "design.json": {
                 "question": facts.question,
-                "definition": dict(facts.definition),
+                "definition": definition_of(study, **changes),
+                "widened": list(study.design.widenings),
+                "settled": {"data": config.data.to_params(), "split": config.split.to_params()},
                 "data": {
-                    "name": facts.data.name,
-                    "sha256": facts.data.sha256,
-                    "source": facts.data.source,
-                    "task": facts.data.task,
+                    **{name: getattr(facts.data, name) for name in ("name", "sha256", "source", "task", "target")},
+                    **{name: getattr(facts.data, name) for name in ("n_samples", "n_train", "n_valid", "n_test")},
+                    **(
+                        {"target_mean": facts.data.target_mean, "target_sd": facts.data.target_sd}
+                        if facts.data.task == "regression"
+                        else counts
+                    ),
                     "metric": study.design.metric.key,
-                    "target": facts.data.target,
-                    "target_mean": facts.data.target_mean,
-                    "target_sd": facts.data.target_sd,
-                    "n_samples": facts.data.n_samples,
-                    "class_names": list(facts.data.class_names),
-                    "class_counts": list(facts.data.class_counts),
-                    "n_test": facts.data.n_test,
                 },
                 "plan": plan,
             },
@@ -63,7 +77,6 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None) -
     for record in study.records:
         _write_trial(parent, record, study)
     parent.finish(state)
-    assert Counter(r.phase for r in study.records)["confirm"] == 0 or study.finalists
     return parent
 
 

@@ -1,14 +1,18 @@
-"""Records of made-up studies, small enough to reckon by hand."""
+"""What made-up studies are put together of: records, small enough to reckon by hand."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialRecord
 from depthcheck.reports.compare.example_scores import ExampleScores
+from depthcheck.reports.compare.study_data import StudyFacts
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 
+CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 CHANCE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))
 
@@ -29,9 +33,10 @@ def config(depth=1, *, optimizer="sgd", activation="relu", learning_rate=0.01, u
     )
 
 
-def history(train=(0.5, 0.8), valid=(0.7, 0.7), train_loss=(1.0, 0.5), valid_loss=(1.0, 0.6)):
+def history(train=(0.5, 0.8), valid=(0.7, 0.7), train_loss=(1.0, 0.5), valid_loss=(1.0, 0.6), metric="accuracy"):
     n = len(train)
     return History(
+        metric=metric,
         train_loss=train_loss,
         train_score=train,
         valid_loss=valid_loss,
@@ -76,16 +81,45 @@ def finalist(name, of, *, selected=0.85, number=1, stands_for=None, origin="comp
     )
 
 
+def finalist_of(record, stands_for=None):
+    """Return the finalist that the search found with a trial."""
+    return finalist(
+        f"trial-{record.number}", record.config, selected=record.evaluation("valid").score, number=record.number,
+        stands_for=stands_for, origin=record.phase,
+    )  # fmt: skip
+
+
+def best_of(records, depth):
+    """Return the trial of a depth with the best validation score."""
+    of_depth = [r for r in records if r.config.model.depth == depth]
+    return max(of_depth, key=lambda record: record.evaluation("valid").score)
+
+
+def seeded(config, seed):
+    """Return a configuration with another seed."""
+    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, seed=seed))
+
+
+def facts(data, **changes):
+    """Return what is known of a study beside its scores."""
+    defaults = {
+        "question": "Does another hidden layer help?", "state": "finished", "run_id": "0123456789abcdef",
+        "tracking_uri": "sqlite:////home/me/mlflow.db", "epochs": 2, "seed": 1, "seeds": (11, 12, 13, 14, 15),
+        "finalists_sha256": "cd" * 32, "code_version": "0123456789", "dirty": "false",
+    }  # fmt: skip
+    return StudyFacts(data=data, **{**defaults, **changes})
+
+
 def confirm_runs(chosen, accuracies, *, first_number, rng, valid=None):
     """Return one run a seed, and its predictions: exactly the accuracy asked for, wrong at random places."""
     records, predictions = [], {}
     for seed, accuracy in enumerate(accuracies):
         right = answered(rng, accuracy)
-        of = TrialConfig.from_params({**chosen.config.to_params(), "seed": 1000 + seed})
         score = accuracy if valid is None else valid
         run = trial(
-            first_number + seed, of, score, phase="confirm", tags={"finalist": chosen.id}, test=float(right.mean())
-        )
+            first_number + seed, seeded(chosen.config, 1000 + seed), score, phase="confirm",
+            tags={"finalist": chosen.id}, test=float(right.mean()),
+        )  # fmt: skip
         records.append(run)
         predictions[run.run_id] = ExampleScores(scores=right)
     return records, predictions
@@ -118,10 +152,8 @@ def whole_study(rng, *, n_seeds=5, **kwargs):
     records, answers = searched(rng, **kwargs)
     finalists = []
     for depth in (2, 1):
-        best = max((r for r in records if r.config.model.depth == depth), key=lambda r: r.evaluation("valid").score)
-        score = best.evaluation("valid").score
-        chosen = finalist(f"trial-{best.number}", best.config, selected=score, number=best.number)
-        accuracies = score - 0.01 + 0.005 * rng.standard_normal(n_seeds)
+        chosen = finalist_of(best_of(records, depth))
+        accuracies = chosen.selected_score - 0.01 + 0.005 * rng.standard_normal(n_seeds)
         runs, right = confirm_runs(chosen, accuracies, first_number=1000 + 20 * depth, rng=rng)
         records, finalists, answers = records + runs, [*finalists, chosen], answers | right
     return records, finalists, answers

@@ -23,7 +23,6 @@ from study_records import (
 )
 
 from depthcheck.reports.compare.comparison import compare
-from depthcheck.reports.compare.confirmed import finalists_from_records
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.study_design import Factor
 
@@ -419,24 +418,6 @@ def test_declared_references():
     assert OPTIMIZER.reference == "sgd"
     assert Factor.of("depth", ("0", "2")).reference == "0"
     assert Factor.of("activation", ("tanh", "relu")).reference == "tanh"
-
-
-def test_finalists_are_read_back_from_their_runs(rng):
-    records, finalists, answers = whole_study(rng)
-    found = {one.id: one for one in finalists_from_records(records, design())}
-    assert {one.id: one.stands_for for one in finalists} == {name: one.stands_for for name, one in found.items()}
-    assert {one.id: one.selected_score for one in finalists} == {n: one.selected_score for n, one in found.items()}
-    by_itself = compare(design(), records, answers=answers)
-    assert by_itself.questions == compare(design(), records, finalists, answers).questions
-
-
-def test_finalists_without_a_search_are_read_back_as_chosen(rng):
-    records, finalists, answers = chosen_study(rng)
-    tagged = [
-        dataclasses.replace(r, tags={**r.tags, "factor": "depth", "level": str(r.config.model.depth)}) for r in records
-    ]
-    by_itself = compare(design(), tagged, answers=answers)
-    assert by_itself.questions[0].contrasts == compare(design(), records, finalists, answers).questions[0].contrasts
 
 
 def test_a_seed_run_twice_counts_once(rng):

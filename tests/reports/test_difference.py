@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from depthcheck.reports.compare.difference import difference_of_means, paired_difference, probability_better
-from depthcheck.reports.compare.power import seeds_to_detect
+from depthcheck.reports.compare.verdict import seeds_to_detect
 
 
 def crossed(rng, *, seed_sd, example_sd, rest_sd, shape, mean=0.0):

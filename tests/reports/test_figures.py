@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -10,9 +11,10 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
+from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.metric import R2
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_design import Factor, StudyDesign
 from depthcheck.reports.figures import (
     all_drawings,
     confusion,
@@ -22,11 +24,11 @@ from depthcheck.reports.figures import (
     effort,
     gradients,
     learning_rate,
-    picture,
     regression,
     trials,
 )
-from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, share_scale
+from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
+from depthcheck.reports.write import make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -57,6 +59,17 @@ def test_all_figures_of_the_protocol_are_there(study, comparison):
         "cost",
         "confusion",
     ]
+
+
+def test_the_recipe_for_another_figure_gives_one_in_the_report(study, comparison, monkeypatch):
+    recipe = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8").split("```python\n")[1]
+    toy: dict[str, object] = {}
+    exec(recipe.split("figures.FIGURES.append")[0], toy)
+    monkeypatch.setattr(figures, "FIGURES", [*figures.FIGURES, toy["sizes"]])
+    report = make_report(study, comparison)
+    assert ET.fromstring(picture(report.figures["figures/sizes.svg"])).tag == f"{SVG}svg"
+    caption = f"*Figure {len(report.figures)}.* Of {len(study.records)} trials."
+    assert f"![Seconds by parameters](figures/sizes.svg)\n\n{caption}" in report.markdown
 
 
 def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):
@@ -98,17 +111,15 @@ def test_stuck_trials_are_told_apart():
 
 def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
     question = comparison.questions[0]
-    record = effort.compute(question, comparison)
-    assert record.curves == question.curves
-    assert (record.subset, record.n_settings) == (3, 8)
-    scores, differences = effort.draw(record).axes
-    reference = next(curve for curve in record.curves if curve.level == "1")
+    assert (comparison.search.subset, comparison.search.n_settings) == (3, 8)
+    scores, differences = effort.draw(question, comparison, comparison.search).axes
+    reference = next(curve for curve in question.curves if curve.level == "1")
     line = next(line for line in scores.lines if line.get_label() == "1")
     assert list(line.get_ydata()) == pytest.approx([one.estimate for one in reference.scores])
     assert {line.get_label() for line in scores.lines} >= {"0", "1", "2"}
     assert "1" not in {line.get_label() for line in differences.lines}
     drawn = next(line for line in differences.lines if line.get_label() == "2")
-    other = next(curve for curve in record.curves if curve.level == "2")
+    other = next(curve for curve in question.curves if curve.level == "2")
     assert list(drawn.get_ydata()) == pytest.approx([100 * one.estimate for one in other.differences])
 
 
@@ -121,48 +132,35 @@ def test_effort_is_read_where_the_answer_is(study, comparison):
 
 def test_effort_is_not_drawn_before_every_network_is_scored(study):
     unscored = dataclasses.replace(study, predictions={})
-    assert effort.compute(compared(unscored).questions[0], compared(unscored)) is None
+    assert list(effort.drawings(unscored, compared(unscored))) == []
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
     made = MadeUpStudy(depths=tuple(range(1, 12)), optimizers=("sgd",), twins=4, epochs=2).run(failed=0, diverged=0)
     comparison = compared(made.data())
-    record = effort.compute(comparison.questions[0], comparison)
-    ends = {curve.level: curve.scores[-1].estimate for curve in record.curves}
-    assert len(record.told_apart) == len(COLORS)
-    assert {"1", max(ends, key=ends.get)} <= set(record.told_apart)
-    assert "Grey: the other 4 levels." in effort.drawing(comparison.questions[0], comparison).caption
+    levels = effort.told_apart(comparison.questions[0])
+    ends = {curve.level: curve.scores[-1].estimate for curve in comparison.questions[0].curves}
+    assert len(levels) == len(COLORS)
+    assert {"1", max(ends, key=ends.get)} <= set(levels)
+    assert "Grey: the other 4 levels." in next(effort.drawings(made.data(), comparison)).caption
 
 
-def test_differences_of_a_search_are_drawn_by_effort_alone(comparison):
-    assert [differences.compute(question, comparison) for question in comparison.questions] == [None, None]
-
-
-def duel():
-    made = MadeUpStudy(epochs=2)
-    chosen = [
-        FrozenFinalist(
-            id=f"run-{depth}",
-            config=made.config(depth, "adam", activation="relu", share=0.5),
-            stands_for=(("configuration", f"run-{depth}"),),
-            origin="chosen",
-        )
-        for depth in (1, 3)
-    ]
-    design = StudyDesign(name="duel", factors=(Factor.of("configuration", ("run-1", "run-3")),), chance=0.1)
-    return made.confirm(chosen).data(chosen, design=design)
+def test_differences_of_a_search_are_drawn_by_effort_alone(study, comparison):
+    assert list(differences.drawings(study, comparison)) == []
 
 
 def test_differences_of_chosen_configurations_are_those_of_the_comparison():
-    comparison = compared(duel())
-    question = comparison.questions[0]
-    record = differences.compute(question, comparison)
-    assert [(level, word) for level, _, word in record.levels] == [
-        (c.level, c.verdict.word) for c in question.contrasts
-    ]
-    drawing = differences.drawing(question, comparison)
+    study = MadeUpStudy(epochs=2).chosen()
+    comparison = compared(study)
+    (drawing,) = differences.drawings(study, comparison)
     assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
     assert picture(drawing)
+    axes = drawing.draw().axes[0]
+    contrasts = comparison.questions[0].contrasts
+    assert [label.get_text() for label in axes.get_yticklabels()] == [of.level for of in contrasts]
+    assert [text.get_text() for text in axes.texts] == [of.verdict.word for of in contrasts]
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert diamonds == [100 * of.difference.estimate for of in contrasts]
 
 
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
@@ -177,7 +175,7 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
     history = dataclasses.replace(first.history, train_loss=loss, valid_loss=loss)
     bad = dataclasses.replace(first, state="diverged", history=history)
     changed = dataclasses.replace(study, records=tuple(bad if r is first else r for r in study.records))
-    assert picture(curves.drawing(changed, compared(changed)))
+    assert picture(next(curves.drawings(changed, compared(changed))))
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
@@ -194,7 +192,7 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
 def test_learning_rates_show_the_range_of_each_optimizer(study):
     record = learning_rate.compute(study)
     assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
-    assert record.by == "depth"
+    assert record.factor.name == "depth"
 
 
 def test_fixed_learning_rate_has_no_figure(study):
@@ -233,6 +231,15 @@ def test_scores_that_span_little_are_spaced_evenly_and_others_by_the_error():
         if min(values) >= 0:
             assert low < min(values)
             assert high >= max(values)
+
+
+def test_a_perfect_score_has_its_place_on_an_axis_of_errors():
+    axes = new_figure(2).subplots()
+    assert share_scale(axes, (0.7, 0.95, 1.0)).is_log
+    low, ninety, nearly, perfect, high = axes.yaxis.get_transform().transform(
+        [axes.get_ylim()[0], 0.9, 0.9998, 1.0, axes.get_ylim()[1]]
+    )
+    assert low < ninety < nearly < perfect < high
 
 
 def test_the_place_for_what_is_stuck_lies_below_every_score():
@@ -285,7 +292,7 @@ def test_references_are_lines_among_the_trials():
     study = golden_table("auc")
     record = trials.compute(study.design.factors[0], study)
     assert [name for name, _ in record.references] == ["logistic regression", "random forest", "HistGradientBoosting"]
-    axes = trials.draw(record).axes[0]
+    axes = trials.draw(record, "depth", study.design.metric).axes[0]
     low, high = axes.get_xlim()
     assert all(low < score < high for _, score in record.references)
 

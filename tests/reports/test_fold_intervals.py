@@ -11,7 +11,7 @@ from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.example_scores import fold_scores
 from depthcheck.reports.compare.fold_interval import fold_difference
-from depthcheck.reports.compare.power import seeds_to_detect
+from depthcheck.reports.compare.verdict import seeds_to_detect
 
 
 def tables(rng, shape=(5, 5), shift=0.02):

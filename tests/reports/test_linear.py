@@ -9,7 +9,7 @@ from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.linear import linear_model
 from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.compare.study_design import Factor
-from depthcheck.reports.text import answer
+from depthcheck.reports.text.answer import answer
 
 N, RIGHT = 400, 320
 

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from golden_tables import golden_table
 from made_up import MadeUpStudy
-from stored_study import write_study
+from stored_study import definition_of, write_study
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.ranges import Choices, Range
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.data_facts import data_facts
-from depthcheck.reports.read import NothingToReportError, choose_study, read_study
-from depthcheck.reports.rerun import command
+from depthcheck.reports.read import NothingToReportError, choose_study, command, read_study, search_ranges
 from depthcheck.reports.write import make_report
 
 
@@ -61,6 +62,7 @@ def test_what_was_written_is_read_back(written, read):
     assert read.design.factors == written.design.factors
     assert set(read.design.ranges) == set(written.design.ranges)
     assert read.design.n_seeds == 3
+    assert read.design.budgets == {**written.design.budgets, "confirm": 3 * len(written.finalists)}
     assert read.facts.seeds == written.facts.seeds
     assert read.facts.finalists_sha256 == written.facts.finalists_sha256
     assert read.facts.data == written.facts.data
@@ -147,12 +149,23 @@ def test_damaged_predictions_count_as_missing(new_store, tmp_path):
     assert "predictions at hand" in make_report(study).markdown.split("## 7.")[1].split("Those that pass")[0]
 
 
-def test_a_study_that_left_nothing_but_its_run_can_be_read(new_store):
+def test_a_study_that_left_nothing_but_its_run_is_refused_in_one_line(new_store):
     tracking.open_parent("bare", uri=new_store, environ={})
-    study = read_study(new_store, tracking.studies(new_store)[0])
-    assert study.records == ()
-    assert study.facts.state == "running"
-    assert "## 9. Reproduce" in make_report(study).markdown
+    with pytest.raises(NothingToReportError, match=r"study 'bare' must have a design\.json, got none in its run"):
+        read_study(new_store, tracking.studies(new_store)[0])
+
+
+def test_a_study_whose_finalists_are_lost_is_sent_to_the_doctor(new_store):
+    write_study(new_store, dataclasses.replace(small_study(), finalists=()))
+    with pytest.raises(NothingToReportError, match=r"must have its list of finalists, got none .* -e doctor"):
+        read_study(new_store, tracking.studies(new_store)[0])
+
+
+def test_a_design_of_an_unreleased_version_is_refused_in_one_line(new_store):
+    design = {"question": "?", "definition": definition_of(small_study()), "widened": [], "data": {}}
+    tracking.open_parent("old", uri=new_store, environ={}, artifacts={"design.json": design})
+    with pytest.raises(NothingToReportError, match="of this version of the project, got one without 'settled'"):
+        read_study(new_store, tracking.studies(new_store)[0])
 
 
 def test_a_continued_study_is_read_with_its_latest_design(new_store):
@@ -163,44 +176,40 @@ def test_a_continued_study_is_read_with_its_latest_design(new_store):
     assert tracking.study_design(new_store, first.run_id) == {"question": "new"}
 
 
-def test_facts_of_known_data_are_found_without_the_design(read):
-    digits = "0300e60ac7199e6dfaad6e3e9b74df7a375f729982e54f0565d7e2228cff11f0"
-    facts = data_facts({"name": "digits", "sha256": digits}, {}, (), {})
-    assert (facts.n_train, facts.n_valid, facts.n_test) == (1149, 288, 360)
-    assert facts.class_names == tuple("0123456789")
-    other = data_facts({"name": "digits", "sha256": "cd" * 32}, {}, read.records, read.predictions)
-    assert other.majority_share == pytest.approx(0.1, abs=0.01)
-    assert other.n_train is None
+def defined(name, **changes):
+    of = definition.read(definition.find("digits"))
+    budget = dataclasses.replace(of.budget, epochs=3)
+    return dataclasses.replace(of, **{"name": name, "seed": 7, "budget": budget, **changes})
 
 
 @pytest.mark.parametrize(
     ("study", "params", "expected"),
     [
-        (
-            "x",
-            {"experiment": "digits", "trials": "20", "seed": "auto"},
-            "mlflow run . -P experiment=digits -P trials=20",
-        ),
-        ("digits-0123abcd", {}, "mlflow run . -P experiment=digits -P trials=1 -P epochs=3 -P seeds=5 -P seed=7"),
-        ("mine-0123abcd", {}, "mlflow run . -P experiment=mine.toml -P trials=1 -P epochs=3 -P seeds=5 -P seed=7"),
+        ("x", {"experiment": "digits", "trials": "20", "seed": "auto"}, "experiment=digits -P trials=20"),
+        ("digits-0123abcd", {}, "experiment=digits -P trials=1 -P epochs=3 -P seeds=5 -P seed=7"),
+        ("mine-0123abcd", {}, "experiment=mine.toml -P trials=1 -P epochs=3 -P seeds=5 -P seed=7"),
     ],
 )
 def test_command_is_the_one_that_was_typed_or_one_like_it(study, params, expected):
-    stored = {"definition": {"epochs": 3, "seed": 7}, "plan": [{"phase": "anchor"}, {"phase": "confirm"}]}
-    assert command(study, stored, params, n_seeds=5) == expected
+    assert command(defined(study), params, n_trials=1, n_seeds=5) == f"mlflow run . -P {expected}"
+
+
+def test_command_names_what_was_widened():
+    of = defined("x", widenings=("sgd.momentum:up",))
+    expected = "mlflow run . -P experiment=digits -P widen=sgd.momentum:up"
+    assert command(of, {"experiment": "digits"}, n_trials=1, n_seeds=5) == expected
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
-    stored = {"definition": {"epochs": 3, "seed": 7, "data": "my houses.csv", "target": "price"}, "plan": []}
+    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.csv", target="price"))
     expected = "mlflow run . -P data='my houses.csv' -P target=price -P trials=0 -P epochs=3 -P seeds=5 -P seed=7"
-    assert command("my_houses-0123abcd", stored, {}, n_seeds=5) == expected
+    assert command(of, {}, n_trials=0, n_seeds=5) == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
-    stored = {"definition": {"compare": {"configuration": ["a", "b"]}}}
-    assert (
-        command("duel-0123abcd", stored, {"runs": "a,b"}, n_seeds=5) == "mlflow run . -e compare -P runs=a,b -P seeds=5"
-    )
+    of = defined("duel-0123abcd", compare={"configuration": ("a", "b")})
+    expected = "mlflow run . -e compare -P runs=a,b -P seeds=5"
+    assert command(of, {"runs": "a,b"}, n_trials=0, n_seeds=5) == expected
 
 
 @pytest.mark.parametrize(("metric", "folds"), [("r2", False), ("auc", True)])
@@ -212,6 +221,8 @@ def test_studies_of_any_metric_are_read_back_and_reported_alike(new_store, metri
     assert (found.design.folds, found.design.chance) == (written.design.folds, written.design.chance)
     assert found.design.equivalence == written.design.metric.equivalence
     assert found.facts.references == written.facts.references
+    assert found.facts.data == written.facts.data
+    assert found.facts.tuned == written.facts.tuned
     assert [r.evaluations for r in found.records] == [r.evaluations for r in written.records]
     assert answers_of(found) == answers_of(written)
 
@@ -221,18 +232,14 @@ def answers_of(study: StudyData) -> str:
 
 
 def test_the_region_of_the_definition_replaces_the_metrics(new_store):
-    study = golden_table("r2")
-    definition = {**study.facts.definition, "equivalence": 0.05}
-    write_study(new_store, dataclasses.replace(study, facts=dataclasses.replace(study.facts, definition=definition)))
+    write_study(new_store, golden_table("r2"), equivalence=0.05)
     assert read_study(new_store, tracking.studies(new_store)[0]).design.equivalence == 0.05
 
 
-def test_sizes_follow_the_cut():
-    of = golden_table("auc", folds=True)
-    stored = {"class_counts": [180, 120], "class_names": ["a", "b"], "metric": "auc"}
-    facts = data_facts(stored, {"split": {"valid": 0.2}}, of.records, {})
-    assert (facts.n_train, facts.n_valid, facts.n_test) == (240, 300, None)
-    aside = golden_table("r2")
-    facts = data_facts({"n_samples": 1_500, "n_test": 300, "task": "regression"}, {}, aside.records, {})
-    assert (facts.n_train, facts.n_valid, facts.n_test) == (900, 300, 300)
-    assert facts.how == "whole groups to one part (column street)"
+def test_a_range_of_all_optimizers_is_that_of_those_without_one_of_their_own():
+    tune = {"learning_rate": Range(low=0.1, high=1.0)}
+    of = defined("x", compare={}, fixed={}, tune={"optimizer": Choices(values=("sgd", "adam")), **tune}, tune_for={})
+    own = dataclasses.replace(of, tune_for={"adam": {"learning_rate": Range(low=0.001, high=0.01)}})
+    assert [(one.low, one.when) for one in search_ranges(of)] == [(0.1, None)]
+    expected = [(0.1, ("optimizer", "sgd")), (0.001, ("optimizer", "adam"))]
+    assert [(one.low, one.when) for one in search_ranges(own)] == expected

@@ -16,10 +16,10 @@ from depthcheck.experiments.planning.design import SearchRound, plan
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.text import answer, plain, render
-from depthcheck.reports.text.answer import sentence
+from depthcheck.reports.compare.study_design import Factor, StudyDesign
+from depthcheck.reports.text.answer import answer, plain, sentence
 from depthcheck.reports.text.context import context_of
+from depthcheck.reports.text.report import TEXTS, check_template, render, sections
 from depthcheck.reports.text.words import WIDTH
 from depthcheck.reports.write import make_report
 
@@ -49,7 +49,7 @@ compared = compare_study
 
 def rendered(study: StudyData) -> str:
     comparison = compared(study)
-    return render(comparison, context_of(study, comparison))
+    return render(sections(comparison, context_of(study, comparison)), ())
 
 
 def answers(study: StudyData) -> str:
@@ -117,6 +117,43 @@ def test_a_network_that_guesses_is_called_so():
     text = said(0.99).split("## 2.")[0].replace("\n", " ")
     assert "**No better than guessing.** The best network found has " in text
     assert "and the AUC of giving every example the same probability is 99.0" in text
+
+
+def test_a_template_of_the_users_own_says_what_goes_where(whole):
+    template = (
+        "# Mine: {{ title }}\n\n{{ answer }}\n{% for one in figures if 'cost' in one.path %}{{ one.path }}{% endfor %}"
+    )
+    study = dataclasses.replace(whole, facts=dataclasses.replace(whole.facts, question="<b>Does</b> it?"))
+    markdown = make_report(study, template=template).markdown
+    assert markdown.startswith("# Mine: <b>Does</b> it?\n\nDepth. Depth ".replace("Depth. D", "**Depth.** D"))
+    assert markdown.endswith("figures/cost.svg")
+    assert headings(markdown) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ anwser }} {{ title }}", "use title, byline, answer, "),
+        ("a\n{% for %}", "be one of Jinja's, got in line 2: "),
+        ("{{ answer | proze }}", "be one of Jinja's, got in line 1: No filter named 'proze'"),
+        ("{{ ''.__class__.__mro__ }}", "render, got SecurityError"),
+        ("{% include 'other' %}", "render, got TypeError: no loader"),
+        ("{{ 1 / 0 }}", "render, got ZeroDivisionError"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_one_line(template, complaint):
+    def use():
+        check_template(template)
+        render({"answer": "yes"}, (), template)
+
+    with pytest.raises(ValueError, match=rf"^template must {complaint}") as raised:
+        use()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_template_may_use_every_text(whole):
+    assert tuple(sections(compared(whole), context_of(whole, compared(whole)))) == TEXTS
+    check_template("{{ " + " ~ ".join(TEXTS) + " }}{% for one in figures %}{{ one.path }}{% endfor %}")
 
 
 def test_sections_come_in_the_order_of_the_protocol(whole):
@@ -252,28 +289,9 @@ def test_a_level_that_never_trained_is_told_apart():
 
 def test_why_a_chosen_configuration_stands_still_is_told_by_its_gradient():
     made = MadeUpStudy(epochs=2)
-    text = rendered(duel(made, activation="sigmoid", optimizer="sgd", depths=(1, 5))).replace("\n", " ")
+    text = rendered(made.chosen(activation="sigmoid", optimizer="sgd", depths=(1, 5))).replace("\n", " ")
     assert "Configuration run-5 never left chance on the training part: a failure of optimization" in text
     assert re.search(r"Why they stand still: .+ is 0\.0\d+ % for configuration run-5 \(run-5\)", text)
-
-
-def duel(made, *, depths=(1, 3), activation="relu", optimizer="adam") -> StudyData:
-    """Return a study of configurations that the user chose."""
-    chosen = [
-        FrozenFinalist(
-            id=f"run-{depth}",
-            config=made.config(depth, optimizer, activation=activation, share=0.5),
-            selected_score=0.88,
-            selected_number=depth,
-            stands_for=(("configuration", f"run-{depth}"),),
-            origin="chosen",
-        )
-        for depth in depths
-    ]
-    levels = tuple(f"run-{depth}" for depth in depths)
-    design = StudyDesign(name="duel", factors=(Factor.of("configuration", levels),), chance=0.1)
-    data = made.confirm(chosen).data(chosen, design=design)
-    return dataclasses.replace(data, facts=dataclasses.replace(data.facts, planned={}))
 
 
 def test_the_word_significant_never_occurs(whole):
@@ -285,7 +303,7 @@ def test_the_word_significant_never_occurs(whole):
 def test_every_plus_minus_says_of_how_many(whole):
     markdown = rendered(whole).replace("\n", " ")
     assert "over 5 fresh seeds (mean ± standard deviation)" in markdown
-    chosen = rendered(duel(MadeUpStudy(epochs=2))).replace("\n", " ")
+    chosen = rendered(MadeUpStudy(epochs=2).chosen()).replace("\n", " ")
     assert "mean ± standard deviation over fresh seeds (5 planned)" in chosen
 
 
@@ -331,15 +349,16 @@ def test_half_finished_study_says_what_is_missing():
     finalists = study.finalists()
     study.confirm(finalists, seeds=2)
     data = study.data(finalists)
-    facts = dataclasses.replace(data.facts, state="interrupted", planned={**data.facts.planned, "confirm": 10})
-    text = rendered(dataclasses.replace(data, facts=facts)).replace("\n  ", " ")
+    design = dataclasses.replace(data.design, budgets={**data.design.budgets, "confirm": 10})
+    facts = dataclasses.replace(data.facts, state="interrupted")
+    text = rendered(dataclasses.replace(data, facts=facts, design=design)).replace("\n  ", " ")
     assert "not yet run: 6 of confirm trials" in text
     assert "its last session was interrupted; the same command goes on with it" in text
     assert f"{finalists[0].id} has 2 of 5" in text
 
 
 def test_chosen_configurations_that_are_not_trained_yet_are_told():
-    study = duel(MadeUpStudy(epochs=2))
+    study = MadeUpStudy(epochs=2).chosen()
     text = rendered(dataclasses.replace(study, records=(), finalists=()))
     assert "phase confirm has no runs: without fresh seeds there is no verdict" in text
 
@@ -383,7 +402,7 @@ def test_any_dimension_can_be_compared(factor):
 
 
 def test_chosen_configurations_are_compared_without_a_search():
-    text = rendered(duel(MadeUpStudy(epochs=2)))
+    text = rendered(MadeUpStudy(epochs=2).chosen())
     head, design = text.split("## 2.")[0].replace("\n", " "), text.split("## 3.")[1].replace("\n", " ")
     assert re.search(r"Configuration run-3 (\*\*|against|is)", head)
     assert "5 seeds, 10,000 test examples" in head

@@ -20,8 +20,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.scratch import give_back
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
-from depthcheck.reports.text.html import to_html
-from depthcheck.reports.write import trials_table
+from depthcheck.reports.write import to_html, trials_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,11 +148,15 @@ def test_written_again_it_is_the_same_and_the_run_of_mlflow_run_becomes_a_sessio
         (["--run", "nope"], "run must be one of a study"),
         (["--nonsense"], "No such option '--nonsense'"),
         (["--output", "mlflow.db/x"], "output must be a folder that can be written to"),
+        (["--template", "none.j2"], "template must be a file that can be read, got "),
+        (["--template", "wrong.j2", "--output", "never"], "template must use title, byline, answer, "),
         (["--output", "~nosuchuser/x"], "output must be a path on this machine, got '~nosuchuser/x'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(report, folder, words, complaint):
+    (folder / "wrong.j2").write_text("{{ anwser }}")
     done = report(folder, *words)
+    assert not (folder / "never").exists()
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {complaint}")
     assert len(done.stderr.splitlines()) == 1
@@ -164,6 +167,15 @@ def test_no_store_is_one_line_and_leaves_nothing(report, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: no study in sqlite:///")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_report_follows_a_template_beside_which_it_was_asked_for(report, folder):
+    (folder / "short.j2").write_text("# {{ title }}\n\n{{ recommended }}\n")
+    assert report(folder, "--study", "made-up-12345678", "--output", "short", "--template", "short.j2").returncode == 0
+    text = (folder / "short" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Does another hidden layer help on Fashion-MNIST")
+    assert "**Recommended: trial-" in text
+    assert "## 1." not in text
 
 
 @pytest.mark.usefixtures("written")
