@@ -164,15 +164,6 @@ def test_no_store_is_one_line_and_leaves_nothing(report, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_follows_a_template_beside_which_it_was_asked_for(report, folder):
-    (folder / "short.j2").write_text("# {{ title }}\n\n{{ recommended }}\n")
-    assert report(folder, "--study", "made-up-12345678", "--output", "short", "--template", "short.j2").returncode == 0
-    text = (folder / "short" / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("# Does another hidden layer help on Fashion-MNIST")
-    assert "**Recommended: trial-" in text
-    assert "## 1." not in text
-
-
 def test_logged_markdown_links_figures_as_mlflows_pages_show_them(report, folder, tmp_path):
     assert report(folder, "--study", "made-up-12345678", "--output", "d").returncode == 0
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -185,8 +176,13 @@ def test_logged_markdown_links_figures_as_mlflows_pages_show_them(report, folder
     )
 
 
-def test_table_has_a_row_a_trial_and_survives_both_formats(report, folder):
-    assert report(folder, "--study", "made-up-12345678", "--output", "e").returncode == 0
+def test_table_has_a_row_a_trial_in_both_formats_and_a_template_rules_the_text(report, folder):
+    (folder / "short.j2").write_text("# {{ title }}\n\n{{ recommended }}\n")
+    assert report(folder, "--study", "made-up-12345678", "--output", "e", "--template", "short.j2").returncode == 0
+    text = (folder / "e" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Does another hidden layer help on Fashion-MNIST")
+    assert "**Recommended: trial-" in text
+    assert "## 1." not in text
     csv, parquet = pd.read_csv(folder / "e" / "comparison.csv"), pd.read_parquet(folder / "e" / "comparison.parquet")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     records = tracking.trials(uri, tracking.studies(uri, "made-up-12345678")[0].run_id)
