@@ -158,7 +158,10 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
             dirty=tags.get("dirty", "unknown"),
             command=command(experiment, tracking.run_params(uri, run_id), n_trials=n_searched.total(), n_seeds=n_seeds),
             importances=descriptive_importances(records, design),
-            references=tuple(ReferenceScores(**one) for one in tracking.references(uri, run_id)),
+            references=tuple(
+                ReferenceScores(name=one["name"], valid=one["valid"], test=one["test"], seconds=one["seconds"])
+                for one in tracking.references(uri, run_id)
+            ),
         ),
     )
 

@@ -53,7 +53,7 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
                 "plan": plan,
             },
             "environment.json": dict(facts.environment),
-            "references.json": {"references": [dataclasses.asdict(one) for one in facts.references]},
+            "references.json": {"references": [dataclasses.asdict(one) | {"folds": []} for one in facts.references]},
         },
     )
     if study.finalists:

@@ -156,7 +156,10 @@ def test_a_study_that_left_nothing_but_its_run_is_refused_in_one_line(new_store)
 
 
 def test_a_study_whose_finalists_are_lost_is_sent_to_the_doctor(new_store):
-    write_study(new_store, dataclasses.replace(small_study(), finalists=()))
+    made = MadeUpStudy(depths=(1,), optimizers=("sgd",), twins=1, n_seeds=1, epochs=1).run(
+        n_exploit=0, diverged=0, failed=0
+    )
+    write_study(new_store, made.confirm(made.finalists()).data())
     with pytest.raises(NothingToReportError, match=r"must have its list of finalists, got none .* -e doctor"):
         read_study(new_store, tracking.studies(new_store)[0])
 
