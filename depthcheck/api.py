@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from depthcheck.experiments.planning.experiment import Experiment
     from depthcheck.experiments.planning.finalists import Finalist
     from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
-    from depthcheck.experiments.study.session import StudyEnding
+    from depthcheck.experiments.study.describe import StudyEnding
     from depthcheck.experiments.tracking import StudySummary
     from depthcheck.pipeline.config import DataConfig, TrialConfig
     from depthcheck.pipeline.records import Dataset
@@ -457,7 +457,7 @@ def train(
     """
     from depthcheck.experiments.study import session
     from depthcheck.experiments.study.decide import Deadline
-    from depthcheck.experiments.study.summary import text
+    from depthcheck.experiments.study.describe import ending_lines
     from depthcheck.experiments.tracking import tracking_uri as default_uri
 
     started = time.monotonic()
@@ -472,7 +472,7 @@ def train(
     )
     with _in_this_process():
         ending = session.run(request, console)
-    console.print(text(ending, seconds=time.monotonic() - started), markup=False)
+    console.print(ending_lines(ending, seconds=time.monotonic() - started), markup=False)
     return ending
 
 

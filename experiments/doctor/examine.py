@@ -172,7 +172,7 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
         parent_run_id=None if parent is None or parent.is_deleted else parent.run_id,
         n_told=sum(trial.state is not None for trial in trials),
         n_stored=len({run.tags[keys.TRIAL_NUMBER] for run in patient.stored.runs.values() if counts(run)}),
-        n_open=sum(trial.is_ours and trial.state is None for trial in trials),
+        n_open=sum(trial.state is None for trial in trials),
         n_unchecked=patient.stored.n_unchecked,
         repaired=tuple(one for one in repaired if one not in found),
         left=tuple(_with_reason(one, failed, fix=fix) for one in found),

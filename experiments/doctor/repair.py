@@ -76,7 +76,7 @@ def repair(patient: Patient, action: findings.Repair) -> None:
             _register_champion(patient)
         case findings.RemakeModels():
             remake_models(patient.uri, patient.study_run, _damaged_models(patient))
-        case findings.ReplaceVersion() if patient.told is not None and patient.told.settled is not None:
+        case findings.ReplaceVersion() if patient.told is not None:
             tracking.replace_version(patient.study_run, action.version, patient.told.settled.served)
         case _:
             _write_to_optuna(patient, action)
@@ -110,7 +110,7 @@ def _note_best(patient: Patient) -> None:
             number=told.best.number,
             run_id=told.best.run_id,
             score=told.best.score,
-            metric=told.metric,
+            metric=told.settled.metric,
             trials_done=sum(trial.state is not None for trial in told.trials),
         )
 
@@ -125,14 +125,9 @@ def _damaged_models(patient: Patient) -> list[str]:
 def _register_champion(patient: Patient) -> None:
     """Register as a session does, with the description that the version has: a report may have written it."""
     champion = patient.told.champion if patient.told else None
-    settled = patient.told.settled if patient.told else None
-    if champion is not None and settled is not None and settled.served:
+    served = patient.told.settled.served if patient.told else None
+    if champion is not None and served:
         versions = patient.stored.champion.versions
-        text = next((one.description for one in versions if one.run_id == champion.run_id), "") or champion_markdown(
-            patient.name,
-            finalist=champion.finalist,
-            mean_score=champion.mean_score,
-            n_seeds=champion.n_seeds,
-            point=champion.point,
-        )
-        tracking.register_champion(patient.study_run, champion.run_id, text, settled.served)
+        text = next((one.description for one in versions if one.run_id == champion.run_id), "")
+        text = text or champion_markdown(patient.name, champion)
+        tracking.register_champion(patient.study_run, champion.run_id, text, served)

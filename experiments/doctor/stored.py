@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from depthcheck.experiments.doctor.told import ToldStudy, ToldTrial
+from depthcheck.experiments.doctor.told import ToldStudy
+from depthcheck.experiments.study.running import StudyTrial
 from depthcheck.experiments.tracking import inventory, keys, test_predictions
 from depthcheck.experiments.tracking.champion import answers_trouble
 from depthcheck.experiments.tracking.inventory import Curves, StoredChampion, StoredRun
@@ -74,7 +75,7 @@ def counts(run: StoredRun) -> bool:
     return has_ended and run.tags.get(keys.TRIAL_NUMBER, "").isdecimal()
 
 
-def met_test_part(trial: ToldTrial, run: StoredRun) -> bool:
+def met_test_part(trial: StudyTrial, run: StoredRun) -> bool:
     """Tell whether a trial's network was evaluated on the test part: confirmed, or scored after the search."""
     return trial.state in TRAINED and (trial.phase == "confirm" or keys.TEST_SAMPLES in run.tags)
 
@@ -143,7 +144,7 @@ def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -
     troubles = dict.fromkeys(damaged, f"{keys.EXAMPLE}, what its model said of a few samples, is not as it was")
     troubles |= {run_id: state.trouble for run_id, state in states.items() if state.trouble}
     return {
-        "curves": inventory.stored_curves(uri, trained, metric=told.metric, epochs=told.epochs) if told else {},
+        "curves": inventory.stored_curves(uri, trained, metric=told.settled.metric, epochs=told.epochs) if told else {},
         "models": troubles,
         "n_unchecked": sum(not state.is_checked for state in states.values()),
         "predictions": frozenset(test_predictions(uri, evaluated)),
@@ -152,7 +153,7 @@ def _contents(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun]) -
 
 def _answers(uri: str, told: ToldStudy | None, runs: Mapping[str, StoredRun], registered: StoredChampion) -> str | None:
     """Ask the champion for the stored example, where it is whole: nothing is loaded that was not checked."""
-    if told is None or told.champion is None or told.settled is None or not told.settled.served:
+    if told is None or told.champion is None or not told.settled.served:
         return None
     run = runs.get(told.champion.run_id)
     version = next((one for one in registered.versions if one.version == registered.version), None)

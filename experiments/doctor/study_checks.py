@@ -236,7 +236,7 @@ def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterat
 
 def _versions(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
     """Look for registered models whose files are not those that were logged."""
-    can_be_made = told.settled is not None and bool(told.settled.served)
+    can_be_made = bool(told.settled.served)
     for version in stored.champion.versions:
         if version.model.trouble is None:
             continue

@@ -1,64 +1,18 @@
-"""What Optuna holds of a study, as plain records, and what follows from it for MLflow."""
+"""What Optuna holds of a study at one moment, and what follows from it for MLflow."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from depthcheck.experiments.planning import design, space
-from depthcheck.experiments.planning.dimensions import parse_tuned
-from depthcheck.experiments.planning.experiment import Budget, Experiment
-from depthcheck.experiments.planning.finalists import choose
-from depthcheck.experiments.study.confirm import Champion, champion, frozen_list, searched
-from depthcheck.experiments.study.describe import EndedTrial, best_of
-from depthcheck.experiments.study.ledger import Ledger, is_told
-from depthcheck.experiments.study.page import ended
-from depthcheck.pipeline.config import DataConfig, SplitChoice, SplitConfig
+from depthcheck.experiments.planning.design import ConfirmRound
+from depthcheck.experiments.study.ledger import Ledger
+from depthcheck.experiments.study.running import Champion, RecordedStudy, Settled, StudyTrial, best_of
 
 #: Parameters that say where the data lie, which may change while a study goes on; the hash says which they are.
 PLACES = ("data", "test_file")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What a study's data settled that its definition leaves open; of an old study, what was always so."""
-
-    data_sha256: str
-    split: SplitConfig
-    metric: str
-    served: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToldTrial:
-    """A trial as Optuna holds it.
-
-    Attributes
-    ----------
-    is_ours
-        Whether it has all that a trial of this project has; one that a user asked for by hand has not.
-    state
-        How it ended, or None where Optuna has not heard of an end.
-    params
-        What MLflow should have logged, as text.
-    score
-        Optuna's value; a pruned or failed trial has none.
-    scores
-        One an epoch, by the epoch.
-    """
-
-    number: int
-    is_ours: bool = True
-    state: str | None = None
-    run_id: str = ""
-    phase: str = ""
-    cell: str = ""
-    finalist: str | None = None
-    params: Mapping[str, str] = field(default_factory=dict)
-    score: float | None = None
-    scores: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +23,10 @@ class ToldStudy:
     ----------
     epochs
         Of every trial.
+    trials
+        Of this project; one that a user asked for by hand is among ``foreign``, by its number.
+    params
+        What MLflow should have logged of each trial, as text, by its number.
     best
         The best trial so far, or None.
     finalists
@@ -83,17 +41,14 @@ class ToldStudy:
     definition: Mapping[str, Any]
     parent_run_id: str | None
     epochs: int
-    trials: tuple[ToldTrial, ...] = ()
-    best: EndedTrial | None = None
+    settled: Settled
+    trials: tuple[StudyTrial, ...] = ()
+    foreign: tuple[int, ...] = ()
+    params: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    best: StudyTrial | None = None
     finalists: tuple[Mapping[str, Any], ...] = ()
     champion: Champion | None = None
-    settled: Settled | None = None
     search_has_ended: bool = False
-
-    @property
-    def metric(self) -> str:
-        """The score that decides."""
-        return self.settled.metric if self.settled else "accuracy"
 
 
 def told_study(ledger: Ledger) -> ToldStudy:
@@ -104,173 +59,56 @@ def told_study(ledger: Ledger) -> ToldStudy:
     ValueError
         When it is none of this project.
     """
-    experiment = experiment_of(ledger)
-    settled = settled_of(ledger, experiment)
-    trials = tuple(
-        _told(
-            trial.number,
-            trial.user_attrs,
-            experiment,
-            settled,
-            has_ended=is_told(trial),
-            score=trial.value,
-            scores=trial.intermediate_values,
-        )
-        for trial in ledger.trials()
-    )
-    clean = all(trial.is_ours for trial in trials)
-    return ToldStudy(
-        name=ledger.name,
+    study = RecordedStudy.of(ledger)
+    trials, params, foreign = [], {}, []
+    for frozen in ledger.trials():
+        try:
+            trial = StudyTrial.of(frozen)
+            logged = study.config(trial.point, trial.seed, trial.repeat).to_params()
+        except (KeyError, TypeError, ValueError, AttributeError):
+            foreign.append(frozen.number)
+        else:
+            trials.append(trial)
+            params[trial.number] = {key: str(value) for key, value in logged.items() if key not in PLACES}
+    told = ToldStudy(
+        name=study.name,
         definition=ledger.definition,
         parent_run_id=ledger.parent_run_id,
-        epochs=experiment.budget.epochs,
-        trials=trials,
-        best=best_of(ended(ledger)) if clean else None,
-        finalists=tuple(_frozen_lists(ledger, experiment, settled)) if clean else (),
-        champion=_champion(ledger, experiment) if clean else None,
-        settled=settled,
-        search_has_ended=clean and _search_has_ended(ledger, experiment),
+        epochs=study.experiment.budget.epochs,
+        settled=study.settled,
+        trials=tuple(trials),
+        foreign=tuple(foreign),
+        params=params,
+    )
+    if foreign:
+        return told
+    return replace(
+        told,
+        best=best_of(trials),
+        finalists=tuple(_frozen_lists(study)),
+        champion=_champion(study),
+        search_has_ended=study.search_has_ended,
     )
 
 
-def experiment_of(ledger: Ledger) -> Experiment:
-    """Return the experiment that a study in Optuna was begun with; its budgets are in the ledger's rounds.
-
-    Raises
-    ------
-    ValueError
-        When the study has no definition, or none that can be understood.
-    """
-    experiment = experiment_from(ledger.name, ledger.definition)
-    noted = ledger.settled.get("data")  # with the whole path of a file; the definition has its name alone
-    if not noted:
-        return experiment
-    return replace(experiment, data=DataConfig.from_params({key: str(value) for key, value in noted.items()}))
-
-
-def experiment_from(name: str, stored: Mapping[str, Any]) -> Experiment:
-    """Return the experiment of a stored definition, the inverse of :meth:`Experiment.as_json`."""
-    try:
-        return Experiment(
-            name=name,
-            question="",
-            data=DataConfig.from_params({key: str(value) for key, value in stored.items()}),
-            split=_split_choice(stored["split"]),
-            class_weight=stored.get("class_weight"),
-            budget=Budget(
-                trials=1,
-                epochs=stored["epochs"],
-                compare=stored["compare_share"],
-                window=stored["window"],
-                pruning=stored["pruning"],
-                equivalence=stored.get("equivalence"),
-            ),
-            seed=stored["seed"],
-            compare={factor: tuple(levels) for factor, levels in stored["compare"].items()},
-            tune={key: parse_tuned(key, value, "tune") for key, value in stored["tune"].items()},
-            tune_for={
-                optimizer: {key: parse_tuned(key, value, f"tune.{optimizer}") for key, value in ranges.items()}
-                for optimizer, ranges in stored["tune_for"].items()
-            },
-            fixed=stored["fixed"],
-            anchor=stored["anchor"],
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"study {name!r} must have a definition of this project, got none that has {error}") from error
-
-
-def _split_choice(stored: Mapping[str, Any]) -> SplitChoice:
-    return SplitChoice(
-        valid_size=stored["valid"],
-        test_size=stored.get("test"),
-        seed=stored["seed"],
-        method=stored.get("method"),
-        folds=stored.get("folds"),
-    )
-
-
-def settled_of(ledger: Ledger, experiment: Experiment) -> Settled:
-    """Return what the latest session noted in Optuna."""
-    noted = ledger.settled
-    choice = experiment.split
-    old = SplitConfig(valid_size=choice.valid_size, seed=choice.seed)
-    return Settled(
-        data_sha256=str(ledger.definition["data_sha256"]),
-        split=SplitConfig.from_params({key: str(value) for key, value in noted["split"].items()}) if noted else old,
-        metric=str(noted.get("metric", "accuracy")),
-        served=noted.get("served", {}),
-    )
-
-
-def cell_tag(cell: Mapping[str, object]) -> str:
-    """Return a cell as the tag of a run spells it."""
-    return ", ".join(f"{key}={value}" for key, value in cell.items())
-
-
-def _told(
-    number: int,
-    attributes: Mapping[str, Any],
-    experiment: Experiment,
-    settled: Settled,
-    *,
-    has_ended: bool,
-    score: float | None,
-    scores: Mapping[int, float],
-) -> ToldTrial:
-    try:
-        config = space.to_config(
-            experiment,
-            attributes["point"],
-            seed=attributes["seed"],
-            data_sha256=settled.data_sha256,
-            split=settled.split,
-            repeat=attributes.get("repeat", 0),
-        )
-        return ToldTrial(
-            number=number,
-            state=attributes["state"] if has_ended else None,
-            run_id=attributes.get("run_id", "") if has_ended else "",
-            phase=attributes["phase"],
-            cell=cell_tag(attributes["cell"]),
-            finalist=attributes.get("finalist"),
-            params={key: str(value) for key, value in config.to_params().items() if key not in PLACES},
-            score=score,
-            scores=dict(scores),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return ToldTrial(number=number, is_ours=False)
-
-
-def _frozen_lists(ledger: Ledger, experiment: Experiment, settled: Settled) -> list[Mapping[str, Any]]:
+def _frozen_lists(study: RecordedStudy) -> list[Mapping[str, Any]]:
     """Return the list of the last round, and the one that a session writes after it when nobody new has to be trained.
 
     A search that goes on can make a finalist stand for more levels without adding one.
     """
-    rounds = [one for one in ledger.rounds() if isinstance(one, design.ConfirmRound)]
+    rounds = study.confirm_rounds
     if not rounds:
         return []
-    last = rounds[-1].finalists
-    candidates: list[Sequence[Any]] = [last]
-    if not any(finalist.origin == "chosen" for finalist in last):
-        candidates.append(choose(experiment, searched(ledger)))
-    lists = [
-        frozen_list(experiment, finalists, rounds, settled.data_sha256, settled.split)
-        for finalists in candidates
-        if finalists
-    ]
+    candidates = [rounds[-1].finalists]
+    if not any(finalist.origin == "chosen" for finalist in rounds[-1].finalists):
+        candidates.append(study.selected)
+    lists = [study.frozen_list(finalists, rounds) for finalists in candidates if finalists]
     return [json.loads(json.dumps(one)) for one in lists]
 
 
-def _champion(ledger: Ledger, experiment: Experiment) -> Champion | None:
+def _champion(study: RecordedStudy) -> Champion | None:
     """Return the champion of a study that has nothing left to train and has confirmed what its search found."""
-    rounds = ledger.rounds()
-    last = rounds[-1] if rounds else None
-    if not isinstance(last, design.ConfirmRound) or any(one.origin == "chosen" for one in last.finalists):
+    last = next(iter(study.ledger.rounds()[-1:]), None)
+    if not isinstance(last, ConfirmRound) or any(one.origin == "chosen" for one in last.finalists):
         return None
-    n_ended = sum(is_told(trial) for trial in ledger.trials())
-    return champion(ledger) if n_ended == len(design.plan(experiment, rounds)) else None
-
-
-def _search_has_ended(ledger: Ledger, experiment: Experiment) -> bool:
-    ended = {trial.number for trial in ledger.trials() if is_told(trial)}
-    return all(one.number in ended for one in design.plan(experiment, ledger.rounds()) if one.phase != "confirm")
+    return study.champion if len(study.ended) == len(study.plan) else None

@@ -16,7 +16,8 @@ from depthcheck.experiments.doctor.findings import (
     TellAll,
 )
 from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part, model_trouble
-from depthcheck.experiments.doctor.told import ToldStudy, ToldTrial
+from depthcheck.experiments.doctor.told import ToldStudy
+from depthcheck.experiments.study.running import StudyTrial
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.inventory import StoredRun
 from depthcheck.pipeline.config import OPTIMIZERS
@@ -34,20 +35,20 @@ def trial_findings(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> 
         Whether it is known that no process trains: then what is RUNNING was left behind.
     """
     samples = {key: _commonest(stored, key) for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
+    for number in told.foreign:
+        yield Finding(
+            what=f"trial {number} in Optuna is none of this project's: it lacks phase, point, seed or state",
+            advice="Optuna cannot remove a trial; the study goes on under another name (study=NAME)",
+        )
     for trial in told.trials:
-        if not trial.is_ours:
-            yield Finding(
-                what=f"trial {trial.number} in Optuna is none of this project's: it lacks phase, point, seed or state",
-                advice="Optuna cannot remove a trial; the study goes on under another name (study=NAME)",
-            )
-        elif trial.state is None:
+        if trial.state is None:
             yield from _untold(trial, stored)
         elif trial.run_id:
             yield from _ended(trial, told, stored, samples)
     yield from _left_over(told, stored, may_close=may_close)
 
 
-def _untold(trial: ToldTrial, stored: StoredStudy) -> Iterator[Finding]:
+def _untold(trial: StudyTrial, stored: StoredStudy) -> Iterator[Finding]:
     ended = [run for run in stored.runs.values() if counts(run) and run.tags[keys.TRIAL_NUMBER] == str(trial.number)]
     if ended:
         yield Finding(
@@ -58,7 +59,7 @@ def _untold(trial: ToldTrial, stored: StoredStudy) -> Iterator[Finding]:
 
 
 def _ended(
-    trial: ToldTrial, told: ToldStudy, stored: StoredStudy, samples: Mapping[str, str | None]
+    trial: StudyTrial, told: ToldStudy, stored: StoredStudy, samples: Mapping[str, str | None]
 ) -> Iterator[Finding]:
     run = stored.runs.get(trial.run_id)
     if run is None:
@@ -75,14 +76,14 @@ def _ended(
         )
         return
     yield from _labels(trial, run, told, samples)
-    yield from _params(trial, run)
+    yield from _params(trial, run, told.params[trial.number])
     if trial.state in TRAINED:
         yield from _score(trial, run, told, stored)
         yield from _curves(trial, run, told, stored)
         yield from _artifacts(trial, run, stored)
 
 
-def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[str, str | None]) -> Iterator[Finding]:
+def _labels(trial: StudyTrial, run: StoredRun, told: ToldStudy, samples: Mapping[str, str | None]) -> Iterator[Finding]:
     """Compare status and tags: what makes a run count as this trial."""
     status = "FAILED" if trial.state == "failed" else "FINISHED"
     if run.status != status:
@@ -97,9 +98,9 @@ def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[
         keys.PHASE: trial.phase,
         keys.TRIAL_NUMBER: str(trial.number),
         keys.STATE: trial.state,
-        keys.METRIC: told.metric,
+        keys.METRIC: told.settled.metric,
         keys.FINALIST: trial.finalist,
-        keys.CELL: trial.cell or None,
+        keys.CELL: keys.levels(trial.cell) or None,
         keys.VALID_SAMPLES: samples[keys.VALID_SAMPLES] if trial.state in TRAINED else None,
         keys.TEST_SAMPLES: samples[keys.TEST_SAMPLES] if met_test_part(trial, run) else None,
     }
@@ -113,12 +114,12 @@ def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[
         )
 
 
-def _params(trial: ToldTrial, run: StoredRun) -> Iterator[Finding]:
-    known = {*trial.params, "units", "activation", "dropout", *OPTIMIZERS[trial.params["optimizer"]]}
-    differ = [key for key in sorted(known) if run.params.get(key) != trial.params.get(key)]
+def _params(trial: StudyTrial, run: StoredRun, wanted: Mapping[str, str]) -> Iterator[Finding]:
+    known = {*wanted, "units", "activation", "dropout", *OPTIMIZERS[wanted["optimizer"]]}
+    differ = [key for key in sorted(known) if run.params.get(key) != wanted.get(key)]
     if differ:
         pairs = ", ".join(
-            f"{key} is {trial.params.get(key, 'not set')} in Optuna and {run.params.get(key, 'not set')} in MLflow"
+            f"{key} is {wanted.get(key, 'not set')} in Optuna and {run.params.get(key, 'not set')} in MLflow"
             for key in differ
         )
         yield Finding(
@@ -127,14 +128,14 @@ def _params(trial: ToldTrial, run: StoredRun) -> Iterator[Finding]:
         )
 
 
-def _score(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+def _score(trial: StudyTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
     """Compare the score that counts, with the run's own curve as the witness; a diverged trial's is no curve's end."""
-    key = keys.final(told.metric)
+    key = keys.final(told.settled.metric)
     logged = run.metrics.get(key)
     wanted = trial.score if trial.score is not None else _last(trial.scores)
     if wanted is None or _same(logged, wanted):
         return
-    witness = _last(stored.curves.get(run.run_id, {}).get(f"valid/{told.metric}", {}))
+    witness = _last(stored.curves.get(run.run_id, {}).get(f"valid/{told.settled.metric}", {}))
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
     if trial.state == "diverged" or _same(witness, wanted):
         yield Finding(
@@ -149,7 +150,7 @@ def _score(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStud
         )
 
 
-def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+def _curves(trial: StudyTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
     curves = stored.curves.get(run.run_id, {})
     n_epochs = told.epochs if trial.state == "finished" else max(trial.scores, default=0)
     wanted = set(range(1, n_epochs + 1))
@@ -162,7 +163,7 @@ def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStu
             advice=_AGAIN.format(run.run_id),
         )
         return
-    scores = curves.get(f"valid/{told.metric}", {})
+    scores = curves.get(f"valid/{told.settled.metric}", {})
     differ = [epoch for epoch in sorted(wanted) if not _same(scores.get(epoch), trial.scores.get(epoch))]
     if differ:
         first = differ[0]
@@ -174,7 +175,7 @@ def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStu
         )
 
 
-def _artifacts(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
+def _artifacts(trial: StudyTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
     trouble = model_trouble(run, stored)
     if trouble is not None:
         yield Finding(
@@ -200,17 +201,17 @@ def _left_over(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> Iter
         trial = trials.get(number)
         if run.status == "RUNNING":
             yield closing(run, f"run {run.run_id} of trial {number}", may_close=may_close)
-        elif counts(run) and trial is None:
+        elif counts(run) and trial is None and number not in map(str, told.foreign):
             yield Finding(
                 what=f"run {run.run_id} is trial {number}, which Optuna's study does not have",
                 advice="the trial is written into Optuna's study",
                 repair=TellAll(),
             )
-        elif counts(run) and trial is not None and trial.is_ours and trial.state is not None:
+        elif counts(run) and trial is not None and trial.state is not None:
             yield from _second_end(trial, run, stored)
 
 
-def _second_end(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
+def _second_end(trial: StudyTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
     if trial.run_id in stored.runs:
         what = f"has ended twice: Optuna names run {trial.run_id}, and there is run {run.run_id}"
         note = f"A second run of trial {trial.number}; run {trial.run_id} counts."

@@ -299,7 +299,7 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
     return point
 
 
-def is_told(trial: FrozenTrial) -> bool:
+def has_ended(trial: FrozenTrial) -> bool:
     """Tell whether the trial has ended."""
     return trial.state.is_finished()
 

@@ -20,7 +20,7 @@ from depthcheck.experiments.doctor.examine import Place
 from depthcheck.experiments.doctor.stored import counts
 from depthcheck.experiments.lock import held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.study.ledger import Ledger, is_told, require_definition, study_names
+from depthcheck.experiments.study.ledger import Ledger, has_ended, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import inventory, keys
 from depthcheck.experiments.tracking.inventory import StoredRun
@@ -96,11 +96,11 @@ def heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
     if not study_run.continued:
         return
     tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
-    if not untold:
+    unended = {trial.number for trial in ledger.trials() if not has_ended(trial)}
+    if not unended:
         return
     for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
-        if record.number in untold:
+        if record.number in unended:
             ledger.tell(outcome_of(record))
 
 
@@ -172,12 +172,12 @@ class _Resumption:
             with contextlib.suppress(ValueError):
                 self._require_definition(rebuild.definition_of(self._designs(run)))
                 return run
-        if any(is_told(trial) for trial in ledger.trials()):
+        if any(has_ended(trial) for trial in ledger.trials()):
             raise self._lost(ledger, "no run of it")
         return None
 
     def _lost(self, ledger: Ledger, got: str) -> ValueError:
-        place, n_ended = self._place, sum(map(is_told, ledger.trials()))
+        place, n_ended = self._place, sum(map(has_ended, ledger.trials()))
         return ValueError(
             f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in {place.storage} "
             f"and {got} in {place.uri}: put that store back from a copy, name the one that has it "

@@ -7,6 +7,8 @@ carry the epoch, counted from 1, as their step; scalars have no step of their ow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 SCHEMA_VERSION = "1"
 DEFAULT_EXPERIMENT = "depthcheck"
 
@@ -98,6 +100,11 @@ def final(quantity: str) -> str:
 def best(metric: str) -> str:
     """Return the key of the best epoch's validation score, ``best_valid_accuracy``."""
     return f"best_valid_{metric}"
+
+
+def levels(cell: Mapping[str, object]) -> str:
+    """Return how the tag ``cell`` spells a combination of levels, ``depth=2, optimizer=adam``."""
+    return ", ".join(f"{factor}={level}" for factor, level in cell.items())
 
 
 def verdict(factor: str, level: str) -> str:

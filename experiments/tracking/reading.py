@@ -229,6 +229,7 @@ def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
 
 
 def counts(run: Run) -> bool:
+    """Tell whether a run is a trial that has ended."""
     # A number that a user wrote over is no number, and its run no trial until the doctor has seen it.
     tags = run.data.tags
     has_ended = run.info.status in ("FINISHED", "FAILED") and keys.STATE in tags
@@ -236,12 +237,14 @@ def counts(run: Run) -> bool:
 
 
 def children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[Run]:
+    """Yield the runs below a study's that meet a condition."""
     parent = api.get_run(parent_run_id)
     require_readable(parent.data.tags, f"study {parent.data.tags.get(keys.STUDY, parent_run_id)!r}")
     yield from search(api, [parent.info.experiment_id], f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and {condition}")
 
 
 def started_at(run: Run) -> datetime:
+    """Return when a run began."""
     return datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC)
 
 

@@ -210,7 +210,7 @@ def start_trial(
         keys.OPTIMIZER: optimizer,
         keys.TRIAL_NUMBER: str(number),
         keys.METRIC: metric,
-        **({keys.CELL: ", ".join(f"{key}={value}" for key, value in cell.items())} if cell else {}),
+        **({keys.CELL: keys.levels(cell)} if cell else {}),
         **(tags or {}),
     }
     api = client(study.tracking_uri)
