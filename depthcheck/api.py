@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from depthcheck.experiments.planning.finalists import Finalist
     from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
     from depthcheck.experiments.study.describe import StudyEnding
-    from depthcheck.experiments.tracking import StudySummary
+    from depthcheck.experiments.tracking import StoredRun
     from depthcheck.pipeline.config import DataConfig, TrialConfig
     from depthcheck.pipeline.records import Dataset
     from depthcheck.pipeline.trial import TrainedTrial
@@ -54,7 +54,7 @@ class Study:
     >>> study.answers[["factor", "level", "verdict"]]  # doctest: +SKIP
     """
 
-    def __init__(self, summary: StudySummary, tracking_uri: str) -> None:
+    def __init__(self, summary: StoredRun, tracking_uri: str) -> None:
         self._summary = summary
         self.name = summary.study
         self.state = summary.state

@@ -35,7 +35,7 @@ class NothingToReportError(ValueError):
 
 def choose_study(
     uri: str, *, study: str | None, run_id: str | None, environ: Mapping[str, str] = os.environ
-) -> tracking.StudySummary:
+) -> tracking.StoredRun:
     """Return the study that a report is asked of.
 
     Parameters
@@ -65,7 +65,7 @@ def choose_study(
     return next((one for one in found if one.run_id == parent), found[0])
 
 
-def _study_with(uri: str, found: Sequence[tracking.StudySummary], run_id: str) -> tracking.StudySummary:
+def _study_with(uri: str, found: Sequence[tracking.StoredRun], run_id: str) -> tracking.StoredRun:
     try:
         parent = tracking.study_of(uri, run_id)
     except tracking.TrackingError as error:
@@ -76,7 +76,7 @@ def _study_with(uri: str, found: Sequence[tracking.StudySummary], run_id: str) -
     raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {uri})")
 
 
-def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
+def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     """Read a study whole.
 
     Raises
@@ -94,7 +94,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
     definition = stored.get("definition", {})
     facts = stored.get("data", {})
     data, metric = data_facts(facts, definition, records, predictions), metric_of(facts, records)
-    environment, tags = tracking.study_environment(uri, run_id), tracking.run_tags(uri, run_id)
+    environment, tags = tracking.study_environment(uri, run_id), tracking.read_run(uri, run_id).tags
     design = study_design(
         summary.study,
         stored,
@@ -125,7 +125,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
             environment=environment,
             code_version=tags.get("code_version", "unknown"),
             dirty=tags.get("dirty", "unknown"),
-            command=command(summary.study, stored, tracking.run_params(uri, run_id), n_seeds=design.n_seeds),
+            command=command(summary.study, stored, tracking.read_run(uri, run_id).params, n_seeds=design.n_seeds),
             importances=descriptive_importances(records, design),
             references=tuple(_reference(one) for one in tracking.references(uri, run_id)),
         ),

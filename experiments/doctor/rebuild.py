@@ -6,61 +6,20 @@ session noted its plan. Every run is held against the plan before it is written;
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from depthcheck.experiments import places, tracking
-from depthcheck.experiments.cluster import launch
+from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
 from depthcheck.experiments.planning.duel import FACTOR
 from depthcheck.experiments.planning.finalists import missing_runs
-from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.retrain import write_model_again
 from depthcheck.experiments.study.ledger import Ledger, has_ended
 from depthcheck.experiments.study.running import RecordedStudy
-from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import TrialRecord
-
-
-def remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None:
-    """Train trials again on workers of this machine; each writes its model where every number is as it was logged.
-
-    Raises
-    ------
-    CannotRebuildError
-        When one cannot be trained here, or comes out otherwise, as on another kind of processor. The others' models
-        are written.
-    TrackingError
-        When the store cannot be read or written.
-    """
-    reasons = {}
-    with launch.embedded(min(len(run_ids), len(os.sched_getaffinity(0))), places.program_cache()) as client:
-        try:
-            futures = {}
-            for run_id in run_ids:
-                try:
-                    original = find(uri, run_id=run_id, study=None)
-                except ValueError as error:
-                    reasons[run_id] = str(error)
-                else:
-                    futures[run_id] = client.submit(write_model_again, original, study_run, pure=False)
-            for run_id, future in futures.items():
-                try:
-                    reasons |= {run_id: reason} if (reason := future.result()) else {}
-                except tracking.TrackingError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - data that are not here, a configuration, a worker that died
-                    reasons[run_id] = f"{type(error).__name__}: {error}".splitlines()[0]
-        finally:
-            launch.kill_workers(client)
-    if reasons:
-        raise CannotRebuildError("; ".join(f"run {run_id}: {reason}" for run_id, reason in reasons.items()))
-
 
 #: Fresh seeds among which those of confirming runs are looked for.
 _MOST_SEEDS = 1000

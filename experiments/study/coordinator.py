@@ -17,8 +17,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.launch import n_workers
-from depthcheck.experiments.cluster.recycling import Renewal
+from depthcheck.experiments.cluster.launch import WorkerRecycling, n_workers
 from depthcheck.experiments.cluster.task import Outcome, TrialTask
 from depthcheck.experiments.cluster.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
 from depthcheck.experiments.planning import space
@@ -95,7 +94,7 @@ class Coordinator:
         self._client = client
         self._progress = progress
         self._on_ended = on_ended
-        self._renewal = Renewal(client)
+        self._recycling = WorkerRecycling(client)
         self._waiting: deque[PlannedTrial] = deque()
         self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
         self._deaths: Counter[int] = Counter()
@@ -123,7 +122,7 @@ class Coordinator:
                     completed.add(future)
                 future = next(completed)
                 self._end(*self._running.pop(future), future)
-                self._renewal.after(future)
+                self._recycling.after(future)
                 self._stop_if_all_fail()
             self._tell(self._breaker.release())
         finally:

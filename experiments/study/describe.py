@@ -15,8 +15,8 @@ from depthcheck.experiments.planning.dimensions import Range
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.progress import duration
 from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, StudyTrial, best_of
+from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
-from depthcheck.experiments.tracking.study_run import RunEnd
 from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.records import Dataset
 

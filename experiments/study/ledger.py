@@ -137,7 +137,7 @@ class Ledger:
     @property
     @_stored("cannot read how the study's data were understood")
     def settled(self) -> dict[str, Any]:
-        """What the data settled that the definition leaves open, as the latest session noted it; empty in old studies.
+        """What the data settled that the definition leaves open, as the latest session noted it; empty before one has.
 
         ``data`` and ``split`` as parameters, ``metric``, and ``served``, what the champion must know.
         """

@@ -14,8 +14,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from rich.console import Console
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.launch import n_workers
-from depthcheck.experiments.cluster.recycling import Renewal
+from depthcheck.experiments.cluster.launch import WorkerRecycling, n_workers
 from depthcheck.experiments.cluster.task import ScoreTask
 from depthcheck.experiments.cluster.worker import load_once, score_network
 from depthcheck.experiments.study.progress import LiveBar
@@ -40,7 +39,7 @@ def score_networks(study: RunningStudy, client: Client, console: Console) -> Non
     waiting = deque(_tasks(study))
     if not waiting:
         return
-    total, deaths, renewal = len(waiting), Counter[str](), Renewal(client)
+    total, deaths, recycling = len(waiting), Counter[str](), WorkerRecycling(client)
     console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
     running: dict[Future, ScoreTask] = {}
     completed = as_completed()
@@ -63,7 +62,7 @@ def score_networks(study: RunningStudy, client: Client, console: Console) -> Non
                             f"cannot score the network of run {task.run_id}: its worker died each time (out of memory?)"
                         ) from error
                     waiting.append(task)
-                renewal.after(future)
+                recycling.after(future)
                 n_scored = total - len(waiting) - len(running)
                 bar.show(n_scored, f"{n_scored}/{total} networks on the test part")
     finally:
@@ -111,7 +110,7 @@ def log_references(study: RunningStudy, run_there: Callable[..., Any], console: 
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
         console.print(f"scikit-learn's models could not be scored: {error}", markup=False)
         return
-    run.log_artifacts({"references.json": {"references": found}})
+    run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
 
 
 def score_references(data: DataConfig, folder: str | None, sha256: str, split: SplitConfig) -> list[dict[str, Any]]:

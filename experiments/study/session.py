@@ -34,11 +34,13 @@ from depthcheck.experiments.study.describe import (
     parts_in_words,
     study_markdown,
 )
+from depthcheck.experiments.study.noted import Settled
 from depthcheck.experiments.study.progress import StudyProgress
-from depthcheck.experiments.study.resume import heal, resumed, usable
-from depthcheck.experiments.study.running import RecordedStudy, RunningStudy, Settled, best_of
+from depthcheck.experiments.study.resume import recover, resumed, usable
+from depthcheck.experiments.study.running import RecordedStudy, RunningStudy, best_of
 from depthcheck.experiments.study.same_data import changed_since, require_same, stamps
 from depthcheck.experiments.study.score import has_references, log_references, score_networks
+from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.data.load import load
@@ -139,7 +141,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
             )
         page = StudyPage(study, dataset, parts)
         with _ends_well(client, page, console):
-            heal(ledger, study.study_run)
+            recover(ledger, study.study_run)
             console.print(_announcement(study, storage), markup=False)
             address = _train(study, client, request=request, dataset=dataset, page=page, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
@@ -265,7 +267,7 @@ def _open_parent(
         description=study_markdown(study, dataset, parts),
         params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},
         artifacts={
-            "design.json": {
+            keys.DESIGN: {
                 "question": experiment.question,
                 "definition": experiment.as_json(),
                 "widened": list(experiment.widenings),
@@ -277,8 +279,8 @@ def _open_parent(
                     for trial in study.plan
                 ],
             },
-            "environment.json": tracking.environment(),
-            "profile.txt": "\n".join(profile_lines(dataset)) + "\n",
+            keys.ENVIRONMENT: tracking.environment(),
+            keys.PROFILE: "\n".join(profile_lines(dataset)) + "\n",
         },
     )  # fmt: skip
     ledger.set_parent_run_id(study_run.run_id)

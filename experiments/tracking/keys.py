@@ -57,7 +57,8 @@ FILES = "files_sha256"
 # Of a version in the registry whose files were damaged: the one that was made in its place.
 REPLACED_BY = "replaced_by"
 
-# Values of the tag `phase` that no trial has.
+# Values of the tag `phase` of trials, and those that no trial has.
+TRIAL_PHASES = ("anchor", "compare", "exploit", "confirm")
 PHASE_STUDY = "study"
 PHASE_SESSION = "session"
 PHASE_REPRODUCTION = "reproduction"
@@ -66,11 +67,9 @@ RUNNING = "running"
 
 # Tags that MLflow itself reads.
 PARENT_RUN = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
 SOURCE_NAME = "mlflow.source.name"
 SOURCE_TYPE = "mlflow.source.type"
-SOURCE_COMMIT = "mlflow.source.git.commit"
 USER = "mlflow.user"
 DATASET_CONTEXT = "mlflow.data.context"
 

@@ -20,11 +20,10 @@ from mlflow.tracking.client import MlflowClient
 from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.examine import Examination, Place, examine, lines, studies
 from depthcheck.experiments.lock import held
-from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.retrain import write_model_again
+from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.files import hashes
-from depthcheck.experiments.tracking.inventory import study_runs
+from depthcheck.experiments.tracking.runs import study_runs
 from depthcheck.pipeline.records import TrialResult
 
 pytestmark = pytest.mark.slow
