@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from depthcheck.experiments.planning.experiment import Experiment
     from depthcheck.experiments.planning.finalists import Finalist
     from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
-    from depthcheck.experiments.study.session import StudyEnding
-    from depthcheck.experiments.tracking import StudySummary
+    from depthcheck.experiments.study.describe import StudyEnding
+    from depthcheck.experiments.tracking import StoredRun
     from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
     from depthcheck.pipeline.records import Dataset
     from depthcheck.pipeline.trial import TrainedTrial
@@ -56,7 +56,7 @@ class Study:
     >>> study.answers[["factor", "level", "verdict"]]  # doctest: +SKIP
     """
 
-    def __init__(self, summary: StudySummary, tracking_uri: str) -> None:
+    def __init__(self, summary: StoredRun, tracking_uri: str) -> None:
         self._summary = summary
         self.name = summary.study
         self.state = summary.state
@@ -519,7 +519,7 @@ def train(
     """
     from depthcheck.experiments.study import session
     from depthcheck.experiments.study.decide import Deadline
-    from depthcheck.experiments.study.summary import text
+    from depthcheck.experiments.study.describe import ending_lines
     from depthcheck.experiments.tracking import tracking_uri as default_uri
 
     started = time.monotonic()
@@ -534,7 +534,7 @@ def train(
     )
     with _in_this_process():
         ending = session.run(request, console)
-    console.print(text(ending, seconds=time.monotonic() - started), markup=False)
+    console.print(ending_lines(ending, seconds=time.monotonic() - started), markup=False)
     return ending
 
 

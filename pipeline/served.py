@@ -1,6 +1,6 @@
 """The champion as a product: original columns or raw pixels in, class names and probabilities (or a number) out.
 
-This file travels inside the registered model, in a package of its own (:mod:`depthcheck.experiments.tracking.product`
+This file travels inside the registered model, in a package of its own (:mod:`depthcheck.experiments.tracking.model`
 puts it there), and is loaded by MLflow where this project may not be installed. So it imports nothing of the project
 but what travels along, and that by relative names, which hold in both packages.
 """

@@ -36,7 +36,7 @@ class NothingToReportError(ValueError):
 
 def choose_study(
     uri: str, *, study: str | None, run_id: str | None, environ: Mapping[str, str] = os.environ
-) -> tracking.StudySummary:
+) -> tracking.StoredRun:
     """Return the study that a report is asked of.
 
     Parameters
@@ -66,7 +66,7 @@ def choose_study(
     return next((one for one in found if one.run_id == parent), found[0])
 
 
-def _study_with(uri: str, found: Sequence[tracking.StudySummary], run_id: str) -> tracking.StudySummary:
+def _study_with(uri: str, found: Sequence[tracking.StoredRun], run_id: str) -> tracking.StoredRun:
     try:
         parent = tracking.study_of(uri, run_id)
     except tracking.TrackingError as error:
@@ -77,7 +77,7 @@ def _study_with(uri: str, found: Sequence[tracking.StudySummary], run_id: str) -
     raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {uri})")
 
 
-def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
+def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     """Read a study whole.
 
     Raises
@@ -112,7 +112,7 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
         )
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
     searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
-    environment, tags = tracking.study_environment(uri, run_id), tracking.run_tags(uri, run_id)
+    environment, tags = tracking.study_environment(uri, run_id), tracking.read_run(uri, run_id).tags
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
     seeds = tuple(frozen.get("seeds", ()))
     n_seeds = len(seeds) or experiment.budget.seeds
@@ -156,7 +156,9 @@ def read_study(uri: str, summary: tracking.StudySummary) -> StudyData:
             environment=environment,
             code_version=tags.get("code_version", "unknown"),
             dirty=tags.get("dirty", "unknown"),
-            command=command(experiment, tracking.run_params(uri, run_id), n_trials=n_searched.total(), n_seeds=n_seeds),
+            command=command(
+                experiment, tracking.read_run(uri, run_id).params, n_trials=n_searched.total(), n_seeds=n_seeds
+            ),
             importances=descriptive_importances(records, design),
             references=tuple(
                 ReferenceScores(name=one["name"], valid=one["valid"], test=one["test"], seconds=one["seconds"])

@@ -24,7 +24,7 @@ from depthcheck.cli.options import (
 from depthcheck.experiments.interrupts import INTERRUPTED, cleaning_up
 
 if TYPE_CHECKING:
-    from depthcheck.experiments.study.session import StudyEnding
+    from depthcheck.experiments.study.describe import StudyEnding
 
 _GOES_ON = "; the same command goes on where it stopped"
 #: Fresh seeds of each configuration that is compared, unless the user says otherwise.

@@ -63,5 +63,4 @@ class Outcome:
     score: float | None
     scores: tuple[float, ...]
     fit_seconds: float
-    n_params: int | None = None
     failure: str | None = None

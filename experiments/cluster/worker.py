@@ -110,7 +110,7 @@ def _score(task: ScoreTask, dataset: Dataset) -> None:
     try:
         model = tracking.load_model(uri, task.run_id)
     except tracking.TrackingError:
-        tracking.run_tags(uri, task.run_id)  # raises where the store is away: then no model is lost
+        tracking.read_run(uri, task.run_id)  # raises where the store is away: then no model is lost
         # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
         model = run_trial(task.config, dataset).model
     tracking.TrialRun(task.study_run, task.run_id).log_score(*judge(model, task.config, dataset))
@@ -158,7 +158,6 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         state=result.state,
         score=result.valid.score,
         scores=result.history.valid_score,
-        n_params=result.n_params,
         fit_seconds=result.fit_seconds,
     )
 
@@ -172,7 +171,6 @@ def outcome_of(record: TrialRecord) -> Outcome:
         state=record.state,
         score=None if valid is None else valid.score,
         scores=record.history.valid_score,
-        n_params=record.n_params,
         fit_seconds=record.fit_seconds or 0.0,
         failure=record.failure,
     )

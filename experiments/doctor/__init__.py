@@ -1,5 +1,5 @@
 """Whether Optuna's study, MLflow's runs and the artifacts of a study agree, and how they are made to.
 
-``told`` reads what Optuna holds, ``stored`` what MLflow holds; ``trial_checks`` and ``study_checks`` compare the two
-and know no store; ``repair`` writes. ``examine`` is the whole of it.
+``sides`` reads what Optuna holds and what MLflow holds; ``trial_checks`` and ``study_checks`` compare the two and know
+no store; ``repair`` writes. ``examine`` is the whole of it.
 """

@@ -11,20 +11,18 @@ from pathlib import Path
 from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.findings import Finding
 from depthcheck.experiments.doctor.rebuild import CannotRebuildError
-from depthcheck.experiments.doctor.repair import Patient, repair
-from depthcheck.experiments.doctor.stored import counts, stored_study
+from depthcheck.experiments.doctor.repair import ExaminedStudy, repair
+from depthcheck.experiments.doctor.sides import mlflow_side, optuna_side
 from depthcheck.experiments.doctor.study_checks import diagnose
-from depthcheck.experiments.doctor.told import told_study
 from depthcheck.experiments.lock import held, lock_file
 from depthcheck.experiments.study.ledger import Ledger, study_names
-from depthcheck.experiments.tracking import inventory, keys
-from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.runs import study_runs
 
 
 def lines(examination: Examination, *, fix: bool) -> list[str]:
     """Return what a user reads: what was compared, each disagreement, and what can be done."""
     one = examination
-    text = [f"study {one.study}: {one.n_told} trials have ended in Optuna, {one.n_stored} in MLflow"]
+    text = [f"study {one.study}: {one.n_in_optuna} trials have ended in Optuna, {one.n_in_mlflow} in MLflow"]
     text += _group("repaired", one.repaired)
     repairable = [finding for finding in one.left if finding.repair is not None]
     text += _group("can be repaired", repairable)
@@ -81,7 +79,7 @@ class Examination:
     ----------
     parent_run_id
         The study's run, or None where it has none that can be written.
-    n_told, n_stored
+    n_in_optuna, n_in_mlflow
         Trials that have ended in Optuna, and in MLflow.
     n_open
         Trials that were begun and have not ended; the next start trains them.
@@ -93,8 +91,8 @@ class Examination:
 
     study: str
     parent_run_id: str | None
-    n_told: int
-    n_stored: int
+    n_in_optuna: int
+    n_in_mlflow: int
     n_open: int
     n_unchecked: int
     repaired: tuple[Finding, ...]
@@ -115,10 +113,8 @@ def studies(place: Place, asked: str | None) -> list[str]:
         )
     in_optuna = study_names(place.storage)
     # A run that its user deleted, as the study in Optuna: nothing is left to disagree.
-    runs = [
-        run for run in inventory.study_runs(place.uri) if not run.is_deleted or run.tags.get(keys.STUDY) in in_optuna
-    ]
-    names = list(dict.fromkeys(run.tags[keys.STUDY] for run in runs if keys.STUDY in run.tags))
+    runs = [run for run in study_runs(place.uri) if not run.is_deleted or run.study in in_optuna]
+    names = list(dict.fromkeys(run.study for run in runs if run.study))
     if asked not in (None, "all"):
         if asked in names or asked in in_optuna:
             return [str(asked)]
@@ -152,28 +148,28 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
         repaired: list[Finding] = []
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):
-            patient = _read(place, study)
-            may_live = not has_run_here and _is_running(patient)
+            examined = _read(place, study)
+            may_live = not has_run_here and _is_running(examined)
             if may_live and fix:
                 raise ValueError(
                     f"study {study!r} must be repaired where it has run, got no trace of that in {place.folder}; "
                     "its run is RUNNING, and its process may be alive on another machine"
                 )
-            found = diagnose(patient.told, patient.stored, storage=place.storage, may_close=not may_live)
+            found = diagnose(examined.optuna, examined.mlflow, storage=place.storage, may_close=not may_live)
             to_do = [one for one in found if fix and one.repair and one not in repaired and one.what not in failed]
             if not to_do:
                 break
-            failed |= _carry_out(patient, to_do)
+            failed |= _carry_out(examined, to_do)
             repaired += to_do
-    parent = patient.stored.parent
-    trials = patient.told.trials if patient.told else ()
+    parent = examined.mlflow.parent
+    trials = examined.optuna.trials if examined.optuna else ()
     return Examination(
         study=study,
         parent_run_id=None if parent is None or parent.is_deleted else parent.run_id,
-        n_told=sum(trial.state is not None for trial in trials),
-        n_stored=len({run.tags[keys.TRIAL_NUMBER] for run in patient.stored.runs.values() if counts(run)}),
-        n_open=sum(trial.is_ours and trial.state is None for trial in trials),
-        n_unchecked=patient.stored.n_unchecked,
+        n_in_optuna=sum(trial.state is not None for trial in trials),
+        n_in_mlflow=len({run.number for run in examined.mlflow.runs.values() if run.counts}),
+        n_open=sum(trial.state is None for trial in trials),
+        n_unchecked=examined.mlflow.n_unchecked,
         repaired=tuple(one for one in repaired if one not in found),
         left=tuple(_with_reason(one, failed, fix=fix) for one in found),
     )
@@ -187,20 +183,20 @@ def _is_ours(storage: str, name: str) -> bool:
     return ledger is not None and bool(ledger.definition)
 
 
-def _is_running(patient: Patient) -> bool:
-    return patient.stored.parent is not None and patient.stored.parent.status == "RUNNING"
+def _is_running(examined: ExaminedStudy) -> bool:
+    return examined.mlflow.parent is not None and examined.mlflow.parent.status == "RUNNING"
 
 
-def _read(place: Place, study: str) -> Patient:
+def _read(place: Place, study: str) -> ExaminedStudy:
     ledger = Ledger.existing(place.storage, study)
-    told = told_study(ledger) if ledger else None
-    stored = stored_study(place.uri, study, told)
-    if stored.parent is not None:
-        require_readable(stored.parent.tags, f"study {study!r}")
-    return Patient(name=study, storage=place.storage, ledger=ledger, told=told, stored=stored)
+    optuna = optuna_side(ledger) if ledger else None
+    mlflow = mlflow_side(place.uri, study, optuna)
+    if mlflow.parent is not None:
+        mlflow.parent.require_readable(f"study {study!r}")
+    return ExaminedStudy(name=study, storage=place.storage, ledger=ledger, optuna=optuna, mlflow=mlflow)
 
 
-def _carry_out(patient: Patient, to_do: Sequence[Finding]) -> dict[str, str]:
+def _carry_out(examined: ExaminedStudy, to_do: Sequence[Finding]) -> dict[str, str]:
     """Carry repairs out, each once, however many findings it is for; return why some could not be."""
     failed = {}
     for i, one in enumerate(to_do):
@@ -208,7 +204,7 @@ def _carry_out(patient: Patient, to_do: Sequence[Finding]) -> dict[str, str]:
         same = next((earlier for earlier in to_do[:i] if earlier.repair == one.repair), None)
         if same is None:
             try:
-                repair(patient, one.repair)
+                repair(examined, one.repair)
             except CannotRebuildError as error:
                 failed[one.what] = str(error)
         elif same.what in failed:

@@ -1,108 +1,49 @@
-"""What a diagnosis finds, and the repairs that there are. Plain records."""
+"""What a diagnosis finds, and what would put it right. Plain records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from depthcheck.experiments.tracking.study_run import RunEnd
+from depthcheck.experiments.tracking.runs import RunEnd
+
+RepairKind = Literal[
+    "restore run",
+    "restore experiment",
+    "end run",
+    "tag run",
+    "log values",
+    "tell Optuna how a trial ended",
+    "note the best trial",
+    "write finalists",
+    "register champion",
+    "train trials with damaged models again",
+    "replace version",
+    "note the study's run in Optuna",
+    "open another run for the study",
+    "write trials into Optuna",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreRun:
-    """Take back the deletion of a run."""
+class Repair:
+    """What puts a finding right; :mod:`depthcheck.experiments.doctor.repair` carries it out.
 
-    run_id: str
+    Attributes
+    ----------
+    target
+        What it is done to: id of a run or of an MLflow experiment, version of a model, number of a trial; nothing where
+        it is done to the study.
+    status, tags, values
+        What a run is given.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreExperiment:
-    """Take back the deletion of the MLflow experiment that the study's runs are in."""
-
-    experiment_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndRun:
-    """Give a run the status that it should have, with tags that say why."""
-
-    run_id: str
-    status: RunEnd
+    kind: RepairKind
+    target: str = ""
+    status: RunEnd = "FINISHED"
     tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TagRun:
-    """Set tags of a run."""
-
-    run_id: str
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogValue:
-    """Write a value of a whole trial again."""
-
-    run_id: str
-    key: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
-    """Tell Optuna how a trial ended."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteBest:
-    """Write the best trial so far on the study's run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteFinalists:
-    """Write the frozen list of finalists again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterChampion:
-    """Put the study's champion under the alias."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemakeModels:
-    """Train the trials again whose models are damaged, and write the models of those that come out as they did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplaceVersion:
-    """Register a model again in place of a version whose files are damaged."""
-
-    version: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdoptParent:
-    """Note a run in Optuna as the study's own."""
-
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplaceParent:
-    """Open another run for the study, and put the trials' runs that are left below it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TellAll:
-    """Write Optuna's study, or what is missing of it, again from MLflow's runs."""
-
-
-Repair = (
-    RestoreRun | RestoreExperiment | EndRun | TagRun | LogValue | Tell | NoteBest | WriteFinalists | RegisterChampion
-    | RemakeModels | ReplaceVersion | AdoptParent | ReplaceParent | TellAll
-)  # fmt: skip
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,59 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from depthcheck.experiments import places, tracking
-from depthcheck.experiments.cluster import launch
+from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.doctor.told import Settled, experiment_of, settled_of
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
 from depthcheck.experiments.planning.duel import FACTOR
-from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import choose, missing_runs
-from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.retrain import write_model_again
-from depthcheck.experiments.study.confirm import searched
-from depthcheck.experiments.study.ledger import Ledger, as_known_at, is_told
-from depthcheck.experiments.tracking import StudyRun
+from depthcheck.experiments.planning.finalists import missing_runs
+from depthcheck.experiments.study.ledger import Ledger, has_ended
+from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-
-
-def remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None:
-    """Train trials again on workers of this machine; each writes its model where every number is as it was logged.
-
-    Raises
-    ------
-    CannotRebuildError
-        When one cannot be trained here, or comes out otherwise, as on another kind of processor. The others' models
-        are written.
-    TrackingError
-        When the store cannot be read or written.
-    """
-    reasons = {}
-    with launch.embedded(min(len(run_ids), launch.n_cores()), places.program_cache()) as client:
-        try:
-            futures = {}
-            for run_id in run_ids:
-                try:
-                    original = find(uri, run_id=run_id, study=None)
-                except ValueError as error:
-                    reasons[run_id] = str(error)
-                else:
-                    futures[run_id] = client.submit(write_model_again, original, study_run, pure=False)
-            for run_id, future in futures.items():
-                try:
-                    reasons |= {run_id: reason} if (reason := future.result()) else {}
-                except tracking.TrackingError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - data that are not here, a configuration, a worker that died
-                    reasons[run_id] = f"{type(error).__name__}: {error}".splitlines()[0]
-        finally:
-            launch.kill_workers(client)
-    if reasons:
-        raise CannotRebuildError("; ".join(f"run {run_id}: {reason}" for run_id, reason in reasons.items()))
-
 
 #: Fresh seeds among which those of confirming runs are looked for.
 _MOST_SEEDS = 1000
@@ -111,20 +69,19 @@ def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> 
     CannotRebuildError
         When a run is no trial of the study's plan. What was written before it is right, and stays.
     """
-    experiment = experiment_of(ledger)
-    settled = settled_of(ledger, experiment)
+    study = RecordedStudy.of(ledger)
     records = {record.number: record for record in tracking.trials(uri, str(ledger.parent_run_id))}
     budgets = sorted({n for one in designs if (n := _n_search(one))})
     while True:
-        plan = design.plan(experiment, ledger.rounds())
+        plan = study.plan
         for planned in plan[len(ledger.trials()) :]:
             if planned.number > max(records, default=-1):
                 return  # the next start trains it
-            _add(ledger, experiment, settled, planned, records.get(planned.number))
+            _add(study, planned, records.get(planned.number))
         later = [records[number] for number in sorted(records) if number >= len(plan)]
         if not later:
             return
-        _add_round(ledger, experiment, later, budgets)
+        _add_round(study, later, budgets)
 
 
 def _n_search(one: Mapping[str, Any]) -> int:
@@ -132,63 +89,52 @@ def _n_search(one: Mapping[str, Any]) -> int:
     return sum(trial.get("phase") != "confirm" for trial in plan) if isinstance(plan, list) else 0
 
 
-def _add_round(ledger: Ledger, experiment: Experiment, later: Sequence[TrialRecord], budgets: Sequence[int]) -> None:
+def _add_round(study: RecordedStudy, later: Sequence[TrialRecord], budgets: Sequence[int]) -> None:
     """Add the round that the next run is of."""
-    if FACTOR in experiment.compare:
+    if FACTOR in study.experiment.compare:
         raise CannotRebuildError("its user chose the configurations; the same compare command takes up their runs")
     if later[0].phase == "confirm":
-        ledger.add_round(_confirm_round(ledger, experiment, later))
+        study.ledger.add_round(_confirm_round(study, later))
         return
-    so_far = max((one.trials for one in ledger.rounds() if isinstance(one, SearchRound)), default=0)
+    so_far = max((one.trials for one in study.ledger.rounds() if isinstance(one, SearchRound)), default=0)
     larger = [budget for budget in budgets if budget > so_far]
     if not larger:
         raise CannotRebuildError(f"no session noted the budget that trial {later[0].number} belongs to")
-    ledger.raise_budget(larger[0])
+    study.ledger.raise_budget(larger[0])
 
 
-def _confirm_round(ledger: Ledger, experiment: Experiment, later: Sequence[TrialRecord]) -> ConfirmRound:
+def _confirm_round(study: RecordedStudy, later: Sequence[TrialRecord]) -> ConfirmRound:
     ends = next((i for i, record in enumerate(later) if record.phase != "confirm"), len(later))
-    seeds = {design.derive_seed(experiment.seed, "confirm", index): index for index in range(_MOST_SEEDS)}
+    seeds = {design.derive_seed(study.experiment.seed, "confirm", index): index for index in range(_MOST_SEEDS)}
     indices = [seeds.get(record.config.fit.seed, -1) for record in later[:ends]]
-    finalists = choose(experiment, searched(ledger))
-    done = [run for one in ledger.rounds() if isinstance(one, ConfirmRound) for run in one.runs]
+    finalists = study.selected
+    done = [run for one in study.confirm_rounds for run in one.runs]
     runs = missing_runs(finalists, max(indices) + 1, done)
     if not runs:
         raise CannotRebuildError(f"trial {later[0].number} confirms what the search did not choose")
     return ConfirmRound(finalists=finalists, runs=runs)
 
 
-def _add(
-    ledger: Ledger, experiment: Experiment, settled: Settled, planned: PlannedTrial, record: TrialRecord | None
-) -> None:
+def _add(study: RecordedStudy, planned: PlannedTrial, record: TrialRecord | None) -> None:
     """Add one trial; where MLflow has no end of it, as one that the next start trains."""
-    at = _point(ledger, experiment, planned, record)
-    config = space.to_config(
-        experiment,
-        at,
-        seed=planned.seed,
-        data_sha256=settled.data_sha256,
-        split=settled.split,
-        repeat=planned.repeat,
-    )
+    at = _point(study, planned, record)
+    config = study.config(at, planned.seed, planned.repeat)
     if record is not None and (replace(record.config, data=config.data) != config or record.phase != planned.phase):
         raise CannotRebuildError(f"run {record.run_id} is no trial {planned.number} of the study's plan")
-    ledger.start(planned, at, space.distributions(experiment, at))
+    study.ledger.start(planned, at, space.distributions(study.experiment, at))
     if record is not None:
-        ledger.tell(outcome_of(record))
+        study.ledger.tell(outcome_of(record))
 
 
-def _point(
-    ledger: Ledger, experiment: Experiment, planned: PlannedTrial, record: TrialRecord | None
-) -> Mapping[str, ParamValue]:
+def _point(study: RecordedStudy, planned: PlannedTrial, record: TrialRecord | None) -> Mapping[str, ParamValue]:
+    experiment = study.experiment
     if planned.point is not None:
         return planned.point
     if record is not None:
         named = {*experiment.compare, *experiment.tune, *experiment.fixed}
         by_default = {one.name for one in DIMENSIONS.values() if one.default is not None} - named
         return {key: value for key, value in space.from_config(record.config).items() if key not in by_default}
-    trials, window = ledger.trials(), experiment.budget.window
-    if not all(is_told(trial) for trial in trials[: max(planned.number - window + 1, 0)]):
+    before = study.ledger.trials()[: max(planned.number - experiment.budget.window + 1, 0)]
+    if not all(map(has_ended, before)):
         raise CannotRebuildError(f"trial {planned.number} was proposed by the results of trials whose runs are gone")
-    known = as_known_at(trials, planned.number, window)
-    return space.propose(experiment, known, seed=design.derive_seed(experiment.seed, "sampler", planned.number))
+    return study.proposal(planned.number)

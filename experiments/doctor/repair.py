@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from depthcheck.experiments import tracking
+from depthcheck.experiments import places, tracking
+from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.doctor import findings, rebuild
-from depthcheck.experiments.doctor.rebuild import remake_models
-from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, model_trouble
-from depthcheck.experiments.doctor.told import ToldStudy
+from depthcheck.experiments.doctor import rebuild
+from depthcheck.experiments.doctor.findings import Repair
+from depthcheck.experiments.doctor.sides import TRAINED, MlflowSide, OptunaSide, model_trouble
+from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.tracking import StudyRun
-from depthcheck.experiments.tracking import session_runs as mend
+from depthcheck.experiments.tracking import StudyRun, session_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
+class ExaminedStudy:
     """A study as it was diagnosed, and where it is written."""
 
     name: str
     storage: str
     ledger: Ledger | None
-    told: ToldStudy | None
-    stored: StoredStudy
+    optuna: OptunaSide | None
+    mlflow: MlflowSide
 
     @property
     def uri(self) -> str:
         """Address of the tracking store."""
-        return self.stored.uri
+        return self.mlflow.uri
 
     @property
     def study_run(self) -> StudyRun:
         """The study's run."""
-        parent = self.stored.parent
+        parent = self.mlflow.parent
         assert parent is not None
         return StudyRun(
             tracking_uri=self.uri, experiment_id=parent.experiment_id, run_id=parent.run_id, study=self.name
         )
 
-    @property
-    def open_ledger(self) -> Ledger:
-        """The study in Optuna's storage."""
-        assert self.ledger is not None
-        return self.ledger
 
-
-def repair(patient: Patient, action: findings.Repair) -> None:
+def repair(study: ExaminedStudy, action: Repair) -> None:
     """Carry one repair out.
 
     Raises
@@ -57,82 +52,110 @@ def repair(patient: Patient, action: findings.Repair) -> None:
     TrackingError
         When the store cannot be written.
     """
-    match action:
-        case findings.RestoreRun():
-            mend.restore_run(patient.uri, action.run_id)
-        case findings.RestoreExperiment():
-            mend.restore_experiment(patient.uri, action.experiment_id)
-        case findings.EndRun():
-            mend.end_run(patient.uri, action.run_id, action.status, action.tags)
-        case findings.TagRun():
-            mend.tag_run(patient.uri, action.run_id, action.tags)
-        case findings.LogValue():
-            mend.log_value(patient.uri, action.run_id, action.key, action.value)
-        case findings.WriteFinalists() if patient.told is not None:
-            mend.keep_and_log_finalists(patient.study_run, patient.told.finalists[0], patient.stored.finalists)
-        case findings.NoteBest():
-            _note_best(patient)
-        case findings.RegisterChampion():
-            _register_champion(patient)
-        case findings.RemakeModels():
-            remake_models(patient.uri, patient.study_run, _damaged_models(patient))
-        case findings.ReplaceVersion() if patient.told is not None and patient.told.settled is not None:
-            tracking.replace_version(patient.study_run, action.version, patient.told.settled.served)
+    uri, target, optuna = study.uri, action.target, study.optuna
+    match action.kind:
+        case "restore run":
+            session_runs.restore_run(uri, target)
+        case "restore experiment":
+            session_runs.restore_experiment(uri, target)
+        case "end run":
+            session_runs.end_run(uri, target, action.status, action.tags)
+        case "tag run" | "log values":
+            session_runs.put_right(uri, target, action.tags, action.values)
+        case "write finalists" if optuna is not None:
+            session_runs.keep_and_log_finalists(study.study_run, optuna.finalists[0], study.mlflow.finalists)
+        case "note the best trial" if optuna is not None:
+            _note_best(study.study_run, optuna)
+        case "register champion" if optuna is not None:
+            _register_champion(study, optuna)
+        case "train trials with damaged models again" if optuna is not None:
+            _remake_models(uri, study.study_run, _damaged_models(optuna, study.mlflow))
+        case "replace version" if optuna is not None:
+            tracking.replace_version(study.study_run, target, optuna.settled.served)
         case _:
-            _write_to_optuna(patient, action)
+            _write_to_optuna(study, action)
 
 
-def _write_to_optuna(patient: Patient, action: findings.Repair) -> None:
-    match action:
-        case findings.Tell():
-            record = tracking.finished_trial(patient.uri, patient.study_run.run_id, action.number)
+def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
+    designs = study.mlflow.designs
+    if action.kind == "write trials into Optuna":
+        ledger = study.ledger or rebuild.open_again(study.storage, study.name, study.study_run.run_id, designs)
+        rebuild.tell_all(ledger, study.uri, designs)
+        return
+    assert study.ledger is not None
+    match action.kind:
+        case "tell Optuna how a trial ended":
+            record = tracking.finished_trial(study.uri, study.study_run.run_id, int(action.target))
             if record is not None:
-                patient.open_ledger.tell(outcome_of(record))
-        case findings.AdoptParent():
-            patient.open_ledger.set_parent_run_id(action.run_id)
-        case findings.ReplaceParent():
-            runs = patient.stored.runs
+                study.ledger.tell(outcome_of(record))
+        case "note the study's run in Optuna":
+            study.ledger.set_parent_run_id(action.target)
+        case "open another run for the study":
+            runs = study.mlflow.runs
             experiment_ids = {run.experiment_id for run in runs.values()}
-            parent = mend.new_parent(patient.uri, patient.name, list(runs), next(iter(experiment_ids), None))
-            patient.open_ledger.set_parent_run_id(parent.run_id)
-        case findings.TellAll():
-            designs = patient.stored.designs
-            ledger = patient.ledger or rebuild.open_again(
-                patient.storage, patient.name, patient.study_run.run_id, designs
-            )
-            rebuild.tell_all(ledger, patient.uri, designs)
+            parent = session_runs.new_parent(study.uri, study.name, list(runs), next(iter(experiment_ids), None))
+            study.ledger.set_parent_run_id(parent.run_id)
 
 
-def _note_best(patient: Patient) -> None:
-    told = patient.told
-    if told is not None and told.best is not None and told.best.score is not None:
-        patient.study_run.log_best(
-            number=told.best.number,
-            run_id=told.best.run_id,
-            score=told.best.score,
-            metric=told.metric,
-            trials_done=sum(trial.state is not None for trial in told.trials),
+def _note_best(study_run: StudyRun, optuna: OptunaSide) -> None:
+    best = optuna.best
+    if best is not None and best.score is not None:
+        study_run.log_best(
+            number=best.number,
+            run_id=best.run_id,
+            score=best.score,
+            metric=optuna.settled.metric,
+            trials_done=sum(trial.state is not None for trial in optuna.trials),
         )
 
 
-def _damaged_models(patient: Patient) -> list[str]:
+def _damaged_models(optuna: OptunaSide, mlflow: MlflowSide) -> list[str]:
     """Return the runs of trials whose models are not as they were logged."""
-    trained = [trial for trial in patient.told.trials if trial.state in TRAINED] if patient.told else []
-    runs = [run for trial in trained if (run := patient.stored.runs.get(trial.run_id)) and not run.is_deleted]
-    return [run.run_id for run in runs if model_trouble(run, patient.stored) is not None]
+    trained = [trial for trial in optuna.trials if trial.state in TRAINED]
+    runs = [run for trial in trained if (run := mlflow.runs.get(trial.run_id)) and not run.is_deleted]
+    return [run.run_id for run in runs if model_trouble(run, mlflow) is not None]
 
 
-def _register_champion(patient: Patient) -> None:
+def _register_champion(study: ExaminedStudy, optuna: OptunaSide) -> None:
     """Register as a session does, with the description that the version has: a report may have written it."""
-    champion = patient.told.champion if patient.told else None
-    settled = patient.told.settled if patient.told else None
-    if champion is not None and settled is not None and settled.served:
-        versions = patient.stored.champion.versions
-        text = next((one.description for one in versions if one.run_id == champion.run_id), "") or champion_markdown(
-            patient.name,
-            finalist=champion.finalist,
-            mean_score=champion.mean_score,
-            n_seeds=champion.n_seeds,
-            point=champion.point,
-        )
-        tracking.register_champion(patient.study_run, champion.run_id, text, settled.served)
+    champion, served = optuna.champion, optuna.settled.served
+    if champion is not None and served:
+        versions = study.mlflow.champion.versions
+        text = next((one.description for one in versions if one.run_id == champion.run_id), "")
+        text = text or champion_markdown(study.name, champion)
+        tracking.register_champion(study.study_run, champion.run_id, text, served)
+
+
+def _remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None:
+    """Train trials again on workers of this machine; each writes its model where every number is as it was logged.
+
+    Raises
+    ------
+    CannotRebuildError
+        When one cannot be trained here, or comes out otherwise, as on another kind of processor. The others' models
+        are written.
+    TrackingError
+        When the store cannot be read or written.
+    """
+    reasons = {}
+    with launch.embedded(min(len(run_ids), launch.n_cores()), places.program_cache()) as client:
+        try:
+            futures = {}
+            for run_id in run_ids:
+                try:
+                    original = find(uri, run_id=run_id, study=None)
+                except ValueError as error:
+                    reasons[run_id] = str(error)
+                else:
+                    futures[run_id] = client.submit(write_model_again, original, study_run, pure=False)
+            for run_id, future in futures.items():
+                try:
+                    reasons |= {run_id: reason} if (reason := future.result()) else {}
+                except tracking.TrackingError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - data that are not here, a configuration, a worker that died
+                    reasons[run_id] = f"{type(error).__name__}: {error}".splitlines()[0]
+        finally:
+            launch.kill_workers(client)
+    if reasons:
+        raise rebuild.CannotRebuildError("; ".join(f"run {run_id}: {reason}" for run_id, reason in reasons.items()))

@@ -8,29 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from depthcheck.experiments.addresses import shown
-from depthcheck.experiments.doctor.findings import (
-    AdoptParent,
-    Finding,
-    NoteBest,
-    RegisterChampion,
-    ReplaceParent,
-    ReplaceVersion,
-    RestoreExperiment,
-    RestoreRun,
-    TagRun,
-    TellAll,
-    WriteFinalists,
-)
-from depthcheck.experiments.doctor.stored import StoredStudy, met_test_part, model_trouble
-from depthcheck.experiments.doctor.told import PLACES, ToldStudy
+from depthcheck.experiments.doctor.findings import Finding, Repair
+from depthcheck.experiments.doctor.sides import PLACES, MlflowSide, OptunaSide, met_test_part, model_trouble
 from depthcheck.experiments.doctor.trial_checks import closing, trial_findings
-from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.inventory import StoredRun
+from depthcheck.experiments.tracking import StoredRun, keys
 
 _INTERRUPTED = {keys.STATE: "interrupted"}
 
 
-def diagnose(told: ToldStudy | None, stored: StoredStudy, *, storage: str, may_close: bool) -> list[Finding]:
+def diagnose(optuna: OptunaSide | None, mlflow: MlflowSide, *, storage: str, may_close: bool) -> list[Finding]:
     """Return every disagreement; where the study's own run is amiss, that alone: the rest hangs on it.
 
     Parameters
@@ -40,88 +26,88 @@ def diagnose(told: ToldStudy | None, stored: StoredStudy, *, storage: str, may_c
     may_close
         Whether it is known that no process trains the study.
     """
-    trouble = _parent_trouble(told, stored, storage)
+    trouble = _parent_trouble(optuna, mlflow, storage)
     if trouble is not None:
         return [trouble]
-    if told is None or stored.parent is None:
+    if optuna is None or mlflow.parent is None:
         return []
     return [
-        *_page(told, stored, stored.parent, may_close=may_close),
-        *trial_findings(told, stored, may_close=may_close),
-        *_finalists(told, stored, stored.parent),
-        *_scores(told, stored),
-        *_champion(told, stored, stored.parent),
+        *_page(optuna, mlflow, mlflow.parent, may_close=may_close),
+        *trial_findings(optuna, mlflow, may_close=may_close),
+        *_finalists(optuna, mlflow, mlflow.parent),
+        *_scores(optuna, mlflow),
+        *_champion(optuna, mlflow, mlflow.parent),
     ]
 
 
-def _parent_trouble(told: ToldStudy | None, stored: StoredStudy, storage: str) -> Finding | None:
-    parent = stored.parent
-    if parent is not None and stored.experiment_is_deleted:
+def _parent_trouble(optuna: OptunaSide | None, mlflow: MlflowSide, storage: str) -> Finding | None:
+    parent = mlflow.parent
+    if parent is not None and mlflow.experiment_is_deleted:
         return Finding(
             what=f"the MLflow experiment {parent.experiment_id} with all runs of the study is deleted",
             advice="the experiment is restored with its runs",
-            repair=RestoreExperiment(experiment_id=parent.experiment_id),
+            repair=Repair(kind="restore experiment", target=parent.experiment_id),
         )
-    if told is None:
+    if optuna is None:
         return Finding(
             what=f"MLflow has the study (run {parent.run_id if parent else '?'}), and {shown(storage)} has not",
             advice="Optuna's study is written again from MLflow's runs; or name the storage that has it (storage=URL)",
-            repair=TellAll(),
+            repair=Repair(kind="write trials into Optuna"),
         )
-    if told.parent_run_id is None:
-        return _unnamed_parent(told, stored)
+    if optuna.parent_run_id is None:
+        return _unnamed_parent(optuna, mlflow)
     if parent is None:
-        return _lost_parent(told, stored)
+        return _lost_parent(optuna, mlflow)
     if parent.is_deleted:
         return Finding(
             what=f"the study's run {parent.run_id} is deleted in MLflow",
             advice="the run is restored",
-            repair=RestoreRun(run_id=parent.run_id),
+            repair=Repair(kind="restore run", target=parent.run_id),
         )
     return None
 
 
-def _lost_parent(told: ToldStudy, stored: StoredStudy) -> Finding:
-    if not stored.runs and any(trial.run_id for trial in told.trials):
+def _lost_parent(optuna: OptunaSide, mlflow: MlflowSide) -> Finding:
+    if not mlflow.runs and any(trial.run_id for trial in optuna.trials):
         # No damage but another store. A run opened there would be the one that Optuna's study names from then on, also
         # when the right store is back.
         return Finding(
-            what=f"the study's run {told.parent_run_id} and the runs of all its trials are gone from MLflow",
+            what=f"the study's run {optuna.parent_run_id} and the runs of all its trials are gone from MLflow",
             advice="put the store back that has them, or name it (MLFLOW_TRACKING_URI)",
         )
     return Finding(
-        what=f"the study's run {told.parent_run_id} is gone from MLflow",
+        what=f"the study's run {optuna.parent_run_id} is gone from MLflow",
         advice="another run is opened for the study, and the trials' runs that are left are put below it",
-        repair=ReplaceParent(),
+        repair=Repair(kind="open another run for the study"),
     )
 
 
-def _unnamed_parent(told: ToldStudy, stored: StoredStudy) -> Finding | None:
+def _unnamed_parent(optuna: OptunaSide, mlflow: MlflowSide) -> Finding | None:
     """Look for the run of a study that was killed before Optuna knew of it."""
-    parent = stored.parent
+    parent = mlflow.parent
     if parent is None or parent.is_deleted:
         return None  # killed before there was one: the next start opens it
-    if not any({**one.get("definition", {})}.items() <= told.definition.items() for one in stored.designs):
+    if not any({**one.get("definition", {})}.items() <= optuna.definition.items() for one in mlflow.designs):
         return None  # somebody else's, of the same name
     return Finding(
         what=f"Optuna's study names no run, and MLflow has run {parent.run_id} of that name and definition",
         advice="Optuna's study is given that run",
-        repair=AdoptParent(run_id=parent.run_id),
+        repair=Repair(kind="note the study's run in Optuna", target=parent.run_id),
     )
 
 
-def _page(told: ToldStudy, stored: StoredStudy, parent: StoredRun, *, may_close: bool) -> Iterator[Finding]:
-    wanted = {keys.PHASE: keys.PHASE_STUDY, keys.STUDY: told.name}
+def _page(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun, *, may_close: bool) -> Iterator[Finding]:
+    wanted = {keys.PHASE: keys.PHASE_STUDY, keys.STUDY: optuna.name}
     differ = {key: value for key, value in wanted.items() if parent.tags.get(key) != value}
     if differ:
         yield Finding(
             what=f"the study's run {parent.run_id} is not marked as such: {', '.join(differ)} differ",
             advice="the tags are set again",
-            repair=TagRun(run_id=parent.run_id, tags=differ),
+            repair=Repair(kind="tag run", target=parent.run_id, tags=differ),
         )
     named = [(parent, f"the study's run {parent.run_id}")]
-    named += [(run, f"run {run.run_id} of a session") for run in stored.sessions if not run.is_deleted]
-    named += [(run, f"run {run.run_id} of the same name") for run in stored.others if not run.is_deleted]
+    named += [(run, f"run {run.run_id} of a session") for run in mlflow.sessions if not run.is_deleted]
+    named += [(run, f"run {run.run_id} of the same name") for run in mlflow.others if not run.is_deleted]
     for run, what in named:
         if run.status == "RUNNING":
             yield closing(run, what, may_close=may_close, tags=_INTERRUPTED)
@@ -129,38 +115,38 @@ def _page(told: ToldStudy, stored: StoredStudy, parent: StoredRun, *, may_close:
             yield Finding(
                 what=f"{what} has ended in MLflow ({run.status}), and its tag state says running",
                 advice="the tag is set to interrupted",
-                repair=TagRun(run_id=run.run_id, tags=_INTERRUPTED),
+                repair=Repair(kind="tag run", target=run.run_id, tags=_INTERRUPTED),
             )
-    for run in stored.others:
-        if not run.is_deleted and (n_ended := stored.n_ended_elsewhere.get(run.run_id, 0)):
+    for run in mlflow.others:
+        if not run.is_deleted and (n_ended := mlflow.n_ended_elsewhere.get(run.run_id, 0)):
             yield Finding(
                 what=f"run {run.run_id} of the same name has trials that have ended ({n_ended}): "
                 "the study was trained twice, or elsewhere too",
                 advice=f"answers rest on run {parent.run_id} alone; delete in MLflow the one that is not wanted",
             )
-    best = told.best
+    best = optuna.best
     noted = (parent.tags.get(keys.BEST_TRIAL), parent.tags.get(keys.BEST_RUN))
     if best is not None and noted != (str(best.number), best.run_id):
         yield Finding(
             what=f"the best trial is {best.number} by Optuna, and the study's run notes {noted[0] or 'none'}",
             advice="the study's run is given the best trial",
-            repair=NoteBest(),
+            repair=Repair(kind="note the best trial"),
         )
-    if not stored.designs:
+    if not mlflow.designs:
         yield Finding(
             what=f"{keys.DESIGN} of the study's run {parent.run_id} is missing or cannot be read",
             advice="the next start of the study writes it again; until then the report does without",
         )
 
 
-def _finalists(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterator[Finding]:
-    if not told.finalists:
+def _finalists(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun) -> Iterator[Finding]:
+    if not optuna.finalists:
         return
-    hashes = [one["sha256"] for one in told.finalists]
+    hashes = [one["sha256"] for one in optuna.finalists]
     tag = parent.tags.get(keys.FINALISTS_SHA256)
-    if stored.finalists is None:
+    if mlflow.finalists is None:
         what = f"{keys.FINALISTS} of the study's run {parent.run_id} is missing"
-    elif _placeless(stored.finalists) not in map(_placeless, told.finalists):
+    elif _placeless(mlflow.finalists) not in map(_placeless, optuna.finalists):
         what = f"{keys.FINALISTS} of the study's run {parent.run_id} is not the list that Optuna's study froze"
     elif tag not in hashes:
         what = (
@@ -171,7 +157,7 @@ def _finalists(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Itera
     yield Finding(
         what=what,
         advice="it is written as Optuna's study has it; what stood there is kept beside it",
-        repair=WriteFinalists(),
+        repair=Repair(kind="write finalists"),
     )
 
 
@@ -185,19 +171,21 @@ def _placeless(frozen: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(copy)
 
 
-def _scores(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+def _scores(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Look for networks of the search that should have been scored on the test part by now."""
-    is_frozen = bool(told.finalists) or stored.finalists is not None
-    has_test = any({**one.get("data", {})}.get("n_test") for one in stored.designs[-1:])
-    if not (told.search_has_ended and is_frozen and has_test):
+    is_frozen = bool(optuna.finalists) or mlflow.finalists is not None
+    has_test = any({**one.get("data", {})}.get("n_test") for one in mlflow.designs[-1:])
+    if not (optuna.search_has_ended and is_frozen and has_test):
         return
-    finished = {trial.run_id: trial for trial in told.trials if trial.phase != "confirm" and trial.state == "finished"}
+    finished = {
+        trial.run_id: trial for trial in optuna.trials if trial.phase != "confirm" and trial.state == "finished"
+    }
     unscored = [
         str(trial.number)
         for run_id, trial in finished.items()
-        if run_id in stored.runs
-        and not stored.runs[run_id].is_deleted
-        and not met_test_part(trial, stored.runs[run_id])
+        if run_id in mlflow.runs
+        and not mlflow.runs[run_id].is_deleted
+        and not met_test_part(trial, mlflow.runs[run_id])
     ]
     if unscored:
         yield Finding(
@@ -207,14 +195,14 @@ def _scores(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
         )
 
 
-def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterator[Finding]:
-    yield from _versions(told, stored)
-    champion = told.champion
+def _champion(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun) -> Iterator[Finding]:
+    yield from _versions(optuna, mlflow)
+    champion = optuna.champion
     if champion is None:
         return
-    registered = stored.champion
-    address = f"models:/{told.name}@{keys.CHAMPION}"
-    has_model = _has_model(champion.run_id, stored)
+    registered = mlflow.champion
+    address = f"models:/{optuna.name}@{keys.CHAMPION}"
+    has_model = _has_model(champion.run_id, mlflow)
     if registered.run_id != champion.run_id:
         if registered.version is None:
             at = "leads to nothing"
@@ -227,12 +215,12 @@ def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterat
             advice="the champion is put under the alias; other versions stay"
             if has_model
             else "its run has no model that could be put under the alias, until that is repaired",
-            repair=RegisterChampion() if has_model else None,
+            repair=Repair(kind="register champion") if has_model else None,
         )
         return
-    if stored.answers is not None:
+    if mlflow.answers is not None:
         yield Finding(
-            what=f"{address} does not answer as it did: {stored.answers}",
+            what=f"{address} does not answer as it did: {mlflow.answers}",
             advice="its files are those that were logged: look for other packages than its requirements.txt has, "
             "and for class names that were edited in Optuna's study",
         )
@@ -241,26 +229,26 @@ def _champion(told: ToldStudy, stored: StoredStudy, parent: StoredRun) -> Iterat
         yield Finding(
             what=f"the champion is run {champion.run_id}, and the study's run notes {noted}",
             advice="the tag is set again",
-            repair=TagRun(run_id=parent.run_id, tags={keys.CHAMPION_RUN: champion.run_id}),
+            repair=Repair(kind="tag run", target=parent.run_id, tags={keys.CHAMPION_RUN: champion.run_id}),
         )
 
 
-def _versions(told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+def _versions(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Look for registered models whose files are not those that were logged."""
-    can_be_made = told.settled is not None and bool(told.settled.served)
-    for version in stored.champion.versions:
+    can_be_made = bool(optuna.settled.served)
+    for version in mlflow.champion.versions:
         if version.model.trouble is None:
             continue
-        has_source = can_be_made and _has_model(version.run_id, stored)
+        has_source = can_be_made and _has_model(version.run_id, mlflow)
         yield Finding(
-            what=f"models:/{told.name}/{version.version}: {version.model.trouble} (run {version.run_id})",
+            what=f"models:/{optuna.name}/{version.version}: {version.model.trouble} (run {version.run_id})",
             advice="a new version is made from its run's model and takes the alias over; this one stays"
             if has_source
             else "its run has no model that it could be made from again, until that is repaired",
-            repair=ReplaceVersion(version=version.version) if has_source else None,
+            repair=Repair(kind="replace version", target=version.version) if has_source else None,
         )
 
 
-def _has_model(run_id: str, stored: StoredStudy) -> bool:
-    run = stored.runs.get(run_id)
-    return run is not None and model_trouble(run, stored) is None
+def _has_model(run_id: str, mlflow: MlflowSide) -> bool:
+    run = mlflow.runs.get(run_id)
+    return run is not None and model_trouble(run, mlflow) is None

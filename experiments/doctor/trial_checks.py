@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from depthcheck.experiments.doctor.findings import (
-    EndRun,
-    Finding,
-    LogValue,
-    RemakeModels,
-    RestoreRun,
-    TagRun,
-    Tell,
-    TellAll,
-)
-from depthcheck.experiments.doctor.stored import TRAINED, StoredStudy, counts, met_test_part, model_trouble
-from depthcheck.experiments.doctor.told import ToldStudy, ToldTrial
-from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.inventory import StoredRun
+from depthcheck.experiments.doctor.findings import Finding, Repair
+from depthcheck.experiments.doctor.sides import TRAINED, MlflowSide, OptunaSide, met_test_part, model_trouble
+from depthcheck.experiments.study.running import StudyTrial
+from depthcheck.experiments.tracking import StoredRun, keys
+from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.pipeline.dimensions import DIMENSIONS
 
 _AGAIN = "mlflow run . -e reproduce -P run_id={} trains it again and compares"
 _ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"
 
 
-def trial_findings(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> Iterator[Finding]:
+def trial_findings(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
     """Compare trial by trial, then look at the runs that are left over.
 
     Parameters
@@ -33,34 +24,34 @@ def trial_findings(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> 
     may_close
         Whether it is known that no process trains: then what is RUNNING was left behind.
     """
-    samples = {key: _commonest(stored, key) for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
-    for trial in told.trials:
-        if not trial.is_ours:
-            yield Finding(
-                what=f"trial {trial.number} in Optuna is none of this project's: it lacks phase, point, seed or state",
-                advice="Optuna cannot remove a trial; the study goes on under another name (study=NAME)",
-            )
-        elif trial.state is None:
-            yield from _untold(trial, stored)
+    samples = {key: _commonest(mlflow, key) for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
+    for number in optuna.foreign:
+        yield Finding(
+            what=f"trial {number} in Optuna is none of this project's: it lacks phase, point, seed or state",
+            advice="Optuna cannot remove a trial; the study goes on under another name (study=NAME)",
+        )
+    for trial in optuna.trials:
+        if trial.state is None:
+            yield from _unended(trial, mlflow)
         elif trial.run_id:
-            yield from _ended(trial, told, stored, samples)
-    yield from _left_over(told, stored, may_close=may_close)
+            yield from _ended(trial, optuna, mlflow, samples)
+    yield from _left_over(optuna, mlflow, may_close=may_close)
 
 
-def _untold(trial: ToldTrial, stored: StoredStudy) -> Iterator[Finding]:
-    ended = [run for run in stored.runs.values() if counts(run) and run.tags[keys.TRIAL_NUMBER] == str(trial.number)]
+def _unended(trial: StudyTrial, mlflow: MlflowSide) -> Iterator[Finding]:
+    ended = [run for run in mlflow.runs.values() if run.counts and run.number == trial.number]
     if ended:
         yield Finding(
             what=f"trial {trial.number} has ended in MLflow (run {ended[0].run_id}) and is running in Optuna",
             advice="Optuna is told how it ended",
-            repair=Tell(number=trial.number),
+            repair=Repair(kind="tell Optuna how a trial ended", target=str(trial.number)),
         )
 
 
 def _ended(
-    trial: ToldTrial, told: ToldStudy, stored: StoredStudy, samples: Mapping[str, str | None]
+    trial: StudyTrial, optuna: OptunaSide, mlflow: MlflowSide, samples: Mapping[str, str | None]
 ) -> Iterator[Finding]:
-    run = stored.runs.get(trial.run_id)
+    run = mlflow.runs.get(trial.run_id)
     if run is None:
         yield Finding(
             what=f"trial {trial.number} has ended in Optuna ({trial.state}), and its run {trial.run_id} is gone",
@@ -71,35 +62,37 @@ def _ended(
         yield Finding(
             what=f"trial {trial.number} has ended in Optuna, and its run {run.run_id} is deleted in MLflow",
             advice="the run is restored",
-            repair=RestoreRun(run_id=run.run_id),
+            repair=Repair(kind="restore run", target=run.run_id),
         )
         return
-    yield from _labels(trial, run, told, samples)
-    yield from _params(trial, run)
+    yield from _labels(trial, run, optuna, samples)
+    yield from _params(trial, run, optuna.params[trial.number])
     if trial.state in TRAINED:
-        yield from _score(trial, run, told, stored)
-        yield from _curves(trial, run, told, stored)
-        yield from _artifacts(trial, run, stored)
+        yield from _score(trial, run, optuna, mlflow)
+        yield from _curves(trial, run, optuna, mlflow)
+        yield from _artifacts(trial, run, mlflow)
 
 
-def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[str, str | None]) -> Iterator[Finding]:
+def _labels(
+    trial: StudyTrial, run: StoredRun, optuna: OptunaSide, samples: Mapping[str, str | None]
+) -> Iterator[Finding]:
     """Compare status and tags: what makes a run count as this trial."""
-    status = "FAILED" if trial.state == "failed" else "FINISHED"
+    status: RunEnd = "FAILED" if trial.state == "failed" else "FINISHED"
     if run.status != status:
         yield Finding(
             what=f"trial {trial.number} is {trial.state} in Optuna, and its run {run.run_id} is {run.status} in MLflow",
             advice=f"the run is set to {status}",
-            repair=EndRun(run_id=run.run_id, status="FAILED" if trial.state == "failed" else "FINISHED"),
+            repair=Repair(kind="end run", target=run.run_id, status=status),
         )
     wanted = {
-        keys.STUDY: told.name,
-        keys.PARENT_RUN: told.parent_run_id,
+        keys.STUDY: optuna.name,
+        keys.PARENT_RUN: optuna.parent_run_id,
         keys.PHASE: trial.phase,
         keys.TRIAL_NUMBER: str(trial.number),
         keys.STATE: trial.state,
-        keys.METRIC: told.metric,
+        keys.METRIC: optuna.settled.metric,
         keys.FINALIST: trial.finalist,
-        keys.CELL: trial.cell or None,
+        keys.CELL: keys.levels(trial.cell) or None,
         keys.VALID_SAMPLES: samples[keys.VALID_SAMPLES] if trial.state in TRAINED else None,
         keys.TEST_SAMPLES: samples[keys.TEST_SAMPLES] if met_test_part(trial, run) else None,
     }
@@ -109,16 +102,16 @@ def _labels(trial: ToldTrial, run: StoredRun, told: ToldStudy, samples: Mapping[
         yield Finding(
             what=f"trial {trial.number}: tags of run {run.run_id} differ from Optuna's: {changes}",
             advice="the tags are set as Optuna has them",
-            repair=TagRun(run_id=run.run_id, tags=differ),
+            repair=Repair(kind="tag run", target=run.run_id, tags=differ),
         )
 
 
-def _params(trial: ToldTrial, run: StoredRun) -> Iterator[Finding]:
-    known = {*trial.params, *DIMENSIONS}
-    differ = [key for key in sorted(known) if run.params.get(key) != trial.params.get(key)]
+def _params(trial: StudyTrial, run: StoredRun, wanted: Mapping[str, str]) -> Iterator[Finding]:
+    known = {*wanted, *DIMENSIONS}
+    differ = [key for key in sorted(known) if run.params.get(key) != wanted.get(key)]
     if differ:
         pairs = ", ".join(
-            f"{key} is {trial.params.get(key, 'not set')} in Optuna and {run.params.get(key, 'not set')} in MLflow"
+            f"{key} is {wanted.get(key, 'not set')} in Optuna and {run.params.get(key, 'not set')} in MLflow"
             for key in differ
         )
         yield Finding(
@@ -127,20 +120,20 @@ def _params(trial: ToldTrial, run: StoredRun) -> Iterator[Finding]:
         )
 
 
-def _score(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
+def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Compare the score that counts, with the run's own curve as the witness; a diverged trial's is no curve's end."""
-    key = keys.final(told.metric)
+    key = keys.final(optuna.settled.metric)
     logged = run.metrics.get(key)
     wanted = trial.score if trial.score is not None else _last(trial.scores)
     if wanted is None or _same(logged, wanted):
         return
-    witness = _last(stored.curves.get(run.run_id, {}).get(f"valid/{told.metric}", {}))
+    witness = _last(mlflow.curves.get(run.run_id, {}).get(f"valid/{optuna.settled.metric}", {}))
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
     if trial.state == "diverged" or _same(witness, wanted):
         yield Finding(
             what=what,
             advice=f"{key} is written again as Optuna has it; MLflow keeps the other value in the metric's history",
-            repair=LogValue(run_id=run.run_id, key=key, value=wanted),
+            repair=Repair(kind="log values", target=run.run_id, values={key: wanted}),
         )
     else:
         yield Finding(
@@ -149,9 +142,9 @@ def _score(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStud
         )
 
 
-def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStudy) -> Iterator[Finding]:
-    curves = stored.curves.get(run.run_id, {})
-    n_epochs = told.epochs if trial.state == "finished" else max(trial.scores, default=0)
+def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
+    curves = mlflow.curves.get(run.run_id, {})
+    n_epochs = optuna.epochs if trial.state == "finished" else max(trial.scores, default=0)
     wanted = set(range(1, n_epochs + 1))
     short = [
         f"{key} has {len(wanted & set(points))}" for key, points in sorted(curves.items()) if set(points) != wanted
@@ -162,7 +155,7 @@ def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStu
             advice=_AGAIN.format(run.run_id),
         )
         return
-    scores = curves.get(f"valid/{told.metric}", {})
+    scores = curves.get(f"valid/{optuna.settled.metric}", {})
     differ = [epoch for epoch in sorted(wanted) if not _same(scores.get(epoch), trial.scores.get(epoch))]
     if differ:
         first = differ[0]
@@ -174,44 +167,44 @@ def _curves(trial: ToldTrial, run: StoredRun, told: ToldStudy, stored: StoredStu
         )
 
 
-def _artifacts(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
-    trouble = model_trouble(run, stored)
+def _artifacts(trial: StudyTrial, run: StoredRun, mlflow: MlflowSide) -> Iterator[Finding]:
+    trouble = model_trouble(run, mlflow)
     if trouble is not None:
         yield Finding(
             what=f"trial {trial.number}: {trouble} (run {run.run_id})",
             advice="it is trained again, and its model written where every number is as it was logged",
-            repair=RemakeModels(),
+            repair=Repair(kind="train trials with damaged models again"),
         )
-    if met_test_part(trial, run) and run.run_id not in stored.predictions:
+    if met_test_part(trial, run) and run.run_id not in mlflow.predictions:
         yield Finding(
             what=f"trial {trial.number}: {keys.PREDICTIONS} is missing or cannot be read (run {run.run_id})",
             advice="put the file back; without it the report leaves this run's test examples out",
         )
 
 
-def _left_over(told: ToldStudy, stored: StoredStudy, *, may_close: bool) -> Iterator[Finding]:
+def _left_over(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
     """Look at runs of trials that Optuna does not name."""
-    trials = {str(trial.number): trial for trial in told.trials}
-    named = {trial.run_id for trial in told.trials}
-    for run in stored.runs.values():
+    trials = {trial.number: trial for trial in optuna.trials}
+    named = {trial.run_id for trial in optuna.trials}
+    for run in mlflow.runs.values():
         if run.run_id in named or run.is_deleted:
             continue
         number = run.tags.get(keys.TRIAL_NUMBER, "without number")
-        trial = trials.get(number)
+        trial = trials.get(run.number)
         if run.status == "RUNNING":
             yield closing(run, f"run {run.run_id} of trial {number}", may_close=may_close)
-        elif counts(run) and trial is None:
+        elif run.counts and trial is None and run.number not in optuna.foreign:
             yield Finding(
                 what=f"run {run.run_id} is trial {number}, which Optuna's study does not have",
                 advice="the trial is written into Optuna's study",
-                repair=TellAll(),
+                repair=Repair(kind="write trials into Optuna"),
             )
-        elif counts(run) and trial is not None and trial.is_ours and trial.state is not None:
-            yield from _second_end(trial, run, stored)
+        elif run.counts and trial is not None and trial.state is not None:
+            yield from _second_end(trial, run, mlflow)
 
 
-def _second_end(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterator[Finding]:
-    if trial.run_id in stored.runs:
+def _second_end(trial: StudyTrial, run: StoredRun, mlflow: MlflowSide) -> Iterator[Finding]:
+    if trial.run_id in mlflow.runs:
         what = f"has ended twice: Optuna names run {trial.run_id}, and there is run {run.run_id}"
         note = f"A second run of trial {trial.number}; run {trial.run_id} counts."
     elif not trial.run_id:
@@ -222,7 +215,7 @@ def _second_end(trial: ToldTrial, run: StoredRun, stored: StoredStudy) -> Iterat
     yield Finding(
         what=f"trial {trial.number} {what}",
         advice="the run is set to KILLED, so that it does not count; nothing of it is deleted",
-        repair=EndRun(run_id=run.run_id, status="KILLED", tags={keys.NOTE: note}),
+        repair=Repair(kind="end run", target=run.run_id, status="KILLED", tags={keys.NOTE: note}),
     )
 
 
@@ -232,12 +225,12 @@ def closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, st
     return Finding(
         what=f"{what} is RUNNING in MLflow, and no process trains the study",
         advice="it is closed as KILLED" if may_close else _ELSEWHERE,
-        repair=EndRun(run_id=run.run_id, status="KILLED", tags=note) if may_close else None,
+        repair=Repair(kind="end run", target=run.run_id, status="KILLED", tags=note) if may_close else None,
     )
 
 
-def _commonest(stored: StoredStudy, key: str) -> str | None:
-    found = Counter(run.tags[key] for run in stored.runs.values() if key in run.tags)
+def _commonest(mlflow: MlflowSide, key: str) -> str | None:
+    found = Counter(run.tags[key] for run in mlflow.runs.values() if key in run.tags)
     return found.most_common(1)[0][0] if found else None
 
 

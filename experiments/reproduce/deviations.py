@@ -1,4 +1,4 @@
-"""The numbers of a trial and of its repetition, side by side. Pure.
+"""A trial and its repetition, side by side: their numbers, and what they were made with. Pure.
 
 Equal means ``==`` of the doubles that were logged, with NaN equal to NaN. There is no rounding anywhere: where two
 numbers differ in their last bit, they differ.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-#: metric -> epoch (0 for a value that belongs to the whole trial) -> value
-Points = Mapping[str, Mapping[int, float]]
+from depthcheck.experiments.tracking import CodeVersion, Curves
+
 Verdict = Literal["bit-equal", "within tolerance", "different"]
 
 #: What rounding may do to a trial on another processor or with other versions (measured, see docs/reproduce.md). A loss
@@ -25,6 +25,10 @@ LOSS_TOLERANCE, SCORE_TOLERANCE = 0.1, 0.02
 _EXACT = ("learning_rate", "n_params")
 #: Of which epoch was best, and of the diagnostics by layer, nothing can be promised once rounding differs.
 _FREE = ("best_epoch", "gradient_norm/", "saturation/")
+#: Packages whose arithmetic or random numbers reach a trial's results.
+_ARITHMETIC = ("tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
+UNKNOWN = "unknown"
+PROCESSOR = "processor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +128,12 @@ class RunComparison:
 class Repetition:
     """One repetition of a trial; ``failure`` says why there is nothing to compare, where its training failed."""
 
-    points: Points
+    points: Curves
     fit_seconds: float
     failure: str | None = None
 
 
-def compare(before: Points, now: Points) -> RunComparison:
+def compare(before: Curves, now: Curves) -> RunComparison:
     """Hold every metric of a trial against its repetition's; what one side lacks is a deviation."""
     return RunComparison(
         curves=tuple(_compare(name, before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now}))
@@ -152,7 +156,7 @@ def _same(before: float | None, now: float | None) -> bool:
     return before == now or (math.isnan(before) and math.isnan(now))
 
 
-def spread(repetitions: Sequence[Points]) -> dict[str, float]:
+def spread(repetitions: Sequence[Curves]) -> dict[str, float]:
     """Return by metric the largest range, over its epochs, that the repetitions span among themselves."""
     names = sorted({name for points in repetitions for name in points})
     return {name: max(_ranges([points.get(name, {}) for points in repetitions]), default=0.0) for name in names}
@@ -172,3 +176,92 @@ def overall(comparisons: Sequence[RunComparison]) -> Verdict:
     """Return the verdict over all repetitions: the worst of theirs."""
     order: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "different")
     return max((comparison.verdict for comparison in comparisons), key=order.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing that is not as it was.
+
+    Attributes
+    ----------
+    matters
+        Whether it may change a result. Another kernel or another version of pytest does not; it is named all the same.
+    """
+
+    what: str
+    before: str
+    now: str
+    matters: bool
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.before} -> {self.now}"
+
+
+def differences(
+    code_before: CodeVersion, environment_before: Mapping[str, Any], code: CodeVersion, environment: Mapping[str, Any]
+) -> list[Change]:
+    """Return every difference, those that may change a result first.
+
+    Parameters
+    ----------
+    environment_before, environment
+        As :func:`depthcheck.experiments.tracking.environment` describes one; empty where nothing is known.
+    """
+    found = [*_code(code_before, code), *_machine(environment_before, environment)]
+    found += _packages(environment_before.get("packages", {}), environment.get("packages", {}))
+    return sorted(found, key=lambda one: not one.matters)
+
+
+def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Change]:
+    if before.commit != now.commit:
+        yield Change(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
+    if before.dirty != now.dirty:
+        yield Change(what="working tree", before=_tree(before), now=_tree(now), matters=True)
+
+
+def _tree(code: CodeVersion) -> str:
+    return {None: UNKNOWN, True: "with changes", False: "as committed"}[code.dirty]
+
+
+def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    if not before:
+        yield Change(what="machine and packages", before="not noted", now="as they are", matters=True)
+        return
+    yield from _processor(before, now)
+    for key, what, matters in (
+        ("machine", "architecture", True),
+        ("python", "Python", True),
+        ("platform", "system", _runtime(before) != _runtime(now)),
+        ("cpus", "cores", False),
+    ):
+        if before.get(key) != now.get(key):
+            was, is_now = str(before.get(key, UNKNOWN)), str(now.get(key, UNKNOWN))
+            yield Change(what=what, before=was, now=is_now, matters=matters)
+
+
+def _processor(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    was, is_now = (
+        " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
+    )
+    if was != is_now:
+        yield Change(what=PROCESSOR, before=was, now=is_now, matters=True)
+
+
+def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the operating system and its C library, from ``Linux-6.1.0-x86_64-with-glibc2.36``."""
+    platform = str(environment.get("platform", ""))
+    return platform.partition("-")[0], platform.partition("-with-")[2]
+
+
+def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
+    if not before:
+        return
+    for name in sorted({*before, *now}, key=str.lower):
+        was, is_now = before.get(name, "none"), now.get(name, "none")
+        if was != is_now:
+            yield Change(what=name, before=was, now=is_now, matters=_is_arithmetic(name))
+
+
+def _is_arithmetic(package: str) -> bool:
+    name = package.lower().replace("-", "_")
+    return name in {known.replace("-", "_") for known in _ARITHMETIC} or name.startswith("tensorflow_")

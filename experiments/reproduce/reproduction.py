@@ -17,14 +17,12 @@ from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.reproduce import wording as words
-from depthcheck.experiments.reproduce.changes import Change, differences
-from depthcheck.experiments.reproduce.deviations import Deviation, Points, Repetition, compare
-from depthcheck.experiments.reproduce.original import Original, find
-from depthcheck.experiments.reproduce.retrain import EPOCH_TOPIC, train_again
+from depthcheck.experiments.reproduce.deviations import Change, Deviation, Repetition, compare, differences
+from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
 from depthcheck.experiments.reproduce.wording import ReproductionFinding
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.study.same_data import require_same
-from depthcheck.experiments.tracking import ReproductionRun, keys
+from depthcheck.experiments.tracking import Curves, ReproductionRun, keys
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
 
@@ -164,7 +162,7 @@ def _notes(original: Original) -> list[str]:
     if original.unknown_params:
         listed = ", ".join(f"{key} {value}" for key, value in original.unknown_params.items())
         notes.append(f"parameters that this version does not know were left out: {listed}")
-    if original.run.model_is_gone:
+    if original.model_is_gone:
         notes.append("the trial's saved model is gone; it is not needed")
     return notes
 
@@ -189,7 +187,7 @@ def _train(
 ) -> list[Repetition]:
     """Train all repetitions; the first one's numbers are logged while they come."""
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
-    client.subscribe_topic(EPOCH_TOPIC, lambda event: arrived.put(event[1]))
+    client.subscribe_topic(REPRODUCTION_TOPIC, lambda event: arrived.put(event[1]))
     folder = None if request.data_folder is None else str(request.data_folder)
     progress = ReproductionProgress(console, times=request.times, epochs=original.n_epochs)
     futures = [
@@ -214,14 +212,14 @@ def _train(
                 progress.epoch(event["number"], event["epoch"], compare(before, now).first)
                 if event["number"] == 0:
                     run.log_points(now)
-                    run.log_points(before, tracking.ORIGINAL)
+                    run.log_original(before)
     repetitions = [_result(future) for future in futures]
     run.log_points(repetitions[0].points)
-    run.log_points(original.points, tracking.ORIGINAL)
+    run.log_original(original.points)
     return repetitions
 
 
-def _at(points: Points, epoch: int) -> Points:
+def _at(points: Curves, epoch: int) -> Curves:
     """Return the numbers of one epoch."""
     return {key: {epoch: curve[epoch]} for key, curve in points.items() if epoch in curve}
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from depthcheck.experiments.reproduce.changes import PROCESSOR, Change
 from depthcheck.experiments.reproduce.deviations import (
     LOSS_TOLERANCE,
+    PROCESSOR,
     SCORE_TOLERANCE,
     START_TOLERANCE,
+    Change,
     Deviation,
     Repetition,
     RunComparison,

@@ -9,8 +9,7 @@ alone before it is called failed: it may have been a neighbour, or somebody with
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +17,15 @@ from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.launch import n_workers
-from depthcheck.experiments.cluster.recycling import Renewal
+from depthcheck.experiments.cluster.launch import WorkerRecycling, n_workers
 from depthcheck.experiments.cluster.task import Outcome, TrialTask
 from depthcheck.experiments.cluster.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
-from depthcheck.experiments.planning import design, space
+from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.design import PlannedTrial
-from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.study.failures import ALIKE, Doubt
-from depthcheck.experiments.study.ledger import Ledger, as_known_at, is_told, point_of
+from depthcheck.experiments.study.ledger import point_of
 from depthcheck.experiments.study.progress import StudyProgress
-from depthcheck.experiments.tracking import StudyRun
-from depthcheck.pipeline.config import ParamValue, SplitConfig
+from depthcheck.experiments.study.running import RunningStudy
+from depthcheck.pipeline.config import ParamValue
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
 _PRUNE_AFTER_TRIALS = 10
@@ -38,18 +34,50 @@ _PRUNE_AFTER_TRIALS = 10
 _DEATHS_TO_BE_ALONE, _DEATHS_TO_FAIL = 3, 6
 _DIED = "its worker died each time, and alone on the machine, too (out of memory?)"
 _WITHDRAWN = "Not counted: the first trials of this session all failed for this one reason, and the study stopped."
+#: So many trials that fail alike, before a session has seen anything else, are no accident.
+ALIKE = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyContext:
-    """What all trials of a session share."""
+class CircuitBreaker:
+    """Holds failures back until it is known whose fault they are: the trial's own, or that of the machine it ran on.
 
-    experiment: Experiment
-    data_sha256: str
-    split: SplitConfig
-    metric: str
-    data_folder: str | None
-    study_run: StudyRun
+    A trial that fails is one FAILED trial, and the study goes on. But where the first trials of a session all fail for
+    one reason (TensorFlow cannot be imported) the next ones would as well: then the study stops, and those failures do
+    not count.
+
+    Parameters
+    ----------
+    blamed
+        Trials, by number and reason, that an earlier session stopped for: failing again, they count.
+    """
+
+    def __init__(self, blamed: Collection[tuple[int, str]] = ()) -> None:
+        self._blamed = frozenset(blamed)
+        self._held: list[Outcome] = []
+        self._cleared = False
+
+    @property
+    def held(self) -> tuple[Outcome, ...]:
+        """Failures of which it is not known yet."""
+        return tuple(self._held)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether enough trials have failed alike to stop, unless one that still runs ends otherwise."""
+        return len(self._held) >= ALIKE
+
+    def add(self, outcome: Outcome) -> list[Outcome]:
+        """Take in how a trial ended; return the outcomes that count now, in the order they came."""
+        if self._cleared or (outcome.number, outcome.failure) in self._blamed:
+            return [outcome]
+        self._held.append(outcome)
+        self._cleared = outcome.state != "failed" or outcome.failure != self._held[0].failure
+        return self.release() if self._cleared else []
+
+    def release(self) -> list[Outcome]:
+        """Return what was held back: it counts."""
+        held, self._held = self._held, []
+        return held
 
 
 class Coordinator:
@@ -57,25 +85,23 @@ class Coordinator:
 
     def __init__(
         self,
-        context: StudyContext,
-        ledger: Ledger,
+        study: RunningStudy,
         client: Client,
         progress: StudyProgress,
         on_ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self._context = context
-        self._ledger = ledger
+        self._study = study
         self._client = client
         self._progress = progress
         self._on_ended = on_ended
-        self._renewal = Renewal(client)
+        self._recycling = WorkerRecycling(client)
         self._waiting: deque[PlannedTrial] = deque()
         self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
         self._deaths: Counter[int] = Counter()
-        study_run = context.study_run
-        self._doubt = Doubt(tracking.withdrawn(study_run.tracking_uri, study_run.run_id))
+        withdrawn = tracking.withdrawn(study.study_run.tracking_uri, study.study_run.run_id)
+        self._breaker = CircuitBreaker(withdrawn)
 
-    def run(self, plan: Sequence[PlannedTrial]) -> None:
+    def run(self) -> None:
         """Train every trial of the plan that has not ended yet.
 
         Raises
@@ -83,8 +109,8 @@ class Coordinator:
         RuntimeError
             When all trials fail for one reason. Whatever a worker raises about storage passes through.
         """
-        ended = {trial.number for trial in self._ledger.trials() if is_told(trial)}
-        self._waiting.extend(planned for planned in plan if planned.number not in ended)
+        ended = {trial.number for trial in self._study.ended}
+        self._waiting.extend(planned for planned in self._study.plan if planned.number not in ended)
         self._client.subscribe_topic(EPOCH_TOPIC, self._on_epoch)
         completed = as_completed()
         try:
@@ -96,9 +122,9 @@ class Coordinator:
                     completed.add(future)
                 future = next(completed)
                 self._end(*self._running.pop(future), future)
-                self._renewal.after(future)
+                self._recycling.after(future)
                 self._stop_if_all_fail()
-            self._tell(self._doubt.release())
+            self._tell(self._breaker.release())
         finally:
             self._client.unsubscribe_topic(EPOCH_TOPIC)
             self._client.cancel(list(self._running), force=True)
@@ -106,54 +132,41 @@ class Coordinator:
     def _may_start(self, planned: PlannedTrial) -> bool:
         """Tell whether a worker is free and, for a proposal, whether all that it may know has ended."""
         running = {other.number for other, _ in self._running.values()}
-        if len(running) >= max(n_workers(self._client), 1) or self._doubt.alike:
+        if len(running) >= max(n_workers(self._client), 1) or self._breaker.is_open:
             return False
         if running and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
             return False
         if planned.point is not None:
             return True
-        known_to = planned.number - self._context.experiment.budget.window
+        known_to = planned.number - self._study.experiment.budget.window
         return all(number > known_to for number in running)
 
     def _start(self, planned: PlannedTrial) -> tuple[Future, TrialTask]:
         if planned.point is None:
-            self._tell(self._doubt.release())  # a proposal is to know them
-        trials = self._ledger.trials()
-        window = self._context.experiment.budget.window
-        known = as_known_at(trials, planned.number, window)
-        if planned.number < len(trials):
-            point: Mapping[str, ParamValue] = point_of(trials[planned.number])
+            self._tell(self._breaker.release())  # a proposal is to know them
+        study, number = self._study, planned.number
+        trials, known = study.ledger.trials(), study.known_to(number)
+        if number < len(trials):
+            point: Mapping[str, ParamValue] = point_of(trials[number])
         else:
-            point = self._propose(planned, known) if planned.point is None else planned.point
-            self._ledger.start(planned, point, space.distributions(self._context.experiment, point))
-        config = space.to_config(
-            self._context.experiment,
-            point,
-            seed=planned.seed,
-            data_sha256=self._context.data_sha256,
-            split=self._context.split,
-            repeat=planned.repeat,
-        )
+            point = study.proposal(number) if planned.point is None else planned.point
+            study.ledger.start(planned, point, space.distributions(study.experiment, point))
         task = TrialTask(
-            study_run=self._context.study_run,
-            number=planned.number,
+            study_run=study.study_run,
+            number=number,
             phase=planned.phase,
             cell=planned.cell,
-            config=config,
-            metric=self._context.metric,
-            data_folder=self._context.data_folder,
+            config=study.config(point, planned.seed, planned.repeat),
+            metric=study.settled.metric,
+            data_folder=study.data_folder,
             prune_below=self._prune_below(planned, known),
             finalist=planned.finalist,
         )
-        self._progress.started(planned.number)
-        return self._client.submit(run_task, task, pure=False, priority=-planned.number), task
-
-    def _propose(self, planned: PlannedTrial, known: Sequence[FrozenTrial]) -> dict[str, ParamValue]:
-        experiment = self._context.experiment
-        return space.propose(experiment, known, seed=design.derive_seed(experiment.seed, "sampler", planned.number))
+        self._progress.started(number)
+        return self._client.submit(run_task, task, pure=False, priority=-number), task
 
     def _prune_below(self, planned: PlannedTrial, known: Sequence[FrozenTrial]) -> tuple[float, ...]:
-        budget = self._context.experiment.budget
+        budget = self._study.experiment.budget
         if planned.phase != "exploit" or budget.pruning == "none":
             return ()
         return median_marks([t for t in known if t.state == TrialState.COMPLETE], budget.epochs)
@@ -171,13 +184,13 @@ class Coordinator:
                 self._waiting.appendleft(planned)
                 return
             outcome = self._died(task)
-        text = label(planned, point_of(self._ledger.trials()[planned.number]))
+        text = label(planned, point_of(self._study.ledger.trials()[planned.number]))
         self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
-        self._tell(self._doubt.settle(outcome))
+        self._tell(self._breaker.add(outcome))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            self._ledger.tell(outcome)
+            self._study.ledger.tell(outcome)
             self._on_ended()
 
     def _died(self, task: TrialTask) -> Outcome:
@@ -191,10 +204,10 @@ class Coordinator:
         )
 
     def _stop_if_all_fail(self) -> None:
-        if self._running or not self._doubt.alike:
+        if self._running or not self._breaker.is_open:
             return
-        uri = self._context.study_run.tracking_uri
-        held = self._doubt.held
+        uri = self._study.study_run.tracking_uri
+        held = self._breaker.held
         for outcome in held:
             tracking.withdraw(uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
         raise RuntimeError(

@@ -1,36 +1,138 @@
-"""What a study says of itself: the markdown at the top of its page, and the lines at its end. Pure text."""
+"""What a study says of itself: its page in MLflow, what it notes of its data, and the last lines of a session."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import Range, Tuned
+from depthcheck.experiments.study.progress import duration
+from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, StudyTrial, best_of
+from depthcheck.experiments.tracking.runs import RunEnd
+from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, by_dimension
-from depthcheck.pipeline.records import Dataset, TrialState
+from depthcheck.pipeline.records import Dataset
+
+#: Least time between two updates of the page while the study runs.
+_NOTE_SECONDS = 15.0
+
+
+class StudyPage:
+    """Keeps the study's run up to date with its trials.
+
+    Parameters
+    ----------
+    parts
+        How the data are cut (:func:`parts_in_words`).
+    """
+
+    def __init__(self, study: RunningStudy, dataset: Dataset, parts: str) -> None:
+        self._study = study
+        self._dataset = dataset
+        self._parts = parts
+        self._noted = time.monotonic()
+
+    def note(self) -> None:
+        """Write the description and the best trial so far."""
+        study_run, trials = self._study.study_run, self._study.ended
+        study_run.describe(study_markdown(self._study, self._dataset, self._parts))
+        best = best_of(trials)
+        if best is not None and best.score is not None:
+            study_run.log_best(
+                number=best.number,
+                run_id=best.run_id,
+                score=best.score,
+                metric=self._dataset.metric,
+                trials_done=len(trials),
+            )
+
+    def note_now_and_then(self) -> None:
+        """Write them unless that was done a moment ago."""
+        if time.monotonic() - self._noted > _NOTE_SECONDS:
+            self.note()
+            self._noted = time.monotonic()
+
+    def abandon(self, status: RunEnd) -> None:
+        """Close what can be closed when the session ends early; a store that is away is not waited for."""
+        require_at_hand(self._study.study_run.tracking_uri)
+        self.close(status)
+
+    def close(self, status: RunEnd) -> None:
+        """Close what is still RUNNING below the study's run, and end the study's run itself."""
+        study_run = self._study.study_run
+        tracking.close_stale(study_run.tracking_uri, study_run.run_id)
+        self.note()
+        study_run.finish(status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndedTrial:
-    """What the description needs of a trial that has ended."""
+class StudyEnding:
+    """Where a session's results are."""
 
-    number: int
-    run_id: str
-    phase: str
-    state: TrialState
-    score: float | None
-    point: Mapping[str, ParamValue]
+    study: str
+    tracking_uri: str
+    storage: str
+    parent_run_id: str
+    experiment_id: str
+    n_planned: int
+    trials: tuple[StudyTrial, ...]
+    champion: str | None
+    metric: str
 
 
-def best_of(trials: Sequence[EndedTrial]) -> EndedTrial | None:
-    """Return the search's finished trial with the highest validation score, the first of equals."""
-    finished = [
-        trial for trial in trials if trial.state == "finished" and trial.phase != "confirm" and trial.score is not None
+def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
+    """Return the end of a session in words: the best configuration, where the results are, what to do next."""
+    states = Counter(str(trial.state) for trial in ending.trials)
+    lines = [
+        "",
+        f"study {ending.study} has ended: {len(ending.trials)} of {ending.n_planned} trials "
+        f"({', '.join(f'{n} {state}' for state, n in sorted(states.items()))}) after {duration(seconds)}",
     ]
-    return max(finished, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
+    best = best_of(ending.trials)
+    if best is not None:
+        lines += [
+            f"  best trial    {best.number}: validation {ending.metric} {best.score:.4f}",
+            f"                {in_words(best.point)}",
+        ]
+    if ending.champion is not None:
+        lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
+    lines += [
+        f"  browse        mlflow ui --backend-store-uri {shown(ending.tracking_uri)}",
+        f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
+        f"  study         optuna-dashboard {shown(ending.storage)}",
+        "  more          the same command with more trials or more seeds extends this study",
+    ]
+    return "\n".join(lines)
+
+
+def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
+    """Return what a study notes of its data, in JSON's types, so that a report need not read them."""
+    facts = {
+        "name": dataset.name,
+        "sha256": dataset.sha256,
+        "source": dataset.source,
+        "task": dataset.task,
+        "metric": dataset.metric,
+        "target": dataset.target,
+        "n_samples": len(dataset.y),
+        "n_train": sizes["train"],
+        "n_valid": sizes["valid"],
+        "n_test": sizes["test"] or None,
+        "parts": parts,
+        "is_table": dataset.is_table,
+    }
+    if dataset.task == "regression":
+        return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
+    counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
+    return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 
 
 def in_words(point: Mapping[str, ParamValue]) -> str:
@@ -42,20 +144,13 @@ def in_words(point: Mapping[str, ParamValue]) -> str:
     return ", ".join(dimension.said(values[dimension.name]) for dimension in named)
 
 
-def study_markdown(
-    experiment: Experiment,
-    dataset: Dataset,
-    *,
-    study: str,
-    n_planned: int,
-    trials: Sequence[EndedTrial],
-    parts: str,
-) -> str:
+def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     """Return the description of a study's run, while it goes on and when it has ended.
 
     ``parts`` says how the data are cut (:func:`parts_in_words`).
     """
-    lines = [f"**{experiment.question}**" if experiment.question else f"**Study {study}**", ""]
+    experiment, n_planned, trials = study.experiment, len(study.plan), study.ended
+    lines = [f"**{experiment.question}**" if experiment.question else f"**Study {study.name}**", ""]
     lines += _progress_lines(n_planned, trials)
     lines += _best_lines(trials, dataset.metric)
     lines += ["", "| | |", "|---|---|"]
@@ -76,24 +171,22 @@ def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int
     return ", ".join(f"{n:,} {part}" for part, n in sizes.items()) + how
 
 
-def champion_markdown(
-    study: str, *, finalist: str, mean_score: float, n_seeds: int, point: Mapping[str, ParamValue]
-) -> str:
+def champion_markdown(study: str, champion: Champion) -> str:
     """Return the description of a champion in the model registry."""
     return (
-        f"Champion of study **{study}**: finalist {finalist}, {in_words(point)}.\n\n"
-        f"Mean validation score over {n_seeds} fresh seeds: {mean_score:.4f}. It was chosen by this score; what "
-        "else is known of it, with intervals, is in the study's report.\n"
+        f"Champion of study **{study}**: finalist {champion.finalist}, {in_words(champion.point)}.\n\n"
+        f"Mean validation score over {champion.n_seeds} fresh seeds: {champion.mean_score:.4f}. It was chosen by this "
+        "score; what else is known of it, with intervals, is in the study's report.\n"
     )
 
 
-def _progress_lines(n_planned: int, trials: Sequence[EndedTrial]) -> list[str]:
-    states = Counter(trial.state for trial in trials)
+def _progress_lines(n_planned: int, trials: Sequence[StudyTrial]) -> list[str]:
+    states = Counter(str(trial.state) for trial in trials)
     parts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     return [f"{len(trials)} of {n_planned} trials have ended" + (f": {parts}." if parts else "."), ""]
 
 
-def _best_lines(trials: Sequence[EndedTrial], metric: str) -> list[str]:
+def _best_lines(trials: Sequence[StudyTrial], metric: str) -> list[str]:
     best = best_of(trials)
     if best is None:
         return ["No trial has finished yet."]
@@ -102,7 +195,7 @@ def _best_lines(trials: Sequence[EndedTrial], metric: str) -> list[str]:
 
 
 def _design_rows(
-    experiment: Experiment, dataset: Dataset, trials: Sequence[EndedTrial], n_planned: int, parts: str
+    experiment: Experiment, dataset: Dataset, trials: Sequence[StudyTrial], n_planned: int, parts: str
 ) -> list[tuple[str, str]]:
     phases = Counter(trial.phase for trial in trials)
     rows = [

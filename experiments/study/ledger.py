@@ -137,7 +137,7 @@ class Ledger:
     @property
     @_stored("cannot read how the study's data were understood")
     def settled(self) -> dict[str, Any]:
-        """What the data settled that the definition leaves open, as the latest session noted it; empty in old studies.
+        """What the data settled that the definition leaves open, as the latest session noted it; empty before one has.
 
         ``data`` and ``split`` as parameters, ``metric``, and ``served``, what the champion must know.
         """
@@ -299,7 +299,7 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
     return point
 
 
-def is_told(trial: FrozenTrial) -> bool:
+def has_ended(trial: FrozenTrial) -> bool:
     """Tell whether the trial has ended."""
     return trial.state.is_finished()
 

@@ -17,14 +17,13 @@ from depthcheck.experiments.addresses import without_password
 from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.doctor import rebuild
 from depthcheck.experiments.doctor.examine import Place
-from depthcheck.experiments.doctor.stored import counts
 from depthcheck.experiments.lock import held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.study.ledger import Ledger, is_told, require_definition, study_names
+from depthcheck.experiments.study.ledger import Ledger, has_ended, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
-from depthcheck.experiments.tracking import inventory, keys
-from depthcheck.experiments.tracking.inventory import StoredRun
-from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking import StoredRun
+from depthcheck.experiments.tracking.artifacts import study_designs
+from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs
 from depthcheck.experiments.tracking.store import store_directory
 from depthcheck.pipeline.records import Dataset
 
@@ -87,20 +86,20 @@ def _require_not_running_elsewhere(place: Place, study: str) -> None:
 
 def _runs_named(uri: str, study: str) -> list[StoredRun]:
     """Return the runs of the study of that name that nobody deleted, the latest first."""
-    runs = inventory.study_runs(uri) if tracking.is_there(uri) else []
-    return [run for run in runs if run.tags.get(keys.STUDY) == study and not run.is_deleted]
+    runs = study_runs(uri) if tracking.is_there(uri) else []
+    return [run for run in runs if run.study == study and not run.is_deleted]
 
 
-def heal(ledger: Ledger, study_run: tracking.StudyRun) -> None:
+def recover(ledger: Ledger, study_run: tracking.StudyRun) -> None:
     """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
     if not study_run.continued:
         return
     tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-    untold = {trial.number for trial in ledger.trials() if not is_told(trial)}
-    if not untold:
+    unended = {trial.number for trial in ledger.trials() if not has_ended(trial)}
+    if not unended:
         return
     for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
-        if record.number in untold:
+        if record.number in unended:
             ledger.tell(outcome_of(record))
 
 
@@ -122,16 +121,16 @@ class _Resumption:
         run = self._named_run(ledger) if ledger is None or parent_run_id is None else self._own_run(ledger)
         known = ledger.trials() if ledger is not None else []
         ended = self._ended_below(run)
-        told = {trial.user_attrs["run_id"]: trial.number for trial in known if trial.user_attrs.get("run_id")}
-        n_new = len({number for run_id, number in ended.items() if run_id not in told and number >= len(known)})
+        recorded = {trial.user_attrs["run_id"]: trial.number for trial in known if trial.user_attrs.get("run_id")}
+        n_new = len({number for run_id, number in ended.items() if run_id not in recorded and number >= len(known)})
         if run is not None and (n_new or parent_run_id is None):
             ledger = self._written_again(ledger, run, n_new, is_search=is_search)
         if ledger is None:
             self._say_if_data_changed()
-        lost = sorted(number for run_id, number in told.items() if run_id not in ended)
+        lost = sorted(number for run_id, number in recorded.items() if run_id not in ended)
         if lost:
             self._say(
-                f"warning: {len(lost)} of {len(told)} trials that have ended are not in MLflow any more (trial "
+                f"warning: {len(lost)} of {len(recorded)} trials that have ended are not in MLflow any more (trial "
                 f"{', '.join(map(str, lost[:5]))}{', …' if len(lost) > 5 else ''}); more: mlflow run . -e doctor"
             )
         return Ledger.open(self._place.storage, self._study, self._definition)
@@ -149,7 +148,7 @@ class _Resumption:
     def _own_run(self, ledger: Ledger) -> StoredRun:
         """Return the run that Optuna's study names."""
         run_id = str(ledger.parent_run_id)
-        run = inventory.stored_run(self._place.uri, run_id) if tracking.is_there(self._place.uri) else None
+        run = find_run(self._place.uri, run_id) if tracking.is_there(self._place.uri) else None
         if run is None:
             raise self._lost(ledger, f"no run {run_id} of it")
         if run.is_deleted:
@@ -172,12 +171,12 @@ class _Resumption:
             with contextlib.suppress(ValueError):
                 self._require_definition(rebuild.definition_of(self._designs(run)))
                 return run
-        if any(is_told(trial) for trial in ledger.trials()):
+        if any(has_ended(trial) for trial in ledger.trials()):
             raise self._lost(ledger, "no run of it")
         return None
 
     def _lost(self, ledger: Ledger, got: str) -> ValueError:
-        place, n_ended = self._place, sum(map(is_told, ledger.trials()))
+        place, n_ended = self._place, sum(map(has_ended, ledger.trials()))
         return ValueError(
             f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in {place.storage} "
             f"and {got} in {place.uri}: put that store back from a copy, name the one that has it "
@@ -186,16 +185,16 @@ class _Resumption:
 
     def _ended_below(self, run: StoredRun | None) -> dict[str, int]:
         """Return the trials that have ended in MLflow, by run id."""
-        runs = inventory.runs_below(self._place.uri, run.run_id) if run is not None else []
-        return {below.run_id: int(below.tags[keys.TRIAL_NUMBER]) for below in runs if counts(below)}
+        runs = runs_below(self._place.uri, run.run_id) if run is not None else []
+        return {below.run_id: below.number for below in runs if below.counts}
 
     def _designs(self, run: StoredRun) -> Sequence[Mapping[str, Any]]:
-        return inventory.study_designs(self._place.uri, run.run_id)
+        return study_designs(self._place.uri, run.run_id)
 
     def _written_again(self, ledger: Ledger | None, run: StoredRun, n_new: int, *, is_search: bool) -> Ledger:
         """Write the study, or what is missing of it, into Optuna's storage."""
         storage, study = self._place.storage, self._study
-        require_readable(run.tags, f"study {study!r}")
+        run.require_readable(f"study {study!r}")
         designs = self._designs(run)
         n_known = len(ledger.trials()) if ledger is not None else 0
         try:
@@ -220,11 +219,11 @@ class _Resumption:
 
     def _say_if_data_changed(self) -> None:
         """Name the study that the same command began with other data: the name of a study follows from both."""
-        for run in inventory.study_runs(self._place.uri) if tracking.is_there(self._place.uri) else []:
+        for run in study_runs(self._place.uri) if tracking.is_there(self._place.uri) else []:
             sha256 = run.params.get("data_sha256", self._dataset.sha256)
-            if sha256 != self._dataset.sha256 and self._experiment.study_name(sha256) == run.tags.get(keys.STUDY):
+            if sha256 != self._dataset.sha256 and self._experiment.study_name(sha256) == run.study:
                 self._say(
-                    f"the data have changed since study {run.tags[keys.STUDY]}: SHA-256 was {sha256}, is "
+                    f"the data have changed since study {run.study}: SHA-256 was {sha256}, is "
                     f"{self._dataset.sha256} ({self._dataset.source}); this is another study, with nothing of that one"
                 )
                 return

@@ -21,27 +21,25 @@ from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.doctor.examine import Place
 from depthcheck.experiments.interrupts import cleaning_up
-from depthcheck.experiments.planning import design
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.experiments.study.confirm import champion, freeze_finalists, freeze_selection
-from depthcheck.experiments.study.coordinator import Coordinator, StudyContext
-from depthcheck.experiments.study.decide import Deadline, goes_on, n_settings, note_look
+from depthcheck.experiments.study.coordinator import Coordinator
+from depthcheck.experiments.study.decide import Deadline, goes_on, note_look
 from depthcheck.experiments.study.describe import (
-    EndedTrial,
-    best_of,
+    StudyEnding,
+    StudyPage,
     champion_markdown,
+    data_facts,
     parts_in_words,
     study_markdown,
 )
-from depthcheck.experiments.study.facts import data_facts, served_facts, settled_by
-from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.study.page import StudyPage, ended
+from depthcheck.experiments.study.noted import Settled
 from depthcheck.experiments.study.progress import StudyProgress
-from depthcheck.experiments.study.references import has_references, log_references
-from depthcheck.experiments.study.resume import heal, resumed, usable
+from depthcheck.experiments.study.resume import recover, resumed, usable
+from depthcheck.experiments.study.running import RecordedStudy, RunningStudy, best_of
 from depthcheck.experiments.study.same_data import changed_since, require_same, stamps
-from depthcheck.experiments.study.score import score_networks
+from depthcheck.experiments.study.score import has_references, log_references, score_networks
+from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.data.load import load
@@ -91,21 +89,6 @@ class StudyRequest:
     deadline: Deadline | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyEnding:
-    """Where a session's results are."""
-
-    study: str
-    tracking_uri: str
-    storage: str
-    parent_run_id: str
-    experiment_id: str
-    n_planned: int
-    trials: tuple[EndedTrial, ...]
-    champion: str | None
-    metric: str
-
-
 def run(request: StudyRequest, console: Console) -> StudyEnding:
     """Run the study that was asked for, or go on with it.
 
@@ -135,42 +118,41 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     split = settle(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
-    study = request.study or experiment.study_name(dataset.sha256)
+    name = request.study or experiment.study_name(dataset.sha256)
     place = Place(uri=uri, storage=storage, folder=folder)
     with (
         watched(uri, console.print),
-        resumed(place, study, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
+        resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
         _workers(request, console) as client,
     ):
         with usable():
             if not request.chosen:
                 ledger.raise_budget(experiment.budget.trials)
-            settled = settled_by(experiment, dataset, split)
-            ledger.settle(settled)
-            study_run = _open_parent(ledger, experiment, dataset, uri, settled=settled, sizes=sizes, parts=parts)
-        page = StudyPage(ledger, experiment, dataset, study_run, parts)
-        with _ends_well(client, page, console):
-            heal(ledger, study_run)
-            console.print(_announcement(ledger, experiment, storage, uri), markup=False)
-            context = StudyContext(
+            settled = Settled.by(dataset, split)
+            ledger.settle(settled.noted(experiment.data))
+            recorded = RecordedStudy(ledger=ledger, experiment=experiment, settled=settled)
+            study = RunningStudy(
+                ledger=ledger,
                 experiment=experiment,
-                data_sha256=dataset.sha256,
-                split=split,
-                metric=dataset.metric,
+                settled=settled,
+                study_run=_open_parent(recorded, dataset, uri, sizes=sizes, parts=parts),
                 data_folder=str(request.data_folder) if request.data_folder else None,
-                study_run=study_run,
             )
-            address = _train(context, ledger, client, request=request, dataset=dataset, page=page, console=console)
+        page = StudyPage(study, dataset, parts)
+        with _ends_well(client, page, console):
+            recover(ledger, study.study_run)
+            console.print(_announcement(study, storage), markup=False)
+            address = _train(study, client, request=request, dataset=dataset, page=page, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
         console.print(warning, markup=False)
     return StudyEnding(
-        study=study,
+        study=name,
         tracking_uri=uri,
         storage=storage,
-        parent_run_id=study_run.run_id,
-        experiment_id=study_run.experiment_id,
-        n_planned=len(design.plan(experiment, ledger.rounds())),
-        trials=tuple(ended(ledger)),
+        parent_run_id=study.study_run.run_id,
+        experiment_id=study.study_run.experiment_id,
+        n_planned=len(study.plan),
+        trials=tuple(study.ended),
         champion=address,
         metric=dataset.metric,
     )
@@ -198,62 +180,48 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
 
 
 def _train(
-    context: StudyContext,
-    ledger: Ledger,
-    client: Client,
-    *,
-    request: StudyRequest,
-    dataset: Dataset,
-    page: StudyPage,
-    console: Console,
+    study: RunningStudy, client: Client, *, request: StudyRequest, dataset: Dataset, page: StudyPage, console: Console
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
-    chosen, seconds = request.chosen, _Stopwatch()
+    chosen, seconds, study_run = request.chosen, _Stopwatch(), study.study_run
 
     def train() -> None:
-        plan = design.plan(context.experiment, ledger.rounds())
-        so_far = ended(ledger)
+        n_planned, so_far = len(study.plan), study.ended
         best = best_of(so_far)
         progress = StudyProgress(
             console,
-            n_trials=len(plan),
-            epochs=context.experiment.budget.epochs,
+            n_trials=n_planned,
+            epochs=study.experiment.budget.epochs,
             n_ended=len(so_far),
             best=None if best is None else best.score,
         )
-        with progress, seconds.counting(len(plan) - len(so_far)):
-            Coordinator(context, ledger, client, progress, page.note_now_and_then).run(plan)
+        with progress, seconds.counting(n_planned - len(so_far)):
+            Coordinator(study, client, progress, page.note_now_and_then).run()
 
     def score() -> None:
-        if part_sizes(dataset, context.split)["test"]:
-            score_networks(context, client, console)
+        if part_sizes(dataset, study.settled.split)["test"]:
+            score_networks(study, client, console)
 
     train()
     if request.deadline is not None:
-        freeze_selection(context, ledger)
+        study.freeze_selection()
         score()
-        while goes_on(
-            context.experiment, ledger, context.study_run, request.deadline,
-            seconds_a_trial=seconds.each, console=console,
-        ):  # fmt: skip
+        while goes_on(study, request.deadline, seconds_a_trial=seconds.each, console=console):
             train()
-            freeze_selection(context, ledger)
+            study.freeze_selection()
             score()
-    elif tracking.looks(context.study_run.tracking_uri, context.study_run.run_id):
-        note_look(context.study_run, n_settings(context.experiment, ledger))
-    is_more_to_train = freeze_finalists(context, ledger, chosen)
+    elif tracking.looks(study_run.tracking_uri, study_run.run_id):
+        note_look(study_run, study.n_settings)
+    is_more_to_train = study.freeze_finalists(chosen)
     score()
     if is_more_to_train:
         train()
-    if has_references(context.experiment, dataset):
-        log_references(context, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
-    best = champion(ledger)
+    if has_references(study, dataset):
+        log_references(study, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
+    best = study.champion
     if best is None or chosen:
         return None
-    text = champion_markdown(
-        ledger.name, finalist=best.finalist, mean_score=best.mean_score, n_seeds=best.n_seeds, point=best.point
-    )
-    return tracking.register_champion(context.study_run, best.run_id, text, served_facts(dataset))
+    return tracking.register_champion(study_run, best.run_id, champion_markdown(study.name, best), study.settled.served)
 
 
 class _Stopwatch:
@@ -288,40 +256,30 @@ def _workers(request: StudyRequest, console: Console) -> Iterator[Client]:
 
 
 def _open_parent(
-    ledger: Ledger,
-    experiment: Experiment,
-    dataset: Dataset,
-    uri: str,
-    *,
-    settled: Mapping[str, object],
-    sizes: Mapping[str, int],
-    parts: str,
+    study: RecordedStudy, dataset: Dataset, uri: str, *, sizes: Mapping[str, int], parts: str
 ) -> tracking.StudyRun:
-    definition = experiment.as_json()
-    plan = design.plan(experiment, ledger.rounds())
+    experiment, ledger = study.experiment, study.ledger
     study_run = tracking.open_parent(
-        ledger.name,
+        study.name,
         uri=uri,
         parent_run_id=ledger.parent_run_id,
-        description=study_markdown(
-            experiment, dataset, study=ledger.name, n_planned=len(plan), trials=ended(ledger), parts=parts
-        ),
+        description=study_markdown(study, dataset, parts),
         params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},
         artifacts={
-            "design.json": {
+            keys.DESIGN: {
                 "question": experiment.question,
-                "definition": definition,
+                "definition": experiment.as_json(),
                 "widened": list(experiment.widenings),
-                "settled": settled,
+                "settled": study.settled.noted(experiment.data),
                 "data": data_facts(dataset, sizes, parts),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
                      "point": None if trial.point is None else dict(trial.point)}
-                    for trial in plan
+                    for trial in study.plan
                 ],
             },
-            "environment.json": tracking.environment(),
-            "profile.txt": "\n".join(profile_lines(dataset)) + "\n",
+            keys.ENVIRONMENT: tracking.environment(),
+            keys.PROFILE: "\n".join(profile_lines(dataset)) + "\n",
         },
     )  # fmt: skip
     ledger.set_parent_run_id(study_run.run_id)
@@ -331,15 +289,14 @@ def _open_parent(
     return study_run
 
 
-def _announcement(ledger: Ledger, experiment: Experiment, storage: str, uri: str) -> str:
-    plan = design.plan(experiment, ledger.rounds())
-    n_ended = len(ended(ledger))
+def _announcement(study: RunningStudy, storage: str) -> str:
+    experiment, plan, n_ended = study.experiment, study.plan, len(study.ended)
     verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
     phases = Counter(trial.phase for trial in plan)
     shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
     lines = [
-        f"study {ledger.name} {verb}{shares}",
-        f"  runs go to    {shown(uri)}",
+        f"study {study.name} {verb}{shares}",
+        f"  runs go to    {shown(study.study_run.tracking_uri)}",
         f"  study goes to {shown(storage)}",
     ]
     if experiment.widenings:

@@ -11,8 +11,7 @@ from depthcheck.experiments.tracking.artifacts import (
     looks,
     progress,
     references,
-    run_params,
-    run_tags,
+    session_environments,
     study_design,
     study_environment,
     test_openings,
@@ -20,15 +19,13 @@ from depthcheck.experiments.tracking.artifacts import (
 )
 from depthcheck.experiments.tracking.champion import champion_address, predict, serve
 from depthcheck.experiments.tracking.environment import CodeVersion, code_version, environment
+from depthcheck.experiments.tracking.files import model_is_gone
 from depthcheck.experiments.tracking.keys import FINALIST
-from depthcheck.experiments.tracking.logged import LoggedRun, Points, logged_points, logged_run, session_environments
 from depthcheck.experiments.tracking.model import load_model
 from depthcheck.experiments.tracking.reading import (
-    OpenTrial,
-    StudySummary,
     best_run,
-    close_stale,
     finished_trial,
+    logged_points,
     running_trials,
     studies,
     trial,
@@ -46,27 +43,24 @@ from depthcheck.experiments.tracking.report_run import (
     study_of,
 )
 from depthcheck.experiments.tracking.reproduction_run import (
-    ORIGINAL,
     ReproductionRun,
     close_stale_reproductions,
     start_reproduction,
 )
-from depthcheck.experiments.tracking.session_runs import close_unborn, withdraw, withdrawn
+from depthcheck.experiments.tracking.runs import Curves, StoredRun, find_run, read_run
+from depthcheck.experiments.tracking.session_runs import close_stale, close_unborn, withdraw, withdrawn
 from depthcheck.experiments.tracking.store import TrackingError, launch_directory, tracking_uri
 from depthcheck.experiments.tracking.study_run import StudyRun, open_parent
 from depthcheck.experiments.tracking.trial_run import TrialRun, score_values, start_trial, whole_trial_values
 
 __all__ = [
     "FINALIST",
-    "ORIGINAL",
     "CodeVersion",
+    "Curves",
     "Diagnostics",
-    "LoggedRun",
-    "OpenTrial",
-    "Points",
     "ReproductionRun",
+    "StoredRun",
     "StudyRun",
-    "StudySummary",
     "TrackingError",
     "TrialRun",
     "artifact_link",
@@ -81,6 +75,7 @@ __all__ = [
     "diagnostics",
     "environment",
     "finalists",
+    "find_run",
     "finished_trial",
     "is_there",
     "join_study",
@@ -89,18 +84,17 @@ __all__ = [
     "load_model",
     "log_report",
     "logged_points",
-    "logged_run",
     "looks",
+    "model_is_gone",
     "note_answer",
     "open_parent",
     "predict",
     "progress",
+    "read_run",
     "references",
     "register_champion",
     "replace_version",
     "run_address",
-    "run_params",
-    "run_tags",
     "running_trials",
     "score_values",
     "serve",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.files import checked_copy
+from depthcheck.experiments.tracking.files import LOGGED, checked_copy
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.store import TrackingError, client, storage
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.pyfunc import PyFuncModel
 
-#: How the source of a version begins that was registered from a logged model.
-LOGGED = "models:/m-"
 #: How far apart the same network's answers may be on two processors.
 _RTOL, _ATOL = 1e-4, 1e-6
 _ADDRESS = re.compile(r"models:/(?P<name>[^@]+?)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,13 +21,25 @@ from urllib.request import url2pathname
 
 from depthcheck.experiments.scratch import scratch
 from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun
+from depthcheck.experiments.tracking.store import client, storage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import LoggedModel
 
+#: How the source of a version in the registry begins that was made from a logged model.
+LOGGED = "models:/m-"
 #: What Python and MLflow leave in a model's folder when they load it there: no damage. A checked copy has none of it.
 _LEFT_BY_LOADING = {"__pycache__", "registered_model_meta"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """What is wrong with a logged model, in words, or None; and whether there were hashes to tell by."""
+
+    trouble: str | None = None
+    is_checked: bool = True
 
 
 class ChangedModelError(ValueError):
@@ -137,22 +151,60 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
         yield copy
 
 
+def model_is_gone(uri: str, run: StoredRun) -> bool:
+    """Tell whether a run logged a model whose files can no longer be found."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return run.model_id is not None and not client(uri).list_logged_model_artifacts(run.model_id)
+    except (MlflowException, OSError):
+        return True
+
+
 def says_how(folder: Path) -> bool:
     """Tell whether a model's folder has the file that MLflow begins with."""
     file = folder / "MLmodel"
     return file.is_file() and file.stat().st_size > 0
 
 
-def own_model(run: Run) -> str | None:
-    """Return the id of the model that a run has logged last, or None; one that was made again has a higher step."""
-    outputs = run.outputs.model_outputs if run.outputs is not None else []
-    return str(max(outputs, key=lambda output: output.step).model_id) if outputs else None
+def model_state(uri: str, model_id: str) -> ModelState:
+    """Hold the files of a logged model against the hashes that were noted with it.
+
+    Where none were, it is only looked whether its files are there, and on this machine's disk its archive is opened.
+    TensorFlow is not needed: a Keras model is a zip archive.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with storage(f"cannot read model {model_id} from {uri}"):
+        try:
+            model = client(uri).get_logged_model(model_id)
+        except MlflowException as error:
+            if error.error_code in NO_SUCH_ID:
+                return ModelState(trouble=f"its model {model_id} was deleted in MLflow")
+            raise
+        noted = noted_hashes(model)
+        with at_hand(uri, model.artifact_location) as folder:
+            if noted is None:
+                return ModelState(trouble=_trouble_without_hashes(folder), is_checked=False)
+            found = difference(noted, hashes(folder))
+            if found is None:
+                return ModelState()
+            return ModelState(trouble=f"its model is not as it was logged: {found} (in {model.artifact_location})")
 
 
-def next_step(run: Run) -> int:
-    """Return the step under which a run's next model counts as its last."""
-    outputs = run.outputs.model_outputs if run.outputs is not None else []
-    return max((output.step for output in outputs), default=-1) + 1
+def _trouble_without_hashes(folder: Path) -> str | None:
+    archives = sorted(folder.rglob("*.keras"))
+    if not says_how(folder) or not archives:
+        return f"its model has no files in {folder}"
+    for archive in archives:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                damaged = opened.testzip()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+            return f"its model cannot be opened: {archive} ({error})"
+        if damaged is not None:
+            return f"its model is damaged: {damaged} in {archive}"
+    return None
 
 
 def _on_disk(location: str) -> Path | None:

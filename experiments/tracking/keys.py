@@ -7,6 +7,8 @@ carry the epoch, counted from 1, as their step; scalars have no step of their ow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 SCHEMA_VERSION = "1"
 DEFAULT_EXPERIMENT = "depthcheck"
 
@@ -55,7 +57,8 @@ FILES = "files_sha256"
 # Of a version in the registry whose files were damaged: the one that was made in its place.
 REPLACED_BY = "replaced_by"
 
-# Values of the tag `phase` that no trial has.
+# Values of the tag `phase` of trials, and those that no trial has.
+TRIAL_PHASES = ("anchor", "compare", "exploit", "confirm")
 PHASE_STUDY = "study"
 PHASE_SESSION = "session"
 PHASE_REPRODUCTION = "reproduction"
@@ -64,11 +67,9 @@ RUNNING = "running"
 
 # Tags that MLflow itself reads.
 PARENT_RUN = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
 SOURCE_NAME = "mlflow.source.name"
 SOURCE_TYPE = "mlflow.source.type"
-SOURCE_COMMIT = "mlflow.source.git.commit"
 USER = "mlflow.user"
 DATASET_CONTEXT = "mlflow.data.context"
 
@@ -98,6 +99,11 @@ def final(quantity: str) -> str:
 def best(metric: str) -> str:
     """Return the key of the best epoch's validation score, ``best_valid_accuracy``."""
     return f"best_valid_{metric}"
+
+
+def levels(cell: Mapping[str, object]) -> str:
+    """Return how the tag ``cell`` spells a combination of levels, ``depth=2, optimizer=adam``."""
+    return ", ".join(f"{factor}={level}" for factor, level in cell.items())
 
 
 def verdict(factor: str, level: str) -> str:

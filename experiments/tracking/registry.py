@@ -5,17 +5,46 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.product import log_product
-from depthcheck.experiments.tracking.reading import search
+from depthcheck.experiments.tracking.files import LOGGED, ModelState, model_state
+from depthcheck.experiments.tracking.model import log_product
+from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, get, search
 from depthcheck.experiments.tracking.store import client, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVersion:
+    """A version of a registered model."""
+
+    version: str
+    run_id: str
+    description: str
+    model: ModelState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChampion:
+    """The registered model of a study.
+
+    Attributes
+    ----------
+    version, run_id
+        Of what stands under the alias; None where the alias is not set, or leads to nothing.
+    versions
+        All that there are, but for those in whose place another was made.
+    """
+
+    version: str | None = None
+    run_id: str | None = None
+    versions: tuple[StoredVersion, ...] = ()
 
 
 def register_champion(study: StudyRun, run_id: str, description: str, facts: Mapping[str, Any]) -> str:
@@ -28,7 +57,7 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
     run_id
         The run whose logged model it is made from.
     facts
-        What the product must know of the data (:func:`depthcheck.experiments.tracking.product.log_product`).
+        What the product must know of the data (:func:`depthcheck.experiments.tracking.model.log_product`).
     description
         Markdown for the version's page; replaces what is there.
 
@@ -114,13 +143,40 @@ def delete_study(uri: str, study: str, run_id: str) -> None:
     """
     api = client(uri)
     with storage(f"cannot delete study {study} from {uri}"):
-        experiment = api.get_run(run_id).info.experiment_id
-        below = list(search(api, [experiment], f"tags.`{keys.PARENT_RUN}` = '{run_id}'"))
+        children = list(search(api, below(run_id), [get(api, run_id).experiment_id]))
         if _champion_version(api, study) is not None:
             api.delete_registered_model(study)
-        for run in below:
-            api.delete_run(run.info.run_id)
+        for run in children:
+            api.delete_run(run.run_id)
         api.delete_run(run_id)
+
+
+def stored_champion(uri: str, study: str) -> StoredChampion:
+    """Read what is registered under the study's name; nothing of it where no model is."""
+    from mlflow.exceptions import MlflowException
+
+    api = client(uri)
+    with storage(f"cannot read the registered model {study} from {uri}"):
+        try:
+            alias = api.get_registered_model(study).aliases.get(keys.CHAMPION)
+        except MlflowException as error:
+            if error.error_code in NO_SUCH_ID:
+                return StoredChampion()
+            raise
+        versions = api.search_model_versions(f"name = '{study}'")
+    at = next((version for version in versions if str(version.version) == str(alias)), None)
+    return StoredChampion(
+        version=None if alias is None else str(alias),
+        run_id=None if at is None else at.run_id,
+        versions=tuple(
+            StoredVersion(
+                version=str(one.version), run_id=one.run_id or "", description=one.description or "",
+                model=model_state(uri, str(one.source).removeprefix("models:/"))
+                if str(one.source).startswith(LOGGED) else ModelState(is_checked=False),
+            )
+            for one in versions if not is_replaced(one)
+        ),
+    )  # fmt: skip
 
 
 @contextmanager
@@ -150,7 +206,7 @@ def _champion_version(api: MlflowClient, study: str) -> str | None:
     try:
         version = api.get_registered_model(study).aliases.get(keys.CHAMPION)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NO_SUCH_ID:
             return None
         raise
     return None if version is None else str(version)

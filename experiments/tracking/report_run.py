@@ -11,6 +11,7 @@ from urllib.parse import quote
 from depthcheck.experiments.addresses import without_login
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.environment import code_version
+from depthcheck.experiments.tracking.runs import get, read_run
 from depthcheck.experiments.tracking.store import SQLITE, client, log_batch, storage
 
 
@@ -26,12 +27,10 @@ def launched_run(environ: Mapping[str, str] = os.environ) -> str | None:
 
 def study_of(uri: str, run_id: str) -> str | None:
     """Return the parent run of the study that a run belongs to (itself, where it is the parent), or None."""
-    with storage(f"cannot read run {run_id} from {uri}"):
-        tags = client(uri).get_run(run_id).data.tags
-    if tags.get(keys.PHASE) == keys.PHASE_STUDY:
+    run = read_run(uri, run_id)
+    if run.phase == keys.PHASE_STUDY:
         return run_id
-    parent: str | None = tags.get(keys.PARENT_RUN)
-    return parent if keys.STUDY in tags else None
+    return run.tags.get(keys.PARENT_RUN) if run.study else None
 
 
 def join_study(uri: str, parent_run_id: str, run_id: str, name: str) -> None:
@@ -43,7 +42,7 @@ def join_study(uri: str, parent_run_id: str, run_id: str, name: str) -> None:
         return
     api = client(uri)
     with storage(f"cannot put run {run_id} below {parent_run_id} in {uri}"):
-        study = api.get_run(parent_run_id).data.tags[keys.STUDY]
+        study = get(api, parent_run_id).study
         api.update_run(run_id, name=f"{name} {datetime.now().astimezone():%Y-%m-%d %H:%M}")
         tags = {
             keys.STUDY: study,
@@ -73,7 +72,7 @@ def note_answer(uri: str, run_id: str, markdown: str, verdicts: Mapping[tuple[st
     """
     api = client(uri)
     with storage(f"cannot note the answer of run {run_id}"):
-        note = api.get_run(run_id).data.tags.get(keys.NOTE, "").split(_ANSWER_ENDS)[-1]
+        note = get(api, run_id).tags.get(keys.NOTE, "").split(_ANSWER_ENDS)[-1]
         tags = {keys.verdict(factor, level): text for (factor, level), text in verdicts.items()}
         log_batch(api, run_id, tags={**tags, keys.NOTE: f"{markdown}{_ANSWER_ENDS}{note}"})
 
@@ -100,6 +99,5 @@ def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT
 
 def run_address(uri: str, run_id: str) -> tuple[str, str]:
     """Return the page of a run below the address of the user interface, and where its artifacts are stored."""
-    with storage(f"cannot read run {run_id} from {uri}"):
-        info = client(uri).get_run(run_id).info
-    return f"#/experiments/{info.experiment_id}/runs/{run_id}", str(info.artifact_uri)
+    run = read_run(uri, run_id)
+    return f"#/experiments/{run.experiment_id}/runs/{run_id}", run.artifact_uri

@@ -8,58 +8,33 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Mapping
 from datetime import datetime
 
 import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.dataset import dataset_input
 from depthcheck.experiments.tracking.environment import code_version
-from depthcheck.experiments.tracking.logged import LoggedRun, Points
-from depthcheck.experiments.tracking.reading import search
+from depthcheck.experiments.tracking.open_run import OpenRun
+from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage
-from depthcheck.experiments.tracking.study_run import RunEnd, source_tags
+from depthcheck.experiments.tracking.study_run import source_tags
 from depthcheck.pipeline.config import ParamValue
-from depthcheck.pipeline.records import Dataset
 
 #: What the trial's own curves are called beside those of its repetition: next to them in the same section of charts.
-ORIGINAL = "_original"
-_FLUSH_SECONDS = 1.0
+_ORIGINAL = "_original"
 
 
-class ReproductionRun:
-    """The run of a repetition while it trains; ends by exactly one call of :meth:`end`. Not to be shared by threads."""
+class ReproductionRun(OpenRun):
+    """The run of a repetition while it trains; ends by exactly one call of :meth:`end`."""
 
     def __init__(self, uri: str, run_id: str, experiment_id: str) -> None:
-        self.tracking_uri, self.run_id, self.experiment_id = uri, run_id, experiment_id
-        self._api = client(uri)
-        self._seen: set[tuple[str, int]] = set()
-        self._rows: list[tuple[str, float, int]] = []
-        self._flushed_at = time.monotonic()
+        super().__init__(uri, run_id)
+        self.experiment_id = experiment_id
 
-    def log_dataset(self, dataset: Dataset) -> None:
-        """Note the data as the run's input; the arrays are not read."""
-        with storage(f"cannot write the data set of run {self.run_id}"):
-            self._api.log_inputs(self.run_id, datasets=[dataset_input(dataset)])
-
-    def log_points(self, points: Points, suffix: str = "") -> None:
-        """Add numbers that are not there yet; those of an epoch are written at most once a second."""
-        for key, curve in points.items():
-            for epoch, value in curve.items():
-                if (key + suffix, epoch) not in self._seen:
-                    self._seen.add((key + suffix, epoch))
-                    self._rows.append((key + suffix, value, epoch))
-        if time.monotonic() - self._flushed_at >= _FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was added."""
-        with storage(f"cannot write the curves of run {self.run_id}"):
-            log_batch(self._api, self.run_id, metrics=self._rows)
-        self._rows.clear()
-        self._flushed_at = time.monotonic()
+    def log_original(self, points: Curves) -> None:
+        """Add the trial's own numbers, beside those of the repetition."""
+        self.log_points({key + _ORIGINAL: curve for key, curve in points.items()})
 
     def log_text(self, name: str, text: str) -> None:
         """Write a text as an artifact."""
@@ -73,16 +48,13 @@ class ReproductionRun:
 
     def end(self, status: RunEnd, *, state: str, description: str, verdict: str | None = None) -> None:
         """Write what is left and end the run, FINISHED where the trial was reproduced."""
-        self.flush()
         tags = {keys.STATE: state, keys.NOTE: description, **({keys.REPRODUCTION: verdict} if verdict else {})}
-        with storage(f"cannot end run {self.run_id}"):
-            log_batch(self._api, self.run_id, tags=tags)
-            self._api.set_terminated(self.run_id, status)
+        self._end(status, tags)
 
 
 def start_reproduction(
     uri: str,
-    original: LoggedRun,
+    original: StoredRun,
     *,
     params: Mapping[str, ParamValue],
     description: str,
@@ -118,10 +90,10 @@ def start_reproduction(
     with storage(f"cannot open a run for the reproduction of {original.run_id}"):
         run_id = environ.get("MLFLOW_RUN_ID") or api.create_run(original.experiment_id, run_name=name).info.run_id
         api.update_run(run_id, status="RUNNING", name=name)
-        run = api.get_run(run_id)
-        new = {key: value for key, value in params.items() if key not in run.data.params}
-        log_batch(api, run_id, params=new, tags={**source_tags(run.data.tags, environ), **tags})
-    return ReproductionRun(uri, run_id, run.info.experiment_id)
+        run = get(api, run_id)
+        new = {key: value for key, value in params.items() if key not in run.params}
+        log_batch(api, run_id, params=new, tags={**source_tags(run.tags, environ), **tags})
+    return ReproductionRun(uri, run_id, run.experiment_id)
 
 
 def close_stale_reproductions(uri: str) -> list[str]:
@@ -129,13 +101,12 @@ def close_stale_reproductions(uri: str) -> list[str]:
     api, closed = client(uri), []
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_REPRODUCTION}' and attributes.status = 'RUNNING'"
     with storage(f"cannot close interrupted reproductions in {uri}"):
-        experiments = [experiment.experiment_id for experiment in api.search_experiments()]
-        for run in list(search(api, experiments, condition)):
-            if _is_dead(run.data.tags.get(keys.PROCESS, "")):
+        for run in list(search(api, condition)):
+            if _is_dead(run.tags.get(keys.PROCESS, "")):
                 note = f"Interrupted: its process ended. (Seen {datetime.now().astimezone():%Y-%m-%d %H:%M}.)"
-                log_batch(api, run.info.run_id, tags={keys.STATE: "interrupted", keys.NOTE: note})
-                api.set_terminated(run.info.run_id, "KILLED")
-                closed.append(run.info.run_id)
+                log_batch(api, run.run_id, tags={keys.STATE: "interrupted", keys.NOTE: note})
+                api.set_terminated(run.run_id, "KILLED")
+                closed.append(run.run_id)
     return closed
 
 

@@ -1,4 +1,4 @@
-"""What repairing a study writes: each puts something back, and none deletes anything."""
+"""What is written to runs that have ended, or should have: closed, taken back, put right. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.reading import search
+from depthcheck.experiments.tracking.reading import running_trials
+from depthcheck.experiments.tracking.runs import RunEnd, below, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage
-from depthcheck.experiments.tracking.study_run import RunEnd, StudyRun, open_parent
+from depthcheck.experiments.tracking.study_run import StudyRun, open_parent
+
+
+def close_stale(
+    uri: str, parent_run_id: str, number: int | None = None, note: str = "Interrupted: its process ended."
+) -> list[str]:
+    """Close as KILLED the trials' runs that a killed process left RUNNING.
+
+    Parameters
+    ----------
+    number
+        Only runs of this trial; by default of all.
+    note
+        Becomes the description of each.
+
+    Returns
+    -------
+    list of str
+        The runs that were closed.
+    """
+    stale = [run for run in running_trials(uri, parent_run_id) if number in (None, run.number)]
+    for run in stale:
+        end_run(uri, run.run_id, "KILLED", {keys.NOTE: note})
+    return [run.run_id for run in stale]
 
 
 def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:
@@ -22,21 +46,16 @@ def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:
     api = client(uri)
     with storage(f"cannot take the failure of run {run_id} back"):
         log_batch(api, run_id, tags={keys.FAILURE: failure, keys.NOTE: note})
-        api.set_terminated(run_id, "KILLED", api.get_run(run_id).info.end_time)
+        api.set_terminated(run_id, "KILLED", get(api, run_id).end_time)
 
 
 def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
     """Return trials, by number and reason, whose failure was taken back."""
     api = client(uri)
-    condition = f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}' and attributes.status = 'KILLED'"
+    condition = f"{below(parent_run_id)} and attributes.status = 'KILLED'"
     with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
-        experiment_id = api.get_run(parent_run_id).info.experiment_id
-        runs = [run.data.tags for run in search(api, [experiment_id], condition)]
-    return {
-        (int(tags[keys.TRIAL_NUMBER]), tags[keys.FAILURE])
-        for tags in runs
-        if {keys.TRIAL_NUMBER, keys.FAILURE} <= tags.keys()
-    }
+        runs = list(search(api, condition, [get(api, parent_run_id).experiment_id]))
+    return {(run.number, run.tags[keys.FAILURE]) for run in runs if keys.FAILURE in run.tags}
 
 
 def close_unborn(study: StudyRun) -> None:
@@ -49,11 +68,11 @@ def close_unborn(study: StudyRun) -> None:
     """
     api = client(study.tracking_uri)
     with storage(f"cannot close runs that were left by killed starts of study {study.study}"):
-        for run in search(api, [study.experiment_id], "attributes.status = 'RUNNING'"):
-            run_id = run.info.run_id
-            if run.info.run_name != study.study or run_id == study.run_id or keys.PARENT_RUN in run.data.tags:
+        for run in search(api, "attributes.status = 'RUNNING'", [study.experiment_id]):
+            run_id = run.run_id
+            if run.name != study.study or run_id == study.run_id or keys.PARENT_RUN in run.tags:
                 continue
-            if not any(search(api, [study.experiment_id], f"tags.`{keys.PARENT_RUN}` = '{run_id}'")):
+            if not any(search(api, below(run_id), [study.experiment_id])):
                 note = "Interrupted: its process ended before the first trial. The study has another run."
                 log_batch(api, run_id, tags={keys.NOTE: note, keys.PHASE: keys.PHASE_SESSION})
                 api.set_terminated(run_id, "KILLED")
@@ -86,19 +105,13 @@ def end_run(uri: str, run_id: str, status: RunEnd, tags: Mapping[str, str]) -> N
     api = client(uri)
     with storage(f"cannot end run {run_id} in {uri}"):
         log_batch(api, run_id, tags=tags)
-        api.set_terminated(run_id, status, api.get_run(run_id).info.end_time)
+        api.set_terminated(run_id, status, get(api, run_id).end_time)
 
 
-def tag_run(uri: str, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a run."""
-    with storage(f"cannot tag run {run_id} in {uri}"):
-        log_batch(client(uri), run_id, tags=tags)
-
-
-def log_value(uri: str, run_id: str, key: str, value: float) -> None:
-    """Write a value of the whole trial again; MLflow keeps the one that stood there in the metric's history."""
-    with storage(f"cannot write {key} of run {run_id} in {uri}"):
-        log_batch(client(uri), run_id, metrics=[(key, value, 0)])
+def put_right(uri: str, run_id: str, tags: Mapping[str, str], values: Mapping[str, float]) -> None:
+    """Set tags of a run and values of the whole trial; MLflow keeps the values that stood there in their history."""
+    with storage(f"cannot put run {run_id} in {uri} right"):
+        log_batch(client(uri), run_id, metrics=[(key, value, 0) for key, value in values.items()], tags=tags)
 
 
 def keep_and_log_finalists(study_run: StudyRun, frozen: Mapping[str, Any], replaced: Mapping[str, Any] | None) -> None:
@@ -118,6 +131,6 @@ def new_parent(uri: str, study: str, children: Iterable[str], experiment_id: str
     """
     opened = open_parent(study, uri=uri, environ={"MLFLOW_EXPERIMENT_ID": experiment_id} if experiment_id else {})
     for run_id in children:
-        tag_run(uri, run_id, {keys.PARENT_RUN: opened.run_id})
+        put_right(uri, run_id, {keys.PARENT_RUN: opened.run_id}, {})
     opened.finish("KILLED")
     return opened

@@ -115,6 +115,7 @@ def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     more
         What else is trouble with a store, beside the errors of MLflow, databases, connections and files.
     """
+    load_mlflow()  # before anything else of it is imported: our settings must come first
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError

@@ -7,22 +7,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.dataset import dataset_input
 from depthcheck.experiments.tracking.environment import CodeVersion, code_version
-from depthcheck.experiments.tracking.reading import search
-from depthcheck.experiments.tracking.schema import require_readable
+from depthcheck.experiments.tracking.open_run import log_dataset
+from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import Dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-RunEnd = Literal["FINISHED", "FAILED", "KILLED"]
 Artifact = str | Mapping[str, object]
 _STATES: Mapping[RunEnd, str] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
@@ -91,8 +88,7 @@ class StudyRun:
         Done before the first trial: MLflow adds a data set that is new to its experiment without a lock, and of two
         workers that do so at once one would fail.
         """
-        with storage(f"cannot write the data set of study {self.study}"):
-            client(self.tracking_uri).log_inputs(self.run_id, datasets=[dataset_input(dataset)])
+        log_dataset(client(self.tracking_uri), self.run_id, dataset)
 
     def log_finalists(self, frozen: Mapping[str, Any]) -> None:
         """Write the frozen list of finalists, with its hash and the seeds, as an artifact and tags."""
@@ -124,7 +120,6 @@ def open_parent(
     parent_run_id: str | None = None,
     description: str = "",
     params: Mapping[str, ParamValue] | None = None,
-    tags: Mapping[str, str] | None = None,
     artifacts: Mapping[str, Artifact] | None = None,
     code: CodeVersion | None = None,
     environ: Mapping[str, str] = os.environ,
@@ -146,8 +141,8 @@ def open_parent(
         Markdown for the top of the run's page; an empty one leaves what is there.
     params
         Parameters of the study. Those that the run has already, from ``mlflow run``, are left as they are.
-    tags, artifacts
-        More of both. The artifacts of a continued study go into a folder ``sessions/<time>``.
+    artifacts
+        Those of a continued study go into a folder ``sessions/<time>``.
     code
         By default the version of the checkout that this package is in.
     environ
@@ -166,23 +161,22 @@ def open_parent(
     stamp = datetime.now().astimezone()
     with storage(f"cannot open the run of study {study} in {uri}"):
         if parent_run_id is not None:
-            require_readable(api.get_run(parent_run_id).data.tags, f"study {study!r}")
+            get(api, parent_run_id).require_readable(f"study {study!r}")
         run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
         api.update_run(run_id, status="RUNNING", name=study)
-        run = api.get_run(run_id)
+        run = get(api, run_id)
         shared = {
             keys.STUDY: study,
             **(code or code_version()).tags(),
             keys.SCHEMA: keys.SCHEMA_VERSION,
-            **source_tags(run.data.tags, environ),
+            **source_tags(run.tags, environ),
         }
         own = {
             keys.PHASE: keys.PHASE_STUDY,
             keys.STATE: keys.RUNNING,
             **({keys.NOTE: description} if description else {}),
-            **(tags or {}),
         }
-        new = {key: value for key, value in (params or {}).items() if key not in run.data.params}
+        new = {key: value for key, value in (params or {}).items() if key not in run.params}
         log_batch(api, run_id, params=new, tags={**shared, **own})
         session = launched if launched not in (None, run_id) else None
         _close_sessions(api, run, keep=session)
@@ -190,7 +184,7 @@ def open_parent(
             _begin_session(api, session, run_id, shared, f"continued {stamp:%Y-%m-%d %H:%M}")
     opened = StudyRun(
         tracking_uri=uri,
-        experiment_id=run.info.experiment_id,
+        experiment_id=run.experiment_id,
         run_id=run_id,
         study=study,
         session_run_id=session,
@@ -209,16 +203,14 @@ def _begin_session(api: MlflowClient, run_id: str, parent_run_id: str, shared: M
     log_batch(api, run_id, tags={**shared, **own})
 
 
-def _close_sessions(api: MlflowClient, parent: Run, keep: str | None) -> None:
+def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> None:
     """Close the sessions of this study that a kill of ``mlflow run`` left RUNNING."""
-    condition = (
-        f"tags.`{keys.PARENT_RUN}` = '{parent.info.run_id}' and tags.{keys.PHASE} = '{keys.PHASE_SESSION}' "
-        "and attributes.status = 'RUNNING'"
-    )
-    for session in search(api, [parent.info.experiment_id], condition):
-        if session.info.run_id != keep:
-            log_batch(api, session.info.run_id, tags={keys.STATE: _STATES["KILLED"]})
-            api.set_terminated(session.info.run_id, "KILLED")
+    phase = f"tags.{keys.PHASE} = '{keys.PHASE_SESSION}'"
+    condition = f"{below(parent.run_id)} and {phase} and attributes.status = 'RUNNING'"
+    for session in search(api, condition, [parent.experiment_id]):
+        if session.run_id != keep:
+            log_batch(api, session.run_id, tags={keys.STATE: _STATES["KILLED"]})
+            api.set_terminated(session.run_id, "KILLED")
 
 
 def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str]) -> str:

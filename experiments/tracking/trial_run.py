@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -15,20 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.dataset import dataset_input
 from depthcheck.experiments.tracking.model import log_model
+from depthcheck.experiments.tracking.open_run import OpenRun
 from depthcheck.experiments.tracking.store import client, log_batch, storage
-from depthcheck.experiments.tracking.study_run import RunEnd, StudyRun
+from depthcheck.experiments.tracking.study_run import StudyRun
 from depthcheck.pipeline.config import TrialConfig
-from depthcheck.pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult
+from depthcheck.pipeline.records import Evaluation, Predictions, TrialResult
 
 if TYPE_CHECKING:
     from depthcheck.pipeline.example import Example
 
-Row = tuple[str, float, int]
 
-
-class TrialRun:
+class TrialRun(OpenRun):
     """A trial's run while it trains. Ends by exactly one of :meth:`finish`, :meth:`fail` and :meth:`kill`.
 
     What :meth:`log_score` adds comes when the whole search has ended.
@@ -42,22 +39,12 @@ class TrialRun:
     run_id
         The trial's own run.
     flush_seconds
-        Least time between two writes of curves: an epoch of milliseconds is not worth the 10 ms that a write costs.
+        As of :class:`OpenRun`.
     """
 
     def __init__(self, study: StudyRun, run_id: str, *, flush_seconds: float = 1.0) -> None:
+        super().__init__(study.tracking_uri, run_id, flush_seconds=flush_seconds)
         self.study = study
-        self.run_id = run_id
-        self._api = client(study.tracking_uri)
-        self._flush_seconds = flush_seconds
-        self._flushed_at = time.monotonic()
-        self._rows: list[Row] = []
-        self._seen: set[tuple[str, int]] = set()
-
-    def log_dataset(self, dataset: Dataset) -> None:
-        """Log the data as the run's input: name, hash, source and shape. The arrays are not read."""
-        with storage(f"cannot write the data set of run {self.run_id}"):
-            self._api.log_inputs(self.run_id, datasets=[dataset_input(dataset)])
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Write predictions as an artifact, an array a field: those on the test part, or on the folds held out."""
@@ -85,12 +72,7 @@ class TrialRun:
         metrics
             By the keys of :meth:`depthcheck.pipeline.records.History.curves`; ``epoch_seconds`` may be among them.
         """
-        self._add([(key, float(value), epoch) for key, value in metrics.items()])
-        if time.monotonic() - self._flushed_at >= self._flush_seconds:
-            with storage(f"cannot write the curves of run {self.run_id}"):
-                log_batch(self._api, self.run_id, metrics=self._rows)
-            self._rows.clear()
-            self._flushed_at = time.monotonic()
+        self.log_points({key: {epoch: value} for key, value in metrics.items()})
 
     def finish(self, result: TrialResult, model: Any = None, preparation: Any = None) -> None:
         """Write what is left of the curves, the result and the model, and end the run.
@@ -109,16 +91,18 @@ class TrialRun:
         TrackingError
             When the store does not take it. The run then stays RUNNING, and its trial does not count.
         """
-        self._add(_curve_rows(result.history))
+        curves = {**result.history.curves(), keys.EPOCH_SECONDS: result.history.seconds}
+        self._add({key: dict(enumerate(values, start=1)) for key, values in curves.items()})
         with storage(f"cannot write the result of run {self.run_id}"):
             model_id = None
             if model is not None:
                 model_id = self.log_model(result, model, preparation)
             log_batch(self._api, self.run_id, metrics=self._rows)
+            self._rows.clear()
             # The tags that make a result complete go last: a run that has them has everything.
             rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
             log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
-        self._end("FAILED" if result.state == "failed" else "FINISHED")
+        self._end("FAILED" if result.state == "failed" else "FINISHED", {})
 
     def log_model(self, result: TrialResult, model: Any, preparation: Any) -> str:
         """Write the model as the run's last one, which is the one that counts; return its id."""
@@ -144,25 +128,11 @@ class TrialRun:
         note = f"**{lines[-1]}**\n\n```\n{traceback_text.strip()[-6000:]}\n```"
         with storage(f"cannot write the failure of run {self.run_id}"):
             self._api.log_text(self.run_id, traceback_text, keys.TRACEBACK)
-            tags = {keys.STATE: "failed", keys.FAILURE: lines[-1], keys.NOTE: note}
-            log_batch(self._api, self.run_id, metrics=self._rows, tags=tags)
-        self._end("FAILED")
+        self._end("FAILED", {keys.STATE: "failed", keys.FAILURE: lines[-1], keys.NOTE: note})
 
     def kill(self, note: str) -> None:
         """End the run as KILLED: an attempt that was interrupted and does not count as a trial."""
-        with storage(f"cannot close run {self.run_id}"):
-            log_batch(self._api, self.run_id, metrics=self._rows, tags={keys.NOTE: note})
-        self._end("KILLED")
-
-    def _add(self, rows: list[Row]) -> None:
-        for key, value, epoch in rows:
-            if (key, epoch) not in self._seen:
-                self._seen.add((key, epoch))
-                self._rows.append((key, value, epoch))
-
-    def _end(self, status: RunEnd) -> None:
-        with storage(f"cannot end run {self.run_id}"):
-            self._api.set_terminated(self.run_id, status)
+        self._end("KILLED", {keys.NOTE: note})
 
 
 def start_trial(
@@ -173,7 +143,6 @@ def start_trial(
     config: TrialConfig,
     cell: Mapping[str, object] | None = None,
     metric: str = "accuracy",
-    name: str | None = None,
     tags: Mapping[str, str] | None = None,
     flush_seconds: float = 1.0,
 ) -> TrialRun:
@@ -193,8 +162,6 @@ def start_trial(
         The compared dimensions and the levels of them that the trial stands for.
     metric
         Name of the score.
-    name
-        Of the run; by default number, depth and optimizer.
 
     Raises
     ------
@@ -210,20 +177,15 @@ def start_trial(
         keys.OPTIMIZER: optimizer,
         keys.TRIAL_NUMBER: str(number),
         keys.METRIC: metric,
-        **({keys.CELL: ", ".join(f"{key}={value}" for key, value in cell.items())} if cell else {}),
+        **({keys.CELL: keys.levels(cell)} if cell else {}),
         **(tags or {}),
     }
     api = client(study.tracking_uri)
     with storage(f"cannot create the run of trial {number}"):
-        run_name = name or f"{number:03d} depth {depth} {optimizer}"
+        run_name = f"{number:03d} depth {depth} {optimizer}"
         run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
         log_batch(api, run_id, params=config.to_params())
     return TrialRun(study, run_id, flush_seconds=flush_seconds)
-
-
-def _curve_rows(history: History) -> list[Row]:
-    curves = {**history.curves(), keys.EPOCH_SECONDS: history.seconds}
-    return [(key, value, epoch) for key, values in curves.items() for epoch, value in enumerate(values, start=1)]
 
 
 def whole_trial_values(result: TrialResult) -> dict[str, float]:

@@ -29,10 +29,9 @@ from damages import (
 from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.examine import examine, lines, studies
 from depthcheck.experiments.lock import held
-from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.retrain import write_model_again
+from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.tracking.files import hashes
-from depthcheck.experiments.tracking.inventory import study_runs
+from depthcheck.experiments.tracking.runs import study_runs
 
 pytestmark = pytest.mark.slow
 

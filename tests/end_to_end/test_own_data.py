@@ -111,7 +111,7 @@ def test_study_of_a_table_says_what_it_understood_and_ends_with_a_champion(shop)
     assert "auc" in output
     assert "@champion" in output
     parent = tracking.studies(folder.uri)[0].run_id
-    assert "5-fold cross-validation" in tracking.run_tags(folder.uri, parent)["mlflow.note.content"]
+    assert "5-fold cross-validation" in tracking.read_run(folder.uri, parent).tags["mlflow.note.content"]
     assert {reference["name"] for reference in tracking.references(folder.uri, parent)}
     report = next((folder.path / "reports/output").rglob("report.md")).read_text()
     assert "cross-validation" in report

@@ -57,7 +57,7 @@ def reproduce(folder: Folder, *words: str, **variables: str) -> tuple[int, str]:
     return process.returncode, output
 
 
-def study_of(folder: Folder) -> tracking.StudySummary:
+def study_of(folder: Folder) -> tracking.StoredRun:
     (study,) = tracking.studies(folder.uri)
     return study
 

@@ -8,11 +8,15 @@ from rich.console import Console
 
 from depthcheck.cli.options import Duration
 from depthcheck.experiments import tracking
-from depthcheck.experiments.planning import definition, design
+from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.design import plan
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS
-from depthcheck.experiments.study.decide import Deadline, goes_on, n_settings, note_look
+from depthcheck.experiments.study.decide import Deadline, goes_on, note_look
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.tracking import open_parent
+from depthcheck.experiments.study.noted import Settled
+from depthcheck.experiments.study.running import RunningStudy
+from depthcheck.experiments.tracking import StudyRun, open_parent
+from depthcheck.pipeline.config import SplitConfig
 from depthcheck.reports.compare.study_design import StudyDesign
 
 DIGITS = definition.read(definition.find("digits"))
@@ -26,63 +30,67 @@ def says(word: str, *, can_be_decided: bool = True):
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'optuna.db'}", "mine", DIGITS.as_json())
-    ledger.raise_budget(1 + 6 * N_CELLS)
-    return ledger
-
-
-@pytest.fixture
-def study_run(uri):
+def study_run(uri) -> StudyRun:
     return open_parent("mine", uri=uri, environ={})
 
 
-def ask(ledger, study_run, judge, *, seconds=3600.0, seconds_a_trial=1.0) -> bool:
+@pytest.fixture
+def study(tmp_path, study_run) -> RunningStudy:
+    return begun(tmp_path, study_run, n_settings=6)
+
+
+def begun(folder, study_run, *, n_settings: int) -> RunningStudy:
+    ledger = Ledger.open(f"sqlite:///{folder / 'optuna.db'}", "mine", DIGITS.as_json())
+    ledger.raise_budget(1 + n_settings * N_CELLS)
+    settled = Settled(data_sha256="", split=SplitConfig(), metric="accuracy", served={})
+    return RunningStudy(ledger=ledger, experiment=DIGITS, settled=settled, study_run=study_run)
+
+
+def ask(study, judge, *, seconds=3600.0, seconds_a_trial=1.0) -> bool:
     deadline = Deadline(seconds=seconds, start=time.monotonic(), judge=judge)
-    return goes_on(DIGITS, ledger, study_run, deadline, seconds_a_trial=seconds_a_trial, console=Console(quiet=True))
+    return goes_on(study, deadline, seconds_a_trial=seconds_a_trial, console=Console(quiet=True))
 
 
-def test_open_study_grows_by_half_and_each_look_is_noted_before_it_is_judged(ledger, study_run):
+def test_open_study_grows_by_half_and_each_look_is_noted_before_it_is_judged(study):
     noted = []
 
     def judge(uri, run_id):
         noted.append(tracking.looks(uri, run_id))
         return says("inconclusive")(uri, run_id)
 
-    assert ask(ledger, study_run, judge)
-    assert n_settings(DIGITS, ledger) == 9
-    assert ask(ledger, study_run, judge)
-    assert n_settings(DIGITS, ledger) == 14
+    assert ask(study, judge)
+    assert study.n_settings == 9
+    assert ask(study, judge)
+    assert study.n_settings == 14
     assert noted == [(6,), (6, 9)]
-    assert design.plan(DIGITS, ledger.rounds())[: 1 + 6 * N_CELLS] == design.plan(DIGITS, ledger.rounds()[:1])
+    assert study.plan[: 1 + 6 * N_CELLS] == plan(DIGITS, study.ledger.rounds()[:1])
 
 
 @pytest.mark.parametrize("word", ["helps", "hurts", "practically equal", "never trained"])
-def test_decided_study_stops(ledger, study_run, word):
-    assert not ask(ledger, study_run, says(word))
-    assert n_settings(DIGITS, ledger) == 6
+def test_decided_study_stops(study, word):
+    assert not ask(study, says(word))
+    assert study.n_settings == 6
 
 
-def test_study_that_no_number_of_settings_decides_stops(ledger, study_run):
-    assert not ask(ledger, study_run, says("inconclusive", can_be_decided=False))
+def test_study_that_no_number_of_settings_decides_stops(study):
+    assert not ask(study, says("inconclusive", can_be_decided=False))
 
 
-def test_as_many_settings_are_added_as_there_is_time_for_behind_what_fresh_seeds_need(ledger, study_run):
+def test_as_many_settings_are_added_as_there_is_time_for_behind_what_fresh_seeds_need(study):
     to_confirm = 2 * DIGITS.budget.seeds * 10.0
-    assert ask(ledger, study_run, says("inconclusive"), seconds=to_confirm + 2.5 * N_CELLS * 10.0, seconds_a_trial=10.0)
-    assert n_settings(DIGITS, ledger) == 8
-    assert not ask(ledger, study_run, says("inconclusive"), seconds=to_confirm, seconds_a_trial=10.0)
+    assert ask(study, says("inconclusive"), seconds=to_confirm + 2.5 * N_CELLS * 10.0, seconds_a_trial=10.0)
+    assert study.n_settings == 8
+    assert not ask(study, says("inconclusive"), seconds=to_confirm, seconds_a_trial=10.0)
 
 
 def test_too_few_settings_for_a_verdict_are_no_look(tmp_path, study_run):
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'few.db'}", "few", DIGITS.as_json())
-    ledger.raise_budget(1 + 2 * N_CELLS)
+    study = begun(tmp_path, study_run, n_settings=2)
 
     def judge(_uri, _run_id):
         raise AssertionError("there is nothing to judge")
 
-    assert ask(ledger, study_run, judge)
-    assert n_settings(DIGITS, ledger) == 6
+    assert ask(study, judge)
+    assert study.n_settings == 6
     assert tracking.looks(study_run.tracking_uri, study_run.run_id) == ()
 
 

@@ -391,7 +391,7 @@ def test_any_configuration_survives_both_stores(stores, experiment):
     study_run, storage = stores
     planned, config = planned_config(experiment)
     run = tracking.start_trial(study_run, number=1, phase=planned.phase, config=config)
-    assert TrialConfig.from_params(tracking.run_params(study_run.tracking_uri, run.run_id)) == config
+    assert TrialConfig.from_params(tracking.read_run(study_run.tracking_uri, run.run_id).params) == config
     ledger = Ledger.existing(storage, "any")
     number = len(ledger.trials())
     ledger.start(replace(planned, number=number), planned.point, space.distributions(experiment, planned.point))

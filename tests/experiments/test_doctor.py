@@ -155,7 +155,7 @@ def test_every_way_in_which_a_trial_ends_is_clean(study: Study) -> None:
     study.end()
     examination = study.examine()
     assert examination.left == ()
-    assert (examination.n_told, examination.n_stored, examination.n_open) == (5, 4, 1)
+    assert (examination.n_in_optuna, examination.n_in_mlflow, examination.n_open) == (5, 4, 1)
     assert "1 trial was begun and has not ended: the next start" in "\n".join(lines(examination, fix=False))
 
 
@@ -176,7 +176,7 @@ def test_run_that_ended_after_its_trial_was_given_up_does_not_count(study: Study
 def test_study_killed_before_its_first_trial_is_clean(study: Study) -> None:
     study.run.finish("KILLED")
     examination = study.examine()
-    assert (examination.left, examination.n_told) == ((), 0)
+    assert (examination.left, examination.n_in_optuna) == ((), 0)
 
 
 def test_optuna_study_without_a_run_yet_is_clean(uri: str, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from distributed import KilledWorker
 
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.preload import bound_memory
-from depthcheck.experiments.cluster.recycling import Renewal
 from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow
@@ -150,29 +149,29 @@ def test_no_process_keeps_profiles_that_nobody_can_look_at(client):
 
 
 def test_worker_that_has_grown_is_replaced_between_two_trials(client):
-    renewal = Renewal(client, growth_bytes=-1)
+    recycling = launch.WorkerRecycling(client, growth_bytes=-1)
     first = client.submit(_pid, pure=False)
     old = first.result()
-    assert renewal.after(first)
+    assert recycling.after(first)
     new = client.submit(_pid, pure=False).result()
     assert new != old
 
 
 def test_worker_with_another_trial_is_not_replaced(client):
-    renewal = Renewal(client, growth_bytes=-1)
+    recycling = launch.WorkerRecycling(client, growth_bytes=-1)
     first, second = client.submit(_pid, pure=False, priority=1), client.submit(_nap, pure=False)
     old = first.result()
     while not any(client.processing().values()):  # the scheduler may still be handing the second one to the worker
         assert not second.done()
-    assert not renewal.after(first)
+    assert not recycling.after(first)
     assert second.result() == old
 
 
 def test_worker_that_has_not_grown_stays(client):
-    renewal = Renewal(client)
+    recycling = launch.WorkerRecycling(client)
     first = client.submit(_pid, pure=False)
     first.result()
-    assert not renewal.after(first)
+    assert not recycling.after(first)
 
 
 def test_worker_may_not_take_more_memory_than_there_is(client):

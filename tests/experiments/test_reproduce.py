@@ -19,8 +19,15 @@ from rich.console import Console
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.reproduce import wording as words
-from depthcheck.experiments.reproduce.changes import Change, differences
-from depthcheck.experiments.reproduce.deviations import Repetition, RunComparison, compare, overall, spread
+from depthcheck.experiments.reproduce.deviations import (
+    Change,
+    Repetition,
+    RunComparison,
+    compare,
+    differences,
+    overall,
+    spread,
+)
 from depthcheck.experiments.reproduce.original import find
 from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys
@@ -44,7 +51,8 @@ LOG = {
     "valid/accuracy": {1: 0.7, 2: 0.8, 3: 0.9},
     "final_valid_accuracy": {0: 0.9},
 }
-HERE = {"python": "3.11.7", "cpu": "A", "platform": "Linux-6.1-x86_64-with-glibc2.36", "machine": "x86_64", "cpus": 2,
+HERE = {"python": "3.11.7", "cpu": "A", "instructions": "AVX2", "machine": "x86_64", "cpus": 2,
+        "platform": "Linux-6.1-x86_64-with-glibc2.36",
         "packages": {"tensorflow": "2.21.0", "pytest": "9.0"}}  # fmt: skip
 CODE = CodeVersion(commit="a" * 40, dirty=False)
 
@@ -157,7 +165,7 @@ def test_each_difference_is_named_and_those_of_no_matter_come_last() -> None:
     assert [(str(one), one.matters) for one in found] == [
         ("code aaaaaaaaaaaa -> bbbbbbbbbbbb", True),
         ("working tree as committed -> with changes", True),
-        ("processor A -> B", True),
+        ("processor A with AVX2 -> B with AVX2", True),
         ("keras none -> 3.15", True),
         ("tensorflow 2.21.0 -> 2.22.0", True),
         ("cores 2 -> 4", False),
@@ -182,11 +190,9 @@ def test_another_kernel_does_not_matter_and_another_c_library_does(platform: str
 @pytest.mark.parametrize(
     ("before", "now", "said"),
     [
-        ({}, {"instructions": "AVX2"}, None),  # an older study noted the name alone
         ({"instructions": "AVX2"}, {"instructions": "AVX2"}, None),
         ({"instructions": "AVX2"}, {"instructions": "AVX-512"}, "processor A with AVX2 -> A with AVX-512"),
         ({"instructions": "AVX2"}, {"cpu": "B", "instructions": "AVX2"}, "processor A with AVX2 -> B with AVX2"),
-        ({}, {"cpu": "B", "instructions": "AVX2"}, "processor A -> B"),
     ],
 )
 def test_processor_is_named_by_its_name_and_its_instructions(
@@ -241,9 +247,9 @@ def test_environment_that_was_not_noted_is_said_and_may_explain() -> None:
 # The verdict.
 
 
-def finding(original: object, now: dict[str, dict[int, float]], *found: Change) -> words.Finding:
+def finding(original: object, now: dict[str, dict[int, float]], *found: Change) -> words.ReproductionFinding:
     comparisons: list[RunComparison] = [compare(original.points, now)]  # type: ignore[attr-defined]
-    return words.Finding(
+    return words.ReproductionFinding(
         original=original,  # type: ignore[arg-type]
         differences=found,
         notes=[],
@@ -487,7 +493,7 @@ def test_no_reader_of_a_study_meets_a_reproduction(uri: str) -> None:
     original = find(uri, run_id=run_id, study=None)
     run = tracking.start_reproduction(uri, original.run, params=original.config.to_params(), description="", environ={})
     run.log_points(original.points)
-    run.log_points(original.points, tracking.ORIGINAL)
+    run.log_original(original.points)
     assert tracking.running_trials(uri, study.run_id) == []
     assert tracking.close_stale(uri, study.run_id) == []
     run.end("FINISHED", state="reproduced", description="", verdict="bit-equal")

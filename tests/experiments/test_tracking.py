@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking import reading as bulk
+from depthcheck.experiments.tracking import keys, runs
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult, TrialState
@@ -242,8 +241,8 @@ def test_trials_come_in_the_order_of_their_numbers_over_all_pages(
 ) -> None:
     numbers = [4, 0, 3, 1, 2]
     run_ids = {number: run_trial(study, number) for number in numbers}
-    monkeypatch.setattr(bulk, "_PAGE", 2)
-    monkeypatch.setattr("depthcheck.experiments.tracking.reading.MAX_BULK_RUNS", 2)
+    monkeypatch.setattr(runs, "_PAGE", 2)
+    monkeypatch.setattr(runs, "MAX_BULK_RUNS", 2)
 
     records = tracking.trials(study.tracking_uri, study.run_id)
 

@@ -6,7 +6,6 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.logged import logged_run
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 
@@ -39,7 +38,6 @@ OPENINGS = {
     "design": lambda uri, study, trial: tracking.study_design(uri, study),
     "best run": lambda uri, study, trial: tracking.best_run(uri, study),
     "trial by its run": lambda uri, study, trial: tracking.trial(uri, trial),
-    "run to reproduce": lambda uri, study, trial: logged_run(uri, trial),
     "going on": lambda uri, study, trial: tracking.open_parent("mine", uri=uri, parent_run_id=study, environ={}),
 }
 

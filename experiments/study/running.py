@@ -1,0 +1,262 @@
+"""The study as one object: its definition, what its data settled, its plan, its trials and who was chosen among them.
+
+:class:`RecordedStudy` is what Optuna's storage holds and all that follows from it, for the doctor as well as a session.
+:class:`RunningStudy` adds where a session writes; the session opens it and hands it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from depthcheck.experiments.planning import design, space
+from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.study.ledger import Ledger, as_known_at, has_ended, point_of
+from depthcheck.experiments.study.noted import Settled, understood
+from depthcheck.experiments.tracking import StudyRun
+from depthcheck.pipeline.config import ParamValue, TrialConfig
+from depthcheck.pipeline.records import TrialState
+
+#: States of trials of which the score counts.
+_SCORED = ("finished", "diverged")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyTrial:
+    """A trial as Optuna holds it.
+
+    Attributes
+    ----------
+    state
+        How it ended, or None where Optuna has not heard of an end.
+    score
+        That counts; a pruned or failed trial has none.
+    scores
+        One an epoch, by the epoch.
+    """
+
+    number: int
+    phase: str
+    cell: Mapping[str, ParamValue]
+    point: Mapping[str, ParamValue]
+    seed: int
+    repeat: int = 0
+    finalist: str | None = None
+    state: TrialState | None = None
+    run_id: str = ""
+    score: float | None = None
+    scores: Mapping[int, float]
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> StudyTrial:
+        """Read a trial of Optuna's.
+
+        Raises
+        ------
+        KeyError
+            When it is none of this project, as one that a user asked for by hand.
+        """
+        noted, ended = trial.user_attrs, has_ended(trial)
+        return cls(
+            number=trial.number,
+            phase=noted["phase"],
+            cell=noted["cell"],
+            point=point_of(trial),
+            seed=noted["seed"],
+            repeat=noted.get("repeat", 0),
+            finalist=noted.get("finalist"),
+            state=noted["state"] if ended else None,
+            run_id=noted.get("run_id", "") if ended else "",
+            score=trial.value,
+            scores=trial.intermediate_values,
+        )
+
+
+def best_of(trials: Sequence[StudyTrial]) -> StudyTrial | None:
+    """Return the search's finished trial with the highest validation score, the first of equals."""
+    finished = [
+        trial for trial in trials if trial.state == "finished" and trial.phase != "confirm" and trial.score is not None
+    ]
+    return max(finished, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The finalist with the best mean validation score over the seeds, and its run with the best one."""
+
+    finalist: str
+    run_id: str
+    mean_score: float
+    n_seeds: int
+    point: Mapping[str, ParamValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedStudy:
+    """A study in Optuna's storage: all that it says of itself, and what follows from that.
+
+    Trials and rounds are read anew each time. Every property raises TrackingError for trouble with the storage.
+    """
+
+    ledger: Ledger
+    experiment: Experiment
+    settled: Settled
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> RecordedStudy:
+        """Return the study with what its latest session noted; its budgets are in the ledger's rounds.
+
+        Raises
+        ------
+        ValueError
+            When the study has no definition, or none that can be understood.
+        """
+        experiment, settled = understood(ledger.name, ledger.definition, ledger.settled)
+        return cls(ledger=ledger, experiment=experiment, settled=settled)
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.ledger.name
+
+    @property
+    def plan(self) -> list[PlannedTrial]:
+        """All trials of the study, those that have ended among them."""
+        return design.plan(self.experiment, self.ledger.rounds())
+
+    @property
+    def n_search(self) -> int:
+        """How many trials the search has."""
+        return sum(trial.phase != "confirm" for trial in self.plan)
+
+    @property
+    def n_settings(self) -> int:
+        """How many settings the plan has for each combination of levels."""
+        return len({trial.twin for trial in self.plan if trial.phase == "compare"})
+
+    @property
+    def ended(self) -> list[StudyTrial]:
+        """The trials that have ended."""
+        return [StudyTrial.of(trial) for trial in self.ledger.trials() if has_ended(trial)]
+
+    @property
+    def search_has_ended(self) -> bool:
+        """Whether every trial that was planned before the finalists has ended."""
+        ended = {trial.number for trial in self.ledger.trials() if has_ended(trial)}
+        return all(one.number in ended for one in self.plan if one.phase != "confirm")
+
+    @property
+    def confirm_rounds(self) -> list[ConfirmRound]:
+        """The rounds of confirming so far, in order."""
+        return [one for one in self.ledger.rounds() if isinstance(one, ConfirmRound)]
+
+    @property
+    def selected(self) -> tuple[Finalist, ...]:
+        """Whom the search would choose by now; a trial that was pruned has no score that counts."""
+        scored = [
+            SearchedTrial(number=one.number, phase=one.phase, cell=one.cell, point=one.point, score=one.score)
+            for one in self.ended
+            if one.phase != "confirm" and one.state in _SCORED and one.score is not None
+        ]
+        return choose(self.experiment, scored)
+
+    @property
+    def champion(self) -> Champion | None:
+        """The champion among the finalists frozen last, or None before any was confirmed.
+
+        Chosen on the validation part: the test part reports, and never chooses. The run whose model is registered is
+        that of the best validation score too.
+        """
+        rounds = self.confirm_rounds
+        current = {finalist.id: finalist for finalist in rounds[-1].finalists} if rounds else {}
+        scores: dict[str, list[tuple[float, str]]] = {}
+        for trial in self.ended:
+            if trial.finalist in current and trial.score is not None and trial.state in _SCORED:
+                scores.setdefault(trial.finalist, []).append((trial.score, trial.run_id))
+        if not scores:
+            return None
+        means = {finalist: sum(score for score, _ in found) / len(found) for finalist, found in scores.items()}
+        best = max(means, key=lambda finalist: means[finalist])
+        return Champion(
+            finalist=best,
+            run_id=max(scores[best])[1],
+            mean_score=means[best],
+            n_seeds=len(scores[best]),
+            point=current[best].point,
+        )
+
+    def config(self, point: Mapping[str, ParamValue], seed: int, repeat: int) -> TrialConfig:
+        """Return the configuration of a trial: its point on this study's data."""
+        settled = self.settled
+        return space.to_config(
+            self.experiment, point, seed=seed, data_sha256=settled.data_sha256, split=settled.split, repeat=repeat
+        )
+
+    def known_to(self, number: int) -> list[FrozenTrial]:
+        """Return the history that the proposal of a trial may know."""
+        return as_known_at(self.ledger.trials(), number, self.experiment.budget.window)
+
+    def proposal(self, number: int) -> dict[str, ParamValue]:
+        """Return the point that TPE proposes for a trial."""
+        seed = design.derive_seed(self.experiment.seed, "sampler", number)
+        return space.propose(self.experiment, self.known_to(number), seed=seed)
+
+    def frozen_list(self, finalists: Sequence[Finalist], rounds: Sequence[ConfirmRound]) -> dict[str, Any]:
+        """Return what is logged of frozen finalists: their hash, the fresh seeds of all rounds so far, who they are."""
+        n_seeds = 1 + max((index for one in rounds for _, index in one.runs), default=-1)
+        return {
+            "sha256": frozen_hash(finalists),
+            "seeds": [design.derive_seed(self.experiment.seed, "confirm", index) for index in range(n_seeds)],
+            "finalists": [
+                {
+                    "id": finalist.id,
+                    "number": finalist.number,
+                    "origin": finalist.origin,
+                    "selected_score": finalist.selected_score,
+                    "stands_for": finalist.stands_for,
+                    "params": self.config(finalist.point, seed=0, repeat=0).to_params(),
+                }
+                for finalist in finalists
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningStudy(RecordedStudy):
+    """A study in a session: what all of its trials share, and where they are written.
+
+    Attributes
+    ----------
+    study_run
+        The study's run in MLflow.
+    data_folder
+        The folder that the user named for the data, or None.
+    """
+
+    study_run: StudyRun
+    data_folder: str | None = None
+
+    def freeze_selection(self) -> None:
+        """Log what the search would choose by now, before its networks meet the test part; nothing is trained."""
+        self.study_run.log_finalists(self.frozen_list(self.selected, self.confirm_rounds))
+
+    def freeze_finalists(self, chosen: tuple[Finalist, ...] = ()) -> bool:
+        """Add a round of confirming to a study whose search has ended; tell whether it has anything to train.
+
+        The list and its hash are in MLflow before any network meets the test part, and in the ledger where there is
+        something to train. A study that was extended, or is to have more seeds, gets another round: what has been
+        trained before is not trained again.
+        """
+        finalists = chosen or self.selected
+        rounds = self.confirm_rounds
+        done = [run for one in rounds for run in one.runs]
+        new = ConfirmRound(finalists=finalists, runs=missing_runs(finalists, self.experiment.budget.seeds, done))
+        if new.runs:
+            self.ledger.add_round(new)
+        self.study_run.log_finalists(self.frozen_list(finalists, [*rounds, new]))
+        return bool(new.runs)
