@@ -278,7 +278,8 @@ def report_text(folder: Path) -> str:
     """Return the report of the one study in a folder, without what must differ between two equal studies.
 
     That is: identifiers of runs, the folder in the store's address, the code's commit, and seconds of training (in
-    sentences, and in rows and columns of tables that are named so). Line breaks go too: with another number a sentence breaks elsewhere.
+    sentences, and in rows and columns of tables that are named so). Line breaks go too: with another number a sentence
+    breaks elsewhere.
     """
     (path,) = (folder / "reports" / "output").glob("*/report.md")
     text = path.read_text(encoding="utf-8").replace(str(folder), "FOLDER")
