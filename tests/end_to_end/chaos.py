@@ -277,14 +277,16 @@ def attempts(uri: str, parent_run_id: str) -> tuple[Counter[str], Counter[str]]:
 def report_text(folder: Path) -> str:
     """Return the report of the one study in a folder, without what must differ between two equal studies.
 
-    That is: identifiers of runs, the folder in the store's address, and seconds of training (in sentences, and in rows
-    and columns of tables that are named so). Line breaks go too: with another number a sentence breaks elsewhere.
+    That is: identifiers of runs, the folder in the store's address, the code's commit, and seconds of training (in
+    sentences, and in rows and columns of tables that are named so). Line breaks go too: with another number a sentence
+    breaks elsewhere.
     """
     (path,) = (folder / "reports" / "output").glob("*/report.md")
     text = path.read_text(encoding="utf-8").replace(str(folder), "FOLDER")
     text = "\n".join(_without_seconds(text.splitlines()))
     text = re.sub(r"\b[0-9a-f]{32}\b", "RUN", text)
     text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"commit `[0-9a-f]{40}`(, with uncommitted changes)?", "COMMIT", text)
     return re.sub(r"\b[\d.,]+ (s|min|h|minutes?|hours)\b( \d+ min\b)?", "SECONDS", text)
 
 
