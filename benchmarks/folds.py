@@ -147,7 +147,7 @@ def judge(of: Scenario, one: Study) -> Difference:
         tuned_scores(valid, scores, subset, one.fold) for valid, scores in zip(one.valid, one.scores, strict=True)
     )
     return paired_difference(
-        level, reference, imagined=None, method="settings and rows", n_folds=of.n_folds,
+        level, reference, pseudo_observations=None, method="settings and rows", n_folds=of.n_folds,
         df_rows=degrees_of_freedom(of.n_settings, subset),
     )  # fmt: skip
 

@@ -153,7 +153,7 @@ def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> l
     from depthcheck.pipeline.prepare.split import settle
 
     split = settle(experiment.split, dataset)
-    table = design.twins(experiment, max(settings) + 1)
+    table = design.common_settings(experiment, max(settings) + 1)
     found = [
         Job(
             setting,
@@ -224,7 +224,7 @@ def gather(name: str, seed: int, n_settings: int, folder: Path) -> Path:
         valid=np.array([of["valid"] for of in files], dtype=np.float64).reshape(shape),
         best_train=np.array([of["best_train"] for of in files], dtype=np.float32).reshape(shape),
         diverged=np.array([of["diverged"] for of in files]).reshape(shape),
-        shares=design.twins(experiment, n_settings),
+        shares=design.common_settings(experiment, n_settings),
         levels=np.array([[str(level) for level in cell.values()] for cell in cells]),
         factors=np.array(list(experiment.compare)),
         seed=seed,

@@ -142,8 +142,8 @@ def _seen(process: psutil.Process) -> Seen:
 
 def _at(samples: Sequence[Sample], share: float) -> Sample:
     """Return the first sample with this share of the trials."""
-    goal = samples[-1].n_trials * share
-    return next(sample for sample in samples if sample.n_trials >= goal and sample.n_trials > 0)
+    objective = samples[-1].n_trials * share
+    return next(sample for sample in samples if sample.n_trials >= objective and sample.n_trials > 0)
 
 
 def _table(samples: Sequence[Sample]) -> str:

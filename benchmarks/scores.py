@@ -83,7 +83,7 @@ def rates(of: Scenario, n_studies: int, rng: np.random.Generator) -> dict[str, f
     metric, words, covered, half = METRICS[of.metric], Counter[str](), 0, 0.0
     for _ in range(n_studies):
         reference, level = STUDIES[of.metric](of, rng)
-        difference: Difference = paired_difference(level, reference, imagined=metric.imagined)
+        difference: Difference = paired_difference(level, reference, pseudo_observations=metric.pseudo_observations)
         said = decide(
             difference, difference.p, equivalence=metric.equivalence, enough=of.n_seeds, metric=metric
         )  # fmt: skip

@@ -222,7 +222,7 @@ def _pseudo_values(metric: Metric, y: NDArray[Any], answers: Array, fold: NDArra
 def contrast(a: Array, b: Array, subset: int, metric: Metric, error: float = SIGNIFICANCE) -> Difference:
     """Judge the pseudo-values of two levels as the report does, at a look that may make that error."""
     return paired_difference(
-        a, b, imagined=None, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
+        a, b, pseudo_observations=None, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
         confidence=1 - error,
     )  # fmt: skip
 
@@ -264,7 +264,7 @@ def subsets(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval
 def all_degrees(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
     """Judge so, but with as many degrees of freedom as settings, less one."""
     del rng
-    return _as_interval(paired_difference(a.tuned(subset), b.tuned(subset), imagined=None))
+    return _as_interval(paired_difference(a.tuned(subset), b.tuned(subset), pseudo_observations=None))
 
 
 def winners(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
@@ -273,7 +273,7 @@ def winners(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval
     fresh = [
         of.answers[of.valid.mean(axis=1).argmax()] + SEED_SD * rng.standard_normal((FRESH_SEEDS, 1)) for of in (a, b)
     ]
-    return _as_interval(paired_difference(*fresh, imagined=a.metric.imagined))
+    return _as_interval(paired_difference(*fresh, pseudo_observations=a.metric.pseudo_observations))
 
 
 def separate(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
@@ -284,7 +284,7 @@ def separate(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interva
         np.stack([of.answers[group[of.valid[group].mean(axis=1).argmax()]] for group in groups]).astype(np.float64)
         for of in (a, b)
     ]
-    return _as_interval(paired_difference(*found, imagined=a.metric.imagined))
+    return _as_interval(paired_difference(*found, pseudo_observations=a.metric.pseudo_observations))
 
 
 def _expected(valid: Array, test: Array, subset: int) -> float:

@@ -28,7 +28,7 @@ SPLIT_METHODS = ("random", "stratified", "group", "time")
 
 _COMMON_KNOBS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 _ADAM_KNOBS = ("beta_1", "beta_2", "epsilon")
-#: The optimizers of Keras 3 and the knobs of each beside its learning rate (a test holds this against Keras).
+#: The optimizers of Keras 3 and the hyperparameters of each beside its learning rate (a test holds this against Keras).
 OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov", *_COMMON_KNOBS),
     "rmsprop": ("rho", "momentum", "epsilon", "centered", *_COMMON_KNOBS),
@@ -280,11 +280,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """A Keras optimizer by name, its learning rate, and its other knobs as sorted pairs of name and value."""
+    """A Keras optimizer by name, its learning rate, and its other hyperparameters as sorted pairs of name and value."""
 
     name: str
     learning_rate: float
-    knobs: tuple[tuple[str, bool | int | float], ...] = ()
+    hyperparameters: tuple[tuple[str, bool | int | float], ...] = ()
 
     def __post_init__(self) -> None:
         from depthcheck.pipeline.dimensions import options_of
@@ -296,11 +296,18 @@ class OptimizerConfig:
             "above 0",
             self.learning_rate,
         )
-        object.__setattr__(self, "knobs", tuple(sorted(self.knobs)))
+        object.__setattr__(self, "hyperparameters", tuple(sorted(self.hyperparameters)))
         known = options_of(self.name)
-        for knob, _value in self.knobs:
-            require(knob in known, f"knob of {self.name}", f"one of {', '.join(known)}", knob)
-        require(len(dict(self.knobs)) == len(self.knobs), f"knobs of {self.name}", "named once each", self.knobs)
+        for hyperparameter, _value in self.hyperparameters:
+            require(
+                hyperparameter in known, f"hyperparameter of {self.name}", f"one of {', '.join(known)}", hyperparameter
+            )
+        require(
+            len(dict(self.hyperparameters)) == len(self.hyperparameters),
+            f"hyperparameters of {self.name}",
+            "named once each",
+            self.hyperparameters,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +360,7 @@ class TrialConfig:
         """Make the configuration of values by dimension; those that are inactive there are not looked at."""
         from depthcheck.pipeline.dimensions import Draft, active
 
-        draft: Draft = {"model": {"units": (), "activation": None}, "optimizer": {}, "knobs": {}, "fit": {}}
+        draft: Draft = {"model": {"units": (), "activation": None}, "optimizer": {}, "hyperparameters": {}, "fit": {}}
         for dimension in active(str(values["optimizer"]), int(values["depth"])):
             value = values.get(dimension.name, dimension.default)
             if value is not None:
@@ -363,7 +370,7 @@ class TrialConfig:
             data_sha256=data_sha256,
             split=split,
             model=ModelConfig(**draft["model"]),
-            optimizer=OptimizerConfig(**draft["optimizer"], knobs=tuple(draft["knobs"].items())),
+            optimizer=OptimizerConfig(**draft["optimizer"], hyperparameters=tuple(draft["hyperparameters"].items())),
             fit=FitConfig(**draft["fit"], epochs=epochs, seed=seed, class_weight=class_weight),
         )
 

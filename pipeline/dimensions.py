@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Whole numbers of TOML have no end; what lies beyond this is no value of anything (and infinity and NaN are none).
 _LARGEST = 1e300
 #: The fields of a configuration's parts while it is being made, and the optimizer's options.
-Draft = Mapping[Literal["model", "optimizer", "knobs", "fit"], dict[str, Any]]
+Draft = Mapping[Literal["model", "optimizer", "hyperparameters", "fit"], dict[str, Any]]
 
 
 def suggestion(word: object, known: Collection[str]) -> str:
@@ -145,7 +145,7 @@ class Dimension(Values):
     ----------
     part, field
         Where it stands in a configuration: ``model``, ``fit``, ``optimizer`` or, as an option of the optimizer's,
-        ``knobs``; and under which name, if not its own.
+        ``hyperparameters``; and under which name, if not its own.
     is_active
         Whether a configuration with that optimizer and that many hidden layers has it.
     per_optimizer
@@ -165,7 +165,7 @@ class Dimension(Values):
     """
 
     name: str
-    part: Literal["model", "optimizer", "knobs", "fit"] = "knobs"
+    part: Literal["model", "optimizer", "hyperparameters", "fit"] = "hyperparameters"
     field: str = ""
     is_active: Callable[[str, int], bool] = _always
     per_optimizer: bool = True
@@ -185,8 +185,8 @@ class Dimension(Values):
 
     def read(self, config: TrialConfig) -> ParamValue | None:
         """Return a configuration's value, or None where it has none; layers of unequal width are one text."""
-        if self.part == "knobs":
-            return dict(config.optimizer.knobs).get(self.name)
+        if self.part == "hyperparameters":
+            return dict(config.optimizer.hyperparameters).get(self.name)
         found = getattr(getattr(config, self.part), self.field or self.name)
         if isinstance(found, tuple):
             return ",".join(map(str, found)) if len(set(found)) > 1 else found[0]
@@ -265,7 +265,7 @@ def active(optimizer: str, depth: int) -> Iterator[Dimension]:
 
 def options_of(optimizer: str) -> tuple[str, ...]:
     """Return the names of the options that an optimizer takes beside its learning rate, its own first."""
-    named = (dimension.name for dimension in active(optimizer, 1) if dimension.part == "knobs")
+    named = (dimension.name for dimension in active(optimizer, 1) if dimension.part == "hyperparameters")
     return tuple(dict.fromkeys((*OPTIMIZERS.get(optimizer, ()), *named)))
 
 

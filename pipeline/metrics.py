@@ -23,7 +23,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
+class Objective:
     """What a network learns and how it is scored.
 
     The targets of a regression are standardized by the mean and the standard deviation of the training part, so that
@@ -63,18 +63,18 @@ class Goal:
 
     def scores(self, y: NDArray[Any], outputs: Floats) -> tuple[float, Mapping[str, float]]:
         """Return the score that decides and, by name, those beside it, of outputs for samples with targets ``y``."""
-        beside = SCORERS[self.metric].beside(y, self.numbers(outputs) if self.is_regression else outputs)
-        return self.score(y, outputs), beside
+        secondary = SCORERS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs)
+        return self.score(y, outputs), secondary
 
 
-def goal_of(split: Split) -> Goal:
+def objective_of(split: Split) -> Objective:
     """Return the goal of a split; what it knows of the targets comes from the training part alone."""
     if split.task != "regression":
-        return Goal(metric=split.metric)
+        return Objective(metric=split.metric)
     y = split.train.y.astype(np.float64)
     sd = float(y.std())
     # A constant target is only moved to 0.
-    return Goal(metric=split.metric, mean=float(y.mean()), sd=sd if sd > 0 else 1.0)
+    return Objective(metric=split.metric, mean=float(y.mean()), sd=sd if sd > 0 else 1.0)
 
 
 def area_under_curve(y: NDArray[Any], score: Floats) -> float:
@@ -135,7 +135,7 @@ class Scorer:
     """
 
     score: Callable[[NDArray[Any], Floats], float]
-    beside: Callable[[NDArray[Any], Floats], Mapping[str, float]] = lambda _y, _said: {}
+    secondary: Callable[[NDArray[Any], Floats], Mapping[str, float]] = lambda _y, _said: {}
     keeps: Literal["outputs", "hits", "loss"] = "outputs"
 
 
@@ -144,10 +144,10 @@ SCORERS = {
     "accuracy": Scorer(score=accuracy, keeps="hits"),
     "auc": Scorer(
         score=lambda y, said: area_under_curve(y, said[:, 1] - said[:, 0]),
-        beside=lambda y, said: {"accuracy": accuracy(y, said)},
+        secondary=lambda y, said: {"accuracy": accuracy(y, said)},
     ),
     # The mean square of standardized targets is 1, or 0 where they are all equal.
-    "r2": Scorer(score=r2, beside=errors, keeps="loss"),
+    "r2": Scorer(score=r2, secondary=errors, keeps="loss"),
 }
 
 
@@ -176,21 +176,23 @@ def balanced_weights(y: NDArray[np.int64], n_classes: int) -> NDArray[np.float32
     return np.where(counts > 0, len(y) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
-def chance(split: Split, goal: Goal) -> Evaluation:
+def chance(split: Split, objective: Objective) -> Evaluation:
     """Return what guessing reaches on the validation part: the training part's commonest class, or its mean.
 
     The loss is that of the training part's frequencies. A diverged trial gets this evaluation: dropping it would
     flatter levels that are unstable.
     """
     y, n_train = split.valid.y, len(split.train)
-    if goal.is_regression:
+    if objective.is_regression:
         guess: Floats = np.zeros(1)
-        loss = float(np.mean(goal.targets(y).astype(np.float64) ** 2))
+        loss = float(np.mean(objective.targets(y).astype(np.float64) ** 2))
     else:
         guess = np.bincount(split.train.y, minlength=split.n_classes).astype(np.float64)
         loss = float(np.mean(-np.log((np.maximum(guess, 1) / n_train)[y])))
-    score, beside = goal.scores(y, np.broadcast_to(guess, (len(y), len(guess))))
-    return Evaluation(part="valid", loss=loss, score=score, metric=goal.metric, n_samples=len(y), beside=beside)
+    score, secondary = objective.scores(y, np.broadcast_to(guess, (len(y), len(guess))))
+    return Evaluation(
+        part="valid", loss=loss, score=score, metric=objective.metric, n_samples=len(y), secondary=secondary
+    )
 
 
 def mean_evaluation(folds: list[Evaluation]) -> Evaluation:
@@ -202,5 +204,5 @@ def mean_evaluation(folds: list[Evaluation]) -> Evaluation:
         score=sum(fold.score for fold in folds) / n_folds,
         metric=folds[0].metric,
         n_samples=sum(fold.n_samples for fold in folds),
-        beside={name: sum(fold.beside[name] for fold in folds) / n_folds for name in folds[0].beside},
+        secondary={name: sum(fold.secondary[name] for fold in folds) / n_folds for name in folds[0].secondary},
     )

@@ -300,7 +300,7 @@ class Evaluation:
     score: float
     metric: str
     n_samples: int
-    beside: Mapping[str, float] = field(default_factory=dict)
+    secondary: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.n_samples >= 1, "n_samples", "at least 1", self.n_samples)

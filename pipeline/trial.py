@@ -18,7 +18,7 @@ import keras
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.example import Example, example_samples
-from depthcheck.pipeline.metrics import chance, goal_of, mean_evaluation
+from depthcheck.pipeline.metrics import chance, mean_evaluation, objective_of
 from depthcheck.pipeline.prepare.folds import Prepared, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import (
@@ -98,14 +98,14 @@ def run_trial(
     folds = prepared(dataset, config.split)
     networks = [_network(config, fold) for fold in folds]
     first, network = folds[0].split, networks[0]
-    diagnostics = (lambda: layer_diagnostics(network, first.train, goal_of(first))) if confirm else dict
+    diagnostics = (lambda: layer_diagnostics(network, first.train, objective_of(first))) if confirm else dict
     watcher = _Watcher(prune_below, on_epoch_end, diagnostics)
     history, valid = fit_folds(
         networks, [fold.split for fold in folds], config.fit, capacity=_capacity(dataset, config), on_epoch_end=watcher
     )
     state = _state(history, pruned=watcher.pruned)
     if state == "diverged":
-        valid = mean_evaluation([chance(fold.split, goal_of(fold.split)) for fold in folds])
+        valid = mean_evaluation([chance(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None
     product, its_data = network, folds[0]
     if confirm and config.split.folds and state != "diverged":
@@ -115,7 +115,7 @@ def run_trial(
         state=state,
         history=history,
         valid=valid,
-        test=None if test is None else evaluate(network, test, "test", goal_of(first)),
+        test=None if test is None else evaluate(network, test, "test", objective_of(first)),
         n_params=product.count_params(),
         fit_seconds=sum(history.seconds),
     )
@@ -149,7 +149,7 @@ def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Ev
     if part is None:
         raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
     samples = part.X if dataset.is_table else dataset.X_test if data.cut.test is None else dataset.X[data.cut.test]
-    test, said = judge_outputs(part.y, served_outputs(model, samples), goal_of(data.split))
+    test, said = judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split))
     return test, replace(said, unit=units_of(dataset, data.cut.test, config.split))
 
 
@@ -211,7 +211,7 @@ def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tup
 def _served(network: keras.Model, data: Prepared, dataset: Dataset) -> keras.Model:
     scaler = data.preparation if isinstance(data.preparation, Scaler) else None
     shape = (data.split.n_features,) if scaler is None else dataset.sample_shape
-    return serving_model(network, sample_shape=shape, scaler=scaler, goal=goal_of(data.split))
+    return serving_model(network, sample_shape=shape, scaler=scaler, objective=objective_of(data.split))
 
 
 def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> Example:
@@ -222,12 +222,12 @@ def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> Example:
 def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:
     if len(folds) > 1:
         each = [
-            predictions(network, fold.split.valid, goal_of(fold.split))
+            predictions(network, fold.split.valid, objective_of(fold.split))
             for network, fold in zip(networks, folds, strict=True)
         ]
         return out_of_fold(each, [fold.cut for fold in folds], dataset)
     split, cut = folds[0].split, folds[0].cut
     if split.test is None:
         return None
-    said = predictions(networks[0], split.test, goal_of(split))
+    said = predictions(networks[0], split.test, objective_of(split))
     return replace(said, unit=units_of(dataset, cut.test, cut.config))

@@ -14,9 +14,9 @@ from typing import Any, get_args
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.planning.definition import shipped_names, slug
-from depthcheck.experiments.planning.duel import FACTOR
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.importances import importances
+from depthcheck.experiments.planning.pairwise import FACTOR
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
 from depthcheck.experiments.study.describe import tuned_in_words, values_in_words
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig

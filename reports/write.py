@@ -211,11 +211,11 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.svg"):
         old.unlink()
-    pictures = {path: picture(drawing) for path, drawing in report.figures.items()}
-    for path, content in pictures.items():
+    images = {path: picture(drawing) for path, drawing in report.figures.items()}
+    for path, content in images.items():
         (folder / path).write_bytes(content)
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")
-    page = to_html(report.markdown, pictures, title=f"Report of study {study.design.name}")
+    page = to_html(report.markdown, images, title=f"Report of study {study.design.name}")
     (folder / "report.html").write_text(page, encoding="utf-8")
     write_tables(trials_table(study.records), folder)
 

@@ -98,11 +98,11 @@ def compare(
     """Train chosen configurations on fresh paired seeds."""
     check_scheduler(scheduler)
     from depthcheck import api
-    from depthcheck.experiments.planning.duel import duel
+    from depthcheck.experiments.planning.pairwise import pairwise
     from depthcheck.experiments.tracking import launch_directory, tracking_uri
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]
-    experiment, chosen, sha256 = duel(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
+    experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
     return _trained(
         lambda: api.train(
             experiment,

@@ -14,8 +14,8 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
-from depthcheck.experiments.planning.duel import FACTOR
 from depthcheck.experiments.planning.finalists import missing_runs
+from depthcheck.experiments.planning.pairwise import FACTOR
 from depthcheck.experiments.study.ledger import Ledger, has_ended
 from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.pipeline.config import ParamValue

@@ -183,7 +183,7 @@ def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Seque
                 raise ValueError(f"{name} of {optimizer} must be in [tune.{optimizer}], [tune] or [fixed], got none")
         if name in named and (not takers or (name in experiment.compare and len(takers) < len(optimizers))):
             whom = "every optimizer" if name in experiment.compare else "an optimizer"
-            raise ValueError(f"{name} must be a knob of {whom} that is used, got {', '.join(optimizers)}")
+            raise ValueError(f"{name} must be a hyperparameter of {whom} that is used, got {', '.join(optimizers)}")
 
 
 def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:

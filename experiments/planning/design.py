@@ -1,4 +1,4 @@
-"""Which trials a study consists of: phases, cells, twins and seeds. Pure: no clock, no storage, no state.
+"""Which trials a study consists of: phases, cells, common settings and seeds. Pure: no clock, no storage, no state.
 
 The plan of a study is a function of its definition and of the budgets that were asked for, one after the other. Only
 the points of phase *exploit* are left open; TPE proposes them when their turn comes.
@@ -38,8 +38,8 @@ class PlannedTrial:
         The combination of levels, by factor; empty outside phase *compare*.
     finalist
         The finalist that a trial of phase *confirm* trains again, or None.
-    twin
-        Which row of the table of nuisances it has; trials of one twin share their training seed too.
+    common setting
+        Which row of the table of nuisances it has; trials of one common setting share their training seed too.
     point
         Optuna's parameters, or None where TPE proposes them.
     seed
@@ -51,7 +51,7 @@ class PlannedTrial:
     number: int
     phase: Phase
     cell: Cell
-    twin: int | None
+    common_setting: int | None
     point: space.Point | None
     seed: int
     finalist: str | None = None
@@ -90,8 +90,8 @@ def cells(experiment: Experiment) -> list[dict[str, ParamValue]]:
     return [dict(zip(names, levels, strict=True)) for levels in itertools.product(*experiment.compare.values())]
 
 
-def twins(experiment: Experiment, n_twins: int) -> NDArray[np.float64]:
-    """Return the table of nuisance values, one row a twin, one column a tuned dimension, shares in [0, 1).
+def common_settings(experiment: Experiment, n_twins: int) -> NDArray[np.float64]:
+    """Return the table of nuisance values, one row a common setting, one column a tuned dimension, shares in [0, 1).
 
     Scrambled Sobol points: they fill the ranges more evenly than random ones, and a longer table begins with the
     rows of a shorter one, so that a study can be extended.
@@ -152,17 +152,17 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
 
 
 def _compare(experiment: Experiment, new_twins: range, first: int) -> list[PlannedTrial]:
-    table = twins(experiment, new_twins.stop)
+    table = common_settings(experiment, new_twins.stop)
     return [
         PlannedTrial(
             number=number,
             phase="compare",
             cell=cell,
-            twin=twin,
-            point=cell_point(experiment, cell, table[twin].tolist()),
-            seed=derive_seed(experiment.seed, "compare", twin),
+            common_setting=common_setting,
+            point=cell_point(experiment, cell, table[common_setting].tolist()),
+            seed=derive_seed(experiment.seed, "compare", common_setting),
         )
-        for number, (twin, cell) in enumerate(itertools.product(new_twins, cells(experiment)), start=first)
+        for number, (common_setting, cell) in enumerate(itertools.product(new_twins, cells(experiment)), start=first)
     ]
 
 
@@ -172,7 +172,7 @@ def _exploit(experiment: Experiment, numbers: range) -> list[PlannedTrial]:
             number=number,
             phase="exploit",
             cell={},
-            twin=None,
+            common_setting=None,
             point=None,
             seed=derive_seed(experiment.seed, "exploit", number),
         )
@@ -187,7 +187,7 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
             number=number,
             phase="confirm",
             cell={},
-            twin=None,
+            common_setting=None,
             point=points[finalist],
             seed=derive_seed(experiment.seed, "confirm", index),
             finalist=finalist,
@@ -200,7 +200,7 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
 def _anchor(experiment: Experiment) -> PlannedTrial:
     seed = derive_seed(experiment.seed, "anchor", 0)
     at = space.point(experiment.anchor)
-    return PlannedTrial(number=0, phase="anchor", cell={}, twin=None, point=at, seed=seed)
+    return PlannedTrial(number=0, phase="anchor", cell={}, common_setting=None, point=at, seed=seed)
 
 
 def _new_twins(experiment: Experiment, budget: int, n_twins: int, n_search: int) -> int:

@@ -137,7 +137,7 @@ class RecordedStudy:
     @property
     def n_settings(self) -> int:
         """How many settings the plan has for each combination of levels."""
-        return len({trial.twin for trial in self.plan if trial.phase == "compare"})
+        return len({trial.common_setting for trial in self.plan if trial.phase == "compare"})
 
     @property
     def ended(self) -> list[StudyTrial]:

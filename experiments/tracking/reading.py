@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 #: Scores that stand beside the one that decides.
-_BESIDE = ("accuracy", "rmse", "mae")
+_SECONDARY = ("accuracy", "rmse", "mae")
 
 
 def trials(uri: str, parent_run_id: str) -> list[TrialRecord]:
@@ -176,5 +176,5 @@ def _evaluation(run: StoredRun, part: Literal["valid", "test"], key: Callable[[s
         score=metrics[key(metric)],
         metric=metric,
         n_samples=int(run.tags[samples]),
-        beside={name: metrics[key(name)] for name in _BESIDE if name != metric and key(name) in metrics},
+        secondary={name: metrics[key(name)] for name in _SECONDARY if name != metric and key(name) in metrics},
     )

@@ -196,7 +196,7 @@ def whole_trial_values(result: TrialResult) -> dict[str, float]:
         keys.final(valid.metric): valid.score,
         keys.N_PARAMS: result.n_params,
         keys.FIT_SECONDS: result.fit_seconds,
-        **{keys.final(name): value for name, value in valid.beside.items()},
+        **{keys.final(name): value for name, value in valid.secondary.items()},
     }
     scores = [(score, -epoch) for epoch, score in enumerate(result.history.valid_score, start=1) if np.isfinite(score)]
     if scores:
@@ -207,8 +207,8 @@ def whole_trial_values(result: TrialResult) -> dict[str, float]:
 
 def score_values(test: Evaluation) -> dict[str, float]:
     """Return what is logged of an evaluation on the test part."""
-    beside = {keys.test(name): value for name, value in test.beside.items()}
-    return {keys.test("loss"): test.loss, keys.test(test.metric): test.score, **beside}
+    secondary = {keys.test(name): value for name, value in test.secondary.items()}
+    return {keys.test("loss"): test.loss, keys.test(test.metric): test.score, **secondary}
 
 
 def _result_tags(result: TrialResult) -> dict[str, str]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
-from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Scaler
 
 
@@ -69,11 +69,11 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
 
 
 def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer that ``config`` names, with its knobs; knobs not given keep Keras's defaults."""
+    """Return the Keras optimizer that ``config`` names, with its hyperparameters; others keep Keras's defaults."""
     # Ours are called as Keras's classes in small letters; one of a user's own is registered with Keras.
     registered = {name.rpartition(">")[2]: found for name, found in keras.saving.get_custom_objects().items()}
     known = {name.lower(): found for name, found in {**vars(keras.optimizers), **registered}.items()}
-    return known[config.name](learning_rate=float(config.learning_rate), **dict(config.knobs))
+    return known[config.name](learning_rate=float(config.learning_rate), **dict(config.hyperparameters))
 
 
 def serving_model(
@@ -81,7 +81,7 @@ def serving_model(
     *,
     sample_shape: tuple[int, ...],
     scaler: Scaler | None,
-    goal: Goal,
+    objective: Objective,
 ) -> keras.Model:
     """Return a model that gives probabilities of the classes, or numbers in the target's own unit.
 
@@ -111,8 +111,8 @@ def serving_model(
         keras.layers.Rescaling(_plain(scaler.scale), _plain(scaler.offset), name="scale"),
     ]  # fmt: skip
     last = (
-        keras.layers.Rescaling(goal.sd, goal.mean, name="unit")
-        if goal.is_regression
+        keras.layers.Rescaling(objective.sd, objective.mean, name="unit")
+        if objective.is_regression
         else keras.layers.Softmax(name="probabilities")
     )
     samples = keras.Input(sample_shape, name="sample")

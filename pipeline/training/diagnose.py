@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Part
 
 #: Samples of the training part that are looked at, always its first ones.
@@ -21,7 +21,7 @@ _N_SAMPLES = 256
 _FLAT = 0.05
 
 
-def layer_diagnostics(model: keras.Model, part: Part, goal: Goal) -> dict[str, float]:
+def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> dict[str, float]:
     """Return gradient norms and saturation by layer, under the keys that every log uses.
 
     Parameters
@@ -41,7 +41,7 @@ def layer_diagnostics(model: keras.Model, part: Part, goal: Goal) -> dict[str, f
         and tanh far from 0, relu below 0. The output layer has no activation and no saturation. Glorot and Bengio
         (2010) watch the same two to explain why deep sigmoid networks stand still.
     """
-    y = tf.constant(goal.targets(part.y[:_N_SAMPLES]))
+    y = tf.constant(objective.targets(part.y[:_N_SAMPLES]))
     signal = tf.constant(part.X[:_N_SAMPLES])
     saturation: dict[str, float] = {}
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]

@@ -13,16 +13,16 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Evaluation, Part, Predictions
 
 #: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096
-_ACCURACY = Goal()
+_ACCURACY = Objective()
 
 
 def evaluate(
-    model: keras.Model, part: Part, name: Literal["train", "valid", "test"], goal: Goal = _ACCURACY
+    model: keras.Model, part: Part, name: Literal["train", "valid", "test"], objective: Objective = _ACCURACY
 ) -> Evaluation:
     """Return the mean loss and the scores of ``model`` on ``part``; no class weighs more than another here.
 
@@ -39,14 +39,19 @@ def evaluate(
     """
     loss_sum, chunks = 0.0, []
     for start in range(0, len(part), _CHUNK):
-        y = goal.targets(part.y[start : start + _CHUNK])
+        y = objective.targets(part.y[start : start + _CHUNK])
         outputs = model(part.X[start : start + _CHUNK], training=False)
         loss_sum += float(model.loss(y, outputs)) * len(y)
         chunks.append(outputs.numpy())
     n_samples = len(part)
-    score, beside = goal.scores(part.y, np.concatenate(chunks))
+    score, secondary = objective.scores(part.y, np.concatenate(chunks))
     return Evaluation(
-        part=name, loss=loss_sum / n_samples, score=score, metric=goal.metric, n_samples=n_samples, beside=beside
+        part=name,
+        loss=loss_sum / n_samples,
+        score=score,
+        metric=objective.metric,
+        n_samples=n_samples,
+        secondary=secondary,
     )
 
 
@@ -68,19 +73,21 @@ def predict_proba(model: keras.Model, X: NDArray[np.float32]) -> NDArray[np.floa
     return served_outputs(model, X, tf.nn.softmax)
 
 
-def predict_numbers(model: keras.Model, X: NDArray[np.float32], goal: Goal) -> NDArray[np.float32]:
+def predict_numbers(model: keras.Model, X: NDArray[np.float32], objective: Objective) -> NDArray[np.float32]:
     """Return numbers in the target's own unit, ``(n,)`` float32, for prepared samples ``(n, n_features)``."""
-    return goal.numbers(served_outputs(model, X)).astype(np.float32)
+    return objective.numbers(served_outputs(model, X)).astype(np.float32)
 
 
-def predictions(model: keras.Model, part: Part, goal: Goal) -> Predictions:
+def predictions(model: keras.Model, part: Part, objective: Objective) -> Predictions:
     """Return what ``model`` says of each sample of ``part``, beside the truth."""
-    if goal.is_regression:
-        return _of_numbers(part.y, predict_numbers(model, part.X, goal))
+    if objective.is_regression:
+        return _of_numbers(part.y, predict_numbers(model, part.X, objective))
     return _of_probabilities(part.y, predict_proba(model, part.X))
 
 
-def judge_outputs(y: NDArray[Any], outputs: NDArray[np.float32], goal: Goal) -> tuple[Evaluation, Predictions]:
+def judge_outputs(
+    y: NDArray[Any], outputs: NDArray[np.float32], objective: Objective
+) -> tuple[Evaluation, Predictions]:
     """Return evaluation and predictions of the test part from a serving model's outputs for it.
 
     Parameters
@@ -92,18 +99,20 @@ def judge_outputs(y: NDArray[Any], outputs: NDArray[np.float32], goal: Goal) -> 
     goal
         The score; of a regression, also the standardization in which its loss is told.
     """
-    if goal.is_regression:
+    if objective.is_regression:
         # The model has put its numbers into the target's own unit already.
-        score, beside = Goal(metric=goal.metric).scores(y, outputs)
-        loss = float(np.mean((goal.targets(y) - goal.targets(outputs[:, 0])).astype(np.float64) ** 2))
+        score, secondary = Objective(metric=objective.metric).scores(y, outputs)
+        loss = float(np.mean((objective.targets(y) - objective.targets(outputs[:, 0])).astype(np.float64) ** 2))
         answers = _of_numbers(y, outputs[:, 0])
     else:
-        score, beside = goal.scores(y, outputs)
+        score, secondary = objective.scores(y, outputs)
         # Keras's own loss keeps probabilities that far from 0.
         of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
         loss = float(np.mean(-np.log(of_truth)))
         answers = _of_probabilities(y, outputs)
-    evaluation = Evaluation(part="test", loss=loss, score=score, metric=goal.metric, n_samples=len(y), beside=beside)
+    evaluation = Evaluation(
+        part="test", loss=loss, score=score, metric=objective.metric, n_samples=len(y), secondary=secondary
+    )
     return evaluation, answers
 
 

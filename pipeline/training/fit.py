@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import FitConfig, require
-from depthcheck.pipeline.metrics import SCORERS, Goal, balanced_weights, goal_of, mean_evaluation
+from depthcheck.pipeline.metrics import SCORERS, Objective, balanced_weights, mean_evaluation, objective_of
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.training.evaluate import evaluate
 from depthcheck.pipeline.training.program import Kept, ProgramCache
@@ -117,11 +117,11 @@ def epochs(
     require(not (weighted and split.task == "regression"), "class_weight of a regression", "left out", "balanced")
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    goal = goal_of(split)
-    X, y = _resident_tensors(split.train, goal, capacity or 0)
+    objective = objective_of(split)
+    X, y = _resident_tensors(split.train, objective, capacity or 0)
     class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
     program = (_programs if programs is None else programs).program(
-        model, config.batch_size, SCORERS[goal.metric].keeps
+        model, config.batch_size, SCORERS[objective.metric].keeps
     )
     program.load(model)
     for order in permutations(config.seed, len(split.train), config.epochs):
@@ -130,8 +130,8 @@ def epochs(
             program.load(model)
         loss, kept = program.run(X, y, order, class_weights=class_weights)
         program.store(model)
-        score = _train_score(goal, split.train.y, order, loss, kept)
-        valid = evaluate(model, split.valid, "valid", goal) if len(split.valid) else None
+        score = _train_score(objective, split.train.y, order, loss, kept)
+        valid = evaluate(model, split.valid, "valid", objective) if len(split.valid) else None
         seconds = time.perf_counter() - start
         yield Epoch(
             train_loss=loss,
@@ -149,10 +149,12 @@ def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.
         yield rng.permutation(n_samples).astype(np.int32)
 
 
-def _train_score(goal: Goal, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, kept: Kept) -> float:
+def _train_score(
+    objective: Objective, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, kept: Kept
+) -> float:
     if isinstance(kept, int):
-        return 1 - loss if SCORERS[goal.metric].keeps == "loss" else kept / len(order)
-    return goal.score(y[order], kept)
+        return 1 - loss if SCORERS[objective.metric].keeps == "loss" else kept / len(order)
+    return objective.score(y[order], kept)
 
 
 def _mean(folds: Sequence[Epoch]) -> Epoch:
@@ -179,11 +181,11 @@ def _history(trained: Sequence[Epoch]) -> History:
     )
 
 
-def _resident_tensors(part: Part, goal: Goal, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _resident_tensors(part: Part, objective: Objective, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the part as tensors of at least ``capacity`` rows; the same for each trial of a process on its arrays."""
     key = (id(part.X), id(part.y), capacity)
     if key not in _resident:
-        y = goal.targets(part.y) if goal.is_regression else part.y.astype(np.int32)
+        y = objective.targets(part.y) if objective.is_regression else part.y.astype(np.int32)
         X = _padded(part.X, capacity)[:]
         shared = tf.experimental.dlpack.from_dlpack(X.__dlpack__()) if _can_share(X, part.X) else tf.constant(X)
         _resident[key] = shared, tf.constant(_padded(y, capacity))

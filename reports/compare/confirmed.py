@@ -75,7 +75,7 @@ class Confirmed:
         tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
         metric = self.design.metric
         if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
-            return difference_by_units(tables[0], tables[1], self.units, imagined=metric.imagined)
+            return difference_by_units(tables[0], tables[1], self.units, pseudo_observations=metric.pseudo_observations)
         return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=metric.is_share)
 
     def _are_pairs(self, a: str, b: str, seed: int) -> bool:
@@ -91,7 +91,9 @@ class Confirmed:
         of_a, of_b = np.stack(rows_a), np.stack(rows_b)
         if not np.isfinite(of_a - of_b).any(axis=1).all():
             return None
-        return fold_difference(of_a, of_b, n_examples=self._n_examples(), imagined=self.design.metric.imagined)
+        return fold_difference(
+            of_a, of_b, n_examples=self._n_examples(), pseudo_observations=self.design.metric.pseudo_observations
+        )
 
     def _fold_row(self, run: TrialRecord) -> NDArray[np.float64] | None:
         if run.state == "diverged":
@@ -177,7 +179,7 @@ def finalist_row(finalist: FrozenFinalist, confirmed: Confirmed) -> FinalistRow:
         n_diverged=sum(run.state == "diverged" for run in runs.values()),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
         fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
-        beside=_beside(list(runs.values()), confirmed.part),
+        secondary=_secondary(list(runs.values()), confirmed.part),
     )
 
 
@@ -249,9 +251,9 @@ def _status(
     return "confirmed" if len(runs) >= design.n_seeds else "partly confirmed"
 
 
-def _beside(runs: Sequence[TrialRecord], part: JudgingPart | None) -> dict[str, Spread]:
+def _secondary(runs: Sequence[TrialRecord], part: JudgingPart | None) -> dict[str, Spread]:
     """Return the further scores on the part that judges, of the runs that have them."""
-    found = [evaluation.beside for run in runs if part and (evaluation := run.evaluation(part)) is not None]
+    found = [evaluation.secondary for run in runs if part and (evaluation := run.evaluation(part)) is not None]
     names = list(dict.fromkeys(name for of in found for name in of))
     values = {name: [of[name] for of in found if np.isfinite(of.get(name, np.nan))] for name in names}
     return {name: spread_of(scores) for name, scores in values.items() if scores}

@@ -37,7 +37,7 @@ def paired_difference(
     a: NDArray[np.generic],
     b: NDArray[np.generic],
     *,
-    imagined: float | None = ACCURACY.imagined,
+    pseudo_observations: float | None = ACCURACY.pseudo_observations,
     method: DifferenceMethod = "seeds and examples",
     n_folds: int = 0,
     confidence: float = CONFIDENCE,
@@ -54,7 +54,7 @@ def paired_difference(
     a, b
         ``(n_seeds, n_examples)`` score of each example, row *s* of both from one seed: bool (right or wrong) or float.
     imagined
-        What imagined examples, in favour of each side, add to the sum of squares over examples (not to the mean), as
+        What pseudo-observations, in favour of each side, add to the sum of squares over examples (not to the mean), as
         Bonett and Price (2012) do for paired proportions: agreement on all of 100 examples is no proof of agreement
         on the next. 2 for two examples of an accuracy, 0 for other scores, which have them only where no example at
         all tells the two apart. None asks for none, but for fewer degrees of freedom where few examples carry the sum:
@@ -90,11 +90,11 @@ def paired_difference(
         return found(by_seed, (), n_examples=n_examples, method=method)
     squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
-    df_examples = n_examples - 1 if imagined is not None else _effective_degrees(by_example - estimate)
-    imagined = max(imagined or 0.0, 0.0 if d.any() else FEWEST_IMAGINED)
+    df_examples = n_examples - 1 if pseudo_observations is not None else _effective_degrees(by_example - estimate)
+    pseudo_observations = max(pseudo_observations or 0.0, 0.0 if d.any() else FEWEST_IMAGINED)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
-    ms_example = (squares_example + imagined * n_seeds) / (n_examples - 1)
+    ms_example = (squares_example + pseudo_observations * n_seeds) / (n_examples - 1)
     ms_rest = max(squares_rest, 0.0) / ((n_seeds - 1) * (n_examples - 1))
     # The mean square of the seeds stays as it is, be it below the rest's: raised to it, the
     # interval of five seeds on 1,000 examples covered 97.7 %.

@@ -16,7 +16,11 @@ from depthcheck.reports.compare.results import Difference
 
 
 def fold_difference(
-    a: NDArray[np.float64], b: NDArray[np.float64], *, n_examples: int, imagined: float = ACCURACY.imagined
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    n_examples: int,
+    pseudo_observations: float = ACCURACY.pseudo_observations,
 ) -> Difference:
     """Estimate the expected score of A minus that of B over training sets of this size, seeds and fresh rows.
 
@@ -49,9 +53,9 @@ def fold_difference(
     if known.size < 2:
         return found(by_repeat, (), n_examples=n_examples, n_folds=n_folds, method="folds")
     variance, held_out = float(known.var(ddof=1)), 1 / (n_folds - 1)
-    imagined = max(imagined, FEWEST_IMAGINED) if variance == 0 else imagined
+    pseudo_observations = max(pseudo_observations, FEWEST_IMAGINED) if variance == 0 else pseudo_observations
     # What no number of repeats takes away: these rows are all there are.
-    lasting = held_out * variance + imagined / (n_examples * max(n_examples - 1, 1))
+    lasting = held_out * variance + pseudo_observations / (n_examples * max(n_examples - 1, 1))
     return found(
         by_repeat,
         [(variance / known.size + lasting, known.size - 1)],

@@ -36,7 +36,7 @@ class Metric:
         A network that closed less than this share of the way from chance to perfect on its training part never
         trained. Of R², a fiftieth: there are data of which no network explains a tenth.
     imagined
-        What imagined examples add to the sum of squares over examples
+        What pseudo-observations add to the sum of squares over examples
         (:func:`depthcheck.reports.compare.difference.paired_difference`).
         None for AUC: with two, intervals on 300 examples covered up to 100 % (without, 93 to 95 %).
     finest
@@ -55,7 +55,7 @@ class Metric:
     perfect: float = 1.0
     equivalence: float = 0.003
     left_chance: float = 0.1
-    imagined: float = 2.0
+    pseudo_observations: float = 2.0
     finest: float = 0.1
     chance_is: str = "accuracy of the commonest class"
 
@@ -84,11 +84,12 @@ class Metric:
 ACCURACY = Metric()
 #: The probability that an example of the second class is ranked above one of the first: a percentage as well.
 AUC = Metric(
-    key="auc", name="AUC", is_share=False, imagined=0.0, chance_is="AUC of giving every example the same probability"
+    key="auc", name="AUC", is_share=False, pseudo_observations=0.0,
+    chance_is="AUC of giving every example the same probability",
 )  # fmt: skip
 R2 = Metric(
     key="r2", name="R²", unit="", score_unit="", scale=1.0, is_share=False, is_bounded=False, equivalence=0.01,
-    left_chance=0.02, imagined=0.0, finest=0.01, chance_is="R² of always giving the mean",
+    left_chance=0.02, pseudo_observations=0.0, finest=0.01, chance_is="R² of always giving the mean",
 )  # fmt: skip
 
 #: By the names that the records have.

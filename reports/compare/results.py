@@ -216,7 +216,7 @@ class FinalistRow:
     n_diverged: int
     n_params: int | None
     fit_seconds: float | None
-    beside: Mapping[str, Spread] = field(default_factory=dict)
+    secondary: Mapping[str, Spread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

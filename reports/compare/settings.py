@@ -139,7 +139,7 @@ class Settings:
             values,
             np.zeros_like(values),
             self.units,
-            imagined=None,
+            pseudo_observations=None,
             method="settings and examples" if self.fold is None else "settings and rows",
             confidence=self.confidence,
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,

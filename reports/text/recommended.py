@@ -10,13 +10,13 @@ from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommen
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.known import against_references
 from depthcheck.reports.text.words import (
-    beside,
     configuration,
     count,
     interval,
     points,
     prose,
     score,
+    secondary,
     seconds,
     spread,
     table,
@@ -70,15 +70,15 @@ def _lines(
     yield f"{'cross-validated' if folds else 'validation'}{name}, mean ± sd", lambda row: scored(row.valid)
     if comparison.search is not None:
         yield f"{'cross-validated' if folds else 'validation'}{name}, the single run it was chosen by", selected
-    for further in dict.fromkeys(name for row in rows for name in row.beside):
-        yield f"{comparison.judged} {_SPELLED.get(further, further)}", functools.partial(_beside, further)
+    for further in dict.fromkeys(name for row in rows for name in row.secondary):
+        yield f"{comparison.judged} {_SPELLED.get(further, further)}", functools.partial(_secondary, further)
     yield f"fresh {comparison.design.again}s", lambda row: str(row.valid.n) if row.valid else "0"
     yield "parameters", lambda row: "–" if row.n_params is None else count(row.n_params)
     yield "seconds of training", lambda row: seconds(row.fit_seconds).removesuffix(" s")
 
 
-def _beside(name: str, row: FinalistRow) -> str:
-    return beside(name, row.beside[name]) if name in row.beside else "–"
+def _secondary(name: str, row: FinalistRow) -> str:
+    return secondary(name, row.secondary[name]) if name in row.secondary else "–"
 
 
 def _alternative(of: Recommendation, comparison: Comparison) -> str:

@@ -161,8 +161,7 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
 
 #: Measured by ``python -m benchmarks.studies digits --split-seeds``; docs/search-simulations.md has the tables.
 _ANOTHER_CUT = (
-    "(Where that was tried, on scikit-learn's digits, it added nothing visible: a standard deviation of 0.6 points "
-    "between studies with it and without.)"
+    "(Where that was tried, on scikit-learn's digits, it added nothing visible to the spread between studies.)"
 )
 
 

@@ -79,7 +79,7 @@ def spread(metric: Metric, of: Spread | None) -> str:
     return f"{_number(metric.scale * of.mean, decimals)} ± {metric.scale * of.sd:.{decimals}f}"
 
 
-def beside(name: str, of: Spread) -> str:
+def secondary(name: str, of: Spread) -> str:
     """Return a further score: an accuracy in percent, an error in the target's own unit with three digits."""
     if name in METRICS:
         return with_unit(spread(METRICS[name], of), METRICS[name])

@@ -1,4 +1,4 @@
-"""The plan of a study: phases, equal shares, twins, seeds, and what an extension keeps."""
+"""The plan of a study: phases, equal shares, common settings, seeds, and what an extension keeps."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -50,16 +50,20 @@ def test_anchor_is_the_notebook():
     anchor = design.plan(FASHION, searches(1))[0]
     config = space.to_config(FASHION, anchor.point, seed=anchor.seed, data_sha256="a" * 64, split=SplitConfig())
     assert (config.model.units, config.model.activation, config.model.dropout) == ((100,), "sigmoid", 0.0)
-    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.knobs) == ("sgd", 0.01, ())
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.hyperparameters) == (
+        "sgd",
+        0.01,
+        (),
+    )
     assert config.fit.batch_size == 32
 
 
 def test_twins_differ_in_their_levels_alone():
-    twins = defaultdict(list)
+    common_settings = defaultdict(list)
     for trial in design.plan(FASHION, searches(50)):
         if trial.phase == "compare":
-            twins[trial.twin].append(trial)
-    for family in twins.values():
+            common_settings[trial.common_setting].append(trial)
+    for family in common_settings.values():
         assert len({trial.seed for trial in family}) == 1
         for name in ("units", "activation", "dropout", "batch_size"):
             assert len({trial.point[name] for trial in family if name in trial.point}) == 1
@@ -75,9 +79,9 @@ def test_extension_keeps_the_trials_there_were_and_goes_on_with_the_table():
     short, extended = design.plan(FASHION, searches(50)), design.plan(FASHION, searches(50, 100))
     assert extended[:50] == short
     assert len(extended) == 100
-    fresh = {trial.twin for trial in extended[50:] if trial.phase == "compare"}
+    fresh = {trial.common_setting for trial in extended[50:] if trial.phase == "compare"}
     assert fresh == {6, 7, 8, 9, 10, 11}
-    straight = [t for t in design.plan(FASHION, searches(100)) if t.phase == "compare" and t.twin in fresh]
+    straight = [t for t in design.plan(FASHION, searches(100)) if t.phase == "compare" and t.common_setting in fresh]
     together = [t for t in extended[50:] if t.phase == "compare"]
     assert [(t.point, t.seed) for t in straight] == [(t.point, t.seed) for t in together]
 

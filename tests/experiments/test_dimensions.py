@@ -39,9 +39,13 @@ def test_dimension_from_outside_is_compared_tuned_logged_and_said():
     for trial in planned:
         at = trial.point or space.propose(experiment, [], seed=trial.number)
         config = space.to_config(experiment, at, seed=1, data_sha256="a" * 64, split=SplitConfig())
-        steps, optimizer = dict(config.optimizer.knobs)["gradient_accumulation_steps"], config.optimizer.name
+        steps, optimizer = dict(config.optimizer.hyperparameters)["gradient_accumulation_steps"], config.optimizer.name
         assert steps in (2, 4)
-        assert ("adam.ema_momentum" in at) == ("ema_momentum" in dict(config.optimizer.knobs)) == (optimizer == "adam")
+        assert (
+            ("adam.ema_momentum" in at)
+            == ("ema_momentum" in dict(config.optimizer.hyperparameters))
+            == (optimizer == "adam")
+        )
         assert space.from_config(config) == {**at, "dropout": 0.0}
         assert set(space.distributions(experiment, at)) == set(at) - {"depth", "activation", "batch_size"}
         logged = {key: str(value) for key, value in config.to_params().items()}
@@ -58,7 +62,10 @@ def test_dimension_from_outside_is_compared_tuned_logged_and_said():
     [
         ({"compare": {"gradient_accumulation_steps": [1]}}, r"steps\[0\] must be a whole number of at least 2, got 1"),
         ({"compare": {"gradient_acumulation_steps": [2]}}, "did you mean 'gradient_accumulation_steps'"),
-        ({"compare": {"ema_momentum": [0.9], "optimizer": ["sgd", "adam"]}}, "must be a knob of every optimizer"),
+        (
+            {"compare": {"ema_momentum": [0.9], "optimizer": ["sgd", "adam"]}},
+            "must be a hyperparameter of every optimizer",
+        ),
         ({"tune": {**DOCUMENT["tune"], "sgd": {"ema_momentum": [0.9]}}}, r"\[sgd\] has no key 'ema_momentum'"),
     ],
 )

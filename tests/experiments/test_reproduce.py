@@ -43,7 +43,9 @@ CONFIG = TrialConfig(
     data_sha256="ab" * 32,
     split=SplitConfig(),
     model=ModelConfig(units=(10, 7), activation="relu", dropout=0.1),
-    optimizer=OptimizerConfig(name="sgd", learning_rate=0.1 + 0.2, knobs=(("momentum", 0.9), ("nesterov", True))),
+    optimizer=OptimizerConfig(
+        name="sgd", learning_rate=0.1 + 0.2, hyperparameters=(("momentum", 0.9), ("nesterov", True))
+    ),
     fit=FitConfig(epochs=3, batch_size=32, seed=1),
 )
 LOG = {

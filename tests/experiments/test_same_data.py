@@ -76,14 +76,14 @@ def test_changed_data_are_named_with_both_hashes(tmp_path: Path) -> None:
 
 
 def test_files_of_users_own_data_are_watched_and_no_others(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
+    images = tmp_path / "pictures"
     for name in ("cat/1.png", "dog/2.png"):
-        (pictures / name).parent.mkdir(parents=True)
-        (pictures / name).touch()
+        (images / name).parent.mkdir(parents=True)
+        (images / name).touch()
     test = tmp_path / "test.csv"
     test.touch()
     assert stamps(DataConfig(name="digits"), None) == {}
-    assert {path.name for path in stamps(DataConfig(name=str(pictures)), None)} == {"cat", "1.png", "dog", "2.png"}
+    assert {path.name for path in stamps(DataConfig(name=str(images)), None)} == {"cat", "1.png", "dog", "2.png"}
     assert set(stamps(DataConfig(name="openml:61", test_file=str(test)), None)) == {test}
     moved = stamps(DataConfig(name="/before/pictures"), tmp_path)
-    assert set(moved) == set(stamps(DataConfig(name=str(pictures)), None))
+    assert set(moved) == set(stamps(DataConfig(name=str(images)), None))

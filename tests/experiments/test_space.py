@@ -90,7 +90,7 @@ def test_fixed_values_reach_the_configuration():
     small = definition.parse(document, name="small")
     planned = design.plan(small, searches(4))[1]
     config = space.to_config(small, planned.point, seed=1, data_sha256="a" * 64, split=SplitConfig())
-    assert config.optimizer.knobs == (("momentum", 0.9),)
+    assert config.optimizer.hyperparameters == (("momentum", 0.9),)
     proposed = space.propose(small, [], seed=1)
     assert proposed["sgd.momentum"] == 0.9
     assert proposed["sgd.learning_rate"] == 0.1

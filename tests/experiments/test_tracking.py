@@ -32,7 +32,9 @@ CONFIG = TrialConfig(
     data_sha256="ab" * 32,
     split=SplitConfig(),
     model=ModelConfig(units=(10, 7), activation="relu", dropout=0.1),
-    optimizer=OptimizerConfig(name="sgd", learning_rate=0.1 + 0.2, knobs=(("momentum", 0.9), ("nesterov", True))),
+    optimizer=OptimizerConfig(
+        name="sgd", learning_rate=0.1 + 0.2, hyperparameters=(("momentum", 0.9), ("nesterov", True))
+    ),
     fit=FitConfig(epochs=4, batch_size=32, seed=1),
 )
 DATASET = Dataset(
@@ -136,7 +138,7 @@ def test_test_part_is_read_back_where_it_was_opened(study: tracking.StudyRun) ->
 
 
 def test_score_is_added_to_a_run_that_has_ended(study: tracking.StudyRun) -> None:
-    test = Evaluation(part="test", loss=0.25, score=0.5, metric="auc", n_samples=2, beside={"accuracy": 1.0})
+    test = Evaluation(part="test", loss=0.25, score=0.5, metric="auc", n_samples=2, secondary={"accuracy": 1.0})
     said = Predictions(
         y=np.array([0, 1]),
         predicted=np.array([0, 1]),

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from depthcheck.pipeline.config import OPTIMIZERS, ModelConfig, OptimizerConfig
-from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training.build import build, build_optimizer, serving_model
 from depthcheck.pipeline.training.evaluate import predict_numbers, predict_proba
 
 SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
-#: Arguments of Keras's optimizers that are no knob of a search: identity, training technique, and constants of Muon's
+#: Arguments of Keras's optimizers that nobody searches: identity, training technique, and constants of Muon's
 #: polynomial and of its choice of layers.
 NO_KNOBS = {
     *("self", "learning_rate", "name", "kwargs", "use_ema", "ema_momentum", "ema_overwrite_frequency"),
@@ -83,8 +83,8 @@ def test_whole_number_is_a_learning_rate_too():
 
 
 def test_knobs_reach_the_optimizer():
-    knobs = (("momentum", 0.9), ("nesterov", True), ("clipnorm", 2.0))
-    optimizer = build_optimizer(OptimizerConfig(name="sgd", learning_rate=0.1, knobs=knobs))
+    hyperparameters = (("momentum", 0.9), ("nesterov", True), ("clipnorm", 2.0))
+    optimizer = build_optimizer(OptimizerConfig(name="sgd", learning_rate=0.1, hyperparameters=hyperparameters))
     assert (optimizer.momentum, optimizer.nesterov, optimizer.clipnorm) == (0.9, True, 2.0)
 
 
@@ -93,7 +93,7 @@ def test_served_model_takes_raw_pixels_and_agrees_with_the_trained_model(tmp_pat
     pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
     scaled = pixels.reshape(20, 784).astype(np.float32) * np.float32(1 / 255)
     scaler = Scaler(scale=float(np.float32(1 / 255)), offset=0.0)
-    serving_model(model, sample_shape=(28, 28), scaler=scaler, goal=Goal()).save(tmp_path / "model.keras")
+    serving_model(model, sample_shape=(28, 28), scaler=scaler, objective=Objective()).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_allclose(served.predict(pixels, verbose=0), predict_proba(model, scaled), atol=1e-6)
 
@@ -103,7 +103,7 @@ def test_served_model_scales_each_feature_by_its_own_numbers(tmp_path: Path):
     X = rng.normal(50, 20, (30, 5))
     scale, offset = rng.uniform(0.01, 0.1, 5).astype(np.float32), rng.normal(size=5).astype(np.float32)
     scaler = Scaler(scale=scale, offset=offset)
-    serving_model(model, sample_shape=(5,), scaler=scaler, goal=Goal()).save(tmp_path / "model.keras")
+    serving_model(model, sample_shape=(5,), scaler=scaler, objective=Objective()).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     expected = predict_proba(model, X.astype(np.float32) * scale + offset)
     np.testing.assert_allclose(served.predict(X, verbose=0), expected, atol=1e-6)
@@ -111,7 +111,7 @@ def test_served_model_scales_each_feature_by_its_own_numbers(tmp_path: Path):
 
 def test_served_model_keeps_its_weights_when_training_goes_on():
     model = mlp(9, n_features=5)
-    served = serving_model(model, sample_shape=(5,), scaler=None, goal=Goal())
+    served = serving_model(model, sample_shape=(5,), scaler=None, objective=Objective())
     X = np.ones((1, 5), np.float32)
     before = served.predict(X, verbose=0)
     model.set_weights([weight + 1 for weight in model.get_weights()])
@@ -122,17 +122,17 @@ def test_regression_ends_in_one_number_and_is_served_in_the_targets_own_unit(tmp
     config = ModelConfig(units=(9,), activation="tanh")
     model = build(config, SGD, n_features=5, n_classes=0, seed=0)
     assert model.output_shape == (None, 1)
-    goal = Goal(metric="r2", mean=-500.0, sd=20.0)
+    objective = Objective(metric="r2", mean=-500.0, sd=20.0)
     X = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
-    serving_model(model, sample_shape=(5,), scaler=None, goal=goal).save(tmp_path / "model.keras")
+    serving_model(model, sample_shape=(5,), scaler=None, objective=objective).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     numbers = served.predict(X, verbose=0)[:, 0]
     np.testing.assert_allclose(numbers, model.predict(X, verbose=0)[:, 0] * 20 - 500, rtol=1e-6)
-    np.testing.assert_allclose(numbers, predict_numbers(model, X, goal), rtol=1e-6)
+    np.testing.assert_allclose(numbers, predict_numbers(model, X, objective), rtol=1e-6)
 
 
 def test_samples_that_come_prepared_are_served_without_another_scaling():
     model = mlp(9, n_features=5)
-    served = serving_model(model, sample_shape=(5,), scaler=None, goal=Goal())
+    served = serving_model(model, sample_shape=(5,), scaler=None, objective=Objective())
     X = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
     np.testing.assert_allclose(served.predict(X, verbose=0), predict_proba(model, X), atol=1e-6)

@@ -38,18 +38,20 @@ def models(draw: st.DrawFn) -> ModelConfig:
     )
 
 
-def values(knob: str) -> st.SearchStrategy[bool | int | float]:
-    if knob in BOOLEAN_KNOBS:
+def values(hyperparameter: str) -> st.SearchStrategy[bool | int | float]:
+    if hyperparameter in BOOLEAN_KNOBS:
         return st.booleans()
-    return st.integers(0, 100) if knob in INTEGER_KNOBS else st.floats(allow_nan=False, allow_infinity=False)
+    return st.integers(0, 100) if hyperparameter in INTEGER_KNOBS else st.floats(allow_nan=False, allow_infinity=False)
 
 
 @st.composite
 def optimizers(draw: st.DrawFn) -> OptimizerConfig:
     name = draw(st.sampled_from(sorted(OPTIMIZERS)))
-    knobs = draw(st.lists(st.sampled_from(OPTIMIZERS[name]), unique=True))
+    hyperparameters = draw(st.lists(st.sampled_from(OPTIMIZERS[name]), unique=True))
     return OptimizerConfig(
-        name=name, learning_rate=draw(positive), knobs=tuple((knob, draw(values(knob))) for knob in knobs)
+        name=name,
+        learning_rate=draw(positive),
+        hyperparameters=tuple((hyperparameter, draw(values(hyperparameter))) for hyperparameter in hyperparameters),
     )
 
 
@@ -103,7 +105,7 @@ TRIAL = TrialConfig(
     data_sha256="0" * 64,
     split=SplitConfig(),
     model=ModelConfig(units=(100, 100), activation="relu", dropout=0.1),
-    optimizer=OptimizerConfig(name="sgd", learning_rate=0.01, knobs=(("nesterov", True), ("momentum", 0.9))),
+    optimizer=OptimizerConfig(name="sgd", learning_rate=0.01, hyperparameters=(("nesterov", True), ("momentum", 0.9))),
     fit=FitConfig(epochs=2, batch_size=32, seed=1),
 )
 
@@ -195,12 +197,14 @@ def test_parameter_without_a_valid_value_is_named(changed, complaint):
         ),
         (lambda: OptimizerConfig(name="adam", learning_rate=0), "learning_rate must be above 0, got 0"),
         (
-            lambda: OptimizerConfig(name="adam", learning_rate=1, knobs=(("momentum", 0.9),)),
-            "knob of adam must be one of beta_1, .*, got 'momentum'",
+            lambda: OptimizerConfig(name="adam", learning_rate=1, hyperparameters=(("momentum", 0.9),)),
+            "hyperparameter of adam must be one of beta_1, .*, got 'momentum'",
         ),
         (
-            lambda: OptimizerConfig(name="sgd", learning_rate=1, knobs=(("momentum", 0.9), ("momentum", 0.8))),
-            "knobs of sgd must be named once each",
+            lambda: OptimizerConfig(
+                name="sgd", learning_rate=1, hyperparameters=(("momentum", 0.9), ("momentum", 0.8))
+            ),
+            "hyperparameters of sgd must be named once each",
         ),
         (lambda: FitConfig(epochs=1, batch_size=0, seed=1), "batch_size must be a whole number of at least 1, got 0"),
         (lambda: FitConfig(epochs=1.5, batch_size=1, seed=1), "epochs must be a whole number of at least 1, got 1.5"),
@@ -212,8 +216,8 @@ def test_configuration_that_cannot_be_is_refused_with_what_was_expected(make, co
 
 
 def test_knobs_are_equal_in_any_order():
-    one = OptimizerConfig(name="sgd", learning_rate=1, knobs=(("momentum", 0.9), ("nesterov", True)))
-    other = OptimizerConfig(name="sgd", learning_rate=1, knobs=(("nesterov", True), ("momentum", 0.9)))
+    one = OptimizerConfig(name="sgd", learning_rate=1, hyperparameters=(("momentum", 0.9), ("nesterov", True)))
+    other = OptimizerConfig(name="sgd", learning_rate=1, hyperparameters=(("nesterov", True), ("momentum", 0.9)))
 
     assert one == other
     assert hash(one) == hash(other)

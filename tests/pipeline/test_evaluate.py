@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
-from depthcheck.pipeline.metrics import Goal
+from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Part
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba, predictions
@@ -74,27 +74,27 @@ def test_auc_and_the_accuracy_beside_it_are_scikit_learns(n: int):
     X = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
     part = Part(X=X, y=(X[:, 0] + rng.normal(size=n) > 1).astype(np.int64))
     probabilities = predict_proba(model, X)
-    result = evaluate(model, part, "test", Goal(metric="auc"))
+    result = evaluate(model, part, "test", Objective(metric="auc"))
     assert result.metric == "auc"
     assert result.score == pytest.approx(roc_auc_score(part.y, probabilities[:, 1]), abs=1e-6)
-    assert result.beside == {"accuracy": accuracy_score(part.y, probabilities.argmax(axis=1))}
-    told = predictions(model, part, Goal(metric="auc"))
+    assert result.secondary == {"accuracy": accuracy_score(part.y, probabilities.argmax(axis=1))}
+    told = predictions(model, part, Objective(metric="auc"))
     np.testing.assert_array_equal(told.positive, probabilities[:, 1])
 
 
 @pytest.mark.parametrize("n", [50, 5000])
 def test_regression_is_scored_in_the_targets_unit_and_its_loss_is_standardized(n: int):
     model, rng = untrained(0), np.random.default_rng(n)
-    goal = Goal(metric="r2", mean=1000.0, sd=50.0)
+    objective = Objective(metric="r2", mean=1000.0, sd=50.0)
     part = Part(X=rng.normal(size=(n, N_FEATURES)).astype(np.float32), y=rng.normal(1000, 50, n).astype(np.float32))
-    numbers = predict_numbers(model, part.X, goal)
+    numbers = predict_numbers(model, part.X, objective)
     assert 900 < numbers.mean() < 1100
-    result = evaluate(model, part, "valid", goal)
+    result = evaluate(model, part, "valid", objective)
     assert result.score == pytest.approx(r2_score(part.y, numbers), rel=1e-5)
-    assert result.beside["rmse"] == pytest.approx(root_mean_squared_error(part.y, numbers), rel=1e-5)
-    assert result.beside["mae"] == pytest.approx(mean_absolute_error(part.y, numbers), rel=1e-5)
-    assert result.loss == pytest.approx((result.beside["rmse"] / 50) ** 2, rel=1e-5)
-    told = predictions(model, part, goal)
+    assert result.secondary["rmse"] == pytest.approx(root_mean_squared_error(part.y, numbers), rel=1e-5)
+    assert result.secondary["mae"] == pytest.approx(mean_absolute_error(part.y, numbers), rel=1e-5)
+    assert result.loss == pytest.approx((result.secondary["rmse"] / 50) ** 2, rel=1e-5)
+    told = predictions(model, part, objective)
     np.testing.assert_array_equal(told.predicted, numbers)
     assert np.isnan(told.probability).all()
     assert told.positive is None

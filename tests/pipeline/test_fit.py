@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
-from depthcheck.pipeline.metrics import balanced_weights, goal_of
+from depthcheck.pipeline.metrics import balanced_weights, objective_of
 from depthcheck.pipeline.records import History, Part, Split
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba
@@ -46,7 +46,7 @@ def network(
     *units: int,
     activation: str = "tanh",
     optimizer: str = "adam",
-    knobs: Knobs = (),
+    hyperparameters: Knobs = (),
     rate: float = 0.01,
     dropout: float = 0.0,
     seed: int = 3,
@@ -54,7 +54,7 @@ def network(
 ) -> keras.Model:
     return build(
         ModelConfig(units=units, activation=activation if units else None, dropout=dropout),
-        OptimizerConfig(name=optimizer, learning_rate=rate, knobs=knobs),
+        OptimizerConfig(name=optimizer, learning_rate=rate, hyperparameters=hyperparameters),
         n_features=N_FEATURES,
         n_classes=n_classes,
         seed=seed,
@@ -86,9 +86,9 @@ def assert_same_weights(model: keras.Model, other: keras.Model, atol: float = 0.
         np.testing.assert_allclose(weight, expected, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize(("optimizer", "knobs"), EVERY_OPTIMIZER)
-def test_every_optimizer_ends_in_the_weights_of_keras(split: Split, optimizer: str, knobs: Knobs):
-    ours, theirs = (network(16, optimizer=optimizer, knobs=knobs) for _ in range(2))
+@pytest.mark.parametrize(("optimizer", "hyperparameters"), EVERY_OPTIMIZER)
+def test_every_optimizer_ends_in_the_weights_of_keras(split: Split, optimizer: str, hyperparameters: Knobs):
+    ours, theirs = (network(16, optimizer=optimizer, hyperparameters=hyperparameters) for _ in range(2))
     fit(ours, split, config())
     trained_by_keras(theirs, split, config())
     assert_same_weights(ours, theirs, atol=1e-5)
@@ -165,7 +165,7 @@ def test_programs_are_told_apart_by_all_that_is_compiled_into_them():
     others = [
         network(17),
         network(16, dropout=0.1),
-        network(16, knobs=(("beta_1", 0.8),)),
+        network(16, hyperparameters=(("beta_1", 0.8),)),
         network(16, optimizer="sgd"),
     ]
     for model in others:
@@ -286,10 +286,10 @@ def two_classes_of(n_train: int) -> Split:
 @pytest.mark.parametrize("capacity", [None, 400])
 def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacity: int | None):
     split = regression_of(N_TRAIN)
-    goal = goal_of(split)
+    objective = objective_of(split)
     ours, theirs = (network(16, n_classes=0) for _ in range(2))
     history, _ = fit_folds([ours], [split], config(), capacity=capacity)
-    scaled = [Part(X=part.X, y=goal.targets(part.y)[:, 0]) for part in (split.train, split.valid)]
+    scaled = [Part(X=part.X, y=objective.targets(part.y)[:, 0]) for part in (split.train, split.valid)]
     curves = trained_by_keras(
         theirs, Split(train=scaled[0], valid=scaled[1], test=None, n_classes=0, config=split.config), config()
     )
@@ -297,7 +297,7 @@ def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacit
     np.testing.assert_allclose(history.train_loss, curves["loss"], rtol=1e-4)
     np.testing.assert_allclose(history.valid_loss, curves["val_loss"], rtol=1e-4)
     assert history.valid_score[-1] == pytest.approx(
-        r2_score(split.valid.y, predict_numbers(ours, split.valid.X, goal)), rel=1e-5
+        r2_score(split.valid.y, predict_numbers(ours, split.valid.X, objective)), rel=1e-5
     )
 
 
@@ -311,7 +311,7 @@ def test_training_score_is_that_of_all_samples_of_the_epoch(metric: str, capacit
     if metric == "auc":
         expected = roc_auc_score(split.train.y, predict_proba(model, split.train.X)[:, 1])
     else:
-        expected = r2_score(split.train.y, predict_numbers(model, split.train.X, goal_of(split)))
+        expected = r2_score(split.train.y, predict_numbers(model, split.train.X, objective_of(split)))
     assert history.train_score[0] == pytest.approx(expected, abs=1e-5)
     assert list(history.curves()) == [
         "train/loss", f"train/{metric}", "valid/loss", f"valid/{metric}", "learning_rate",

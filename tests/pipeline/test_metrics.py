@@ -9,7 +9,15 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.metrics import Goal, area_under_curve, balanced_weights, chance, goal_of, mean_evaluation, r2
+from depthcheck.pipeline.metrics import (
+    Objective,
+    area_under_curve,
+    balanced_weights,
+    chance,
+    mean_evaluation,
+    objective_of,
+    r2,
+)
 from depthcheck.pipeline.records import Evaluation, Part, Split
 
 
@@ -48,16 +56,16 @@ def test_r2_of_what_is_not_finite_is_unknown():
 
 
 def test_targets_are_standardized_by_the_training_part_alone_and_predictions_brought_back():
-    goal = goal_of(split_of([10, 20, 30, 40], [1000, 2000]))
-    standardized = goal.targets(np.array([10, 20, 30, 40], np.float32))
+    objective = objective_of(split_of([10, 20, 30, 40], [1000, 2000]))
+    standardized = objective.targets(np.array([10, 20, 30, 40], np.float32))
     assert standardized.shape == (4, 1)
     assert (standardized.mean(), standardized.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
-    np.testing.assert_allclose(goal.numbers(standardized), [10, 20, 30, 40], rtol=1e-6)
+    np.testing.assert_allclose(objective.numbers(standardized), [10, 20, 30, 40], rtol=1e-6)
 
 
 def test_constant_target_is_only_moved():
-    goal = goal_of(split_of([7, 7, 7], [8]))
-    np.testing.assert_array_equal(goal.targets(np.array([7, 9], np.float32)), [[0], [2]])
+    objective = objective_of(split_of([7, 7, 7], [8]))
+    np.testing.assert_array_equal(objective.targets(np.array([7, 9], np.float32)), [[0], [2]])
 
 
 def test_balanced_weights_are_scikit_learns_and_one_on_average():
@@ -72,32 +80,32 @@ def test_balanced_weights_are_scikit_learns_and_one_on_average():
 def test_chance_is_the_commonest_class_of_the_training_part():
     train, valid = [0, 1, 1, 2], [2, 2, 1]
     dummy = DummyClassifier().fit(np.zeros((4, 1)), train)
-    found = chance(split_of(train, valid, n_classes=3, metric="accuracy"), Goal())
+    found = chance(split_of(train, valid, n_classes=3, metric="accuracy"), Objective())
     assert found.score == accuracy_score(valid, dummy.predict(np.zeros((3, 1))))
     assert found.loss == pytest.approx(log_loss(valid, dummy.predict_proba(np.zeros((3, 1))), labels=[0, 1, 2]))
-    assert (found.part, found.n_samples, found.beside) == ("valid", 3, {})
+    assert (found.part, found.n_samples, found.secondary) == ("valid", 3, {})
 
 
 def test_chance_ranks_nothing():
-    found = chance(split_of([0, 1, 1], [0, 1, 1, 1], n_classes=2, metric="auc"), Goal(metric="auc"))
-    assert (found.score, found.beside) == (0.5, {"accuracy": 0.75})
+    found = chance(split_of([0, 1, 1], [0, 1, 1, 1], n_classes=2, metric="auc"), Objective(metric="auc"))
+    assert (found.score, found.secondary) == (0.5, {"accuracy": 0.75})
 
 
 def test_chance_of_a_regression_is_the_mean_of_the_training_part():
     train, valid = [10.0, 20.0], [10.0, 40.0]
     split = split_of(train, valid)
     dummy = DummyRegressor().fit(np.zeros((2, 1)), train)
-    found = chance(split, goal_of(split))
+    found = chance(split, objective_of(split))
     assert found.score == pytest.approx(r2_score(valid, dummy.predict(np.zeros((2, 1)))))
     assert found.score < 0
     assert found.loss == pytest.approx(((10 - 15) ** 2 + (40 - 15) ** 2) / 2 / 25)
-    assert found.beside == {"rmse": pytest.approx(np.sqrt(325)), "mae": pytest.approx(15)}
+    assert found.secondary == {"rmse": pytest.approx(np.sqrt(325)), "mae": pytest.approx(15)}
 
 
 def test_mean_over_folds_counts_all_samples():
     def fold(score: float, n: int) -> Evaluation:
-        return Evaluation(part="valid", loss=score, score=score, metric="r2", n_samples=n, beside={"mae": 2 * score})
+        return Evaluation(part="valid", loss=score, score=score, metric="r2", n_samples=n, secondary={"mae": 2 * score})
 
     assert mean_evaluation([fold(0.25, 10), fold(0.75, 11)]) == Evaluation(
-        part="valid", loss=0.5, score=0.5, metric="r2", n_samples=21, beside={"mae": 1.0}
+        part="valid", loss=0.5, score=0.5, metric="r2", n_samples=21, secondary={"mae": 1.0}
     )

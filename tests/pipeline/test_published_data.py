@@ -80,13 +80,13 @@ def publish(monkeypatch, served, name, content):
 
 def mnist():
     file = io.BytesIO()
-    pictures, labels = RNG.integers(0, 256, (30, 28, 28), np.uint8), np.arange(30, dtype=np.uint8) % 10
-    np.savez(file, x_train=pictures, y_train=labels, x_test=pictures[:10], y_test=labels[:10])
-    return file.getvalue(), pictures, labels
+    images, labels = RNG.integers(0, 256, (30, 28, 28), np.uint8), np.arange(30, dtype=np.uint8) % 10
+    np.savez(file, x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
+    return file.getvalue(), images, labels
 
 
 def test_mnist_is_fetched_once_and_verified(tmp_path, served, monkeypatch):
-    content, pictures, labels = mnist()
+    content, images, labels = mnist()
     publish(monkeypatch, served, "mnist", content)
     lines = []
 
@@ -94,7 +94,7 @@ def test_mnist_is_fetched_once_and_verified(tmp_path, served, monkeypatch):
     shutil.rmtree(served[0])
     again = load(DataConfig(name="mnist"), cache=tmp_path / "cache", log=lines.append)
 
-    np.testing.assert_array_equal(first.X, pictures)
+    np.testing.assert_array_equal(first.X, images)
     np.testing.assert_array_equal(first.y_test, labels[:10])
     assert (first.class_names, first.pixel_max, first.metric) == (tuple("0123456789"), 255, "accuracy")
     assert [first.source, again.source] == [

@@ -28,7 +28,7 @@ def table(n_samples: int = 6, n_features: int = 4, n_test: int = 3) -> Dataset:
     )
 
 
-def pictures() -> Dataset:
+def images() -> Dataset:
     X = np.random.default_rng(0).integers(0, 256, (6, 2, 3), dtype=np.uint8)
     return dataclasses.replace(table(), X=X, X_test=X[:3], pixel_max=255)
 
@@ -59,7 +59,7 @@ def test_scaler_follows_the_training_part():
     assert (scaler.offset != moved.offset).all()
 
 
-@pytest.mark.parametrize("dataset", [table(), pictures()], ids=["table", "pictures"])
+@pytest.mark.parametrize("dataset", [table(), images()], ids=["table", "pictures"])
 def test_every_part_is_float32_times_scale_plus_offset_to_the_bit(dataset):
     parts, scaler = prepare(dataset, CUT)
 
@@ -75,7 +75,7 @@ def test_every_part_is_float32_times_scale_plus_offset_to_the_bit(dataset):
 
 
 def test_pixels_are_divided_by_their_largest_possible_value_and_not_by_the_largest_seen():
-    dark = dataclasses.replace(pictures(), X=np.full((6, 2, 3), 51, np.uint8))
+    dark = dataclasses.replace(images(), X=np.full((6, 2, 3), 51, np.uint8))
 
     parts, scaler = prepare(dark, CUT)
 

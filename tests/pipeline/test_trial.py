@@ -19,7 +19,7 @@ from depthcheck.pipeline.config import (
     SplitConfig,
     TrialConfig,
 )
-from depthcheck.pipeline.metrics import SCORERS, Scorer, chance, goal_of
+from depthcheck.pipeline.metrics import SCORERS, Scorer, chance, objective_of
 from depthcheck.pipeline.prepare.folds import prepared
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.training.build import build
@@ -86,7 +86,7 @@ def test_network_without_a_hidden_layer_comes_to_linear_regression():
     assert expected > 0.8
     assert trained.result.valid.score == pytest.approx(expected, abs=0.01)
     assert trained.result.history.metric == "r2"
-    assert trained.result.valid.beside["rmse"] == pytest.approx(40, rel=0.3)
+    assert trained.result.valid.secondary["rmse"] == pytest.approx(40, rel=0.3)
 
 
 def test_network_without_a_hidden_layer_comes_to_logistic_regression():
@@ -97,7 +97,7 @@ def test_network_without_a_hidden_layer_comes_to_logistic_regression():
     logistic = LogisticRegression().fit(data.split.train.X, data.split.train.y)
     expected = roc_auc_score(data.split.valid.y, logistic.predict_proba(data.split.valid.X)[:, 1])
     assert trained.result.valid.score == pytest.approx(expected, abs=0.01)
-    assert set(trained.result.valid.beside) == {"accuracy"}
+    assert set(trained.result.valid.secondary) == {"accuracy"}
 
 
 def test_folds_report_the_mean_of_folds_trained_one_by_one(dataset: Dataset):
@@ -114,8 +114,8 @@ def test_folds_report_the_mean_of_folds_trained_one_by_one(dataset: Dataset):
     for name, curve in result.history.curves().items():
         np.testing.assert_allclose(curve, np.mean([h[name] for h in histories], axis=0), rtol=1e-12, err_msg=name)
     assert result.valid.score == pytest.approx(np.mean([e.score for e in evaluations]), rel=1e-12)
-    assert result.valid.beside == pytest.approx(
-        {name: np.mean([e.beside[name] for e in evaluations]) for name in evaluations[0].beside}, rel=1e-12
+    assert result.valid.secondary == pytest.approx(
+        {name: np.mean([e.secondary[name] for e in evaluations]) for name in evaluations[0].secondary}, rel=1e-12
     )
     assert (result.valid.n_samples, result.test, result.state) == (N, None, "finished")
     assert {key: tuple(values[key] for _, values in told) for key in told[0][1]} == result.history.curves()
@@ -197,7 +197,7 @@ def test_judging_a_searched_model_is_evaluating_its_network(metric: str, make):
     expected = confirmed.result.test
     assert (found.part, found.metric, found.n_samples) == ("test", metric, expected.n_samples)
     assert (found.loss, found.score) == pytest.approx((expected.loss, expected.score), rel=1e-4)
-    assert found.beside == pytest.approx(expected.beside, rel=1e-4)
+    assert found.secondary == pytest.approx(expected.secondary, rel=1e-4)
     np.testing.assert_array_equal(said.y, confirmed.predictions.y)
     np.testing.assert_allclose(said.predicted, confirmed.predictions.predicted, rtol=1e-4)
     if metric != "r2":
@@ -223,9 +223,9 @@ def test_diverged_trial_is_worth_what_guessing_is(dataset: Dataset, split: Split
     trial = replace(trial, model=replace(trial.model, activation="linear"))
     trained = run_trial(trial, dataset, confirm=True)
     assert trained.result.state == "diverged"
-    guesses = [chance(fold.split, goal_of(fold.split)) for fold in prepared(dataset, split)]
+    guesses = [chance(fold.split, objective_of(fold.split)) for fold in prepared(dataset, split)]
     assert trained.result.valid.score == pytest.approx(np.mean([guess.score for guess in guesses]))
-    assert np.isfinite([trained.result.valid.loss, *trained.result.valid.beside.values()]).all()
+    assert np.isfinite([trained.result.valid.loss, *trained.result.valid.secondary.values()]).all()
 
 
 def test_trial_of_folds_is_pruned_where_the_mean_of_the_folds_lies_below_the_mark(dataset: Dataset):
@@ -293,7 +293,7 @@ def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_tri
     base = config(SplitConfig(), epochs=1)
     trial = replace(
         base,
-        optimizer=OptimizerConfig(name="signs", learning_rate=0.25, knobs=(("size", 2.0),)),
+        optimizer=OptimizerConfig(name="signs", learning_rate=0.25, hyperparameters=(("size", 2.0),)),
         fit=replace(base.fit, batch_size=N),
     )
 

@@ -69,8 +69,10 @@ def beside_of(metric: str, of: Predictions) -> dict[str, float]:
 
 def judged(metric: str, of: Predictions, *, folds: bool) -> tuple[Evaluation, ...]:
     """Return what a network's answers are worth: on validation and test part alike, or by cross-validation."""
-    beside = beside_of(metric, of)
-    valid = Evaluation(part="valid", loss=0.5, score=score_of(metric, of), metric=metric, n_samples=N, beside=beside)
+    secondary = beside_of(metric, of)
+    valid = Evaluation(
+        part="valid", loss=0.5, score=score_of(metric, of), metric=metric, n_samples=N, secondary=secondary
+    )
     return (valid,) if folds else (valid, replace(valid, part="test"))
 
 

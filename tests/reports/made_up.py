@@ -29,9 +29,11 @@ N_VALID, N_TEST = 12_000, 10_000
 class MadeUpStudy:
     """Builds records that behave: deep sigmoid networks stand still, learning rates matter, seeds scatter."""
 
-    def __init__(self, *, depths=(0, 1, 2, 3, 5), optimizers=("sgd", "adam"), twins=8, n_seeds=5, epochs=20, seed=0):
+    def __init__(
+        self, *, depths=(0, 1, 2, 3, 5), optimizers=("sgd", "adam"), common_settings=8, n_seeds=5, epochs=20, seed=0
+    ):
         self.rng = np.random.default_rng(seed)
-        self.depths, self.optimizers, self.twins = depths, optimizers, twins
+        self.depths, self.optimizers, self.common_settings = depths, optimizers, common_settings
         self.seeds = tuple(int(s) for s in self.rng.integers(2**32, size=n_seeds))
         self.epochs = epochs
         self.records: list[TrialRecord] = []
@@ -144,14 +146,14 @@ class MadeUpStudy:
         """Run anchor, compare and exploit."""
         anchor = self.config(1, "sgd", activation="sigmoid", share=0.23)
         self.trial(anchor, "anchor")
-        for twin in range(self.twins):
+        for common_setting in range(self.common_settings):
             share, activation = self.rng.random(), str(self.rng.choice(["sigmoid", "tanh", "relu"]))
             for depth in self.depths:
                 for optimizer in self.optimizers:
-                    config = self.config(depth, optimizer, seed=twin, share=share, activation=activation)
-                    state = "diverged" if twin == 0 and depth and diverged > 0 else "finished"
+                    config = self.config(depth, optimizer, seed=common_setting, share=share, activation=activation)
+                    state = "diverged" if common_setting == 0 and depth and diverged > 0 else "finished"
                     diverged -= state == "diverged"
-                    if twin == 1 and failed > 0 and depth:
+                    if common_setting == 1 and failed > 0 and depth:
                         state, failed = "failed", failed - 1
                     self.trial(config, "compare", state=state)
         for _ in range(n_exploit):
@@ -201,12 +203,16 @@ class MadeUpStudy:
             for depth in depths
         ]
         factor = Factor.of("configuration", tuple(one.id for one in chosen))
-        return self.confirm(chosen).data(chosen, design=design(name="duel", factors=(factor,)))
+        return self.confirm(chosen).data(chosen, design=design(name="pairwise", factors=(factor,)))
 
     def planned(self):
         """Return the budget of the search."""
         exploit = sum(record.phase == "exploit" for record in self.records)
-        return {"anchor": 1, "compare": self.twins * len(self.depths) * len(self.optimizers), "exploit": exploit}
+        return {
+            "anchor": 1,
+            "compare": self.common_settings * len(self.depths) * len(self.optimizers),
+            "exploit": exploit,
+        }
 
     def data(self, finalists=(), **changes) -> StudyData:
         """Return the study as it would be read back."""

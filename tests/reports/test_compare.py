@@ -113,13 +113,13 @@ def test_verdict_follows_what_tuning_a_level_gives(rng, means, word):
 
 def test_levels_whose_networks_answer_alike_are_practically_equal(rng):
     records, answers = searched(rng)
-    twin = {r.run_id: r for r in records}
+    common_setting = {r.run_id: r for r in records}
     for record in records:
         if record.config.model.depth == 2:
-            other = twin[f"run-{record.number - 1}"]
+            other = common_setting[f"run-{record.number - 1}"]
             answers[record.run_id] = answers[other.run_id]
-            twin[record.run_id] = dataclasses.replace(record, evaluations=other.evaluations)
-    comparison = compare(design(equivalence=0.02), list(twin.values()), (), answers)
+            common_setting[record.run_id] = dataclasses.replace(record, evaluations=other.evaluations)
+    comparison = compare(design(equivalence=0.02), list(common_setting.values()), (), answers)
     assert contrast_of(comparison, "2").verdict.word == "practically equal"
 
 

@@ -21,7 +21,7 @@ def crossed(rng, *, seed_sd, example_sd, rest_sd, shape, mean=0.0):
 def test_components_of_variance_are_found_again():
     rng = np.random.default_rng(3)
     d = crossed(rng, seed_sd=0.5, example_sd=2.0, rest_sd=1.0, shape=(200, 2000))
-    found = paired_difference(d, np.zeros_like(d), imagined=0.0)
+    found = paired_difference(d, np.zeros_like(d), pseudo_observations=0.0)
     assert found.seed_variance == pytest.approx(0.25, rel=0.2)
     assert found.example_variance == pytest.approx(4.0, rel=0.1)
     assert found.rest_variance == pytest.approx(1.0, rel=0.02)
@@ -31,7 +31,7 @@ def test_without_example_effects_it_is_students_paired_t():
     # Every example of a run has the run's score: nothing but seeds varies.
     rng = np.random.default_rng(4)
     a = np.repeat(rng.normal(0.5, 1, (6, 1)), 50, axis=1)
-    found = paired_difference(a, np.zeros_like(a), imagined=0.0)
+    found = paired_difference(a, np.zeros_like(a), pseudo_observations=0.0)
     expected = stats.ttest_1samp(a[:, 0], 0)
     interval = expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue)
@@ -42,7 +42,7 @@ def test_without_example_effects_it_is_students_paired_t():
 def test_without_seed_effects_examples_alone_decide():
     rng = np.random.default_rng(5)
     d = np.repeat(rng.choice([-1, 0, 1], size=(1, 3000), p=[0.05, 0.85, 0.1]), 5, axis=0).astype(float)
-    found = paired_difference(d, np.zeros_like(d), imagined=0.0)
+    found = paired_difference(d, np.zeros_like(d), pseudo_observations=0.0)
     expected = stats.ttest_1samp(d[0], 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
@@ -52,17 +52,17 @@ def test_examples_count_for_less_where_few_of_them_tell_the_two_apart():
     spread, few = np.tile([1.0, -1.0], 200)[None, :].repeat(5, axis=0), np.zeros((5, 400))
     few[:, :8] = np.tile([1.0, -1.0], 4)
     zeros = np.zeros_like(few)
-    assert paired_difference(spread, zeros, imagined=None).df == pytest.approx(399)
+    assert paired_difference(spread, zeros, pseudo_observations=None).df == pytest.approx(399)
     # Eight of 400 differ: 50 - 3 of excess kurtosis.
-    assert paired_difference(few, zeros, imagined=None).df == pytest.approx(2 / (2 / 399 + 47 / 400))
-    assert paired_difference(few, zeros, imagined=0.0).df == pytest.approx(399)
-    assert paired_difference(zeros, zeros, imagined=None).high > 0
+    assert paired_difference(few, zeros, pseudo_observations=None).df == pytest.approx(2 / (2 / 399 + 47 / 400))
+    assert paired_difference(few, zeros, pseudo_observations=0.0).df == pytest.approx(399)
+    assert paired_difference(zeros, zeros, pseudo_observations=None).high > 0
 
 
 def test_interval_is_wider_than_that_of_seeds_alone_where_examples_matter():
     rng = np.random.default_rng(6)
     d = crossed(rng, seed_sd=0.001, example_sd=1.0, rest_sd=0.0, shape=(5, 400))
-    found = paired_difference(d, np.zeros_like(d), imagined=0.0)
+    found = paired_difference(d, np.zeros_like(d), pseudo_observations=0.0)
     seeds_alone = stats.sem(d.mean(axis=1)) * stats.t.ppf(0.975, 4)
     assert found.half_width > 20 * seeds_alone
 
@@ -144,13 +144,13 @@ def test_five_seeds_detect_1_7_standard_deviations_and_ten_detect_1_0(effect, n_
 def test_no_number_of_seeds_makes_up_for_too_few_examples():
     rng = np.random.default_rng(11)
     d = crossed(rng, seed_sd=0.0, example_sd=1.0, rest_sd=0.1, shape=(5, 100))
-    found = paired_difference(d, np.zeros_like(d), imagined=0.0)
+    found = paired_difference(d, np.zeros_like(d), pseudo_observations=0.0)
     assert seeds_to_detect(found, 0.1) is None
     assert seeds_to_detect(found, 1.0) is not None
 
 
 def test_scores_that_no_example_tells_apart_still_have_an_interval():
     same = np.linspace(0, 1, 100)[None, :].repeat(5, axis=0)
-    found = paired_difference(same, same, imagined=0.0)
+    found = paired_difference(same, same, pseudo_observations=0.0)
     assert found.estimate == 0
     assert found.high > 0.01

@@ -136,7 +136,9 @@ def test_effort_is_not_drawn_before_every_network_is_scored(study):
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
-    made = MadeUpStudy(depths=tuple(range(1, 12)), optimizers=("sgd",), twins=4, epochs=2).run(failed=0, diverged=0)
+    made = MadeUpStudy(depths=tuple(range(1, 12)), optimizers=("sgd",), common_settings=4, epochs=2).run(
+        failed=0, diverged=0
+    )
     comparison = compared(made.data())
     levels = effort.told_apart(comparison.questions[0])
     ends = {curve.level: curve.scores[-1].estimate for curve in comparison.questions[0].curves}
@@ -250,7 +252,7 @@ def test_the_place_for_what_is_stuck_lies_below_every_score():
 
 @pytest.mark.parametrize("n_levels", [1, 100])
 def test_any_number_of_levels_can_be_drawn(n_levels):
-    made = MadeUpStudy(depths=tuple(range(n_levels)), optimizers=("sgd",), twins=3, epochs=2).run(n_exploit=1)
+    made = MadeUpStudy(depths=tuple(range(n_levels)), optimizers=("sgd",), common_settings=3, epochs=2).run(n_exploit=1)
     finalists = made.finalists()
     data = made.confirm(finalists, seeds=2).data(finalists)
     for one in all_drawings(data, compared(data)):
@@ -263,7 +265,7 @@ def test_a_study_without_trials_has_no_figures():
 
 
 def test_a_factor_that_no_trial_has_is_left_out():
-    made = MadeUpStudy(twins=1, epochs=2).run().data()
+    made = MadeUpStudy(common_settings=1, epochs=2).run().data()
     design = StudyDesign(name="x", factors=(Factor.of("momentum", ("0.1", "0.9")),), chance=0.1)
     names = [one.name for one in all_drawings(dataclasses.replace(made, design=design), compared(made))]
     assert "trials-by-momentum" not in names

@@ -21,7 +21,7 @@ def tables(rng, shape=(5, 5), shift=0.02):
 
 def test_interval_is_nadeau_and_bengios():
     a, b = tables(np.random.default_rng(0))
-    found, d = fold_difference(a, b, n_examples=500, imagined=0.0), (a - b).ravel()
+    found, d = fold_difference(a, b, n_examples=500, pseudo_observations=0.0), (a - b).ravel()
     error = np.sqrt((1 / 25 + 1 / 4) * d.var(ddof=1))
     assert found.estimate == pytest.approx(d.mean())
     assert found.half_width == pytest.approx(stats.t.ppf(0.975, 24) * error)
@@ -31,17 +31,17 @@ def test_interval_is_nadeau_and_bengios():
 
 def test_it_is_far_wider_than_a_plain_t_test_and_more_repeats_hardly_narrow_it():
     a, b = tables(np.random.default_rng(1), (20, 5))
-    found = fold_difference(a, b, n_examples=500, imagined=0.0)
+    found = fold_difference(a, b, n_examples=500, pseudo_observations=0.0)
     plain = stats.ttest_rel(a.ravel(), b.ravel()).confidence_interval(0.95)
     assert found.half_width > 4 * (plain.high - plain.low) / 2
-    few = fold_difference(a[:5], b[:5], n_examples=500, imagined=0.0)
+    few = fold_difference(a[:5], b[:5], n_examples=500, pseudo_observations=0.0)
     assert found.half_width > 0.7 * few.half_width
 
 
 def test_more_folds_hold_out_less_and_are_corrected_by_less():
     a, b = tables(np.random.default_rng(2), (2, 10))
     d = (a - b).ravel()
-    found = fold_difference(a, b, n_examples=500, imagined=0.0)
+    found = fold_difference(a, b, n_examples=500, pseudo_observations=0.0)
     assert found.half_width == pytest.approx(stats.t.ppf(0.975, 19) * np.sqrt((1 / 20 + 1 / 9) * d.var(ddof=1)))
 
 
@@ -58,8 +58,8 @@ def test_folds_without_a_score_are_left_out():
 
 def test_agreement_on_few_rows_is_no_proof_of_agreement():
     same = np.full((5, 5), 0.9)
-    for imagined in (2.0, 0.0):
-        assert fold_difference(same, same, n_examples=150, imagined=imagined).high > 0.01
+    for pseudo_observations in (2.0, 0.0):
+        assert fold_difference(same, same, n_examples=150, pseudo_observations=pseudo_observations).high > 0.01
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 0), (5,)])

@@ -21,7 +21,7 @@ from depthcheck.reports.write import make_report
 
 
 def small_study(name: str = "made-up-12345678", seed: int = 0) -> StudyData:
-    made = MadeUpStudy(depths=(0, 1, 2), twins=6, n_seeds=3, epochs=3, seed=seed).run(n_exploit=2)
+    made = MadeUpStudy(depths=(0, 1, 2), common_settings=6, n_seeds=3, epochs=3, seed=seed).run(n_exploit=2)
     finalists = made.finalists()
     data = made.confirm(finalists).data(finalists)
     return dataclasses.replace(data, design=dataclasses.replace(data.design, name=name))
@@ -156,7 +156,7 @@ def test_a_study_that_left_nothing_but_its_run_is_refused_in_one_line(new_store)
 
 
 def test_a_study_whose_finalists_are_lost_is_sent_to_the_doctor(new_store):
-    made = MadeUpStudy(depths=(1,), optimizers=("sgd",), twins=1, n_seeds=1, epochs=1).run(
+    made = MadeUpStudy(depths=(1,), optimizers=("sgd",), common_settings=1, n_seeds=1, epochs=1).run(
         n_exploit=0, diverged=0, failed=0
     )
     write_study(new_store, made.confirm(made.finalists()).data())
@@ -210,7 +210,7 @@ def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
-    of = defined("duel-0123abcd", compare={"configuration": ("a", "b")})
+    of = defined("pairwise-0123abcd", compare={"configuration": ("a", "b")})
     expected = "mlflow run . -e compare -P runs=a,b -P seeds=5"
     assert command(of, {"runs": "a,b"}, n_trials=0, n_seeds=5) == expected
 

@@ -196,7 +196,9 @@ def told(study: StudyData, level: str = "2") -> str:
     ],
 )
 def test_not_enough_evidence_counts_settings_and_names_the_command(n_settings, there, more, budget):
-    study = MadeUpStudy(twins=n_settings, epochs=2).run(n_exploit={1: 1, 4: 9, 5: 12}[n_settings], diverged=0, failed=0)
+    study = MadeUpStudy(common_settings=n_settings, epochs=2).run(
+        n_exploit={1: 1, 4: 9, 5: 12}[n_settings], diverged=0, failed=0
+    )
     text = told(study.data())
     assert "**not enough evidence**" in text
     assert f"{there}, and at least 6 are asked for" in text
@@ -206,14 +208,14 @@ def test_not_enough_evidence_counts_settings_and_names_the_command(n_settings, t
 
 
 def test_settings_that_are_planned_already_need_no_other_command():
-    study = MadeUpStudy(twins=4, epochs=2).run(n_exploit=0, diverged=0, failed=0).data()
+    study = MadeUpStudy(common_settings=4, epochs=2).run(n_exploit=0, diverged=0, failed=0).data()
     design = dataclasses.replace(study.design, budgets={"anchor": 1, "compare": 80, "exploit": 19})
     text = told(dataclasses.replace(study, design=design))
     assert "2 more settings would give a verdict, and are planned already: the same command goes on." in text
 
 
 def test_a_study_before_its_first_setting_says_how_many_it_needs():
-    study = MadeUpStudy(twins=8, epochs=2).data(records=())
+    study = MadeUpStudy(common_settings=8, epochs=2).data(records=())
     text = told(study)
     assert "**not enough evidence**. There are no settings, and at least 6 are asked for" in text
     assert "are planned already" in text
@@ -315,10 +317,10 @@ def test_a_search_has_no_word_of_the_confirm_runs_of_levels(whole):
 
 def test_all_figures_are_numbered_and_have_captions(whole):
     report = make_report(whole)
-    pictures = re.findall(r"^!\[(.+)\]\((figures/[\w-]+\.svg)\)$", report.markdown, flags=re.MULTILINE)
+    images = re.findall(r"^!\[(.+)\]\((figures/[\w-]+\.svg)\)$", report.markdown, flags=re.MULTILINE)
     captions = re.findall(r"^\*Figure (\d+)\.\* ", report.markdown, flags=re.MULTILINE)
-    assert [path for _, path in pictures] == list(report.figures)
-    assert captions == [str(at + 1) for at in range(len(pictures))]
+    assert [path for _, path in images] == list(report.figures)
+    assert captions == [str(at + 1) for at in range(len(images))]
 
 
 def test_prose_is_wrapped_and_tables_are_aligned(whole):
@@ -345,7 +347,7 @@ def test_study_without_confirm_runs_has_its_answer_and_no_model():
 
 
 def test_half_finished_study_says_what_is_missing():
-    study = MadeUpStudy(twins=2, epochs=2).run()
+    study = MadeUpStudy(common_settings=2, epochs=2).run()
     finalists = study.finalists()
     study.confirm(finalists, seeds=2)
     data = study.data(finalists)
@@ -364,7 +366,7 @@ def test_chosen_configurations_that_are_not_trained_yet_are_told():
 
 
 def test_level_whose_trials_all_failed_is_named():
-    study = MadeUpStudy(depths=(1, 2), twins=2, epochs=2).run()
+    study = MadeUpStudy(depths=(1, 2), common_settings=2, epochs=2).run()
     study.records = [
         dataclasses.replace(r, state="failed", evaluations=(), failure="ValueError: no")
         if r.config.model.depth == 2
@@ -385,7 +387,7 @@ def test_one_level_has_nothing_to_be_held_against():
 
 
 def test_a_hundred_levels_are_counted_in_the_answer_and_listed_in_the_tables():
-    study = MadeUpStudy(twins=1, epochs=2).run()
+    study = MadeUpStudy(common_settings=1, epochs=2).run()
     levels = tuple(map(str, range(16, 116)))
     design = StudyDesign(name="many", factors=(Factor.of("units", levels),), chance=0.1)
     text = rendered(study.data(design=design))
@@ -395,7 +397,7 @@ def test_a_hundred_levels_are_counted_in_the_answer_and_listed_in_the_tables():
 
 @pytest.mark.parametrize("factor", ["activation", "batch_size", "learning_rate"])
 def test_any_dimension_can_be_compared(factor):
-    study = MadeUpStudy(twins=4, epochs=2).run()
+    study = MadeUpStudy(common_settings=4, epochs=2).run()
     seen = {str(r.config.to_params().get(factor)) for r in study.records} - {"None"}
     design = StudyDesign(name="other", factors=(Factor.of(factor, tuple(sorted(seen))),), chance=0.1)
     assert f"### {factor.replace('_', ' ').capitalize()}" in rendered(study.data(design=design))

@@ -65,11 +65,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A folder with a store of two studies: a whole one, and a later one whose search goes on."""
     folder = tmp_path_factory.mktemp("studies")
     (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
-    made = MadeUpStudy(depths=(1, 2), twins=6, n_seeds=2, epochs=2).run(n_exploit=1)
+    made = MadeUpStudy(depths=(1, 2), common_settings=6, n_seeds=2, epochs=2).run(n_exploit=1)
     finalists = made.finalists()
     whole = made.confirm(finalists).data(finalists)
     write_study(f"sqlite:///{folder / 'mlflow.db'}", whole)
-    going = MadeUpStudy(depths=(1, 2), twins=2, epochs=2).run(n_exploit=0).data()
+    going = MadeUpStudy(depths=(1, 2), common_settings=2, epochs=2).run(n_exploit=0).data()
     going = dataclasses.replace(going, design=dataclasses.replace(going.design, name="going on/'2'"))
     write_study(f"sqlite:///{folder / 'mlflow.db'}", going, state="KILLED")
     return folder

@@ -55,8 +55,8 @@ def test_fresh_seeds_are_judged_by_the_same_units():
     rng = np.random.default_rng(2)
     a, b = (rng.random((5, ROWS)) < share for share in (0.8, 0.7))
     units = Units(of_example=np.repeat(np.arange(ROWS), COPIES), n=ROWS, noun="groups")
-    found = difference_by_units(*(np.repeat(of, COPIES, axis=1) for of in (a, b)), units, imagined=2.0)
-    single = paired_difference(a, b, imagined=2.0)
+    found = difference_by_units(*(np.repeat(of, COPIES, axis=1) for of in (a, b)), units, pseudo_observations=2.0)
+    single = paired_difference(a, b, pseudo_observations=2.0)
     assert (found.low, found.high) == pytest.approx((single.low, single.high))
 
 

@@ -6,7 +6,7 @@ from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.reports.compare.metric import ACCURACY, AUC, METRICS, R2
 from depthcheck.reports.compare.results import Spread
-from depthcheck.reports.text.words import beside, configuration, duration, points, score, spread, with_unit
+from depthcheck.reports.text.words import configuration, duration, points, score, secondary, spread, with_unit
 
 
 def test_every_metric_of_the_pipeline_is_known():
@@ -47,9 +47,9 @@ def test_regions_are_said_in_the_readers_unit():
 
 
 def test_errors_stay_in_the_targets_unit():
-    assert beside("rmse", Spread(mean=54_321.0, sd=210.0, n=5)) == "54,321 ± 210"
-    assert beside("mae", Spread(mean=0.01234, sd=0.0005, n=5)) == "0.0123 ± 0.0005"
-    assert beside("accuracy", Spread(mean=0.91, sd=0.01, n=5)) == "91.0 ± 1.0 %"
+    assert secondary("rmse", Spread(mean=54_321.0, sd=210.0, n=5)) == "54,321 ± 210"
+    assert secondary("mae", Spread(mean=0.01234, sd=0.0005, n=5)) == "0.0123 ± 0.0005"
+    assert secondary("accuracy", Spread(mean=0.91, sd=0.01, n=5)) == "91.0 ± 1.0 %"
 
 
 def test_durations_are_minutes_or_hours():

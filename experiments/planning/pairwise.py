@@ -1,7 +1,7 @@
 """Chosen configurations against each other: is A really better than B? No search, only fresh paired seeds.
 
-A duel is a study whose finalists are named by the user. It goes the way of phase *confirm*, and its factor is called
-``configuration``.
+A pairwise comparison is a study whose finalists are named by the user. It goes the way of phase *confirm*, and its
+factor is called ``configuration``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from depthcheck.pipeline.records import TrialRecord
 FACTOR = "configuration"
 
 
-def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Experiment, tuple[Finalist, ...], str]:
+def pairwise(
+    uri: str, run_ids: Sequence[str], *, seeds: int, seed: int
+) -> tuple[Experiment, tuple[Finalist, ...], str]:
     """Return the study that trains the configurations of two or more runs on the same fresh seeds, and its data's hash.
 
     Parameters
@@ -56,7 +58,7 @@ def duel(uri: str, run_ids: Sequence[str], *, seeds: int, seed: int) -> tuple[Ex
         raise ValueError("runs must have different configurations, got one twice")
     finalists = tuple(_finalist(record) for record in records)
     experiment = Experiment(
-        name="duel",
+        name="pairwise",
         question="Which configuration is better: " + " or ".join(in_words(one.point) for one in finalists) + "?",
         data=first.data,
         split=_choice(first.split),

@@ -6,7 +6,7 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.planning.duel import FACTOR, duel
+from depthcheck.experiments.planning.pairwise import FACTOR, pairwise
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
 
@@ -35,7 +35,7 @@ def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
 
 def test_runs_become_finalists_of_one_factor(uri):
     one, other, _ = logged(uri, [3, 4])
-    experiment, finalists, sha256 = duel(uri, [one, other], seeds=3, seed=0)
+    experiment, finalists, sha256 = pairwise(uri, [one, other], seeds=3, seed=0)
     assert sha256 == "a" * 64
     assert experiment.compare == {FACTOR: tuple(finalist.id for finalist in finalists)}
     plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
@@ -47,7 +47,7 @@ def test_runs_become_finalists_of_one_factor(uri):
 
 def test_study_stands_for_its_best_trial(uri):
     _, other, study = logged(uri, [3, 4])
-    _, finalists, _ = duel(uri, [study, other], seeds=3, seed=0)
+    _, finalists, _ = pairwise(uri, [study, other], seeds=3, seed=0)
     assert [finalist.number for finalist in finalists] == [3, 4]
 
 
@@ -60,5 +60,5 @@ def test_what_cannot_be_paired_is_refused(uri):
         ([one, "nowhere"], "runs must be ids of runs in the tracking store, got 'nowhere'"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
-            duel(uri, run_ids, seeds=3, seed=0)
+            pairwise(uri, run_ids, seeds=3, seed=0)
         assert "\n" not in str(caught.value)
