@@ -1,5 +1,6 @@
 """A trial of each task, with one split and with folds: what it learns, reports and hands on."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import keras
@@ -19,6 +20,7 @@ from depthcheck.pipeline.config import (
     SplitConfig,
     TrialConfig,
 )
+from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.pipeline.metrics import SCORERS, Scorer, chance, objective_of
 from depthcheck.pipeline.prepare.folds import prepared
 from depthcheck.pipeline.records import Column, Dataset
@@ -268,7 +270,6 @@ def test_model_of_a_table_takes_what_its_preparation_makes_of_rows(metric: str, 
     np.testing.assert_allclose(answers[rows, -1], said, rtol=1e-4)
 
 
-@keras.saving.register_keras_serializable(package="test")
 class Signs(keras.optimizers.Optimizer):
     """Steps of one size against the sign of the gradient: an optimizer that the product does not know."""
 
@@ -283,8 +284,19 @@ class Signs(keras.optimizers.Optimizer):
         return super().get_config() | {"size": self.size}
 
 
-def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_trial(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def _signs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Register the optimizer and its option, for the time of a test: MLflow pickles whatever is registered."""
+    keras.saving.register_keras_serializable(package="test")(Signs)
     monkeypatch.setitem(OPTIMIZERS, "signs", ("size",))
+    size = Dimension(name="size", kind="float", low=0, is_active=lambda optimizer, _: optimizer == "signs")
+    monkeypatch.setitem(DIMENSIONS, "size", size)
+    yield
+    del keras.saving.get_custom_objects()["test>Signs"]
+
+
+@pytest.mark.usefixtures("_signs")
+def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_trial(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(METRICS, "balanced", "classification")
     monkeypatch.setitem(
         SCORERS, "balanced", Scorer(score=lambda y, said: balanced_accuracy_score(y, said.argmax(axis=1)))

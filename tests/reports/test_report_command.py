@@ -169,15 +169,6 @@ def test_no_store_is_one_line_and_leaves_nothing(report, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_follows_a_template_beside_which_it_was_asked_for(report, folder):
-    (folder / "short.j2").write_text("# {{ title }}\n\n{{ recommended }}\n")
-    assert report(folder, "--study", "made-up-12345678", "--output", "short", "--template", "short.j2").returncode == 0
-    text = (folder / "short" / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("# Does another hidden layer help on Fashion-MNIST")
-    assert "**Recommended: trial-" in text
-    assert "## 1." not in text
-
-
 @pytest.mark.usefixtures("written")
 def test_logged_markdown_links_figures_as_mlflows_pages_show_them(folder, tmp_path):
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -223,3 +214,12 @@ def test_page_holds_its_figures_and_no_markup_of_the_data():
     assert "<script>" not in page
     assert "<td>1</td>" in page
     assert "<title>&lt;T&gt;</title>" in page
+
+
+def test_report_follows_a_template(report, folder):
+    (folder / "short.j2").write_text("# {{ title }}\n\n{{ recommended }}\n")
+    assert report(folder, "--study", "made-up-12345678", "--output", "short", "--template", "short.j2").returncode == 0
+    text = (folder / "short" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Does another hidden layer help on Fashion-MNIST")
+    assert "**Recommended: trial-" in text
+    assert "## 1." not in text
