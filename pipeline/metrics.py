@@ -127,7 +127,7 @@ class Scorer:
     score
         Takes targets ``(n,)`` and what was said of them: logits or probabilities ``(n, n_classes)``, or of a regression
         numbers ``(n,)`` in the target's own unit.
-    beside
+    secondary
         Takes the same and returns further scores by name, which decide nothing.
     keeps
         What the compiled epoch keeps of its batches for the training score. ``outputs`` suits every score. Cheaper are
