@@ -13,7 +13,6 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.tracking.reading import search
 from depthcheck.experiments.tracking.store import client as store_client
 
 _SECONDS = 900
@@ -66,7 +65,7 @@ def _reply(client: BlockingKernelClient, message_id: str) -> dict[str, Any]:
 def _running(folder: Folder) -> list[str]:
     api = store_client(folder.uri)
     everywhere = [experiment.experiment_id for experiment in api.search_experiments()]
-    return [run.info.run_id for run in search(api, everywhere, "attributes.status = 'RUNNING'")]
+    return [run.info.run_id for run in api.search_runs(everywhere, "attributes.status = 'RUNNING'")]
 
 
 def test_lesson_runs_from_start_to_end_and_an_interrupt_leaves_nothing_running(folder, kernel):
