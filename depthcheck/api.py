@@ -255,7 +255,8 @@ def run_study(
     from depthcheck.experiments import tracking
 
     uri = tracking_uri or tracking.tracking_uri()
-    asked = read_experiment(experiment, data=_on_disk(data, target, uri))
+    column = target if isinstance(target, str) else None
+    asked = read_experiment(experiment, data=_on_disk(data, target, uri), target=column)
     asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed)
     ending = train(
         asked.widened_as(widen),
@@ -464,7 +465,9 @@ def write_report(study: Study, folder: str | Path | None = None, *, template: st
     return target / "report.md"
 
 
-def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None) -> Experiment:
+def read_experiment(
+    experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None, target: str | None = None
+) -> Experiment:
     """Return the experiment that is asked for, on the data that are asked for.
 
     Parameters
@@ -472,7 +475,9 @@ def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: 
     experiment
         As of :func:`run_study`.
     data
-        Takes the place of the definition's own data; one without a target of its own keeps the definition's.
+        Takes the place of the definition's own data.
+    target
+        Takes the place of the definition's own target, where its own data stay.
 
     Raises
     ------
@@ -486,12 +491,13 @@ def read_experiment(experiment: str | Path | Mapping[str, Any] | None, *, data: 
     if isinstance(experiment, Mapping):
         of = str(data.name if data is not None else dict(experiment.get("data", {})).get("name", "study"))
         found = definition.parse(experiment, name=definition.slug(Path(of).stem), data=data)
-        return replace(found, data=definition.found_from(found.data, base))
+        found = replace(found, data=definition.found_from(found.data, base))
+        return found if target is None or data is not None else found.with_target(target)
     named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
     path = definition.find(named, base)
     if data is None or named == own:
         found = definition.read(path)
-        return found if data is None or data.target is None else found.with_target(data.target)
+        return found if target is None else found.with_target(target)
     return definition.read(path, data=definition.found_from(data, base))
 
 
@@ -567,12 +573,13 @@ def _in_this_process() -> Iterator[None]:
     from depthcheck.experiments.scratch import scratch
 
     main = vars(sys.modules["__main__"])
-    hidden = {} if main.get("__spec__") else {name: main.pop(name) for name in ("__file__",) if name in main}
+    file = None if main.get("__spec__") else main.pop("__file__", None)
     try:
         with scratch():
             yield
     finally:
-        main.update(hidden)
+        if file is not None:
+            main["__file__"] = file
 
 
 def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:

@@ -36,3 +36,8 @@ def test_definition_in_a_dictionary_finds_its_data_from_the_working_directory(tm
     own = read_experiment({**DEFINITION, "data": {"name": "people.csv", "target": "bought"}}, data=None)
     asked = read_experiment(DEFINITION, data=DataConfig(name="people.csv", target="bought"))
     assert own.data.name == asked.data.name == str(path)
+
+
+@pytest.mark.parametrize("experiment", ["digits", {**DEFINITION, "data": {"name": "iris"}}])
+def test_target_counts_where_the_data_are_those_of_the_definition(experiment):
+    assert read_experiment(experiment, data=None, target="width").data.target == "width"

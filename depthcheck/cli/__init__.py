@@ -41,9 +41,9 @@ class _Commands(click.Group):
             cleaning_up()
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
+        except click.exceptions.Exit:  # a RuntimeError: how --help ends
+            raise
         except RuntimeError as error:
-            if isinstance(error, click.exceptions.Exit):
-                raise
             complain(error)
             return failure_code(error)
         except OSError as error:
@@ -59,7 +59,7 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def commands() -> None:
-    """Check by experiment whether another hidden layer, optimizer or schedule helps on your data."""
+    """Check by experiment whether another hidden layer or another optimizer helps on your data."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -64,9 +64,8 @@ def run(
     from depthcheck.experiments.tracking import launch_directory
     from depthcheck.pipeline.config import DataConfig
 
-    asked = api.read_experiment(experiment, data=None if data is None else DataConfig(name=data, target=target))
-    if data is None and target is not None:
-        asked = asked.with_target(target)
+    named = None if data is None else DataConfig(name=data, target=target)
+    asked = api.read_experiment(experiment, data=named, target=target)
     asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen)
     return _trained(
         lambda: api.train(
