@@ -38,14 +38,19 @@ def _damaged(group: str) -> Play:
 
     def play(one: Round) -> None:
         damages = REPAIRABLE[group]
-        _hurt_and_repaired(one, one.rng.sample(damages, one.rng.randint(1, len(damages))), group)
+        _hurt_and_repaired(one, _some(one, damages, one.rng.randint(1, len(damages))), group)
 
     return play
 
 
 def _at_once(one: Round) -> None:
     damages = [*REPAIRABLE["trials"], *REPAIRABLE["models"], *REPAIRABLE[one.rng.choice(_PAGES)]]
-    _hurt_and_repaired(one, one.rng.sample(damages, one.rng.randint(3, 7)), "")
+    _hurt_and_repaired(one, _some(one, damages, one.rng.randint(3, 7)), "")
+
+
+def _some(one: Round, damages: Sequence[Damage], n: int) -> list[Damage]:
+    """Draw damages, in the order of the table: a second run of a trial copies the tags of the first one as they are."""
+    return [damages[index] for index in sorted(one.rng.sample(range(len(damages)), n))]
 
 
 def _hurt_and_repaired(one: Round, damages: Sequence[Damage], group: str) -> None:
@@ -82,6 +87,10 @@ def _optuna(spoil: Callable[[Path], object]) -> Play:
         else:
             one.doctor(0, CLEAN, fix=True)
         one.doctor(0, CLEAN)
+        others = one.hurt.studies().keys() - {one.patterns.name}
+        one.expect(len(others) == (spoil is _of_another_study), f"beside the study there are {others}")
+        for name in others:  # it has been left alone; what is compared is the only study
+            optuna.delete_study(study_name=name, storage=one.hurt.storage)
         one.same()
 
     return play
