@@ -150,9 +150,9 @@ def dimensions(name: str) -> tuple[str, ...]:
 
 def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> list[Job]:
     """Return every network of some settings, those of one compiled program behind each other."""
-    from depthcheck.pipeline.prepare.split import settle
+    from depthcheck.pipeline.prepare.split import resolve
 
-    split = settle(experiment.split, dataset)
+    split = resolve(experiment.split, dataset)
     table = design.common_settings(experiment, max(settings) + 1)
     found = [
         Job(
@@ -160,13 +160,13 @@ def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> l
             number,
             space.to_config(
                 experiment,
-                design.cell_point(experiment, cell, table[setting].tolist()),
+                design.combination_point(experiment, combination, table[setting].tolist()),
                 seed=design.derive_seed(experiment.seed, "compare", setting),
                 data_sha256=dataset.sha256,
                 split=split,
             ),
         )
-        for setting, (number, cell) in itertools.product(settings, enumerate(design.cells(experiment)))
+        for setting, (number, combination) in itertools.product(settings, enumerate(design.combinations(experiment)))
     ]
     return sorted(found, key=program)
 
@@ -207,8 +207,8 @@ def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder:
 def gather(name: str, seed: int, n_settings: int, folder: Path) -> Path:
     """Put the networks' files together into the landscape's."""
     experiment = experiment_of(name, seed)
-    cells = design.cells(experiment)
-    shape = (n_settings, len(cells))
+    combinations = design.combinations(experiment)
+    shape = (n_settings, len(combinations))
     files = [np.load(folder / f"{setting}-{number}.npz") for setting, number in np.ndindex(shape)]
     y, answers = files[0]["y"], np.stack([of["answers"] for of in files]).reshape(*shape, -1)
     metric = experiment.data.metric or ("accuracy" if y.dtype.kind == "i" else "r2")
@@ -225,7 +225,7 @@ def gather(name: str, seed: int, n_settings: int, folder: Path) -> Path:
         best_train=np.array([of["best_train"] for of in files], dtype=np.float32).reshape(shape),
         diverged=np.array([of["diverged"] for of in files]).reshape(shape),
         shares=design.common_settings(experiment, n_settings),
-        levels=np.array([[str(level) for level in cell.values()] for cell in cells]),
+        levels=np.array([[str(level) for level in combination.values()] for combination in combinations]),
         factors=np.array(list(experiment.compare)),
         seed=seed,
         **stored,

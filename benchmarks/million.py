@@ -79,29 +79,29 @@ def _measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
     from depthcheck.pipeline.config import DataConfig, SplitChoice
     from depthcheck.pipeline.data.load import load
     from depthcheck.pipeline.prepare.folds import prepared
-    from depthcheck.pipeline.prepare.split import settle, split
+    from depthcheck.pipeline.prepare.split import resolve, split
     from depthcheck.pipeline.trial import run_trial
 
     _warm_up()
     watch = _Watch(options.rows * options.columns * 4)
     config = DataConfig(name=str(file), target=None if file.suffix == ".npz" else "y")
     dataset = watch("load", lambda: load(config, cache=file.parent))
-    settled = settle(SplitChoice(), dataset)
-    watch("cut", lambda: split(dataset, settled))
-    (ready,) = watch("prepare", lambda: prepared(dataset, settled))
+    resolved = resolve(SplitChoice(), dataset)
+    watch("cut", lambda: split(dataset, resolved))
+    (ready,) = watch("prepare", lambda: prepared(dataset, resolved))
     watch.measured["prepare"][-1] = ready.split.n_features
-    trial = _trial(config, dataset.sha256, settled, options.epochs)
+    trial = _trial(config, dataset.sha256, resolved, options.epochs)
     watch("trial", lambda: run_trial(trial, dataset, confirm=True))
     return watch.measured
 
 
-def _trial(data: Any, sha256: str, settled: Any, epochs: int) -> Any:
+def _trial(data: Any, sha256: str, resolved: Any, epochs: int) -> Any:
     from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig, TrialConfig
 
     return TrialConfig(
         data=data,
         data_sha256=sha256,
-        split=settled,
+        split=resolved,
         model=ModelConfig(units=(64, 64), activation="relu"),
         optimizer=OptimizerConfig(name="adam", learning_rate=0.001),
         fit=FitConfig(epochs=epochs, batch_size=256, seed=0),

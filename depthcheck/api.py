@@ -390,7 +390,7 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
     from depthcheck.experiments.planning.ranges import known_key
     from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
     from depthcheck.pipeline.dimensions import DIMENSIONS, Values, own_dimensions
-    from depthcheck.pipeline.prepare.split import settle
+    from depthcheck.pipeline.prepare.split import resolve
 
     checked: dict[str, ParamValue] = {"seed": 0, "dropout": 0.0}
     limits: dict[str, Values] = {
@@ -413,7 +413,7 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
     data = DataConfig(
         name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
     ).to_params()
-    split = settle(SplitChoice(), dataset).to_params()
+    split = resolve(SplitChoice(), dataset).to_params()
     return TrialConfig.from_params({**data, "data_sha256": dataset.sha256, **split, **checked})
 
 

@@ -152,7 +152,7 @@ class DataConfig:
 class SplitChoice:
     """What a definition says of the split.
 
-    None leaves it to the data (:func:`depthcheck.pipeline.prepare.split.settle`).
+    None leaves it to the data (:func:`depthcheck.pipeline.prepare.split.resolve`).
     """
 
     valid_size: float | int = 0.2

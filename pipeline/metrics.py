@@ -176,7 +176,7 @@ def balanced_weights(y: NDArray[np.int64], n_classes: int) -> NDArray[np.float32
     return np.where(counts > 0, len(y) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
-def chance(split: Split, objective: Objective) -> Evaluation:
+def dummy_evaluation(split: Split, objective: Objective) -> Evaluation:
     """Return what guessing reaches on the validation part: the training part's commonest class, or its mean.
 
     The loss is that of the training part's frequencies. A diverged trial gets this evaluation: dropping it would

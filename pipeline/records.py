@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .config import METRICS, SplitConfig, Task, TrialConfig, require
 
-Phase = Literal["anchor", "compare", "exploit", "confirm"]
+Phase = Literal["baseline", "compare", "exploit", "confirm"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
 
 
@@ -342,7 +342,7 @@ class Predictions:
 class TrialResult:
     """What a trial gave. The trained model travels beside it, never inside.
 
-    ``valid`` is the evaluation that counts: of the last epoch's weights, or chance where the trial diverged.
+    ``valid`` is the evaluation that counts: of the last epoch's weights, or the dummy baseline's where it diverged.
     """
 
     config: TrialConfig

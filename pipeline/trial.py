@@ -18,7 +18,7 @@ import keras
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.example import Example, example_samples
-from depthcheck.pipeline.metrics import chance, mean_evaluation, objective_of
+from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
 from depthcheck.pipeline.prepare.folds import Prepared, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import (
@@ -105,7 +105,7 @@ def run_trial(
     )
     state = _state(history, pruned=watcher.pruned)
     if state == "diverged":
-        valid = mean_evaluation([chance(fold.split, objective_of(fold.split)) for fold in folds])
+        valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None
     product, its_data = network, folds[0]
     if confirm and config.split.folds and state != "diverged":

@@ -97,8 +97,8 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         experiment = replace(
             Experiment.from_json(summary.study, stored["definition"]), widenings=tuple(stored["widened"])
         )
-        split = SplitConfig.from_params(_texts(stored["settled"]["split"]))
-        data = _data_facts(stored["data"], DataConfig.from_params(_texts(stored["settled"]["data"])), split)
+        split = SplitConfig.from_params(_texts(stored["resolved"]["split"]))
+        data = _data_facts(stored["data"], DataConfig.from_params(_texts(stored["resolved"]["data"])), split)
         metric = METRICS[stored["data"]["metric"]]
     except KeyError as error:
         raise NothingToReportError(
@@ -121,7 +121,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         name=summary.study,
         factors=tuple(Factor.of(name, tuple(map(str, levels))) for name, levels in experiment.compare.items()),
         metric=metric,
-        chance=_chance(metric, data, records),
+        dummy_score=_dummy_score(metric, data, records),
         equivalence=experiment.budget.equivalence or metric.equivalence,
         n_seeds=n_seeds,
         folds=split.folds,
@@ -204,7 +204,7 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
     )
 
 
-def _chance(metric: Metric, data: DataFacts, records: Sequence[TrialRecord]) -> float:
+def _dummy_score(metric: Metric, data: DataFacts, records: Sequence[TrialRecord]) -> float:
     """Return what a network that learned nothing scores.
 
     Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares.

@@ -31,7 +31,7 @@ class TrialTask:
     study_run: StudyRun
     number: int
     phase: Phase
-    cell: Mapping[str, ParamValue]
+    combination: Mapping[str, ParamValue]
     config: TrialConfig
     metric: str = "accuracy"
     data_folder: str | None = None
@@ -53,7 +53,8 @@ class ScoreTask:
 class Outcome:
     """How a trial ended, as the coordinator tells it to Optuna.
 
-    ``score`` is that of the validation part after the last epoch (chance where it diverged, None where it failed),
+    ``score`` is that of the validation part after the last epoch: the dummy baseline's where it diverged, None where it
+    failed;
     ``scores`` has one an epoch.
     """
 

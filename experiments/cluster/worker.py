@@ -123,7 +123,7 @@ def start_run(task: TrialTask) -> tracking.TrialRun:
         number=task.number,
         phase=task.phase,
         config=task.config,
-        cell=task.cell,
+        combination=task.combination,
         metric=task.metric,
         tags={tracking.FINALIST: task.finalist} if task.finalist else None,
     )

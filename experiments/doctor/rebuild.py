@@ -39,8 +39,8 @@ def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Ma
         When they noted no definition.
     """
     ledger = Ledger.open(storage, name, definition_of(designs))
-    if "settled" in designs[-1]:
-        ledger.settle(designs[-1]["settled"])
+    if "resolved" in designs[-1]:
+        ledger.note_resolved(designs[-1]["resolved"])
     ledger.set_parent_run_id(parent_run_id)
     return ledger
 

@@ -71,7 +71,7 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
         case "train trials with damaged models again" if optuna is not None:
             _remake_models(uri, study.study_run, _damaged_models(optuna, study.mlflow))
         case "replace version" if optuna is not None:
-            tracking.replace_version(study.study_run, target, optuna.settled.served)
+            tracking.replace_version(study.study_run, target, optuna.resolved.served)
         case _:
             _write_to_optuna(study, action)
 
@@ -104,7 +104,7 @@ def _note_best(study_run: StudyRun, optuna: OptunaSide) -> None:
             number=best.number,
             run_id=best.run_id,
             score=best.score,
-            metric=optuna.settled.metric,
+            metric=optuna.resolved.metric,
             trials_done=sum(trial.state is not None for trial in optuna.trials),
         )
 
@@ -118,7 +118,7 @@ def _damaged_models(optuna: OptunaSide, mlflow: MlflowSide) -> list[str]:
 
 def _register_champion(study: ExaminedStudy, optuna: OptunaSide) -> None:
     """Register as a session does, with the description that the version has: a report may have written it."""
-    champion, served = optuna.champion, optuna.settled.served
+    champion, served = optuna.champion, optuna.resolved.served
     if champion is not None and served:
         versions = study.mlflow.champion.versions
         text = next((one.description for one in versions if one.run_id == champion.run_id), "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from depthcheck.experiments.planning.design import ConfirmRound
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.study.noted import Settled
+from depthcheck.experiments.study.noted import Resolved
 from depthcheck.experiments.study.running import Champion, RecordedStudy, StudyTrial, best_of
 from depthcheck.experiments.tracking import Curves, StoredRun, keys, runs, test_predictions
 from depthcheck.experiments.tracking.artifacts import example_of_run, frozen_finalists, study_designs
@@ -50,7 +50,7 @@ class OptunaSide:
     definition: Mapping[str, Any]
     parent_run_id: str | None
     epochs: int
-    settled: Settled
+    resolved: Resolved
     trials: tuple[StudyTrial, ...] = ()
     foreign: tuple[int, ...] = ()
     params: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def optuna_side(ledger: Ledger) -> OptunaSide:
         definition=ledger.definition,
         parent_run_id=ledger.parent_run_id,
         epochs=study.experiment.budget.epochs,
-        settled=study.settled,
+        resolved=study.resolved,
         trials=tuple(trials),
         foreign=tuple(foreign),
         params=params,
@@ -236,7 +236,7 @@ def _contents(uri: str, optuna: OptunaSide | None, runs: Mapping[str, StoredRun]
     troubles = dict.fromkeys(damaged, f"{keys.EXAMPLE}, what its model said of a few samples, is not as it was")
     troubles |= {run_id: state.trouble for run_id, state in states.items() if state.trouble}
     return {
-        "curves": trial_curves(uri, trained, metric=optuna.settled.metric, epochs=optuna.epochs) if optuna else {},
+        "curves": trial_curves(uri, trained, metric=optuna.resolved.metric, epochs=optuna.epochs) if optuna else {},
         "models": troubles,
         "n_unchecked": sum(not state.is_checked for state in states.values()),
         "predictions": frozenset(test_predictions(uri, evaluated)),
@@ -247,7 +247,7 @@ def _answers(
     uri: str, optuna: OptunaSide | None, runs: Mapping[str, StoredRun], registered: StoredChampion
 ) -> str | None:
     """Ask the champion for the stored example, where it is whole: nothing is loaded that was not checked."""
-    if optuna is None or optuna.champion is None or not optuna.settled.served:
+    if optuna is None or optuna.champion is None or not optuna.resolved.served:
         return None
     run = runs.get(optuna.champion.run_id)
     version = next((one for one in registered.versions if one.version == registered.version), None)
@@ -256,4 +256,4 @@ def _answers(
     example = example_of_run(uri, run)
     if not example:
         return None
-    return answers_trouble(uri, f"models:/{optuna.name}@{keys.CHAMPION}", example, optuna.settled.served)
+    return answers_trouble(uri, f"models:/{optuna.name}@{keys.CHAMPION}", example, optuna.resolved.served)

@@ -235,7 +235,7 @@ def _champion(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun) -> Iter
 
 def _versions(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Look for registered models whose files are not those that were logged."""
-    can_be_made = bool(optuna.settled.served)
+    can_be_made = bool(optuna.resolved.served)
     for version in mlflow.champion.versions:
         if version.model.trouble is None:
             continue

@@ -90,9 +90,9 @@ def _labels(
         keys.PHASE: trial.phase,
         keys.TRIAL_NUMBER: str(trial.number),
         keys.STATE: trial.state,
-        keys.METRIC: optuna.settled.metric,
+        keys.METRIC: optuna.resolved.metric,
         keys.FINALIST: trial.finalist,
-        keys.CELL: keys.levels(trial.cell) or None,
+        keys.COMBINATION: keys.levels(trial.combination) or None,
         keys.VALID_SAMPLES: samples[keys.VALID_SAMPLES] if trial.state in TRAINED else None,
         keys.TEST_SAMPLES: samples[keys.TEST_SAMPLES] if met_test_part(trial, run) else None,
     }
@@ -122,12 +122,12 @@ def _params(trial: StudyTrial, run: StoredRun, wanted: Mapping[str, str]) -> Ite
 
 def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Compare the score that counts, with the run's own curve as the witness; a diverged trial's is no curve's end."""
-    key = keys.final(optuna.settled.metric)
+    key = keys.final(optuna.resolved.metric)
     logged = run.metrics.get(key)
     wanted = trial.score if trial.score is not None else _last(trial.scores)
     if wanted is None or _same(logged, wanted):
         return
-    witness = _last(mlflow.curves.get(run.run_id, {}).get(f"valid/{optuna.settled.metric}", {}))
+    witness = _last(mlflow.curves.get(run.run_id, {}).get(f"valid/{optuna.resolved.metric}", {}))
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
     if trial.state == "diverged" or _same(witness, wanted):
         yield Finding(
@@ -155,7 +155,7 @@ def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflo
             advice=_AGAIN.format(run.run_id),
         )
         return
-    scores = curves.get(f"valid/{optuna.settled.metric}", {})
+    scores = curves.get(f"valid/{optuna.resolved.metric}", {})
     differ = [epoch for epoch in sorted(wanted) if not _same(scores.get(epoch), trial.scores.get(epoch))]
     if differ:
         first = differ[0]

@@ -159,11 +159,11 @@ def _check_complete(experiment: Experiment) -> None:
         is_needed = dimension.is_required and any(dimension.is_active(*both) for both in used)
         if is_needed and not dimension.per_optimizer and dimension.name not in named:
             raise ValueError(f"{dimension.name} must be in [compare], [tune] or [fixed], got it in none of them")
-    n_cells = math.prod(len(levels) for levels in experiment.compare.values())
-    if n_cells > MOST:
-        raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_cells}")
+    n_combinations = math.prod(len(levels) for levels in experiment.compare.values())
+    if n_combinations > MOST:
+        raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_combinations}")
     _check_optimizers(experiment, named, optimizers)
-    _check_anchor(experiment.anchor)
+    _check_baseline(experiment.baseline)
 
 
 def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Sequence[str]) -> None:
@@ -186,11 +186,11 @@ def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Seque
             raise ValueError(f"{name} must be a hyperparameter of {whom} that is used, got {', '.join(optimizers)}")
 
 
-def _check_anchor(anchor: Mapping[str, ParamValue]) -> None:
-    known = list(active(str(anchor.get("optimizer")), int(anchor.get("depth", 0))))
+def _check_baseline(baseline: Mapping[str, ParamValue]) -> None:
+    known = list(active(str(baseline.get("optimizer")), int(baseline.get("depth", 0))))
     for name in ("depth", "optimizer", *(dimension.name for dimension in known if dimension.is_required)):
-        if name not in anchor:
-            raise ValueError(f"[anchor] must have {name}, got {shown(dict(anchor))}")
-    for name in sorted(anchor):
+        if name not in baseline:
+            raise ValueError(f"[baseline] must have {name}, got {shown(dict(baseline))}")
+    for name in sorted(baseline):
         if DIMENSIONS[name].per_optimizer:
-            known_key(name, own_dimensions(str(anchor["optimizer"])), f"[anchor] with {anchor['optimizer']}")
+            known_key(name, own_dimensions(str(baseline["optimizer"])), f"[baseline] with {baseline['optimizer']}")

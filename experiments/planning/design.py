@@ -1,4 +1,4 @@
-"""Which trials a study consists of: phases, cells, common settings and seeds. Pure: no clock, no storage, no state.
+"""Which trials a study consists of: phases, combinations, settings and seeds. Pure: no clock, no storage, no state.
 
 The plan of a study is a function of its definition and of the budgets that were asked for, one after the other. Only
 the points of phase *exploit* are left open; TPE proposes them when their turn comes.
@@ -20,8 +20,8 @@ from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import Phase
 
-Cell = Mapping[str, ParamValue]
-_STREAMS = {"anchor": 0, "compare": 1, "exploit": 2, "sobol": 3, "sampler": 4, "confirm": 5}
+Combination = Mapping[str, ParamValue]
+_STREAMS = {"baseline": 0, "compare": 1, "exploit": 2, "sobol": 3, "sampler": 4, "confirm": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,8 @@ class PlannedTrial:
     number
         Optuna's number of the trial, its place in the plan.
     phase
-        anchor, compare or exploit.
-    cell
+        baseline, compare or exploit.
+    combination
         The combination of levels, by factor; empty outside phase *compare*.
     finalist
         The finalist that a trial of phase *confirm* trains again, or None.
@@ -50,7 +50,7 @@ class PlannedTrial:
 
     number: int
     phase: Phase
-    cell: Cell
+    combination: Combination
     common_setting: int | None
     point: space.Point | None
     seed: int
@@ -60,7 +60,7 @@ class PlannedTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRound:
-    """A budget that was asked for: so many trials of anchor, compare and exploit, those of earlier rounds included."""
+    """A budget that was asked for: so many trials of baseline, compare and exploit, earlier rounds included."""
 
     trials: int
 
@@ -84,23 +84,23 @@ def derive_seed(seed: int, stream: str, index: int) -> int:
     return int(np.random.SeedSequence([seed, _STREAMS[stream], index]).generate_state(1)[0])
 
 
-def cells(experiment: Experiment) -> list[dict[str, ParamValue]]:
-    """Return every combination of the compared levels, the last factor varying fastest; one empty cell without any."""
+def combinations(experiment: Experiment) -> list[dict[str, ParamValue]]:
+    """Return every combination of the compared levels, the last factor varying fastest; an empty one without any."""
     names = list(experiment.compare)
     return [dict(zip(names, levels, strict=True)) for levels in itertools.product(*experiment.compare.values())]
 
 
-def common_settings(experiment: Experiment, n_twins: int) -> NDArray[np.float64]:
+def common_settings(experiment: Experiment, n_settings: int) -> NDArray[np.float64]:
     """Return the table of nuisance values, one row a common setting, one column a tuned dimension, shares in [0, 1).
 
     Scrambled Sobol points: they fill the ranges more evenly than random ones, and a longer table begins with the
     rows of a shorter one, so that a study can be extended.
     """
     columns = _columns(experiment)
-    if not columns or not n_twins:
-        return np.zeros((n_twins, len(columns)))
+    if not columns or not n_settings:
+        return np.zeros((n_settings, len(columns)))
     sobol = qmc.Sobol(len(columns), scramble=True, rng=derive_seed(experiment.seed, "sobol", 0))
-    return np.asarray(sobol.random_base2(int(np.ceil(np.log2(n_twins))))[:n_twins], dtype=np.float64)
+    return np.asarray(sobol.random_base2(int(np.ceil(np.log2(n_settings))))[:n_settings], dtype=np.float64)
 
 
 def _columns(experiment: Experiment) -> list[str]:
@@ -108,10 +108,12 @@ def _columns(experiment: Experiment) -> list[str]:
     return sorted(set(experiment.tune).union(*(ranges for ranges in experiment.tune_for.values())))
 
 
-def cell_point(experiment: Experiment, cell: Cell, shares: Sequence[float]) -> dict[str, ParamValue]:
-    """Return the point of a row of the table of nuisances in a cell: each share mapped into that cell's own ranges."""
+def combination_point(
+    experiment: Experiment, combination: Combination, shares: Sequence[float]
+) -> dict[str, ParamValue]:
+    """Return the point of a row of the table of nuisances: each share mapped into the combination's own ranges."""
     share = dict(zip(_columns(experiment), shares, strict=True))
-    values: dict[str, ParamValue] = {**experiment.fixed, **cell}
+    values: dict[str, ParamValue] = {**experiment.fixed, **combination}
     for name in ("optimizer", "depth"):
         if name not in values:
             values[name] = experiment.tune[name].at(share[name])
@@ -134,35 +136,37 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
         In the order in which they came; the first is a search.
     """
     planned: list[PlannedTrial] = []
-    n_search = n_twins = 0
+    n_search = n_settings = 0
     for one in rounds:
         if isinstance(one, ConfirmRound):
             planned += _confirm(experiment, one, len(planned))
             continue
         if not planned:
-            planned.append(_anchor(experiment))
+            planned.append(_baseline(experiment))
             n_search = 1
-        n_new = _new_twins(experiment, one.trials, n_twins, n_search)
-        planned += _compare(experiment, range(n_twins, n_twins + n_new), len(planned))
-        n_twins += n_new
-        n_search += n_new * len(cells(experiment))
+        n_new = _new_settings(experiment, one.trials, n_settings, n_search)
+        planned += _compare(experiment, range(n_settings, n_settings + n_new), len(planned))
+        n_settings += n_new
+        n_search += n_new * len(combinations(experiment))
         planned += _exploit(experiment, range(len(planned), len(planned) + one.trials - n_search))
         n_search = max(n_search, one.trials)
     return planned
 
 
-def _compare(experiment: Experiment, new_twins: range, first: int) -> list[PlannedTrial]:
-    table = common_settings(experiment, new_twins.stop)
+def _compare(experiment: Experiment, new_settings: range, first: int) -> list[PlannedTrial]:
+    table = common_settings(experiment, new_settings.stop)
     return [
         PlannedTrial(
             number=number,
             phase="compare",
-            cell=cell,
+            combination=combination,
             common_setting=common_setting,
-            point=cell_point(experiment, cell, table[common_setting].tolist()),
+            point=combination_point(experiment, combination, table[common_setting].tolist()),
             seed=derive_seed(experiment.seed, "compare", common_setting),
         )
-        for number, (common_setting, cell) in enumerate(itertools.product(new_twins, cells(experiment)), start=first)
+        for number, (common_setting, combination) in enumerate(
+            itertools.product(new_settings, combinations(experiment)), start=first
+        )
     ]
 
 
@@ -171,7 +175,7 @@ def _exploit(experiment: Experiment, numbers: range) -> list[PlannedTrial]:
         PlannedTrial(
             number=number,
             phase="exploit",
-            cell={},
+            combination={},
             common_setting=None,
             point=None,
             seed=derive_seed(experiment.seed, "exploit", number),
@@ -186,7 +190,7 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
         PlannedTrial(
             number=number,
             phase="confirm",
-            cell={},
+            combination={},
             common_setting=None,
             point=points[finalist],
             seed=derive_seed(experiment.seed, "confirm", index),
@@ -197,17 +201,19 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
     ]
 
 
-def _anchor(experiment: Experiment) -> PlannedTrial:
-    seed = derive_seed(experiment.seed, "anchor", 0)
-    at = space.point(experiment.anchor)
-    return PlannedTrial(number=0, phase="anchor", cell={}, common_setting=None, point=at, seed=seed)
+def _baseline(experiment: Experiment) -> PlannedTrial:
+    seed = derive_seed(experiment.seed, "baseline", 0)
+    at = space.point(experiment.baseline)
+    return PlannedTrial(number=0, phase="baseline", combination={}, common_setting=None, point=at, seed=seed)
 
 
-def _new_twins(experiment: Experiment, budget: int, n_twins: int, n_search: int) -> int:
-    """Return how many more trials each cell gets: equal shares, at least one where one for each can be had."""
-    n_cells = len(cells(experiment))
-    left = (budget - n_search) // n_cells
-    if not _columns(experiment) and n_cells == 1:
+def _new_settings(experiment: Experiment, budget: int, n_settings: int, n_search: int) -> int:
+    """Return how many more trials each combination gets: equal shares, at least one where one for each can be had."""
+    n_combinations = len(combinations(experiment))
+    left = (budget - n_search) // n_combinations
+    if not _columns(experiment) and n_combinations == 1:
         return max(left, 0)  # nothing to search: all trials repeat the one configuration on fresh seeds
-    wanted = max(int(experiment.budget.compare * budget + 1e-9) // n_cells, 1 if experiment.budget.compare > 0 else 0)
-    return max(min(wanted - n_twins, left), 0)
+    wanted = max(
+        int(experiment.budget.compare * budget + 1e-9) // n_combinations, 1 if experiment.budget.compare > 0 else 0
+    )
+    return max(min(wanted - n_settings, left), 0)

@@ -104,12 +104,12 @@ class Budget:
     Attributes
     ----------
     trials
-        Trials of anchor, compare and exploit together.
+        Trials of baseline, compare and exploit together.
     epochs
         Epochs of every trial.
     compare
-        Share of the trials that phase *compare* gets, in equal parts for the cells; the rest goes to *exploit*. With 1
-        each cell gets as many as fit, and *exploit* what cannot be shared equally.
+        Share of the trials that phase *compare* gets, in equal parts for the combinations; the rest goes to *exploit*.
+        With 1 each combination gets as many as fit, and *exploit* what cannot be shared equally.
     window
         Trial i of *exploit* is proposed when all up to i - window have ended. It belongs to the definition, so that
         the number of workers changes nothing.
@@ -259,8 +259,8 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
                     Field(description="What is tuned at every level: ranges or lists; [tune.sgd] holds sgd's own."),
                 ],
                 "fixed": _table("Fixed", one_value),
-                "anchor": Annotated[
-                    _table("Anchor", one_value), Field(description="The configuration that every study trains first.")
+                "baseline": Annotated[
+                    _table("Baseline", one_value), Field(description="The configuration that every study trains first.")
                 ],
             },
         )

@@ -15,12 +15,12 @@ from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, 
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
 from depthcheck.pipeline.dimensions import DIMENSIONS, active, parameter, suggestion
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
 ENOUGH_SETTINGS = 6
 
 #: The notebook's network, which every study trains first unless its definition names another.
-NOTEBOOK_ANCHOR: Mapping[str, ParamValue] = MappingProxyType(
+NOTEBOOK_BASELINE: Mapping[str, ParamValue] = MappingProxyType(
     {"depth": 1, "units": 100, "activation": "sigmoid", "optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32}
 )
 
@@ -53,7 +53,7 @@ class Experiment:
     tune: Mapping[str, Tuned] = field(default_factory=dict)
     tune_for: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
     fixed: Mapping[str, ParamValue] = field(default_factory=dict)
-    anchor: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_ANCHOR)
+    baseline: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_BASELINE)
     class_weight: str | None = None
     widenings: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ class Experiment:
                 for optimizer, ranges in sorted(self.tune_for.items())
             },
             "fixed": dict(sorted(self.fixed.items())),
-            "anchor": dict(sorted(self.anchor.items())),
+            "baseline": dict(sorted(self.baseline.items())),
         }
 
     @classmethod
@@ -117,7 +117,7 @@ class Experiment:
         """
         try:
             budget = {ours: stored[theirs] for theirs, ours in _OF_BUDGET.items() if theirs in stored}
-            document = {key: stored[key] for key in ("split", "seed", "fixed", "anchor")}
+            document = {key: stored[key] for key in ("split", "seed", "fixed", "baseline")}
             found = validated(
                 {**document, "tune": {**stored["tune"], **stored["tune_for"]}, "budget": {"trials": 1, **budget}}
             )
@@ -137,7 +137,7 @@ class Experiment:
         tune = found.get("tune", {})
         return cls(
             **{key: found[key] for key in ("question", "split", "budget", "seed", "compare", "fixed") if key in found},
-            **({"anchor": found["anchor"]} if found.get("anchor") else {}),
+            **({"baseline": found["baseline"]} if found.get("baseline") else {}),
             tune={key: of for key, of in tune.items() if key not in OPTIMIZERS},
             tune_for={key: of for key, of in tune.items() if key in OPTIMIZERS},
             **fields,

@@ -22,7 +22,7 @@ class SearchedTrial:
 
     number: int
     phase: str
-    cell: Mapping[str, ParamValue]
+    combination: Mapping[str, ParamValue]
     point: Mapping[str, ParamValue]
     score: float
 
@@ -66,7 +66,7 @@ def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Fin
     experiment
         Its factors are the questions; without any there is no other combination.
     trials
-        Of the search, finished or diverged; the anchor is never chosen. The earliest of equals is.
+        Of the search, finished or diverged; the baseline is never chosen. The earliest of equals is.
     """
     compared = [trial for trial in trials if trial.phase == "compare"]
     best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
@@ -100,7 +100,7 @@ def missing_runs(
 
 
 def _levels(experiment: Experiment, trial: SearchedTrial) -> tuple[ParamValue | None, ...]:
-    """Return a trial's combination of levels, read off its point: *exploit* has no cells. None: inactive."""
+    """Return a trial's combination of levels, read off its point: *exploit* has no combinations. None: inactive."""
     optimizer = str(trial.point["optimizer"])
     return tuple(trial.point.get(parameter(factor, optimizer)) for factor in experiment.compare)
 
@@ -108,13 +108,13 @@ def _levels(experiment: Experiment, trial: SearchedTrial) -> tuple[ParamValue | 
 def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (factor, str(level))
-        for factor, level in trial.cell.items()
-        if _best([other for other in compared if other.cell[factor] == level]) == trial
+        for factor, level in trial.combination.items()
+        if _best([other for other in compared if other.combination[factor] == level]) == trial
     )
 
 
 def _best_at(compared: Sequence[SearchedTrial], factor: str, level: ParamValue) -> int | None:
-    found = _best([trial for trial in compared if trial.cell[factor] == level])
+    found = _best([trial for trial in compared if trial.combination[factor] == level])
     return None if found is None else found.number
 
 

@@ -71,7 +71,7 @@ def from_config(config: TrialConfig) -> dict[str, ParamValue]:
 def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each of the point's parameters that is compared or tuned.
 
-    A value outside its range (the anchor's may be) has none: Optuna refuses it, and TPE could not learn from it.
+    A value outside its range (the baseline's may be) has none: Optuna refuses it, and TPE could not learn from it.
     """
     ranges = _ranges(experiment, str(at["optimizer"]), int(at["depth"]))
     return {name: _distribution(tuned) for name, tuned in ranges.items() if name in at and tuned.contains(at[name])}

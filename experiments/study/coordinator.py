@@ -1,6 +1,6 @@
 """The coordinator: it alone asks and tells Optuna, and hands trials to the workers.
 
-Nothing that it decides depends on which worker was faster. Points of *anchor* and *compare* are known beforehand;
+Nothing that it decides depends on which worker was faster. Points of *baseline* and *compare* are known beforehand;
 a proposal in *exploit* sees the results up to a fixed distance behind it and no others. A killed coordinator goes on
 where it was: trials left RUNNING keep their numbers, points and seeds. A trial whose worker died again and again runs
 alone before it is called failed: it may have been a neighbour, or somebody with a kill, and not the trial.
@@ -155,9 +155,9 @@ class Coordinator:
             study_run=study.study_run,
             number=number,
             phase=planned.phase,
-            cell=planned.cell,
+            combination=planned.combination,
             config=study.config(point, planned.seed, planned.repeat),
-            metric=study.settled.metric,
+            metric=study.resolved.metric,
             data_folder=study.data_folder,
             prune_below=self._prune_below(planned, known),
             finalist=planned.finalist,

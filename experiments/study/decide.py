@@ -74,14 +74,14 @@ def goes_on(study: RunningStudy, deadline: Deadline, *, seconds_a_trial: float, 
         if not answers["can_be_decided"]:
             console.print(f"{now} settings, {still}; no number of settings would decide it on these data")
             return False
-    n_cells = len(design.cells(study.experiment))
+    n_combinations = len(design.combinations(study.experiment))
     # The recommended model and its alternative are trained again behind the last look.
     to_confirm = 2 * study.experiment.budget.seeds * seconds_a_trial
-    fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial * n_cells, 1e-3))
+    fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial * n_combinations, 1e-3))
     more = min(max(wanted - now, 1), fit_in)
     if more < 1:
         console.print(f"{now} settings, {still}; the time is over (it was {duration(deadline.seconds)})")
         return False
     console.print(f"{now} settings, {still}; {more} more, {duration(deadline.left)} left")
-    study.ledger.raise_budget(study.n_search + more * n_cells)
+    study.ledger.raise_budget(study.n_search + more * n_combinations)
     return True

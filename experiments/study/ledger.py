@@ -100,11 +100,12 @@ class Ledger:
             self._study.set_user_attr("definition", dict(definition))
 
     def _require_readable(self) -> None:
-        version = self._study.user_attrs.get("schema_version", 0)
-        if version > SCHEMA_VERSION:
+        version = self._study.user_attrs.get("schema_version", SCHEMA_VERSION)
+        if version != SCHEMA_VERSION:
+            age = "a newer" if version > SCHEMA_VERSION else "an older"
             raise ValueError(
-                f"study {self.name!r} must have schema version {SCHEMA_VERSION} or older, "
-                f"got {version}: a newer version of the project wrote it"
+                f"study {self.name!r} must have schema version {SCHEMA_VERSION}, "
+                f"got {version}: {age} version of the project wrote it"
             )
 
     @classmethod
@@ -136,18 +137,18 @@ class Ledger:
 
     @property
     @_stored("cannot read how the study's data were understood")
-    def settled(self) -> dict[str, Any]:
-        """What the data settled that the definition leaves open, as the latest session noted it; empty before one has.
+    def resolved(self) -> dict[str, Any]:
+        """What the data resolved that the definition leaves open, as the latest session noted it; empty before one has.
 
         ``data`` and ``split`` as parameters, ``metric``, and ``served``, what the champion must know.
         """
-        stored: dict[str, Any] = self._study.user_attrs.get("settled", {})
+        stored: dict[str, Any] = self._study.user_attrs.get("resolved", {})
         return stored
 
     @_stored("cannot note how the study's data were understood")
-    def settle(self, settled: Mapping[str, Any]) -> None:
-        """Note what the data settled that the definition leaves open."""
-        self._study.set_user_attr("settled", dict(settled))
+    def note_resolved(self, resolved: Mapping[str, Any]) -> None:
+        """Note what the data resolved that the definition leaves open."""
+        self._study.set_user_attr("resolved", dict(resolved))
 
     @property
     @_stored("cannot read the study's run")
@@ -198,7 +199,7 @@ class Ledger:
                 distributions=dict(distributions),
                 user_attrs={
                     "phase": planned.phase,
-                    "cell": dict(planned.cell),
+                    "combination": dict(planned.combination),
                     "seed": planned.seed,
                     "point": dict(point),
                     **({"finalist": planned.finalist} if planned.finalist else {}),
@@ -294,7 +295,7 @@ def _round_from_json(stored: Mapping[str, Any]) -> Round:
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the whole point of a trial, fixed values and the anchor's included."""
+    """Return the whole point of a trial, fixed values and the baseline's included."""
     point: dict[str, Any] = trial.user_attrs["point"]
     return point
 

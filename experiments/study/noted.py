@@ -12,8 +12,8 @@ from depthcheck.pipeline.records import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What a study's data settled that its definition leaves open.
+class Resolved:
+    """What a study's data resolved that its definition leaves open.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class Settled:
     served: Mapping[str, Any]
 
     @classmethod
-    def by(cls, dataset: Dataset, split: SplitConfig) -> Settled:
-        """Return what these data settle."""
+    def by(cls, dataset: Dataset, split: SplitConfig) -> Resolved:
+        """Return what these data resolve."""
         features = [column for column in dataset.columns if column.kind != "ignored"]
         served = {
             "is_table": dataset.is_table,
@@ -47,15 +47,15 @@ class Settled:
         }  # fmt: skip
 
 
-def understood(name: str, definition: Mapping[str, Any], noted: Mapping[str, Any]) -> tuple[Experiment, Settled]:
-    """Return the experiment of a study, without its budgets, and what its data settled.
+def understood(name: str, definition: Mapping[str, Any], noted: Mapping[str, Any]) -> tuple[Experiment, Resolved]:
+    """Return the experiment of a study, without its budgets, and what its data resolved.
 
     Parameters
     ----------
     definition
         :meth:`Experiment.as_json` and the SHA-256 of the data.
     noted
-        :meth:`Settled.noted`, or nothing: a session that was killed before it noted them has trained nothing.
+        :meth:`Resolved.noted`, or nothing: a session that was killed before it noted them has trained nothing.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def understood(name: str, definition: Mapping[str, Any], noted: Mapping[str, Any
         split = SplitConfig.from_params(_texts(noted["split"]))
         # With the whole path of a file; the definition has its name alone.
         experiment = replace(experiment, data=DataConfig.from_params(_texts(noted["data"])))
-    settled = Settled(
+    resolved = Resolved(
         data_sha256=str(definition["data_sha256"]),
         split=split,
         metric=str(noted.get("metric", "accuracy")),
         served=noted.get("served", {}),
     )
-    return experiment, settled
+    return experiment, resolved
 
 
 def _texts(stored: Mapping[str, Any]) -> dict[str, str]:

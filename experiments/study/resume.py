@@ -198,7 +198,7 @@ class _Resumption:
         designs = self._designs(run)
         n_known = len(ledger.trials()) if ledger is not None else 0
         try:
-            if ledger is None or not ledger.settled:
+            if ledger is None or not ledger.resolved:
                 self._require_definition(rebuild.definition_of(designs))
                 ledger = rebuild.open_again(storage, study, run.run_id, designs)
             ledger.set_parent_run_id(run.run_id)

@@ -1,4 +1,4 @@
-"""The study as one object: its definition, what its data settled, its plan, its trials and who was chosen among them.
+"""The study as one object: its definition, what its data resolved, its plan, its trials and who was chosen among them.
 
 :class:`RecordedStudy` is what Optuna's storage holds and all that follows from it, for the doctor as well as a session.
 :class:`RunningStudy` adds where a session writes; the session opens it and hands it on.
@@ -17,7 +17,7 @@ from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 from depthcheck.experiments.study.ledger import Ledger, as_known_at, has_ended, point_of
-from depthcheck.experiments.study.noted import Settled, understood
+from depthcheck.experiments.study.noted import Resolved, understood
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.config import ParamValue, TrialConfig
 from depthcheck.pipeline.records import TrialState
@@ -42,7 +42,7 @@ class StudyTrial:
 
     number: int
     phase: str
-    cell: Mapping[str, ParamValue]
+    combination: Mapping[str, ParamValue]
     point: Mapping[str, ParamValue]
     seed: int
     repeat: int = 0
@@ -65,7 +65,7 @@ class StudyTrial:
         return cls(
             number=trial.number,
             phase=noted["phase"],
-            cell=noted["cell"],
+            combination=noted["combination"],
             point=point_of(trial),
             seed=noted["seed"],
             repeat=noted.get("repeat", 0),
@@ -105,7 +105,7 @@ class RecordedStudy:
 
     ledger: Ledger
     experiment: Experiment
-    settled: Settled
+    resolved: Resolved
 
     @classmethod
     def of(cls, ledger: Ledger) -> RecordedStudy:
@@ -116,8 +116,8 @@ class RecordedStudy:
         ValueError
             When the study has no definition, or none that can be understood.
         """
-        experiment, settled = understood(ledger.name, ledger.definition, ledger.settled)
-        return cls(ledger=ledger, experiment=experiment, settled=settled)
+        experiment, resolved = understood(ledger.name, ledger.definition, ledger.resolved)
+        return cls(ledger=ledger, experiment=experiment, resolved=resolved)
 
     @property
     def name(self) -> str:
@@ -159,7 +159,9 @@ class RecordedStudy:
     def selected(self) -> tuple[Finalist, ...]:
         """Whom the search would choose by now; a trial that was pruned has no score that counts."""
         scored = [
-            SearchedTrial(number=one.number, phase=one.phase, cell=one.cell, point=one.point, score=one.score)
+            SearchedTrial(
+                number=one.number, phase=one.phase, combination=one.combination, point=one.point, score=one.score
+            )
             for one in self.ended
             if one.phase != "confirm" and one.state in _SCORED and one.score is not None
         ]
@@ -192,9 +194,9 @@ class RecordedStudy:
 
     def config(self, point: Mapping[str, ParamValue], seed: int, repeat: int) -> TrialConfig:
         """Return the configuration of a trial: its point on this study's data."""
-        settled = self.settled
+        resolved = self.resolved
         return space.to_config(
-            self.experiment, point, seed=seed, data_sha256=settled.data_sha256, split=settled.split, repeat=repeat
+            self.experiment, point, seed=seed, data_sha256=resolved.data_sha256, split=resolved.split, repeat=repeat
         )
 
     def known_to(self, number: int) -> list[FrozenTrial]:

@@ -99,13 +99,13 @@ def log_references(study: RunningStudy, run_there: Callable[..., Any], console: 
     run_there
         Calls a function with arguments on a worker and returns its result.
     """
-    run, settled = study.study_run, study.settled
+    run, resolved = study.study_run, study.resolved
     if tracking.references(run.tracking_uri, run.run_id):
         return
     console.print("scoring scikit-learn's models on the same parts, for the report")
     try:
         found = run_there(
-            score_references, study.experiment.data, study.data_folder, settled.data_sha256, settled.split
+            score_references, study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
         )
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
         console.print(f"scikit-learn's models could not be scored: {error}", markup=False)

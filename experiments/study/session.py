@@ -33,7 +33,7 @@ from depthcheck.experiments.study.describe import (
     parts_in_words,
     study_markdown,
 )
-from depthcheck.experiments.study.noted import Settled
+from depthcheck.experiments.study.noted import Resolved
 from depthcheck.experiments.study.progress import StudyProgress
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, RunningStudy, best_of
@@ -44,7 +44,7 @@ from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
-from depthcheck.pipeline.prepare.split import part_sizes, settle
+from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset
 
 #: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
@@ -115,7 +115,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
     if dataset.is_table:
         console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
-    split = settle(experiment.split, dataset)
+    split = resolve(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     name = request.study or experiment.study_name(dataset.sha256)
@@ -128,13 +128,13 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         with usable():
             if not request.chosen:
                 ledger.raise_budget(experiment.budget.trials)
-            settled = Settled.by(dataset, split)
-            ledger.settle(settled.noted(experiment.data))
-            recorded = RecordedStudy(ledger=ledger, experiment=experiment, settled=settled)
+            resolved = Resolved.by(dataset, split)
+            ledger.note_resolved(resolved.noted(experiment.data))
+            recorded = RecordedStudy(ledger=ledger, experiment=experiment, resolved=resolved)
             study = RunningStudy(
                 ledger=ledger,
                 experiment=experiment,
-                settled=settled,
+                resolved=resolved,
                 study_run=_open_parent(recorded, dataset, uri, sizes=sizes, parts=parts),
                 data_folder=str(request.data_folder) if request.data_folder else None,
             )
@@ -199,7 +199,7 @@ def _train(
             Coordinator(study, client, progress, page.note_now_and_then).run()
 
     def score() -> None:
-        if part_sizes(dataset, study.settled.split)["test"]:
+        if part_sizes(dataset, study.resolved.split)["test"]:
             score_networks(study, client, console)
 
     train()
@@ -221,7 +221,9 @@ def _train(
     best = study.champion
     if best is None or chosen:
         return None
-    return tracking.register_champion(study_run, best.run_id, champion_markdown(study.name, best), study.settled.served)
+    return tracking.register_champion(
+        study_run, best.run_id, champion_markdown(study.name, best), study.resolved.served
+    )
 
 
 class _Stopwatch:
@@ -270,11 +272,11 @@ def _open_parent(
                 "question": experiment.question,
                 "definition": experiment.as_json(),
                 "widened": list(experiment.widenings),
-                "settled": study.settled.noted(experiment.data),
+                "resolved": study.resolved.noted(experiment.data),
                 "data": data_facts(dataset, sizes, parts),
                 "plan": [
-                    {"number": trial.number, "phase": trial.phase, "cell": dict(trial.cell), "seed": trial.seed,
-                     "point": None if trial.point is None else dict(trial.point)}
+                    {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
+                     "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}
                     for trial in study.plan
                 ],
             },

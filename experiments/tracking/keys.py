@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 DEFAULT_EXPERIMENT = "depthcheck"
 
 # Metrics. The curves `train/loss`, `train/<metric>`, `valid/loss`, `valid/<metric>` and `learning_rate` are spelled by
@@ -31,7 +31,7 @@ DEPTH = "depth"
 OPTIMIZER = "optimizer"
 TRIAL_NUMBER = "trial_number"
 STATE = "state"
-CELL = "cell"
+COMBINATION = "combination"
 METRIC = "metric"
 VALID_SAMPLES = "valid_samples"
 TEST_SAMPLES = "test_samples"
@@ -58,7 +58,7 @@ FILES = "files_sha256"
 REPLACED_BY = "replaced_by"
 
 # Values of the tag `phase` of trials, and those that no trial has.
-TRIAL_PHASES = ("anchor", "compare", "exploit", "confirm")
+TRIAL_PHASES = ("baseline", "compare", "exploit", "confirm")
 PHASE_STUDY = "study"
 PHASE_SESSION = "session"
 PHASE_REPRODUCTION = "reproduction"
@@ -101,9 +101,9 @@ def best(metric: str) -> str:
     return f"best_valid_{metric}"
 
 
-def levels(cell: Mapping[str, object]) -> str:
-    """Return how the tag ``cell`` spells a combination of levels, ``depth=2, optimizer=adam``."""
-    return ", ".join(f"{factor}={level}" for factor, level in cell.items())
+def levels(combination: Mapping[str, object]) -> str:
+    """Return how the tag ``combination`` spells a combination of levels, ``depth=2, optimizer=adam``."""
+    return ", ".join(f"{factor}={level}" for factor, level in combination.items())
 
 
 def verdict(factor: str, level: str) -> str:

@@ -141,7 +141,7 @@ def start_trial(
     number: int,
     phase: str,
     config: TrialConfig,
-    cell: Mapping[str, object] | None = None,
+    combination: Mapping[str, object] | None = None,
     metric: str = "accuracy",
     tags: Mapping[str, str] | None = None,
     flush_seconds: float = 1.0,
@@ -155,10 +155,10 @@ def start_trial(
     number
         The trial's number in the study.
     phase
-        Of the study: anchor, compare, exploit or confirm.
+        Of the study: baseline, compare, exploit or confirm.
     config
         Its parameters are logged, only the active ones.
-    cell
+    combination
         The compared dimensions and the levels of them that the trial stands for.
     metric
         Name of the score.
@@ -177,7 +177,7 @@ def start_trial(
         keys.OPTIMIZER: optimizer,
         keys.TRIAL_NUMBER: str(number),
         keys.METRIC: metric,
-        **({keys.CELL: keys.levels(cell)} if cell else {}),
+        **({keys.COMBINATION: keys.levels(combination)} if combination else {}),
         **(tags or {}),
     }
     api = client(study.tracking_uri)

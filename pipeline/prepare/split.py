@@ -49,7 +49,7 @@ Positions = NDArray[np.int64]
 Draw = Callable[[Dataset, Positions, int, SplitConfig], tuple[Positions, Positions]]
 
 
-def settle(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
+def resolve(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
     """Return how a data set is cut, where the definition leaves it open.
 
     The method follows the columns that the data name: groups, times, else by class; pictures and numbers are drawn at

@@ -90,14 +90,16 @@ def check_failures(rows: Sequence[LevelRow]) -> Check:
 
 
 def check_trained(rows: Sequence[LevelRow]) -> Check:
-    """Warn where a level never left chance on the training part, or most of its trials did not."""
+    """Warn where a level never beat the dummy baseline on the training part, or most of its trials did not."""
     problems = []
     for row in rows:
         if row.status == "never trained":
             problems.append(f"{row.factor} {row.level} never trained: this is not the same as does not help")
         elif row.n_finished and row.n_untrained > row.n_finished / 2:
-            problems.append(f"{row.factor} {row.level}: {row.n_untrained} of {row.n_finished} trials never left chance")
-    return check("every level trained", problems, "every level left chance on the training part")
+            problems.append(
+                f"{row.factor} {row.level}: {row.n_untrained} of {row.n_finished} trials never beat the dummy baseline"
+            )
+    return check("every level trained", problems, "every level beat the dummy baseline on the training part")
 
 
 def _mean_curve(curves: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
@@ -133,7 +135,7 @@ def check_edges(
         Those that the study had already; the same command needs them again.
     in_lists
         Names of those that are looked for at the ends of lists too; None for all. Of a list's three values two are
-        its ends: by chance alone, the best of most levels lies at one.
+        its ends: by luck alone, the best of most levels lies at one.
     """
     problems = []
     for name, config in configs.items():
@@ -286,7 +288,7 @@ def check_predictions(differences: Mapping[str, Difference]) -> Check:
 
 def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
     """Warn where the region of practical equivalence is wide beside what the best finalist leaves to be gained."""
-    best = max((row.valid.mean for row in rows if row.valid), default=design.chance)
+    best = max((row.valid.mean for row in rows if row.valid), default=design.dummy_score)
     left, problems = design.metric.perfect - best, []
     if design.equivalence > WIDE_REGION * left:
         share = f"{design.equivalence / left:.0%} of what is left" if left > 0 else "all there is"

@@ -158,7 +158,7 @@ def _search(settings: Settings | None) -> Search | None:
     return Search(
         n_settings=settings.n_settings,
         subset=settings.subset,
-        n_combinations=len(settings.cells),
+        n_combinations=len(settings.combinations),
         n_examples=settings.n_examples,
         n_incomplete=settings.n_incomplete,
         n_unscored=settings.n_unscored,
@@ -231,7 +231,8 @@ def _verdict(
         if level.status == "never trained":
             return Verdict(
                 word="never trained",
-                because=f"{level.factor} {level.level} never left chance on the training part: {_why_stuck(study)}",
+                because=f"{level.factor} {level.level} never beat the dummy baseline on the training part: "
+                f"{_why_stuck(study)}",
             )
     if study.settings is None and _same(row, reference):
         return Verdict(

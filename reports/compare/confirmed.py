@@ -41,12 +41,12 @@ class Confirmed:
     units: Units | None = None
 
     def scores(self, finalist: str, part: str | None) -> dict[int, float]:
-        """Return seed -> score on a part, for the runs that have one; a diverged run has the score of chance."""
+        """Return seed -> score on a part, for the runs that have one; a diverged run has the dummy baseline's."""
         found: dict[int, float] = {}
         for seed, run in self.runs.get(finalist, {}).items() if part else ():
             evaluation = run.evaluation(part or "")
             if run.state == "diverged":
-                found[seed] = self.design.chance
+                found[seed] = self.design.dummy_score
             elif evaluation is not None and np.isfinite(evaluation.score):
                 found[seed] = evaluation.score
         return found
@@ -97,7 +97,7 @@ class Confirmed:
 
     def _fold_row(self, run: TrialRecord) -> NDArray[np.float64] | None:
         if run.state == "diverged":
-            return np.full(self.design.folds, self.design.chance)
+            return np.full(self.design.folds, self.design.dummy_score)
         found, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
         if found is None or evaluation is None or found.scores.shape != (self.design.folds,):
             return None
@@ -124,7 +124,7 @@ class Confirmed:
         if self.part != "test":
             return None
         if run.state == "diverged":
-            return np.full(self._n_examples(), self.design.chance)
+            return np.full(self._n_examples(), self.design.dummy_score)
         scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
         if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
             return None

@@ -28,7 +28,7 @@ from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Differe
 
 CONFIDENCE = 0.95
 #: One example in favour of each side.
-FEWEST_IMAGINED = 2.0
+FEWEST_PSEUDO_OBSERVATIONS = 2.0
 #: What training rows that folds share add to the rows' own part of the variance, as a multiple of it.
 SHARED_TRAINING_ROWS = 1.0
 
@@ -53,7 +53,7 @@ def paired_difference(
     ----------
     a, b
         ``(n_seeds, n_examples)`` score of each example, row *s* of both from one seed: bool (right or wrong) or float.
-    imagined
+    pseudo_observations
         What pseudo-observations, in favour of each side, add to the sum of squares over examples (not to the mean), as
         Bonett and Price (2012) do for paired proportions: agreement on all of 100 examples is no proof of agreement
         on the next. 2 for two examples of an accuracy, 0 for other scores, which have them only where no example at
@@ -91,7 +91,7 @@ def paired_difference(
     squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
     df_examples = n_examples - 1 if pseudo_observations is not None else _effective_degrees(by_example - estimate)
-    pseudo_observations = max(pseudo_observations or 0.0, 0.0 if d.any() else FEWEST_IMAGINED)
+    pseudo_observations = max(pseudo_observations or 0.0, 0.0 if d.any() else FEWEST_PSEUDO_OBSERVATIONS)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + pseudo_observations * n_seeds) / (n_examples - 1)

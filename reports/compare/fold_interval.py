@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.reports.compare.difference import FEWEST_IMAGINED, found
+from depthcheck.reports.compare.difference import FEWEST_PSEUDO_OBSERVATIONS, found
 from depthcheck.reports.compare.metric import ACCURACY
 from depthcheck.reports.compare.results import Difference
 
@@ -34,7 +34,7 @@ def fold_difference(
         (a single class leaves none for AUC). Such folds are left out.
     n_examples
         Rows of all folds together.
-    imagined
+    pseudo_observations
         As in :func:`depthcheck.reports.compare.difference.paired_difference`: agreement on few rows is no
         proof of agreement.
 
@@ -53,7 +53,7 @@ def fold_difference(
     if known.size < 2:
         return found(by_repeat, (), n_examples=n_examples, n_folds=n_folds, method="folds")
     variance, held_out = float(known.var(ddof=1)), 1 / (n_folds - 1)
-    pseudo_observations = max(pseudo_observations, FEWEST_IMAGINED) if variance == 0 else pseudo_observations
+    pseudo_observations = max(pseudo_observations, FEWEST_PSEUDO_OBSERVATIONS) if variance == 0 else pseudo_observations
     # What no number of repeats takes away: these rows are all there are.
     lasting = held_out * variance + pseudo_observations / (n_examples * max(n_examples - 1, 1))
     return found(

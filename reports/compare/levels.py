@@ -30,14 +30,14 @@ def compare_trials(records: Sequence[TrialRecord], factor: Factor, level: str) -
 
 
 def valid_score(record: TrialRecord, design: StudyDesign) -> float:
-    """Return the validation score of a trial; chance where it diverged, failed or has none."""
+    """Return the validation score of a trial; the dummy baseline's where it diverged, failed or has none."""
     evaluation = record.evaluation("valid")
     sound = evaluation is not None and record.state in ("finished", "pruned") and np.isfinite(evaluation.score)
-    return evaluation.score if evaluation is not None and sound else design.chance
+    return evaluation.score if evaluation is not None and sound else design.dummy_score
 
 
 def is_untrained(record: TrialRecord, design: StudyDesign) -> bool:
-    """Whether a finished trial's best training score stayed at chance, up to :attr:`StudyDesign.stuck_below`."""
+    """Whether a finished trial's best training score stayed below :attr:`StudyDesign.stuck_below`."""
     scores = [score for score in record.history.train_score if np.isfinite(score)]
     return record.state == "finished" and bool(scores) and max(scores) < design.stuck_below
 
@@ -50,7 +50,7 @@ def best_trial(trials: Sequence[TrialRecord], design: StudyDesign) -> TrialRecor
 
 def record_level(record: TrialRecord, factor: Factor) -> str | None:
     """Return the level that the configuration has, else the one that the trial's tag names."""
-    tags = dict(part.split("=", 1) for part in record.tags.get("cell", "").split(", ") if "=" in part)
+    tags = dict(part.split("=", 1) for part in record.tags.get("combination", "").split(", ") if "=" in part)
     tagged = tags.get(factor.name, record.tags.get(factor.name))
     return level_of(record.config, factor) or (tagged if tagged in factor.levels else None)
 

@@ -32,17 +32,17 @@ class Metric:
         The best score there is.
     equivalence
         Half the width of the region of practical equivalence, unless a study says otherwise.
-    left_chance
-        A network that closed less than this share of the way from chance to perfect on its training part never
-        trained. Of R², a fiftieth: there are data of which no network explains a tenth.
-    imagined
+    learned_share
+        A network that closed less than this share of the way from the dummy baseline to perfect on its training
+        part never trained. Of R², a fiftieth: there are data of which no network explains a tenth.
+    pseudo_observations
         What pseudo-observations add to the sum of squares over examples
         (:func:`depthcheck.reports.compare.difference.paired_difference`).
         None for AUC: with two, intervals on 300 examples covered up to 100 % (without, 93 to 95 %).
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
-    chance_is
-        What scores as chance does.
+    dummy_is
+        What scores as the dummy baseline does.
     """
 
     key: str = "accuracy"
@@ -54,10 +54,10 @@ class Metric:
     is_bounded: bool = True
     perfect: float = 1.0
     equivalence: float = 0.003
-    left_chance: float = 0.1
+    learned_share: float = 0.1
     pseudo_observations: float = 2.0
     finest: float = 0.1
-    chance_is: str = "accuracy of the commonest class"
+    dummy_is: str = "accuracy of the commonest class"
 
     @property
     def most_decimals(self) -> int:
@@ -85,11 +85,11 @@ ACCURACY = Metric()
 #: The probability that an example of the second class is ranked above one of the first: a percentage as well.
 AUC = Metric(
     key="auc", name="AUC", is_share=False, pseudo_observations=0.0,
-    chance_is="AUC of giving every example the same probability",
+    dummy_is="AUC of giving every example the same probability",
 )  # fmt: skip
 R2 = Metric(
     key="r2", name="R²", unit="", score_unit="", scale=1.0, is_share=False, is_bounded=False, equivalence=0.01,
-    left_chance=0.02, pseudo_observations=0.0, finest=0.01, chance_is="R² of always giving the mean",
+    learned_share=0.02, pseudo_observations=0.0, finest=0.01, dummy_is="R² of always giving the mean",
 )  # fmt: skip
 
 #: By the names that the records have.

@@ -32,12 +32,12 @@ class Settings:
 
     Attributes
     ----------
-    cells
+    combinations
         The levels of each column, in the order of the design's factors.
     valid
-        ``(n_settings, n_cells)`` validation scores; with folds ``(n_settings, n_cells, n_folds)``.
+        ``(n_settings, n_combinations)`` validation scores; with folds ``(n_settings, n_combinations, n_folds)``.
     scores
-        ``(n_settings, n_cells, n_examples)`` scores of what judges.
+        ``(n_settings, n_combinations, n_examples)`` scores of what judges.
     fold
         ``(n_examples,)`` with cross-validation, else None.
     units
@@ -51,7 +51,7 @@ class Settings:
     """
 
     design: StudyDesign
-    cells: tuple[tuple[str, ...], ...]
+    combinations: tuple[tuple[str, ...], ...]
     valid: NDArray[np.float64]
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None
@@ -88,7 +88,7 @@ class Settings:
     def columns(self, factor: str, level: str) -> list[int]:
         """Return the positions of the combinations that have this level."""
         at = [one.name for one in self.design.factors].index(factor)
-        return [number for number, cell in enumerate(self.cells) if cell[at] == level]
+        return [number for number, combination in enumerate(self.combinations) if combination[at] == level]
 
     def tuned(self, factor: str, level: str, subset: int) -> NDArray[np.float64]:
         """Return the pseudo-values of the level's tuned score, ``(n_settings, n_examples)``."""
@@ -165,30 +165,32 @@ def settings_of(
     """
     found: dict[int, dict[tuple[str, ...], TrialRecord]] = {}
     for record in sorted(records, key=lambda record: record.number):
-        cell = tuple(record_level(record, factor) or "" for factor in design.factors)
-        if record.phase == "compare" and "" not in cell:
-            found.setdefault(record.config.fit.seed, {}).setdefault(cell, record)
+        combination = tuple(record_level(record, factor) or "" for factor in design.factors)
+        if record.phase == "compare" and "" not in combination:
+            found.setdefault(record.config.fit.seed, {}).setdefault(combination, record)
     if not design.is_tuned or not design.factors or not (found or design.budgets.get("compare")):
         return None
-    cells = tuple(itertools.product(*(factor.levels for factor in design.factors)))
-    rows = [[of[cell] for cell in cells] for of in found.values() if len(of) == len(cells)]
+    combinations = tuple(itertools.product(*(factor.levels for factor in design.factors)))
+    rows = [[of[combination] for combination in combinations] for of in found.values() if len(of) == len(combinations)]
     judged = _Judged(design, answers)
     table = [[judged.scores(record) for record in row] for row in rows]
     n_unscored = sum(scores is None for row in table for scores in row)
     fold = judged.fold
     n_units = 0 if n_unscored or not rows else max(1, judged.n_units)
-    scores = np.empty((len(rows), len(cells), n_units), judged.dtype)
+    scores = np.empty((len(rows), len(combinations), n_units), judged.dtype)
     for number, row in enumerate(table):
         for column, one in enumerate(row):
             if n_units and one is not None:
                 scores[number, column] = one
-    valid = np.array([[valid_score(record, design) for record in row] for row in rows]).reshape(len(rows), len(cells))
+    valid = np.array([[valid_score(record, design) for record in row] for row in rows]).reshape(
+        len(rows), len(combinations)
+    )
     if fold is not None and n_units:
         folds = range(int(fold.max()) + 1)
         valid = np.stack([scores[:, :, fold == number].mean(axis=2, dtype=np.float64) for number in folds], axis=2)
     return Settings(
         design=design,
-        cells=cells,
+        combinations=combinations,
         valid=valid,
         scores=scores,
         fold=fold if n_units else None,
@@ -200,7 +202,7 @@ def settings_of(
 
 
 class _Judged:
-    """What each network's answers are worth, unit by unit; chance where it diverged or failed."""
+    """What each network's answers are worth, unit by unit; the dummy baseline's where it diverged or failed."""
 
     def __init__(self, design: StudyDesign, answers: Mapping[str, ExampleScores]) -> None:
         self._design, self._answers = design, answers
@@ -212,7 +214,7 @@ class _Judged:
     def scores(self, record: TrialRecord) -> NDArray[np.generic] | float | None:
         """Return ``(n_units,)``, one number for all of them, or None where nothing is known."""
         if record.state != "finished":
-            return self._design.chance
+            return self._design.dummy_score
         found, evaluation = (
             self._answers.get(record.run_id),
             record.evaluation("valid" if self.fold is not None else "test"),

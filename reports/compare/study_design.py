@@ -76,7 +76,7 @@ class StudyDesign:
     ----------
     factors
         The questions, one each.
-    chance
+    dummy_score
         The score of always giving the commonest answer: what a network that learned nothing gets.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
@@ -97,7 +97,7 @@ class StudyDesign:
         Numbers of settings at which the study was judged so far, this time included, where it goes on until it is
         decided; empty where its size was laid down.
     compare_share
-        Share of a budget's trials that phase *compare* gets, the anchor counted in.
+        Share of a budget's trials that phase *compare* gets, the baseline counted in.
     cores
         Of the machine that trained, by which times to come are told.
     ranges, widenings
@@ -109,7 +109,7 @@ class StudyDesign:
     name: str
     factors: tuple[Factor, ...]
     metric: Metric = ACCURACY
-    chance: float
+    dummy_score: float
     equivalence: float = ACCURACY.equivalence
     min_settings: int = 6
     min_seeds: int = 5
@@ -128,15 +128,15 @@ class StudyDesign:
     def __post_init__(self) -> None:
         names = [factor.name for factor in self.factors]
         require(len(set(names)) == len(names), "factors", "named once each", names)
-        require(math.isfinite(self.chance), "chance", "a finite score", self.chance)
+        require(math.isfinite(self.dummy_score), "dummy_score", "a finite score", self.dummy_score)
         require(self.equivalence > 0, "equivalence", "above 0", self.equivalence)
         require(self.min_seeds >= 2, "min_seeds", "at least 2", self.min_seeds)
         require(self.n_seeds >= 1, "n_seeds", "at least 1", self.n_seeds)
 
     @property
     def stuck_below(self) -> float:
-        """The training score that a network has to reach to have left chance."""
-        return self.chance + self.metric.left_chance * (self.metric.perfect - self.chance)
+        """The training score that a network has to reach to beat the dummy baseline."""
+        return self.dummy_score + self.metric.learned_share * (self.metric.perfect - self.dummy_score)
 
     def enough(self, again: str) -> int:
         """Return how many *settings* a verdict asks for, or how many seeds or repeats."""

@@ -39,7 +39,7 @@ def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tup
 def decide(difference: Difference, p_holm: float | None, *, equivalence: float, enough: int, metric: Metric) -> Verdict:
     """Give the verdict on a contrast between two levels that both trained.
 
-    *Helps* needs two things: a Holm-adjusted p of at most 0.05, so that chance is held off over all contrasts of the
+    *Helps* needs two things: a Holm-adjusted p of at most 0.05, so that luck is held off over all contrasts of the
     question, and an estimate outside the region of practical equivalence, so that a tiny effect that a large study can
     see is not sold as a help. *Practically equal* needs the whole 95 % interval inside that region. A p above 0.05 is
     never read as "no difference".

@@ -61,8 +61,9 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         name="cost",
         alt="Score against training time",
         caption=f"Validation {study.design.metric.name} against the seconds of training, on one thread: "
-        f"{plural(len(record.trials), 'trial')} of all phases but confirm.{confirmed} A cross never left chance. No "
-        "trial lies above and left of the line. Seconds include compiling, and whatever else the machine did.",
+        f"{plural(len(record.trials), 'trial')} of all phases but confirm.{confirmed} A cross never beat the dummy "
+        "baseline. No trial lies above and left of the line. Seconds include compiling, and whatever else the "
+        "machine did.",
         draw=functools.partial(draw, record, study.design),
     )
 

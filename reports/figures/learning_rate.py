@@ -87,7 +87,7 @@ def drawings(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
         alt="Sensitivity to the learning rate by optimizer",
         caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
         f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
-        + (" A grey cross diverged or never left chance." if stuck else ""),
+        + (" A grey cross diverged or never beat the dummy baseline." if stuck else ""),
         draw=functools.partial(draw, record, study.design.metric),
     )
 

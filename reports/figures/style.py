@@ -173,8 +173,8 @@ def share_scale(
     values
         What the axis has to hold.
     gutter
-        Keep a place below all values, marked *stuck*, for trials that diverged or never left chance: were they drawn
-        at their score, they would squeeze all others together.
+        Keep a place below all values, marked *stuck*, for trials that diverged or never beat the dummy baseline: were
+        they drawn at their score, they would squeeze all others together.
     """
     axis = axes.yaxis if along == "y" else axes.xaxis
     finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)

@@ -31,7 +31,7 @@ from depthcheck.reports.text.words import plural
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LevelTrials:
-    """Scores of a level's judged trials; which of them never left chance or diverged; the place of the best."""
+    """Scores of a level's judged trials; which of them are stuck or diverged; the place of the best."""
 
     level: str
     scores: NDArray[np.float64]
@@ -78,7 +78,8 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         counts = [len(of.scores) for of in record.levels]
         each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
         n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
-        stuck = f" A cross is a trial that diverged or never left chance ({n_stuck} of them)." if n_stuck else ""
+        crosses = f" A cross is a trial that diverged or never beat the dummy baseline ({n_stuck} of them)."
+        stuck = crosses if n_stuck else ""
         lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
         yield Drawing(
             name=f"trials-by-{factor.name}",

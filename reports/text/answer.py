@@ -67,12 +67,13 @@ def _guessing(comparison: Comparison) -> list[str]:
     """Say so where the best network found is no better than one that knows nothing: the verdicts are idle then."""
     best, design = comparison.recommendation, comparison.design
     reached = None if best is None else best.recommended.test or best.recommended.valid
-    if reached is None or reached.mean > design.chance + design.equivalence:
+    if reached is None or reached.mean > design.dummy_score + design.equivalence:
         return []
-    ours, chance = (with_unit(score(design.metric, value), design.metric) for value in (reached.mean, design.chance))
+    scores = (reached.mean, design.dummy_score)
+    ours, dummy = (with_unit(score(design.metric, value), design.metric) for value in scores)
     return [
         f"**No better than guessing.** The best network found has {ours} of {comparison.judged} {design.metric.name}, "
-        f"and the {design.metric.chance_is} is {chance}: nothing was learned here that levels could differ in."
+        f"and the {design.metric.dummy_is} is {dummy}: nothing was learned here that levels could differ in."
     ]
 
 
@@ -180,19 +181,19 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     if more is None:
         return ""
     again = contrast.difference.again if contrast.difference else "setting" if search else design.again
-    settled = f"would show a difference of {design.metric.region(design.equivalence)} four times in five"
+    shown_by = f"would show a difference of {design.metric.region(design.equivalence)} four times in five"
     counted = f"about {plural(more, f'more {again}')}"
     if contrast.verdict.word == "not enough evidence":
-        settled, counted = "would give a verdict", plural(more, f"more {again}")
+        shown_by, counted = "would give a verdict", plural(more, f"more {again}")
     if search is None:
-        return f"; {counted} {settled}"
+        return f"; {counted} {shown_by}"
     budget = design.trials_for(search.n_settings + more, search.n_combinations)
     n_trials = budget - sum(n for phase, n in design.budgets.items() if phase != "confirm")
     if n_trials <= 0:
-        return f"; {counted} {settled}, and are planned already: the same command goes on"
+        return f"; {counted} {shown_by}, and are planned already: the same command goes on"
     lasts = duration(n_trials * search.seconds / search.n_combinations / design.cores)
     time = f", {lasts} of training on {plural(design.cores, 'core')}" if search.seconds else ""
-    return f"; {counted} ({plural(n_trials, 'trial')}{time}) {settled}: `-P trials={budget}` goes on from here"
+    return f"; {counted} ({plural(n_trials, 'trial')}{time}) {shown_by}: `-P trials={budget}` goes on from here"
 
 
 def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:

@@ -16,7 +16,7 @@ from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData, StudyFacts
 
-_PHASES = ("anchor", "compare", "exploit", "confirm")
+_PHASES = ("baseline", "compare", "exploit", "confirm")
 _TOP = 10
 _FEWEST_IN_QUARTERS = 20
 
@@ -94,7 +94,7 @@ class ReportContext:
     ----------
     phases
         Those that have a trial, laid down or run.
-    anchor
+    baseline
         Trial 0, the known network, where it ended.
     top
         The trials with the best single validation scores, of the search's phases.
@@ -113,7 +113,7 @@ class ReportContext:
 
     facts: StudyFacts
     phases: tuple[PhaseCount, ...]
-    anchor: TrialRecord | None = None
+    baseline: TrialRecord | None = None
     top: tuple[TrialRecord, ...] = ()
     class_errors: tuple[ClassErrors, ...] = ()
     target_errors: tuple[TargetErrors, ...] = ()
@@ -130,7 +130,7 @@ class ReportContext:
 def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
     """Return the context of a study that was read and compared."""
     searched = [record for record in study.records if record.phase != "confirm"]
-    anchor = next((record for record in searched if record.phase == "anchor" and record.evaluation("valid")), None)
+    baseline = next((record for record in searched if record.phase == "baseline" and record.evaluation("valid")), None)
     best = sorted(
         (record for record in searched if record.state == "finished" and record.evaluation("valid")),
         key=lambda record: (-valid_score(record, study.design), record.number),
@@ -142,7 +142,7 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawi
     return ReportContext(
         facts=study.facts,
         phases=_phases(study),
-        anchor=anchor,
+        baseline=baseline,
         top=tuple(best[:_TOP]),
         class_errors=() if is_regression else class_errors(study, runs),
         target_errors=target_errors(study, runs) if is_regression else (),

@@ -62,8 +62,8 @@ def notes(comparison: Comparison, n_valid: int | None) -> str:
     return prose(
         f"{scores} *Tuned*: {_what_tuned_is(comparison)} with its 95 % interval over {over}. *Selected*: the best "
         f"single {'cross-validated' if folds else 'validation'} "
-        f"score of the level{selected}, the luckiest of its trials. *Stuck*: never left chance on the training part. "
-        f"*Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
+        f"score of the level{selected}, the luckiest of its trials. *Stuck*: never beat the dummy baseline on "
+        f"the training part. *Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
     )
 
 

@@ -89,13 +89,13 @@ def _published(known: KnownData, comparison: Comparison, context: ReportContext)
 
 def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
     rows = [[known.origin, str(known.origin_epochs), known.origin_accuracy, known.origin_loss, "12,000"]]
-    anchor = context.anchor
-    valid = None if anchor is None else anchor.evaluation("valid")
-    if anchor is not None and valid is not None:
+    baseline = context.baseline
+    valid = None if baseline is None else baseline.evaluation("valid")
+    if baseline is not None and valid is not None:
         rows.append(
             [
-                f"this study's anchor, trial {anchor.number}: {configuration(anchor.config)}",
-                str(anchor.config.fit.epochs),
+                f"this study's baseline, trial {baseline.number}: {configuration(baseline.config)}",
+                str(baseline.config.fit.epochs),
                 f"{100 * valid.score:.2f}",
                 f"{valid.loss:.4f}",
                 count(valid.n_samples),

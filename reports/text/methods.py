@@ -33,7 +33,7 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
     """Return what each phase of the study is for."""
     again = comparison.design.again
     told = {
-        "anchor": "*Anchor* is one known network.",
+        "baseline": "*Baseline* is one known network.",
         "compare": "*Compare* trains every combination of levels with the same settings, laid down beforehand; the "
         "answer and the tables below rest on it alone.",
         "exploit": "*Exploit* is an adaptive search for a better model and enters no table.",
@@ -65,8 +65,8 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     again = "setting" if comparison.search else of.again
     asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
-    chance = with_unit(score(of.metric, of.chance, half_width=1 / of.metric.scale), of.metric)
-    yield "score of chance", f"{chance} ({of.metric.chance_is})"
+    dummy = with_unit(score(of.metric, of.dummy_score, half_width=1 / of.metric.scale), of.metric)
+    yield "score of the dummy baseline", f"{dummy} ({of.metric.dummy_is})"
     yield "versions", _versions(facts.environment)
     yield "machine", _machine(facts.environment)
 

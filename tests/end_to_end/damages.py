@@ -147,7 +147,7 @@ def move_alias(hurt: Hurt) -> None:
     confirmed = [record.run_id for record in hurt.records() if record.phase == "confirm"]
     champion = hurt.client.get_run(hurt.parent).data.tags["champion_run_id"]
     other = next(run_id for run_id in confirmed if run_id != champion)
-    tracking.register_champion(hurt.study_run, other, "mine", hurt.study().user_attrs["settled"]["served"])
+    tracking.register_champion(hurt.study_run, other, "mine", hurt.study().user_attrs["resolved"]["served"])
     hurt.client.set_tag(hurt.parent, "champion_run_id", champion)
 
 

@@ -78,7 +78,7 @@ def test_lesson_runs_from_start_to_end_and_an_interrupt_leaves_nothing_running(f
     (study,) = tracking.studies(folder.uri)
     assert study.state == "finished"
     phases = [record.phase for record in tracking.trials(folder.uri, study.run_id)]
-    assert phases.count("anchor") + phases.count("compare") == 29
+    assert phases.count("baseline") + phases.count("compare") == 29
     assert [path.name for path in (folder.path / "reports" / "output").iterdir()] == [study.study]
 
     asked = client.execute("depthcheck.run_study(experiment=definition, trials=41)")

@@ -31,7 +31,7 @@ def test_study_leaves_what_it_promises(undisturbed):
     assert [trial.state for trial in study.trials[:5]] == [TrialState.COMPLETE] * 5
     phases = Counter(trial.user_attrs["phase"] for trial in study.trials)
     n_finalists = phases.pop("confirm")
-    assert phases == {"anchor": 1, "compare": 4, "exploit": 4}
+    assert phases == {"baseline": 1, "compare": 4, "exploit": 4}
     client = mlflow.MlflowClient(undisturbed.uri)
     parent = client.get_run(study.user_attrs["parent_run_id"])
     assert parent.info.status == "FINISHED"
@@ -168,7 +168,7 @@ def test_mlflow_run_is_the_parent_and_more_trials_extend(folder, tiny):
     assert [parent.data.params["trials"] for parent in parents] == ["5"]
     children = Counter(run.data.tags["phase"] for run in runs if "mlflow.parentRunId" in run.data.tags)
     assert children.pop("confirm") == len(confirmed)
-    assert children == {"anchor": 1, "compare": 8, "exploit": 2, "session": 1}
+    assert children == {"baseline": 1, "compare": 8, "exploit": 2, "session": 1}
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 

@@ -13,7 +13,7 @@ from depthcheck.experiments.planning.design import plan
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS
 from depthcheck.experiments.study.decide import Deadline, goes_on, note_look
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.study.noted import Settled
+from depthcheck.experiments.study.noted import Resolved
 from depthcheck.experiments.study.running import RunningStudy
 from depthcheck.experiments.tracking import StudyRun, open_parent
 from depthcheck.pipeline.config import SplitConfig
@@ -42,8 +42,8 @@ def study(tmp_path, study_run) -> RunningStudy:
 def begun(folder, study_run, *, n_settings: int) -> RunningStudy:
     ledger = Ledger.open(f"sqlite:///{folder / 'optuna.db'}", "mine", DIGITS.as_json())
     ledger.raise_budget(1 + n_settings * N_CELLS)
-    settled = Settled(data_sha256="", split=SplitConfig(), metric="accuracy", served={})
-    return RunningStudy(ledger=ledger, experiment=DIGITS, settled=settled, study_run=study_run)
+    resolved = Resolved(data_sha256="", split=SplitConfig(), metric="accuracy", served={})
+    return RunningStudy(ledger=ledger, experiment=DIGITS, resolved=resolved, study_run=study_run)
 
 
 def ask(study, judge, *, seconds=3600.0, seconds_a_trial=1.0) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition, design, document, space
-from depthcheck.experiments.planning.experiment import NOTEBOOK_ANCHOR, Experiment
+from depthcheck.experiments.planning.experiment import NOTEBOOK_BASELINE, Experiment
 from depthcheck.experiments.study.ledger import Ledger, point_of
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
@@ -66,11 +66,11 @@ def test_shipped_definitions_are_valid(name):
 @pytest.mark.parametrize(
     ("name", "study"),
     [
-        ("any", "my_table-032121bc"),
-        ("digits", "digits-46d6641f"),
-        ("fashion_mnist", "fashion_mnist-18e54b6e"),
-        ("notebook", "notebook-2597ea43"),
-        ("vanishing", "vanishing-a553213a"),
+        ("any", "my_table-c17e9b24"),
+        ("digits", "digits-7010bb2f"),
+        ("fashion_mnist", "fashion_mnist-5dcce20c"),
+        ("notebook", "notebook-5489488e"),
+        ("vanishing", "vanishing-2393f171"),
     ],
 )
 def test_studies_of_shipped_definitions_keep_their_names(name, study):
@@ -124,7 +124,7 @@ def test_definition_for_any_data_asks_for_data():
 
 def test_notebook_is_the_origin_exactly():
     notebook = definition.read(definition.find("notebook"))
-    assert notebook.fixed == notebook.anchor == NOTEBOOK_ANCHOR
+    assert notebook.fixed == notebook.baseline == NOTEBOOK_BASELINE
     assert (notebook.budget.trials, notebook.budget.epochs) == (1, 100)
     assert (notebook.split.valid_size, notebook.split.seed) == (0.2, 1234)
 
@@ -170,7 +170,7 @@ def test_notebook_is_the_origin_exactly():
         ("compare/dropout", [i / 10**6 for i in range(99_999)], r"\[compare\] must have at most 100000 combinations"),
         ("data/name", 5, "data.name must be a text, got 5"),
         ("data", [], "data must be a table"),
-        ("anchor/depth", 1, r"\[anchor\] must have optimizer"),
+        ("baseline/depth", 1, r"\[baseline\] must have optimizer"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(path, value, message):

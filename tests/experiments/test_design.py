@@ -19,9 +19,9 @@ def searches(*budgets: int) -> list[design.SearchRound]:
     return [design.SearchRound(trials=trials) for trials in budgets]
 
 
-def test_default_budget_is_anchor_equal_shares_and_the_rest():
+def test_default_budget_is_baseline_equal_shares_and_the_rest():
     plan = design.plan(FASHION, searches(50))
-    assert Counter(trial.phase for trial in plan) == {"anchor": 1, "compare": 48, "exploit": 1}
+    assert Counter(trial.phase for trial in plan) == {"baseline": 1, "compare": 48, "exploit": 1}
     shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
     assert set(shares.values()) == {6}
     assert len(shares) == 4 * 2
@@ -33,7 +33,7 @@ def test_without_a_share_every_cell_gets_as_many_as_fit(trials):
     whole = replace(FASHION, budget=Budget(trials=trials, epochs=1))
     phases = Counter(trial.phase for trial in design.plan(whole, searches(trials)))
     n_compare = (trials - 1) // 8 * 8
-    assert phases == Counter(anchor=1, compare=n_compare, exploit=trials - 1 - n_compare)
+    assert phases == Counter(baseline=1, compare=n_compare, exploit=trials - 1 - n_compare)
     longer = design.plan(whole, searches(trials, trials + 40))
     assert Counter(trial.phase for trial in longer)["compare"] == n_compare + 40
 
@@ -46,9 +46,9 @@ def test_plan_has_as_many_trials_as_asked_for_in_equal_shares(trials):
     assert len(set(shares.values())) <= 1
 
 
-def test_anchor_is_the_notebook():
-    anchor = design.plan(FASHION, searches(1))[0]
-    config = space.to_config(FASHION, anchor.point, seed=anchor.seed, data_sha256="a" * 64, split=SplitConfig())
+def test_baseline_is_the_notebook():
+    baseline = design.plan(FASHION, searches(1))[0]
+    config = space.to_config(FASHION, baseline.point, seed=baseline.seed, data_sha256="a" * 64, split=SplitConfig())
     assert (config.model.units, config.model.activation, config.model.dropout) == ((100,), "sigmoid", 0.0)
     assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.hyperparameters) == (
         "sgd",
@@ -96,7 +96,7 @@ def test_single_configuration_is_repeated_on_fresh_seeds():
     plan = design.plan(definition.read(definition.find("notebook")), searches(5))
     assert len({tuple(sorted(trial.point.items())) for trial in plan}) == 1
     assert len({trial.seed for trial in plan}) == 5
-    assert all(trial.phase in ("anchor", "compare") for trial in plan)
+    assert all(trial.phase in ("baseline", "compare") for trial in plan)
 
 
 def test_inactive_dimensions_are_left_out():
@@ -138,5 +138,5 @@ def test_confirm_trains_all_finalists_on_the_same_fresh_seeds():
     ]
     assert confirm[0].seed == confirm[1].seed != confirm[2].seed == confirm[3].seed
     assert not {trial.seed for trial in confirm} & {trial.seed for trial in plan if trial.phase != "confirm"}
-    assert Counter(trial.phase for trial in plan) == {"anchor": 1, "compare": 96, "exploit": 3, "confirm": 4}
+    assert Counter(trial.phase for trial in plan) == {"baseline": 1, "compare": 96, "exploit": 3, "confirm": 4}
     assert plan[:50] == design.plan(FASHION, searches(50))

@@ -72,7 +72,7 @@ class Study:
         self.ledger.start(planned, point, space.distributions(DIGITS, point))
         config = space.to_config(DIGITS, point, seed=planned.seed, data_sha256=SHA256, split=SplitConfig())
         return tracking.start_trial(
-            self.run, number=planned.number, phase=planned.phase, config=config, cell=planned.cell
+            self.run, number=planned.number, phase=planned.phase, config=config, combination=planned.combination
         )
 
     def finish(self, run: tracking.TrialRun, state: TrialState = "finished", n_epochs: int = 10) -> Outcome:
@@ -246,8 +246,8 @@ def test_link_that_leads_nowhere_in_place_of_the_lock_is_said_and_not_followed(s
 
 
 def test_newer_study_is_refused_in_one_line(study: Study) -> None:
-    client(study.place.uri).set_tag(study.run.run_id, "schema_version", "2")
-    with pytest.raises(ValueError, match="study 'mine' must have schema version 1 or older, got 2"):
+    client(study.place.uri).set_tag(study.run.run_id, "schema_version", "3")
+    with pytest.raises(ValueError, match="study 'mine' must have schema version 2 or older, got 3"):
         study.examine()
 
 

@@ -13,10 +13,14 @@ PROPOSED = {"depth": 2, "optimizer": "adam"}
 
 
 def searched(scores: dict[int, float], proposed: dict = PROPOSED) -> list[SearchedTrial]:
-    """Return trials of a study of digits: 1 to 24 are of *compare*, cell after cell, and 25 is of *exploit*."""
+    """Return trials of a study of digits: 1 to 24 are of *compare*, by combinations, and 25 is of *exploit*."""
     return [
         SearchedTrial(
-            number=trial.number, phase=trial.phase, cell=trial.cell, point=trial.point or proposed, score=score
+            number=trial.number,
+            phase=trial.phase,
+            combination=trial.combination,
+            point=trial.point or proposed,
+            score=score,
         )
         for trial in PLAN
         if (score := scores.get(trial.number)) is not None
@@ -27,7 +31,7 @@ def stands_for(trials: list[SearchedTrial]) -> dict[int, tuple[tuple[str, str], 
     return {finalist.number: finalist.stands_for for finalist in choose(DIGITS, trials)}
 
 
-# Cells in their order: depth 0 sgd, 0 adam, 1 sgd, 1 adam, 2 sgd, 2 adam.
+# Combinations in their order: depth 0 sgd, 0 adam, 1 sgd, 1 adam, 2 sgd, 2 adam.
 SCORES = {0: 0.99, 1: 0.5, 2: 0.6, 3: 0.7, 4: 0.65, 5: 0.8, 6: 0.75, 11: 0.78, 12: 0.79}
 
 
@@ -54,7 +58,7 @@ def test_alternative_may_be_the_best_of_none_of_its_levels():
         ("optimizer", "adam"),
     )
     fast = replace(DIGITS, compare={"optimizer": ("sgd", "adam")}, fixed={"depth": 1})
-    assert len(choose(fast, [one for one in searched(SCORES) if one.cell.get("depth") == 1])) == 2
+    assert len(choose(fast, [one for one in searched(SCORES) if one.combination.get("depth") == 1])) == 2
 
 
 def test_first_of_equals_is_chosen():
@@ -68,11 +72,11 @@ def test_learning_rates_that_are_compared_are_read_off_the_point_too():
         SearchedTrial(
             number=n,
             phase=phase,
-            cell=cell,
+            combination=combination,
             point={"depth": 0, "optimizer": "sgd", "sgd.learning_rate": rate},
             score=score,
         )
-        for n, phase, cell, rate, score in (
+        for n, phase, combination, rate, score in (
             (1, "compare", {"learning_rate": 0.1}, 0.1, 0.8),
             (2, "compare", {"learning_rate": 0.2}, 0.2, 0.7),
             (3, "exploit", {}, 0.1, 0.9),
@@ -81,14 +85,14 @@ def test_learning_rates_that_are_compared_are_read_off_the_point_too():
     assert [one.number for one in choose(compared, trials)] == [3, 2]
 
 
-def test_anchor_alone_gives_no_finalist_and_exploit_alone_gives_one():
+def test_baseline_alone_gives_no_finalist_and_exploit_alone_gives_one():
     assert choose(DIGITS, searched({0: 0.9})) == ()
     assert stands_for(searched({0: 0.9, 25: 0.8})) == {25: ()}
 
 
 def test_without_a_factor_the_best_is_the_only_finalist():
     notebook = definition.read(definition.find("notebook"))
-    trials = [replace(one, cell={}) for one in searched(SCORES)]
+    trials = [replace(one, combination={}) for one in searched(SCORES)]
     assert [(one.number, one.stands_for) for one in choose(notebook, trials)] == [(5, ())]
 
 

@@ -101,10 +101,11 @@ def test_other_definition_under_the_same_name_is_refused(storage):
         opened(storage, epochs=99, seed=99)
 
 
-def test_newer_schema_is_refused(storage):
+@pytest.mark.parametrize(("version", "age"), [(99, "a newer"), (1, "an older")])
+def test_another_schema_is_refused(storage, version, age):
     opened(storage)
-    optuna.load_study(study_name="mine", storage=storage).set_user_attr("schema_version", 99)
-    with pytest.raises(ValueError, match="newer version"):
+    optuna.load_study(study_name="mine", storage=storage).set_user_attr("schema_version", version)
+    with pytest.raises(ValueError, match=f"must have schema version 2, got {version}: {age} version"):
         opened(storage)
 
 

@@ -397,15 +397,15 @@ def test_other_versions_of_the_store_get_a_clear_answer(uri: str) -> None:
     api = client(uri)
     api.log_param(run_id, "label_smoothing", 0.1)
     assert find(uri, run_id=run_id, study=None).unknown_params == {"label_smoothing": "0.1"}
-    api.set_tag(run_id, keys.SCHEMA, "2")
-    with pytest.raises(ValueError, match="schema version 1 or older, got 2: a newer version of the project wrote it"):
+    api.set_tag(run_id, keys.SCHEMA, "3")
+    with pytest.raises(ValueError, match="schema version 2 or older, got 3: a newer version of the project wrote it"):
         find(uri, run_id=run_id, study=None)
 
 
 @pytest.mark.parametrize(
     ("params", "answer"),
     [
-        ({"batch_size": None}, r"complete .*none for \['batch_size'\]\" \(schema version 1, code aaaaaaaaaaaa\)"),
+        ({"batch_size": None}, r"complete .*none for \['batch_size'\]\" \(schema version 2, code aaaaaaaaaaaa\)"),
         ({"optimizer": "sdg"}, "optimizer must be one of"),
         ({"epochs": "many"}, "cannot be rebuilt"),
     ],

@@ -66,12 +66,12 @@ def test_every_proposal_is_a_configuration_of_the_space(history, seed):
 
 
 def test_value_outside_its_range_is_kept_from_optuna():
-    anchor = design.plan(FASHION, searches(1))[0].point
+    baseline = design.plan(FASHION, searches(1))[0].point
     small = definition.parse(
         {**_document(), "tune": {**_document()["tune"], "units": {"low": 4, "high": 8}}}, name="small"
     )
-    assert "units" not in space.distributions(small, anchor)
-    assert "batch_size" in space.distributions(small, anchor)
+    assert "units" not in space.distributions(small, baseline)
+    assert "batch_size" in space.distributions(small, baseline)
 
 
 def _document() -> dict:

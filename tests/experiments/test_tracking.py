@@ -81,7 +81,9 @@ def run_trial(study: tracking.StudyRun, number: int, state: TrialState = "finish
 
 def test_trial_is_read_back_bit_for_bit(study: tracking.StudyRun) -> None:
     curves = history(4)
-    run = tracking.start_trial(study, number=3, phase="exploit", config=CONFIG, cell={"depth": 2, "optimizer": "sgd"})
+    run = tracking.start_trial(
+        study, number=3, phase="exploit", config=CONFIG, combination={"depth": 2, "optimizer": "sgd"}
+    )
     run.log_dataset(DATASET)
     for epoch in (1, 2, 3):
         run.log_epoch(epoch, {key: values[epoch - 1] for key, values in curves.curves().items()})
@@ -94,7 +96,7 @@ def test_trial_is_read_back_bit_for_bit(study: tracking.StudyRun) -> None:
     assert record.evaluations == (result(curves).valid,)
     assert (record.study, record.number, record.phase, record.state) == ("digits-1", 3, "exploit", "finished")
     assert (record.run_id, record.n_params, record.fit_seconds, record.failure) == (run.run_id, 79_510, 1.1, None)
-    assert record.tags[keys.CELL] == "depth=2, optimizer=sgd"
+    assert record.tags[keys.COMBINATION] == "depth=2, optimizer=sgd"
 
 
 def test_values_that_are_not_finite_survive(study: tracking.StudyRun) -> None:

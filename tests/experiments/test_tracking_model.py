@@ -67,7 +67,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Logge
             keras.layers.Softmax(),
         ]
     )
-    run = tracking.start_trial(study, number=0, phase="anchor", config=CONFIG)
+    run = tracking.start_trial(study, number=0, phase="baseline", config=CONFIG)
     run.finish(RESULT, model)
     (output,) = client(study.tracking_uri).get_run(run.run_id).outputs.model_outputs
     return Logged(study.tracking_uri, run.run_id, output.model_id, model.predict(PIXELS, verbose=0), folder)
@@ -128,7 +128,7 @@ def test_damaged_model_is_one_clear_line(uri: str, tmp_path: Path) -> None:
     import keras
 
     study = tracking.open_parent("s", uri=uri, environ={})
-    run = tracking.start_trial(study, number=0, phase="anchor", config=CONFIG)
+    run = tracking.start_trial(study, number=0, phase="baseline", config=CONFIG)
     run.finish(RESULT, keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     (output,) = client(uri).get_run(run.run_id).outputs.model_outputs
     (archive,) = (path for path in tmp_path.rglob("model.keras") if output.model_id in str(path))

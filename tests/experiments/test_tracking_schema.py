@@ -26,7 +26,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple
     path.write_bytes(empty_store.read_bytes())
     uri = f"sqlite:///{path}"
     study = tracking.open_parent("mine", uri=uri, environ={}, artifacts={keys.DESIGN: {"question": "?"}})
-    run = tracking.start_trial(study, number=0, phase="anchor", config=CONFIG)
+    run = tracking.start_trial(study, number=0, phase="baseline", config=CONFIG)
     run.fail("ValueError: no")
     return uri, study.run_id, run.run_id
 
@@ -42,21 +42,21 @@ OPENINGS = {
 }
 
 
-@pytest.mark.parametrize("version", ["2", "10", "later"])
+@pytest.mark.parametrize("version", ["3", "10", "later"])
 @pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
 def test_what_a_newer_version_wrote_is_refused_in_one_line_and_not_written_to(stored, opening, version):
     uri, *run_ids = stored
     for run_id in run_ids:
         client(uri).set_tag(run_id, keys.SCHEMA, version)
     before = [client(uri).get_run(run_id).to_dictionary() for run_id in run_ids]
-    with pytest.raises(ValueError, match=f"must have schema version 1 or older, got {version}: a newer") as caught:
+    with pytest.raises(ValueError, match=f"must have schema version 2 or older, got {version}: a newer") as caught:
         opening(*stored)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(("study 'mine'", f"run {run_ids[0]}", f"run {run_ids[1]}"))
     assert [client(uri).get_run(run_id).to_dictionary() for run_id in run_ids] == before
 
 
-@pytest.mark.parametrize("version", ["1", "0", None])
+@pytest.mark.parametrize("version", ["2", "1", "0", None])
 @pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
 def test_what_this_or_an_older_version_wrote_is_read(stored, opening, version):
     uri, *run_ids = stored
@@ -69,5 +69,5 @@ def test_what_this_or_an_older_version_wrote_is_read(stored, opening, version):
 
 def test_studies_of_all_versions_are_listed(stored):
     uri, study, _ = stored
-    client(uri).set_tag(study, keys.SCHEMA, "2")
-    assert [one.schema_version for one in tracking.studies(uri)] == ["2"]
+    client(uri).set_tag(study, keys.SCHEMA, "3")
+    assert [one.schema_version for one in tracking.studies(uri)] == ["3"]

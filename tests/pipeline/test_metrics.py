@@ -13,7 +13,7 @@ from depthcheck.pipeline.metrics import (
     Objective,
     area_under_curve,
     balanced_weights,
-    chance,
+    dummy_evaluation,
     mean_evaluation,
     objective_of,
     r2,
@@ -77,25 +77,25 @@ def test_balanced_weights_are_scikit_learns_and_one_on_average():
     assert weights[y].mean() == pytest.approx(1)
 
 
-def test_chance_is_the_commonest_class_of_the_training_part():
+def test_dummy_baseline_is_the_commonest_class_of_the_training_part():
     train, valid = [0, 1, 1, 2], [2, 2, 1]
     dummy = DummyClassifier().fit(np.zeros((4, 1)), train)
-    found = chance(split_of(train, valid, n_classes=3, metric="accuracy"), Objective())
+    found = dummy_evaluation(split_of(train, valid, n_classes=3, metric="accuracy"), Objective())
     assert found.score == accuracy_score(valid, dummy.predict(np.zeros((3, 1))))
     assert found.loss == pytest.approx(log_loss(valid, dummy.predict_proba(np.zeros((3, 1))), labels=[0, 1, 2]))
     assert (found.part, found.n_samples, found.secondary) == ("valid", 3, {})
 
 
-def test_chance_ranks_nothing():
-    found = chance(split_of([0, 1, 1], [0, 1, 1, 1], n_classes=2, metric="auc"), Objective(metric="auc"))
+def test_dummy_baseline_ranks_nothing():
+    found = dummy_evaluation(split_of([0, 1, 1], [0, 1, 1, 1], n_classes=2, metric="auc"), Objective(metric="auc"))
     assert (found.score, found.secondary) == (0.5, {"accuracy": 0.75})
 
 
-def test_chance_of_a_regression_is_the_mean_of_the_training_part():
+def test_dummy_baseline_of_a_regression_is_the_mean_of_the_training_part():
     train, valid = [10.0, 20.0], [10.0, 40.0]
     split = split_of(train, valid)
     dummy = DummyRegressor().fit(np.zeros((2, 1)), train)
-    found = chance(split, objective_of(split))
+    found = dummy_evaluation(split, objective_of(split))
     assert found.score == pytest.approx(r2_score(valid, dummy.predict(np.zeros((2, 1)))))
     assert found.score < 0
     assert found.loss == pytest.approx(((10 - 15) ** 2 + (40 - 15) ** 2) / 2 / 25)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from depthcheck.pipeline.config import SplitChoice, SplitConfig
-from depthcheck.pipeline.prepare.split import part_sizes, rare_classes, settle, split
+from depthcheck.pipeline.prepare.split import part_sizes, rare_classes, resolve, split
 from depthcheck.pipeline.records import Cut, Dataset
 
 
@@ -216,7 +216,7 @@ TEST = {"X_test": np.zeros((2, 1)), "y_test": np.array([0, 1])}
 
 
 @pytest.mark.parametrize(
-    ("dataset", "choice", "settled"),
+    ("dataset", "choice", "resolved"),
     [
         (labelled([9_000, 1_000], **PICTURES, **TEST), {}, {}),
         (labelled([9_000, 1_000], **PICTURES), {}, {"test_size": 0.2}),
@@ -235,8 +235,8 @@ TEST = {"X_test": np.zeros((2, 1)), "y_test": np.array([0, 1])}
         (labelled([2, 1]), {}, {"folds": 3, "method": "stratified"}),
     ],
 )  # fmt: skip
-def test_what_is_left_open_is_settled_by_the_data(dataset: Dataset, choice: dict, settled: dict):
-    assert settle(SplitChoice(**choice), dataset) == SplitConfig(**settled)
+def test_what_is_left_open_is_resolved_by_the_data(dataset: Dataset, choice: dict, resolved: dict):
+    assert resolve(SplitChoice(**choice), dataset) == SplitConfig(**resolved)
 
 
 @pytest.mark.parametrize(
@@ -251,4 +251,4 @@ def test_what_is_left_open_is_settled_by_the_data(dataset: Dataset, choice: dict
 )
 def test_what_does_not_fit_the_data_is_refused(dataset: Dataset, choice: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        settle(SplitChoice(**choice), dataset)
+        resolve(SplitChoice(**choice), dataset)

@@ -21,7 +21,7 @@ from depthcheck.pipeline.config import (
     TrialConfig,
 )
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
-from depthcheck.pipeline.metrics import SCORERS, Scorer, chance, objective_of
+from depthcheck.pipeline.metrics import SCORERS, Scorer, dummy_evaluation, objective_of
 from depthcheck.pipeline.prepare.folds import prepared
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.training.build import build
@@ -225,7 +225,7 @@ def test_diverged_trial_is_worth_what_guessing_is(dataset: Dataset, split: Split
     trial = replace(trial, model=replace(trial.model, activation="linear"))
     trained = run_trial(trial, dataset, confirm=True)
     assert trained.result.state == "diverged"
-    guesses = [chance(fold.split, objective_of(fold.split)) for fold in prepared(dataset, split)]
+    guesses = [dummy_evaluation(fold.split, objective_of(fold.split)) for fold in prepared(dataset, split)]
     assert trained.result.valid.score == pytest.approx(np.mean([guess.score for guess in guesses]))
     assert np.isfinite([trained.result.valid.loss, *trained.result.valid.secondary.values()]).all()
 

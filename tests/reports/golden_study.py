@@ -38,7 +38,7 @@ def _predictions(n_wrong, seed):
 
 def golden_study() -> StudyData:
     """Return depths 0, 1, 2 and 5, eight settings each: the last never trains."""
-    records = [trial(0, config(1, activation="sigmoid"), 0.75, phase="anchor", curve=_history(1, 0.75))]
+    records = [trial(0, config(1, activation="sigmoid"), 0.75, phase="baseline", curve=_history(1, 0.75))]
     predictions, diagnostics = {}, {}
     for at, scores in enumerate(zip(*SEARCHED.values(), strict=True)):
         for depth, score in zip(SEARCHED, scores, strict=True):
@@ -72,7 +72,7 @@ def golden_study() -> StudyData:
         design=design(
             name="golden-12345678",
             factors=(Factor.of("depth", ("0", "1", "2", "5")),),
-            budgets={"anchor": 1, "compare": 32, "exploit": 2, "confirm": 10},
+            budgets={"baseline": 1, "compare": 32, "exploit": 2, "confirm": 10},
             compare_share=0.92,
             cores=2,
             ranges=(SearchRange(parameter="learning_rate", low=0.001, high=0.1, log=True),),

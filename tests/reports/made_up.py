@@ -86,14 +86,14 @@ class MadeUpStudy:
     def trial(self, config, phase, *, state="finished", finalist=None):
         number = len(self.records)
         quality = self.quality(config)
-        chance = state == "diverged" or quality < 0.2
-        score = 0.1 if chance else quality + 0.0022 * self.rng.standard_normal()
+        is_stuck = state == "diverged" or quality < 0.2
+        score = 0.1 if is_stuck else quality + 0.0022 * self.rng.standard_normal()
         loss = 3 * (1 - score)
         evaluations = [Evaluation(part="valid", loss=loss, score=score, metric="accuracy", n_samples=N_VALID)]
         run_id = f"{number:032x}"
         tags = {"finalist": finalist} if finalist else {}
         if phase == "confirm" or (phase == "compare" and state == "finished"):
-            evaluations.append(self.predict(run_id, 0.1 if chance else score - 0.004))
+            evaluations.append(self.predict(run_id, 0.1 if is_stuck else score - 0.004))
         if phase == "confirm":
             self.diagnose(run_id, config, quality)
         n_params, before = 0, 784
@@ -143,9 +143,9 @@ class MadeUpStudy:
         self.diagnostics[run_id] = curves
 
     def run(self, *, n_exploit=10, diverged=2, failed=1):
-        """Run anchor, compare and exploit."""
-        anchor = self.config(1, "sgd", activation="sigmoid", share=0.23)
-        self.trial(anchor, "anchor")
+        """Run baseline, compare and exploit."""
+        baseline = self.config(1, "sgd", activation="sigmoid", share=0.23)
+        self.trial(baseline, "baseline")
         for common_setting in range(self.common_settings):
             share, activation = self.rng.random(), str(self.rng.choice(["sigmoid", "tanh", "relu"]))
             for depth in self.depths:
@@ -165,18 +165,19 @@ class MadeUpStudy:
         """Return what the search would have chosen: its best, and the best of another combination of levels."""
         compared = [r for r in self.records if r.phase == "compare"]
         best = self._best([r for r in self.records if r.phase in ("compare", "exploit")])
-        other = best and self._best([r for r in compared if self._cell(r) != self._cell(best)])
+        other = best and self._best([r for r in compared if self._combination(r) != self._combination(best)])
         return tuple(finalist_of(one, self._stands_for(one, compared)) for one in (best, other) if one is not None)
 
-    def _cell(self, record):
+    def _combination(self, record):
         return record.config.model.depth, record.config.optimizer.name
 
     def _stands_for(self, record, compared):
         at = zip(("depth", "optimizer"), range(2), strict=True)
         return tuple(
-            (name, str(self._cell(record)[place]))
+            (name, str(self._combination(record)[place]))
             for name, place in at
-            if self._best([r for r in compared if self._cell(r)[place] == self._cell(record)[place]]) is record
+            if self._best([r for r in compared if self._combination(r)[place] == self._combination(record)[place]])
+            is record
         )
 
     @staticmethod
@@ -209,7 +210,7 @@ class MadeUpStudy:
         """Return the budget of the search."""
         exploit = sum(record.phase == "exploit" for record in self.records)
         return {
-            "anchor": 1,
+            "baseline": 1,
             "compare": self.common_settings * len(self.depths) * len(self.optimizers),
             "exploit": exploit,
         }

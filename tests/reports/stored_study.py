@@ -20,7 +20,7 @@ def definition_of(study: StudyData, **changes):
         "data": facts.data.name, "split": {"valid": 0.2, "seed": 1234}, "seed": facts.seed, "epochs": facts.epochs,
         "compare_share": design.compare_share, "window": 4, "pruning": "median",
         "compare": {factor.name: list(factor.levels) for factor in design.factors},
-        "tune": tune, "tune_for": tune_for, "fixed": {}, "anchor": {},
+        "tune": tune, "tune_for": tune_for, "fixed": {}, "baseline": {},
     }  # fmt: skip
     return {**defined, **changes}
 
@@ -39,7 +39,7 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
                 "question": facts.question,
                 "definition": definition_of(study, **changes),
                 "widened": list(study.design.widenings),
-                "settled": {"data": config.data.to_params(), "split": config.split.to_params()},
+                "resolved": {"data": config.data.to_params(), "split": config.split.to_params()},
                 "data": {
                     **{name: getattr(facts.data, name) for name in ("name", "sha256", "source", "task", "target")},
                     **{name: getattr(facts.data, name) for name in ("n_samples", "n_train", "n_valid", "n_test")},

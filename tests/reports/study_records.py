@@ -13,12 +13,12 @@ from depthcheck.reports.compare.study_data import StudyFacts
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
 
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-CHANCE, N_TEST, N_VALID = 0.1, 400, 500
+DUMMY_SCORE, N_TEST, N_VALID = 0.1, 400, 500
 DEPTH, OPTIMIZER = Factor.of("depth", ("0", "1", "2")), Factor.of("optimizer", ("sgd", "adam"))
 
 
 def design(**changes):
-    defaults = {"name": "study", "factors": (DEPTH,), "chance": CHANCE, "earlier_test_openings": 0}
+    defaults = {"name": "study", "factors": (DEPTH,), "dummy_score": DUMMY_SCORE, "earlier_test_openings": 0}
     return StudyDesign(**{**defaults, **changes})
 
 
@@ -52,7 +52,7 @@ def evaluation(part, score):
 
 
 def trial(number, of, valid=0.8, *, phase="compare", state="finished", curve=None, tags=None, test=None):
-    evaluations = [] if state == "failed" else [evaluation("valid", CHANCE if state == "diverged" else valid)]
+    evaluations = [] if state == "failed" else [evaluation("valid", DUMMY_SCORE if state == "diverged" else valid)]
     if test is not None:
         evaluations.append(evaluation("test", test))
     return TrialRecord(

@@ -184,7 +184,7 @@ def test_networks_without_a_score_are_warned_of():
 
 def test_never_trained_and_hardly_trained_are_warnings():
     assert "never trained" in check_trained([level(status="never trained")]).detail
-    assert check_trained([level(n_untrained=6)]).detail == "depth 1: 6 of 10 trials never left chance"
+    assert check_trained([level(n_untrained=6)]).detail == "depth 1: 6 of 10 trials never beat the dummy baseline"
     assert check_trained([level(n_untrained=5)]).state == "pass"
 
 

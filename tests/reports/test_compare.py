@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_records import (
-    CHANCE,
     DEPTH,
+    DUMMY_SCORE,
     OPTIMIZER,
     chosen_study,
     config,
@@ -89,9 +89,9 @@ def test_order_of_the_records_is_of_no_account(rng):
     assert compare(design(), shuffled, finalists, answers) == compare(design(), records, finalists, answers)
 
 
-def test_exploit_anchor_and_confirm_never_enter_a_table(rng):
+def test_exploit_baseline_and_confirm_never_enter_a_table(rng):
     records, finalists, answers = whole_study(rng)
-    luckier = [trial(90, config(1), 0.99, phase="exploit"), trial(91, config(1), 0.99, phase="anchor")]
+    luckier = [trial(90, config(1), 0.99, phase="exploit"), trial(91, config(1), 0.99, phase="baseline")]
     whole = compare(design(), records + luckier, finalists, answers)
     assert whole.questions == compare(design(), records, finalists, answers).questions
     alone = compare(design(), [r for r in records if r.phase == "compare"], (), answers)
@@ -158,7 +158,7 @@ def test_too_few_settings_are_not_enough_evidence_however_clear_the_difference(r
 
 
 def test_a_search_to_come_says_how_many_settings_it_needs():
-    comparison = compare(design(budgets={"anchor": 1, "compare": 30}), [])
+    comparison = compare(design(budgets={"baseline": 1, "compare": 30}), [])
     verdict = contrast_of(comparison, "2").verdict
     assert (verdict.because, verdict.more) == ("there are no settings, and at least 6 are asked for", 6)
     assert comparison.search.n_settings == 0
@@ -333,13 +333,13 @@ def test_only_shared_seeds_are_paired(rng):
     assert contrast_of(comparison, "2").n_pairs == 30
 
 
-def test_a_diverged_run_counts_with_the_score_of_chance(rng):
+def test_a_diverged_run_counts_with_the_score_of_the_dummy_baseline(rng):
     records, finalists, answers = chosen_study(rng)
     victim = next(r for r in records if r.tags["finalist"] == "depth-2")
     diverged = [dataclasses.replace(r, state="diverged", evaluations=()) if r is victim else r for r in records]
     contrast = contrast_of(compare(design(), diverged, finalists, answers), "2")
     assert (contrast.difference.n_seeds, contrast.difference.method) == (5, "seeds and examples")
-    assert min(contrast.difference.by_seed) == pytest.approx(CHANCE - 0.8, abs=0.02)
+    assert min(contrast.difference.by_seed) == pytest.approx(DUMMY_SCORE - 0.8, abs=0.02)
     assert contrast.verdict.word == "inconclusive"
 
 

@@ -266,7 +266,7 @@ def test_a_study_without_trials_has_no_figures():
 
 def test_a_factor_that_no_trial_has_is_left_out():
     made = MadeUpStudy(common_settings=1, epochs=2).run().data()
-    design = StudyDesign(name="x", factors=(Factor.of("momentum", ("0.1", "0.9")),), chance=0.1)
+    design = StudyDesign(name="x", factors=(Factor.of("momentum", ("0.1", "0.9")),), dummy_score=0.1)
     names = [one.name for one in all_drawings(dataclasses.replace(made, design=design), compared(made))]
     assert "trials-by-momentum" not in names
 

@@ -146,7 +146,7 @@ def test_runs_on_different_partitions_are_no_pairs():
     assert contrast_of(dataclasses.replace(study, records=tuple(moved))).difference is None
 
 
-def test_a_diverged_repeat_counts_with_the_score_of_chance():
+def test_a_diverged_repeat_counts_with_the_score_of_the_dummy_baseline():
     study = chosen(golden_table("r2", folds=True))
     victim = next(r for r in study.records if r.config.model.depth == 2)
     records = tuple(dataclasses.replace(r, state="diverged") if r is victim else r for r in study.records)

@@ -96,7 +96,7 @@ def test_importances_are_named_by_their_method(read):
 
 def test_studies_are_chosen_by_name_by_any_run_and_the_latest_otherwise(new_store):
     first = tracking.open_parent("first", uri=new_store, environ={})
-    trial = tracking.start_trial(first, number=0, phase="anchor", config=small_study().records[0].config)
+    trial = tracking.start_trial(first, number=0, phase="baseline", config=small_study().records[0].config)
     trial.kill("test")
     second = tracking.open_parent("second", uri=new_store, environ={})
 
@@ -167,7 +167,7 @@ def test_a_study_whose_finalists_are_lost_is_sent_to_the_doctor(new_store):
 def test_a_design_of_an_unreleased_version_is_refused_in_one_line(new_store):
     design = {"question": "?", "definition": definition_of(small_study()), "widened": [], "data": {}}
     tracking.open_parent("old", uri=new_store, environ={}, artifacts={"design.json": design})
-    with pytest.raises(NothingToReportError, match="of this version of the project, got one without 'settled'"):
+    with pytest.raises(NothingToReportError, match="of this version of the project, got one without 'resolved'"):
         read_study(new_store, tracking.studies(new_store)[0])
 
 
@@ -221,7 +221,7 @@ def test_studies_of_any_metric_are_read_back_and_reported_alike(new_store, metri
     write_study(new_store, written)
     found = read_study(new_store, tracking.studies(new_store)[0])
     assert found.design.metric == written.design.metric
-    assert (found.design.folds, found.design.chance) == (written.design.folds, written.design.chance)
+    assert (found.design.folds, found.design.dummy_score) == (written.design.folds, written.design.dummy_score)
     assert found.design.equivalence == written.design.metric.equivalence
     assert found.facts.references == written.facts.references
     assert found.facts.data == written.facts.data

@@ -109,9 +109,9 @@ def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
 
 
 def test_a_network_that_guesses_is_called_so():
-    def said(chance):
+    def said(dummy_score):
         study = golden_table("auc", folds=True)
-        return rendered(dataclasses.replace(study, design=dataclasses.replace(study.design, chance=chance)))
+        return rendered(dataclasses.replace(study, design=dataclasses.replace(study.design, dummy_score=dummy_score)))
 
     assert "No better than guessing" not in said(0.5)
     text = said(0.99).split("## 2.")[0].replace("\n", " ")
@@ -209,7 +209,7 @@ def test_not_enough_evidence_counts_settings_and_names_the_command(n_settings, t
 
 def test_settings_that_are_planned_already_need_no_other_command():
     study = MadeUpStudy(common_settings=4, epochs=2).run(n_exploit=0, diverged=0, failed=0).data()
-    design = dataclasses.replace(study.design, budgets={"anchor": 1, "compare": 80, "exploit": 19})
+    design = dataclasses.replace(study.design, budgets={"baseline": 1, "compare": 80, "exploit": 19})
     text = told(dataclasses.replace(study, design=design))
     assert "2 more settings would give a verdict, and are planned already: the same command goes on." in text
 
@@ -269,7 +269,7 @@ def test_the_command_gives_the_settings_that_it_promises(more, share):
     )
     budgets = Counter(trial.phase for trial in plan(experiment, [SearchRound(trials=40)]))
     n_settings = budgets["compare"] // 6
-    design = StudyDesign(name="x", factors=(), chance=0.1, budgets=budgets, compare_share=share)
+    design = StudyDesign(name="x", factors=(), dummy_score=0.1, budgets=budgets, compare_share=share)
     budget = design.trials_for(n_settings + more, 6)
     longer = plan(experiment, [SearchRound(trials=40), SearchRound(trials=budget)])
     assert Counter(trial.phase for trial in longer)["compare"] // 6 >= n_settings + more
@@ -292,7 +292,7 @@ def test_a_level_that_never_trained_is_told_apart():
 def test_why_a_chosen_configuration_stands_still_is_told_by_its_gradient():
     made = MadeUpStudy(epochs=2)
     text = rendered(made.chosen(activation="sigmoid", optimizer="sgd", depths=(1, 5))).replace("\n", " ")
-    assert "Configuration run-5 never left chance on the training part: a failure of optimization" in text
+    assert "Configuration run-5 never beat the dummy baseline on the training part: a failure of optimization" in text
     assert re.search(r"Why they stand still: .+ is 0\.0\d+ % for configuration run-5 \(run-5\)", text)
 
 
@@ -389,7 +389,7 @@ def test_one_level_has_nothing_to_be_held_against():
 def test_a_hundred_levels_are_counted_in_the_answer_and_listed_in_the_tables():
     study = MadeUpStudy(common_settings=1, epochs=2).run()
     levels = tuple(map(str, range(16, 116)))
-    design = StudyDesign(name="many", factors=(Factor.of("units", levels),), chance=0.1)
+    design = StudyDesign(name="many", factors=(Factor.of("units", levels),), dummy_score=0.1)
     text = rendered(study.data(design=design))
     assert "The other 98 levels: 98 not enough evidence" in text.replace("\n", " ")
     assert len(re.findall(r"^\| 115 ", text, flags=re.MULTILINE)) == 2
@@ -399,7 +399,7 @@ def test_a_hundred_levels_are_counted_in_the_answer_and_listed_in_the_tables():
 def test_any_dimension_can_be_compared(factor):
     study = MadeUpStudy(common_settings=4, epochs=2).run()
     seen = {str(r.config.to_params().get(factor)) for r in study.records} - {"None"}
-    design = StudyDesign(name="other", factors=(Factor.of(factor, tuple(sorted(seen))),), chance=0.1)
+    design = StudyDesign(name="other", factors=(Factor.of(factor, tuple(sorted(seen))),), dummy_score=0.1)
     assert f"### {factor.replace('_', ' ').capitalize()}" in rendered(study.data(design=design))
 
 
@@ -424,7 +424,7 @@ def test_nothing_at_all_still_makes_a_report():
     nothing = study.facts.data.__class__(name="?", sha256="")
     empty = dataclasses.replace(
         study,
-        design=StudyDesign(name="x", factors=(), chance=0.0),
+        design=StudyDesign(name="x", factors=(), dummy_score=0.0),
         facts=dataclasses.replace(study.facts, data=nothing),
     )
     text = rendered(empty)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from golden_tables import N_FOLDS, N, golden_table
-from study_records import CHANCE, DEPTH, OPTIMIZER, config, design, searched, trial
+from study_records import DEPTH, DUMMY_SCORE, OPTIMIZER, config, design, searched, trial
 
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.example_scores import ExampleScores, judged_examples
@@ -25,7 +25,7 @@ def test_networks_of_one_training_seed_are_one_setting(rng):
     records, answers = searched(rng, n_settings=7)
     found = settings_of(design(), [records[i] for i in rng.permutation(len(records))], answers)
     assert (found.n_settings, found.n_incomplete, found.n_unscored) == (7, 0, 0)
-    assert found.cells == (("0",), ("1",), ("2",))
+    assert found.combinations == (("0",), ("1",), ("2",))
     assert found.valid.shape == (7, 3)
     assert sorted(found.valid[:, 1]) == sorted(
         r.evaluation("valid").score for r in records if r.config.model.depth == 1
@@ -40,15 +40,15 @@ def test_a_setting_that_some_level_lacks_is_left_out_and_counted(rng):
     assert (found.n_settings, found.n_incomplete) == (6, 1)
 
 
-def test_failed_and_diverged_networks_count_as_chance(rng):
+def test_failed_and_diverged_networks_count_as_the_dummy_baseline(rng):
     records, answers = searched(rng, n_settings=6)
     records = changed(records, 0, state="failed", evaluations=())
     records = changed(records, 4, state="diverged")
     found = settings_of(design(), records, {k: v for k, v in answers.items() if k not in ("run-0", "run-4")})
     assert found.is_judged
-    assert found.valid[0, 0] == found.valid[1, 1] == CHANCE
-    assert found.scores[0, 0].mean() == pytest.approx(CHANCE)
-    assert found.scores[1, 1].mean() == pytest.approx(CHANCE)
+    assert found.valid[0, 0] == found.valid[1, 1] == DUMMY_SCORE
+    assert found.scores[0, 0].mean() == pytest.approx(DUMMY_SCORE)
+    assert found.scores[1, 1].mean() == pytest.approx(DUMMY_SCORE)
 
 
 @pytest.mark.parametrize("lost", ["answers", "evaluation", "other size", "contradiction"])
@@ -98,7 +98,7 @@ def test_a_level_takes_part_with_every_combination_that_has_it(rng):
                 records.append(trial(number, of, 0.8, test=float(right.mean())))
                 answers[f"run-{number}"] = ExampleScores(scores=right)
     found = settings_of(design(factors=(DEPTH, OPTIMIZER)), records, answers)
-    assert len(found.cells) == 6
+    assert len(found.combinations) == 6
     assert found.columns("depth", "1") == [2, 3]
     assert found.columns("optimizer", "adam") == [1, 3, 5]
 

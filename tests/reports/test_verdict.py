@@ -40,7 +40,7 @@ def word(found, p_holm, equivalence=0.003):
         (0.0015, 0.001, 0.01, "practically equal"),
         # Not zero, and whether it matters is open.
         (0.0025, 0.002, 0.03, "inconclusive"),
-        # The interval of the contrast alone excludes zero; among all contrasts of the question it may be chance.
+        # The interval of the contrast alone excludes zero; among all contrasts of the question it may be luck.
         (0.010, 0.009, 0.09, "inconclusive"),
     ],
 )
