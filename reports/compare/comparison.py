@@ -30,7 +30,7 @@ from depthcheck.reports.compare.results import (
 from depthcheck.reports.compare.settings import Settings, settings_of
 from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
 from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, missing_verdict, not_enough
+from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, error_of_look, missing_verdict, not_enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ def _question(factor: Factor, study: _Study) -> Question:
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
     differences = [_difference(row, reference, study) for row in others]
-    error = SIGNIFICANCE if study.settings is None else study.design.error_of_look
+    error = SIGNIFICANCE if study.settings is None else error_of_look(study.design.looks)
     adjusted = adjust([difference.p if difference else None for difference in differences], error)
     scores = [(_order(row), row.level) for row in rows if row.status != "never trained" and _order(row) is not None]
     return Question(

@@ -19,13 +19,12 @@ from scipy import optimize, stats
 
 Floats = NDArray[np.float64]
 
-ERROR = 0.05
 _GRID = np.linspace(-8, 8, 801)
 _STEP = float(_GRID[1] - _GRID[0])
 
 
 @functools.lru_cache(maxsize=64)
-def nominal_errors(sizes: tuple[int, ...], error: float = ERROR) -> tuple[float, ...]:
+def nominal_errors(sizes: tuple[int, ...], error: float = SIGNIFICANCE) -> tuple[float, ...]:
     """Return the two-sided error that each look may make for itself, ``(n_looks,)``.
 
     Parameters
@@ -55,6 +54,11 @@ def nominal_errors(sizes: tuple[int, ...], error: float = ERROR) -> tuple[float,
         bounds.append(bound)
         density = np.where(np.abs(_GRID) < bound, density, 0.0)
     return tuple(float(2 * stats.norm.sf(bound)) for bound in bounds)
+
+
+def error_of_look(looks: tuple[int, ...]) -> float:
+    """Return the two-sided error that the last of these looks may make for itself; all of it without any."""
+    return nominal_errors(looks)[-1] if looks else SIGNIFICANCE
 
 
 def _overspent(density: Floats, to_spend: float, bound: float) -> float:

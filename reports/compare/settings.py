@@ -21,6 +21,7 @@ from depthcheck.reports.compare.levels import record_level, valid_score
 from depthcheck.reports.compare.results import Difference, LevelCurve
 from depthcheck.reports.compare.study_design import StudyDesign
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.compare.verdict import error_of_look
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16
@@ -73,7 +74,7 @@ class Settings:
     @property
     def confidence(self) -> float:
         """Confidence of each interval for itself: where the study is looked at again and again, more than 95 %."""
-        return 1 - self.design.error_of_look
+        return 1 - error_of_look(self.design.looks)
 
     @property
     def n_examples(self) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
-from depthcheck.reports.compare.looks import ERROR, nominal_errors
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 
 
@@ -154,11 +153,6 @@ class StudyDesign:
             return had
         by_share = math.ceil(n_settings * n_combinations / self.compare_share - 1e-9) if self.compare_share else 0
         return max(by_share, had + more * n_combinations)
-
-    @property
-    def error_of_look(self) -> float:
-        """The two-sided error that this look may make for itself."""
-        return nominal_errors(self.looks)[-1] if self.looks else ERROR
 
     @property
     def again(self) -> str:

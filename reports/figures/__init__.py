@@ -22,15 +22,15 @@ from depthcheck.reports.text.context import Drawing
 #: The figures of a report in their order; a study yields none, one, or one a question of each. Whoever has another
 #: figure adds what yields it: nothing else lists them.
 FIGURES: list[Callable[[StudyData, Comparison], Iterator[Drawing]]] = [
-    effort.drawings,
-    trials.drawings,
-    differences.drawings,
-    curves.drawings,
-    gradients.drawings,
-    learning_rate.drawings,
-    cost.drawings,
-    confusion.drawings,
-    regression.drawings,
+    effort.effort,
+    trials.trials_by_level,
+    differences.paired_differences,
+    curves.training_curves,
+    gradients.gradients,
+    learning_rate.learning_rates,
+    cost.costs,
+    confusion.confusion_matrix,
+    regression.fit,
 ]
 
 

@@ -32,7 +32,7 @@ class Confusion:
     examples: str
 
 
-def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
+def compute_confusion(study: StudyData, comparison: Comparison) -> Confusion | None:
     """Return the confusion of the recommended model on what was held out, or None without its predictions."""
     if comparison.recommendation is None or study.facts.data.task == "regression":
         return None
@@ -53,9 +53,9 @@ def compute(study: StudyData, comparison: Comparison) -> Confusion | None:
     )
 
 
-def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def confusion_matrix(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute(study, comparison)
+    record = compute_confusion(study, comparison)
     if record is None:
         return
     yield Drawing(
@@ -64,11 +64,11 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         caption=f"What {record.finalist}, the recommended model, takes for what: percent of each true class's "
         f"{int(record.counts.sum()):,} {record.examples} in all, mean over {plural(record.n_runs, 'run')}. Shading "
         "shows errors only; the diagonal is what it gets right. Shares below half a percent are left blank.",
-        draw=functools.partial(draw, record),
+        draw=functools.partial(draw_confusion, record),
     )
 
 
-def draw(record: Confusion) -> Figure:
+def draw_confusion(record: Confusion) -> Figure:
     """Draw the matrix, errors shaded."""
     n_classes = len(record.class_names)
     size = min(0.46 * n_classes + 1.6, 7.2)

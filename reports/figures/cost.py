@@ -28,7 +28,7 @@ class Costs:
     front: tuple[tuple[float, float], ...]
 
 
-def compute(study: StudyData, comparison: Comparison) -> Costs | None:
+def compute_costs(study: StudyData, comparison: Comparison) -> Costs | None:
     """Return seconds and scores of the finished trials of all phases but *confirm*, or None where none is known."""
     trials = sorted(
         (record.fit_seconds, valid_score(record, study.design))
@@ -49,9 +49,9 @@ def compute(study: StudyData, comparison: Comparison) -> Costs | None:
     return Costs(trials=tuple(trials), finalists=finalists, front=tuple(front))
 
 
-def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute(study, comparison)
+    record = compute_costs(study, comparison)
     if record is None:
         return
     n_finalists = len(record.finalists)
@@ -64,11 +64,11 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         f"{plural(len(record.trials), 'trial')} of all phases but confirm.{confirmed} A cross never beat the dummy "
         "baseline. No trial lies above and left of the line. Seconds include compiling, and whatever else the "
         "machine did.",
-        draw=functools.partial(draw, record, study.design),
+        draw=functools.partial(draw_costs, record, study.design),
     )
 
 
-def draw(record: Costs, design: StudyDesign) -> Figure:
+def draw_costs(record: Costs, design: StudyDesign) -> Figure:
     """Draw trials, front and finalists; at or below ``stuck_below`` nothing was learned."""
     figure = new_figure(3.3)
     axes = figure.subplots()

@@ -38,7 +38,7 @@ class FinalistCurves:
     n_left_out: int
 
 
-def compute(study: StudyData, comparison: Comparison) -> FinalistCurves | None:
+def compute_curves(study: StudyData, comparison: Comparison) -> FinalistCurves | None:
     """Return the curves of the finalists that have confirm runs, or None without any."""
     rows, n_left_out = shown_finalists(comparison)
     found = []
@@ -58,9 +58,9 @@ def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
     return np.where(np.isfinite(rows), rows, np.nan)
 
 
-def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def training_curves(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute(study, comparison)
+    record = compute_curves(study, comparison)
     if record is None:
         return
     counts = sorted({n_runs for _, n_runs, _ in record.finalists})
@@ -74,11 +74,11 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         f"{study.design.again}s each{folds}, with the range from the lowest to the highest run. Training values are "
         "means over the epoch while the weights moved (with dropout, where there is any); validation values are of its "
         f"end.{left_out}",
-        draw=functools.partial(draw, record, study.design.metric),
+        draw=functools.partial(draw_curves, record, study.design.metric),
     )
 
 
-def draw(record: FinalistCurves, metric: Metric) -> Figure:
+def draw_curves(record: FinalistCurves, metric: Metric) -> Figure:
     """Draw two panels a finalist, loss above score."""
     figure, pairs = paired_panels(len(record.finalists), block_height=2.9)
     for (label, _, curves), (above, below) in zip(record.finalists, pairs, strict=True):

@@ -18,7 +18,7 @@ from depthcheck.reports.text.words import plural
 Rows = Sequence[tuple[str, Difference, str]]
 
 
-def drawings(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield a figure for each question about chosen configurations; those of a search are drawn by effort."""
     metric = comparison.design.metric
     for question in () if comparison.search is not None else comparison.questions:
@@ -39,11 +39,11 @@ def drawings(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
             caption=f"Difference in {comparison.judged} {metric.name} to {factor.name} {factor.reference}, paired by "
             f"{first.again}. Each circle is one of {n_seeds}; the diamond is their mean with its 95 % interval {over}. "
             f"Inside the grey band (±{metric.region(comparison.design.equivalence)}) a difference would not matter.",
-            draw=functools.partial(draw, factor, rows, comparison),
+            draw=functools.partial(draw_differences, factor, rows, comparison),
         )
 
 
-def draw(factor: Factor, rows: Rows, comparison: Comparison) -> Figure:
+def draw_differences(factor: Factor, rows: Rows, comparison: Comparison) -> Figure:
     """Draw one row a level."""
     metric = comparison.design.metric
     n_levels, scale = len(rows), metric.scale

@@ -29,7 +29,7 @@ from depthcheck.reports.text.context import Drawing
 _MARKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 
 
-def drawings(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def effort(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield a figure for each question whose levels were judged."""
     search, design = comparison.search, comparison.design
     for question in comparison.questions:
@@ -46,7 +46,7 @@ def drawings(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
             f"are 95 % intervals, each for one point of its line; inside the grey strip (±"
             f"{design.metric.region(design.equivalence)}) a difference would not matter. The answer is read at the "
             f"upright line, {search.subset} settings.{rest}",
-            draw=functools.partial(draw, question, comparison, search),
+            draw=functools.partial(draw_effort, question, comparison, search),
         )
 
 
@@ -58,7 +58,7 @@ def told_apart(question: Question) -> list[str]:
     return [level for level in factor.levels if level in kept or level == factor.reference]
 
 
-def draw(question: Question, comparison: Comparison, search: Search) -> Figure:
+def draw_effort(question: Question, comparison: Comparison, search: Search) -> Figure:
     """Draw scores above and differences below, on one axis of effort."""
     design, curves, levels = comparison.design, question.curves, told_apart(question)
     metric = design.metric

@@ -52,7 +52,7 @@ class Diagnostics:
     n_left_out: int
 
 
-def compute(study: StudyData, comparison: Comparison) -> Diagnostics | None:
+def compute_gradients(study: StudyData, comparison: Comparison) -> Diagnostics | None:
     """Return the curves by layer, or None where no run has any."""
     rows, n_left_out = shown_finalists(comparison)
     found = []
@@ -92,9 +92,9 @@ def _order(layer: str) -> tuple[int, int]:
     return (0, int(digits)) if digits else (1, 0)
 
 
-def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute(study, comparison)
+    record = compute_gradients(study, comparison)
     if record is None:
         return
     left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
@@ -106,11 +106,11 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         "batch after each epoch; hidden layers from light (the first) to dark, the output black. Where the first "
         "layers' gradient is orders of magnitude below the output's, they hardly move, whatever the last ones learn."
         f"{left_out}",
-        draw=functools.partial(draw, record, study.design.metric),
+        draw=functools.partial(draw_gradients, record, study.design.metric),
     )
 
 
-def draw(record: Diagnostics, metric: Metric) -> Figure:
+def draw_gradients(record: Diagnostics, metric: Metric) -> Figure:
     """Draw two panels a finalist, gradient norms above saturation."""
     figure, pairs = paired_panels(len(record.finalists), block_height=3.0)
     for one, (above, below) in zip(record.finalists, pairs, strict=True):

@@ -39,12 +39,12 @@ class LearningRates:
     optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
 
 
-def compute(study: StudyData) -> LearningRates | None:
+def compute_learning_rates(study: StudyData) -> LearningRates | None:
     """Return the trials by learning rate, or None where it never varied."""
     trials = [r for r in study.records if r.phase == "compare" and r.state != "failed"]
     if len({(r.config.optimizer.name, r.config.optimizer.learning_rate) for r in trials}) < 3:
         return None
-    factor = _told_apart(study.design.factors)
+    factor = _marked_factor(study.design.factors)
     found = []
     for optimizer in dict.fromkeys(r.config.optimizer.name for r in trials):
         points = tuple(
@@ -57,16 +57,16 @@ def compute(study: StudyData) -> LearningRates | None:
             for r in trials
             if r.config.optimizer.name == optimizer
         )
-        found.append((optimizer, _range(study, optimizer), points))
+        found.append((optimizer, _range_of(study, optimizer), points))
     return LearningRates(factor=factor, optimizers=tuple(found))
 
 
-def _told_apart(factors: tuple[Factor, ...]) -> Factor | None:
+def _marked_factor(factors: tuple[Factor, ...]) -> Factor | None:
     fit = [f for f in factors if f.name not in ("optimizer", "learning_rate") and 1 < len(f.levels) <= MOST_SERIES]
     return fit[0] if fit else None
 
 
-def _range(study: StudyData, optimizer: str) -> tuple[float, float] | None:
+def _range_of(study: StudyData, optimizer: str) -> tuple[float, float] | None:
     for searched in study.design.ranges:
         applies = searched.when in (None, ("optimizer", optimizer)) and not searched.is_list
         if searched.parameter == "learning_rate" and applies:
@@ -74,9 +74,9 @@ def _range(study: StudyData, optimizer: str) -> tuple[float, float] | None:
     return None
 
 
-def drawings(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
+def learning_rates(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute(study)
+    record = compute_learning_rates(study)
     if record is None:
         return
     n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
@@ -88,11 +88,11 @@ def drawings(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
         caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
         f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
         + (" A grey cross diverged or never beat the dummy baseline." if stuck else ""),
-        draw=functools.partial(draw, record, study.design.metric),
+        draw=functools.partial(draw_learning_rates, record, study.design.metric),
     )
 
 
-def draw(record: LearningRates, metric: Metric) -> Figure:
+def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
     """Draw a panel an optimizer, on one scale of scores."""
     n_rows, n_columns = wrapped(len(record.optimizers), 3)
     levels = record.factor.levels if record.factor else ("",)

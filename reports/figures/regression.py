@@ -38,7 +38,7 @@ class Fit:
         return np.unique(np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(np.int64))
 
 
-def compute(study: StudyData, comparison: Comparison) -> Fit | None:
+def compute_fit(study: StudyData, comparison: Comparison) -> Fit | None:
     """Return what the recommended model's run of the middle score says, or None without its predictions."""
     if comparison.recommendation is None or study.facts.data.task != "regression":
         return None
@@ -62,9 +62,9 @@ def _score(run: TrialRecord, part: str | None) -> float:
     return evaluation.score if evaluation is not None else float("-inf")
 
 
-def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def fit(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute(study, comparison)
+    record = compute_fit(study, comparison)
     if record is None or not np.isfinite(record.predicted).all():
         return
     n, n_shown = len(record.y), len(record.shown)
@@ -75,11 +75,11 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         caption=f"{record.finalist}, the recommended model, in the run of the middle score: {count(n)} "
         f"{record.examples}{some}. Left: predicted against true; on the line a prediction is right. Right: predicted "
         "minus true against predicted; a bend or a funnel is what the network missed, or what varies by itself.",
-        draw=functools.partial(draw, record),
+        draw=functools.partial(draw_fit, record),
     )
 
 
-def draw(record: Fit) -> Figure:
+def draw_fit(record: Fit) -> Figure:
     """Draw predicted against true, and the residuals."""
     figure = new_figure(3.4)
     left, right = figure.subplots(1, 2)

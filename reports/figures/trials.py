@@ -47,7 +47,7 @@ class TrialsByLevel:
     references: tuple[tuple[str, float], ...] = ()
 
 
-def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
+def compute_trials(factor: Factor, study: StudyData) -> TrialsByLevel | None:
     """Return the trials by level, or None where no trial of the compare phase was judged."""
     levels = []
     for level in factor.levels:
@@ -68,11 +68,11 @@ def compute(factor: Factor, study: StudyData) -> TrialsByLevel | None:
     return TrialsByLevel(levels=tuple(levels), references=references)
 
 
-def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def trials_by_level(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield a figure for each question of which a trial was judged."""
     for question in comparison.questions:
         factor = question.factor
-        record = compute(factor, study)
+        record = compute_trials(factor, study)
         if record is None:
             continue
         counts = [len(of.scores) for of in record.levels]
@@ -86,11 +86,11 @@ def drawings(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
             alt=f"Every trial by {factor.name}",
             caption=f"Validation {study.design.metric.name} of every trial of the compare phase by {factor.name}: "
             f"{each}. The ringed trial is the best of its level.{stuck} The bar is the median.{lines}",
-            draw=functools.partial(draw, record, factor.name, study.design.metric),
+            draw=functools.partial(draw_trials, record, factor.name, study.design.metric),
         )
 
 
-def draw(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
+def draw_trials(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
     """Draw one row a level."""
     n_levels = len(record.levels)
     figure = new_figure(min(1.0 + 0.42 * min(n_levels, 8) + 0.2 * max(n_levels - 8, 0), 16.0))

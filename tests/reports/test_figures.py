@@ -97,7 +97,7 @@ def test_series_differ_in_more_than_colour():
 
 
 def test_trials_are_of_the_compare_phase_and_the_best_is_marked(study):
-    record = trials.compute(study.design.factors[0], study)
+    record = trials.compute_trials(study.design.factors[0], study)
     of = next(of for of in record.levels if of.level == "2")
     at = [r for r in study.records if r.phase == "compare" and r.config.model.depth == 2 and r.state != "failed"]
     assert len(of.scores) == len(at)
@@ -105,14 +105,14 @@ def test_trials_are_of_the_compare_phase_and_the_best_is_marked(study):
 
 
 def test_stuck_trials_are_told_apart():
-    record = trials.compute(golden_study().design.factors[0], golden_study())
+    record = trials.compute_trials(golden_study().design.factors[0], golden_study())
     assert [int(of.stuck.sum()) for of in record.levels] == [0, 0, 0, 8]
 
 
 def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
     question = comparison.questions[0]
     assert (comparison.search.subset, comparison.search.n_settings) == (3, 8)
-    scores, differences = effort.draw(question, comparison, comparison.search).axes
+    scores, differences = effort.draw_effort(question, comparison, comparison.search).axes
     reference = next(curve for curve in question.curves if curve.level == "1")
     line = next(line for line in scores.lines if line.get_label() == "1")
     assert list(line.get_ydata()) == pytest.approx([one.estimate for one in reference.scores])
@@ -132,7 +132,7 @@ def test_effort_is_read_where_the_answer_is(study, comparison):
 
 def test_effort_is_not_drawn_before_every_network_is_scored(study):
     unscored = dataclasses.replace(study, predictions={})
-    assert list(effort.drawings(unscored, compared(unscored))) == []
+    assert list(effort.effort(unscored, compared(unscored))) == []
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
@@ -144,17 +144,17 @@ def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
     ends = {curve.level: curve.scores[-1].estimate for curve in comparison.questions[0].curves}
     assert len(levels) == len(COLORS)
     assert {"1", max(ends, key=ends.get)} <= set(levels)
-    assert "Grey: the other 4 levels." in next(effort.drawings(made.data(), comparison)).caption
+    assert "Grey: the other 4 levels." in next(effort.effort(made.data(), comparison)).caption
 
 
 def test_differences_of_a_search_are_drawn_by_effort_alone(study, comparison):
-    assert list(differences.drawings(study, comparison)) == []
+    assert list(differences.paired_differences(study, comparison)) == []
 
 
 def test_differences_of_chosen_configurations_are_those_of_the_comparison():
     study = MadeUpStudy(epochs=2).chosen()
     comparison = compared(study)
-    (drawing,) = differences.drawings(study, comparison)
+    (drawing,) = differences.paired_differences(study, comparison)
     assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
     assert picture(drawing)
     axes = drawing.draw().axes[0]
@@ -166,7 +166,7 @@ def test_differences_of_chosen_configurations_are_those_of_the_comparison():
 
 
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
-    record = curves.compute(study, comparison)
+    record = curves.compute_curves(study, comparison)
     assert len(record.finalists) == len(study.finalists) == 2
     assert all(of["valid_loss"].shape == (5, 4) for _, _, of in record.finalists)
 
@@ -177,11 +177,11 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
     history = dataclasses.replace(first.history, train_loss=loss, valid_loss=loss)
     bad = dataclasses.replace(first, state="diverged", history=history)
     changed = dataclasses.replace(study, records=tuple(bad if r is first else r for r in study.records))
-    assert picture(next(curves.drawings(changed, compared(changed))))
+    assert picture(next(curves.training_curves(changed, compared(changed))))
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
-    record = gradients.compute(study, comparison)
+    record = gradients.compute_gradients(study, comparison)
     assert record.layers == ("hidden_1", "hidden_2", "logits")
     deep = next(one for one in record.finalists if "depth 2" in one.label)
     run = next(iter(study.confirm_runs(deep.label.split("\n")[0])))
@@ -192,7 +192,7 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
 
 
 def test_learning_rates_show_the_range_of_each_optimizer(study):
-    record = learning_rate.compute(study)
+    record = learning_rate.compute_learning_rates(study)
     assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
     assert record.factor.name == "depth"
 
@@ -205,17 +205,17 @@ def test_fixed_learning_rate_has_no_figure(study):
         )
         for r in study.records
     ]
-    assert learning_rate.compute(dataclasses.replace(study, records=tuple(fixed))) is None
+    assert learning_rate.compute_learning_rates(dataclasses.replace(study, records=tuple(fixed))) is None
 
 
 def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
-    record = cost.compute(study, comparison)
+    record = cost.compute_costs(study, comparison)
     for seconds, score in record.trials:
         assert max(front for at, front in record.front if at <= seconds) >= score
 
 
 def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
-    record = confusion.compute(study, comparison)
+    record = confusion.compute_confusion(study, comparison)
     assert record.n_runs == 5
     assert record.counts.sum() == 10_000
     assert record.shares.sum(axis=1) == pytest.approx(1.0)
@@ -276,7 +276,7 @@ def test_a_regression_is_drawn_in_its_own_way():
     drawings = {one.name: one for one in all_drawings(study, compared(study))}
     assert "confusion" not in drawings
     assert picture(drawings["regression"])
-    record = regression.compute(study, compared(study))
+    record = regression.compute_fit(study, compared(study))
     runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(record.finalist)}
     middle = sorted(runs, key=runs.get)[2]
     assert np.array_equal(record.predicted, study.predictions[middle].predicted)
@@ -292,9 +292,9 @@ def test_only_some_points_of_many_are_drawn():
 
 def test_references_are_lines_among_the_trials():
     study = golden_table("auc")
-    record = trials.compute(study.design.factors[0], study)
+    record = trials.compute_trials(study.design.factors[0], study)
     assert [name for name, _ in record.references] == ["logistic regression", "random forest", "HistGradientBoosting"]
-    axes = trials.draw(record, "depth", study.design.metric).axes[0]
+    axes = trials.draw_trials(record, "depth", study.design.metric).axes[0]
     low, high = axes.get_xlim()
     assert all(low < score < high for _, score in record.references)
 
