@@ -22,10 +22,19 @@ from depthcheck.experiments.study.describe import tuned_in_words, values_in_word
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.metric import ACCURACY, METRICS, Metric
-from depthcheck.reports.compare.study_data import DataFacts, Importance, ReferenceScores, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
+from depthcheck.reports.compare.study_data import (
+    DataFacts,
+    Factor,
+    FrozenFinalist,
+    Importance,
+    ReferenceScores,
+    SearchRange,
+    StudyData,
+    StudyDesign,
+    StudyFacts,
+    valid_score,
+)
 
 _ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
 

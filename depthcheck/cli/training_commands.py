@@ -1,10 +1,12 @@
-"""The commands that train: ``run`` and ``compare``."""
+"""The commands that begin a study: ``init``, which writes a definition to start from, ``run`` and ``compare``."""
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +20,7 @@ from depthcheck.cli.options import (
     check_scheduler,
     complain,
     folder_of,
+    new_file,
     option,
     training,
 )
@@ -141,4 +144,37 @@ def _trained(session: Callable[[], StudyEnding]) -> int:
             file=sys.stderr,
         )
         return FAILED
+    return 0
+
+
+@click.command(epilog="Example: depthcheck init --data table.csv --target price")
+@option("--data", metavar="NAME|PATH", help="A name, or the path of a file or folder.")
+@option("--target", metavar="COLUMN", help="Column of a table that is to be predicted.")
+@option("--output", metavar="FILE", help="The .toml file to write. [default: <data>.toml]")
+@option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in.")
+def init(data: str | None, target: str | None, output: str | None, data_folder: str | None) -> int:
+    """Write a commented definition to start from, for your own data."""
+    if data is None:
+        raise ValueError("data must be a name or the path of a file, got nothing")
+    from depthcheck.experiments import places
+    from depthcheck.experiments.planning.definition import found_from, slug
+    from depthcheck.experiments.planning.starter import starter_toml
+    from depthcheck.experiments.tracking import launch_directory
+    from depthcheck.pipeline.config import DataConfig
+    from depthcheck.pipeline.data.load import load
+    from depthcheck.pipeline.data.profile import profile_lines
+
+    base = launch_directory()
+    config = found_from(DataConfig(name=data, target=target), base)
+    # A definition that somebody has worked on is not replaced.
+    written = new_file(output or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
+    dataset = load(config, folder=folder_of(data_folder, base), cache=places.data_cache(), log=print)
+    command = f"mlflow run . -P experiment={os.path.relpath(written, base)}"
+    is_path = Path(config.name).is_absolute()
+    path = os.path.relpath(config.name, written.parent) if is_path else config.name
+    text = starter_toml(dataset, config, path=path, command=command)
+    with written.open("x", encoding="utf-8") as file:
+        file.write(text)
+    print("\n".join(profile_lines(dataset)))
+    print(f"\n  definition    {written}\n  next          look through it, then: {command}")
     return 0

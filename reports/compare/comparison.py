@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.checks import all_checks
+from depthcheck.reports.compare.checks import all_checks, check_linear, linear_model
 from depthcheck.reports.compare.confirmed import Confirmed, finalist_row, gather, level_row
 from depthcheck.reports.compare.difference import units_of
 from depthcheck.reports.compare.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
-from depthcheck.reports.compare.levels import is_untrained, without_seed
-from depthcheck.reports.compare.linear import check_linear, linear_model
 from depthcheck.reports.compare.results import (
     Comparison,
     Contrast,
@@ -28,9 +26,24 @@ from depthcheck.reports.compare.results import (
     Verdict,
 )
 from depthcheck.reports.compare.settings import Settings, settings_of
-from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
-from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, error_of_look, missing_verdict, not_enough
+from depthcheck.reports.compare.study_data import (
+    Factor,
+    FrozenFinalist,
+    ReferenceScores,
+    StudyData,
+    StudyDesign,
+    is_untrained,
+    without_seed,
+)
+from depthcheck.reports.compare.verdict import (
+    SIGNIFICANCE,
+    adjust,
+    advise,
+    decide,
+    error_of_look,
+    missing_verdict,
+    not_enough,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.difference import Units, difference_by_units, difference_of_means, probability_better
+from depthcheck.reports.compare.difference import (
+    Units,
+    difference_by_units,
+    difference_of_means,
+    difference_of_repeats,
+    fold_difference,
+    probability_better,
+)
 from depthcheck.reports.compare.example_scores import TOLERANCES, FoldScores
-from depthcheck.reports.compare.fold_interval import difference_of_repeats, fold_difference
-from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
 from depthcheck.reports.compare.settings import Settings
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_data import (
+    Factor,
+    FrozenFinalist,
+    StudyDesign,
+    best_trial,
+    compare_trials,
+    is_untrained,
+    valid_score,
+)
 
 Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.reports.compare.study_data import ReferenceScores
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_data import Factor, FrozenFinalist, ReferenceScores, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[

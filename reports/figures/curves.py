@@ -1,12 +1,15 @@
-"""Training and validation curves of the finalists: who still improves, who overfits, who never moved."""
+"""The finalists epoch by epoch: training and validation curves, and each layer's gradient norm and saturation."""
 
 from __future__ import annotations
 
 import functools
+import statistics
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -14,9 +17,12 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.records import History
 from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import StudyData
+from depthcheck.reports.compare.study_data import Curves, StudyData
 from depthcheck.reports.figures.style import (
     COLORS,
+    GREY,
+    LINES,
+    MARKERS,
     label_of,
     name_rows,
     paired_panels,
@@ -26,6 +32,7 @@ from depthcheck.reports.figures.style import (
     shown_finalists,
 )
 from depthcheck.reports.text.context import Drawing
+from depthcheck.reports.text.words import with_unit
 
 _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 
@@ -108,3 +115,128 @@ def _band(axes: Axes, runs: NDArray[np.float64], color: str, line: str, label: s
     low, high = np.nanmin(sound, axis=0), np.nanmax(sound, axis=0)
     axes.fill_between(epochs[known], low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(epochs[known], np.nanmean(sound, axis=0), color=color, linestyle=line, label=label)
+
+
+_NORM, _SATURATION = "gradient_norm/", "saturation/"
+Layers = dict[str, tuple[tuple[int, ...], tuple[float, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalistLayers:
+    """Epochs and means over runs, by layer; ``train_score`` is the mean training score of the last epoch."""
+
+    label: str
+    train_score: float
+    norms: Layers
+    saturation: Layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostics:
+    """All finalists that have curves by layer, the layers in order from input to output."""
+
+    layers: tuple[str, ...]
+    finalists: tuple[FinalistLayers, ...]
+    n_left_out: int
+
+
+def compute_gradients(study: StudyData, comparison: Comparison) -> Diagnostics | None:
+    """Return the curves by layer, or None where no run has any."""
+    rows, n_left_out = shown_finalists(comparison)
+    found = []
+    for row in rows:
+        runs = [run for run in study.confirm_runs(row.finalist.id) if study.diagnostics.get(run.run_id)]
+        if runs:
+            curves = [study.diagnostics[run.run_id] for run in runs]
+            last = [run.history.train_score[-1] for run in runs if run.history.n_epochs]
+            found.append(
+                FinalistLayers(
+                    label=label_of(row),
+                    train_score=float(np.mean(last)) if last else float("nan"),
+                    norms=_means(curves, _NORM),
+                    saturation=_means(curves, _SATURATION),
+                )
+            )
+    if not found:
+        return None
+    layers = sorted({layer for one in found for layer in one.norms}, key=_order)
+    return Diagnostics(layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
+
+
+def _means(curves: list[Curves], prefix: str) -> Layers:
+    """Return the mean over runs of each layer's curve; of norms, which span decades, the geometric mean."""
+    points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for curve in curves:
+        for key, values in curve.items():
+            for epoch, value in values.items() if key.startswith(prefix) else ():
+                if np.isfinite(value) and (prefix == _SATURATION or value > 0):
+                    points[key.removeprefix(prefix)][epoch].append(value)
+    mean = statistics.fmean if prefix == _SATURATION else statistics.geometric_mean
+    return {layer: (tuple(sorted(of)), tuple(mean(of[epoch]) for epoch in sorted(of))) for layer, of in points.items()}
+
+
+def _order(layer: str) -> tuple[int, int]:
+    digits = "".join(filter(str.isdigit, layer))
+    return (0, int(digits)) if digits else (1, 0)
+
+
+def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
+    record = compute_gradients(study, comparison)
+    if record is None:
+        return
+    left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
+    yield Drawing(
+        name="gradients",
+        alt="Gradient norm and saturation by layer",
+        caption="Why a network learns or stands still. Above: norm of the loss's gradient by each layer's weights, "
+        "geometric mean over the finalist's runs. Below: percent of the activations that are saturated. Both of one "
+        "batch after each epoch; hidden layers from light (the first) to dark, the output black. Where the first "
+        "layers' gradient is orders of magnitude below the output's, they hardly move, whatever the last ones learn."
+        f"{left_out}",
+        draw=functools.partial(draw_gradients, record, study.design.metric),
+    )
+
+
+def draw_gradients(record: Diagnostics, metric: Metric) -> Figure:
+    """Draw two panels a finalist, gradient norms above saturation."""
+    figure, pairs = paired_panels(len(record.finalists), block_height=3.0)
+    for one, (above, below) in zip(record.finalists, pairs, strict=True):
+        plain_log(above)
+        _lines(above, one.norms, record.layers, 1.0)
+        _lines(below, one.saturation, record.layers, 100.0)
+        if not one.saturation:
+            below.text(0.5, 0.5, "no hidden layer", transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
+        above.set_title(f"{one.label}\ntraining {metric.name} {_short(one.train_score, metric)}", fontsize=7.5)
+    pairs[0][1].set_ylim(-4, 104)
+    name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
+    panels = [axes for pair in pairs for axes in pair]
+    named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    order = [layer for layer in record.layers if layer in named]
+    words = [layer.replace("_", " ").replace("logits", "output") for layer in order]
+    figure.legend([named[layer] for layer in order], words, loc="outside lower center", ncols=6)
+    return figure
+
+
+def _short(value: float, metric: Metric) -> str:
+    return with_unit(f"{metric.scale * value:.{metric.most_decimals - 2}f}", metric)
+
+
+def _lines(axes: Axes, curves: Layers, layers: tuple[str, ...], scale: float) -> None:
+    for layer in (layer for layer in layers if layer in curves):
+        epochs, values = curves[layer]
+        color, at = _look(layer, layers)
+        axes.plot(
+            epochs, [scale * value for value in values], color=color, linestyle=LINES[at % len(LINES)],
+            marker=MARKERS[at % len(MARKERS)], markersize=3.2, markevery=max(1, len(epochs) // 6), linewidth=1.3,
+            label=layer,
+        )  # fmt: skip
+
+
+def _look(layer: str, layers: tuple[str, ...]) -> tuple[object, int]:
+    """Return colour and place: hidden layers light to dark, the output black."""
+    hidden = [name for name in layers if _order(name)[0] == 0]
+    if layer not in hidden:
+        return "black", len(hidden)
+    at = hidden.index(layer)
+    return colormaps["viridis_r"](0.12 + 0.75 * at / max(len(hidden) - 1, 1)), at

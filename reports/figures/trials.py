@@ -1,4 +1,4 @@
-"""Every trial of the compare phase by level: what each level's budget bought, and which trial was chosen."""
+"""The trials of the search: by level, by learning rate, and by what they cost."""
 
 from __future__ import annotations
 
@@ -7,26 +7,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
 from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.compare.study_data import (
+    Factor,
+    StudyData,
+    StudyDesign,
+    best_trial,
+    compare_trials,
+    is_untrained,
+    level_of,
+    valid_score,
+)
 from depthcheck.reports.figures.style import (
     COLORS,
+    FAINT,
     GREY,
     LIGHT,
     LINES,
+    MARKERS,
     MOST_SERIES,
     new_figure,
+    plain_log,
     score_label,
     share_scale,
+    wrapped,
 )
 from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import plural
+from depthcheck.reports.text.words import enumeration, plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,3 +138,218 @@ def draw_trials(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
 def _spread(n: int) -> NDArray[np.float64]:
     """Return n places in -1 .. 1 in an order that keeps neighbours apart: the golden ratio's fractions."""
     return np.asarray(2 * ((np.arange(n) * 0.6180339887) % 1) - 1, dtype=np.float64)
+
+
+Point = tuple[float, float, bool, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRates:
+    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of the factor)."""
+
+    factor: Factor | None
+    optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
+
+
+def compute_learning_rates(study: StudyData) -> LearningRates | None:
+    """Return the trials by learning rate, or None where it never varied."""
+    trials = [r for r in study.records if r.phase == "compare" and r.state != "failed"]
+    if len({(r.config.optimizer.name, r.config.optimizer.learning_rate) for r in trials}) < 3:
+        return None
+    factor = _marked_factor(study.design.factors)
+    found = []
+    for optimizer in dict.fromkeys(r.config.optimizer.name for r in trials):
+        points = tuple(
+            (
+                r.config.optimizer.learning_rate,
+                valid_score(r, study.design),
+                r.state == "diverged" or is_untrained(r, study.design),
+                (level_of(r.config, factor) or "none") if factor else "",
+            )
+            for r in trials
+            if r.config.optimizer.name == optimizer
+        )
+        found.append((optimizer, _range_of(study, optimizer), points))
+    return LearningRates(factor=factor, optimizers=tuple(found))
+
+
+def _marked_factor(factors: tuple[Factor, ...]) -> Factor | None:
+    fit = [f for f in factors if f.name not in ("optimizer", "learning_rate") and 1 < len(f.levels) <= MOST_SERIES]
+    return fit[0] if fit else None
+
+
+def _range_of(study: StudyData, optimizer: str) -> tuple[float, float] | None:
+    for searched in study.design.ranges:
+        applies = searched.when in (None, ("optimizer", optimizer)) and not searched.is_list
+        if searched.parameter == "learning_rate" and applies:
+            return searched.low, searched.high
+    return None
+
+
+def learning_rates(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
+    record = compute_learning_rates(study)
+    if record is None:
+        return
+    n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
+    by = f" Markers tell the {record.factor.name}." if record.factor else ""
+    stuck = any(point[2] for _, _, points in record.optimizers for point in points)
+    yield Drawing(
+        name="learning-rate",
+        alt="Sensitivity to the learning rate by optimizer",
+        caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
+        f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
+        + (" A grey cross diverged or never beat the dummy baseline." if stuck else ""),
+        draw=functools.partial(draw_learning_rates, record, study.design.metric),
+    )
+
+
+def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
+    """Draw a panel an optimizer, on one scale of scores."""
+    n_rows, n_columns = wrapped(len(record.optimizers), 3)
+    levels = record.factor.levels if record.factor else ("",)
+    figure = new_figure(0.5 + 2.5 * n_rows)
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    every = [point for _, _, points in record.optimizers for point in points]
+    sound = [score for _, score, stuck, _ in every if not stuck]
+    scale = share_scale(
+        grid[0][0],
+        sound or [score for _, score, _, _ in every],
+        metric=metric,
+        gutter=len(sound) < len(every),
+    )
+    for at, axes in enumerate(grid.flat):
+        if at >= len(record.optimizers):
+            axes.set_visible(False)
+            continue
+        name, searched, points = record.optimizers[at]
+        axes.set_xscale("log")
+        for level_at, level in enumerate(levels):
+            here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
+            if here:
+                axes.plot(
+                    *np.transpose(here),
+                    MARKERS[level_at],
+                    color=COLORS[level_at],
+                    markersize=4.5,
+                    label=level,
+                    alpha=0.85,
+                    markeredgewidth=0,
+                )
+        stuck_at = [x for x, _, stuck, _ in points if stuck]
+        if scale.gutter is not None:
+            axes.plot(stuck_at, [scale.gutter] * len(stuck_at), "x", color=GREY, markersize=5)
+        if searched:
+            low, high = searched
+            axes.set_xlim(low / (high / low) ** 0.1, high * (high / low) ** 0.1)
+            for span in ((axes.get_xlim()[0], low), (high, axes.get_xlim()[1])):
+                axes.axvspan(*span, color=FAINT, linewidth=0, zorder=0)
+        axes.set_title(name)
+        axes.set_xlabel("learning rate")
+    for row in grid:
+        row[0].set_ylabel(score_label("validation", metric, scale.is_log))
+    named = {
+        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if record.factor:
+        order = [level for level in levels if level in named]
+        figure.legend(
+            [named[level] for level in order],
+            order,
+            title=record.factor.name,
+            loc="outside right center",
+            markerscale=1.2,
+        )
+    return figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Trials as (seconds, score); finalists as (name, mean seconds, mean score); the front from fast to good."""
+
+    trials: tuple[tuple[float, float], ...]
+    finalists: tuple[tuple[str, float, float], ...]
+    front: tuple[tuple[float, float], ...]
+
+
+def compute_costs(study: StudyData, comparison: Comparison) -> Costs | None:
+    """Return seconds and scores of the finished trials of all phases but *confirm*, or None where none is known."""
+    trials = sorted(
+        (record.fit_seconds, valid_score(record, study.design))
+        for record in study.records
+        if record.phase != "confirm" and record.state == "finished" and record.fit_seconds
+    )
+    if not trials:
+        return None
+    front: list[tuple[float, float]] = []
+    for cost, score in trials:
+        if not front or score > front[-1][1]:
+            front.append((cost, score))
+    finalists = tuple(
+        (row.finalist.id, row.fit_seconds, row.valid.mean)
+        for row in comparison.finalists
+        if row.fit_seconds and row.valid is not None
+    )
+    return Costs(trials=tuple(trials), finalists=finalists, front=tuple(front))
+
+
+def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield the figure, where there is something to draw."""
+    record = compute_costs(study, comparison)
+    if record is None:
+        return
+    n_finalists = len(record.finalists)
+    squares = plural(n_finalists, "square") + (" is a finalist" if n_finalists == 1 else " are the finalists")
+    confirmed = f" The {squares}, mean over fresh {study.design.again}s." if n_finalists else ""
+    yield Drawing(
+        name="cost",
+        alt="Score against training time",
+        caption=f"Validation {study.design.metric.name} against the seconds of training, on one thread: "
+        f"{plural(len(record.trials), 'trial')} of all phases but confirm.{confirmed} A cross never beat the dummy "
+        "baseline. No trial lies above and left of the line. Seconds include compiling, and whatever else the "
+        "machine did.",
+        draw=functools.partial(draw_costs, record, study.design),
+    )
+
+
+def draw_costs(record: Costs, design: StudyDesign) -> Figure:
+    """Draw trials, front and finalists; at or below ``stuck_below`` nothing was learned."""
+    figure = new_figure(3.3)
+    axes = figure.subplots()
+    sound = [score for _, score in record.trials if score > design.stuck_below]
+    scores = [*sound, *(score for _, _, score in record.finalists)] or [score for _, score in record.trials]
+    scale = share_scale(axes, scores, metric=design.metric, gutter=len(sound) < len(record.trials))
+    plain_log(axes, along="x")
+    stuck = [cost for cost, score in record.trials if score <= design.stuck_below]
+    if scale.gutter is not None:
+        axes.plot(stuck, [scale.gutter] * len(stuck), "x", color=GREY, markersize=4)
+    shown = [trial for trial in record.trials if trial[1] > design.stuck_below]
+    if shown:
+        axes.plot(*np.transpose(shown), "o", color=LIGHT, markersize=4, markeredgewidth=0, label="trial")
+    axes.step(
+        *np.transpose(record.front), where="post", color=GREY, linewidth=1.1, label="no trial is faster and better"
+    )
+    if record.finalists:
+        x, y = [cost for _, cost, _ in record.finalists], [score for _, _, score in record.finalists]
+        axes.plot(x, y, "s", color=COLORS[1], markersize=6, label=f"finalist, mean over {design.again}s")
+    if len(record.finalists) <= 12:
+        _name(axes, record)
+    axes.set_xlabel("seconds of training (log scale)")
+    axes.set_ylabel(score_label("validation", design.metric, scale.is_log))
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def _name(axes: Axes, record: Costs) -> None:
+    """Name the finalists, from the left above and below in turn so that neighbours keep apart."""
+    for at, (name, cost, score) in enumerate(sorted(record.finalists, key=lambda one: one[1])):
+        above = at % 2 == 0
+        axes.annotate(
+            name.removeprefix("trial-"),
+            (cost, score),
+            xytext=(0, 7 if above else -7),
+            textcoords="offset points",
+            fontsize=7,
+            ha="center",
+            va="bottom" if above else "top",
+        )

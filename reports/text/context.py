@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import StudyData, StudyFacts
+from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
 
 _PHASES = ("baseline", "compare", "exploit", "confirm")
 _TOP = 10

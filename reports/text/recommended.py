@@ -1,18 +1,20 @@
-"""Section 2: the model to take, and the best alternative. Pure text."""
+"""Sections 2 and 6: the model to take, and what scikit-learn's models and others' reach. Pure text."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from depthcheck.reports.compare.metric import ACCURACY
+from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
+from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.text.context import ReportContext
-from depthcheck.reports.text.known import against_references
 from depthcheck.reports.text.words import (
     configuration,
     count,
     interval,
+    plural,
     points,
     prose,
     score,
@@ -98,3 +100,161 @@ def _alternative(of: Recommendation, comparison: Comparison) -> str:
         f"trained again. The alternative is the one that then had the lower mean. {differs}. That is about these two "
         "configurations; section 1 speaks of levels."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownData:
+    """Results on one data set.
+
+    Attributes
+    ----------
+    origin_loss, origin_accuracy, origin_epochs
+        Of the notebook that this project began with, on its validation part.
+    results
+        Model, test accuracy and source of what others published.
+    suspicious
+        A test accuracy above it, by a plain network without augmentation, calls for a look for a leak.
+    """
+
+    origin: str
+    origin_loss: str
+    origin_accuracy: str
+    origin_epochs: int
+    results: tuple[tuple[str, str, str], ...]
+    suspicious: float
+
+
+_XIAO = "Xiao, Rasul, Vollgraf 2017, table 3"
+
+KNOWN: Mapping[str, KnownData] = {
+    "fashion-mnist": KnownData(
+        origin="the notebook: 1 × 100 sigmoid, sgd, learning rate 0.01, batch size 32",
+        origin_loss="0.36376",
+        origin_accuracy="86.783",
+        origin_epochs=100,
+        results=(
+            ("logistic regression (no hidden layer)", "84.2", _XIAO),
+            ("scikit-learn MLP, tanh 100-10", "86.3", _XIAO),
+            ("scikit-learn MLP, tanh 100", "86.8", _XIAO),
+            ("scikit-learn MLP, relu 100-10", "87.0", _XIAO),
+            ("scikit-learn MLP, relu 100", "87.1", _XIAO),
+            ("random forest", "87.3", _XIAO),
+            ("gradient boosting", "88.0", _XIAO),
+            ("relu 300-100, SGD 0.01, 30 epochs", "88.6", "Géron, Hands-On Machine Learning, 3rd ed."),
+            ("SVC", "89.7", _XIAO),
+        ),
+        suspicious=0.92,
+    )
+}
+
+
+def known(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return what scikit-learn's models reach on the same split, and what others published on these data."""
+    blocks = _references(comparison, context)
+    published = KNOWN.get(context.facts.data.name)
+    if published is not None:
+        return blocks + _published(published, comparison, context)
+    return blocks or [prose(f"Nothing published is on file for {context.facts.data.name}.")]
+
+
+def _published(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:
+    blocks = [
+        "Validation part, single runs:",
+        table(["model", "epochs", "accuracy (%)", "loss", "images"], _origin_rows(known, context), right=range(1, 5)),
+        "Official test part of 10,000 images:",
+        table(["model", "accuracy (%)", "source"], _test_rows(known, comparison), right=[1]),
+    ]
+    best = comparison.recommendation.recommended.test if comparison.recommendation else None
+    if best is not None and best.mean > known.suspicious:
+        blocks.append(
+            prose(
+                f"**A test accuracy above {100 * known.suspicious:.0f} % by a plain network without augmentation is "
+                "more than "
+                "anybody has reported: look for a leak.**"
+            )
+        )
+    blocks.append("A single accuracy near 87 % is known to ±0.6 points on 12,000 images, and to ±0.7 points on 10,000.")
+    return blocks
+
+
+def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
+    rows = [[known.origin, str(known.origin_epochs), known.origin_accuracy, known.origin_loss, "12,000"]]
+    baseline = context.baseline
+    valid = None if baseline is None else baseline.evaluation("valid")
+    if baseline is not None and valid is not None:
+        rows.append(
+            [
+                f"this study's baseline, trial {baseline.number}: {configuration(baseline.config)}",
+                str(baseline.config.fit.epochs),
+                f"{100 * valid.score:.2f}",
+                f"{valid.loss:.4f}",
+                count(valid.n_samples),
+            ]
+        )
+    if context.facts.data.majority_share is not None:
+        rows.append(["always the commonest class", "–", f"{100 * context.facts.data.majority_share:.1f}", "–", "–"])
+    return rows
+
+
+def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:
+    rows = [list(row) for row in known.results]
+    of = comparison.recommendation
+    if of is not None and of.recommended.test is not None:
+        label = f"**recommended model**: {configuration(of.recommended.finalist.config)}"
+        rows.append(
+            [
+                label,
+                spread(comparison.design.metric, of.recommended.test),
+                f"this study, {plural(of.recommended.test.n, 'seed')}",
+            ]
+        )
+    return rows
+
+
+def _references(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return the references' scores and the recommended network's; nothing where no reference was fitted."""
+    references = context.facts.references
+    if not references:
+        return []
+    design, metric = comparison.design, comparison.design.metric
+    of = comparison.recommendation.recommended if comparison.recommendation else None
+    rows = [_reference_row(one, metric, folds=bool(design.folds)) for one in references]
+    if of is not None:
+        means = [spread(metric, of.valid), *([] if design.folds else [spread(metric, of.test)])]
+        name = f"**recommended**: {configuration(of.finalist.config)}"
+        rows.append([name, *means, seconds(of.fit_seconds).removesuffix(" s")])
+    unit = f" ({metric.score_unit})" if metric.score_unit else ""
+    parts = [f"cross-validated {metric.name}"] if design.folds else [f"validation {metric.name}", "test"]
+    header = ["model", *(f"{part}{unit}" for part in parts), "seconds"]
+    by = f"; the {design.folds} folds are those of the search" if design.folds else ""
+    text = (
+        "scikit-learn's models have their default settings and one fit each: nothing was tuned, and no interval is "
+        f"known{by}. The network's numbers are mean ± standard deviation over fresh {design.again}s, after a search."
+    )
+    return ["Against scikit-learn on the same split:", table(header, rows, right=range(1, len(header))), prose(text)]
+
+
+def _reference_row(one: ReferenceScores, metric: Metric, *, folds: bool) -> list[str]:
+    scores = [one.valid] if folds else [one.valid, one.test]
+    return [one.name, *(score(metric, value) for value in scores), seconds(one.seconds).removesuffix(" s")]
+
+
+def against_references(comparison: Comparison, context: ReportContext) -> str:
+    """Return whether a reference does better than the recommended network, or as well; empty without references."""
+    of, design, metric = comparison.recommendation, comparison.design, comparison.design.metric
+    on_test = comparison.part == "test"
+    mine = None if of is None else of.recommended.test if on_test else of.recommended.valid
+    found = [(one.test if on_test else one.valid, one) for one in context.facts.references]
+    known = [(value, one) for value, one in found if value is not None]
+    if mine is None or not known:
+        return ""
+    best, reference = max(known, key=lambda pair: pair[0])
+    name = f"{reference.name[:1].upper()}{reference.name[1:]} of scikit-learn, untuned,"
+    ours = with_unit(score(metric, mine.mean), metric)
+    scores = f"{score(metric, best)} against {ours} of {comparison.judged} {metric.name}"
+    if best > mine.mean + design.equivalence:
+        return f"**{name} does better on the same split**: {scores} (section 6)."
+    if best >= mine.mean - design.equivalence:
+        close = f"within {metric.region(design.equivalence)}"
+        return f"{name} comes {close} on the same split: {scores} (section 6)."
+    return f"The best of scikit-learn's untuned models on the same split is {reference.name}: {scores} (section 6)."

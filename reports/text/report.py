@@ -10,12 +10,10 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.text.answer import answer
-from depthcheck.reports.text.appendix import appendix
 from depthcheck.reports.text.context import Drawing, ReportContext
 from depthcheck.reports.text.factor import factor, notes
-from depthcheck.reports.text.known import known
-from depthcheck.reports.text.methods import design
-from depthcheck.reports.text.recommended import recommended
+from depthcheck.reports.text.methods import appendix, design
+from depthcheck.reports.text.recommended import known, recommended
 from depthcheck.reports.text.words import bullets, count, enumeration, plural, prose
 
 #: What a template may call for, beside the figures.

@@ -11,8 +11,7 @@ from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialRecord
 from depthcheck.reports.compare.example_scores import example_scores, fold_scores
 from depthcheck.reports.compare.metric import METRICS
-from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import SearchRange
+from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, SearchRange, StudyData, StudyFacts
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
 #: How far off the predictions of each depth are, in all and by seed.

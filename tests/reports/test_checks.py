@@ -23,7 +23,7 @@ from depthcheck.reports.compare.checks import (
     check_trained,
 )
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, Search, Spread
-from depthcheck.reports.compare.study_design import SearchRange
+from depthcheck.reports.compare.study_data import SearchRange
 
 ROW = LevelRow(
     factor="depth",

@@ -14,19 +14,8 @@ from made_up import MadeUpStudy, whole_study
 from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.metric import R2
-from depthcheck.reports.compare.study_design import Factor, StudyDesign
-from depthcheck.reports.figures import (
-    all_drawings,
-    confusion,
-    cost,
-    curves,
-    differences,
-    effort,
-    gradients,
-    learning_rate,
-    regression,
-    trials,
-)
+from depthcheck.reports.compare.study_data import Factor, StudyDesign
+from depthcheck.reports.figures import all_drawings, curves, differences, predictions, trials
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
 from depthcheck.reports.write import make_report
 
@@ -112,13 +101,13 @@ def test_stuck_trials_are_told_apart():
 def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
     question = comparison.questions[0]
     assert (comparison.search.subset, comparison.search.n_settings) == (3, 8)
-    scores, differences = effort.draw_effort(question, comparison, comparison.search).axes
+    above, below = differences.draw_effort(question, comparison, comparison.search).axes
     reference = next(curve for curve in question.curves if curve.level == "1")
-    line = next(line for line in scores.lines if line.get_label() == "1")
+    line = next(line for line in above.lines if line.get_label() == "1")
     assert list(line.get_ydata()) == pytest.approx([one.estimate for one in reference.scores])
-    assert {line.get_label() for line in scores.lines} >= {"0", "1", "2"}
-    assert "1" not in {line.get_label() for line in differences.lines}
-    drawn = next(line for line in differences.lines if line.get_label() == "2")
+    assert {line.get_label() for line in above.lines} >= {"0", "1", "2"}
+    assert "1" not in {line.get_label() for line in below.lines}
+    drawn = next(line for line in below.lines if line.get_label() == "2")
     other = next(curve for curve in question.curves if curve.level == "2")
     assert list(drawn.get_ydata()) == pytest.approx([100 * one.estimate for one in other.differences])
 
@@ -132,7 +121,7 @@ def test_effort_is_read_where_the_answer_is(study, comparison):
 
 def test_effort_is_not_drawn_before_every_network_is_scored(study):
     unscored = dataclasses.replace(study, predictions={})
-    assert list(effort.effort(unscored, compared(unscored))) == []
+    assert list(differences.effort(unscored, compared(unscored))) == []
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
@@ -140,11 +129,11 @@ def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
         failed=0, diverged=0
     )
     comparison = compared(made.data())
-    levels = effort.told_apart(comparison.questions[0])
+    levels = differences.told_apart(comparison.questions[0])
     ends = {curve.level: curve.scores[-1].estimate for curve in comparison.questions[0].curves}
     assert len(levels) == len(COLORS)
     assert {"1", max(ends, key=ends.get)} <= set(levels)
-    assert "Grey: the other 4 levels." in next(effort.effort(made.data(), comparison)).caption
+    assert "Grey: the other 4 levels." in next(differences.effort(made.data(), comparison)).caption
 
 
 def test_differences_of_a_search_are_drawn_by_effort_alone(study, comparison):
@@ -181,7 +170,7 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
-    record = gradients.compute_gradients(study, comparison)
+    record = curves.compute_gradients(study, comparison)
     assert record.layers == ("hidden_1", "hidden_2", "logits")
     deep = next(one for one in record.finalists if "depth 2" in one.label)
     run = next(iter(study.confirm_runs(deep.label.split("\n")[0])))
@@ -192,7 +181,7 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
 
 
 def test_learning_rates_show_the_range_of_each_optimizer(study):
-    record = learning_rate.compute_learning_rates(study)
+    record = trials.compute_learning_rates(study)
     assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
     assert record.factor.name == "depth"
 
@@ -205,17 +194,17 @@ def test_fixed_learning_rate_has_no_figure(study):
         )
         for r in study.records
     ]
-    assert learning_rate.compute_learning_rates(dataclasses.replace(study, records=tuple(fixed))) is None
+    assert trials.compute_learning_rates(dataclasses.replace(study, records=tuple(fixed))) is None
 
 
 def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
-    record = cost.compute_costs(study, comparison)
+    record = trials.compute_costs(study, comparison)
     for seconds, score in record.trials:
         assert max(front for at, front in record.front if at <= seconds) >= score
 
 
 def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
-    record = confusion.compute_confusion(study, comparison)
+    record = predictions.compute_confusion(study, comparison)
     assert record.n_runs == 5
     assert record.counts.sum() == 10_000
     assert record.shares.sum(axis=1) == pytest.approx(1.0)
@@ -276,14 +265,14 @@ def test_a_regression_is_drawn_in_its_own_way():
     drawings = {one.name: one for one in all_drawings(study, compared(study))}
     assert "confusion" not in drawings
     assert picture(drawings["regression"])
-    record = regression.compute_fit(study, compared(study))
+    record = predictions.compute_fit(study, compared(study))
     runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(record.finalist)}
     middle = sorted(runs, key=runs.get)[2]
     assert np.array_equal(record.predicted, study.predictions[middle].predicted)
 
 
 def test_only_some_points_of_many_are_drawn():
-    many = regression.Fit(
+    many = predictions.Fit(
         finalist="x", target="y", y=np.arange(1e5), predicted=np.arange(1e5), examples="test examples"
     )  # fmt: skip
     assert len(many.shown) == 1500

@@ -9,8 +9,8 @@ from scipy import stats
 
 from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.difference import fold_difference
 from depthcheck.reports.compare.example_scores import fold_scores
-from depthcheck.reports.compare.fold_interval import fold_difference
 from depthcheck.reports.compare.verdict import seeds_to_detect
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthcheck.reports.compare.looks import nominal_errors
-from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust
+from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, nominal_errors
 
 
 def test_first_look_may_spend_half_and_all_looks_together_no_more_than_the_whole():
