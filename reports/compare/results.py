@@ -1,8 +1,7 @@
 """The frozen records of what a comparison found.
 
-Only data live here, checked when they are made; the statistics stand in ``difference``, ``folds``, ``verdict``,
-``effort`` and ``checks``. Scores and differences are in the metric's own scale (an accuracy of 0.885, a difference of
-0.004) all the way through; :class:`depthcheck.reports.compare.metric.Metric` turns them into the unit a reader sees.
+Only data live here, checked when they are made. Scores and differences are in the metric's own scale (an accuracy of
+0.885, a difference of 0.004); :class:`depthcheck.reports.compare.metric.Metric` turns them into the reader's unit.
 """
 
 from __future__ import annotations
@@ -197,6 +196,11 @@ class LevelRow:
     tuned_valid: float | None = None
 
     @property
+    def valid_mean(self) -> float | None:
+        """The validation score that orders levels: of tuning, or of the chosen configuration's fresh seeds."""
+        return self.valid.mean if self.tuned_valid is None and self.valid else self.tuned_valid
+
+    @property
     def n_trials(self) -> int:
         """Trials of the compare phase, whatever became of them."""
         return self.n_finished + self.n_failed + self.n_diverged + self.n_pruned
@@ -204,10 +208,7 @@ class LevelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalistRow:
-    """A finalist with what its fresh seeds gave.
-
-    ``beside`` holds further scores on the part that judges, by name.
-    """
+    """A finalist with what its fresh seeds gave; ``secondary`` holds further scores on the part that judges."""
 
     finalist: FrozenFinalist
     valid: Spread | None
@@ -259,8 +260,6 @@ class Search:
         answer speaks of.
     n_combinations
         Combinations of levels, each of which gets a trial a setting.
-    n_examples
-        Test examples, or rows of the cross-validation.
     n_incomplete, n_unscored
         Settings that are not complete yet, and networks that have no test answers yet.
     seconds
@@ -270,7 +269,6 @@ class Search:
     n_settings: int
     subset: int
     n_combinations: int
-    n_examples: int
     n_incomplete: int
     n_unscored: int
     seconds: float

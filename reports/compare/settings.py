@@ -76,11 +76,6 @@ class Settings:
         return 1 - error_of_look(self.design.looks)
 
     @property
-    def n_examples(self) -> int:
-        """Number of test examples, or of rows of the cross-validation."""
-        return int(self.scores.shape[2])
-
-    @property
     def is_judged(self) -> bool:
         """Whether intervals can be given: at least three settings, and every network scored."""
         return self.n_settings >= FEWEST_SETTINGS and not self.n_unscored and self.scores.shape[2] > 1
@@ -172,16 +167,16 @@ def settings_of(
         return None
     combinations = tuple(itertools.product(*(factor.levels for factor in design.factors)))
     rows = [[of[combination] for combination in combinations] for of in found.values() if len(of) == len(combinations)]
-    judged = _Judged(design, answers)
-    table = [[judged.scores(record) for record in row] for row in rows]
+    answers = {r.run_id: answers[r.run_id] for r in records if r.phase == "compare" and r.run_id in answers}
+    any_of = next(iter(answers.values()), None)
+    fold, n_units = (None, 0) if any_of is None else (any_of.fold, len(any_of.scores))
+    table = [[_judged_scores(record, design, answers, n_units, fold is not None) for record in row] for row in rows]
     n_unscored = sum(scores is None for row in table for scores in row)
-    fold = judged.fold
-    n_units = 0 if n_unscored or not rows else max(1, judged.n_units)
-    scores = np.empty((len(rows), len(combinations), n_units), judged.dtype)
-    for number, row in enumerate(table):
+    n_units = 0 if n_unscored or not rows else max(1, n_units)
+    scores = np.empty((len(rows), len(combinations), n_units), np.float64 if any_of is None else np.float32)
+    for number, row in enumerate(table if n_units else ()):
         for column, one in enumerate(row):
-            if n_units and one is not None:
-                scores[number, column] = one
+            scores[number, column] = one
     valid = np.array([[valid_score(record, design) for record in row] for row in rows]).reshape(
         len(rows), len(combinations)
     )
@@ -201,25 +196,14 @@ def settings_of(
     )
 
 
-class _Judged:
-    """What each network's answers are worth, unit by unit; the dummy baseline's where it diverged or failed."""
-
-    def __init__(self, design: StudyDesign, answers: Mapping[str, ExampleScores]) -> None:
-        self._design, self._answers = design, answers
-        any_of = next(iter(answers.values()), None)
-        self.fold = None if any_of is None else any_of.fold
-        self.n_units = 0 if any_of is None else len(any_of.scores)
-        self.dtype = np.dtype(np.float64 if any_of is None else np.float32)
-
-    def scores(self, record: TrialRecord) -> NDArray[np.generic] | float | None:
-        """Return ``(n_units,)``, one number for all of them, or None where nothing is known."""
-        if record.state != "finished":
-            return self._design.dummy_score
-        found, evaluation = (
-            self._answers.get(record.run_id),
-            record.evaluation("valid" if self.fold is not None else "test"),
-        )
-        if found is None or evaluation is None or len(found.scores) != self.n_units:
-            return None
-        fits = abs(float(found.scores.mean()) - evaluation.score) < TOLERANCES[self._design.metric.key]
-        return found.scores if fits or self.fold is not None else None
+def _judged_scores(
+    record: TrialRecord, design: StudyDesign, answers: Mapping[str, ExampleScores], n_units: int, has_folds: bool
+) -> NDArray[np.generic] | float | None:
+    """Return ``(n_units,)``, one number for all of them where the trial diverged or failed, or None where unknown."""
+    if record.state != "finished":
+        return design.dummy_score
+    found, evaluation = answers.get(record.run_id), record.evaluation("valid" if has_folds else "test")
+    if found is None or evaluation is None or len(found.scores) != n_units:
+        return None
+    fits = abs(float(found.scores.mean()) - evaluation.score) < TOLERANCES[design.metric.key]
+    return found.scores if fits or has_folds else None

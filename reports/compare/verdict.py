@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 from depthcheck.reports.compare.tuning import SEARCHED, degrees_of_freedom
 
 SIGNIFICANCE = 0.05
+#: Probability of showing what matters, and seeds (or settings) that a plan goes up to.
+_POWER, _MOST_SEEDS = 0.8, 200
 
 
 def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tuple[float | None, ...]:
@@ -91,20 +94,14 @@ def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> V
         examples = "rows" if difference.n_folds or difference.method.endswith("rows") else "test examples"
         examples = examples if difference.drawn == "examples" else difference.drawn
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
-        return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
-    more = max(needed - difference.n_seeds, 1)
-    return Verdict(word=verdict.word, because=verdict.because, more=more)
+        return replace(verdict, because=f"{verdict.because}; {cannot}")
+    return replace(verdict, more=max(needed - difference.n_seeds, 1))
 
 
 def not_enough(n: int, again: str, enough: int) -> Verdict:
     """Give the verdict where there are fewer settings (or seeds) than a verdict asks for."""
     there = f"there is {n} {again}" if n == 1 else f"there are {n or 'no'} {again}s"
     return Verdict(word="not enough evidence", because=f"{there}, and at least {enough} are asked for", more=enough - n)
-
-
-def missing_verdict(enough: int, because: str) -> Verdict:
-    """Give the verdict where there is no pair of confirmed runs at all."""
-    return Verdict(word="not enough evidence", because=because, more=enough)
 
 
 def _why_no_interval(difference: Difference) -> str:
@@ -125,34 +122,20 @@ def _why_open(difference: Difference, p_holm: float, region: str, equivalence: f
     return f"the interval reaches beyond {region}"
 
 
-def seeds_to_detect(
-    difference: Difference, effect: float, *, power: float = 0.8, confidence: float = CONFIDENCE, most: int = 200
-) -> int | None:
-    """Return how many seeds would show an effect of this size, given the variances seen so far.
+def seeds_to_detect(difference: Difference, effect: float) -> int | None:
+    """Return how many seeds would show an effect of this size four times in five, given the variances seen so far.
 
-    Parameters
-    ----------
-    difference
-        What the seeds so far gave.
-    effect
-        In the metric's scale.
-    power
-        The probability of showing it.
-
-    Returns
-    -------
-    int or None
-        None where no number of seeds up to ``most`` does: the test part is too small, or nothing is known of the
-        spread.
+    None where no number of seeds up to :data:`_MOST_SEEDS` does: the test part is too small, or nothing is known of the
+    spread. The effect is in the metric's scale.
     """
     if difference.low is None or effect <= 0:
         return None
-    for n_seeds in range(2, most + 1):
+    for n_seeds in range(2, _MOST_SEEDS + 1):
         variance, df = _planned(difference, n_seeds)
         if variance == 0:
             return 2
-        critical = stats.t.ppf((1 + confidence) / 2, df)
-        if stats.nct.sf(critical, df, effect / np.sqrt(variance)) >= power:
+        critical = stats.t.ppf((1 + CONFIDENCE) / 2, df)
+        if stats.nct.sf(critical, df, effect / np.sqrt(variance)) >= _POWER:
             return n_seeds
     return None
 
@@ -193,17 +176,13 @@ def nominal_errors(sizes: tuple[int, ...], error: float = SIGNIFICANCE) -> tuple
     if not sizes or sizes[0] < 1 or any(a >= b for a, b in itertools.pairwise(sizes)):
         raise ValueError(f"looks must be at growing numbers of settings, got {sizes}")
     bounds: list[float] = []
-    density, before = stats.norm.pdf(_GRID), 0.0
-    for number, size in enumerate(sizes, start=1):
-        if number > 1:
-            rho = float(np.sqrt(sizes[number - 2] / size))
-            density = _moved(density, rho)
-        to_spend = error * (number / (number + 1) - before)
-        before = number / (number + 1)
-
-        bound = float(optimize.brentq(functools.partial(_overspent, density, to_spend), 0.5, 7.5))
-        bounds.append(bound)
-        density = np.where(np.abs(_GRID) < bound, density, 0.0)
+    density = stats.norm.pdf(_GRID)
+    for before, size in enumerate(sizes):
+        if before:
+            density = _moved(density, float(np.sqrt(sizes[before - 1] / size)))
+        to_spend = error * ((before + 1) / (before + 2) - before / (before + 1))
+        bounds.append(float(optimize.brentq(functools.partial(_overspent, density, to_spend), 0.5, 7.5)))
+        density = np.where(np.abs(_GRID) < bounds[-1], density, 0.0)
     return tuple(float(2 * stats.norm.sf(bound)) for bound in bounds)
 
 
@@ -212,17 +191,13 @@ def error_of_look(looks: tuple[int, ...]) -> float:
     return nominal_errors(looks)[-1] if looks else SIGNIFICANCE
 
 
-def _overspent(density: Floats, to_spend: float, bound: float) -> float:
-    return _outside(density, bound) - to_spend
-
-
 def _moved(density: Floats, rho: float) -> Floats:
     """Return the density of the next look's statistic among those that went on."""
     kernel = stats.norm.pdf(_GRID[:, None], rho * _GRID[None, :], np.sqrt(1 - rho**2))
     return np.asarray(kernel @ density * _STEP)
 
 
-def _outside(density: Floats, bound: float) -> float:
-    """Return the mass beyond the bound, a cell of the grid cut in two included."""
+def _overspent(density: Floats, to_spend: float, bound: float) -> float:
+    """Return by how much the mass beyond the bound, a cell of the grid cut in two included, is more than to spend."""
     share = np.clip((np.abs(_GRID) + _STEP / 2 - bound) / _STEP, 0, 1)
-    return float(density @ share * _STEP)
+    return float(density @ share * _STEP) - to_spend

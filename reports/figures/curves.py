@@ -24,6 +24,7 @@ from depthcheck.reports.figures.style import (
     LINES,
     MARKERS,
     label_of,
+    legend_of,
     name_rows,
     paired_panels,
     plain_log,
@@ -53,9 +54,7 @@ def compute_curves(study: StudyData, comparison: Comparison) -> FinalistCurves |
         histories = [run.history for run in study.confirm_runs(row.finalist.id) if run.history.n_epochs]
         if histories:
             found.append((label_of(row), len(histories), {name: _stacked(histories, name) for name in _FIELDS}))
-    if not found:
-        return None
-    return FinalistCurves(finalists=tuple(found), n_left_out=n_left_out)
+    return FinalistCurves(finalists=tuple(found), n_left_out=n_left_out) if found else None
 
 
 def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
@@ -87,7 +86,7 @@ def training_curves(study: StudyData, comparison: Comparison) -> Iterator[Drawin
 
 def draw_curves(record: FinalistCurves, metric: Metric) -> Figure:
     """Draw two panels a finalist, loss above score."""
-    figure, pairs = paired_panels(len(record.finalists), block_height=2.9)
+    figure, pairs = paired_panels(len(record.finalists), 2.9)
     for (label, _, curves), (above, below) in zip(record.finalists, pairs, strict=True):
         for axes, kind in ((above, "loss"), (below, "score")):
             _band(axes, curves[f"train_{kind}"], COLORS[4], "--", "training")
@@ -100,8 +99,7 @@ def draw_curves(record: FinalistCurves, metric: Metric) -> Figure:
         plain_log(above)
         share_scale(below, scores, metric=metric)
     name_rows(pairs, "loss", score_label("", metric, is_log))
-    handles, labels = pairs[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(*pairs[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -200,7 +198,7 @@ def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
 
 def draw_gradients(record: Diagnostics, metric: Metric) -> Figure:
     """Draw two panels a finalist, gradient norms above saturation."""
-    figure, pairs = paired_panels(len(record.finalists), block_height=3.0)
+    figure, pairs = paired_panels(len(record.finalists), 3.0)
     for one, (above, below) in zip(record.finalists, pairs, strict=True):
         plain_log(above)
         _lines(above, one.norms, record.layers, 1.0)
@@ -210,11 +208,9 @@ def draw_gradients(record: Diagnostics, metric: Metric) -> Figure:
         above.set_title(f"{one.label}\ntraining {metric.name} {_short(one.train_score, metric)}", fontsize=7.5)
     pairs[0][1].set_ylim(-4, 104)
     name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
-    panels = [axes for pair in pairs for axes in pair]
-    named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    order = [layer for layer in record.layers if layer in named]
-    words = [layer.replace("_", " ").replace("logits", "output") for layer in order]
-    figure.legend([named[layer] for layer in order], words, loc="outside lower center", ncols=6)
+    lines, layers = legend_of([axes for pair in pairs for axes in pair], record.layers)
+    words = [layer.replace("_", " ").replace("logits", "output") for layer in layers]
+    figure.legend(lines, words, loc="outside lower center", ncols=6)
     return figure
 
 

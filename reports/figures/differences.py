@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -145,13 +146,8 @@ def draw_effort(question: Question, comparison: Comparison, search: Search) -> F
     ends = {curve.level: curve.scores[-1].estimate for curve in curves}
     handles, labels = scores.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda at: -ends[labels[at]])
-    figure.legend(
-        [handles[at] for at in order],
-        [labels[at] for at in order],
-        title=question.factor.name,
-        loc="outside right upper",
-        handlelength=3.2,
-    )
+    handles, labels = [handles[at] for at in order], [labels[at] for at in order]
+    figure.legend(handles, labels, title=question.factor.name, loc="outside right upper", handlelength=3.2)
     return figure
 
 
@@ -174,15 +170,8 @@ def _lines(
         at = levels.index(curve.level)
         low, high = ([scale * (getattr(one, end) or 0.0) for one in points] for end in ("low", "high"))
         axes.fill_between(curve.subsets, low, high, color=COLORS[at], alpha=0.13, linewidth=0)
-        axes.plot(
-            curve.subsets,
-            estimates,
-            color=COLORS[at],
-            linestyle=LINES[at],
-            marker=MARKERS[at],
-            markersize=3.5,
-            label=curve.level,
-        )
+        look: dict[str, Any] = {"color": COLORS[at], "linestyle": LINES[at], "marker": MARKERS[at]}
+        axes.plot(curve.subsets, estimates, markersize=3.5, label=curve.level, **look)
 
 
 def _limit(axes: Axes, curves: Sequence[LevelCurve], subset: int, *, scale: float, band: float) -> None:

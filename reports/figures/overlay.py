@@ -84,8 +84,7 @@ def draw(record: Overlay) -> Figure:
     losses.set_ylabel("loss")
     is_log = share_scale(scores, _values(record, record.metric)).is_log
     scores.set_ylabel(score_label("", METRICS.get(record.metric, ACCURACY), is_log))
-    handles, labels = losses.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

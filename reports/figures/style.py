@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -92,12 +93,11 @@ def styled() -> Iterator[None]:
         yield
 
 
-def picture(drawing: Drawing, file_format: str = "svg") -> bytes:
-    """Draw and return the file's content, the same bytes for the same data."""
+def picture(drawing: Drawing) -> bytes:
+    """Draw and return the content of an SVG file, the same bytes for the same data."""
     buffer = io.BytesIO()
     with styled():
-        metadata: dict[str, Any] = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
-        drawing.draw().savefig(buffer, format=file_format, metadata=metadata)
+        drawing.draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -106,12 +106,12 @@ def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def paired_panels(n: int, *, most_columns: int = 4, block_height: float) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+def paired_panels(n: int, block_height: float) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     """Return a figure with n pairs of panels, one above the other, on the same scales.
 
     Only the panels on the left name their y axis, only the lower ones their x axis, epochs.
     """
-    n_rows, n_columns = wrapped(n, most_columns)
+    n_rows, n_columns = wrapped(n, 4)
     figure = new_figure(0.45 + block_height * n_rows)
     grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
     pairs: list[tuple[Axes, Axes]] = []
@@ -139,6 +139,13 @@ def name_rows(pairs: Sequence[tuple[Axes, Axes]], above: str, below: str) -> Non
         if upper.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             upper.set_ylabel(above)
             lower.set_ylabel(below)
+
+
+def legend_of(panels: Iterable[Axes], order: Sequence[str]) -> tuple[list[Artist], list[str]]:
+    """Return what several panels drew, once each, and its labels in that order; what none drew is left out."""
+    named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    labels = [label for label in order if label in named]
+    return [named[label] for label in labels], labels
 
 
 def wrapped(n: int, most_columns: int) -> tuple[int, int]:

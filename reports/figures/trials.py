@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +32,7 @@ from depthcheck.reports.figures.style import (
     LINES,
     MARKERS,
     MOST_SERIES,
+    legend_of,
     new_figure,
     plain_log,
     score_label,
@@ -212,12 +214,8 @@ def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     every = [point for _, _, points in record.optimizers for point in points]
     sound = [score for _, score, stuck, _ in every if not stuck]
-    scale = share_scale(
-        grid[0][0],
-        sound or [score for _, score, _, _ in every],
-        metric=metric,
-        gutter=len(sound) < len(every),
-    )
+    shown = sound or [score for _, score, _, _ in every]
+    scale = share_scale(grid[0][0], shown, metric=metric, gutter=len(sound) < len(every))
     for at, axes in enumerate(grid.flat):
         if at >= len(record.optimizers):
             axes.set_visible(False)
@@ -227,15 +225,8 @@ def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
         for level_at, level in enumerate(levels):
             here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
             if here:
-                axes.plot(
-                    *np.transpose(here),
-                    MARKERS[level_at],
-                    color=COLORS[level_at],
-                    markersize=4.5,
-                    label=level,
-                    alpha=0.85,
-                    markeredgewidth=0,
-                )
+                look = {"color": COLORS[level_at], "markersize": 4.5, "alpha": 0.85, "markeredgewidth": 0}
+                axes.plot(*np.transpose(here), MARKERS[level_at], label=level, **look)
         stuck_at = [x for x, _, stuck, _ in points if stuck]
         if scale.gutter is not None:
             axes.plot(stuck_at, [scale.gutter] * len(stuck_at), "x", color=GREY, markersize=5)
@@ -248,18 +239,9 @@ def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
         axes.set_xlabel("learning rate")
     for row in grid:
         row[0].set_ylabel(score_label("validation", metric, scale.is_log))
-    named = {
-        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
     if record.factor:
-        order = [level for level in levels if level in named]
-        figure.legend(
-            [named[level] for level in order],
-            order,
-            title=record.factor.name,
-            loc="outside right center",
-            markerscale=1.2,
-        )
+        named = legend_of(grid.flat, levels)
+        figure.legend(*named, title=record.factor.name, loc="outside right center", markerscale=1.2)
     return figure
 
 
@@ -344,12 +326,6 @@ def _name(axes: Axes, record: Costs) -> None:
     """Name the finalists, from the left above and below in turn so that neighbours keep apart."""
     for at, (name, cost, score) in enumerate(sorted(record.finalists, key=lambda one: one[1])):
         above = at % 2 == 0
-        axes.annotate(
-            name.removeprefix("trial-"),
-            (cost, score),
-            xytext=(0, 7 if above else -7),
-            textcoords="offset points",
-            fontsize=7,
-            ha="center",
-            va="bottom" if above else "top",
-        )
+        look: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "bottom" if above else "top"}
+        place = (0, 7 if above else -7)
+        axes.annotate(name.removeprefix("trial-"), (cost, score), xytext=place, textcoords="offset points", **look)

@@ -121,17 +121,12 @@ class ReportContext:
     figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
 
-    def ended(self, phase: str) -> int:
-        """Return how many trials of a phase have ended."""
-        return sum(count.ended for count in self.phases if count.phase == phase)
-
 
 def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
     """Return the context of a study that was read and compared."""
-    searched = [record for record in study.records if record.phase != "confirm"]
-    baseline = next((record for record in searched if record.phase == "baseline" and record.evaluation("valid")), None)
+    scored = [record for record in study.records if record.phase != "confirm" and record.evaluation("valid")]
     best = sorted(
-        (record for record in searched if record.state == "finished" and record.evaluation("valid")),
+        (record for record in scored if record.state == "finished"),
         key=lambda record: (-valid_score(record, study.design), record.number),
     )
     recommended = comparison.recommendation.recommended.finalist.id if comparison.recommendation else None
@@ -141,7 +136,7 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawi
     return ReportContext(
         facts=study.facts,
         phases=_phases(study),
-        baseline=baseline,
+        baseline=next((record for record in scored if record.phase == "baseline"), None),
         top=tuple(best[:_TOP]),
         class_errors=() if is_regression else class_errors(study, runs),
         target_errors=target_errors(study, runs) if is_regression else (),

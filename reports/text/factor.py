@@ -8,10 +8,10 @@ from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Q
 from depthcheck.reports.text.words import (
     configuration,
     count,
+    effect,
     interval,
     p_value,
     plural,
-    points,
     prose,
     score,
     seconds,
@@ -90,7 +90,7 @@ def _search(question: Question, comparison: Comparison, n_valid: int | None) -> 
             count(row.n_untrained),
             score(metric, row.selected_score, n_examples=n_valid),
             configuration(row.best, without=question.factor.name) if row.best else "–",
-            "–" if row.n_params is None else count(row.n_params),
+            count(row.n_params),
             seconds(row.fit_seconds).removesuffix(" s"),
         ]
         for row in question.rows
@@ -124,7 +124,7 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
             str(row.valid.n) if row.valid else "0",
             spread(metric, row.valid),
             *([] if comparison.design.folds else [spread(metric, row.test)]),
-            "–" if row.n_params is None else count(row.n_params),
+            count(row.n_params),
             seconds(row.fit_seconds).removesuffix(" s"),
         ]
         for row in question.rows
@@ -142,21 +142,15 @@ def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:
         rows.append(
             [
                 contrast.level,
-                "–" if difference is None else points(metric, difference.estimate, difference.half_width, unit=False),
+                "–" if difference is None else effect(metric, difference, unit=False),
                 "–" if difference is None else interval(metric, difference),
                 p_value(contrast.p_holm),
                 *([share(contrast.p_better)] if chosen else []),
                 f"**{contrast.verdict.word}**",
             ]
         )
-    header = [
-        contrasts[0].factor,
-        "difference",
-        "95 % interval",
-        "Holm p",
-        *(["P(better)"] if chosen else []),
-        "verdict",
-    ]
+    header = [contrasts[0].factor, "difference", "95 % interval", "Holm p"]
+    header += ["P(better)", "verdict"] if chosen else ["verdict"]
     return table(header, rows, right=range(1, len(header) - 1))
 
 

@@ -193,7 +193,7 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
             str(one.number),
             one.phase,
             score(metric, valid.score, n_examples=valid.n_samples),
-            "–" if one.n_params is None else count(one.n_params),
+            count(one.n_params),
             seconds(one.fit_seconds).removesuffix(" s"),
             configuration(one.config),
         ]

@@ -13,9 +13,9 @@ from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (
     configuration,
     count,
+    effect,
     interval,
     plural,
-    points,
     prose,
     score,
     secondary,
@@ -75,7 +75,7 @@ def _lines(
     for further in dict.fromkeys(name for row in rows for name in row.secondary):
         yield f"{comparison.judged} {_SPELLED.get(further, further)}", functools.partial(_secondary, further)
     yield f"fresh {comparison.design.again}s", lambda row: str(row.valid.n) if row.valid else "0"
-    yield "parameters", lambda row: "–" if row.n_params is None else count(row.n_params)
+    yield "parameters", lambda row: count(row.n_params)
     yield "seconds of training", lambda row: seconds(row.fit_seconds).removesuffix(" s")
 
 
@@ -89,10 +89,9 @@ def _alternative(of: Recommendation, comparison: Comparison) -> str:
         return "Nothing stands beside it: one configuration was trained on fresh seeds."
     if of.difference is None or of.verdict is None:
         return ""
-    effect = points(metric, of.difference.estimate, of.difference.half_width)
     known = f" (95 % interval {interval(metric, of.difference)})" if of.difference.low is not None else ""
     where = "By cross-validation" if comparison.design.folds else f"On the {comparison.judged} part"
-    differs = f"{where} it differs from the recommended model by {effect}{known}"
+    differs = f"{where} it differs from the recommended model by {effect(metric, of.difference)}{known}"
     if comparison.search is None:
         return f"The alternative is the next best, by validation score. {differs}."
     return (
