@@ -27,19 +27,11 @@ from depthcheck.reports.text.context import Drawing, context_of
 from depthcheck.reports.text.report import check_template, render, sections
 
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
+_COSTS = ("n_params", "fit_seconds", "failure")
 _LAST = (
-    "valid_score",
-    "valid_loss",
-    "test_score",
-    "test_loss",
-    "train_score",
-    "train_loss",
-    "metric",
-    "epochs_trained",
-    "n_params",
-    "fit_seconds",
-    "failure",
-)
+    "valid_score", "valid_loss", "test_score", "test_loss", "train_score", "train_loss",
+    "metric", "epochs_trained", *_COSTS,
+)  # fmt: skip
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -81,20 +73,13 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 
 
 def _row(record: TrialRecord) -> dict[str, object]:
-    params: dict[str, object] = dict(record.config.to_params())
-    if "units" in params:
-        params["units"] = str(params["units"])
+    params = record.config.to_params()
     row: dict[str, object] = {
         **params,
-        "number": record.number,
-        "phase": record.phase,
-        "state": record.state,
+        **({"units": str(params["units"])} if "units" in params else {}),
+        **{name: getattr(record, name) for name in ("number", "phase", "state", "run_id", *_COSTS)},
         "finalist": record.tags.get("finalist"),
-        "run_id": record.run_id,
         "epochs_trained": record.history.n_epochs,
-        "n_params": record.n_params,
-        "fit_seconds": record.fit_seconds,
-        "failure": record.failure,
         "metric": record.history.metric,
     }
     for part in ("valid", "test"):
@@ -107,26 +92,11 @@ def _row(record: TrialRecord) -> dict[str, object]:
     return row
 
 
-def write_tables(table: pd.DataFrame, folder: Path) -> None:
-    """Write ``comparison.csv`` and ``comparison.parquet`` into a folder."""
-    table.to_csv(folder / "comparison.csv", index=False)
-    table.to_parquet(folder / "comparison.parquet", index=False)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report before it is drawn and written.
+    """A report before it is drawn and written: its text, its figures by their paths in the text, what it rests on.
 
-    Attributes
-    ----------
-    markdown
-        Its text.
-    champion
-        What of it goes to the champion's page in the model registry: the answer and the recommended model.
-    figures
-        By their paths in the text.
-    comparison
-        What it rests on.
+    ``champion`` is what goes to the champion's page in the model registry: the answer and the recommended model.
     """
 
     markdown: str
@@ -138,15 +108,7 @@ class Report:
 def make_report(study: StudyData, comparison: Comparison | None = None, template: str | None = None) -> Report:
     """Compare (where that is not done yet) and render a study that was read.
 
-    Parameters
-    ----------
-    template
-        As of :func:`depthcheck.reports.text.report.render`.
-
-    Raises
-    ------
-    ValueError
-        When one of the template's expressions fails.
+    The template is as :func:`depthcheck.reports.text.report.render` has it, which raises where it fails.
     """
     comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
@@ -217,19 +179,13 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")
     page = to_html(report.markdown, images, title=f"Report of study {study.design.name}")
     (folder / "report.html").write_text(page, encoding="utf-8")
-    write_tables(trials_table(study.records), folder)
+    table = trials_table(study.records)
+    table.to_csv(folder / "comparison.csv", index=False)
+    table.to_parquet(folder / "comparison.parquet", index=False)
 
 
 def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
-    """Return the report as one page: its figures inside, no script, and nothing from the network.
-
-    Parameters
-    ----------
-    markdown
-        The report.
-    figures
-        SVG files by the path that the report gives them.
-    """
+    """Return the report as one page: its figures (SVG by their paths) inside, no script, nothing from the network."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     for inline in tokens:

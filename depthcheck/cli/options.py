@@ -86,6 +86,18 @@ class StudyName(click.ParamType[str]):
         return str(value)
 
 
+class Scheduler(click.ParamType[str]):
+    """The address of a scheduler."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        if "://" not in str(value):
+            raise ValueError(f"{_name(param)} must be an address like tcp://host:8786, got {value!r}")
+        return str(value)
+
+
 class Definition(click.ParamType[str]):
     """The name of a shipped definition, or the path of a file; a shell completes the names."""
 
@@ -134,7 +146,7 @@ training = options(
     option("--seeds", type=Count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]"),
     option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", metavar="ADDRESS", help="Your own Dask cluster, tcp://host:8786."),
+    option("--scheduler", type=Scheduler(), help="Your own Dask cluster, tcp://host:8786."),
     option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]"),
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
@@ -143,18 +155,6 @@ asked_model = options(
     option("--model", metavar="ADDRESS", help="Another model, models:/<name>/<version>."),
     switch("--trust", help="Run a model that has no hashes to be checked against: it is a program from elsewhere."),
 )
-
-
-def check_scheduler(address: str | None) -> None:
-    """Complain about an address of a scheduler that is none.
-
-    Raises
-    ------
-    ValueError
-        With what was given.
-    """
-    if address is not None and "://" not in address:
-        raise ValueError(f"scheduler must be an address like tcp://host:8786, got {address!r}")
 
 
 def folder_of(asked: str | None, base: Path) -> Path | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.reports.compare.metric import ACCURACY
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
-from depthcheck.reports.text.context import PhaseCount, ReportContext
+from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (
     bullets,
     configuration,
@@ -30,11 +30,12 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow")
 
 def design(comparison: Comparison, context: ReportContext) -> list[str]:
     """Return the design as a list, the phases as a table, and what failed."""
-    phases = [_phase_row(of) for of in context.phases]
+    header = ["phase", "planned", "finished", "diverged", "pruned", "failed"]
+    phases = [[of.phase, *(count(getattr(of, name)) for name in header[1:])] for of in context.phases]
     return [
         bullets(f"**{name}**: {text}" for name, text in _rows(comparison, context) if text),
         "Trials by phase, and what became of those that have ended:",
-        table(["phase", "planned", "finished", "diverged", "pruned", "failed"], phases, right=range(1, 6)),
+        table(header, phases, right=range(1, 6)),
         _failures(context),
         prose(" ".join(_told(comparison, context))),
     ]
@@ -64,7 +65,8 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "data", f"{data.name}{f' ({data.source})' if data.source else ''}"
     yield "SHA-256 of the data", data.sha256
     yield "target", _target(data)
-    yield "score", _score(of.metric) if data.target or of.metric is not ACCURACY else ""
+    unit = " in percent; a point is a percentage point" if of.metric.score_unit else ""
+    yield "score", f"{of.metric.name}{unit}" if data.target or of.metric is not ACCURACY else ""
     yield "split", _folds(data, of) if of.folds else _parts(data)
     yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
     yield "tuned", "; ".join(facts.tuned)
@@ -91,10 +93,6 @@ def _target(data: DataFacts) -> str:
     named = [f"{name} {count(n)}" for name, n in zip(data.class_names, data.class_counts, strict=False)]
     listed = f": {enumeration(named)}" if 0 < len(named) <= _MOST_CLASSES else ""
     return f"{data.target}, {plural(len(data.class_names), 'class').replace('classs', 'classes')}{listed}"
-
-
-def _score(metric: Metric) -> str:
-    return f"{metric.name}{' in percent; a point is a percentage point' if metric.score_unit else ''}"
 
 
 def _parts(data: DataFacts) -> str:
@@ -125,10 +123,6 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return ", ".join([*words[:1], *cores, *words[1:]])
 
 
-def _phase_row(of: PhaseCount) -> list[str]:
-    return [of.phase, *(count(n) for n in (of.planned, of.finished, of.diverged, of.pruned, of.failed))]
-
-
 def _failures(context: ReportContext) -> str:
     if not context.failures:
         return ""
@@ -143,8 +137,7 @@ def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
         *_importances(context),
         *_exploit(comparison, context),
         *_top(comparison, context),
-        *_classes(comparison, context),
-        *_quarters(comparison, context),
+        *_errors(comparison, context),
     ]
     return blocks or ["Nothing has been run yet."]
 
@@ -205,49 +198,40 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
     return [f"### The {len(rows)} best single scores", table(header, rows, right=[0, 2, 3, 4]), text]
 
 
-def _classes(comparison: Comparison, context: ReportContext) -> list[str]:
-    if not context.class_errors or comparison.recommendation is None:
-        return []
-    rows = [
-        [
-            one.name,
-            count(one.n_examples),
-            f"{100 * one.error:.1f}",
-            f"{one.mistaken_for} ({100 * one.share:.1f} %)" if one.mistaken_for else "–",
-        ]
-        for one in context.class_errors
-    ]
-    finalist = comparison.recommendation.recommended.finalist.id
+def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
+    """Yield the recommended model's errors, by class or by quarter of the target, where its predictions are known."""
+    of = comparison.recommendation
+    if of is None or not (context.class_errors or context.target_errors):
+        return
+    where = "the rows that each fold held out" if comparison.design.folds else "the test part"
     runs = plural(len(context.champion_runs), "run")
-    text = f"Of {finalist}, the recommended model, on {_held_out(comparison)}; mean over {runs}."
-    header = ["class", "examples", "errors (%)", "most often taken for"]
-    return ["### Errors by class", table(header, rows, right=[1, 2]), prose(text)]
-
-
-def _quarters(comparison: Comparison, context: ReportContext) -> list[str]:
-    if not context.target_errors or comparison.recommendation is None:
-        return []
-    rows = [
-        [
-            f"{one.low:.4g} to {one.high:.4g}".replace("-", "−"),
-            count(one.n_examples),
-            f"{one.rmse:.3g}",
-            f"{one.mae:.3g}",
-            f"{one.bias:+.3g}".replace("-", "−"),
+    text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; mean over {runs}."
+    if context.class_errors:
+        rows = [
+            [
+                one.name,
+                count(one.n_examples),
+                f"{100 * one.error:.1f}",
+                f"{one.mistaken_for} ({100 * one.share:.1f} %)" if one.mistaken_for else "–",
+            ]
+            for one in context.class_errors
         ]
-        for one in context.target_errors
-    ]
-    finalist = comparison.recommendation.recommended.finalist.id
-    runs = plural(len(context.champion_runs), "run")
-    text = (
-        f"Of {finalist}, the recommended model, on {_held_out(comparison)}; mean over {runs}. *Mean error* is "
-        "predicted minus true: above zero for small values and below for large ones means that predictions keep to "
-        "the middle."
-    )
-    header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
-    return ["### Errors by quarter of the target", table(header, rows, right=range(1, 5)), prose(text)]
-
-
-def _held_out(comparison: Comparison) -> str:
-    """Return what the predictions of a finalist are of."""
-    return "the rows that each fold held out" if comparison.design.folds else "the test part"
+        header = ["class", "examples", "errors (%)", "most often taken for"]
+        yield from ("### Errors by class", table(header, rows, right=[1, 2]), prose(text))
+    if context.target_errors:
+        rows = [
+            [
+                f"{one.low:.4g} to {one.high:.4g}".replace("-", "−"),
+                count(one.n_examples),
+                f"{one.rmse:.3g}",
+                f"{one.mae:.3g}",
+                f"{one.bias:+.3g}".replace("-", "−"),
+            ]
+            for one in context.target_errors
+        ]
+        header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
+        text += (
+            " *Mean error* is predicted minus true: above zero for small values and below for large ones means that "
+            "predictions keep to the middle."
+        )
+        yield from ("### Errors by quarter of the target", table(header, rows, right=range(1, 5)), prose(text))

@@ -6,9 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.reports.compare.metric import ACCURACY
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
-from depthcheck.reports.compare.study_data import ReferenceScores
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (
     configuration,
@@ -45,7 +44,7 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
 
 def _facts(of: Recommendation, comparison: Comparison, n_valid: int | None) -> str:
     """Return the recommended and the alternative model side by side."""
-    rows = [of.recommended] if of.alternative is None else [of.recommended, of.alternative]
+    rows = [row for row in (of.recommended, of.alternative) if row]
     lines = [[name, *(read(row) for row in rows)] for name, read in _lines(comparison, rows, n_valid)]
     return table(["", "recommended", *(["best alternative"] if len(rows) > 1 else [])], lines)
 
@@ -107,30 +106,27 @@ class KnownData:
 
     Attributes
     ----------
-    origin_loss, origin_accuracy, origin_epochs
-        Of the notebook that this project began with, on its validation part.
+    origin
+        The notebook that this project began with: its network, epochs, accuracy and loss on so many validation images.
     results
         Model, test accuracy and source of what others published.
     suspicious
         A test accuracy above it, by a plain network without augmentation, calls for a look for a leak.
     """
 
-    origin: str
-    origin_loss: str
-    origin_accuracy: str
-    origin_epochs: int
+    origin: tuple[str, ...]
     results: tuple[tuple[str, str, str], ...]
     suspicious: float
 
 
+_NOTEBOOK = (
+    "the notebook: 1 × 100 sigmoid, sgd, learning rate 0.01, batch size 32", "100", "86.783", "0.36376", "12,000",
+)  # fmt: skip
 _XIAO = "Xiao, Rasul, Vollgraf 2017, table 3"
 
 KNOWN: Mapping[str, KnownData] = {
     "fashion-mnist": KnownData(
-        origin="the notebook: 1 × 100 sigmoid, sgd, learning rate 0.01, batch size 32",
-        origin_loss="0.36376",
-        origin_accuracy="86.783",
-        origin_epochs=100,
+        origin=_NOTEBOOK,
         results=(
             ("logistic regression (no hidden layer)", "84.2", _XIAO),
             ("scikit-learn MLP, tanh 100-10", "86.3", _XIAO),
@@ -168,8 +164,7 @@ def _published(known: KnownData, comparison: Comparison, context: ReportContext)
         blocks.append(
             prose(
                 f"**A test accuracy above {100 * known.suspicious:.0f} % by a plain network without augmentation is "
-                "more than "
-                "anybody has reported: look for a leak.**"
+                "more than anybody has reported: look for a leak.**"
             )
         )
     blocks.append("A single accuracy near 87 % is known to ±0.6 points on 12,000 images, and to ±0.7 points on 10,000.")
@@ -177,7 +172,7 @@ def _published(known: KnownData, comparison: Comparison, context: ReportContext)
 
 
 def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
-    rows = [[known.origin, str(known.origin_epochs), known.origin_accuracy, known.origin_loss, "12,000"]]
+    rows = [list(known.origin)]
     baseline = context.baseline
     valid = None if baseline is None else baseline.evaluation("valid")
     if baseline is not None and valid is not None:
@@ -200,13 +195,8 @@ def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:
     of = comparison.recommendation
     if of is not None and of.recommended.test is not None:
         label = f"**recommended model**: {configuration(of.recommended.finalist.config)}"
-        rows.append(
-            [
-                label,
-                spread(comparison.design.metric, of.recommended.test),
-                f"this study, {plural(of.recommended.test.n, 'seed')}",
-            ]
-        )
+        reached = spread(comparison.design.metric, of.recommended.test)
+        rows.append([label, reached, f"this study, {plural(of.recommended.test.n, 'seed')}"])
     return rows
 
 
@@ -217,7 +207,11 @@ def _references(comparison: Comparison, context: ReportContext) -> list[str]:
         return []
     design, metric = comparison.design, comparison.design.metric
     of = comparison.recommendation.recommended if comparison.recommendation else None
-    rows = [_reference_row(one, metric, folds=bool(design.folds)) for one in references]
+    rows = []
+    for one in references:
+        scores = [one.valid] if design.folds else [one.valid, one.test]
+        cost = seconds(one.seconds).removesuffix(" s")
+        rows.append([one.name, *(score(metric, value) for value in scores), cost])
     if of is not None:
         means = [spread(metric, of.valid), *([] if design.folds else [spread(metric, of.test)])]
         name = f"**recommended**: {configuration(of.finalist.config)}"
@@ -231,11 +225,6 @@ def _references(comparison: Comparison, context: ReportContext) -> list[str]:
         f"known{by}. The network's numbers are mean ± standard deviation over fresh {design.again}s, after a search."
     )
     return ["Against scikit-learn on the same split:", table(header, rows, right=range(1, len(header))), prose(text)]
-
-
-def _reference_row(one: ReferenceScores, metric: Metric, *, folds: bool) -> list[str]:
-    scores = [one.valid] if folds else [one.valid, one.test]
-    return [one.name, *(score(metric, value) for value in scores), seconds(one.seconds).removesuffix(" s")]
 
 
 def against_references(comparison: Comparison, context: ReportContext) -> str:
