@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,45 +16,54 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import History
 from depthcheck.reports.compare.metric import Metric
-from depthcheck.reports.compare.results import Comparison
+from depthcheck.reports.compare.results import Comparison, FinalistRow
 from depthcheck.reports.compare.study_data import Curves, StudyData
 from depthcheck.reports.figures.style import (
     COLORS,
     GREY,
     LINES,
     MARKERS,
-    label_of,
     legend_of,
-    name_rows,
-    paired_panels,
+    new_figure,
     plain_log,
     score_label,
     share_scale,
-    shown_finalists,
+    whole_numbers,
+    wrapped,
 )
 from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import with_unit
+from depthcheck.reports.text.words import short_configuration, with_unit
 
 _FIELDS = ("train_loss", "valid_loss", "train_score", "valid_score")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FinalistCurves:
-    """By finalist: label, number of runs, and each curve as ``(n_runs, n_epochs)``."""
-
-    finalists: tuple[tuple[str, int, dict[str, NDArray[np.float64]]], ...]
-    n_left_out: int
+#: More panels than this are a wallpaper.
+_MOST_FINALISTS = 12
 
 
-def compute_curves(study: StudyData, comparison: Comparison) -> FinalistCurves | None:
-    """Return the curves of the finalists that have confirm runs, or None without any."""
-    rows, n_left_out = shown_finalists(comparison)
+def _shown_finalists(comparison: Comparison) -> tuple[list[FinalistRow], str]:
+    """Return the finalists to show, by depth, and what a caption says of those with the lowest validation means."""
+    rows = sorted(comparison.finalists, key=lambda row: -(row.valid.mean if row.valid else 0.0))
+    kept = sorted(rows[:_MOST_FINALISTS], key=lambda row: (row.finalist.config.model.depth, row.finalist.id))
+    n_left_out = len(rows) - len(kept)
+    return kept, f" The {n_left_out} other finalists are left out." if n_left_out else ""
+
+
+def _label_of(row: FinalistRow) -> str:
+    """Return a finalist's name and what tells it apart, on two lines."""
+    return f"{row.finalist.id}\n{short_configuration(row.finalist.config)}"
+
+
+def compute_curves(
+    study: StudyData, rows: Sequence[FinalistRow]
+) -> list[tuple[str, int, dict[str, NDArray[np.float64]]]]:
+    """Return label, number of runs, and each curve as ``(n_runs, n_epochs)``, of finalists that have confirm runs."""
     found = []
     for row in rows:
         histories = [run.history for run in study.confirm_runs(row.finalist.id) if run.history.n_epochs]
         if histories:
-            found.append((label_of(row), len(histories), {name: _stacked(histories, name) for name in _FIELDS}))
-    return FinalistCurves(finalists=tuple(found), n_left_out=n_left_out) if found else None
+            found.append((_label_of(row), len(histories), {name: _stacked(histories, name) for name in _FIELDS}))
+    return found
 
 
 def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
@@ -66,13 +75,13 @@ def _stacked(histories: list[History], name: str) -> NDArray[np.float64]:
 
 def training_curves(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute_curves(study, comparison)
-    if record is None:
+    rows, left_out = _shown_finalists(comparison)
+    finalists = compute_curves(study, rows)
+    if not finalists:
         return
-    counts = sorted({n_runs for _, n_runs, _ in record.finalists})
+    counts = sorted({n_runs for _, n_runs, _ in finalists})
     runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     folds = f" (each the mean of {study.design.folds} folds)" if study.design.folds else ""
-    left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
     yield Drawing(
         name="curves",
         alt="Training and validation curves of the finalists",
@@ -80,27 +89,62 @@ def training_curves(study: StudyData, comparison: Comparison) -> Iterator[Drawin
         f"{study.design.again}s each{folds}, with the range from the lowest to the highest run. Training values are "
         "means over the epoch while the weights moved (with dropout, where there is any); validation values are of its "
         f"end.{left_out}",
-        draw=functools.partial(draw_curves, record, study.design.metric),
+        draw=functools.partial(draw_curves, finalists, study.design.metric),
     )
 
 
-def draw_curves(record: FinalistCurves, metric: Metric) -> Figure:
+def draw_curves(finalists: Sequence[tuple[str, int, dict[str, NDArray[np.float64]]]], metric: Metric) -> Figure:
     """Draw two panels a finalist, loss above score."""
-    figure, pairs = paired_panels(len(record.finalists), 2.9)
-    for (label, _, curves), (above, below) in zip(record.finalists, pairs, strict=True):
+    figure, pairs = _paired_panels(len(finalists), 2.9)
+    for (label, _, curves), (above, below) in zip(finalists, pairs, strict=True):
         for axes, kind in ((above, "loss"), (below, "score")):
             _band(axes, curves[f"train_{kind}"], COLORS[4], "--", "training")
             _band(axes, curves[f"valid_{kind}"], COLORS[0], "-", "validation")
         above.set_title(label, fontsize=7.5)
     plain_log(pairs[0][0])
-    scores = [v for _, _, curves in record.finalists for name in _FIELDS[2:] for v in curves[name].ravel()]
+    scores = [v for _, _, curves in finalists for name in _FIELDS[2:] for v in curves[name].ravel()]
     is_log = share_scale(pairs[0][1], scores, metric=metric).is_log
     for above, below in pairs[1:]:
         plain_log(above)
         share_scale(below, scores, metric=metric)
-    name_rows(pairs, "loss", score_label("", metric, is_log))
+    _name_rows(pairs, "loss", score_label("", metric, is_log))
     figure.legend(*pairs[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _paired_panels(n: int, block_height: float) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Return a figure with n pairs of panels, one above the other, on the same scales.
+
+    Only the panels on the left name their y axis, only the lower ones their x axis, epochs.
+    """
+    n_rows, n_columns = wrapped(n, 4)
+    figure = new_figure(0.45 + block_height * n_rows)
+    grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
+    pairs: list[tuple[Axes, Axes]] = []
+    for at in range(n_rows * n_columns):
+        above, below = grid[2 * (at // n_columns)][at % n_columns], grid[2 * (at // n_columns) + 1][at % n_columns]
+        if at >= n:
+            above.remove()
+            below.remove()
+            continue
+        if pairs:
+            above.sharey(pairs[0][0])
+            below.sharey(pairs[0][1])
+        below.sharex(above)
+        above.tick_params(labelbottom=False, labelleft=at % n_columns == 0)
+        below.tick_params(labelleft=at % n_columns == 0)
+        below.set_xlabel("epoch")
+        whole_numbers(below)
+        pairs.append((above, below))
+    return figure, pairs
+
+
+def _name_rows(pairs: Sequence[tuple[Axes, Axes]], above: str, below: str) -> None:
+    """Name the y axes of the panels on the left."""
+    for upper, lower in pairs:
+        if upper.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            upper.set_ylabel(above)
+            lower.set_ylabel(below)
 
 
 def _band(axes: Axes, runs: NDArray[np.float64], color: str, line: str, label: str) -> None:
@@ -129,18 +173,8 @@ class FinalistLayers:
     saturation: Layers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnostics:
-    """All finalists that have curves by layer, the layers in order from input to output."""
-
-    layers: tuple[str, ...]
-    finalists: tuple[FinalistLayers, ...]
-    n_left_out: int
-
-
-def compute_gradients(study: StudyData, comparison: Comparison) -> Diagnostics | None:
-    """Return the curves by layer, or None where no run has any."""
-    rows, n_left_out = shown_finalists(comparison)
+def compute_gradients(study: StudyData, rows: Sequence[FinalistRow]) -> list[FinalistLayers]:
+    """Return the curves by layer of the finalists that have any."""
     found = []
     for row in rows:
         runs = [run for run in study.confirm_runs(row.finalist.id) if study.diagnostics.get(run.run_id)]
@@ -149,16 +183,13 @@ def compute_gradients(study: StudyData, comparison: Comparison) -> Diagnostics |
             last = [run.history.train_score[-1] for run in runs if run.history.n_epochs]
             found.append(
                 FinalistLayers(
-                    label=label_of(row),
+                    label=_label_of(row),
                     train_score=float(np.mean(last)) if last else float("nan"),
                     norms=_means(curves, _NORM),
                     saturation=_means(curves, _SATURATION),
                 )
             )
-    if not found:
-        return None
-    layers = sorted({layer for one in found for layer in one.norms}, key=_order)
-    return Diagnostics(layers=tuple(layers), finalists=tuple(found), n_left_out=n_left_out)
+    return found
 
 
 def _means(curves: list[Curves], prefix: str) -> Layers:
@@ -180,10 +211,10 @@ def _order(layer: str) -> tuple[int, int]:
 
 def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute_gradients(study, comparison)
-    if record is None:
+    rows, left_out = _shown_finalists(comparison)
+    finalists = compute_gradients(study, rows)
+    if not finalists:
         return
-    left_out = f" The {record.n_left_out} other finalists are left out." if record.n_left_out else ""
     yield Drawing(
         name="gradients",
         alt="Gradient norm and saturation by layer",
@@ -192,24 +223,25 @@ def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         "batch after each epoch; hidden layers from light (the first) to dark, the output black. Where the first "
         "layers' gradient is orders of magnitude below the output's, they hardly move, whatever the last ones learn."
         f"{left_out}",
-        draw=functools.partial(draw_gradients, record, study.design.metric),
+        draw=functools.partial(draw_gradients, finalists, study.design.metric),
     )
 
 
-def draw_gradients(record: Diagnostics, metric: Metric) -> Figure:
-    """Draw two panels a finalist, gradient norms above saturation."""
-    figure, pairs = paired_panels(len(record.finalists), 3.0)
-    for one, (above, below) in zip(record.finalists, pairs, strict=True):
+def draw_gradients(finalists: Sequence[FinalistLayers], metric: Metric) -> Figure:
+    """Draw two panels a finalist, gradient norms above saturation; layers in order from input to output."""
+    layers = sorted({layer for one in finalists for layer in one.norms}, key=_order)
+    figure, pairs = _paired_panels(len(finalists), 3.0)
+    for one, (above, below) in zip(finalists, pairs, strict=True):
         plain_log(above)
-        _lines(above, one.norms, record.layers, 1.0)
-        _lines(below, one.saturation, record.layers, 100.0)
+        _lines(above, one.norms, layers, 1.0)
+        _lines(below, one.saturation, layers, 100.0)
         if not one.saturation:
             below.text(0.5, 0.5, "no hidden layer", transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
         above.set_title(f"{one.label}\ntraining {metric.name} {_short(one.train_score, metric)}", fontsize=7.5)
     pairs[0][1].set_ylim(-4, 104)
-    name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
-    lines, layers = legend_of([axes for pair in pairs for axes in pair], record.layers)
-    words = [layer.replace("_", " ").replace("logits", "output") for layer in layers]
+    _name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
+    lines, named = legend_of([axes for pair in pairs for axes in pair], layers)
+    words = [layer.replace("_", " ").replace("logits", "output") for layer in named]
     figure.legend(lines, words, loc="outside lower center", ncols=6)
     return figure
 
@@ -218,7 +250,7 @@ def _short(value: float, metric: Metric) -> str:
     return with_unit(f"{metric.scale * value:.{metric.most_decimals - 2}f}", metric)
 
 
-def _lines(axes: Axes, curves: Layers, layers: tuple[str, ...], scale: float) -> None:
+def _lines(axes: Axes, curves: Layers, layers: Sequence[str], scale: float) -> None:
     for layer in (layer for layer in layers if layer in curves):
         epochs, values = curves[layer]
         color, at = _look(layer, layers)
@@ -229,7 +261,7 @@ def _lines(axes: Axes, curves: Layers, layers: tuple[str, ...], scale: float) ->
         )  # fmt: skip
 
 
-def _look(layer: str, layers: tuple[str, ...]) -> tuple[object, int]:
+def _look(layer: str, layers: Sequence[str]) -> tuple[object, int]:
     """Return colour and place: hidden layers light to dark, the output black."""
     hidden = [name for name in layers if _order(name)[0] == 0]
     if layer not in hidden:

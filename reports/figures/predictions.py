@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,67 +21,44 @@ from depthcheck.reports.text.words import count, plural
 _MOST_NUMBERED, _MOST_NAMED = 15, 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Confusion:
-    """Shares of each true class by predicted class, ``(n_classes, n_classes)``, mean over runs; rows sum to 1."""
-
-    finalist: str
-    class_names: tuple[str, ...]
-    shares: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    n_runs: int
-    examples: str
-
-
-def compute_confusion(study: StudyData, comparison: Comparison) -> Confusion | None:
-    """Return the confusion of the recommended model on what was held out, or None without its predictions."""
+def confusion_matrix(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield what the recommended model of a classification takes for what, where its predictions are known."""
     if comparison.recommendation is None or study.facts.data.task == "regression":
-        return None
+        return
     finalist = comparison.recommendation.recommended.finalist.id
     found = confusion(study, study.confirm_runs(finalist))
     if found is None:
-        return None
-    table, names, n_runs = found
-    counts = table.sum(axis=1)
-    shares = np.divide(table, counts[:, None], out=np.zeros_like(table), where=counts[:, None] > 0)
-    return Confusion(
-        finalist=finalist,
-        class_names=names,
-        shares=shares,
-        counts=np.rint(counts / n_runs).astype(np.int64),
-        n_runs=n_runs,
-        examples="held-out rows" if comparison.design.folds else "test examples",
-    )
-
-
-def confusion_matrix(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
-    """Yield the figure, where there is something to draw."""
-    record = compute_confusion(study, comparison)
-    if record is None:
         return
+    table, names, n_runs = found
+    n_examples = int(np.rint(table.sum(axis=1) / n_runs).sum())
     yield Drawing(
         name="confusion",
         alt="Confusion matrix of the recommended model",
-        caption=f"What {record.finalist}, the recommended model, takes for what: percent of each true class's "
-        f"{int(record.counts.sum()):,} {record.examples} in all, mean over {plural(record.n_runs, 'run')}. Shading "
+        caption=f"What {finalist}, the recommended model, takes for what: percent of each true class's "
+        f"{n_examples:,} {_held_out(comparison)} in all, mean over {plural(n_runs, 'run')}. Shading "
         "shows errors only; the diagonal is what it gets right. Shares below half a percent are left blank.",
-        draw=functools.partial(draw_confusion, record),
+        draw=functools.partial(draw_confusion, table, names),
     )
 
 
-def draw_confusion(record: Confusion) -> Figure:
-    """Draw the matrix, errors shaded."""
-    n_classes = len(record.class_names)
+def _held_out(comparison: Comparison) -> str:
+    return "held-out rows" if comparison.design.folds else "test examples"
+
+
+def draw_confusion(table: NDArray[np.float64], class_names: Sequence[str]) -> Figure:
+    """Draw how often each true class (a row) was taken for each other as shares of it, errors shaded."""
+    n_classes, counts = len(class_names), table.sum(axis=1, keepdims=True)
+    shares = np.divide(table, counts, out=np.zeros_like(table), where=counts > 0)
     size = min(0.46 * n_classes + 1.6, 7.2)
     figure = new_figure(size, width=size + 0.6)
     axes = figure.subplots()
-    errors = 100 * record.shares
+    errors = 100 * shares
     errors[np.diag_indices(n_classes)] = np.nan
     top = max(float(np.nanmax(errors)) if n_classes > 1 else 0.0, 1.0)
     image = axes.imshow(errors, cmap="Blues", vmin=0, vmax=1.15 * top)
     if n_classes <= _MOST_NUMBERED:
         for row, column in np.ndindex(n_classes, n_classes):
-            value = 100 * record.shares[row, column]
+            value = 100 * shares[row, column]
             if row == column or value >= 0.5:
                 dark = row != column and value > 0.6 * top
                 axes.text(
@@ -89,8 +66,8 @@ def draw_confusion(record: Confusion) -> Figure:
                     color="white" if dark else GREY if row == column else "black",
                 )  # fmt: skip
     if n_classes <= _MOST_NAMED:
-        axes.set_xticks(range(n_classes), record.class_names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(n_classes), record.class_names)
+        axes.set_xticks(range(n_classes), class_names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(n_classes), class_names)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set_xlabel("predicted class")
@@ -137,7 +114,7 @@ def compute_fit(study: StudyData, comparison: Comparison) -> Fit | None:
         target=study.facts.data.target or "target",
         y=np.asarray(of.y, dtype=np.float64),
         predicted=np.asarray(of.predicted, dtype=np.float64),
-        examples="held-out rows" if comparison.design.folds else "test examples",
+        examples=_held_out(comparison),
     )
 
 

@@ -21,25 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from depthcheck.reports.compare.metric import ACCURACY, Metric
-from depthcheck.reports.compare.results import Comparison, FinalistRow
 from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import short_configuration
-
-#: More panels than this are a wallpaper.
-MOST_FINALISTS = 12
-
-
-def shown_finalists(comparison: Comparison) -> tuple[list[FinalistRow], int]:
-    """Return the finalists to show, by depth, and how many are left out: those with the lowest validation means."""
-    rows = sorted(comparison.finalists, key=lambda row: -(row.valid.mean if row.valid else 0.0))
-    kept = rows[:MOST_FINALISTS]
-    return sorted(kept, key=lambda row: (row.finalist.config.model.depth, row.finalist.id)), len(rows) - len(kept)
-
-
-def label_of(row: FinalistRow) -> str:
-    """Return a finalist's name and what tells it apart, on two lines."""
-    return f"{row.finalist.id}\n{short_configuration(row.finalist.config)}"
-
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -104,41 +86,6 @@ def picture(drawing: Drawing) -> bytes:
 def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     """Return an empty figure of that size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def paired_panels(n: int, block_height: float) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """Return a figure with n pairs of panels, one above the other, on the same scales.
-
-    Only the panels on the left name their y axis, only the lower ones their x axis, epochs.
-    """
-    n_rows, n_columns = wrapped(n, 4)
-    figure = new_figure(0.45 + block_height * n_rows)
-    grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
-    pairs: list[tuple[Axes, Axes]] = []
-    for at in range(n_rows * n_columns):
-        above, below = grid[2 * (at // n_columns)][at % n_columns], grid[2 * (at // n_columns) + 1][at % n_columns]
-        if at >= n:
-            above.remove()
-            below.remove()
-            continue
-        if pairs:
-            above.sharey(pairs[0][0])
-            below.sharey(pairs[0][1])
-        below.sharex(above)
-        above.tick_params(labelbottom=False, labelleft=at % n_columns == 0)
-        below.tick_params(labelleft=at % n_columns == 0)
-        below.set_xlabel("epoch")
-        whole_numbers(below)
-        pairs.append((above, below))
-    return figure, pairs
-
-
-def name_rows(pairs: Sequence[tuple[Axes, Axes]], above: str, below: str) -> None:
-    """Name the y axes of the panels on the left."""
-    for upper, lower in pairs:
-        if upper.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-            upper.set_ylabel(above)
-            lower.set_ylabel(below)
 
 
 def legend_of(panels: Iterable[Axes], order: Sequence[str]) -> tuple[list[Artist], list[str]]:

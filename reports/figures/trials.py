@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +53,8 @@ class LevelTrials:
     best: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrialsByLevel:
-    """All levels of a factor, and the validation scores of references by name."""
-
-    levels: tuple[LevelTrials, ...]
-    references: tuple[tuple[str, float], ...] = ()
-
-
-def compute_trials(factor: Factor, study: StudyData) -> TrialsByLevel | None:
-    """Return the trials by level, or None where no trial of the compare phase was judged."""
+def compute_trials(factor: Factor, study: StudyData) -> list[LevelTrials]:
+    """Return the trials of the compare phase by level, none where no trial was judged."""
     levels = []
     for level in factor.levels:
         trials = [r for r in compare_trials(study.records, factor, level) if r.state != "failed"]
@@ -75,45 +67,44 @@ def compute_trials(factor: Factor, study: StudyData) -> TrialsByLevel | None:
                 best=None if best is None else trials.index(best),
             )
         )
-    if not any(len(of.scores) for of in levels):
-        return None
-    known = [(one.name, one.valid) for one in study.facts.references]
-    references = tuple((name, score) for name, score in known if score is not None)[:MOST_SERIES]
-    return TrialsByLevel(levels=tuple(levels), references=references)
+    return levels if any(len(of.scores) for of in levels) else []
 
 
 def trials_by_level(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield a figure for each question of which a trial was judged."""
+    references = [(of.name, of.valid) for of in study.facts.references if of.valid is not None][:MOST_SERIES]
     for question in comparison.questions:
         factor = question.factor
-        record = compute_trials(factor, study)
-        if record is None:
+        levels = compute_trials(factor, study)
+        if not levels:
             continue
-        counts = [len(of.scores) for of in record.levels]
+        counts = [len(of.scores) for of in levels]
         each = plural(counts[0], "trial") + " a level" if len(set(counts)) == 1 else plural(sum(counts), "trial")
-        n_stuck = sum(int(of.stuck.sum()) for of in record.levels)
+        n_stuck = sum(int(of.stuck.sum()) for of in levels)
         crosses = f" A cross is a trial that diverged or never beat the dummy baseline ({n_stuck} of them)."
         stuck = crosses if n_stuck else ""
-        lines = " Upright lines: scikit-learn's models on the same split, untuned." if record.references else ""
+        lines = " Upright lines: scikit-learn's models on the same split, untuned." if references else ""
         yield Drawing(
             name=f"trials-by-{factor.name}",
             alt=f"Every trial by {factor.name}",
             caption=f"Validation {study.design.metric.name} of every trial of the compare phase by {factor.name}: "
             f"{each}. The ringed trial is the best of its level.{stuck} The bar is the median.{lines}",
-            draw=functools.partial(draw_trials, record, factor.name, study.design.metric),
+            draw=functools.partial(draw_trials, levels, references, factor.name, study.design.metric),
         )
 
 
-def draw_trials(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
-    """Draw one row a level."""
-    n_levels = len(record.levels)
+def draw_trials(
+    levels: Sequence[LevelTrials], references: Sequence[tuple[str, float]], factor: str, metric: Metric
+) -> Figure:
+    """Draw one row a level, and an upright line a reference at its validation score."""
+    n_levels = len(levels)
     figure = new_figure(min(1.0 + 0.42 * min(n_levels, 8) + 0.2 * max(n_levels - 8, 0), 16.0))
     axes = figure.subplots()
-    every, stuck = (np.concatenate([getattr(of, name) for of in record.levels]) for name in ("scores", "stuck"))
+    every, stuck = (np.concatenate([getattr(of, name) for of in levels]) for name in ("scores", "stuck"))
     judged = every if stuck.all() else every[~stuck]
-    shown = [*judged.tolist(), *(score for _, score in record.references)]
+    shown = [*judged.tolist(), *(score for _, score in references)]
     scale = share_scale(axes, shown, metric=metric, along="x", gutter=bool(stuck.any()))
-    for at, of in enumerate(record.levels):
+    for at, of in enumerate(levels):
         if not len(of.scores):
             continue
         y, sound = at + 0.22 * _spread(len(of.scores)), ~of.stuck
@@ -125,11 +116,11 @@ def draw_trials(record: TrialsByLevel, factor: str, metric: Metric) -> Figure:
         if of.best is not None:
             place = of.scores[of.best] if sound[of.best] or scale.gutter is None else scale.gutter
             axes.plot([place], [y[of.best]], "o", color=COLORS[1], fillstyle="none", markersize=9, markeredgewidth=1.8)
-    for at, (name, score) in enumerate(record.references):
+    for at, (name, score) in enumerate(references):
         axes.axvline(score, color=COLORS[2 + at % 5], linestyle=LINES[1 + at % 6], linewidth=1.3, label=name, zorder=0)
-    if record.references:
-        figure.legend(loc="outside upper left", ncols=len(record.references), handlelength=3)
-    axes.set_yticks(range(n_levels), [of.level for of in record.levels], fontsize=8 if n_levels <= 40 else 6)
+    if references:
+        figure.legend(loc="outside upper left", ncols=len(references), handlelength=3)
+    axes.set_yticks(range(n_levels), [of.level for of in levels], fontsize=8 if n_levels <= 40 else 6)
     axes.set_ylim(n_levels - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(score_label("validation", metric, scale.is_log, along="x"))

@@ -17,6 +17,7 @@ from depthcheck.reports.compare.metric import R2
 from depthcheck.reports.compare.study_data import Factor, StudyDesign
 from depthcheck.reports.figures import all_drawings, curves, differences, predictions, trials
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
+from depthcheck.reports.text.context import confusion
 from depthcheck.reports.write import make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,16 +87,15 @@ def test_series_differ_in_more_than_colour():
 
 
 def test_trials_are_of_the_compare_phase_and_the_best_is_marked(study):
-    record = trials.compute_trials(study.design.factors[0], study)
-    of = next(of for of in record.levels if of.level == "2")
+    of = next(of for of in trials.compute_trials(study.design.factors[0], study) if of.level == "2")
     at = [r for r in study.records if r.phase == "compare" and r.config.model.depth == 2 and r.state != "failed"]
     assert len(of.scores) == len(at)
     assert of.scores[of.best] == of.scores.max()
 
 
 def test_stuck_trials_are_told_apart():
-    record = trials.compute_trials(golden_study().design.factors[0], golden_study())
-    assert [int(of.stuck.sum()) for of in record.levels] == [0, 0, 0, 8]
+    levels = trials.compute_trials(golden_study().design.factors[0], golden_study())
+    assert [int(of.stuck.sum()) for of in levels] == [0, 0, 0, 8]
 
 
 def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
@@ -155,9 +155,9 @@ def test_differences_of_chosen_configurations_are_those_of_the_comparison():
 
 
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
-    record = curves.compute_curves(study, comparison)
-    assert len(record.finalists) == len(study.finalists) == 2
-    assert all(of["valid_loss"].shape == (5, 4) for _, _, of in record.finalists)
+    finalists = curves.compute_curves(study, comparison.finalists)
+    assert len(finalists) == len(study.finalists) == 2
+    assert all(of["valid_loss"].shape == (5, 4) for _, _, of in finalists)
 
 
 def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
@@ -170,9 +170,10 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
-    record = curves.compute_gradients(study, comparison)
-    assert record.layers == ("hidden_1", "hidden_2", "logits")
-    deep = next(one for one in record.finalists if "depth 2" in one.label)
+    finalists = curves.compute_gradients(study, comparison.finalists)
+    legend = curves.draw_gradients(finalists, study.design.metric).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["hidden 1", "hidden 2", "output"]
+    deep = next(one for one in finalists if "depth 2" in one.label)
     run = next(iter(study.confirm_runs(deep.label.split("\n")[0])))
     epochs, values = deep.norms["hidden_1"]
     assert epochs == (1, 2, 3, 4)
@@ -204,13 +205,19 @@ def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
 
 
 def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
-    record = predictions.compute_confusion(study, comparison)
-    assert record.n_runs == 5
-    assert record.counts.sum() == 10_000
-    assert record.shares.sum(axis=1) == pytest.approx(1.0)
-    runs = study.confirm_runs(record.finalist)
+    finalist = comparison.recommendation.recommended.finalist.id
+    runs = study.confirm_runs(finalist)
+    table, names, n_runs = confusion(study, runs)
+    assert n_runs == 5
+    assert table.sum() == 5 * 10_000
     right = np.mean([(study.predictions[r.run_id].predicted == study.predictions[r.run_id].y).mean() for r in runs])
-    assert (np.diag(record.shares) * record.counts).sum() / record.counts.sum() == pytest.approx(right)
+    assert np.trace(table) / table.sum() == pytest.approx(right)
+    (drawing,) = predictions.confusion_matrix(study, comparison)
+    assert drawing.caption.startswith(f"What {finalist}, the recommended model, takes for what")
+    assert "10,000 test examples in all, mean over 5 runs" in drawing.caption
+    drawn = drawing.draw().axes[0].images[0].get_array()
+    assert drawn.shape == (len(names), len(names))
+    assert drawn.filled(0).sum(axis=1) == pytest.approx(100 * (1 - np.diag(table) / table.sum(axis=1)))
 
 
 def test_scores_that_span_little_are_spaced_evenly_and_others_by_the_error():
@@ -281,11 +288,12 @@ def test_only_some_points_of_many_are_drawn():
 
 def test_references_are_lines_among_the_trials():
     study = golden_table("auc")
-    record = trials.compute_trials(study.design.factors[0], study)
-    assert [name for name, _ in record.references] == ["logistic regression", "random forest", "HistGradientBoosting"]
-    axes = trials.draw_trials(record, "depth", study.design.metric).axes[0]
+    axes = next(trials.trials_by_level(study, compared(study))).draw().axes[0]
+    (legend,) = axes.figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["logistic regression", "random forest", "HistGradientBoosting"]
     low, high = axes.get_xlim()
-    assert all(low < score < high for _, score in record.references)
+    assert all(low < one.valid < high for one in study.facts.references)
 
 
 def test_r2_below_zero_keeps_its_place_on_an_axis():
