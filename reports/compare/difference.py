@@ -209,7 +209,7 @@ def found(
     Parameters
     ----------
     by_seed
-        The difference at each seed; their mean is the estimate.
+        The difference at each seed (or repeat); their mean is the estimate.
     parts
         Of the estimate's variance, each with its degrees of freedom; none where no interval can be given.
     """
@@ -345,17 +345,3 @@ def fold_difference(
         seed_variance=variance / n_folds,
         example_variance=lasting * n_examples,
     )
-
-
-def difference_of_repeats(a: NDArray[np.float64], b: NDArray[np.float64], *, n_examples: int) -> Difference:
-    """Return the difference where only each repeat's mean is known: an estimate, and no interval.
-
-    Every repeat holds out the same rows, so that the spread of the repeats says nothing of other rows, and no
-    correction can bring back what the means have lost.
-
-    Parameters
-    ----------
-    a, b
-        ``(n_repeats,)``.
-    """
-    return found(np.asarray(a - b, dtype=np.float64), (), n_examples=n_examples, method="repeats only")

@@ -14,8 +14,8 @@ from depthcheck.reports.compare.difference import (
     Units,
     difference_by_units,
     difference_of_means,
-    difference_of_repeats,
     fold_difference,
+    found,
     probability_better,
     units_of,
 )
@@ -96,7 +96,9 @@ class Evidence:
         if self.design.folds:
             if is_whole and np.isfinite(pair[0] - pair[1]).any(axis=1).all():
                 return fold_difference(*pair, n_examples=n_examples, pseudo_observations=metric.pseudo_observations)
-            return difference_of_repeats(*means, n_examples=n_examples)
+            # No interval: every repeat holds out the same rows, so that their spread says nothing of other rows, and no
+            # correction can bring back what the means have lost.
+            return found(means[0] - means[1], (), n_examples=n_examples, method="repeats only")
         if is_whole:
             return difference_by_units(pair[0], pair[1], self.units, pseudo_observations=metric.pseudo_observations)
         return difference_of_means(*means, n_examples=n_examples, is_share=metric.is_share)

@@ -121,14 +121,11 @@ def fold_scores(metric: str, predictions: Predictions) -> FoldScores | None:
     """
     if predictions.fold is None:
         return None
-    folds = np.unique(predictions.fold)
-    scores = [_score(metric, _of_fold(predictions, predictions.fold == fold)) for fold in folds]
-    return FoldScores(scores=np.array(scores), n_examples=len(predictions.fold))
-
-
-def _score(metric: str, predictions: Predictions) -> float:
-    scores = example_scores(metric, predictions)
-    return float("nan") if scores is None else float(scores.mean())
+    each = [
+        example_scores(metric, _of_fold(predictions, predictions.fold == fold)) for fold in np.unique(predictions.fold)
+    ]
+    scores = np.array([np.nan if scores is None else scores.mean() for scores in each], dtype=np.float64)
+    return FoldScores(scores=scores, n_examples=len(predictions.fold))
 
 
 def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:
