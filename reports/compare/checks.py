@@ -16,11 +16,11 @@ from depthcheck.pipeline.records import History
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import (
     Check,
+    Comparison,
     Difference,
     FinalistRow,
     LevelRow,
     Question,
-    Recommendation,
     Search,
 )
 from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
@@ -229,17 +229,12 @@ def check_test_openings(earlier: int | None) -> Check:
 
 def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = False) -> Check:
     """Warn where the part that judges is not a test part."""
-    by = (
-        f"judged by {folds}-fold cross-validation over the rows that"
-        if folds
-        else "judged on the validation part, which"
-    )
-    by += " also chose the finalists"
+    by = "judged on the validation part, which also chose the finalists"
+    if folds:
+        by = f"judged by {folds}-fold cross-validation over the rows that also chose the finalists"
     if folds and is_search:
-        by = (
-            "the recommended model is judged by rows that also chose it; "
-            "levels by rows that chose nothing, fold by fold"
-        )
+        by = "the recommended model is judged by rows that also chose it; "
+        by += "levels by rows that chose nothing, fold by fold"
     problems = {
         "valid": [f"no test part: {by}"],
         None: ["no confirmed run was judged on any part"],
@@ -296,27 +291,23 @@ def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
     return check("region fits the score", problems, "it is small beside what is left to a perfect score")
 
 
-def all_checks(
-    design: StudyDesign,
-    *,
-    part: str | None,
-    search: Search | None = None,
-    questions: Sequence[Question],
-    finalists: Sequence[FinalistRow],
-    recommendation: Recommendation | None = None,
-    histories: Mapping[str, Sequence[History]],
-) -> tuple[Check, ...]:
-    """Return every check in the order of the report; ``histories`` are those of each finalist's confirm runs."""
+def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) -> tuple[Check, ...]:
+    """Return every check of a comparison that has none yet, in the order of the report.
+
+    ``histories`` are those of each finalist's confirm runs.
+    """
+    design, search, finalists, questions = found.design, found.search, found.finalists, found.questions
     rows = [row for question in questions for row in question.rows]
     differences = {f"{c.factor} {c.level}": c.difference for q in questions for c in q.contrasts if c.difference}
-    if recommendation is not None and recommendation.difference is not None and search is not None:
-        differences["the best alternative"] = recommendation.difference
+    if found.recommendation is not None and found.recommendation.difference is not None and search is not None:
+        differences["the best alternative"] = found.recommendation.difference
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
+    in_lists = [row.finalist.id for row in finalists]
     return (
         *([] if search is None else [check_settings(search, design.min_settings), check_scored(search, design.folds)]),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
-        check_judged_on_test(part, design.folds, is_search=search is not None),
+        check_judged_on_test(found.part, design.folds, is_search=search is not None),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),
         *([check_independence(design, differences.values())] if design.split_method in ("group", "time") else []),
@@ -324,15 +315,11 @@ def all_checks(
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(
-            _at_their_best(rows, finalists),
-            design.ranges,
-            design.widenings,
-            in_lists=[row.finalist.id for row in finalists],
-        ),
+        check_edges(_at_their_best(rows, finalists), design.ranges, design.widenings, in_lists=in_lists),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),
+        *filter(None, [check_linear(questions, found.linear, found.part, design)]),
     )
 
 

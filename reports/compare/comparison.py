@@ -7,9 +7,10 @@ level that failed) and names what is missing; never raises on records that are v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.checks import all_checks, check_linear, linear_model
+from depthcheck.reports.compare.checks import all_checks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
 from depthcheck.reports.compare.results import (
@@ -85,32 +86,18 @@ def compare(
         What scikit-learn's linear model reaches on the same split, by which depth 0 is checked.
     """
     evidence = gather(design, records, finalists, answers or {}, folds or {})
-    questions = tuple(_question(factor, evidence) for factor in design.factors)
-    finalist_rows = tuple(finalist_row(finalist, evidence) for finalist in finalists)
-    search = _search(evidence.settings)
-    part = evidence.part or (None if search is None else "valid" if design.folds else "test")
-    recommendation = recommend(finalist_rows, evidence)
-    return Comparison(
+    search, rows = _search(evidence.settings), tuple(finalist_row(finalist, evidence) for finalist in finalists)
+    found = Comparison(
         design=design,
-        part=part,
-        questions=questions,
-        finalists=finalist_rows,
-        recommendation=recommendation,
+        part=evidence.part or (None if search is None else "valid" if design.folds else "test"),
+        questions=tuple(_question(factor, evidence) for factor in design.factors),
+        finalists=rows,
+        recommendation=recommend(rows, evidence),
         search=search,
         linear=linear,
-        checks=(
-            *all_checks(
-                design,
-                part=part,
-                search=search,
-                questions=questions,
-                finalists=finalist_rows,
-                recommendation=recommendation,
-                histories={f.id: [run.history for run in evidence.runs[f.id].values()] for f in finalists},
-            ),
-            *filter(None, [check_linear(questions, linear, part, design)]),
-        ),
     )
+    histories = {f.id: [run.history for run in evidence.runs[f.id].values()] for f in finalists}
+    return replace(found, checks=all_checks(found, histories))
 
 
 def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation | None:

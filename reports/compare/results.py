@@ -295,7 +295,7 @@ class Comparison:
     questions: tuple[Question, ...]
     finalists: tuple[FinalistRow, ...]
     recommendation: Recommendation | None
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
     search: Search | None = None
     linear: ReferenceScores | None = None
 

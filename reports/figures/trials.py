@@ -133,42 +133,24 @@ def _spread(n: int) -> NDArray[np.float64]:
     return np.asarray(2 * ((np.arange(n) * 0.6180339887) % 1) - 1, dtype=np.float64)
 
 
+#: Learning rate, score, whether it is stuck, and the level of a factor.
 Point = tuple[float, float, bool, str]
+#: An optimizer's name, its range (or None) and its trials.
+OptimizerTrials = tuple[str, tuple[float, float] | None, Sequence[Point]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearningRates:
-    """By optimizer: its range (or None) and its trials as (learning rate, score, stuck, level of the factor)."""
-
-    factor: Factor | None
-    optimizers: tuple[tuple[str, tuple[float, float] | None, tuple[Point, ...]], ...]
-
-
-def compute_learning_rates(study: StudyData) -> LearningRates | None:
-    """Return the trials by learning rate, or None where it never varied."""
+def compute_learning_rates(study: StudyData, factor: Factor | None) -> list[OptimizerTrials]:
+    """Return the trials by optimizer, none where the learning rate never varied; the factor tells their levels."""
     trials = [r for r in study.records if r.phase == "compare" and r.state != "failed"]
-    if len({(r.config.optimizer.name, r.config.optimizer.learning_rate) for r in trials}) < 3:
-        return None
-    factor = _marked_factor(study.design.factors)
-    found = []
-    for optimizer in dict.fromkeys(r.config.optimizer.name for r in trials):
-        points = tuple(
-            (
-                r.config.optimizer.learning_rate,
-                valid_score(r, study.design),
-                r.state == "diverged" or is_untrained(r, study.design),
-                (level_of(r.config, factor) or "none") if factor else "",
-            )
-            for r in trials
-            if r.config.optimizer.name == optimizer
-        )
-        found.append((optimizer, _range_of(study, optimizer), points))
-    return LearningRates(factor=factor, optimizers=tuple(found))
-
-
-def _marked_factor(factors: tuple[Factor, ...]) -> Factor | None:
-    fit = [f for f in factors if f.name not in ("optimizer", "learning_rate") and 1 < len(f.levels) <= MOST_SERIES]
-    return fit[0] if fit else None
+    by_optimizer: dict[str, list[Point]] = {}
+    for record in trials:
+        rate, score = record.config.optimizer.learning_rate, valid_score(record, study.design)
+        level = (level_of(record.config, factor) or "none") if factor else ""
+        points = by_optimizer.setdefault(record.config.optimizer.name, [])
+        points.append((rate, score, record.state == "diverged" or is_untrained(record, study.design), level))
+    if sum(len({rate for rate, *_ in points}) for points in by_optimizer.values()) < 3:
+        return []
+    return [(name, _range_of(study, name), points) for name, points in by_optimizer.items()]
 
 
 def _range_of(study: StudyData, optimizer: str) -> tuple[float, float] | None:
@@ -181,37 +163,39 @@ def _range_of(study: StudyData, optimizer: str) -> tuple[float, float] | None:
 
 def learning_rates(study: StudyData, _comparison: Comparison) -> Iterator[Drawing]:
     """Yield the figure, where there is something to draw."""
-    record = compute_learning_rates(study)
-    if record is None:
+    others = [f for f in study.design.factors if f.name not in ("optimizer", "learning_rate")]
+    factor = next((factor for factor in others if 1 < len(factor.levels) <= MOST_SERIES), None)
+    optimizers = compute_learning_rates(study, factor)
+    if not optimizers:
         return
-    n_of = enumeration([f"{len(points)} of {name}" for name, _, points in record.optimizers])
-    by = f" Markers tell the {record.factor.name}." if record.factor else ""
-    stuck = any(point[2] for _, _, points in record.optimizers for point in points)
+    n_of = enumeration([f"{len(points)} of {name}" for name, _, points in optimizers])
+    by = f" Markers tell the {factor.name}." if factor else ""
+    stuck = any(point[2] for _, _, points in optimizers for point in points)
     yield Drawing(
         name="learning-rate",
         alt="Sensitivity to the learning rate by optimizer",
         caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
         f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
         + (" A grey cross diverged or never beat the dummy baseline." if stuck else ""),
-        draw=functools.partial(draw_learning_rates, record, study.design.metric),
+        draw=functools.partial(draw_learning_rates, optimizers, factor, study.design.metric),
     )
 
 
-def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
-    """Draw a panel an optimizer, on one scale of scores."""
-    n_rows, n_columns = wrapped(len(record.optimizers), 3)
-    levels = record.factor.levels if record.factor else ("",)
+def draw_learning_rates(optimizers: Sequence[OptimizerTrials], factor: Factor | None, metric: Metric) -> Figure:
+    """Draw a panel an optimizer, on one scale of scores; markers tell the factor's levels."""
+    n_rows, n_columns = wrapped(len(optimizers), 3)
+    levels = factor.levels if factor else ("",)
     figure = new_figure(0.5 + 2.5 * n_rows)
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
-    every = [point for _, _, points in record.optimizers for point in points]
+    every = [point for _, _, points in optimizers for point in points]
     sound = [score for _, score, stuck, _ in every if not stuck]
     shown = sound or [score for _, score, _, _ in every]
     scale = share_scale(grid[0][0], shown, metric=metric, gutter=len(sound) < len(every))
     for at, axes in enumerate(grid.flat):
-        if at >= len(record.optimizers):
+        if at >= len(optimizers):
             axes.set_visible(False)
             continue
-        name, searched, points = record.optimizers[at]
+        name, searched, points = optimizers[at]
         axes.set_xscale("log")
         for level_at, level in enumerate(levels):
             here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
@@ -230,9 +214,9 @@ def draw_learning_rates(record: LearningRates, metric: Metric) -> Figure:
         axes.set_xlabel("learning rate")
     for row in grid:
         row[0].set_ylabel(score_label("validation", metric, scale.is_log))
-    if record.factor:
+    if factor:
         named = legend_of(grid.flat, levels)
-        figure.legend(*named, title=record.factor.name, loc="outside right center", markerscale=1.2)
+        figure.legend(*named, title=factor.name, loc="outside right center", markerscale=1.2)
     return figure
 
 

@@ -187,7 +187,7 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
             one.phase,
             score(metric, valid.score, n_examples=valid.n_samples),
             count(one.n_params),
-            seconds(one.fit_seconds).removesuffix(" s"),
+            seconds(one.fit_seconds),
             configuration(one.config),
         ]
         for one in context.top

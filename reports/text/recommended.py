@@ -75,7 +75,7 @@ def _lines(
         yield f"{comparison.judged} {_SPELLED.get(further, further)}", functools.partial(_secondary, further)
     yield f"fresh {comparison.design.again}s", lambda row: str(row.valid.n) if row.valid else "0"
     yield "parameters", lambda row: count(row.n_params)
-    yield "seconds of training", lambda row: seconds(row.fit_seconds).removesuffix(" s")
+    yield "seconds of training", lambda row: seconds(row.fit_seconds)
 
 
 def _secondary(name: str, row: FinalistRow) -> str:
@@ -210,12 +210,12 @@ def _references(comparison: Comparison, context: ReportContext) -> list[str]:
     rows = []
     for one in references:
         scores = [one.valid] if design.folds else [one.valid, one.test]
-        cost = seconds(one.seconds).removesuffix(" s")
+        cost = seconds(one.seconds)
         rows.append([one.name, *(score(metric, value) for value in scores), cost])
     if of is not None:
         means = [spread(metric, of.valid), *([] if design.folds else [spread(metric, of.test)])]
         name = f"**recommended**: {configuration(of.finalist.config)}"
-        rows.append([name, *means, seconds(of.fit_seconds).removesuffix(" s")])
+        rows.append([name, *means, seconds(of.fit_seconds)])
     unit = f" ({metric.score_unit})" if metric.score_unit else ""
     parts = [f"cross-validated {metric.name}"] if design.folds else [f"validation {metric.name}", "test"]
     header = ["model", *(f"{part}{unit}" for part in parts), "seconds"]

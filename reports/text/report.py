@@ -281,7 +281,7 @@ def _search(question: Question, comparison: Comparison, n_valid: int | None) -> 
             score(metric, row.selected_score, n_examples=n_valid),
             configuration(row.best, without=question.factor.name) if row.best else "–",
             count(row.n_params),
-            seconds(row.fit_seconds).removesuffix(" s"),
+            seconds(row.fit_seconds),
         ]
         for row in question.rows
     ]
@@ -315,7 +315,7 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
             spread(metric, row.valid),
             *([] if comparison.design.folds else [spread(metric, row.test)]),
             count(row.n_params),
-            seconds(row.fit_seconds).removesuffix(" s"),
+            seconds(row.fit_seconds),
         ]
         for row in question.rows
     ]

@@ -28,13 +28,13 @@ def plural(number: int, noun: str) -> str:
 
 
 def seconds(duration: float | None) -> str:
-    """Return a duration with two digits that count, ``9.2 s``, ``140 s``."""
+    """Return seconds with two digits that count, ``9.2``, ``140``."""
     if duration is None or not math.isfinite(duration):
         return "?"
     if duration <= 0:
-        return "0 s"
-    digits = max(0, 1 - math.floor(math.log10(duration)))
-    return f"{round(duration, 1 - math.floor(math.log10(duration))):,.{digits}f} s"
+        return "0"
+    digits = 1 - math.floor(math.log10(duration))
+    return f"{round(duration, digits):,.{max(0, digits)}f}"
 
 
 def duration(of_seconds: float) -> str:

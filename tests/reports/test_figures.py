@@ -182,9 +182,9 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
 
 
 def test_learning_rates_show_the_range_of_each_optimizer(study):
-    record = trials.compute_learning_rates(study)
-    assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
-    assert record.factor.name == "depth"
+    optimizers = trials.compute_learning_rates(study, study.design.factors[0])
+    assert {name: searched for name, searched, _ in optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
+    assert "Markers tell the depth." in next(trials.learning_rates(study, None)).caption
 
 
 def test_fixed_learning_rate_has_no_figure(study):
@@ -195,7 +195,7 @@ def test_fixed_learning_rate_has_no_figure(study):
         )
         for r in study.records
     ]
-    assert trials.compute_learning_rates(dataclasses.replace(study, records=tuple(fixed))) is None
+    assert list(trials.learning_rates(dataclasses.replace(study, records=tuple(fixed)), None)) == []
 
 
 def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
