@@ -173,7 +173,7 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.svg"):
         old.unlink()
-    images = {path: picture(drawing) for path, drawing in report.figures.items()}
+    images = {path: picture(drawing.draw) for path, drawing in report.figures.items()}
     for path, content in images.items():
         (folder / path).write_bytes(content)
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")

@@ -80,8 +80,6 @@ class StudyDesign:
 
     Attributes
     ----------
-    factors
-        The questions, one each.
     dummy_score
         The score of always giving the commonest answer: what a network that learned nothing gets.
     equivalence
@@ -91,10 +89,8 @@ class StudyDesign:
     min_seeds, n_seeds
         Paired seeds under which no verdict is given, and those planned. With folds, each seed is a repeat of the
         cross-validation, with a partition of its own.
-    folds
-        Number of folds where cross-validation takes the place of a test part, else 0.
-    split_method
-        How samples were cut, one of :data:`depthcheck.pipeline.config.SPLIT_METHODS`.
+    folds, split_method
+        0 where there is a test part, not cross-validation; one of :data:`depthcheck.pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
     is_tuned
@@ -176,7 +172,7 @@ class FrozenFinalist:
     id
         Its short name, the value of the tag ``finalist`` of its confirm runs.
     config
-        The configuration; its seed is that of the trial it was selected by and counts for nothing here.
+        Its seed is that of the trial it was selected by and counts for nothing here.
     selected_score, selected_number
         Validation score and number of the trial it was selected by, or None where no search chose it.
     stands_for
@@ -205,10 +201,8 @@ class DataFacts:
         Samples of each class, those of a test part of its own left out; empty for a regression.
     target, target_mean, target_sd
         Name of the predicted column, and what numbers it has in a regression.
-    n_samples
-        Those that are cut, without a test part of their own.
-    majority_share
-        Share of the commonest class among them.
+    n_samples, majority_share
+        Those that are cut, without a test part of their own; share of the commonest class among them.
     how
         How they were cut, in words: by which share and seed, the method and its column.
     """

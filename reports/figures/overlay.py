@@ -25,7 +25,6 @@ from depthcheck.reports.figures.style import (
     share_scale,
     whole_numbers,
 )
-from depthcheck.reports.text.context import Drawing
 
 Curve = Mapping[int, float]
 
@@ -55,18 +54,6 @@ def compute(content: Mapping[str, Any]) -> Overlay:
 def _curves(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Curve]:
     """Undo what JSON does: epochs became text, and so did numbers that are not finite."""
     return {name: {int(epoch): float(value) for epoch, value in curve.items()} for name, curve in stored.items()}
-
-
-def drawing(content: Mapping[str, Any]) -> Drawing:
-    """Return the figure of a reproduction's JSON."""
-    record = compute(content)
-    times = len(record.repetitions)
-    return Drawing(
-        name="curves",
-        alt="The trial's curves and those of its repetition",
-        caption=f"{record.name}: as it was logged (wide, pale) and trained again {times} times (thin, dashed).",
-        draw=functools.partial(draw, record),
-    )
 
 
 def draw(record: Overlay) -> Figure:
@@ -114,4 +101,4 @@ def _values(record: Overlay, kind: str) -> list[float]:
 
 def as_svg(content: Mapping[str, Any]) -> str:
     """Return the figure of a reproduction as the text of an SVG."""
-    return picture(drawing(content)).decode()
+    return picture(functools.partial(draw, compute(content))).decode()

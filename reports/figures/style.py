@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from depthcheck.reports.compare.metric import ACCURACY, Metric
-from depthcheck.reports.text.context import Drawing
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -75,11 +74,11 @@ def styled() -> Iterator[None]:
         yield
 
 
-def picture(drawing: Drawing) -> bytes:
+def picture(draw: Callable[[], Figure]) -> bytes:
     """Draw and return the content of an SVG file, the same bytes for the same data."""
     buffer = io.BytesIO()
     with styled():
-        drawing.draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

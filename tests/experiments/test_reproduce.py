@@ -35,8 +35,7 @@ from depthcheck.experiments.tracking.environment import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
-from depthcheck.reports.figures.overlay import compute, drawing
-from depthcheck.reports.figures.style import picture
+from depthcheck.reports.figures.overlay import as_svg, compute
 
 CONFIG = TrialConfig(
     data=DataConfig(name="digits"),
@@ -300,7 +299,7 @@ def test_json_is_strict_and_the_figure_is_drawn_from_it(uri: str) -> None:
     record = compute(content)
     assert record.original["train/loss"] == log["train/loss"]
     assert record.repetitions[0]["train/loss"][2] == 7.0
-    assert picture(drawing(content)).startswith(b"<?xml")
+    assert as_svg(content).startswith("<?xml")
 
 
 # Which trial.

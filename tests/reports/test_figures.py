@@ -57,16 +57,16 @@ def test_the_recipe_for_another_figure_gives_one_in_the_report(study, comparison
     exec(recipe.split("figures.FIGURES.append")[0], toy)
     monkeypatch.setattr(figures, "FIGURES", [*figures.FIGURES, toy["sizes"]])
     report = make_report(study, comparison)
-    assert ET.fromstring(picture(report.figures["figures/sizes.svg"])).tag == f"{SVG}svg"
+    assert ET.fromstring(picture(report.figures["figures/sizes.svg"].draw)).tag == f"{SVG}svg"
     caption = f"*Figure {len(report.figures)}.* Of {len(study.records)} trials."
     assert f"![Seconds by parameters](figures/sizes.svg)\n\n{caption}" in report.markdown
 
 
 def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):
     for first, again in zip(all_drawings(study, comparison), all_drawings(study, comparison), strict=True):
-        content = picture(first)
+        content = picture(first.draw)
         assert ET.fromstring(content).tag == f"{SVG}svg"
-        assert content == picture(again), first.name
+        assert content == picture(again.draw), first.name
 
 
 def test_every_caption_says_of_how_many(study, comparison):
@@ -77,7 +77,7 @@ def test_every_caption_says_of_how_many(study, comparison):
 
 def test_drawing_leaves_matplotlib_as_it_was(study, comparison):
     before = dict(mpl.rcParams)
-    picture(all_drawings(study, comparison)[0])
+    picture(all_drawings(study, comparison)[0].draw)
     assert dict(mpl.rcParams) == before
 
 
@@ -145,7 +145,7 @@ def test_differences_of_chosen_configurations_are_those_of_the_comparison():
     comparison = compared(study)
     (drawing,) = differences.paired_differences(study, comparison)
     assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
-    assert picture(drawing)
+    assert picture(drawing.draw)
     axes = drawing.draw().axes[0]
     contrasts = comparison.questions[0].contrasts
     assert [label.get_text() for label in axes.get_yticklabels()] == [of.level for of in contrasts]
@@ -166,7 +166,7 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
     history = dataclasses.replace(first.history, train_loss=loss, valid_loss=loss)
     bad = dataclasses.replace(first, state="diverged", history=history)
     changed = dataclasses.replace(study, records=tuple(bad if r is first else r for r in study.records))
-    assert picture(next(curves.training_curves(changed, compared(changed))))
+    assert picture(next(curves.training_curves(changed, compared(changed))).draw)
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
@@ -252,7 +252,7 @@ def test_any_number_of_levels_can_be_drawn(n_levels):
     finalists = made.finalists()
     data = made.confirm(finalists, seeds=2).data(finalists)
     for one in all_drawings(data, compared(data)):
-        assert picture(one)
+        assert picture(one.draw)
 
 
 def test_a_study_without_trials_has_no_figures():
@@ -271,7 +271,7 @@ def test_a_regression_is_drawn_in_its_own_way():
     study = golden_table("r2")
     drawings = {one.name: one for one in all_drawings(study, compared(study))}
     assert "confusion" not in drawings
-    assert picture(drawings["regression"])
+    assert picture(drawings["regression"].draw)
     record = predictions.compute_fit(study, compared(study))
     runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(record.finalist)}
     middle = sorted(runs, key=runs.get)[2]
