@@ -132,10 +132,15 @@ def _search(settings: Settings | None) -> Search | None:
 
 
 def _question(factor: Factor, evidence: Evidence) -> Question:
-    rows = tuple(level_row(factor, level, evidence) for level in factor.levels)
+    judged = evidence.judged
+    curves = () if judged is None else judged.curves(factor.name, factor.levels, factor.reference)
+    at = 0 if judged is None else curves[0].subsets.index(judged.subset)
+    tuned = {curve.level: curve.scores[at] for curve in curves}
+    rows = tuple(level_row(factor, level, evidence, tuned.get(level)) for level in factor.levels)
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
-    differences = [_difference(row, reference, evidence) for row in others]
+    against = {curve.level: curve.differences[at] for curve in curves if curve.differences}
+    differences = [against.get(row.level) or _difference(row, reference, evidence) for row in others]
     error = SIGNIFICANCE if evidence.settings is None else error_of_look(evidence.design.looks)
     adjusted = adjust([difference.p if difference else None for difference in differences], error)
     ordered = [row for row in rows if row.status != "never trained" and row.valid_mean is not None]
@@ -148,14 +153,12 @@ def _question(factor: Factor, evidence: Evidence) -> Question:
         ),
         best_level=max(ordered, key=lambda row: row.valid_mean or 0.0).level if ordered else None,
         missing=tuple(text for row in rows if (text := _missing(row, evidence.design))),
-        curves=() if evidence.judged is None else evidence.judged.curves(factor.name, factor.levels, factor.reference),
+        curves=curves,
     )
 
 
 def _difference(row: LevelRow, reference: LevelRow, evidence: Evidence) -> Difference | None:
-    """Level minus reference; None where nothing can be held against each other, or both are one configuration."""
-    if evidence.settings is not None:
-        return None if evidence.judged is None else evidence.judged.difference(row.factor, row.level, reference.level)
+    """Level minus reference of chosen configurations; None where there is no pair, or both are one configuration."""
     if row.finalist is None or reference.finalist is None or _same(row, reference):
         return None
     return evidence.difference(row.finalist, reference.finalist)

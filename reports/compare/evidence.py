@@ -195,7 +195,7 @@ def finalist_row(finalist: FrozenFinalist, evidence: Evidence) -> FinalistRow:
     )
 
 
-def level_row(factor: Factor, level: str, evidence: Evidence) -> LevelRow:
+def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference | None) -> LevelRow:
     """Sum up a level: what became of its trials, its best configuration, what tuning it gives, or fresh seeds gave.
 
     Where there is no table of settings, levels are configurations, and their finalists' fresh seeds are what counts.
@@ -212,7 +212,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence) -> LevelRow:
         factor=factor.name,
         level=level,
         is_reference=level == factor.reference,
-        status=_status(trials, runs, design, is_judged=settings is not None),
+        status=_status(trials, runs, design, is_judged=tuned is not None),
         n_finished=states.count("finished"),
         n_failed=states.count("failed"),
         n_diverged=states.count("diverged"),
@@ -225,7 +225,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence) -> LevelRow:
         test=evidence.spread(finalist.id, "test") if finalist else None,
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
         fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
-        tuned=None if settings is None else settings.level(factor.name, level),
+        tuned=tuned,
         tuned_valid=None if settings is None else settings.tuned_valid(factor.name, level),
     )
 

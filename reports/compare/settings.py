@@ -97,17 +97,11 @@ class Settings:
         best = np.sort((valid if self.fold is None else valid.mean(axis=2)).max(axis=1))[::-1]
         return float(subset_weights(self.n_settings, min(self.subset, self.n_settings)) @ best)
 
-    def level(self, factor: str, level: str) -> Difference:
-        """Return the level's tuned score on the part that judges, with its interval."""
-        return self._estimate(self.tuned(factor, level, self.subset), self.subset)
-
-    def difference(self, factor: str, level: str, reference: str) -> Difference:
-        """Return the level's tuned score minus the reference's, at the same settings."""
-        values = self.tuned(factor, level, self.subset) - self.tuned(factor, reference, self.subset)
-        return self._estimate(values, self.subset)
-
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
-        """Return each level's tuned score, and its difference to the reference, by the number of settings tried."""
+        """Return each level's tuned score, and its difference to the reference, by the number of settings tried.
+
+        The answer is read at :attr:`subset`, which is one of these numbers.
+        """
         most = max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
         sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {self.subset})
         scores: dict[str, list[Difference]] = {level: [] for level in levels}
