@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -29,55 +30,13 @@ GREY, LIGHT, FAINT = "#595959", "#B3B3B3", "#E6E6E6"
 WIDTH = 7.2
 #: More series than this cannot be told apart.
 MOST_SERIES = len(COLORS)
-
-_RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": "black",
-    "ytick.labelcolor": "black",
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.dpi": 150,
-    "svg.hashsalt": "depthcheck",  # ids inside the file, else new at each drawing
-    "svg.fonttype": "path",
-    "path.simplify": True,
-}
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Apply the project's look inside, and leave matplotlib as it was."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
-        yield
+_STYLE_SHEET = Path(__file__).with_name("report.mplstyle")
 
 
 def picture(draw: Callable[[], Figure]) -> bytes:
     """Draw and return the content of an SVG file, the same bytes for the same data."""
     buffer = io.BytesIO()
-    with styled():
+    with mpl.style.context(_STYLE_SHEET, after_reset=True):
         draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from depthcheck.reports.compare.metric import ACCURACY
@@ -45,41 +44,33 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
 def _facts(of: Recommendation, comparison: Comparison, n_valid: int | None) -> str:
     """Return the recommended and the alternative model side by side."""
     rows = [row for row in (of.recommended, of.alternative) if row]
-    lines = [[name, *(read(row) for row in rows)] for name, read in _lines(comparison, rows, n_valid)]
-    return table(["", "recommended", *(["best alternative"] if len(rows) > 1 else [])], lines)
-
-
-def _lines(
-    comparison: Comparison, rows: Sequence[FinalistRow], n_valid: int | None
-) -> Iterator[tuple[str, Callable[[FinalistRow], str]]]:
-    """Return the name of each line, and what reads it from a finalist."""
     metric, folds = comparison.design.metric, comparison.design.folds
-    name = "" if metric is ACCURACY else f" {metric.name}"
+    name, part = "" if metric is ACCURACY else f" {metric.name}", "cross-validated" if folds else "validation"
 
     def scored(of: Spread | None) -> str:
         return with_unit(spread(metric, of), metric) if of else "–"
 
     def selected(row: FinalistRow) -> str:
-        known = row.finalist.selected_score is not None
         text = score(metric, row.finalist.selected_score, n_examples=n_valid)
-        return with_unit(text, metric) if known else "–"
+        return text if row.finalist.selected_score is None else with_unit(text, metric)
 
-    yield "finalist", lambda row: row.finalist.id
-    yield "configuration", lambda row: configuration(row.finalist.config)
-    if not folds:
-        yield f"test{name}, mean ± sd", lambda row: scored(row.test)
-    yield f"{'cross-validated' if folds else 'validation'}{name}, mean ± sd", lambda row: scored(row.valid)
+    lines = [
+        ["finalist", *(row.finalist.id for row in rows)],
+        ["configuration", *(configuration(row.finalist.config) for row in rows)],
+        *([] if folds else [[f"test{name}, mean ± sd", *(scored(row.test) for row in rows)]]),
+        [f"{part}{name}, mean ± sd", *(scored(row.valid) for row in rows)],
+    ]
     if comparison.search is not None:
-        yield f"{'cross-validated' if folds else 'validation'}{name}, the single run it was chosen by", selected
+        lines.append([f"{part}{name}, the single run it was chosen by", *map(selected, rows)])
     for further in dict.fromkeys(name for row in rows for name in row.secondary):
-        yield f"{comparison.judged} {_SPELLED.get(further, further)}", functools.partial(_secondary, further)
-    yield f"fresh {comparison.design.again}s", lambda row: str(row.valid.n) if row.valid else "0"
-    yield "parameters", lambda row: count(row.n_params)
-    yield "seconds of training", lambda row: seconds(row.fit_seconds)
-
-
-def _secondary(name: str, row: FinalistRow) -> str:
-    return secondary(name, row.secondary[name]) if name in row.secondary else "–"
+        known = [secondary(further, row.secondary[further]) if further in row.secondary else "–" for row in rows]
+        lines.append([f"{comparison.judged} {_SPELLED.get(further, further)}", *known])
+    lines += [
+        [f"fresh {comparison.design.again}s", *(str(row.valid.n) if row.valid else "0" for row in rows)],
+        ["parameters", *(count(row.n_params) for row in rows)],
+        ["seconds of training", *(seconds(row.fit_seconds) for row in rows)],
+    ]
+    return table(["", "recommended", *(["best alternative"] if len(rows) > 1 else [])], lines)
 
 
 def _alternative(of: Recommendation, comparison: Comparison) -> str:
