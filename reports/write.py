@@ -105,13 +105,7 @@ def make_report(study: StudyData, comparison: Comparison | None = None, template
 
 
 def read_template(asked: str, base: Path) -> str:
-    """Return the text of a template's file; a relative path is relative to ``base``.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be read, or is no template of a report.
-    """
+    """Return the text of a template's file below ``base``, or complain that it is none of a report."""
     path = base / user_path(asked, "template")
     try:
         source = path.read_text("utf-8")
@@ -124,20 +118,10 @@ def read_template(asked: str, base: Path) -> str:
 
 
 def report_folder(asked: str | None, study: str, base: Path) -> Path:
-    """Return the folder to write a study's report into, made; a study's name may hold what no folder's may.
+    """Make and return the folder for a study's report, or complain that it cannot be written.
 
-    Parameters
-    ----------
-    asked
-        The folder that the user names; ``reports/output/<study>`` where it is None.
-    base
-        What a relative path is relative to: where the user typed, not the copy that a project from a git address
-        runs in.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be written.
+    That is the one that the user asked for, or ``reports/output/<study>`` (a name may hold what no folder's may), below
+    ``base``: where the user typed, not the copy that a project from a git address runs in.
     """
     name = re.sub(r"[^\w.-]+", "_", study).strip(".") or "study"
     folder = base / (user_path(asked, "output") if asked else Path("reports/output") / name)

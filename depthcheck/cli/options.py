@@ -159,13 +159,7 @@ def folder_of(asked: str | None, base: Path) -> Path | None:
 
 
 def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
-    """Return the path of a file to write, relative to ``base``; it must not exist yet.
-
-    Raises
-    ------
-    ValueError
-        When it is there, has another suffix, or its folder cannot be written to.
-    """
+    """Return the path of a file to write, relative to ``base``, or complain that it is there or cannot be written."""
     kinds = f"a {' or '.join(suffixes)} file"
     if asked is None:
         raise ValueError(f"output must be {kinds}, got nothing")
@@ -180,13 +174,7 @@ def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
 
 
 def complain(about: object, then: str = "") -> None:
-    """Print the one line that says what is wrong; of a full disk also where it is, which databases do not tell.
-
-    Parameters
-    ----------
-    then
-        What to say of what comes next.
-    """
+    """Print the line of what is wrong and what comes then; of a full disk also where it is, which databases do not."""
     text = may_be_shown(about)
     if re.search(r"disk is full|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
         from depthcheck.experiments.places import least_room

@@ -72,10 +72,8 @@ def compare(
 
     Parameters
     ----------
-    design
-        What the study laid down beforehand.
     records
-        Its trials, of any phase, in any order. Those of phase *confirm* name their finalist in the tag ``finalist``.
+        The study's trials, of any phase, in any order; those of *confirm* name their finalist in the tag ``finalist``.
     finalists
         The frozen list. Confirm runs of a finalist that is not on it are left out.
     answers

@@ -141,8 +141,6 @@ class Contrast:
     difference
         Level minus reference: of what tuning each gives, at the same settings; where configurations were chosen by the
         user, of these on the same fresh seeds. None where nothing is shared, or nothing was judged yet.
-    p_holm
-        Adjusted within the question; None where there is no p.
     p_better, n_pairs
         Of chosen configurations: share of all pairs of runs in which the level's run beats the reference's (ties half),
         and how many pairs.
@@ -256,10 +254,7 @@ class Search:
     Attributes
     ----------
     n_settings, subset
-        Settings that every combination of levels was trained with, and the number of settings of the tuning that the
-        answer speaks of.
-    n_combinations
-        Combinations of levels, each of which gets a trial a setting.
+        Settings that all ``n_combinations`` of levels were trained with, and those of the tuning that the answer is of.
     n_incomplete, n_unscored
         Settings that are not complete yet, and networks that have no test answers yet.
     seconds

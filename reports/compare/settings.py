@@ -36,18 +36,12 @@ class Settings:
         The levels of each column, in the order of the design's factors.
     valid
         ``(n_settings, n_combinations)`` validation scores; with folds ``(n_settings, n_combinations, n_folds)``.
-    scores
-        ``(n_settings, n_combinations, n_examples)`` scores of what judges.
-    fold
-        ``(n_examples,)`` with cross-validation, else None.
+    scores, fold
+        ``(n_settings, n_combinations, n_examples)`` scores of what judges; ``(n_examples,)`` with cross-validation.
     units
         Which examples belong together, where any do: intervals then draw these.
-    n_incomplete
-        Settings that some combination of levels has not been trained with.
-    n_unscored
-        Networks whose test answers are missing: no level can be judged before they are there.
-    seconds
-        Of training all networks of one setting, on average.
+    n_incomplete, n_unscored, seconds
+        As :class:`depthcheck.reports.compare.results.Search` has them.
     """
 
     design: StudyDesign

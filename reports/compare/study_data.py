@@ -249,20 +249,16 @@ class StudyFacts:
 
     Attributes
     ----------
-    state
-        Of its last session: running, finished, failed or interrupted.
+    state, environment
+        Of its last session: running, finished, failed or interrupted; Python, packages and machine.
     epochs, seed
         Of every trial; of the study, from which all others are derived.
     tuned, fixed
         What is, a few words each: ``units one of 16, 32``.
     seeds, finalists_sha256
         The fresh seeds of *confirm* and the hash of the frozen list; empty where none was frozen.
-    environment
-        Python, packages and machine of its last session.
-    code_version, dirty
-        The git commit, and ``true``, ``false`` or ``unknown``.
-    command
-        The line that runs the study again.
+    code_version, dirty, command
+        The git commit, and ``true``, ``false`` or ``unknown``; the line that runs the study again.
     references
         Models of scikit-learn on the same split: for tables, and a linear one where depth 0 is compared.
     """
@@ -290,12 +286,8 @@ class StudyFacts:
 class StudyData:
     """A study as it was read back.
 
-    Attributes
-    ----------
-    predictions
-        Run id -> what the model said of the test part.
-    diagnostics
-        Run id -> curves of gradient norms and saturation by layer.
+    ``predictions`` is what each run's model said of the test part, by run id, and ``diagnostics`` are its curves of
+    gradient norms and saturation by layer.
     """
 
     design: StudyDesign

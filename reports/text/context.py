@@ -62,16 +62,9 @@ class TargetErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A figure that is ready to be drawn.
+    """A figure that is ready to be drawn: the name of its file without ending, and what returns matplotlib's figure.
 
-    Attributes
-    ----------
-    name
-        Of its file, without ending.
-    alt, caption
-        What stands for the picture where it is not shown; what is seen, and of how many.
-    draw
-        Returns matplotlib's figure.
+    ``alt`` stands for it where it is not shown; ``caption`` says what is seen, and of how many.
     """
 
     name: str
@@ -93,14 +86,10 @@ class ReportContext:
     ----------
     phases
         Those that have a trial, laid down or run.
-    baseline
-        Trial 0, the known network, where it ended.
-    top
-        The trials with the best single validation scores, of the search's phases.
-    class_errors
-        Of the recommended model, the worst class first; empty without its predictions.
-    target_errors
-        The same for a regression: by quarter of the target, the lowest first.
+    baseline, top
+        Trial 0, the known network, where it ended; the search's trials with the best single validation scores.
+    class_errors, target_errors
+        Of the recommended model, where its predictions are known: the worst class first, or by quarter of the target.
     champion_runs
         Run ids of the recommended model's confirm runs.
     failures
