@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.checks import all_checks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
-from depthcheck.reports.compare.example_scores import ExampleScores, FoldScores, fold_scores, judged_examples
+from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
 from depthcheck.reports.compare.results import (
     Comparison,
     Contrast,
@@ -48,7 +51,7 @@ def compare_study(study: StudyData) -> Comparison:
     """Compare the levels of a study that was read, whatever its metric."""
     key, predictions = study.design.metric.key, study.predictions
     answers = {run_id: judged_examples(key, of) for run_id, of in predictions.items()}
-    by_fold = {run_id: fold_scores(key, of) for run_id, of in predictions.items() if of.fold is not None}
+    by_fold = {run_id: fold_scores(key, of) for run_id, of in predictions.items()}
     return compare(
         study.design,
         study.records,
@@ -64,7 +67,7 @@ def compare(
     records: Sequence[TrialRecord],
     finalists: Sequence[FrozenFinalist] = (),
     answers: Mapping[str, ExampleScores] | None = None,
-    folds: Mapping[str, FoldScores] | None = None,
+    folds: Mapping[str, NDArray[np.float64]] | None = None,
     *,
     linear: ReferenceScores | None = None,
 ) -> Comparison:
@@ -79,7 +82,7 @@ def compare(
     answers
         Run id -> the score of each test example, or of each row by fold: of searched networks and of confirm runs.
     folds
-        Run id -> the scores of its folds, where the study is cross-validated.
+        Run id -> the score of each of its folds, ``(n_folds,)``, where the study is cross-validated.
     linear
         What scikit-learn's linear model reaches on the same split, by which depth 0 is checked.
     """

@@ -19,7 +19,7 @@ from depthcheck.reports.compare.difference import (
     probability_better,
     units_of,
 )
-from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores, FoldScores
+from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
 from depthcheck.reports.compare.settings import Settings, settings_of
 from depthcheck.reports.compare.study_data import (
@@ -52,7 +52,7 @@ class Evidence:
     runs: Mapping[str, Mapping[int, TrialRecord]]
     part: JudgingPart | None
     predictions: Mapping[str, NDArray[np.generic]]
-    folds: Mapping[str, FoldScores]
+    folds: Mapping[str, NDArray[np.float64]]
     units: Units | None
 
     @property
@@ -116,11 +116,11 @@ class Evidence:
     def _fold_row(self, run: TrialRecord) -> NDArray[np.float64] | None:
         if run.state == "diverged":
             return np.full(self.design.folds, self.design.dummy_score)
-        found, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
-        if found is None or evaluation is None or found.scores.shape != (self.design.folds,):
+        scores, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
+        if scores is None or evaluation is None or scores.shape != (self.design.folds,):
             return None
-        fits = abs(float(np.nanmean(found.scores)) - evaluation.score) < _FOLD_TOLERANCE
-        return found.scores if fits else None
+        fits = abs(float(np.nanmean(scores)) - evaluation.score) < _FOLD_TOLERANCE
+        return scores if fits else None
 
     def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
         """Return the probability that a fresh run of A beats one of B, and from how many pairs it was counted."""
@@ -143,8 +143,6 @@ class Evidence:
         return scores if fits else None
 
     def _n_examples(self) -> int:
-        if self.folds:
-            return max(found.n_examples for found in self.folds.values())
         sizes = [
             evaluation.n_samples
             for runs in self.runs.values()
@@ -159,7 +157,7 @@ def gather(
     records: Sequence[TrialRecord],
     finalists: Sequence[FrozenFinalist],
     answers: Mapping[str, ExampleScores],
-    folds: Mapping[str, FoldScores],
+    folds: Mapping[str, NDArray[np.float64]],
 ) -> Evidence:
     """Sort the confirm runs by finalist and seed; of two runs of one seed, the one with the lower number counts."""
     runs: dict[str, dict[int, TrialRecord]] = {finalist.id: {} for finalist in finalists}

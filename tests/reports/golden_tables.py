@@ -55,7 +55,7 @@ def predictions(metric: str, depth: int, at: int, *, folds: bool, badly: float =
 def score_of(metric: str, of: Predictions) -> float:
     """Return the score: of the test part, or the mean over folds."""
     by_fold = fold_scores(metric, of)
-    return float(example_scores(metric, of).mean()) if by_fold is None else float(by_fold.scores.mean())
+    return float(example_scores(metric, of).mean()) if by_fold is None else float(by_fold.mean())
 
 
 def beside_of(metric: str, of: Predictions) -> dict[str, float]:
