@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Template
+from jinja2 import Environment
 from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
@@ -162,7 +162,8 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
                 token.attrSet("src", "data:image/svg+xml;base64," + base64.b64encode(figures[path]).decode())
     # markdown-it refuses data: addresses when it parses, not when it renders.
     body = parser.renderer.render(tokens, parser.options, {})
-    return Template(_PAGE.read_text("utf-8"), keep_trailing_newline=True).render(title=title, body=body)
+    page = Environment(keep_trailing_newline=True).from_string(_PAGE.read_text("utf-8"))
+    return page.render(title=title, body=body)
 
 
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
