@@ -27,7 +27,6 @@ from depthcheck.reports.compare.results import (
     Search,
     Verdict,
 )
-from depthcheck.reports.compare.settings import Settings
 from depthcheck.reports.compare.study_data import (
     Factor,
     FrozenFinalist,
@@ -87,7 +86,8 @@ def compare(
         What scikit-learn's linear model reaches on the same split, by which depth 0 is checked.
     """
     evidence = gather(design, records, finalists, answers or {}, folds or {})
-    search, rows = _search(evidence.settings), tuple(finalist_row(finalist, evidence) for finalist in finalists)
+    search = None if evidence.settings is None else evidence.settings.search
+    rows = tuple(finalist_row(finalist, evidence) for finalist in finalists)
     found = Comparison(
         design=design,
         part=evidence.part or (None if search is None else "valid" if design.folds else "test"),
@@ -119,23 +119,10 @@ def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation
     return Recommendation(recommended=best, alternative=alternative, difference=difference, verdict=verdict)
 
 
-def _search(settings: Settings | None) -> Search | None:
-    if settings is None:
-        return None
-    return Search(
-        n_settings=settings.n_settings,
-        subset=settings.subset,
-        n_combinations=len(settings.combinations),
-        n_incomplete=settings.n_incomplete,
-        n_unscored=settings.n_unscored,
-        seconds=settings.seconds,
-    )
-
-
 def _question(factor: Factor, evidence: Evidence) -> Question:
     judged = evidence.judged
     curves = () if judged is None else judged.curves(factor.name, factor.levels, factor.reference)
-    at = 0 if judged is None else curves[0].subsets.index(judged.subset)
+    at = 0 if judged is None else curves[0].subsets.index(judged.search.subset)
     tuned = {curve.level: curve.scores[at] for curve in curves}
     rows = tuple(level_row(factor, level, evidence, tuned.get(level)) for level in factor.levels)
     reference = next(row for row in rows if row.is_reference)
@@ -201,18 +188,18 @@ def _verdict(
     if difference is not None:
         return _decide(difference, p_holm, design)
     if evidence.settings is not None:
-        return _unjudged(evidence.settings, evidence)
+        return _unjudged(evidence.settings.search, evidence)
     missing = [level.level for level in (row, reference) if not level.valid]
     no_pair = f"no {design.again} is shared"
     because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
     return Verdict(word="not enough evidence", because=because, more=design.min_seeds)
 
 
-def _unjudged(settings: Settings, evidence: Evidence) -> Verdict:
+def _unjudged(search: Search, evidence: Evidence) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
-    enough, folds, n = evidence.design.min_settings, evidence.design.folds, settings.n_unscored
-    if settings.n_settings < enough:
-        return not_enough(settings.n_settings, "setting", enough)
+    enough, folds, n = evidence.design.min_settings, evidence.design.folds, search.n_unscored
+    if search.n_settings < enough:
+        return not_enough(search.n_settings, "setting", enough)
     because = "the part that judges has a single example"
     if n and evidence.part == "valid" and not folds:
         because = "there is no test part, by which levels are judged"

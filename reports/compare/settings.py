@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.difference import Units, difference_by_units, units_of
 from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
-from depthcheck.reports.compare.results import Difference, LevelCurve
+from depthcheck.reports.compare.results import Difference, LevelCurve, Search
 from depthcheck.reports.compare.study_data import StudyDesign, record_level, valid_score
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 from depthcheck.reports.compare.verdict import error_of_look
@@ -40,8 +40,6 @@ class Settings:
         ``(n_settings, n_combinations, n_examples)`` scores of what judges; ``(n_examples,)`` with cross-validation.
     units
         Which examples belong together, where any do: intervals then draw these.
-    n_incomplete, n_unscored, seconds
-        As :class:`depthcheck.reports.compare.results.Search` has them.
     """
 
     design: StudyDesign
@@ -49,30 +47,13 @@ class Settings:
     valid: NDArray[np.float64]
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None
-    n_incomplete: int
-    n_unscored: int
-    seconds: float
-    units: Units | None = None
-
-    @property
-    def n_settings(self) -> int:
-        """Number of complete settings."""
-        return len(self.valid)
-
-    @property
-    def subset(self) -> int:
-        """Number of settings of the tuning that the claim is about."""
-        return subset_size(self.n_settings)
-
-    @property
-    def confidence(self) -> float:
-        """Confidence of each interval for itself: where the study is looked at again and again, more than 95 %."""
-        return 1 - error_of_look(self.design.looks)
+    units: Units | None
+    search: Search
 
     @property
     def is_judged(self) -> bool:
         """Whether intervals can be given: at least three settings, and every network scored."""
-        return self.n_settings >= FEWEST_SETTINGS and not self.n_unscored and self.scores.shape[2] > 1
+        return self.search.n_settings >= FEWEST_SETTINGS and not self.search.n_unscored and self.scores.shape[2] > 1
 
     def columns(self, factor: str, level: str) -> list[int]:
         """Return the positions of the combinations that have this level."""
@@ -89,15 +70,16 @@ class Settings:
         columns = self.columns(factor, level)
         valid = self.valid[:, columns]
         best = np.sort((valid if self.fold is None else valid.mean(axis=2)).max(axis=1))[::-1]
-        return float(subset_weights(self.n_settings, min(self.subset, self.n_settings)) @ best)
+        return float(subset_weights(len(best), min(self.search.subset, len(best))) @ best)
 
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
         """Return each level's tuned score, and its difference to the reference, by the number of settings tried.
 
-        The answer is read at :attr:`subset`, which is one of these numbers.
+        The answer is read at the search's ``subset``, which is one of these numbers.
         """
-        most = max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
-        sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {self.subset})
+        n_settings, subset = self.search.n_settings, self.search.subset
+        most = max(n_settings // 2, min(subset, n_settings - 1))
+        sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {subset})
         scores: dict[str, list[Difference]] = {level: [] for level in levels}
         differences: dict[str, list[Difference]] = {level: [] for level in levels}
         for size in sizes:
@@ -124,9 +106,9 @@ class Settings:
             self.units,
             pseudo_observations=None,
             method="settings and examples" if self.fold is None else "settings and rows",
-            confidence=self.confidence,
+            confidence=1 - error_of_look(self.design.looks),
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
-            df_rows=degrees_of_freedom(self.n_settings, subset),
+            df_rows=degrees_of_freedom(self.search.n_settings, subset),
         )
 
 
@@ -177,10 +159,15 @@ def settings_of(
         valid=valid,
         scores=scores,
         fold=fold if n_units else None,
-        n_incomplete=len(found) - len(rows),
-        n_unscored=n_unscored,
         units=units_of(answers.values(), design.split_method),
-        seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
+        search=Search(
+            n_settings=len(rows),
+            subset=subset_size(len(rows)),
+            n_combinations=len(combinations),
+            n_incomplete=len(found) - len(rows),
+            n_unscored=n_unscored,
+            seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
+        ),
     )
 
 
