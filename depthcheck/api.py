@@ -388,7 +388,7 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
     from depthcheck.pipeline.dimensions import DIMENSIONS, Values
     from depthcheck.pipeline.prepare.split import resolve
 
-    checked: dict[str, ParamValue] = {"seed": 0, "dropout": 0.0}
+    checked: dict[str, ParamValue] = {}
     limits: dict[str, Values] = {
         **DIMENSIONS,
         "epochs": Values(kind="int", low=1, most=MOST),
@@ -404,7 +404,9 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
         name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
     ).to_params()
     split = resolve(SplitChoice(), dataset).to_params()
-    return TrialConfig.from_params({**data, "data_sha256": dataset.sha256, **split, **checked})
+    return TrialConfig.from_params(
+        {**data, "data_sha256": dataset.sha256, **split, "seed": 0, "dropout": 0.0, **checked}
+    )
 
 
 def compare(study: Study) -> Comparison:
