@@ -179,13 +179,11 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
 
 def check_settings(search: Search, enough: int) -> Check:
     """Warn where fewer settings were trained at all levels than a verdict asks for, or some are not complete."""
-    problems = []
-    if search.n_settings < enough:
-        problems.append(f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}")
+    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
+    problems = [every] if search.n_settings < enough else []
     if search.n_incomplete:
         left_out = "is not complete and is" if search.n_incomplete == 1 else "are not complete and are"
         problems.append(f"{plural(search.n_incomplete, 'setting')} {left_out} left out")
-    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
     return check("enough settings", problems, every)
 
 
