@@ -272,18 +272,17 @@ def test_a_regression_is_drawn_in_its_own_way():
     drawings = {one.name: one for one in all_drawings(study, compared(study))}
     assert "confusion" not in drawings
     assert picture(drawings["regression"].draw)
-    record = predictions.compute_fit(study, compared(study))
-    runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(record.finalist)}
+    finalist = compared(study).recommendation.recommended.finalist.id
+    runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(finalist)}
     middle = sorted(runs, key=runs.get)[2]
-    assert np.array_equal(record.predicted, study.predictions[middle].predicted)
+    points = drawings["regression"].draw().axes[0].lines[1]
+    assert np.array_equal(points.get_ydata(), study.predictions[middle].predicted)
 
 
 def test_only_some_points_of_many_are_drawn():
-    many = predictions.Fit(
-        finalist="x", target="y", y=np.arange(1e5), predicted=np.arange(1e5), examples="test examples"
-    )  # fmt: skip
-    assert len(many.shown) == 1500
-    assert (many.shown[0], many.shown[-1]) == (0, 99_999)
+    shown = predictions.evenly(100_000)
+    assert len(shown) == 1500
+    assert (shown[0], shown[-1]) == (0, 99_999)
 
 
 def test_references_are_lines_among_the_trials():
