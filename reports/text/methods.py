@@ -207,31 +207,13 @@ def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
     runs = plural(len(context.champion_runs), "run")
     text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; mean over {runs}."
     if context.class_errors:
-        rows = [
-            [
-                one.name,
-                count(one.n_examples),
-                f"{100 * one.error:.1f}",
-                f"{one.mistaken_for} ({100 * one.share:.1f} %)" if one.mistaken_for else "–",
-            ]
-            for one in context.class_errors
-        ]
         header = ["class", "examples", "errors (%)", "most often taken for"]
-        yield from ("### Errors by class", table(header, rows, right=[1, 2]), prose(text))
+        yield from ("### Errors by class", table(header, context.class_errors, right=[1, 2]), prose(text))
     if context.target_errors:
-        rows = [
-            [
-                f"{one.low:.4g} to {one.high:.4g}".replace("-", "−"),
-                count(one.n_examples),
-                f"{one.rmse:.3g}",
-                f"{one.mae:.3g}",
-                f"{one.bias:+.3g}".replace("-", "−"),
-            ]
-            for one in context.target_errors
-        ]
         header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
         text += (
             " *Mean error* is predicted minus true: above zero for small values and below for large ones means that "
             "predictions keep to the middle."
         )
-        yield from ("### Errors by quarter of the target", table(header, rows, right=range(1, 5)), prose(text))
+        rows = table(header, context.target_errors, right=range(1, 5))
+        yield from ("### Errors by quarter of the target", rows, prose(text))
