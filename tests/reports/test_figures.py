@@ -199,9 +199,11 @@ def test_fixed_learning_rate_has_no_figure(study):
 
 
 def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
-    record = trials.compute_costs(study, comparison)
-    for seconds, score in record.trials:
-        assert max(front for at, front in record.front if at <= seconds) >= score
+    axes = next(trials.costs(study, comparison)).draw().axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    front = drawn["no trial is faster and better"].get_xydata()
+    for seconds, score in drawn["trial"].get_xydata():
+        assert max(best for at, best in front if at <= seconds) >= score
 
 
 def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
