@@ -28,10 +28,9 @@ from scipy import stats
 from benchmarks.landscape import dimensions
 from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
-from depthcheck.reports.compare.looks import nominal_errors
 from depthcheck.reports.compare.metric import METRICS, Metric
 from depthcheck.reports.compare.results import Difference
-from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.compare.tuning import (
     degrees_of_freedom,
     pseudo_weights,
@@ -39,7 +38,7 @@ from depthcheck.reports.compare.tuning import (
     subset_weights,
     tuned_scores,
 )
-from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, decide
+from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, decide, nominal_errors
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float, float]

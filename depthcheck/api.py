@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from depthcheck.experiments.planning.experiment import Experiment
-    from depthcheck.experiments.planning.finalists import Finalist
     from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
     from depthcheck.experiments.study.describe import StudyEnding
     from depthcheck.experiments.tracking import StoredRun
@@ -138,10 +137,7 @@ class Study:
         return tracking.predict(self.tracking_uri, address, samples)
 
     def report(self, folder: str | Path | None = None, *, template: str | Path | None = None) -> Path:
-        """Write the report, log it to MLflow, and return the path of its markdown.
-
-        As :func:`write_report`.
-        """
+        """Write the report, log it to MLflow, and return the path of its markdown, as :func:`write_report`."""
         return write_report(self, folder, template=template)
 
     def reproduce(self, *, times: int = 1, progress: bool = True) -> ReproductionEnding:
@@ -257,9 +253,8 @@ def run_study(
     uri = tracking_uri or tracking.tracking_uri()
     column = target if isinstance(target, str) else None
     asked = read_experiment(experiment, data=_on_disk(data, target, uri), target=column)
-    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed)
     ending = train(
-        asked.widened_as(widen),
+        asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen),
         console(progress),
         study=study,
         workers=workers,
@@ -386,13 +381,14 @@ def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) 
 
 def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfig:
     """Return the configuration that plain hyperparameters mean on these data."""
+    from depthcheck.experiments.planning.definition import check_network
     from depthcheck.experiments.planning.document import LARGEST_SEED, MOST
     from depthcheck.experiments.planning.ranges import known_key
     from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
-    from depthcheck.pipeline.dimensions import DIMENSIONS, Values, own_dimensions
+    from depthcheck.pipeline.dimensions import DIMENSIONS, Values
     from depthcheck.pipeline.prepare.split import resolve
 
-    checked: dict[str, ParamValue] = {"seed": 0, "dropout": 0.0}
+    checked: dict[str, ParamValue] = {}
     limits: dict[str, Values] = {
         **DIMENSIONS,
         "epochs": Values(kind="int", low=1, most=MOST),
@@ -401,20 +397,16 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
     for name, value in given.items():
         known_key(name, tuple(limits), "a trial")
         checked[name] = limits[name].check(value, name)
-    needed = ["depth", "optimizer", "learning_rate", "batch_size", "epochs"]
-    needed += ["units", "activation"] if checked.get("depth") else []
-    missing = [name for name in needed if name not in checked]
-    if missing:
-        raise ValueError(f"a trial must be given {', '.join(needed)}, got no {', '.join(missing)}")
-    optimizer = str(checked["optimizer"])
-    for name in checked:
-        if name in DIMENSIONS and DIMENSIONS[name].per_optimizer:
-            known_key(name, own_dimensions(optimizer), optimizer)
+    check_network({name: value for name, value in checked.items() if name in DIMENSIONS}, "a trial")
+    if "epochs" not in checked:
+        raise ValueError("a trial must have epochs, got none")
     data = DataConfig(
         name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
     ).to_params()
     split = resolve(SplitChoice(), dataset).to_params()
-    return TrialConfig.from_params({**data, "data_sha256": dataset.sha256, **split, **checked})
+    return TrialConfig.from_params(
+        {**data, "data_sha256": dataset.sha256, **split, "seed": 0, "dropout": 0.0, **checked}
+    )
 
 
 def compare(study: Study) -> Comparison:
@@ -468,60 +460,39 @@ def write_report(study: Study, folder: str | Path | None = None, *, template: st
 def read_experiment(
     experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None, target: str | None = None
 ) -> Experiment:
-    """Return the experiment that is asked for, on the data that are asked for.
+    """Return the experiment that is asked for, as :func:`run_study` has it.
 
-    Parameters
-    ----------
-    experiment
-        As of :func:`run_study`.
-    data
-        Takes the place of the definition's own data.
-    target
-        Takes the place of the definition's own target, where its own data stay.
-
-    Raises
-    ------
-    ValueError
-        When there is no such definition, or it is not as it must be.
+    ``data`` take the place of the definition's own, ``target`` that of its own target where its own data stay.
     """
     from depthcheck.experiments.planning import definition
     from depthcheck.experiments.tracking import launch_directory
 
     base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)
+    keeps_its_data = data is None
     if isinstance(experiment, Mapping):
         of = str(data.name if data is not None else dict(experiment.get("data", {})).get("name", "study"))
         found = definition.parse(experiment, name=definition.slug(Path(of).stem), data=data)
         found = replace(found, data=definition.found_from(found.data, base))
-        return found if target is None or data is not None else found.with_target(target)
-    named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
-    path = definition.find(named, base)
-    if data is None or named == own:
-        found = definition.read(path)
-        return found if target is None else found.with_target(target)
-    return definition.read(path, data=definition.found_from(data, base))
+    else:
+        named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
+        path = definition.find(named, base)
+        keeps_its_data |= named == own
+        asked = None if data is None or keeps_its_data else definition.found_from(data, base)
+        found = definition.read(path, data=asked)
+    return found.with_target(target) if keeps_its_data and target is not None else found
 
 
 def train(
     experiment: Experiment,
     console: Console,
     *,
-    chosen: tuple[Finalist, ...] = (),
-    data_sha256: str | None = None,
     decide_within: float | None = None,
     tracking_uri: str | None = None,
     **asked: Any,
 ) -> StudyEnding:
-    """Run the session of a study, and say where its results are.
+    """Run the session of a study, and say where its results are; raises what :func:`run_study` does.
 
-    Parameters
-    ----------
-    chosen, data_sha256, asked
-        As :class:`depthcheck.experiments.study.session.StudyRequest` has them.
-
-    Raises
-    ------
-    ValueError, RuntimeError, KeyboardInterrupt
-        As of :func:`run_study`.
+    The rest of the parameters is as :class:`depthcheck.experiments.study.session.StudyRequest` has it.
     """
     from depthcheck.experiments.study import session
     from depthcheck.experiments.study.decide import Deadline
@@ -531,12 +502,7 @@ def train(
     started = time.monotonic()
     deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
     request = session.StudyRequest(
-        experiment=experiment,
-        chosen=chosen,
-        data_sha256=data_sha256,
-        deadline=deadline,
-        tracking_uri=tracking_uri or default_uri(),
-        **asked,
+        experiment=experiment, deadline=deadline, tracking_uri=tracking_uri or default_uri(), **asked
     )
     with _in_this_process():
         ending = session.run(request, console)
@@ -636,15 +602,3 @@ def _written(content: bytes, name: str, uri: str) -> str:
         part.write_bytes(content)
         part.replace(path)
     return str(path)
-
-
-__all__ = [
-    "Study",
-    "compare",
-    "list_studies",
-    "load_data",
-    "open_study",
-    "run_study",
-    "run_trial",
-    "write_report",
-]

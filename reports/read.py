@@ -22,10 +22,19 @@ from depthcheck.experiments.study.describe import tuned_in_words, values_in_word
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.metric import ACCURACY, METRICS, Metric
-from depthcheck.reports.compare.study_data import DataFacts, Importance, ReferenceScores, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, SearchRange, StudyDesign
+from depthcheck.reports.compare.study_data import (
+    DataFacts,
+    Factor,
+    FrozenFinalist,
+    Importance,
+    ReferenceScores,
+    SearchRange,
+    StudyData,
+    StudyDesign,
+    StudyFacts,
+    valid_score,
+)
 
 _ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
 
@@ -53,28 +62,23 @@ def choose_study(
     found = tracking.studies(uri) if tracking.is_there(uri) else []
     if not found:
         raise NothingToReportError(f"no study in {uri}; run one first, or name another store in MLFLOW_TRACKING_URI")
+    by_run = {one.run_id: one for one in found}
     if run_id is not None:
-        return _study_with(uri, found, run_id)
+        try:
+            parent = tracking.study_of(uri, run_id)
+        except tracking.TrackingError as error:
+            raise NothingToReportError(f"run must be one of a study, got {run_id!r}: {error}") from error
+        if parent is None or parent not in by_run:
+            raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {uri})")
+        return by_run[parent]
     if study is not None:
-        named = [one for one in found if one.study == study]
-        if named:
-            return named[0]
+        for one in found:
+            if one.study == study:
+                return one
         known = ", ".join(dict.fromkeys(one.study for one in found[:10]))
         raise NothingToReportError(f"study must be one of {known}, got {study!r} (in {uri})")
     launched = tracking.launched_run(environ)
-    parent = tracking.study_of(uri, launched) if launched else None
-    return next((one for one in found if one.run_id == parent), found[0])
-
-
-def _study_with(uri: str, found: Sequence[tracking.StoredRun], run_id: str) -> tracking.StoredRun:
-    try:
-        parent = tracking.study_of(uri, run_id)
-    except tracking.TrackingError as error:
-        raise NothingToReportError(f"run must be one of a study, got {run_id!r}: {error}") from error
-    for one in found:
-        if one.run_id == parent:
-            return one
-    raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {uri})")
+    return by_run.get(tracking.study_of(uri, launched) or "", found[0]) if launched else found[0]
 
 
 def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
@@ -112,7 +116,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         )
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
     searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
-    environment, tags = tracking.study_environment(uri, run_id), tracking.read_run(uri, run_id).tags
+    environment, run = tracking.study_environment(uri, run_id), tracking.read_run(uri, run_id)
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
     seeds = tuple(frozen.get("seeds", ()))
     n_seeds = len(seeds) or experiment.budget.seeds
@@ -154,14 +158,12 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             seeds=seeds,
             finalists_sha256=frozen.get("sha256", ""),
             environment=environment,
-            code_version=tags.get("code_version", "unknown"),
-            dirty=tags.get("dirty", "unknown"),
-            command=command(
-                experiment, tracking.read_run(uri, run_id).params, n_trials=n_searched.total(), n_seeds=n_seeds
-            ),
+            code_version=run.tags.get("code_version", "unknown"),
+            dirty=run.tags.get("dirty", "unknown"),
+            command=command(experiment, run.params, n_trials=n_searched.total(), n_seeds=n_seeds),
             importances=descriptive_importances(records, design),
             references=tuple(
-                ReferenceScores(name=one["name"], valid=one["valid"], test=one["test"], seconds=one["seconds"])
+                ReferenceScores(**{name: one[name] for name in ("name", "valid", "test", "seconds")})
                 for one in tracking.references(uri, run_id)
             ),
         ),
@@ -186,19 +188,13 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
     }[split.method]
     drawn = [] if split.folds else [f"share {split.valid_size:g} drawn by seed {split.seed}"]
     return DataFacts(
-        name=stored["name"],
-        sha256=stored["sha256"],
-        source=stored["source"],
-        task=stored["task"],
+        **{name: stored[name] for name in ("name", "sha256", "source", "task", "n_samples", "n_train", "n_test")},
         class_names=tuple(stored.get("class_names", ())),
         class_counts=counts,
         target=stored["target"] or "",
         target_mean=stored.get("target_mean"),
         target_sd=stored.get("target_sd"),
-        n_samples=stored["n_samples"],
-        n_train=stored["n_train"],
         n_valid=stored["n_samples"] if split.folds else stored["n_valid"],
-        n_test=stored["n_test"],
         majority_share=max(counts) / sum(counts) if counts else None,
         how=", ".join(drawn + how),
     )
@@ -255,15 +251,7 @@ def _range(name: str, tuned: Tuned, optimizer: str | None) -> SearchRange | None
 
 
 def command(experiment: Experiment, params: Mapping[str, str], *, n_trials: int, n_seeds: int) -> str:
-    """Return the line that runs the study again: as ``mlflow run`` noted it, else pieced together.
-
-    Parameters
-    ----------
-    experiment
-        Under the study's name.
-    params
-        Those of the study's run.
-    """
+    """Return the line that runs the study again: as its run's ``params`` have it, else pieced together."""
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
     if FACTOR in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get("runs", "<run ids with commas between>")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-import html
 import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment
 from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
@@ -26,39 +27,13 @@ from depthcheck.reports.text.answer import answer, verdicts
 from depthcheck.reports.text.context import Drawing, context_of
 from depthcheck.reports.text.report import check_template, render, sections
 
+_PAGE = resources.files("depthcheck.reports.text") / "report.html.j2"
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
+_COSTS = ("n_params", "fit_seconds", "failure")
 _LAST = (
-    "valid_score",
-    "valid_loss",
-    "test_score",
-    "test_loss",
-    "train_score",
-    "train_loss",
-    "metric",
-    "epochs_trained",
-    "n_params",
-    "fit_seconds",
-    "failure",
-)
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 64rem; margin: 2rem auto;
-       padding: 0 1.25rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; }
-h2 { font-size: 1.3rem; margin-top: 2.4rem; border-bottom: 1px solid #ccc; padding-bottom: .2rem; }
-h3 { font-size: 1.05rem; margin-top: 1.6rem; }
-table { border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; margin: .8rem 0;
-        font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid #888; }
-img { max-width: 100%; height: auto; display: block; margin-top: 1.4rem; }
-code { font-size: .88em; background: #f3f3f3; padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
-pre { background: #f3f3f3; padding: .8rem; overflow-x: auto; }
-pre code { padding: 0; }
-@media print { body { margin: 0; max-width: none; font-size: 11pt; } h2 { break-after: avoid; }
-               img, table { break-inside: avoid; } }
-"""
+    "valid_score", "valid_loss", "test_score", "test_loss", "train_score", "train_loss",
+    "metric", "epochs_trained", *_COSTS,
+)  # fmt: skip
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -81,20 +56,13 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 
 
 def _row(record: TrialRecord) -> dict[str, object]:
-    params: dict[str, object] = dict(record.config.to_params())
-    if "units" in params:
-        params["units"] = str(params["units"])
+    params = record.config.to_params()
     row: dict[str, object] = {
         **params,
-        "number": record.number,
-        "phase": record.phase,
-        "state": record.state,
+        **({"units": str(params["units"])} if "units" in params else {}),
+        **{name: getattr(record, name) for name in ("number", "phase", "state", "run_id", *_COSTS)},
         "finalist": record.tags.get("finalist"),
-        "run_id": record.run_id,
         "epochs_trained": record.history.n_epochs,
-        "n_params": record.n_params,
-        "fit_seconds": record.fit_seconds,
-        "failure": record.failure,
         "metric": record.history.metric,
     }
     for part in ("valid", "test"):
@@ -107,26 +75,11 @@ def _row(record: TrialRecord) -> dict[str, object]:
     return row
 
 
-def write_tables(table: pd.DataFrame, folder: Path) -> None:
-    """Write ``comparison.csv`` and ``comparison.parquet`` into a folder."""
-    table.to_csv(folder / "comparison.csv", index=False)
-    table.to_parquet(folder / "comparison.parquet", index=False)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report before it is drawn and written.
+    """A report before it is drawn and written: its text, its figures by their paths in the text, what it rests on.
 
-    Attributes
-    ----------
-    markdown
-        Its text.
-    champion
-        What of it goes to the champion's page in the model registry: the answer and the recommended model.
-    figures
-        By their paths in the text.
-    comparison
-        What it rests on.
+    ``champion`` is what goes to the champion's page in the model registry: the answer and the recommended model.
     """
 
     markdown: str
@@ -138,15 +91,7 @@ class Report:
 def make_report(study: StudyData, comparison: Comparison | None = None, template: str | None = None) -> Report:
     """Compare (where that is not done yet) and render a study that was read.
 
-    Parameters
-    ----------
-    template
-        As of :func:`depthcheck.reports.text.report.render`.
-
-    Raises
-    ------
-    ValueError
-        When one of the template's expressions fails.
+    The template is as :func:`depthcheck.reports.text.report.render` has it, which raises where it fails.
     """
     comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
@@ -160,13 +105,7 @@ def make_report(study: StudyData, comparison: Comparison | None = None, template
 
 
 def read_template(asked: str, base: Path) -> str:
-    """Return the text of a template's file; a relative path is relative to ``base``.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be read, or is no template of a report.
-    """
+    """Return the text of a template's file below ``base``, or complain that it is none of a report."""
     path = base / user_path(asked, "template")
     try:
         source = path.read_text("utf-8")
@@ -179,20 +118,10 @@ def read_template(asked: str, base: Path) -> str:
 
 
 def report_folder(asked: str | None, study: str, base: Path) -> Path:
-    """Return the folder to write a study's report into, made; a study's name may hold what no folder's may.
+    """Make and return the folder for a study's report, or complain that it cannot be written.
 
-    Parameters
-    ----------
-    asked
-        The folder that the user names; ``reports/output/<study>`` where it is None.
-    base
-        What a relative path is relative to: where the user typed, not the copy that a project from a git address
-        runs in.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be written.
+    That is the one that the user asked for, or ``reports/output/<study>`` (a name may hold what no folder's may), below
+    ``base``: where the user typed, not the copy that a project from a git address runs in.
     """
     name = re.sub(r"[^\w.-]+", "_", study).strip(".") or "study"
     folder = base / (user_path(asked, "output") if asked else Path("reports/output") / name)
@@ -211,25 +140,19 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.svg"):
         old.unlink()
-    images = {path: picture(drawing) for path, drawing in report.figures.items()}
+    images = {path: picture(drawing.draw) for path, drawing in report.figures.items()}
     for path, content in images.items():
         (folder / path).write_bytes(content)
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")
     page = to_html(report.markdown, images, title=f"Report of study {study.design.name}")
     (folder / "report.html").write_text(page, encoding="utf-8")
-    write_tables(trials_table(study.records), folder)
+    table = trials_table(study.records)
+    table.to_csv(folder / "comparison.csv", index=False)
+    table.to_parquet(folder / "comparison.parquet", index=False)
 
 
 def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
-    """Return the report as one page: its figures inside, no script, and nothing from the network.
-
-    Parameters
-    ----------
-    markdown
-        The report.
-    figures
-        SVG files by the path that the report gives them.
-    """
+    """Return the report as one page: its figures (SVG by their paths) inside, no script, nothing from the network."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     for inline in tokens:
@@ -239,11 +162,8 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
                 token.attrSet("src", "data:image/svg+xml;base64," + base64.b64encode(figures[path]).decode())
     # markdown-it refuses data: addresses when it parses, not when it renders.
     body = parser.renderer.render(tokens, parser.options, {})
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
-    )
+    page = Environment(keep_trailing_newline=True).from_string(_PAGE.read_text("utf-8"))
+    return page.render(title=title, body=body)
 
 
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:

@@ -16,7 +16,8 @@ DEFINITION = {
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"depth": 1}, "got no optimizer, learning_rate, batch_size, epochs, units, activation$"),
+        ({"depth": 1}, "a trial must have optimizer, units, activation, learning_rate, batch_size, got "),
+        (NETWORK, "a trial must have epochs, got none"),
         ({**NETWORK, "depth": 0, "epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({**NETWORK, "epochs": 1, "seed": -1}, "seed must be a whole number of at least 0, got -1"),
         ({**NETWORK, "epochs": 1, "dpeth": 1}, "a trial has no key 'dpeth'.*did you mean 'depth'"),

@@ -86,14 +86,22 @@ class StudyName(click.ParamType[str]):
         return str(value)
 
 
+class Scheduler(click.ParamType[str]):
+    """The address of a scheduler."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        if "://" not in str(value):
+            raise ValueError(f"{_name(param)} must be an address like tcp://host:8786, got {value!r}")
+        return str(value)
+
+
 class Definition(click.ParamType[str]):
     """The name of a shipped definition, or the path of a file; a shell completes the names."""
 
     name = "name or file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it as it is."""
-        return str(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -134,7 +142,7 @@ training = options(
     option("--seeds", type=Count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]"),
     option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", metavar="ADDRESS", help="Your own Dask cluster, tcp://host:8786."),
+    option("--scheduler", type=Scheduler(), help="Your own Dask cluster, tcp://host:8786."),
     option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]"),
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
@@ -145,31 +153,13 @@ asked_model = options(
 )
 
 
-def check_scheduler(address: str | None) -> None:
-    """Complain about an address of a scheduler that is none.
-
-    Raises
-    ------
-    ValueError
-        With what was given.
-    """
-    if address is not None and "://" not in address:
-        raise ValueError(f"scheduler must be an address like tcp://host:8786, got {address!r}")
-
-
 def folder_of(asked: str | None, base: Path) -> Path | None:
     """Return the folder that ``--data-folder`` names, relative to where the user typed."""
     return None if asked is None else base / user_path(asked, "data_folder")
 
 
 def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
-    """Return the path of a file to write, relative to ``base``; it must not exist yet.
-
-    Raises
-    ------
-    ValueError
-        When it is there, has another suffix, or its folder cannot be written to.
-    """
+    """Return the path of a file to write, relative to ``base``, or complain that it is there or cannot be written."""
     kinds = f"a {' or '.join(suffixes)} file"
     if asked is None:
         raise ValueError(f"output must be {kinds}, got nothing")
@@ -184,13 +174,7 @@ def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
 
 
 def complain(about: object, then: str = "") -> None:
-    """Print the one line that says what is wrong; of a full disk also where it is, which databases do not tell.
-
-    Parameters
-    ----------
-    then
-        What to say of what comes next.
-    """
+    """Print the line of what is wrong and what comes then; of a full disk also where it is, which databases do not."""
     text = may_be_shown(about)
     if re.search(r"disk is full|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
         from depthcheck.experiments.places import least_room

@@ -1,11 +1,12 @@
-"""The commands that train: ``run`` and ``compare``."""
+"""The commands that begin a study: ``init``, which writes a definition to start from, ``run`` and ``compare``."""
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,16 +16,16 @@ from depthcheck.cli.options import (
     Definition,
     Duration,
     StudyName,
-    check_scheduler,
     complain,
     folder_of,
+    new_file,
     option,
     training,
 )
 from depthcheck.experiments.interrupts import INTERRUPTED, cleaning_up
 
 if TYPE_CHECKING:
-    from depthcheck.experiments.study.describe import StudyEnding
+    from depthcheck.experiments.planning.experiment import Experiment
 
 _GOES_ON = "; the same command goes on where it stopped"
 #: Fresh seeds of each configuration that is compared, unless the user says otherwise.
@@ -47,79 +48,43 @@ def run(
     data: str | None,
     target: str | None,
     trials: int | None,
-    decide_within: float | None,
     epochs: int | None,
     widen: str | None,
-    study: str | None,
     seeds: int | None,
     seed: int | None,
-    workers: int | None,
-    scheduler: str | None,
-    storage: str | None,
-    data_folder: str | None,
+    **session: Any,
 ) -> int:
     """Run a study, or go on with it, and write its report."""
-    check_scheduler(scheduler)
     from depthcheck import api
-    from depthcheck.experiments.tracking import launch_directory
     from depthcheck.pipeline.config import DataConfig
 
     named = None if data is None else DataConfig(name=data, target=target)
     asked = api.read_experiment(experiment, data=named, target=target)
     asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen)
-    return _trained(
-        lambda: api.train(
-            asked,
-            api.console(progress=True),
-            study=study,
-            workers=workers,
-            scheduler=scheduler,
-            storage=storage,
-            data_folder=folder_of(data_folder, launch_directory()),
-            decide_within=decide_within,
-        )
-    )
+    return _trained(asked, session)
 
 
 @click.command(epilog="Example: depthcheck compare --runs 1f0c…,9ab3… --seeds 20")
 @option("--runs", metavar="ID,ID,…", help="Run ids of trials or studies; the others are held against the first.")
 @training
-def compare(
-    *,
-    runs: str | None,
-    seeds: int | None,
-    seed: int | None,
-    workers: int | None,
-    scheduler: str | None,
-    storage: str | None,
-    data_folder: str | None,
-) -> int:
+def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session: Any) -> int:
     """Train chosen configurations on fresh paired seeds."""
-    check_scheduler(scheduler)
-    from depthcheck import api
     from depthcheck.experiments.planning.pairwise import pairwise
-    from depthcheck.experiments.tracking import launch_directory, tracking_uri
+    from depthcheck.experiments.tracking import tracking_uri
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]
     experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
-    return _trained(
-        lambda: api.train(
-            experiment,
-            api.console(progress=True),
-            chosen=chosen,
-            data_sha256=sha256,
-            workers=workers,
-            scheduler=scheduler,
-            storage=storage,
-            data_folder=folder_of(data_folder, launch_directory()),
-        )
-    )
+    return _trained(experiment, {**session, "chosen": chosen, "data_sha256": sha256})
 
 
-def _trained(session: Callable[[], StudyEnding]) -> int:
-    """Run a session and have its report written; return the exit code."""
+def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
+    """Run a session as it is asked for, and have its report written; return the exit code."""
+    from depthcheck import api
+    from depthcheck.experiments.tracking import launch_directory
+
+    asked["data_folder"] = folder_of(asked["data_folder"], launch_directory())
     try:
-        ending = session()
+        ending = api.train(experiment, api.console(progress=True), **asked)
     except KeyboardInterrupt:
         cleaning_up()
         print(f"interrupted{_GOES_ON}", file=sys.stderr)
@@ -141,4 +106,37 @@ def _trained(session: Callable[[], StudyEnding]) -> int:
             file=sys.stderr,
         )
         return FAILED
+    return 0
+
+
+@click.command(epilog="Example: depthcheck init --data table.csv --target price")
+@option("--data", metavar="NAME|PATH", help="A name, or the path of a file or folder.")
+@option("--target", metavar="COLUMN", help="Column of a table that is to be predicted.")
+@option("--output", metavar="FILE", help="The .toml file to write. [default: <data>.toml]")
+@option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in.")
+def init(data: str | None, target: str | None, output: str | None, data_folder: str | None) -> int:
+    """Write a commented definition to start from, for your own data."""
+    if data is None:
+        raise ValueError("data must be a name or the path of a file, got nothing")
+    from depthcheck.experiments import places
+    from depthcheck.experiments.planning.definition import found_from, slug
+    from depthcheck.experiments.planning.starter import starter_toml
+    from depthcheck.experiments.tracking import launch_directory
+    from depthcheck.pipeline.config import DataConfig
+    from depthcheck.pipeline.data.load import load
+    from depthcheck.pipeline.data.profile import profile_lines
+
+    base = launch_directory()
+    config = found_from(DataConfig(name=data, target=target), base)
+    # A definition that somebody has worked on is not replaced.
+    written = new_file(output or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
+    dataset = load(config, folder=folder_of(data_folder, base), cache=places.data_cache(), log=print)
+    command = f"mlflow run . -P experiment={os.path.relpath(written, base)}"
+    is_path = Path(config.name).is_absolute()
+    path = os.path.relpath(config.name, written.parent) if is_path else config.name
+    text = starter_toml(dataset, config, path=path, command=command)
+    with written.open("x", encoding="utf-8") as file:
+        file.write(text)
+    print("\n".join(profile_lines(dataset)))
+    print(f"\n  definition    {written}\n  next          look through it, then: {command}")
     return 0

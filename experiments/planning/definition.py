@@ -163,7 +163,7 @@ def _check_complete(experiment: Experiment) -> None:
     if n_combinations > MOST:
         raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_combinations}")
     _check_optimizers(experiment, named, optimizers)
-    _check_baseline(experiment.baseline)
+    check_network(experiment.baseline, "[baseline]")
 
 
 def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Sequence[str]) -> None:
@@ -186,11 +186,13 @@ def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Seque
             raise ValueError(f"{name} must be a hyperparameter of {whom} that is used, got {', '.join(optimizers)}")
 
 
-def _check_baseline(baseline: Mapping[str, ParamValue]) -> None:
-    known = list(active(str(baseline.get("optimizer")), int(baseline.get("depth", 0))))
-    for name in ("depth", "optimizer", *(dimension.name for dimension in known if dimension.is_required)):
-        if name not in baseline:
-            raise ValueError(f"[baseline] must have {name}, got {shown(dict(baseline))}")
-    for name in sorted(baseline):
+def check_network(values: Mapping[str, ParamValue], where: str) -> None:
+    """Complain where hyperparameters that a network needs are missing, or are another optimizer's."""
+    known = list(active(str(values.get("optimizer")), int(values.get("depth", 0))))
+    needed = dict.fromkeys(("depth", "optimizer", *(dimension.name for dimension in known if dimension.is_required)))
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise ValueError(f"{where} must have {', '.join(missing)}, got {shown(dict(values))}")
+    for name in sorted(values):
         if DIMENSIONS[name].per_optimizer:
-            known_key(name, own_dimensions(str(baseline["optimizer"])), f"[baseline] with {baseline['optimizer']}")
+            known_key(name, own_dimensions(str(values["optimizer"])), f"{where} with {values['optimizer']}")

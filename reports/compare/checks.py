@@ -16,14 +16,14 @@ from depthcheck.pipeline.records import History
 from depthcheck.reports.compare.metric import ACCURACY, Metric
 from depthcheck.reports.compare.results import (
     Check,
+    Comparison,
     Difference,
     FinalistRow,
     LevelRow,
     Question,
-    Recommendation,
     Search,
 )
-from depthcheck.reports.compare.study_design import SearchRange, StudyDesign
+from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
 from depthcheck.reports.text.words import plural
 
 #: The last fifth of the epochs is held against the fifth before.
@@ -179,13 +179,11 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
 
 def check_settings(search: Search, enough: int) -> Check:
     """Warn where fewer settings were trained at all levels than a verdict asks for, or some are not complete."""
-    problems = []
-    if search.n_settings < enough:
-        problems.append(f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}")
+    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
+    problems = [every] if search.n_settings < enough else []
     if search.n_incomplete:
         left_out = "is not complete and is" if search.n_incomplete == 1 else "are not complete and are"
         problems.append(f"{plural(search.n_incomplete, 'setting')} {left_out} left out")
-    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
     return check("enough settings", problems, every)
 
 
@@ -229,17 +227,12 @@ def check_test_openings(earlier: int | None) -> Check:
 
 def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = False) -> Check:
     """Warn where the part that judges is not a test part."""
-    by = (
-        f"judged by {folds}-fold cross-validation over the rows that"
-        if folds
-        else "judged on the validation part, which"
-    )
-    by += " also chose the finalists"
+    by = "judged on the validation part, which also chose the finalists"
+    if folds:
+        by = f"judged by {folds}-fold cross-validation over the rows that also chose the finalists"
     if folds and is_search:
-        by = (
-            "the recommended model is judged by rows that also chose it; "
-            "levels by rows that chose nothing, fold by fold"
-        )
+        by = "the recommended model is judged by rows that also chose it; "
+        by += "levels by rows that chose nothing, fold by fold"
     problems = {
         "valid": [f"no test part: {by}"],
         None: ["no confirmed run was judged on any part"],
@@ -296,27 +289,23 @@ def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
     return check("region fits the score", problems, "it is small beside what is left to a perfect score")
 
 
-def all_checks(
-    design: StudyDesign,
-    *,
-    part: str | None,
-    search: Search | None = None,
-    questions: Sequence[Question],
-    finalists: Sequence[FinalistRow],
-    recommendation: Recommendation | None = None,
-    histories: Mapping[str, Sequence[History]],
-) -> tuple[Check, ...]:
-    """Return every check in the order of the report; ``histories`` are those of each finalist's confirm runs."""
+def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) -> tuple[Check, ...]:
+    """Return every check of a comparison that has none yet, in the order of the report.
+
+    ``histories`` are those of each finalist's confirm runs.
+    """
+    design, search, finalists, questions = found.design, found.search, found.finalists, found.questions
     rows = [row for question in questions for row in question.rows]
     differences = {f"{c.factor} {c.level}": c.difference for q in questions for c in q.contrasts if c.difference}
-    if recommendation is not None and recommendation.difference is not None and search is not None:
-        differences["the best alternative"] = recommendation.difference
+    if found.recommendation is not None and found.recommendation.difference is not None and search is not None:
+        differences["the best alternative"] = found.recommendation.difference
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
+    in_lists = [row.finalist.id for row in finalists]
     return (
         *([] if search is None else [check_settings(search, design.min_settings), check_scored(search, design.folds)]),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
-        check_judged_on_test(part, design.folds, is_search=search is not None),
+        check_judged_on_test(found.part, design.folds, is_search=search is not None),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),
         *([check_independence(design, differences.values())] if design.split_method in ("group", "time") else []),
@@ -324,15 +313,11 @@ def all_checks(
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(
-            _at_their_best(rows, finalists),
-            design.ranges,
-            design.widenings,
-            in_lists=[row.finalist.id for row in finalists],
-        ),
+        check_edges(_at_their_best(rows, finalists), design.ranges, design.widenings, in_lists=in_lists),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),
+        *filter(None, [check_linear(questions, found.linear, found.part, design)]),
     )
 
 
@@ -358,3 +343,42 @@ def _side_reached(value: float, searched: SearchRange) -> str | None:
     if -edge <= share <= edge:
         return "down"
     return "up" if 1 - edge <= share <= 1 + edge else None
+
+
+#: In the metric's own scale: a point of a percentage.
+_LEAST_GAP = 0.01
+_LINEAR = ("logistic regression", "ridge regression")
+
+
+def linear_model(references: Sequence[ReferenceScores]) -> ReferenceScores | None:
+    """Return the linear one of scikit-learn's models, or None where it was not fitted."""
+    return next((one for one in references if one.name.startswith(_LINEAR)), None)
+
+
+def linear_score(linear: ReferenceScores | None, part: str | None) -> float | None:
+    """Return its score on the part that judges; with cross-validation, the mean over folds."""
+    if linear is None:
+        return None
+    return linear.valid if part == "valid" else linear.test
+
+
+def depth_0(questions: Sequence[Question]) -> LevelRow | None:
+    """Return the row of depth 0, where it is a level and was judged as tuned."""
+    rows = (row for question in questions for row in question.rows if question.factor.name == "depth")
+    return next((row for row in rows if row.level == "0" and row.tuned is not None), None)
+
+
+def check_linear(
+    questions: Sequence[Question], linear: ReferenceScores | None, part: str | None, design: StudyDesign
+) -> Check | None:
+    """Warn where tuned depth 0 stays clearly behind scikit-learn's linear model; None where either is unknown."""
+    row, score = depth_0(questions), linear_score(linear, part)
+    if row is None or row.tuned is None or linear is None or score is None:
+        return None
+    metric, gap, problems = design.metric, score - row.tuned.estimate, []
+    if gap > max(_LEAST_GAP, 2 * design.equivalence):
+        problems.append(
+            f"tuned depth 0 stays {metric.text(gap, signed=False)} below scikit-learn's {linear.name}: it was not "
+            "trained well, and where it hurts, that may be a failure of training (see its ranges and epochs)"
+        )
+    return check("depth 0 is a linear model", problems, f"tuned depth 0 keeps up with scikit-learn's {linear.name}")

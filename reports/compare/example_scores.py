@@ -22,14 +22,6 @@ TOLERANCES: Mapping[str, float] = {"accuracy": 1e-5, "auc": 1e-3, "r2": 1e-3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FoldScores:
-    """The score of each fold, ``(n_folds,)``, NaN where a fold has none, and how many examples they have together."""
-
-    scores: NDArray[np.float64]
-    n_examples: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExampleScores:
     """Scores of single examples, ``(n_examples,)``, whose mean is the score.
 
@@ -114,21 +106,16 @@ def auc_scores(y: NDArray[np.generic], score: NDArray[np.generic]) -> NDArray[np
     return np.asarray(area + np.where(positive, n / n_positive, n / (n - n_positive)) * (below - area))
 
 
-def fold_scores(metric: str, predictions: Predictions) -> FoldScores | None:
-    """Return the score of each fold, or None without folds.
+def fold_scores(metric: str, predictions: Predictions) -> NDArray[np.float64] | None:
+    """Return the score of each fold, ``(n_folds,)``, NaN where a fold has none; None without folds.
 
     Each fold is scored for itself: probabilities of two networks are not ranked together.
     """
     if predictions.fold is None:
         return None
-    folds = np.unique(predictions.fold)
-    scores = [_score(metric, _of_fold(predictions, predictions.fold == fold)) for fold in folds]
-    return FoldScores(scores=np.array(scores), n_examples=len(predictions.fold))
-
-
-def _score(metric: str, predictions: Predictions) -> float:
-    scores = example_scores(metric, predictions)
-    return float("nan") if scores is None else float(scores.mean())
+    of_folds = [_of_fold(predictions, predictions.fold == fold) for fold in np.unique(predictions.fold)]
+    each = [example_scores(metric, of_fold) for of_fold in of_folds]
+    return np.array([np.nan if scores is None else scores.mean() for scores in each], dtype=np.float64)
 
 
 def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:

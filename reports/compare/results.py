@@ -1,8 +1,7 @@
 """The frozen records of what a comparison found.
 
-Only data live here, checked when they are made; the statistics stand in ``difference``, ``folds``, ``verdict``,
-``effort`` and ``checks``. Scores and differences are in the metric's own scale (an accuracy of 0.885, a difference of
-0.004) all the way through; :class:`depthcheck.reports.compare.metric.Metric` turns them into the unit a reader sees.
+Only data live here, checked when they are made. Scores and differences are in the metric's own scale (an accuracy of
+0.885, a difference of 0.004); :class:`depthcheck.reports.compare.metric.Metric` turns them into the reader's unit.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.reports.compare.study_data import ReferenceScores
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_data import Factor, FrozenFinalist, ReferenceScores, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
 LevelStatus = Literal[
@@ -143,8 +141,6 @@ class Contrast:
     difference
         Level minus reference: of what tuning each gives, at the same settings; where configurations were chosen by the
         user, of these on the same fresh seeds. None where nothing is shared, or nothing was judged yet.
-    p_holm
-        Adjusted within the question; None where there is no p.
     p_better, n_pairs
         Of chosen configurations: share of all pairs of runs in which the level's run beats the reference's (ties half),
         and how many pairs.
@@ -198,6 +194,11 @@ class LevelRow:
     tuned_valid: float | None = None
 
     @property
+    def valid_mean(self) -> float | None:
+        """The validation score that orders levels: of tuning, or of the chosen configuration's fresh seeds."""
+        return self.valid.mean if self.tuned_valid is None and self.valid else self.tuned_valid
+
+    @property
     def n_trials(self) -> int:
         """Trials of the compare phase, whatever became of them."""
         return self.n_finished + self.n_failed + self.n_diverged + self.n_pruned
@@ -205,10 +206,7 @@ class LevelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalistRow:
-    """A finalist with what its fresh seeds gave.
-
-    ``beside`` holds further scores on the part that judges, by name.
-    """
+    """A finalist with what its fresh seeds gave; ``secondary`` holds further scores on the part that judges."""
 
     finalist: FrozenFinalist
     valid: Spread | None
@@ -256,12 +254,7 @@ class Search:
     Attributes
     ----------
     n_settings, subset
-        Settings that every combination of levels was trained with, and the number of settings of the tuning that the
-        answer speaks of.
-    n_combinations
-        Combinations of levels, each of which gets a trial a setting.
-    n_examples
-        Test examples, or rows of the cross-validation.
+        Settings that all ``n_combinations`` of levels were trained with, and those of the tuning that the answer is of.
     n_incomplete, n_unscored
         Settings that are not complete yet, and networks that have no test answers yet.
     seconds
@@ -271,7 +264,6 @@ class Search:
     n_settings: int
     subset: int
     n_combinations: int
-    n_examples: int
     n_incomplete: int
     n_unscored: int
     seconds: float
@@ -298,7 +290,7 @@ class Comparison:
     questions: tuple[Question, ...]
     finalists: tuple[FinalistRow, ...]
     recommendation: Recommendation | None
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
     search: Search | None = None
     linear: ReferenceScores | None = None
 

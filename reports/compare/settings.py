@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.difference import Units, difference_by_units, units_of
 from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
-from depthcheck.reports.compare.levels import record_level, valid_score
-from depthcheck.reports.compare.results import Difference, LevelCurve
-from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.results import Difference, LevelCurve, Search
+from depthcheck.reports.compare.study_data import StudyDesign, record_level, valid_score
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.compare.verdict import error_of_look
 
 #: Sizes of subsets for which a curve is drawn.
 _MOST_POINTS = 16
@@ -36,18 +36,10 @@ class Settings:
         The levels of each column, in the order of the design's factors.
     valid
         ``(n_settings, n_combinations)`` validation scores; with folds ``(n_settings, n_combinations, n_folds)``.
-    scores
-        ``(n_settings, n_combinations, n_examples)`` scores of what judges.
-    fold
-        ``(n_examples,)`` with cross-validation, else None.
+    scores, fold
+        ``(n_settings, n_combinations, n_examples)`` scores of what judges; ``(n_examples,)`` with cross-validation.
     units
         Which examples belong together, where any do: intervals then draw these.
-    n_incomplete
-        Settings that some combination of levels has not been trained with.
-    n_unscored
-        Networks whose test answers are missing: no level can be judged before they are there.
-    seconds
-        Of training all networks of one setting, on average.
     """
 
     design: StudyDesign
@@ -55,35 +47,13 @@ class Settings:
     valid: NDArray[np.float64]
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None
-    n_incomplete: int
-    n_unscored: int
-    seconds: float
-    units: Units | None = None
-
-    @property
-    def n_settings(self) -> int:
-        """Number of complete settings."""
-        return len(self.valid)
-
-    @property
-    def subset(self) -> int:
-        """Number of settings of the tuning that the claim is about."""
-        return subset_size(self.n_settings)
-
-    @property
-    def confidence(self) -> float:
-        """Confidence of each interval for itself: where the study is looked at again and again, more than 95 %."""
-        return 1 - self.design.error_of_look
-
-    @property
-    def n_examples(self) -> int:
-        """Number of test examples, or of rows of the cross-validation."""
-        return int(self.scores.shape[2])
+    units: Units | None
+    search: Search
 
     @property
     def is_judged(self) -> bool:
         """Whether intervals can be given: at least three settings, and every network scored."""
-        return self.n_settings >= FEWEST_SETTINGS and not self.n_unscored and self.scores.shape[2] > 1
+        return self.search.n_settings >= FEWEST_SETTINGS and not self.search.n_unscored and self.scores.shape[2] > 1
 
     def columns(self, factor: str, level: str) -> list[int]:
         """Return the positions of the combinations that have this level."""
@@ -100,21 +70,16 @@ class Settings:
         columns = self.columns(factor, level)
         valid = self.valid[:, columns]
         best = np.sort((valid if self.fold is None else valid.mean(axis=2)).max(axis=1))[::-1]
-        return float(subset_weights(self.n_settings, min(self.subset, self.n_settings)) @ best)
-
-    def level(self, factor: str, level: str) -> Difference:
-        """Return the level's tuned score on the part that judges, with its interval."""
-        return self._estimate(self.tuned(factor, level, self.subset), self.subset)
-
-    def difference(self, factor: str, level: str, reference: str) -> Difference:
-        """Return the level's tuned score minus the reference's, at the same settings."""
-        values = self.tuned(factor, level, self.subset) - self.tuned(factor, reference, self.subset)
-        return self._estimate(values, self.subset)
+        return float(subset_weights(len(best), min(self.search.subset, len(best))) @ best)
 
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
-        """Return each level's tuned score, and its difference to the reference, by the number of settings tried."""
-        most = max(self.n_settings // 2, min(self.subset, self.n_settings - 1))
-        sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {self.subset})
+        """Return each level's tuned score, and its difference to the reference, by the number of settings tried.
+
+        The answer is read at the search's ``subset``, which is one of these numbers.
+        """
+        n_settings, subset = self.search.n_settings, self.search.subset
+        most = max(n_settings // 2, min(subset, n_settings - 1))
+        sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {subset})
         scores: dict[str, list[Difference]] = {level: [] for level in levels}
         differences: dict[str, list[Difference]] = {level: [] for level in levels}
         for size in sizes:
@@ -141,9 +106,9 @@ class Settings:
             self.units,
             pseudo_observations=None,
             method="settings and examples" if self.fold is None else "settings and rows",
-            confidence=self.confidence,
+            confidence=1 - error_of_look(self.design.looks),
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
-            df_rows=degrees_of_freedom(self.n_settings, subset),
+            df_rows=degrees_of_freedom(self.search.n_settings, subset),
         )
 
 
@@ -172,16 +137,16 @@ def settings_of(
         return None
     combinations = tuple(itertools.product(*(factor.levels for factor in design.factors)))
     rows = [[of[combination] for combination in combinations] for of in found.values() if len(of) == len(combinations)]
-    judged = _Judged(design, answers)
-    table = [[judged.scores(record) for record in row] for row in rows]
+    answers = {r.run_id: answers[r.run_id] for r in records if r.phase == "compare" and r.run_id in answers}
+    any_of = next(iter(answers.values()), None)
+    fold, n_units = (None, 0) if any_of is None else (any_of.fold, len(any_of.scores))
+    table = [[_judged_scores(record, design, answers, n_units, fold is not None) for record in row] for row in rows]
     n_unscored = sum(scores is None for row in table for scores in row)
-    fold = judged.fold
-    n_units = 0 if n_unscored or not rows else max(1, judged.n_units)
-    scores = np.empty((len(rows), len(combinations), n_units), judged.dtype)
-    for number, row in enumerate(table):
+    n_units = 0 if n_unscored or not rows else max(1, n_units)
+    scores = np.empty((len(rows), len(combinations), n_units), np.float64 if any_of is None else np.float32)
+    for number, row in enumerate(table if n_units else ()):
         for column, one in enumerate(row):
-            if n_units and one is not None:
-                scores[number, column] = one
+            scores[number, column] = one
     valid = np.array([[valid_score(record, design) for record in row] for row in rows]).reshape(
         len(rows), len(combinations)
     )
@@ -194,32 +159,26 @@ def settings_of(
         valid=valid,
         scores=scores,
         fold=fold if n_units else None,
-        n_incomplete=len(found) - len(rows),
-        n_unscored=n_unscored,
         units=units_of(answers.values(), design.split_method),
-        seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
+        search=Search(
+            n_settings=len(rows),
+            subset=subset_size(len(rows)),
+            n_combinations=len(combinations),
+            n_incomplete=len(found) - len(rows),
+            n_unscored=n_unscored,
+            seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
+        ),
     )
 
 
-class _Judged:
-    """What each network's answers are worth, unit by unit; the dummy baseline's where it diverged or failed."""
-
-    def __init__(self, design: StudyDesign, answers: Mapping[str, ExampleScores]) -> None:
-        self._design, self._answers = design, answers
-        any_of = next(iter(answers.values()), None)
-        self.fold = None if any_of is None else any_of.fold
-        self.n_units = 0 if any_of is None else len(any_of.scores)
-        self.dtype = np.dtype(np.float64 if any_of is None else np.float32)
-
-    def scores(self, record: TrialRecord) -> NDArray[np.generic] | float | None:
-        """Return ``(n_units,)``, one number for all of them, or None where nothing is known."""
-        if record.state != "finished":
-            return self._design.dummy_score
-        found, evaluation = (
-            self._answers.get(record.run_id),
-            record.evaluation("valid" if self.fold is not None else "test"),
-        )
-        if found is None or evaluation is None or len(found.scores) != self.n_units:
-            return None
-        fits = abs(float(found.scores.mean()) - evaluation.score) < TOLERANCES[self._design.metric.key]
-        return found.scores if fits or self.fold is not None else None
+def _judged_scores(
+    record: TrialRecord, design: StudyDesign, answers: Mapping[str, ExampleScores], n_units: int, has_folds: bool
+) -> NDArray[np.generic] | float | None:
+    """Return ``(n_units,)``, one number for all of them where the trial diverged or failed, or None where unknown."""
+    if record.state != "finished":
+        return design.dummy_score
+    found, evaluation = answers.get(record.run_id), record.evaluation("valid" if has_folds else "test")
+    if found is None or evaluation is None or len(found.scores) != n_units:
+        return None
+    fits = abs(float(found.scores.mean()) - evaluation.score) < TOLERANCES[design.metric.key]
+    return found.scores if fits or has_folds else None

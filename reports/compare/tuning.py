@@ -112,21 +112,6 @@ def tuned_scores(
     return found
 
 
-def tuning_curve(valid: Floats, test: Floats) -> Floats:
-    """Return the expected test score of tuning with 1, 2, … settings, ``(n_settings,)``.
-
-    Parameters
-    ----------
-    valid, test
-        ``(n_settings, n_networks)`` scores of each network on both parts.
-    """
-    kept = np.argmax(valid, axis=1)
-    rows = np.arange(len(valid))
-    order = np.argsort(-valid[rows, kept], kind="stable")
-    ordered = test[rows, kept][order]
-    return np.array([subset_weights(len(valid), subset) @ ordered for subset in range(1, len(valid) + 1)])
-
-
 def _chosen(valid: Floats, scores: NDArray[Any], weights: Floats) -> Floats:
     """Keep each setting's best network, rank the settings by it, and weigh what these networks answered."""
     kept = np.argmax(valid, axis=1)

@@ -1,14 +1,25 @@
 """From an interval to a word, and how many more settings or seeds would show a difference that matters.
 
 Pure; the rules are written out for readers in docs/comparison.md. A number of more seeds is a plan, not a promise.
+
+A study that goes on until its questions are decided is judged again and again, and would find something sooner or
+later. Each look gets a share of the error, of which the looks together never spend more than all: of look *j* of any
+number, all looks up to it have *j / (j + 1)* of it (an error-spending function, Lan and DeMets 1983). How strict each
+look must then be follows from how much the looks have in common: the estimate at *m* settings and that at *m'* > *m*
+are correlated by sqrt(m / m') (Armitage, McPherson and Rowe 1969; Jennison and Turnbull 2000, chapter 19). Intervals
+at these levels cover at all looks at once.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import optimize, stats
 
 from depthcheck.reports.compare.difference import CONFIDENCE
 from depthcheck.reports.compare.metric import Metric
@@ -16,6 +27,8 @@ from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 from depthcheck.reports.compare.tuning import SEARCHED, degrees_of_freedom
 
 SIGNIFICANCE = 0.05
+#: Probability of showing what matters, and seeds (or settings) that a plan goes up to.
+_POWER, _MOST_SEEDS = 0.8, 200
 
 
 def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tuple[float | None, ...]:
@@ -81,20 +94,14 @@ def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> V
         examples = "rows" if difference.n_folds or difference.method.endswith("rows") else "test examples"
         examples = examples if difference.drawn == "examples" else difference.drawn
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
-        return Verdict(word=verdict.word, because=f"{verdict.because}; {cannot}")
-    more = max(needed - difference.n_seeds, 1)
-    return Verdict(word=verdict.word, because=verdict.because, more=more)
+        return replace(verdict, because=f"{verdict.because}; {cannot}")
+    return replace(verdict, more=max(needed - difference.n_seeds, 1))
 
 
 def not_enough(n: int, again: str, enough: int) -> Verdict:
     """Give the verdict where there are fewer settings (or seeds) than a verdict asks for."""
     there = f"there is {n} {again}" if n == 1 else f"there are {n or 'no'} {again}s"
     return Verdict(word="not enough evidence", because=f"{there}, and at least {enough} are asked for", more=enough - n)
-
-
-def missing_verdict(enough: int, because: str) -> Verdict:
-    """Give the verdict where there is no pair of confirmed runs at all."""
-    return Verdict(word="not enough evidence", because=because, more=enough)
 
 
 def _why_no_interval(difference: Difference) -> str:
@@ -115,34 +122,20 @@ def _why_open(difference: Difference, p_holm: float, region: str, equivalence: f
     return f"the interval reaches beyond {region}"
 
 
-def seeds_to_detect(
-    difference: Difference, effect: float, *, power: float = 0.8, confidence: float = CONFIDENCE, most: int = 200
-) -> int | None:
-    """Return how many seeds would show an effect of this size, given the variances seen so far.
+def seeds_to_detect(difference: Difference, effect: float) -> int | None:
+    """Return how many seeds would show an effect of this size four times in five, given the variances seen so far.
 
-    Parameters
-    ----------
-    difference
-        What the seeds so far gave.
-    effect
-        In the metric's scale.
-    power
-        The probability of showing it.
-
-    Returns
-    -------
-    int or None
-        None where no number of seeds up to ``most`` does: the test part is too small, or nothing is known of the
-        spread.
+    None where no number of seeds up to :data:`_MOST_SEEDS` does: the test part is too small, or nothing is known of the
+    spread. The effect is in the metric's scale.
     """
     if difference.low is None or effect <= 0:
         return None
-    for n_seeds in range(2, most + 1):
+    for n_seeds in range(2, _MOST_SEEDS + 1):
         variance, df = _planned(difference, n_seeds)
         if variance == 0:
             return 2
-        critical = stats.t.ppf((1 + confidence) / 2, df)
-        if stats.nct.sf(critical, df, effect / np.sqrt(variance)) >= power:
+        critical = stats.t.ppf((1 + CONFIDENCE) / 2, df)
+        if stats.nct.sf(critical, df, effect / np.sqrt(variance)) >= _POWER:
             return n_seeds
     return None
 
@@ -156,3 +149,55 @@ def _planned(difference: Difference, n_seeds: int) -> tuple[float, float]:
     df_rows = degrees_of_freedom(n_seeds, SEARCHED) if difference.again == "setting" else n_seeds - 1
     df = variance**2 * df_rows / max(over_seeds**2, 1e-300)
     return variance, min(df, 1e6)
+
+
+Floats = NDArray[np.float64]
+
+_GRID = np.linspace(-8, 8, 801)
+_STEP = float(_GRID[1] - _GRID[0])
+
+
+@functools.lru_cache(maxsize=64)
+def nominal_errors(sizes: tuple[int, ...], error: float = SIGNIFICANCE) -> tuple[float, ...]:
+    """Return the two-sided error that each look may make for itself, ``(n_looks,)``.
+
+    Parameters
+    ----------
+    sizes
+        Number of settings at each look, growing.
+    error
+        What all looks together may make, however many are to come.
+
+    Raises
+    ------
+    ValueError
+        When the sizes do not grow, or there are none.
+    """
+    if not sizes or sizes[0] < 1 or any(a >= b for a, b in itertools.pairwise(sizes)):
+        raise ValueError(f"looks must be at growing numbers of settings, got {sizes}")
+    bounds: list[float] = []
+    density = stats.norm.pdf(_GRID)
+    for before, size in enumerate(sizes):
+        if before:
+            density = _moved(density, float(np.sqrt(sizes[before - 1] / size)))
+        to_spend = error * ((before + 1) / (before + 2) - before / (before + 1))
+        bounds.append(float(optimize.brentq(functools.partial(_overspent, density, to_spend), 0.5, 7.5)))
+        density = np.where(np.abs(_GRID) < bounds[-1], density, 0.0)
+    return tuple(float(2 * stats.norm.sf(bound)) for bound in bounds)
+
+
+def error_of_look(looks: tuple[int, ...]) -> float:
+    """Return the two-sided error that the last of these looks may make for itself; all of it without any."""
+    return nominal_errors(looks)[-1] if looks else SIGNIFICANCE
+
+
+def _moved(density: Floats, rho: float) -> Floats:
+    """Return the density of the next look's statistic among those that went on."""
+    kernel = stats.norm.pdf(_GRID[:, None], rho * _GRID[None, :], np.sqrt(1 - rho**2))
+    return np.asarray(kernel @ density * _STEP)
+
+
+def _overspent(density: Floats, to_spend: float, bound: float) -> float:
+    """Return by how much the mass beyond the bound, a cell of the grid cut in two included, is more than to spend."""
+    share = np.clip((np.abs(_GRID) + _STEP / 2 - bound) / _STEP, 0, 1)
+    return float(density @ share * _STEP) - to_spend

@@ -1,4 +1,4 @@
-"""Figures of a report. Each module has a generator ``drawings``, which yields what it can draw of a study."""
+"""Figures of a report: each is a generator, which yields what it can draw of a study."""
 
 from __future__ import annotations
 
@@ -6,31 +6,24 @@ from collections.abc import Callable, Iterator
 
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.figures import (
-    confusion,
-    cost,
-    curves,
-    differences,
-    effort,
-    gradients,
-    learning_rate,
-    regression,
-    trials,
-)
+from depthcheck.reports.figures.curves import gradients, training_curves
+from depthcheck.reports.figures.differences import effort, paired_differences
+from depthcheck.reports.figures.predictions import confusion_matrix, fit
+from depthcheck.reports.figures.trials import costs, learning_rates, trials_by_level
 from depthcheck.reports.text.context import Drawing
 
 #: The figures of a report in their order; a study yields none, one, or one a question of each. Whoever has another
 #: figure adds what yields it: nothing else lists them.
 FIGURES: list[Callable[[StudyData, Comparison], Iterator[Drawing]]] = [
-    effort.drawings,
-    trials.drawings,
-    differences.drawings,
-    curves.drawings,
-    gradients.drawings,
-    learning_rate.drawings,
-    cost.drawings,
-    confusion.drawings,
-    regression.drawings,
+    effort,
+    trials_by_level,
+    paired_differences,
+    training_curves,
+    gradients,
+    learning_rates,
+    costs,
+    confusion_matrix,
+    fit,
 ]
 
 

@@ -1,16 +1,29 @@
-"""Paired differences to the reference level: every seed, the mean, its interval, and what would not matter."""
+"""Differences to the reference level: as a function of effort, or of chosen configurations seed by seed."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from depthcheck.reports.compare.results import Comparison, Difference
-from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.compare.study_design import Factor
-from depthcheck.reports.figures.style import COLORS, FAINT, GREY, new_figure
+from depthcheck.reports.compare.results import Comparison, Difference, LevelCurve, Question, Search
+from depthcheck.reports.compare.study_data import Factor, StudyData
+from depthcheck.reports.figures.style import (
+    COLORS,
+    FAINT,
+    GREY,
+    LIGHT,
+    LINES,
+    MARKERS,
+    MOST_SERIES,
+    new_figure,
+    score_label,
+    share_scale,
+)
 from depthcheck.reports.text.context import Drawing
 from depthcheck.reports.text.words import plural
 
@@ -18,7 +31,7 @@ from depthcheck.reports.text.words import plural
 Rows = Sequence[tuple[str, Difference, str]]
 
 
-def drawings(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield a figure for each question about chosen configurations; those of a search are drawn by effort."""
     metric = comparison.design.metric
     for question in () if comparison.search is not None else comparison.questions:
@@ -39,11 +52,11 @@ def drawings(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
             caption=f"Difference in {comparison.judged} {metric.name} to {factor.name} {factor.reference}, paired by "
             f"{first.again}. Each circle is one of {n_seeds}; the diamond is their mean with its 95 % interval {over}. "
             f"Inside the grey band (±{metric.region(comparison.design.equivalence)}) a difference would not matter.",
-            draw=functools.partial(draw, factor, rows, comparison),
+            draw=functools.partial(draw_differences, factor, rows, comparison),
         )
 
 
-def draw(factor: Factor, rows: Rows, comparison: Comparison) -> Figure:
+def draw_differences(factor: Factor, rows: Rows, comparison: Comparison) -> Figure:
     """Draw one row a level."""
     metric = comparison.design.metric
     n_levels, scale = len(rows), metric.scale
@@ -71,3 +84,102 @@ def draw(factor: Factor, rows: Rows, comparison: Comparison) -> Figure:
     axes.set_xlabel(f"difference in {comparison.judged} {metric.name} to {factor.name} {factor.reference}{unit}")
     axes.set_ylabel(factor.name)
     return figure
+
+
+#: Labels along the number of settings.
+_MARKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+
+
+def effort(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
+    """Yield a figure for each question whose levels were judged."""
+    search, design = comparison.search, comparison.design
+    for question in comparison.questions:
+        if search is None or not question.curves or len(question.curves[0].subsets) < 2:
+            continue
+        name, hidden = question.factor.name, len(question.curves) - len(told_apart(question))
+        rest = f" Grey: the other {hidden} levels." if hidden else ""
+        yield Drawing(
+            name=f"effort-by-{name}",
+            alt=f"Tuned score and differences against the number of settings tried, by {name}",
+            caption=f"Above: expected {comparison.judged} {design.metric.name} of tuning each {name} with so many "
+            f"settings and keeping the best by validation, the mean over all subsets of the {search.n_settings} "
+            f"settings tried. Below: the difference to {name} {question.factor.reference} at the same settings. Bands "
+            f"are 95 % intervals, each for one point of its line; inside the grey strip (±"
+            f"{design.metric.region(design.equivalence)}) a difference would not matter. The answer is read at the "
+            f"upright line, {search.subset} settings.{rest}",
+            draw=functools.partial(draw_effort, question, comparison, search),
+        )
+
+
+def told_apart(question: Question) -> list[str]:
+    """Return the levels that get a colour: the reference, and the best at the largest effort."""
+    factor = question.factor
+    best = sorted(question.curves, key=lambda curve: -curve.scores[-1].estimate)
+    kept = [curve.level for curve in best if curve.level != factor.reference][: MOST_SERIES - 1]
+    return [level for level in factor.levels if level in kept or level == factor.reference]
+
+
+def draw_effort(question: Question, comparison: Comparison, search: Search) -> Figure:
+    """Draw scores above and differences below, on one axis of effort."""
+    design, curves, levels = comparison.design, question.curves, told_apart(question)
+    metric = design.metric
+    figure = new_figure(5.0)
+    scores, differences = figure.subplots(2, 1, sharex=True)
+    _lines(scores, curves, levels, lambda curve: curve.scores, scale=1.0)
+    every = [one.estimate for curve in curves for one in curve.scores]
+    is_log = share_scale(scores, every, metric=metric).is_log
+    scores.set_ylabel(score_label(f"expected\n{comparison.judged}", metric, is_log))
+    band = metric.scale * design.equivalence
+    differences.axhspan(-band, band, color=FAINT, zorder=0, linewidth=0)
+    differences.axhline(0, color=GREY, linewidth=1, zorder=1)
+    _lines(differences, curves, levels, lambda curve: curve.differences, scale=metric.scale)
+    _limit(differences, curves, search.subset, scale=metric.scale, band=band)
+    unit = " (points)" if metric.unit else ""
+    differences.set_ylabel(f"difference to\n{question.factor.name} {question.factor.reference}{unit}")
+    differences.set_xlabel("settings tried")
+    for axes in (scores, differences):
+        axes.axvline(search.subset, color=LIGHT, linewidth=1.2, zorder=0)
+    differences.set_xscale("log")
+    differences.xaxis.set_major_locator(FixedLocator([mark for mark in _MARKS if mark <= curves[0].subsets[-1]]))
+    differences.xaxis.set_minor_locator(NullLocator())
+    differences.xaxis.set_major_formatter(lambda value, _at: f"{value:g}")
+    ends = {curve.level: curve.scores[-1].estimate for curve in curves}
+    handles, labels = scores.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda at: -ends[labels[at]])
+    handles, labels = [handles[at] for at in order], [labels[at] for at in order]
+    figure.legend(handles, labels, title=question.factor.name, loc="outside right upper", handlelength=3.2)
+    return figure
+
+
+def _lines(
+    axes: Axes,
+    curves: Sequence[LevelCurve],
+    levels: Sequence[str],
+    of: Callable[[LevelCurve], Sequence[Difference]],
+    *,
+    scale: float,
+) -> None:
+    for curve in curves:
+        points = of(curve)
+        if not points:
+            continue
+        estimates = [scale * one.estimate for one in points]
+        if curve.level not in levels:
+            axes.plot(curve.subsets, estimates, color=LIGHT, linewidth=0.8, zorder=1)
+            continue
+        at = levels.index(curve.level)
+        low, high = ([scale * (getattr(one, end) or 0.0) for one in points] for end in ("low", "high"))
+        axes.fill_between(curve.subsets, low, high, color=COLORS[at], alpha=0.13, linewidth=0)
+        look: dict[str, Any] = {"color": COLORS[at], "linestyle": LINES[at], "marker": MARKERS[at]}
+        axes.plot(curve.subsets, estimates, markersize=3.5, label=curve.level, **look)
+
+
+def _limit(axes: Axes, curves: Sequence[LevelCurve], subset: int, *, scale: float, band: float) -> None:
+    """Keep the axis to the lines: a band of one setting may be as wide as everything."""
+    every = [one.estimate for curve in curves for one in curve.differences]
+    at = curves[0].subsets.index(subset)
+    read = [one for curve in curves for one in curve.differences[at : at + 1]]
+    shown = [scale * (value or 0.0) for value in (*every, *(end for one in read for end in (one.low, one.high)), 0.0)]
+    low, high = min(shown), max(shown)
+    margin = 0.08 * (high - low) or band
+    axes.set_ylim(low - margin, high + margin)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -25,31 +24,8 @@ from depthcheck.reports.figures.style import (
     share_scale,
     whole_numbers,
 )
-from depthcheck.reports.text.context import Drawing
 
 Curve = Mapping[int, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlay:
-    """By metric: the trial's curve and one a repetition; and how the trial is called."""
-
-    name: str
-    metric: str
-    verdict: str
-    original: Mapping[str, Curve]
-    repetitions: tuple[Mapping[str, Curve], ...]
-
-
-def compute(content: Mapping[str, Any]) -> Overlay:
-    """Return the curves of a reproduction's JSON."""
-    return Overlay(
-        name=content["original"]["name"],
-        metric=content["original"]["metric"],
-        verdict=content["verdict"],
-        original=_curves(content["curves"]["original"]),
-        repetitions=tuple(_curves(one) for one in content["curves"]["repetitions"]),
-    )
 
 
 def _curves(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Curve]:
@@ -57,41 +33,30 @@ def _curves(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Curve]:
     return {name: {int(epoch): float(value) for epoch, value in curve.items()} for name, curve in stored.items()}
 
 
-def drawing(content: Mapping[str, Any]) -> Drawing:
-    """Return the figure of a reproduction's JSON."""
-    record = compute(content)
-    times = len(record.repetitions)
-    return Drawing(
-        name="curves",
-        alt="The trial's curves and those of its repetition",
-        caption=f"{record.name}: as it was logged (wide, pale) and trained again {times} times (thin, dashed).",
-        draw=functools.partial(draw, record),
-    )
-
-
-def draw(record: Overlay) -> Figure:
-    """Draw loss and score side by side."""
+def draw(content: Mapping[str, Any]) -> Figure:
+    """Draw loss and score of a reproduction's JSON side by side."""
+    original, stored = content["original"], content["curves"]
+    runs = [_curves(one) for one in (stored["original"], *stored["repetitions"])]
     figure = new_figure(3.4)
     losses, scores = figure.subplots(1, 2)
-    for axes, kind in ((losses, "loss"), (scores, record.metric)):
-        _pair(axes, record, f"train/{kind}", COLORS[4], "training")
-        _pair(axes, record, f"valid/{kind}", COLORS[0], "validation")
+    for axes, kind in ((losses, "loss"), (scores, original["metric"])):
+        _pair(axes, runs, f"train/{kind}", COLORS[4], "training")
+        _pair(axes, runs, f"valid/{kind}", COLORS[0], "validation")
         axes.set_xlabel("epoch")
         whole_numbers(axes)
-    losses.set_title(f"{record.name}: {record.verdict}")
-    if all(value > 0 for value in _values(record, "loss")):
+    losses.set_title(f"{original['name']}: {content['verdict']}")
+    if all(value > 0 for value in _values(runs, "loss")):
         plain_log(losses)
     losses.set_ylabel("loss")
-    is_log = share_scale(scores, _values(record, record.metric)).is_log
-    scores.set_ylabel(score_label("", METRICS.get(record.metric, ACCURACY), is_log))
-    handles, labels = losses.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    is_log = share_scale(scores, _values(runs, original["metric"])).is_log
+    scores.set_ylabel(score_label("", METRICS.get(original["metric"], ACCURACY), is_log))
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-def _pair(axes: Axes, record: Overlay, key: str, color: str, label: str) -> None:
-    """Draw one metric: the trial wide and pale, each repetition on top of it."""
-    for at, curves in enumerate((record.original, *record.repetitions)):
+def _pair(axes: Axes, runs: Sequence[Mapping[str, Curve]], key: str, color: str, label: str) -> None:
+    """Draw one metric: the trial, which comes first, wide and pale, each repetition on top of it."""
+    for at, curves in enumerate(runs):
         epochs, values = _finite(curves.get(key, {}))
         style: dict[str, Any] = {"color": color, "linewidth": 5, "alpha": 0.35, "marker": "o", "markersize": 5}
         if at:
@@ -106,13 +71,11 @@ def _finite(curve: Curve) -> tuple[list[int], list[float]]:
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
-def _values(record: Overlay, kind: str) -> list[float]:
-    curves = [
-        one.get(f"{part}/{kind}", {}) for one in (record.original, *record.repetitions) for part in ("train", "valid")
-    ]
+def _values(runs: Sequence[Mapping[str, Curve]], kind: str) -> list[float]:
+    curves = [one.get(f"{part}/{kind}", {}) for one in runs for part in ("train", "valid")]
     return [value for curve in curves for value in _finite(curve)[1]]
 
 
 def as_svg(content: Mapping[str, Any]) -> str:
     """Return the figure of a reproduction as the text of an SVG."""
-    return picture(drawing(content)).decode()
+    return picture(functools.partial(draw, content)).decode()

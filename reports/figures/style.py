@@ -8,37 +8,20 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from depthcheck.reports.compare.metric import ACCURACY, Metric
-from depthcheck.reports.compare.results import Comparison, FinalistRow
-from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import short_configuration
-
-#: More panels than this are a wallpaper.
-MOST_FINALISTS = 12
-
-
-def shown_finalists(comparison: Comparison) -> tuple[list[FinalistRow], int]:
-    """Return the finalists to show, by depth, and how many are left out: those with the lowest validation means."""
-    rows = sorted(comparison.finalists, key=lambda row: -(row.valid.mean if row.valid else 0.0))
-    kept = rows[:MOST_FINALISTS]
-    return sorted(kept, key=lambda row: (row.finalist.config.model.depth, row.finalist.id)), len(rows) - len(kept)
-
-
-def label_of(row: FinalistRow) -> str:
-    """Return a finalist's name and what tells it apart, on two lines."""
-    return f"{row.finalist.id}\n{short_configuration(row.finalist.config)}"
-
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -47,57 +30,14 @@ GREY, LIGHT, FAINT = "#595959", "#B3B3B3", "#E6E6E6"
 WIDTH = 7.2
 #: More series than this cannot be told apart.
 MOST_SERIES = len(COLORS)
-
-_RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": "black",
-    "ytick.labelcolor": "black",
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.dpi": 150,
-    "svg.hashsalt": "depthcheck",  # ids inside the file, else new at each drawing
-    "svg.fonttype": "path",
-    "path.simplify": True,
-}
+_STYLE_SHEET = Path(__file__).with_name("report.mplstyle")
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Apply the project's look inside, and leave matplotlib as it was."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
-        yield
-
-
-def picture(drawing: Drawing, file_format: str = "svg") -> bytes:
-    """Draw and return the file's content, the same bytes for the same data."""
+def picture(draw: Callable[[], Figure]) -> bytes:
+    """Draw and return the content of an SVG file, the same bytes for the same data."""
     buffer = io.BytesIO()
-    with styled():
-        metadata: dict[str, Any] = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
-        drawing.draw().savefig(buffer, format=file_format, metadata=metadata)
+    with mpl.style.context(_STYLE_SHEET, after_reset=True):
+        draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -106,39 +46,11 @@ def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def paired_panels(n: int, *, most_columns: int = 4, block_height: float) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """Return a figure with n pairs of panels, one above the other, on the same scales.
-
-    Only the panels on the left name their y axis, only the lower ones their x axis, epochs.
-    """
-    n_rows, n_columns = wrapped(n, most_columns)
-    figure = new_figure(0.45 + block_height * n_rows)
-    grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
-    pairs: list[tuple[Axes, Axes]] = []
-    for at in range(n_rows * n_columns):
-        above, below = grid[2 * (at // n_columns)][at % n_columns], grid[2 * (at // n_columns) + 1][at % n_columns]
-        if at >= n:
-            above.remove()
-            below.remove()
-            continue
-        if pairs:
-            above.sharey(pairs[0][0])
-            below.sharey(pairs[0][1])
-        below.sharex(above)
-        above.tick_params(labelbottom=False, labelleft=at % n_columns == 0)
-        below.tick_params(labelleft=at % n_columns == 0)
-        below.set_xlabel("epoch")
-        whole_numbers(below)
-        pairs.append((above, below))
-    return figure, pairs
-
-
-def name_rows(pairs: Sequence[tuple[Axes, Axes]], above: str, below: str) -> None:
-    """Name the y axes of the panels on the left."""
-    for upper, lower in pairs:
-        if upper.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-            upper.set_ylabel(above)
-            lower.set_ylabel(below)
+def legend_of(panels: Iterable[Axes], order: Sequence[str]) -> tuple[list[Artist], list[str]]:
+    """Return what several panels drew, once each, and its labels in that order; what none drew is left out."""
+    named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    labels = [label for label in order if label in named]
+    return [named[label] for label in labels], labels
 
 
 def wrapped(n: int, most_columns: int) -> tuple[int, int]:

@@ -5,20 +5,22 @@ Verdict words come from :mod:`depthcheck.reports.compare.verdict` alone; nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from depthcheck.reports.compare.linear import depth_0, linear_score
+from depthcheck.reports.compare.checks import depth_0, linear_score
+from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
-from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.text.words import (
     configuration,
     count,
     duration,
+    effect,
     enumeration,
     interval,
     plural,
-    points,
     score,
     spread,
     with_unit,
@@ -55,11 +57,10 @@ def _model(comparison: Comparison) -> list[str]:
     )
     if of.alternative is None or of.difference is None or of.verdict is None:
         return [text]
-    effect = points(metric, of.difference.estimate, of.difference.half_width)
-    known = "" if of.difference.low is None else f" ({interval(metric, of.difference)})"
     return [
         f"{text} The best alternative, {of.alternative.finalist.id} ({configuration(of.alternative.finalist.config)}), "
-        f"differs from it by {effect}{known}: two configurations, which says nothing of levels."
+        f"differs from it by {_effect_and_interval(of.difference, metric)}: two configurations, which says nothing of "
+        "levels."
     ]
 
 
@@ -118,16 +119,12 @@ def _headline(question: Question) -> Contrast:
 
     Levels that were not judged come last.
     """
-    scores = {row.level: row.tuned_valid for row in question.rows if row.tuned_valid is not None}
-    scores |= {row.level: row.valid.mean for row in question.rows if row.tuned_valid is None and row.valid}
-    stuck = {row.level for row in question.rows if row.status == "never trained"}
-    return max(
-        question.contrasts,
-        key=lambda contrast: (
-            contrast.level == question.best_level,
-            float("-inf") if contrast.level in stuck else scores.get(contrast.level, float("-inf")),
-        ),
-    )
+    known = {
+        row.level: row.valid_mean
+        for row in question.rows
+        if row.valid_mean is not None and row.status != "never trained"
+    }
+    return max(question.contrasts, key=lambda of: (of.level == question.best_level, known.get(of.level, -math.inf)))
 
 
 def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> str:
@@ -139,24 +136,24 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     if verdict.word == "never trained" or contrast.difference is None:
         because = f"{verdict.because[:1].upper()}{verdict.because[1:]}"
         return f"{name} against {against}: **{verdict.word}**. {because}{to_know(contrast, comparison)}."
-    effect, basis = _effect(contrast.difference, comparison), _basis(contrast.difference, comparison)
-    said = {
-        "helps": f"{name} **helps**: {effect} over {against} ({basis})",
-        "hurts": f"{name} **hurts**: {effect} against {against} ({basis})",
-        "practically equal": f"{name} is **practically equal** to {against}: {effect} ({basis})",
-        "inconclusive": f"{name} against {against} is **inconclusive**: {effect} ({basis})",
-        "not enough evidence": f"{name} against {against}: **not enough evidence**; so far {effect} ({basis})",
+    metric = comparison.design.metric
+    of = f"{effect(metric, contrast.difference, unit=bool(metric.unit))} of {comparison.judged} {metric.name}"
+    text = {
+        "helps": f"{name} **helps**: {of} over {against}",
+        "hurts": f"{name} **hurts**: {of} against {against}",
+        "practically equal": f"{name} is **practically equal** to {against}: {of}",
+        "inconclusive": f"{name} against {against} is **inconclusive**: {of}",
+        "not enough evidence": f"{name} against {against}: **not enough evidence**; so far {of}",
     }[verdict.word]
-    text = f"{said}."
-    if verdict.word in ("inconclusive", "not enough evidence"):
+    text += f" ({_basis(contrast.difference, comparison)})."
+    if verdict.word in OPEN:
         text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()
 
 
-def _effect(difference: Difference, comparison: Comparison) -> str:
-    metric = comparison.design.metric
-    number = points(metric, difference.estimate, difference.half_width, unit=bool(metric.unit))
-    return f"{number} of {comparison.judged} {metric.name}"
+def _effect_and_interval(difference: Difference, metric: Metric) -> str:
+    known = "" if difference.low is None else f" ({interval(metric, difference)})"
+    return f"{effect(metric, difference)}{known}"
 
 
 def _basis(difference: Difference, comparison: Comparison) -> str:
@@ -228,12 +225,8 @@ def _brief(contrast: Contrast, design: StudyDesign) -> str:
     name, difference = _name(contrast.factor, contrast.level).lower(), contrast.difference
     if difference is None or contrast.verdict.word == "never trained":
         return name
-    effect = points(design.metric, difference.estimate, difference.half_width)
-    return (
-        f"{name} ({effect}, {interval(design.metric, difference)})"
-        if difference.low is not None
-        else f"{name} ({effect})"
-    )
+    known = "" if difference.low is None else f", {interval(design.metric, difference)}"
+    return f"{name} ({effect(design.metric, difference)}{known})"
 
 
 def _name(factor: str, level: str) -> str:
@@ -243,15 +236,12 @@ def _name(factor: str, level: str) -> str:
 def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
     """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
     metric = comparison.design.metric
-    found: dict[tuple[str, str], str] = {}
-    for question in comparison.questions:
-        for contrast in question.contrasts:
-            difference, text = contrast.difference, str(contrast.verdict.word)
-            if difference is not None:
-                text += f": {points(metric, difference.estimate, difference.half_width)}"
-                text += f" ({interval(metric, difference)})" if difference.low is not None else ""
-            found[contrast.factor, contrast.level] = text
-    return found
+    return {
+        (of.factor, of.level): of.verdict.word
+        + ("" if of.difference is None else f": {_effect_and_interval(of.difference, metric)}")
+        for question in comparison.questions
+        for of in question.contrasts
+    }
 
 
 def answers(comparison: Comparison) -> dict[str, Any]:
@@ -278,8 +268,8 @@ def as_table(comparison: Comparison) -> str:
     metric = comparison.design.metric
     rows = [
         f"| {of.factor} {of.level} against {of.reference} | {of.verdict.word} | "
-        + ("– | – |" if of.difference is None else f"{points(metric, of.difference.estimate, of.difference.half_width)}"
-           f" | {interval(metric, of.difference)} |")
+        + ("– | – |" if of.difference is None
+           else f"{effect(metric, of.difference)} | {interval(metric, of.difference)} |")
         for question in comparison.questions for of in question.contrasts
     ]  # fmt: skip
     head = ["| | verdict | difference | 95 % interval |", "|---|---|---|---|"]

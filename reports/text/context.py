@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.levels import valid_score
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import StudyData, StudyFacts
+from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
+from depthcheck.reports.text.words import count
 
 _PHASES = ("baseline", "compare", "exploit", "confirm")
 _TOP = 10
@@ -39,40 +39,10 @@ class PhaseCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassErrors:
-    """How often a class of the test part is taken for another, and for which most often; means over runs."""
-
-    name: str
-    n_examples: int
-    error: float
-    mistaken_for: str | None
-    share: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetErrors:
-    """How far predictions are off for a quarter of the examples, by their true value; means over runs."""
-
-    low: float
-    high: float
-    n_examples: int
-    rmse: float
-    mae: float
-    bias: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A figure that is ready to be drawn.
+    """A figure that is ready to be drawn: the name of its file without ending, and what returns matplotlib's figure.
 
-    Attributes
-    ----------
-    name
-        Of its file, without ending.
-    alt, caption
-        What stands for the picture where it is not shown; what is seen, and of how many.
-    draw
-        Returns matplotlib's figure.
+    ``alt`` stands for it where it is not shown; ``caption`` says what is seen, and of how many.
     """
 
     name: str
@@ -94,14 +64,11 @@ class ReportContext:
     ----------
     phases
         Those that have a trial, laid down or run.
-    baseline
-        Trial 0, the known network, where it ended.
-    top
-        The trials with the best single validation scores, of the search's phases.
-    class_errors
-        Of the recommended model, the worst class first; empty without its predictions.
-    target_errors
-        The same for a regression: by quarter of the target, the lowest first.
+    baseline, top
+        Trial 0, the known network, where it ended; the search's trials with the best single validation scores.
+    class_errors, target_errors
+        Tables of the recommended model's errors, where its predictions are known: by class, the worst first, or by
+        quarter of the target.
     champion_runs
         Run ids of the recommended model's confirm runs.
     failures
@@ -115,24 +82,19 @@ class ReportContext:
     phases: tuple[PhaseCount, ...]
     baseline: TrialRecord | None = None
     top: tuple[TrialRecord, ...] = ()
-    class_errors: tuple[ClassErrors, ...] = ()
-    target_errors: tuple[TargetErrors, ...] = ()
+    class_errors: Sequence[Sequence[str]] = ()
+    target_errors: Sequence[Sequence[str]] = ()
     champion_runs: tuple[str, ...] = ()
     failures: tuple[tuple[str, int], ...] = ()
     figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
 
-    def ended(self, phase: str) -> int:
-        """Return how many trials of a phase have ended."""
-        return sum(count.ended for count in self.phases if count.phase == phase)
-
 
 def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
     """Return the context of a study that was read and compared."""
-    searched = [record for record in study.records if record.phase != "confirm"]
-    baseline = next((record for record in searched if record.phase == "baseline" and record.evaluation("valid")), None)
+    scored = [record for record in study.records if record.phase != "confirm" and record.evaluation("valid")]
     best = sorted(
-        (record for record in searched if record.state == "finished" and record.evaluation("valid")),
+        (record for record in scored if record.state == "finished"),
         key=lambda record: (-valid_score(record, study.design), record.number),
     )
     recommended = comparison.recommendation.recommended.finalist.id if comparison.recommendation else None
@@ -142,10 +104,10 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawi
     return ReportContext(
         facts=study.facts,
         phases=_phases(study),
-        baseline=baseline,
+        baseline=next((record for record in scored if record.phase == "baseline"), None),
         top=tuple(best[:_TOP]),
-        class_errors=() if is_regression else class_errors(study, runs),
-        target_errors=target_errors(study, runs) if is_regression else (),
+        class_errors=() if is_regression else _class_errors(study, runs),
+        target_errors=_target_errors(study, runs) if is_regression else (),
         champion_runs=tuple(run.run_id for run in runs),
         failures=tuple(reasons.most_common()),
         figures=tuple(figures),
@@ -183,47 +145,38 @@ def confusion(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[NDArray[np
     return table, (*known, *map(str, range(len(known), n_classes))), len(predictions)
 
 
-def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[ClassErrors, ...]:
-    """Return the errors of runs by true class, the worst first; empty where none has predictions."""
+def _class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
+    """Return each true class, its examples, how often runs were wrong, and what they most often took it for."""
     found = confusion(study, runs)
     if found is None:
-        return ()
+        return []
     table, names, n_runs = found
-    errors = []
+    rows = []
     for at in np.flatnonzero(table.sum(axis=1)):
         total, others = table[at].sum(), np.where(np.arange(len(names)) == at, 0, table[at])
-        worst = int(others.argmax())
-        errors.append(
-            ClassErrors(
-                name=names[at],
-                n_examples=round(total / n_runs),
-                error=float(others.sum() / total),
-                mistaken_for=names[worst] if others[worst] else None,
-                share=float(others[worst] / total),
-            )
-        )
-    return tuple(sorted(errors, key=lambda of: -of.error))
+        error, worst = others.sum() / total, int(others.argmax())
+        taken_for = f"{names[worst]} ({100 * (others[worst] / total):.1f} %)" if others[worst] else "–"
+        rows.append((error, [names[at], count(round(total / n_runs)), f"{100 * error:.1f}", taken_for]))
+    return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 
 
-def target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[TargetErrors, ...]:
-    """Return the errors of runs by quarter of the true values; empty where none has predictions."""
+def _target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
+    """Return each quarter of the true values, its examples, and RMSE, MAE and mean error of the runs."""
     predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
     if not predictions or len(predictions[0].y) < _FEWEST_IN_QUARTERS:
-        return ()
+        return []
     y = np.concatenate([np.asarray(of.y, dtype=np.float64) for of in predictions])
     errors = np.concatenate([np.asarray(of.predicted, dtype=np.float64) for of in predictions]) - y
-    order = np.argsort(y, kind="stable")
-    return tuple(
-        TargetErrors(
-            low=float(y[here].min()),
-            high=float(y[here].max()),
-            n_examples=round(len(here) / len(predictions)),
-            rmse=float(np.sqrt((errors[here] ** 2).mean())),
-            mae=float(np.abs(errors[here]).mean()),
-            bias=float(errors[here].mean()),
-        )
-        for here in np.array_split(order, 4)
-    )
+    return [
+        [
+            f"{y[here].min():.4g} to {y[here].max():.4g}".replace("-", "−"),
+            count(round(len(here) / len(predictions))),
+            f"{np.sqrt((errors[here] ** 2).mean()):.3g}",
+            f"{np.abs(errors[here]).mean():.3g}",
+            f"{errors[here].mean():+.3g}".replace("-", "−"),
+        ]
+        for here in np.array_split(np.argsort(y, kind="stable"), 4)
+    ]
 
 
 def _phases(study: StudyData) -> tuple[PhaseCount, ...]:

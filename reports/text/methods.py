@@ -1,16 +1,27 @@
-"""Section 3: what was laid down, and what it ran on. Pure text."""
+"""Sections 3 and 8: what was laid down and what it ran on; what describes the study and decides nothing. Pure text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.reports.compare.metric import ACCURACY
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import DataFacts
-from depthcheck.reports.compare.study_design import StudyDesign
-from depthcheck.reports.text.context import PhaseCount, ReportContext
-from depthcheck.reports.text.words import bullets, count, enumeration, plural, prose, score, table, with_unit
+from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
+from depthcheck.reports.text.context import ReportContext
+from depthcheck.reports.text.words import (
+    bullets,
+    configuration,
+    count,
+    enumeration,
+    plural,
+    prose,
+    score,
+    seconds,
+    spread,
+    table,
+    with_unit,
+)
 
 #: More classes than this are counted, not listed.
 _MOST_CLASSES = 8
@@ -19,11 +30,12 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow")
 
 def design(comparison: Comparison, context: ReportContext) -> list[str]:
     """Return the design as a list, the phases as a table, and what failed."""
-    phases = [_phase_row(of) for of in context.phases]
+    header = ["phase", "planned", "finished", "diverged", "pruned", "failed"]
+    phases = [[of.phase, *(count(getattr(of, name)) for name in header[1:])] for of in context.phases]
     return [
         bullets(f"**{name}**: {text}" for name, text in _rows(comparison, context) if text),
         "Trials by phase, and what became of those that have ended:",
-        table(["phase", "planned", "finished", "diverged", "pruned", "failed"], phases, right=range(1, 6)),
+        table(header, phases, right=range(1, 6)),
         _failures(context),
         prose(" ".join(_told(comparison, context))),
     ]
@@ -53,7 +65,8 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "data", f"{data.name}{f' ({data.source})' if data.source else ''}"
     yield "SHA-256 of the data", data.sha256
     yield "target", _target(data)
-    yield "score", _score(of.metric) if data.target or of.metric is not ACCURACY else ""
+    unit = " in percent; a point is a percentage point" if of.metric.score_unit else ""
+    yield "score", f"{of.metric.name}{unit}" if data.target or of.metric is not ACCURACY else ""
     yield "split", _folds(data, of) if of.folds else _parts(data)
     yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
     yield "tuned", "; ".join(facts.tuned)
@@ -80,10 +93,6 @@ def _target(data: DataFacts) -> str:
     named = [f"{name} {count(n)}" for name, n in zip(data.class_names, data.class_counts, strict=False)]
     listed = f": {enumeration(named)}" if 0 < len(named) <= _MOST_CLASSES else ""
     return f"{data.target}, {plural(len(data.class_names), 'class').replace('classs', 'classes')}{listed}"
-
-
-def _score(metric: Metric) -> str:
-    return f"{metric.name}{' in percent; a point is a percentage point' if metric.score_unit else ''}"
 
 
 def _parts(data: DataFacts) -> str:
@@ -114,13 +123,97 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return ", ".join([*words[:1], *cores, *words[1:]])
 
 
-def _phase_row(of: PhaseCount) -> list[str]:
-    return [of.phase, *(count(n) for n in (of.planned, of.finished, of.diverged, of.pruned, of.failed))]
-
-
 def _failures(context: ReportContext) -> str:
     if not context.failures:
         return ""
     shown = "; ".join(f"{plural(n, 'trial')}: {reason}" for reason, n in context.failures[:3])
     more = f"; and {plural(len(context.failures) - 3, 'other reason')}" if len(context.failures) > 3 else ""
     return prose(f"Reasons of the failed trials: {shown}{more}.")
+
+
+def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return importances, the exploit phase, the top ten, and errors by class; what there is of them."""
+    blocks = [
+        *_importances(context),
+        *_exploit(comparison, context),
+        *_top(comparison, context),
+        *_errors(comparison, context),
+    ]
+    return blocks or ["Nothing has been run yet."]
+
+
+def _importances(context: ReportContext) -> list[str]:
+    found = context.facts.importances
+    if not found:
+        return []
+    names = [name for name, _ in found[0].shares]
+    by_method = [dict(of.shares) for of in found]
+    rows = [[name.replace("_", " "), *(f"{100 * of.get(name, 0.0):.0f}" for of in by_method)] for name in names]
+    text = (
+        "Share (%) of the variation of the validation score that goes with each dimension, over the "
+        f"{found[0].n_trials} trials of phase compare with hidden layers. PED-ANOVA (Watanabe et al. 2023) asks what "
+        "sets the best tenth apart from the rest, fANOVA (Hutter et al. 2014) what goes with the whole variation, bad "
+        "trials included: they may disagree. Numbers with a range count by their place in it. Of no use for saying "
+        "what helps."
+    )
+    header = ["dimension", *(of.method for of in found)]
+    return ["### Importances (Optuna)", table(header, rows, right=range(1, 1 + len(found))), prose(text)]
+
+
+def _exploit(comparison: Comparison, context: ReportContext) -> list[str]:
+    phase = next((of for of in context.phases if of.phase == "exploit" and of.ended), None)
+    if phase is None:
+        return []
+    text = (
+        f"{plural(phase.ended, 'trial')} of an adaptive search (TPE, warm-started with all trials before): "
+        f"{phase.finished} finished, {phase.pruned} pruned, {phase.diverged} diverged, {phase.failed} failed. "
+    )
+    row = next((row for row in comparison.finalists if row.finalist.origin == "exploit"), None)
+    if row is not None:
+        metric = comparison.design.metric
+        text += f"Its best, {row.finalist.id}, went on to fresh seeds: {configuration(row.finalist.config)}"
+        where = "by cross-validation" if comparison.design.folds else "on the validation part"
+        text += f"; there they give {spread(metric, row.valid)} {where}." if row.valid else "."
+    return ["### Phase exploit", prose(text)]
+
+
+def _top(comparison: Comparison, context: ReportContext) -> list[str]:
+    if not context.top:
+        return []
+    metric = comparison.design.metric
+    rows = [
+        [
+            str(one.number),
+            one.phase,
+            score(metric, valid.score, n_examples=valid.n_samples),
+            count(one.n_params),
+            seconds(one.fit_seconds),
+            configuration(one.config),
+        ]
+        for one in context.top
+        if (valid := one.evaluation("valid"))
+    ]
+    header = ["trial", "phase", "validation", "parameters", "seconds", "configuration"]
+    text = "Single runs, picked for their score: the luckiest of many. Their order means nothing."
+    return [f"### The {len(rows)} best single scores", table(header, rows, right=[0, 2, 3, 4]), text]
+
+
+def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
+    """Yield the recommended model's errors, by class or by quarter of the target, where its predictions are known."""
+    of = comparison.recommendation
+    if of is None or not (context.class_errors or context.target_errors):
+        return
+    where = "the rows that each fold held out" if comparison.design.folds else "the test part"
+    runs = plural(len(context.champion_runs), "run")
+    text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; mean over {runs}."
+    if context.class_errors:
+        header = ["class", "examples", "errors (%)", "most often taken for"]
+        yield from ("### Errors by class", table(header, context.class_errors, right=[1, 2]), prose(text))
+    if context.target_errors:
+        header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
+        text += (
+            " *Mean error* is predicted minus true: above zero for small values and below for large ones means that "
+            "predictions keep to the middle."
+        )
+        rows = table(header, context.target_errors, right=range(1, 5))
+        yield from ("### Errors by quarter of the target", rows, prose(text))

@@ -17,9 +17,9 @@ _TWO_SIDED = 1.96
 _MINUS = "−"
 
 
-def count(number: int) -> str:
-    """Return a whole number with commas between thousands."""
-    return f"{number:,}"
+def count(number: int | None) -> str:
+    """Return a whole number with commas between thousands, or a dash where it is unknown."""
+    return "–" if number is None else f"{number:,}"
 
 
 def plural(number: int, noun: str) -> str:
@@ -28,13 +28,13 @@ def plural(number: int, noun: str) -> str:
 
 
 def seconds(duration: float | None) -> str:
-    """Return a duration with two digits that count, ``9.2 s``, ``140 s``."""
+    """Return seconds with two digits that count, ``9.2``, ``140``."""
     if duration is None or not math.isfinite(duration):
         return "?"
     if duration <= 0:
-        return "0 s"
-    digits = max(0, 1 - math.floor(math.log10(duration)))
-    return f"{round(duration, 1 - math.floor(math.log10(duration))):,.{digits}f} s"
+        return "0"
+    digits = 1 - math.floor(math.log10(duration))
+    return f"{round(duration, digits):,.{max(0, digits)}f}"
 
 
 def duration(of_seconds: float) -> str:
@@ -50,6 +50,11 @@ def points(metric: Metric, value: float, half_width: float | None = None, *, uni
     if float(number) == 0:
         text = text.replace(number, number.lstrip("+-"), 1)
     return text.replace("-", _MINUS, 1)
+
+
+def effect(metric: Metric, difference: Difference, *, unit: bool = True) -> str:
+    """Return the estimate of a difference, with the digits that its interval supports."""
+    return points(metric, difference.estimate, difference.half_width, unit=unit)
 
 
 def interval(metric: Metric, difference: Difference) -> str:

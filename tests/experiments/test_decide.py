@@ -17,7 +17,7 @@ from depthcheck.experiments.study.noted import Resolved
 from depthcheck.experiments.study.running import RunningStudy
 from depthcheck.experiments.tracking import StudyRun, open_parent
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.reports.compare.study_design import StudyDesign
+from depthcheck.reports.compare.study_data import StudyDesign
 
 DIGITS = definition.read(definition.find("digits"))
 N_CELLS = 6

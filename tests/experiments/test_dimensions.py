@@ -6,7 +6,7 @@ from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study.describe import in_words
 from depthcheck.pipeline.config import SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
-from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.compare.study_data import Factor
 
 DOCUMENT = {
     "data": {"name": "digits"},

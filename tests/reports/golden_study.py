@@ -6,8 +6,7 @@ import numpy as np
 from study_records import CLASSES, N_TEST, best_of, config, design, facts, finalist_of, history, seeded, trial
 
 from depthcheck.pipeline.records import Predictions
-from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData
-from depthcheck.reports.compare.study_design import Factor, SearchRange
+from depthcheck.reports.compare.study_data import DataFacts, Factor, Importance, SearchRange, StudyData
 
 SEEDS = (11, 12, 13, 14, 15)
 #: Validation scores of the compare phase by depth, one a setting: a trial at each depth.

@@ -11,8 +11,7 @@ from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialRecord
 from depthcheck.reports.compare.example_scores import example_scores, fold_scores
 from depthcheck.reports.compare.metric import METRICS
-from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, StudyData, StudyFacts
-from depthcheck.reports.compare.study_design import SearchRange
+from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, SearchRange, StudyData, StudyFacts
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5
 #: How far off the predictions of each depth are, in all and by seed.
@@ -56,7 +55,7 @@ def predictions(metric: str, depth: int, at: int, *, folds: bool, badly: float =
 def score_of(metric: str, of: Predictions) -> float:
     """Return the score: of the test part, or the mean over folds."""
     by_fold = fold_scores(metric, of)
-    return float(example_scores(metric, of).mean()) if by_fold is None else float(by_fold.scores.mean())
+    return float(example_scores(metric, of).mean()) if by_fold is None else float(by_fold.mean())
 
 
 def beside_of(metric: str, of: Predictions) -> dict[str, float]:

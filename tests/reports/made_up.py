@@ -9,8 +9,7 @@ from depthcheck.experiments.planning.definition import parse
 from depthcheck.experiments.study.describe import tuned_in_words
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialRecord
-from depthcheck.reports.compare.study_data import DataFacts, Importance, StudyData
-from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.compare.study_data import DataFacts, Factor, Importance, StudyData
 from depthcheck.reports.read import search_ranges
 
 RANGES = {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}

@@ -9,8 +9,7 @@ import numpy as np
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialRecord
 from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.study_data import StudyFacts
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.study_data import Factor, FrozenFinalist, StudyDesign, StudyFacts
 
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 DUMMY_SCORE, N_TEST, N_VALID = 0.1, 400, 500

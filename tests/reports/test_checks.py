@@ -23,7 +23,7 @@ from depthcheck.reports.compare.checks import (
     check_trained,
 )
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, Search, Spread
-from depthcheck.reports.compare.study_design import SearchRange
+from depthcheck.reports.compare.study_data import SearchRange
 
 ROW = LevelRow(
     factor="depth",
@@ -67,7 +67,7 @@ def difference(method="seeds and examples"):
 
 
 def search(**changes):
-    fields = {"n_settings": 8, "subset": 2, "n_combinations": 3, "n_examples": 400, "n_incomplete": 0, "n_unscored": 0}
+    fields = {"n_settings": 8, "subset": 2, "n_combinations": 3, "n_incomplete": 0, "n_unscored": 0}
     return Search(**{**fields, "seconds": 6.0, **changes})
 
 

@@ -24,7 +24,7 @@ from study_records import (
 
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.compare.study_data import Factor
 
 STUCK = history(train=(0.10, 0.12))
 

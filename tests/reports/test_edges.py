@@ -4,7 +4,7 @@ import pytest
 from study_records import config
 
 from depthcheck.reports.compare.checks import check_edges
-from depthcheck.reports.compare.study_design import SearchRange
+from depthcheck.reports.compare.study_data import SearchRange
 
 RATE = SearchRange(parameter="learning_rate", low=1e-4, high=1e-1, log=True, when=("optimizer", "sgd"))
 BATCH = SearchRange(parameter="batch_size", low=32, high=1024, is_list=True)

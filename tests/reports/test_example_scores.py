@@ -79,14 +79,13 @@ def test_each_fold_is_scored_for_itself():
     # Within each fold the order is right; together it is not.
     y, fold = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
     found = fold_scores("auc", of_classes(y, [0.1, 0.2, 0.7, 0.8], fold))
-    assert found.scores.tolist() == [1.0, 1.0]
-    assert found.n_examples == 4
+    assert found.tolist() == [1.0, 1.0]
     assert roc_auc_score(y, [0.1, 0.2, 0.7, 0.8]) < 1
 
 
 def test_a_fold_of_one_class_has_no_auc():
     y, fold = np.array([0, 1, 0, 0]), np.array([0, 0, 1, 1])
-    assert np.isnan(fold_scores("auc", of_classes(y, [0.1, 0.2, 0.7, 0.8], fold)).scores).tolist() == [False, True]
+    assert np.isnan(fold_scores("auc", of_classes(y, [0.1, 0.2, 0.7, 0.8], fold))).tolist() == [False, True]
 
 
 # Of 200 studies, a true coverage of 95 % gives less than 90 % once in a thousand times.

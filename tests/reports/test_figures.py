@@ -14,20 +14,10 @@ from made_up import MadeUpStudy, whole_study
 from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.metric import R2
-from depthcheck.reports.compare.study_design import Factor, StudyDesign
-from depthcheck.reports.figures import (
-    all_drawings,
-    confusion,
-    cost,
-    curves,
-    differences,
-    effort,
-    gradients,
-    learning_rate,
-    regression,
-    trials,
-)
+from depthcheck.reports.compare.study_data import Factor, StudyDesign
+from depthcheck.reports.figures import all_drawings, curves, differences, predictions, trials
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
+from depthcheck.reports.text.context import confusion
 from depthcheck.reports.write import make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -67,16 +57,16 @@ def test_the_recipe_for_another_figure_gives_one_in_the_report(study, comparison
     exec(recipe.split("figures.FIGURES.append")[0], toy)
     monkeypatch.setattr(figures, "FIGURES", [*figures.FIGURES, toy["sizes"]])
     report = make_report(study, comparison)
-    assert ET.fromstring(picture(report.figures["figures/sizes.svg"])).tag == f"{SVG}svg"
+    assert ET.fromstring(picture(report.figures["figures/sizes.svg"].draw)).tag == f"{SVG}svg"
     caption = f"*Figure {len(report.figures)}.* Of {len(study.records)} trials."
     assert f"![Seconds by parameters](figures/sizes.svg)\n\n{caption}" in report.markdown
 
 
 def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):
     for first, again in zip(all_drawings(study, comparison), all_drawings(study, comparison), strict=True):
-        content = picture(first)
+        content = picture(first.draw)
         assert ET.fromstring(content).tag == f"{SVG}svg"
-        assert content == picture(again), first.name
+        assert content == picture(again.draw), first.name
 
 
 def test_every_caption_says_of_how_many(study, comparison):
@@ -87,7 +77,7 @@ def test_every_caption_says_of_how_many(study, comparison):
 
 def test_drawing_leaves_matplotlib_as_it_was(study, comparison):
     before = dict(mpl.rcParams)
-    picture(all_drawings(study, comparison)[0])
+    picture(all_drawings(study, comparison)[0].draw)
     assert dict(mpl.rcParams) == before
 
 
@@ -97,28 +87,27 @@ def test_series_differ_in_more_than_colour():
 
 
 def test_trials_are_of_the_compare_phase_and_the_best_is_marked(study):
-    record = trials.compute(study.design.factors[0], study)
-    of = next(of for of in record.levels if of.level == "2")
+    of = next(of for of in trials.compute_trials(study.design.factors[0], study) if of.level == "2")
     at = [r for r in study.records if r.phase == "compare" and r.config.model.depth == 2 and r.state != "failed"]
     assert len(of.scores) == len(at)
     assert of.scores[of.best] == of.scores.max()
 
 
 def test_stuck_trials_are_told_apart():
-    record = trials.compute(golden_study().design.factors[0], golden_study())
-    assert [int(of.stuck.sum()) for of in record.levels] == [0, 0, 0, 8]
+    levels = trials.compute_trials(golden_study().design.factors[0], golden_study())
+    assert [int(of.stuck.sum()) for of in levels] == [0, 0, 0, 8]
 
 
 def test_effort_is_drawn_from_the_comparison_scores_above_and_differences_below(study, comparison):
     question = comparison.questions[0]
     assert (comparison.search.subset, comparison.search.n_settings) == (3, 8)
-    scores, differences = effort.draw(question, comparison, comparison.search).axes
+    above, below = differences.draw_effort(question, comparison, comparison.search).axes
     reference = next(curve for curve in question.curves if curve.level == "1")
-    line = next(line for line in scores.lines if line.get_label() == "1")
+    line = next(line for line in above.lines if line.get_label() == "1")
     assert list(line.get_ydata()) == pytest.approx([one.estimate for one in reference.scores])
-    assert {line.get_label() for line in scores.lines} >= {"0", "1", "2"}
-    assert "1" not in {line.get_label() for line in differences.lines}
-    drawn = next(line for line in differences.lines if line.get_label() == "2")
+    assert {line.get_label() for line in above.lines} >= {"0", "1", "2"}
+    assert "1" not in {line.get_label() for line in below.lines}
+    drawn = next(line for line in below.lines if line.get_label() == "2")
     other = next(curve for curve in question.curves if curve.level == "2")
     assert list(drawn.get_ydata()) == pytest.approx([100 * one.estimate for one in other.differences])
 
@@ -132,7 +121,7 @@ def test_effort_is_read_where_the_answer_is(study, comparison):
 
 def test_effort_is_not_drawn_before_every_network_is_scored(study):
     unscored = dataclasses.replace(study, predictions={})
-    assert list(effort.drawings(unscored, compared(unscored))) == []
+    assert list(differences.effort(unscored, compared(unscored))) == []
 
 
 def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
@@ -140,23 +129,23 @@ def test_more_levels_than_colours_keep_the_reference_and_the_best_in_colour():
         failed=0, diverged=0
     )
     comparison = compared(made.data())
-    levels = effort.told_apart(comparison.questions[0])
+    levels = differences.told_apart(comparison.questions[0])
     ends = {curve.level: curve.scores[-1].estimate for curve in comparison.questions[0].curves}
     assert len(levels) == len(COLORS)
     assert {"1", max(ends, key=ends.get)} <= set(levels)
-    assert "Grey: the other 4 levels." in next(effort.drawings(made.data(), comparison)).caption
+    assert "Grey: the other 4 levels." in next(differences.effort(made.data(), comparison)).caption
 
 
 def test_differences_of_a_search_are_drawn_by_effort_alone(study, comparison):
-    assert list(differences.drawings(study, comparison)) == []
+    assert list(differences.paired_differences(study, comparison)) == []
 
 
 def test_differences_of_chosen_configurations_are_those_of_the_comparison():
     study = MadeUpStudy(epochs=2).chosen()
     comparison = compared(study)
-    (drawing,) = differences.drawings(study, comparison)
+    (drawing,) = differences.paired_differences(study, comparison)
     assert "paired by seed. Each circle is one of 5 seeds" in drawing.caption
-    assert picture(drawing)
+    assert picture(drawing.draw)
     axes = drawing.draw().axes[0]
     contrasts = comparison.questions[0].contrasts
     assert [label.get_text() for label in axes.get_yticklabels()] == [of.level for of in contrasts]
@@ -166,9 +155,9 @@ def test_differences_of_chosen_configurations_are_those_of_the_comparison():
 
 
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
-    record = curves.compute(study, comparison)
-    assert len(record.finalists) == len(study.finalists) == 2
-    assert all(of["valid_loss"].shape == (5, 4) for _, _, of in record.finalists)
+    finalists = curves.compute_curves(study, comparison.finalists)
+    assert len(finalists) == len(study.finalists) == 2
+    assert all(of["valid_loss"].shape == (5, 4) for _, _, of in finalists)
 
 
 def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
@@ -177,13 +166,14 @@ def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
     history = dataclasses.replace(first.history, train_loss=loss, valid_loss=loss)
     bad = dataclasses.replace(first, state="diverged", history=history)
     changed = dataclasses.replace(study, records=tuple(bad if r is first else r for r in study.records))
-    assert picture(next(curves.drawings(changed, compared(changed))))
+    assert picture(next(curves.training_curves(changed, compared(changed))).draw)
 
 
 def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison):
-    record = gradients.compute(study, comparison)
-    assert record.layers == ("hidden_1", "hidden_2", "logits")
-    deep = next(one for one in record.finalists if "depth 2" in one.label)
+    finalists = curves.compute_gradients(study, comparison.finalists)
+    legend = curves.draw_gradients(finalists, study.design.metric).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["hidden 1", "hidden 2", "output"]
+    deep = next(one for one in finalists if "depth 2" in one.label)
     run = next(iter(study.confirm_runs(deep.label.split("\n")[0])))
     epochs, values = deep.norms["hidden_1"]
     assert epochs == (1, 2, 3, 4)
@@ -192,9 +182,9 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
 
 
 def test_learning_rates_show_the_range_of_each_optimizer(study):
-    record = learning_rate.compute(study)
-    assert {name: searched for name, searched, _ in record.optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
-    assert record.factor.name == "depth"
+    optimizers = trials.compute_learning_rates(study, study.design.factors[0])
+    assert {name: searched for name, searched, _ in optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
+    assert "Markers tell the depth." in next(trials.learning_rates(study, None)).caption
 
 
 def test_fixed_learning_rate_has_no_figure(study):
@@ -205,23 +195,31 @@ def test_fixed_learning_rate_has_no_figure(study):
         )
         for r in study.records
     ]
-    assert learning_rate.compute(dataclasses.replace(study, records=tuple(fixed))) is None
+    assert list(trials.learning_rates(dataclasses.replace(study, records=tuple(fixed)), None)) == []
 
 
 def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
-    record = cost.compute(study, comparison)
-    for seconds, score in record.trials:
-        assert max(front for at, front in record.front if at <= seconds) >= score
+    axes = next(trials.costs(study, comparison)).draw().axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    front = drawn["no trial is faster and better"].get_xydata()
+    for seconds, score in drawn["trial"].get_xydata():
+        assert max(best for at, best in front if at <= seconds) >= score
 
 
 def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
-    record = confusion.compute(study, comparison)
-    assert record.n_runs == 5
-    assert record.counts.sum() == 10_000
-    assert record.shares.sum(axis=1) == pytest.approx(1.0)
-    runs = study.confirm_runs(record.finalist)
+    finalist = comparison.recommendation.recommended.finalist.id
+    runs = study.confirm_runs(finalist)
+    table, names, n_runs = confusion(study, runs)
+    assert n_runs == 5
+    assert table.sum() == 5 * 10_000
     right = np.mean([(study.predictions[r.run_id].predicted == study.predictions[r.run_id].y).mean() for r in runs])
-    assert (np.diag(record.shares) * record.counts).sum() / record.counts.sum() == pytest.approx(right)
+    assert np.trace(table) / table.sum() == pytest.approx(right)
+    (drawing,) = predictions.confusion_matrix(study, comparison)
+    assert drawing.caption.startswith(f"What {finalist}, the recommended model, takes for what")
+    assert "10,000 test examples in all, mean over 5 runs" in drawing.caption
+    drawn = drawing.draw().axes[0].images[0].get_array()
+    assert drawn.shape == (len(names), len(names))
+    assert drawn.filled(0).sum(axis=1) == pytest.approx(100 * (1 - np.diag(table) / table.sum(axis=1)))
 
 
 def test_scores_that_span_little_are_spaced_evenly_and_others_by_the_error():
@@ -256,7 +254,7 @@ def test_any_number_of_levels_can_be_drawn(n_levels):
     finalists = made.finalists()
     data = made.confirm(finalists, seeds=2).data(finalists)
     for one in all_drawings(data, compared(data)):
-        assert picture(one)
+        assert picture(one.draw)
 
 
 def test_a_study_without_trials_has_no_figures():
@@ -275,28 +273,28 @@ def test_a_regression_is_drawn_in_its_own_way():
     study = golden_table("r2")
     drawings = {one.name: one for one in all_drawings(study, compared(study))}
     assert "confusion" not in drawings
-    assert picture(drawings["regression"])
-    record = regression.compute(study, compared(study))
-    runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(record.finalist)}
+    assert picture(drawings["regression"].draw)
+    finalist = compared(study).recommendation.recommended.finalist.id
+    runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(finalist)}
     middle = sorted(runs, key=runs.get)[2]
-    assert np.array_equal(record.predicted, study.predictions[middle].predicted)
+    points = drawings["regression"].draw().axes[0].lines[1]
+    assert np.array_equal(points.get_ydata(), study.predictions[middle].predicted)
 
 
 def test_only_some_points_of_many_are_drawn():
-    many = regression.Fit(
-        finalist="x", target="y", y=np.arange(1e5), predicted=np.arange(1e5), examples="test examples"
-    )  # fmt: skip
-    assert len(many.shown) == 1500
-    assert (many.shown[0], many.shown[-1]) == (0, 99_999)
+    shown = predictions.evenly(100_000)
+    assert len(shown) == 1500
+    assert (shown[0], shown[-1]) == (0, 99_999)
 
 
 def test_references_are_lines_among_the_trials():
     study = golden_table("auc")
-    record = trials.compute(study.design.factors[0], study)
-    assert [name for name, _ in record.references] == ["logistic regression", "random forest", "HistGradientBoosting"]
-    axes = trials.draw(record, "depth", study.design.metric).axes[0]
+    axes = next(trials.trials_by_level(study, compared(study))).draw().axes[0]
+    (legend,) = axes.figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["logistic regression", "random forest", "HistGradientBoosting"]
     low, high = axes.get_xlim()
-    assert all(low < score < high for _, score in record.references)
+    assert all(low < one.valid < high for one in study.facts.references)
 
 
 def test_r2_below_zero_keeps_its_place_on_an_axis():

@@ -9,8 +9,8 @@ from scipy import stats
 
 from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.difference import fold_difference
 from depthcheck.reports.compare.example_scores import fold_scores
-from depthcheck.reports.compare.fold_interval import fold_difference
 from depthcheck.reports.compare.verdict import seeds_to_detect
 
 
@@ -96,7 +96,7 @@ def test_chosen_configurations_are_judged_over_repeats_and_folds(metric):
     found = contrast_of(study).difference
     assert (found.method, found.n_folds, found.n_seeds, found.n_examples) == ("folds", N_FOLDS, 5, N)
     runs = [study.confirm_runs(one.id)[0] for one in study.finalists]
-    scores = [fold_scores(metric, study.predictions[run.run_id]).scores for run in runs]
+    scores = [fold_scores(metric, study.predictions[run.run_id]) for run in runs]
     assert found.by_seed[0] == pytest.approx((scores[0] - scores[1]).mean())
     assert found.by_seed[0] == pytest.approx(runs[0].evaluations[0].score - runs[1].evaluations[0].score)
 

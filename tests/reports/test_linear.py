@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from study_records import config, design, trial
 
+from depthcheck.reports.compare.checks import linear_model
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.linear import linear_model
-from depthcheck.reports.compare.study_data import ReferenceScores
-from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.compare.study_data import Factor, ReferenceScores
 from depthcheck.reports.text.answer import answer
 
 N, RIGHT = 400, 320

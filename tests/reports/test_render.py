@@ -15,8 +15,7 @@ from depthcheck.experiments.planning.definition import find, read
 from depthcheck.experiments.planning.design import SearchRound, plan
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import ReferenceScores, StudyData
-from depthcheck.reports.compare.study_design import Factor, StudyDesign
+from depthcheck.reports.compare.study_data import Factor, ReferenceScores, StudyData, StudyDesign
 from depthcheck.reports.text.answer import answer, plain, sentence
 from depthcheck.reports.text.context import context_of
 from depthcheck.reports.text.report import TEXTS, check_template, render, sections

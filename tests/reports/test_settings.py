@@ -24,20 +24,20 @@ def changed(records, number, **changes):
 def test_networks_of_one_training_seed_are_one_setting(rng):
     records, answers = searched(rng, n_settings=7)
     found = settings_of(design(), [records[i] for i in rng.permutation(len(records))], answers)
-    assert (found.n_settings, found.n_incomplete, found.n_unscored) == (7, 0, 0)
+    assert (found.search.n_settings, found.search.n_incomplete, found.search.n_unscored) == (7, 0, 0)
     assert found.combinations == (("0",), ("1",), ("2",))
     assert found.valid.shape == (7, 3)
     assert sorted(found.valid[:, 1]) == sorted(
         r.evaluation("valid").score for r in records if r.config.model.depth == 1
     )
     assert found.is_judged
-    assert found.seconds == pytest.approx(6.0)
+    assert found.search.seconds == pytest.approx(6.0)
 
 
 def test_a_setting_that_some_level_lacks_is_left_out_and_counted(rng):
     records, answers = searched(rng, n_settings=7)
     found = settings_of(design(), records[:-2], answers)
-    assert (found.n_settings, found.n_incomplete) == (6, 1)
+    assert (found.search.n_settings, found.search.n_incomplete) == (6, 1)
 
 
 def test_failed_and_diverged_networks_count_as_the_dummy_baseline(rng):
@@ -63,7 +63,7 @@ def test_an_unscored_network_leaves_every_level_unjudged(rng, lost):
     else:
         answers["run-3"] = ExampleScores(scores=~answers["run-3"].scores)
     found = settings_of(design(), records, answers)
-    assert found.n_unscored == 1
+    assert found.search.n_unscored == 1
     assert not found.is_judged
 
 
@@ -79,7 +79,7 @@ def test_a_single_setting_is_not_judged(rng):
 
 def test_a_search_to_come_is_an_empty_table_and_no_search_none():
     empty = settings_of(design(budgets={"compare": 9}), [], {})
-    assert (empty.n_settings, empty.is_judged, empty.seconds) == (0, False, 0.0)
+    assert (empty.search.n_settings, empty.is_judged, empty.search.seconds) == (0, False, 0.0)
     assert settings_of(design(), [], {}) is None
     assert settings_of(design(factors=(), budgets={"compare": 9}), [], {}) is None
 
@@ -109,9 +109,10 @@ def test_curves_have_the_answer_among_their_points(rng):
     curves = found.curves("depth", ("0", "1", "2"), "1")
     assert [curve.level for curve in curves] == ["0", "1", "2"]
     assert [bool(curve.differences) for curve in curves] == [True, False, True]
-    at = curves[2].subsets.index(found.subset)
-    assert curves[2].differences[at] == found.difference("depth", "2", "1")
-    assert curves[2].scores[at] == found.level("depth", "2")
+    at = curves[2].subsets.index(found.search.subset)
+    ours, theirs = (found.tuned("depth", level, found.search.subset).mean() for level in ("2", "1"))
+    assert curves[2].differences[at].estimate == pytest.approx(ours - theirs)
+    assert curves[2].scores[at].estimate == pytest.approx(ours)
     assert (curves[2].subsets[0], curves[2].subsets[-1]) == (1, 6)
 
 

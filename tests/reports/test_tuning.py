@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from depthcheck.reports.compare.tuning import pseudo_weights, subset_weights, tuned_scores, tuning_curve
+from depthcheck.reports.compare.tuning import pseudo_weights, subset_weights, tuned_scores
 
 
 def by_hand(valid, scores, subset):
@@ -105,11 +105,10 @@ def test_each_fold_is_tuned_by_all_others():
         assert found[:, fold == number].mean(axis=0) == pytest.approx(expected)
 
 
-def test_curve_ends_at_the_best_by_validation_and_begins_at_the_mean():
+def test_tuning_with_one_setting_gives_the_mean_and_with_all_the_best_by_validation():
     rng = np.random.default_rng(9)
-    valid, test = rng.random((8, 3)), rng.random((8, 3))
-    curve = tuning_curve(valid, test)
-    row, column = np.unravel_index(valid.argmax(), valid.shape)
-    assert curve[-1] == pytest.approx(test[row, column])
-    assert curve[0] == pytest.approx(test[np.arange(8), valid.argmax(axis=1)].mean())
-    assert curve[2] == pytest.approx(by_hand(valid, test, 3))
+    valid, test = rng.random((8, 3)), rng.random((8, 3, 1))
+    kept = test[np.arange(8), valid.argmax(axis=1), 0]
+    assert tuned_scores(valid, test, 1).mean() == pytest.approx(kept.mean())
+    assert tuned_scores(valid, test, 3).mean() == pytest.approx(by_hand(valid, test, 3)[0])
+    assert subset_weights(8, 8) == pytest.approx([1.0] + [0.0] * 7)

@@ -8,7 +8,7 @@ from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.difference import Units, difference_by_units, paired_difference, units_of
 from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.study_design import Factor
+from depthcheck.reports.compare.study_data import Factor
 from depthcheck.reports.text.answer import answer
 
 ROWS, COPIES = 300, 10

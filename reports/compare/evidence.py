@@ -1,44 +1,64 @@
-"""The confirm runs of each finalist, what two of them differ by on the seeds they share, and the tables' rows. Pure."""
+"""What judges a study: the table of settings, and the confirm runs of each finalist; and the tables' rows. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.difference import Units, difference_by_units, difference_of_means, probability_better
-from depthcheck.reports.compare.example_scores import TOLERANCES, FoldScores
-from depthcheck.reports.compare.fold_interval import difference_of_repeats, fold_difference
-from depthcheck.reports.compare.levels import best_trial, compare_trials, is_untrained, valid_score
+from depthcheck.reports.compare.difference import (
+    Units,
+    difference_by_units,
+    difference_of_means,
+    fold_difference,
+    found,
+    probability_better,
+    units_of,
+)
+from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
-from depthcheck.reports.compare.settings import Settings
-from depthcheck.reports.compare.study_design import Factor, FrozenFinalist, StudyDesign
+from depthcheck.reports.compare.settings import Settings, settings_of
+from depthcheck.reports.compare.study_data import (
+    Factor,
+    FrozenFinalist,
+    StudyDesign,
+    best_trial,
+    compare_trials,
+    is_untrained,
+    valid_score,
+)
 
-Predictions = Mapping[str, NDArray[np.generic]]
 JudgingPart = Literal["test", "valid"]
 #: A logged score of a cross-validation is a mean over folds, or over rows: folds may differ by a row in size.
 _FOLD_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmed:
-    """Confirm runs that ended (finished or diverged), by finalist and seed, and the part that judges them.
+class Evidence:
+    """All trials of a study, the table of settings, and the confirm runs that ended (finished or diverged).
 
-    ``part`` is *test* wherever any run was judged on one, else *valid*, else None. ``units`` says which test examples
-    belong together, where any do.
+    ``runs`` has these by finalist and seed. ``part`` judges them: *test* wherever any run was judged on one, else
+    *valid*, else None. ``units`` says which test examples belong together, where any do.
     """
 
     design: StudyDesign
-    finalists: tuple[FrozenFinalist, ...]
+    records: Sequence[TrialRecord]
+    finalists: Sequence[FrozenFinalist]
+    settings: Settings | None
     runs: Mapping[str, Mapping[int, TrialRecord]]
     part: JudgingPart | None
-    predictions: Predictions
-    folds: Mapping[str, FoldScores] = field(default_factory=dict)
-    units: Units | None = None
+    predictions: Mapping[str, NDArray[np.generic]]
+    folds: Mapping[str, NDArray[np.float64]]
+    units: Units | None
+
+    @property
+    def judged(self) -> Settings | None:
+        """The table of settings, where it can carry intervals."""
+        return self.settings if self.settings is not None and self.settings.is_judged else None
 
     def scores(self, finalist: str, part: str | None) -> dict[int, float]:
         """Return seed -> score on a part, for the runs that have one; a diverged run has the dummy baseline's."""
@@ -56,9 +76,7 @@ class Confirmed:
         if not any(run.evaluation(part) for runs in self.runs.values() for run in runs.values()):
             return None
         scores = list(self.scores(finalist, part).values())
-        if not scores:
-            return None
-        return spread_of(scores)
+        return spread_of(scores) if scores else None
 
     def difference(self, a: str, b: str) -> Difference | None:
         """Return A minus B over the seeds that both have, or None where there is none.
@@ -70,39 +88,39 @@ class Confirmed:
         if not seeds:
             return None
         means = [np.array([scores[seed] for seed in seeds]) for scores in (scores_a, scores_b)]
+        metric, n_examples = self.design.metric, self._n_examples()
+        row = self._fold_row if self.design.folds else self._example_scores
+        tables = [self._table([self.runs[finalist][seed] for seed in seeds], row) for finalist in (a, b)]
+        pair = [table for table in tables if table is not None]
+        is_whole = len(pair) == 2 and pair[0].shape == pair[1].shape
         if self.design.folds:
-            return self._over_folds(a, b, seeds) or difference_of_repeats(*means, n_examples=self._n_examples())
-        tables = [self._by_example(finalist, seeds) for finalist in (a, b)]
-        metric = self.design.metric
-        if tables[0] is not None and tables[1] is not None and tables[0].shape == tables[1].shape:
-            return difference_by_units(tables[0], tables[1], self.units, pseudo_observations=metric.pseudo_observations)
-        return difference_of_means(means[0], means[1], n_examples=self._n_examples(), is_share=metric.is_share)
+            if is_whole and np.isfinite(pair[0] - pair[1]).any(axis=1).all():
+                return fold_difference(*pair, n_examples=n_examples, pseudo_observations=metric.pseudo_observations)
+            # No interval: every repeat holds out the same rows, so that their spread says nothing of other rows, and no
+            # correction can bring back what the means have lost.
+            return found(means[0] - means[1], (), n_examples=n_examples, method="repeats only")
+        if is_whole:
+            return difference_by_units(pair[0], pair[1], self.units, pseudo_observations=metric.pseudo_observations)
+        return difference_of_means(*means, n_examples=n_examples, is_share=metric.is_share)
 
     def _are_pairs(self, a: str, b: str, seed: int) -> bool:
         """Whether both runs of a seed were cut alike: with folds, each seed has a partition of its own."""
         return self.runs[a][seed].config.split == self.runs[b][seed].config.split
 
-    def _over_folds(self, a: str, b: str, seeds: Sequence[int]) -> Difference | None:
-        """Return the difference over repeats and folds, or None where the scores of folds are missing."""
-        tables = [[self._fold_row(self.runs[finalist][seed]) for seed in seeds] for finalist in (a, b)]
-        rows_a, rows_b = ([row for row in table if row is not None] for table in tables)
-        if len(rows_a) < len(seeds) or len(rows_b) < len(seeds):
-            return None
-        of_a, of_b = np.stack(rows_a), np.stack(rows_b)
-        if not np.isfinite(of_a - of_b).any(axis=1).all():
-            return None
-        return fold_difference(
-            of_a, of_b, n_examples=self._n_examples(), pseudo_observations=self.design.metric.pseudo_observations
-        )
+    @staticmethod
+    def _table(runs: Sequence[TrialRecord], row: Callable[[TrialRecord], NDArray[Any] | None]) -> NDArray[Any] | None:
+        """Return a row a run, or None where one is missing or they differ in length."""
+        rows = [found for run in runs if (found := row(run)) is not None]
+        return np.stack(rows) if len(rows) == len(runs) and len(set(map(len, rows))) == 1 else None
 
     def _fold_row(self, run: TrialRecord) -> NDArray[np.float64] | None:
         if run.state == "diverged":
             return np.full(self.design.folds, self.design.dummy_score)
-        found, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
-        if found is None or evaluation is None or found.scores.shape != (self.design.folds,):
+        scores, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
+        if scores is None or evaluation is None or scores.shape != (self.design.folds,):
             return None
-        fits = abs(float(np.nanmean(found.scores)) - evaluation.score) < _FOLD_TOLERANCE
-        return found.scores if fits else None
+        fits = abs(float(np.nanmean(scores)) - evaluation.score) < _FOLD_TOLERANCE
+        return scores if fits else None
 
     def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
         """Return the probability that a fresh run of A beats one of B, and from how many pairs it was counted."""
@@ -112,15 +130,8 @@ class Confirmed:
         n_pairs = len(scores[0]) * len(scores[1])
         return (probability_better(scores[0], scores[1]), n_pairs) if n_pairs else (None, 0)
 
-    def _by_example(self, finalist: str, seeds: Sequence[int]) -> NDArray[np.generic] | None:
-        """Return ``(n_seeds, n_examples)``, or None where predictions are missing or do not fit the logged score."""
-        rows = [self._example_scores(self.runs[finalist][seed]) for seed in seeds]
-        whole = [row for row in rows if row is not None]
-        if len(whole) < len(rows) or len({len(row) for row in whole}) != 1:
-            return None
-        return np.stack(whole)
-
     def _example_scores(self, run: TrialRecord) -> NDArray[np.generic] | None:
+        """Return ``(n_examples,)``, or None where predictions are missing or do not fit the logged score."""
         if self.part != "test":
             return None
         if run.state == "diverged":
@@ -132,8 +143,6 @@ class Confirmed:
         return scores if fits else None
 
     def _n_examples(self) -> int:
-        if self.folds:
-            return max(found.n_examples for found in self.folds.values())
         sizes = [
             evaluation.n_samples
             for runs in self.runs.values()
@@ -144,71 +153,64 @@ class Confirmed:
 
 
 def gather(
+    design: StudyDesign,
     records: Sequence[TrialRecord],
     finalists: Sequence[FrozenFinalist],
-    design: StudyDesign,
-    predictions: Predictions,
-    folds: Mapping[str, FoldScores],
-) -> Confirmed:
+    answers: Mapping[str, ExampleScores],
+    folds: Mapping[str, NDArray[np.float64]],
+) -> Evidence:
     """Sort the confirm runs by finalist and seed; of two runs of one seed, the one with the lower number counts."""
     runs: dict[str, dict[int, TrialRecord]] = {finalist.id: {} for finalist in finalists}
-    ordered = sorted((r for r in records if r.phase == "confirm"), key=lambda record: record.number)
-    for record in ordered:
+    for record in sorted((r for r in records if r.phase == "confirm"), key=lambda record: record.number):
         finalist = record.tags.get("finalist")
         if finalist in runs and record.state in ("finished", "diverged"):
             runs[finalist].setdefault(record.config.fit.seed, record)
     judged = {evaluation.part for of in runs.values() for run in of.values() for evaluation in run.evaluations}
-    part: JudgingPart | None = "test" if "test" in judged else "valid" if "valid" in judged else None
-    return Confirmed(
+    return Evidence(
         design=design,
-        finalists=tuple(finalists),
+        records=records,
+        finalists=finalists,
+        settings=settings_of(design, records, answers),
         runs=runs,
-        part=part,
-        predictions=predictions,
+        part="test" if "test" in judged else "valid" if "valid" in judged else None,
+        predictions={run_id: of.scores for run_id, of in answers.items() if of.fold is None},
         folds=folds,
+        units=units_of(answers.values(), design.split_method),
     )
 
 
-def finalist_row(finalist: FrozenFinalist, confirmed: Confirmed) -> FinalistRow:
+def finalist_row(finalist: FrozenFinalist, evidence: Evidence) -> FinalistRow:
     """Sum up a finalist's fresh seeds."""
-    runs = confirmed.runs[finalist.id]
+    runs = evidence.runs[finalist.id]
     return FinalistRow(
         finalist=finalist,
-        valid=confirmed.spread(finalist.id, "valid"),
-        test=confirmed.spread(finalist.id, "test"),
+        valid=evidence.spread(finalist.id, "valid"),
+        test=evidence.spread(finalist.id, "test"),
         n_diverged=sum(run.state == "diverged" for run in runs.values()),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
         fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
-        secondary=_secondary(list(runs.values()), confirmed.part),
+        secondary=_secondary(list(runs.values()), evidence.part),
     )
 
 
-def level_row(
-    factor: Factor,
-    level: str,
-    records: Sequence[TrialRecord],
-    confirmed: Confirmed,
-    *,
-    settings: Settings | None = None,
-    by_seeds: bool = False,
-) -> LevelRow:
+def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference | None) -> LevelRow:
     """Sum up a level: what became of its trials, its best configuration, what tuning it gives, or fresh seeds gave.
 
-    ``by_seeds`` says that levels are configurations, and their finalists' fresh seeds are what counts.
+    Where there is no table of settings, levels are configurations, and their finalists' fresh seeds are what counts.
     """
-    design, trials = confirmed.design, compare_trials(records, factor, level)
+    design, settings, trials = evidence.design, evidence.judged, compare_trials(evidence.records, factor, level)
     best = best_trial(trials, design)
-    of_level = (f for f in confirmed.finalists if (factor.name, level) in f.stands_for)
-    finalist = next(of_level, None) if by_seeds else None
-    runs = list(confirmed.runs[finalist.id].values()) if finalist else []
-    valid = confirmed.spread(finalist.id, "valid") if finalist else None
+    of_level = (f for f in evidence.finalists if (factor.name, level) in f.stands_for)
+    finalist = next(of_level, None) if evidence.settings is None else None
+    runs = list(evidence.runs[finalist.id].values()) if finalist else []
     states = [record.state for record in trials]
     costed = runs or ([best] if best else [])
+    selected = finalist.selected_score if finalist else valid_score(best, design) if best else None
     return LevelRow(
         factor=factor.name,
         level=level,
         is_reference=level == factor.reference,
-        status=_status(trials, runs, design, is_judged=settings is not None),
+        status=_status(trials, runs, design, is_judged=tuned is not None),
         n_finished=states.count("finished"),
         n_failed=states.count("failed"),
         n_diverged=states.count("diverged"),
@@ -216,20 +218,14 @@ def level_row(
         n_untrained=sum(is_untrained(record, design) for record in trials),
         best=finalist.config if finalist else best.config if best else None,
         finalist=finalist.id if finalist else None,
-        selected_score=_selected(finalist, best, design),
-        valid=valid,
-        test=confirmed.spread(finalist.id, "test") if finalist else None,
+        selected_score=selected,
+        valid=evidence.spread(finalist.id, "valid") if finalist else None,
+        test=evidence.spread(finalist.id, "test") if finalist else None,
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
         fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
-        tuned=None if settings is None else settings.level(factor.name, level),
+        tuned=tuned,
         tuned_valid=None if settings is None else settings.tuned_valid(factor.name, level),
     )
-
-
-def _selected(finalist: FrozenFinalist | None, best: TrialRecord | None, design: StudyDesign) -> float | None:
-    if finalist is not None:
-        return finalist.selected_score
-    return None if best is None else valid_score(best, design)
 
 
 def _status(
