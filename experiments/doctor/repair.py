@@ -14,7 +14,7 @@ from depthcheck.experiments.doctor.sides import TRAINED, MlflowSide, OptunaSide,
 from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.tracking import StudyRun, session_runs
+from depthcheck.experiments.tracking import StudyRun, study_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +55,15 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
     uri, target, optuna = study.uri, action.target, study.optuna
     match action.kind:
         case "restore run":
-            session_runs.restore_run(uri, target)
+            study_run.restore_run(uri, target)
         case "restore experiment":
-            session_runs.restore_experiment(uri, target)
+            study_run.restore_experiment(uri, target)
         case "end run":
-            session_runs.end_run(uri, target, action.status, action.tags)
+            study_run.end_run(uri, target, action.status, action.tags)
         case "tag run" | "log values":
-            session_runs.put_right(uri, target, action.tags, action.values)
+            study_run.put_right(uri, target, action.tags, action.values)
         case "write finalists" if optuna is not None:
-            session_runs.keep_and_log_finalists(study.study_run, optuna.finalists[0], study.mlflow.finalists)
+            study_run.keep_and_log_finalists(study.study_run, optuna.finalists[0], study.mlflow.finalists)
         case "note the best trial" if optuna is not None:
             _note_best(study.study_run, optuna)
         case "register champion" if optuna is not None:
@@ -93,7 +93,7 @@ def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
         case "open another run for the study":
             runs = study.mlflow.runs
             experiment_ids = {run.experiment_id for run in runs.values()}
-            parent = session_runs.new_parent(study.uri, study.name, list(runs), next(iter(experiment_ids), None))
+            parent = study_run.new_parent(study.uri, study.name, list(runs), next(iter(experiment_ids), None))
             study.ledger.set_parent_run_id(parent.run_id)
 
 

@@ -12,11 +12,9 @@ from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.noted import Resolved
 from depthcheck.experiments.study.running import Champion, RecordedStudy, StudyTrial, best_of
 from depthcheck.experiments.tracking import Curves, StoredRun, keys, runs, test_predictions
-from depthcheck.experiments.tracking.artifacts import example_of_run, frozen_finalists, study_designs
-from depthcheck.experiments.tracking.champion import answers_trouble
-from depthcheck.experiments.tracking.files import ModelState, model_state
-from depthcheck.experiments.tracking.reading import trial_curves
-from depthcheck.experiments.tracking.registry import StoredChampion, stored_champion
+from depthcheck.experiments.tracking.model import ModelState, model_state
+from depthcheck.experiments.tracking.reading import example_of_run, frozen_finalists, study_designs, trial_curves
+from depthcheck.experiments.tracking.registry import StoredChampion, answers_trouble, stored_champion
 
 #: Parameters that say where the data lie, which may change while a study goes on; the hash says which they are.
 PLACES = ("data", "test_file")

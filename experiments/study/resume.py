@@ -22,7 +22,7 @@ from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger, has_ended, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import StoredRun
-from depthcheck.experiments.tracking.artifacts import study_designs
+from depthcheck.experiments.tracking.reading import study_designs
 from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs
 from depthcheck.experiments.tracking.store import store_directory
 from depthcheck.pipeline.records import Dataset

@@ -106,6 +106,16 @@ def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return Path.cwd()
 
 
+def launched_run(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the run that ``mlflow run`` has made for this process, or None."""
+    return environ.get("MLFLOW_RUN_ID") or None
+
+
+def is_there(uri: str) -> bool:
+    """Tell whether a store exists that could hold a study: to open an SQLite store that is not there would make it."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
 @contextmanager
 def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done.

@@ -28,7 +28,7 @@ from depthcheck.experiments.lock import lock_file
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.resume import resumed
-from depthcheck.experiments.tracking.files import log_files
+from depthcheck.experiments.tracking.model import log_files
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load

@@ -31,7 +31,7 @@ from depthcheck.experiments.reproduce.deviations import (
 from depthcheck.experiments.reproduce.original import find
 from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys
-from depthcheck.experiments.tracking.environment import processor
+from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
