@@ -524,8 +524,8 @@ def train(
         As of :func:`run_study`.
     """
     from depthcheck.experiments.study import session
-    from depthcheck.experiments.study.decide import Deadline
     from depthcheck.experiments.study.describe import ending_lines
+    from depthcheck.experiments.study.session import Deadline
     from depthcheck.experiments.tracking import tracking_uri as default_uri
 
     started = time.monotonic()

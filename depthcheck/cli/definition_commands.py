@@ -20,8 +20,7 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
     if data is None:
         raise ValueError("data must be a name or the path of a file, got nothing")
     from depthcheck.experiments import places
-    from depthcheck.experiments.planning.definition import found_from, slug
-    from depthcheck.experiments.planning.starter import starter_toml
+    from depthcheck.experiments.planning.definition import found_from, slug, starter_toml
     from depthcheck.experiments.tracking import launch_directory
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load

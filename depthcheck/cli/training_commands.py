@@ -97,7 +97,7 @@ def compare(
     """Train chosen configurations on fresh paired seeds."""
     check_scheduler(scheduler)
     from depthcheck import api
-    from depthcheck.experiments.planning.pairwise import pairwise
+    from depthcheck.experiments.planning.finalists import pairwise
     from depthcheck.experiments.tracking import launch_directory, tracking_uri
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]

@@ -157,7 +157,7 @@ def _started(n_workers: int, folder: str, loop: IOLoop) -> SpecCluster:
             "nthreads": 1,
             "local_directory": folder,
             "memory_limit": 0,
-            "preload": ["depthcheck.experiments.cluster.preload"],
+            "preload": ["depthcheck.experiments.cluster.worker"],
             "silence_logs": logging.WARNING,
         },
     }

@@ -1,34 +1,100 @@
-"""What a Dask worker runs: one trial, with its curves and its model logged while and after it trains; later its score.
+"""What a worker process does: it gets ready to train, trains a trial and logs it, later scores its network.
 
-A worker holds no state that matters. The data set and compiled programs are kept between trials because reading and
-compiling take time, and change nothing.
+A task goes to it and an outcome comes back, plain records that can be pickled. A worker holds no state that matters.
+The data set and compiled programs are kept between trials since reading and compiling take time, and change nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from distributed import get_worker
+from distributed import Worker, get_worker
+from distributed.system import MEMORY_LIMIT
 
-from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.task import Outcome, ScoreTask, TrialTask
+from depthcheck.experiments import places, scratch, tracking
 from depthcheck.experiments.study.same_data import load_again
+from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.reach import comes_back
-from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.records import Dataset, TrialRecord
+from depthcheck.pipeline import system
+from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
+from depthcheck.pipeline.records import Dataset, Phase, TrialRecord, TrialState
 
 #: Topic of Dask's events that tell the coordinator of each epoch.
 EPOCH_TOPIC = "depthcheck-epoch"
-
 #: Description of an attempt that did not come to its end.
 INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
-
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
 _one_at_a_time = threading.Lock()
+#: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
+_MEMORY_SHARE = 0.9
+#: Raised, the kernel ends a worker before anything else of the user's when memory runs out; 1000 is the most.
+_OOM_SCORE = "500"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTask:
+    """All that a worker needs to train one trial.
+
+    Attributes
+    ----------
+    study_run
+        The study's run in MLflow, below which the trial's goes.
+    metric
+        Name of the score that decides.
+    prune_below
+        One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
+    finalist
+        The finalist that the trial confirms: then, and only then, the test part is opened.
+    data_folder
+        The folder that the user named for the data, or None.
+    """
+
+    study_run: StudyRun
+    number: int
+    phase: Phase
+    combination: Mapping[str, ParamValue]
+    config: TrialConfig
+    metric: str = "accuracy"
+    data_folder: str | None = None
+    prune_below: tuple[float, ...] = ()
+    finalist: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTask:
+    """All that a worker needs to score the network of a trial on the test part; ``run_id`` is the trial's own run."""
+
+    study_run: StudyRun
+    run_id: str
+    config: TrialConfig
+    data_folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a trial ended, as the coordinator tells it to Optuna.
+
+    ``score`` is that of the validation part after the last epoch: the dummy baseline's where it diverged, None where it
+    failed;
+    ``scores`` has one an epoch.
+    """
+
+    number: int
+    run_id: str
+    state: TrialState
+    score: float | None
+    scores: tuple[float, ...]
+    fit_seconds: float
+    failure: str | None = None
 
 
 def run_task(task: TrialTask) -> Outcome:
@@ -188,3 +254,45 @@ def _tell_coordinator(number: int) -> Callable[[int], None]:
     except ValueError:  # called without Dask
         return lambda _epoch: None
     return lambda epoch: worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch})
+
+
+def dask_setup(worker: Worker) -> None:
+    """Get a process of the embedded cluster ready, one that replaces a dead one included; Dask calls it.
+
+    TensorFlow greets on standard error before any of its settings can silence it, so the process's own log takes that.
+    It is imported in a thread at once: that takes ten seconds, and the first trial should not wait for all of them.
+    """
+    scratch.take()  # its session's folder must not be removed under it, should the coordinator be killed
+    try:
+        folder = places.logs()
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / f"worker-{worker.name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    except OSError:  # a read-only home, a full disk: no log is worth a study
+        log = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(log, 2)
+    os.close(log)
+    bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
+    threading.Thread(target=import_training, daemon=True).start()
+
+
+def import_training() -> None:
+    """Import what trains, without matplotlib: Keras would import it, which takes a second, and no worker draws."""
+    if "matplotlib" in sys.modules:
+        import_module("depthcheck.pipeline.trial")
+        return
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # so that Keras takes it for not installed
+    try:
+        import_module("depthcheck.pipeline.trial")
+    finally:
+        del sys.modules["matplotlib"]
+
+
+def bound_memory(n_bytes: int) -> None:
+    """Make an allocation beyond ``n_bytes`` fail inside this process, where it ends a trial and nothing else.
+
+    A tighter limit that the user has set (``ulimit -d``) stays. Where several workers together want more than there is,
+    the kernel takes one of them first; its trial is run again, and at last alone.
+    """
+    system.bound_data(n_bytes)
+    with contextlib.suppress(OSError):  # not on every system
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")

@@ -6,17 +6,17 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.doctor.findings import Finding
-from depthcheck.experiments.doctor.rebuild import CannotRebuildError
-from depthcheck.experiments.doctor.repair import ExaminedStudy, repair
-from depthcheck.experiments.doctor.sides import mlflow_side, optuna_side
-from depthcheck.experiments.doctor.study_checks import diagnose
-from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.doctor.diagnosis import diagnose
+from depthcheck.experiments.doctor.repair import CannotRebuildError, ExaminedStudy, repair
+from depthcheck.experiments.doctor.sides import Finding, mlflow_side, optuna_side
+from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.tracking.runs import study_runs
+
+#: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
+_MOST_ROUNDS = 10
 
 
 def lines(examination: Examination, *, fix: bool) -> list[str]:
@@ -56,19 +56,6 @@ def _open(n_trials: int) -> str:
     if n_trials == 1:
         return "1 trial was begun and has not ended: the next start of the study trains it"
     return f"{n_trials} trials were begun and have not ended: the next start of the study trains them"
-
-
-#: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
-_MOST_ROUNDS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a study is: tracking store, Optuna's storage, and the folder of its lock."""
-
-    uri: str
-    storage: str
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

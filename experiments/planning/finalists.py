@@ -1,6 +1,8 @@
-"""The finalists of a search: the configuration that is recommended, and the best that its levels have against it.
+"""Finalists: what a search recommends and the best that its levels have against it, or runs that the user names.
 
 Chosen by validation score alone, then frozen: their hash is logged before any network of the study meets the test part.
+
+Runs that the user names make a pairwise comparison: a study without a search, whose factor is called ``configuration``.
 """
 
 from __future__ import annotations
@@ -8,12 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from depthcheck.experiments import tracking
+from depthcheck.experiments.planning import space
+from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.config import ParamValue, SplitChoice, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import parameter
+from depthcheck.pipeline.records import TrialRecord
+
+FACTOR = "configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,4 +138,87 @@ def _finalist(trial: SearchedTrial, pairs: tuple[tuple[str, str], ...]) -> Final
         selected_score=trial.score,
         stands_for=pairs,
         point=dict(trial.point),
+    )
+
+
+def pairwise(
+    uri: str, run_ids: Sequence[str], *, seeds: int, seed: int
+) -> tuple[Experiment, tuple[Finalist, ...], str]:
+    """Return the study that trains the configurations of two or more runs on the same fresh seeds, and its data's hash.
+
+    Parameters
+    ----------
+    uri
+        The tracking store that has the runs.
+    run_ids
+        Runs of trials; the first is what the others are held against. A run of a study stands for its best trial.
+    seeds, seed
+        Number of fresh seeds, and what they are derived from.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two, one is no trial, two have one configuration, or they cannot be paired: other
+        data, another split or another number of epochs.
+    """
+    if len(run_ids) < 2:
+        raise ValueError(f"runs must be at least two run ids, with commas between them, got {','.join(run_ids)!r}")
+    records = [_record(uri, run_id) for run_id in run_ids]
+    configs = [_without_seed(record.config) for record in records]
+    first = configs[0]
+    for record, config in zip(records, configs, strict=True):
+        for name, value, expected in (
+            ("data", config.data_sha256, first.data_sha256),
+            ("split", replace(config.split, repeat=0), replace(first.split, repeat=0)),
+            ("epochs", config.fit.epochs, first.fit.epochs),
+        ):
+            if value != expected:
+                raise ValueError(f"{name} of run {record.run_id} must be that of the first, {expected}, got {value}")
+    if len(set(configs)) < len(configs):
+        raise ValueError("runs must have different configurations, got one twice")
+    finalists = tuple(_as_finalist(record) for record in records)
+    experiment = Experiment(
+        name="pairwise",
+        question="Which configuration is better: " + " or ".join(space.in_words(one.point) for one in finalists) + "?",
+        data=first.data,
+        split=_choice(first.split),
+        class_weight=first.fit.class_weight,
+        budget=Budget(trials=1, epochs=first.fit.epochs, seeds=seeds),
+        seed=seed,
+        compare={FACTOR: tuple(finalist.id for finalist in finalists)},
+        fixed={},
+    )
+    return experiment, finalists, first.data_sha256
+
+
+def _choice(split: SplitConfig) -> SplitChoice:
+    return SplitChoice(
+        valid_size=split.valid_size, test_size=split.test_size, seed=split.seed, method=split.method, folds=split.folds
+    )
+
+
+def _record(uri: str, run_id: str) -> TrialRecord:
+    try:
+        record = tracking.trial(uri, tracking.best_run(uri, run_id))
+    except tracking.TrackingError as error:
+        raise ValueError(f"runs must be ids of runs in the tracking store, got {run_id!r} ({error})") from error
+    if record is None:
+        raise ValueError(f"run must be a trial that has ended, or a study that has one, got {run_id!r}")
+    return record
+
+
+def _without_seed(config: TrialConfig) -> TrialConfig:
+    return replace(config, fit=replace(config.fit, seed=0))
+
+
+def _as_finalist(record: TrialRecord) -> Finalist:
+    identity = f"{record.study.rsplit('-', 1)[-1]}-{record.number}"
+    valid = record.evaluation("valid")
+    return Finalist(
+        id=identity,
+        number=record.number,
+        origin="chosen",
+        selected_score=None if valid is None else valid.score,
+        stands_for=((FACTOR, identity),),
+        point=space.from_config(record.config),
     )

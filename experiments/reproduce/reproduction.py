@@ -16,10 +16,16 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.reproduce import wording as words
-from depthcheck.experiments.reproduce.deviations import Change, Deviation, Repetition, compare, differences
+from depthcheck.experiments.reproduce import deviations as words
+from depthcheck.experiments.reproduce.deviations import (
+    Change,
+    Deviation,
+    Repetition,
+    ReproductionFinding,
+    compare,
+    differences,
+)
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
-from depthcheck.experiments.reproduce.wording import ReproductionFinding
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import Curves, ReproductionRun, keys

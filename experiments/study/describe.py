@@ -11,6 +11,7 @@ import numpy as np
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.experiments.study.progress import duration
@@ -18,7 +19,6 @@ from depthcheck.experiments.study.running import Champion, RecordedStudy, Runnin
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS, by_dimension
 from depthcheck.pipeline.records import Dataset
 
 #: Least time between two updates of the page while the study runs.
@@ -100,7 +100,7 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     if best is not None:
         lines += [
             f"  best trial    {best.number}: validation {ending.metric} {best.score:.4f}",
-            f"                {in_words(best.point)}",
+            f"                {space.in_words(best.point)}",
         ]
     if ending.champion is not None:
         lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
@@ -135,15 +135,6 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
     return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 
 
-def in_words(point: Mapping[str, ParamValue]) -> str:
-    """Return a configuration on one line: ``depth 2, units 128, relu, sgd, learning rate 0.12``."""
-    values = by_dimension(point)
-    named = (
-        dimension for name, dimension in DIMENSIONS.items() if values.get(name, dimension.default) != dimension.default
-    )
-    return ", ".join(dimension.said(values[dimension.name]) for dimension in named)
-
-
 def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     """Return the description of a study's run, while it goes on and when it has ended.
 
@@ -174,7 +165,7 @@ def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int
 def champion_markdown(study: str, champion: Champion) -> str:
     """Return the description of a champion in the model registry."""
     return (
-        f"Champion of study **{study}**: finalist {champion.finalist}, {in_words(champion.point)}.\n\n"
+        f"Champion of study **{study}**: finalist {champion.finalist}, {space.in_words(champion.point)}.\n\n"
         f"Mean validation score over {champion.n_seeds} fresh seeds: {champion.mean_score:.4f}. It was chosen by this "
         "score; what else is known of it, with intervals, is in the study's report.\n"
     )
@@ -191,7 +182,7 @@ def _best_lines(trials: Sequence[StudyTrial], metric: str) -> list[str]:
     if best is None:
         return ["No trial has finished yet."]
     score = f"validation {metric} {best.score:.4f}"
-    return [f"Best trial so far: **{best.number}** ({score}), {in_words(best.point)}."]
+    return [f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point)}."]
 
 
 def _design_rows(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ContextDecorator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,7 +20,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments.addresses import shown, without_password
-from depthcheck.experiments.cluster.task import Outcome
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, Round, SearchRound
 from depthcheck.experiments.planning.experiment import SCHEMA_VERSION
 from depthcheck.experiments.planning.finalists import Finalist
@@ -28,6 +27,9 @@ from depthcheck.experiments.planning.space import Point
 from depthcheck.experiments.tracking.reach import BUSY_SECONDS
 from depthcheck.experiments.tracking.store import TrackingError, reason
 from depthcheck.experiments.tracking.store import storage as stored
+
+if TYPE_CHECKING:
+    from depthcheck.experiments.cluster.worker import Outcome
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

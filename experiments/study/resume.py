@@ -15,9 +15,8 @@ from rich.console import Console
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import without_password
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.doctor import rebuild
-from depthcheck.experiments.doctor.examine import Place
-from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.doctor.repair import CannotRebuildError, definition_of, open_again, tell_all
+from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger, has_ended, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
@@ -169,7 +168,7 @@ class _Resumption:
             return run
         if run is not None:
             with contextlib.suppress(ValueError):
-                self._require_definition(rebuild.definition_of(self._designs(run)))
+                self._require_definition(definition_of(self._designs(run)))
                 return run
         if any(has_ended(trial) for trial in ledger.trials()):
             raise self._lost(ledger, "no run of it")
@@ -199,12 +198,12 @@ class _Resumption:
         n_known = len(ledger.trials()) if ledger is not None else 0
         try:
             if ledger is None or not ledger.resolved:
-                self._require_definition(rebuild.definition_of(designs))
-                ledger = rebuild.open_again(storage, study, run.run_id, designs)
+                self._require_definition(definition_of(designs))
+                ledger = open_again(storage, study, run.run_id, designs)
             ledger.set_parent_run_id(run.run_id)
             if is_search:
-                rebuild.tell_all(ledger, self._place.uri, designs)
-        except rebuild.CannotRebuildError as error:
+                tell_all(ledger, self._place.uri, designs)
+        except CannotRebuildError as error:
             raise ValueError(
                 f"study {study!r} must be whole in {storage}, got {n_known} of its trials; {n_new} more have ended in "
                 f"MLflow (run {run.run_id}), from which they cannot be written again: {error}; put a copy of that "

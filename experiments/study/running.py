@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -17,10 +17,9 @@ from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
 from depthcheck.experiments.study.ledger import Ledger, as_known_at, has_ended, point_of
-from depthcheck.experiments.study.noted import Resolved, understood
 from depthcheck.experiments.tracking import StudyRun
-from depthcheck.pipeline.config import ParamValue, TrialConfig
-from depthcheck.pipeline.records import TrialState
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Dataset, TrialState
 
 #: States of trials of which the score counts.
 _SCORED = ("finished", "diverged")
@@ -262,3 +261,73 @@ class RunningStudy(RecordedStudy):
             self.ledger.add_round(new)
         self.study_run.log_finalists(self.frozen_list(finalists, [*rounds, new]))
         return bool(new.runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a study's data resolved that its definition leaves open.
+
+    Attributes
+    ----------
+    served
+        What the served champion must know of the data, in JSON's types.
+    """
+
+    data_sha256: str
+    split: SplitConfig
+    metric: str
+    served: Mapping[str, Any]
+
+    @classmethod
+    def by(cls, dataset: Dataset, split: SplitConfig) -> Resolved:
+        """Return what these data resolve."""
+        features = [column for column in dataset.columns if column.kind != "ignored"]
+        served = {
+            "is_table": dataset.is_table,
+            "task": dataset.task,
+            "target": dataset.target,
+            "class_names": list(dataset.class_names),
+            "sample_shape": list(dataset.sample_shape),
+            "columns": [[column.name, column.kind] for column in features],
+        }
+        return cls(data_sha256=dataset.sha256, split=split, metric=dataset.metric, served=served)
+
+    def noted(self, data: DataConfig) -> dict[str, Any]:
+        """Return what a session notes of it, in JSON's types."""
+        return {
+            "data": data.to_params(), "split": self.split.to_params(), "metric": self.metric, "served": self.served,
+        }  # fmt: skip
+
+
+def understood(name: str, definition: Mapping[str, Any], noted: Mapping[str, Any]) -> tuple[Experiment, Resolved]:
+    """Return the experiment of a study, without its budgets, and what its data resolved.
+
+    Parameters
+    ----------
+    definition
+        :meth:`Experiment.as_json` and the SHA-256 of the data.
+    noted
+        :meth:`Resolved.noted`, or nothing: a session that was killed before it noted them has trained nothing.
+
+    Raises
+    ------
+    ValueError
+        When there is no definition, or none that can be understood.
+    """
+    experiment = Experiment.from_json(name, definition)
+    split = SplitConfig(valid_size=experiment.split.valid_size, seed=experiment.split.seed)
+    if noted:
+        split = SplitConfig.from_params(_texts(noted["split"]))
+        # With the whole path of a file; the definition has its name alone.
+        experiment = replace(experiment, data=DataConfig.from_params(_texts(noted["data"])))
+    resolved = Resolved(
+        data_sha256=str(definition["data_sha256"]),
+        split=split,
+        metric=str(noted.get("metric", "accuracy")),
+        served=noted.get("served", {}),
+    )
+    return experiment, resolved
+
+
+def _texts(stored: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in stored.items()}

@@ -6,7 +6,7 @@ from contextlib import closing
 import optuna
 import pytest
 
-from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.study.ledger import Ledger, has_ended, point_of

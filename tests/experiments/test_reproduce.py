@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.reproduce import wording as words
+from depthcheck.experiments.reproduce import deviations as words
 from depthcheck.experiments.reproduce.deviations import (
     Change,
     Repetition,

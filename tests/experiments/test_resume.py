@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from test_doctor import DIGITS, SHA256, Study
 
-from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger, has_ended, study_names
 from depthcheck.experiments.study.resume import resumed
