@@ -206,11 +206,7 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         on_epoch(epoch)
 
     trained = run_trial(
-        task.config,
-        dataset,
-        on_epoch_end=on_epoch_end,
-        prune_below=task.prune_below,
-        confirm=task.finalist is not None,
+        task.config, dataset, on_epoch_end=on_epoch_end, prune_below=task.prune_below, confirm=task.finalist is not None
     )
     if trained.predictions is not None:
         run.log_predictions(trained.predictions)

@@ -22,7 +22,7 @@ from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown
 from depthcheck.experiments.study.ledger import Ledger, has_ended
 from depthcheck.experiments.study.running import RecordedStudy
-from depthcheck.experiments.tracking import StudyRun, study_run
+from depthcheck.experiments.tracking import StudyRun, keys, study_run
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
@@ -77,7 +77,9 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
         case "tag run" | "log values":
             study_run.put_right(uri, target, action.tags, action.values)
         case "write finalists" if optuna is not None:
-            study_run.keep_and_log_finalists(study.study_run, optuna.finalists[0], study.mlflow.finalists)
+            if study.mlflow.finalists:  # what stands there is kept beside it
+                study.study_run.log_artifacts({keys.REPLACED_FINALISTS: study.mlflow.finalists})
+            study.study_run.log_finalists(optuna.finalists[0])
         case "note the best trial" if optuna is not None:
             _note_best(study.study_run, optuna)
         case "register champion" if optuna is not None:

@@ -11,12 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments.planning.experiment import Experiment

@@ -268,8 +268,8 @@ def _write(
     content = words.as_json(finding, environment)
     picture = None
     try:
-        run.log_json(keys.REPRODUCTION_JSON, content)
-        run.log_text(keys.OVERLAY, draw(content))
+        run.log_artifact(keys.REPRODUCTION_JSON, content)
+        run.log_artifact(keys.OVERLAY, draw(content))
         picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
     except tracking.TrackingError as error:
         console.print(f"warning: {may_be_shown(error)}", markup=False)

@@ -99,11 +99,7 @@ class Coordinator:
     """Runs a study's trials to the end of its budget."""
 
     def __init__(
-        self,
-        study: RunningStudy,
-        client: Client,
-        progress: StudyProgress,
-        on_ended: Callable[[], None] = lambda: None,
+        self, study: RunningStudy, client: Client, progress: StudyProgress, on_ended: Callable[[], None] = lambda: None
     ) -> None:
         self._study = study
         self._client = client

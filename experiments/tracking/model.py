@@ -49,7 +49,7 @@ _PRODUCT_REQUIRED = (*_REQUIRED, "pandas", "scikit-learn", "skops", "mlflow")
 _CODE = Path(pipeline.__file__).parent
 #: The package inside the model, named so that it hides no package of its user.
 _PACKAGE = "depthcheck_model"
-#: The modules in it. They import each other by relative names.
+#: The modules in it: the served model's, and what it imports of this project, by relative names.
 _TRAVELS = (
     "__init__.py", "served.py", "config.py", "records.py",
     "data/__init__.py", "data/cells.py", "data/columns.py", "prepare/__init__.py", "prepare/preparation.py",
@@ -118,12 +118,11 @@ def difference(noted: Mapping[str, str], found: Mapping[str, str]) -> str | None
 @contextmanager
 def at_hand(uri: str, location: str) -> Iterator[Path]:
     """Yield a model's folder to look into: itself where it lies on this machine's disk, else a copy for the moment."""
-    on_disk = _on_disk(location)
-    if on_disk is not None:
+    if (on_disk := _on_disk(location)) is not None:
         yield on_disk
-        return
-    with TemporaryDirectory(prefix="depthcheck-model-") as folder:
-        yield _copied(uri, location, folder)
+    else:
+        with TemporaryDirectory(prefix="depthcheck-model-") as folder:
+            yield _copied(uri, location, folder)
 
 
 @contextmanager
@@ -284,7 +283,8 @@ def log_model(
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / keys.MODEL
-        taken = f"raw samples as the data set has them, {_shape(model.input_shape)}, any numeric dtype"
+        shape = ", ".join("n" if size is None else str(size) for size in model.input_shape)
+        taken = f"raw samples as the data set has them, ({shape}), any numeric dtype"
         record = _record(logged, run_id, taken)
         mlflow.tensorflow.save_model(
             model, path=str(path), mlflow_model=record, pip_requirements=_requirements(_REQUIRED)
@@ -306,8 +306,7 @@ def load_model(uri: str, run_id: str) -> Any:
     Raises
     ------
     TrackingError
-        When the run has no model, or its files are not those that were logged (of an old one: that is not known), or
-        the store or its artifacts cannot be read.
+        When the run has no model, or its files are not those that were logged (of an old one: that is not known).
     """
     api = client(uri)
     with storage(f"cannot load the model of run {run_id}", Exception):  # Keras meets damaged files with its own
@@ -347,8 +346,11 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
         tempfile.TemporaryDirectory() as scratch,
         checked_copy(f"the model of run {run_id}", uri, trained.artifact_location, trained, trust=True) as source,
     ):
-        data = _data(source, _folder(scratch, "data"), facts)
-        package = _package(_folder(scratch, _PACKAGE))
+        data, package = Path(scratch) / "data", Path(scratch) / _PACKAGE
+        _write_data(source, data, facts)
+        for name in _TRAVELS:
+            (package / name).parent.mkdir(exist_ok=True)
+            shutil.copy(_CODE / name, package / name)
         logged = api.create_logged_model(
             experiment_id, name=keys.CHAMPION, source_run_id=run_id, model_type=str(facts["task"])
         )
@@ -372,29 +374,15 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
     return str(logged.model_id)
 
 
-def _folder(scratch: str, name: str) -> Path:
-    folder = Path(scratch) / name
-    folder.mkdir()
-    return folder
-
-
-def _data(source: Path, data: Path, facts: Mapping[str, Any]) -> Path:
+def _write_data(source: Path, data: Path, facts: Mapping[str, Any]) -> None:
     keras_file = next(source.rglob("*.keras"), None)
     if keras_file is None:
         raise OSError(f"no .keras file in {source}")
+    data.mkdir()
     shutil.copy(keras_file, data / "model.keras")
     if facts["is_table"]:
         shutil.copytree(source / keys.PREPARATION, data / "preparation")
     (data / "served.json").write_text(json.dumps(dict(facts)), encoding="utf-8")
-    return data
-
-
-def _package(folder: Path) -> Path:
-    """Copy the served model's module, and what it imports of this project, as a package of another name."""
-    for name in _TRAVELS:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(_CODE / name, folder / name)
-    return folder
 
 
 def _signature(facts: Mapping[str, Any]) -> ModelSignature:
@@ -436,7 +424,3 @@ def _record(logged: LoggedModel, run_id: str, taken: str) -> Model:
 
 def _requirements(packages: Sequence[str]) -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in packages]
-
-
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+Artifact = str | Mapping[str, object]
+
 _DIGEST_LENGTH = 16
 _MAX_COLUMNS = 300
 #: MLflow's types of columns by ours.
@@ -85,6 +87,16 @@ class OpenRun:
         with storage(f"cannot end run {self.run_id}"):
             log_batch(self._api, self.run_id, metrics=self._rows, tags=tags)
             self._api.set_terminated(self.run_id, status)
+
+
+def log_artifacts(api: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
+    """Write texts as they are and mappings as JSON, under the artifact names that are their keys."""
+    with storage(f"cannot write artifacts of run {run_id}"):
+        for name, content in artifacts.items():
+            if isinstance(content, str):
+                api.log_text(run_id, content, name)
+            else:
+                api.log_dict(run_id, dict(content), name)
 
 
 def log_dataset(api: MlflowClient, run_id: str, dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -50,8 +50,6 @@ def trials(uri: str, parent_run_id: str) -> list[TrialRecord]:
 
     Raises
     ------
-    TrackingError
-        When the store cannot be read.
     ValueError
         When a newer version wrote the study; so for all that is read here of one study or run.
     """
@@ -65,13 +63,7 @@ def finished_trial(uri: str, parent_run_id: str, number: int) -> TrialRecord | N
 
 
 def best_run(uri: str, run_id: str) -> str:
-    """Return the run of a study's champion (or best trial, before there is one), or the run itself if it is no study.
-
-    Raises
-    ------
-    TrackingError
-        When there is no such run, or the store cannot be read.
-    """
+    """Return the run of a study's champion (or best trial, before it has one), or the run itself if it is no study."""
     run = read_run(uri, run_id)
     run.require_readable()
     return run.tags.get(keys.CHAMPION_RUN) or run.tags.get(keys.BEST_RUN) or run_id
@@ -92,13 +84,7 @@ def study_of(uri: str, run_id: str) -> str | None:
 
 
 def trial(uri: str, run_id: str) -> TrialRecord | None:
-    """Read the trial of a run, or None where the run is no trial that has ended.
-
-    Raises
-    ------
-    TrackingError
-        When there is no such run, or the store cannot be read.
-    """
+    """Read the trial of a run, or None where the run is no trial that has ended."""
     run = read_run(uri, run_id)
     run.require_readable()
     with storage(f"cannot read the curves of run {run_id} from {uri}"):
@@ -190,54 +176,34 @@ def _history(metric: str, points: Curves) -> History:
 
 
 def _evaluations(run: StoredRun) -> Iterator[Evaluation]:
-    if keys.VALID_SAMPLES in run.tags:
-        yield _evaluation(run, "valid", keys.final, keys.VALID_SAMPLES)
-    if keys.TEST_SAMPLES in run.tags:
-        yield _evaluation(run, "test", keys.test, keys.TEST_SAMPLES)
-
-
-def _evaluation(run: StoredRun, part: Literal["valid", "test"], key: Callable[[str], str], samples: str) -> Evaluation:
-    metric, metrics = run.tags[keys.METRIC], run.metrics
-    return Evaluation(
-        part=part,
-        loss=metrics[key("loss")],
-        score=metrics[key(metric)],
-        metric=metric,
-        n_samples=int(run.tags[samples]),
-        secondary={name: metrics[key(name)] for name in _SECONDARY if name != metric and key(name) in metrics},
-    )
+    metrics, parts = run.metrics, (("valid", keys.final, keys.VALID_SAMPLES), ("test", keys.test, keys.TEST_SAMPLES))
+    for part, key, samples in parts:
+        if samples in run.tags:
+            metric = run.tags[keys.METRIC]
+            yield Evaluation(
+                part=cast(Literal["valid", "test"], part),
+                loss=metrics[key("loss")],
+                score=metrics[key(metric)],
+                metric=metric,
+                n_samples=int(run.tags[samples]),
+                secondary={name: metrics[key(name)] for name in _SECONDARY if name != metric and key(name) in metrics},
+            )
 
 
 def study_design(uri: str, parent_run_id: str) -> dict[str, Any]:
-    """Read the design of a study, as its latest session wrote it; empty where there is none.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
-    """
+    """Read the design of a study, as its latest session wrote it; empty where there is none."""
     return _latest_json(uri, parent_run_id, keys.DESIGN)
 
 
 def progress(uri: str, parent_run_id: str) -> dict[str, Any]:
-    """Return how far a study has come: ``n_ended`` of ``n_planned`` trials, and when it ``started`` (ISO 8601).
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
-    """
+    """Return how far a study has come: ``n_ended`` of ``n_planned`` trials, and when it ``started`` (ISO 8601)."""
+    api = client(uri)
     with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
-        started = get(client(uri), parent_run_id).started.astimezone()
-        n_ended = len(
-            {run.number for run in children(client(uri), parent_run_id, "attributes.status != 'RUNNING'") if run.counts}
-        )
+        started = get(api, parent_run_id).started.astimezone()
+        ended = children(api, parent_run_id, "attributes.status != 'RUNNING'")
+        n_ended = len({run.number for run in ended if run.counts})
     n_planned = len(study_design(uri, parent_run_id).get("plan", []))
-    return {
-        "n_ended": n_ended,
-        "n_planned": max(n_planned, n_ended),
-        "started": started.isoformat(timespec="seconds"),
-    }
+    return {"n_ended": n_ended, "n_planned": max(n_planned, n_ended), "started": started.isoformat(timespec="seconds")}
 
 
 def study_environment(uri: str, parent_run_id: str) -> dict[str, Any]:
@@ -264,12 +230,11 @@ def test_predictions(uri: str, run_ids: Iterable[str]) -> dict[str, Predictions]
     with storage(f"cannot read test predictions from {uri}"), tempfile.TemporaryDirectory() as folder:
         for run_id in run_ids:
             there = _names(api, run_id) & {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}
-            if not there:
-                continue
-            path = api.download_artifacts(run_id, there.pop(), _own_folder(folder, run_id))
-            predictions = _predictions(Path(path))
-            if predictions is not None:
-                found[run_id] = predictions
+            own = Path(folder) / run_id  # all runs' predictions have one name
+            own.mkdir(exist_ok=True)
+            for name in there:
+                predictions = _predictions(Path(api.download_artifacts(run_id, name, str(own))))
+                found |= {} if predictions is None else {run_id: predictions}
     return found
 
 
@@ -362,8 +327,7 @@ def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
     with storage(f"cannot read {name} of run {run_id} from {uri}"):
         run = get(api, run_id)
         run.require_readable(f"study {run.study or run_id!r}")
-        content: dict[str, Any] = json.loads(next(_of_sessions(api, run_id, name), b"{}"))
-    return content
+        return dict(json.loads(next(_of_sessions(api, run_id, name), b"{}")))
 
 
 def _of_sessions(api: MlflowClient, run_id: str, name: str) -> Iterator[bytes]:
@@ -397,13 +361,6 @@ def _understood(text: bytes) -> dict[str, Any]:
 
 def _names(api: MlflowClient, run_id: str, path: str | None = None) -> set[str]:
     return {item.path for item in api.list_artifacts(run_id, path)}
-
-
-def _own_folder(folder: str, run_id: str) -> str:
-    """Make a folder of its own: all runs' predictions have one name."""
-    own = Path(folder) / run_id
-    own.mkdir()
-    return str(own)
 
 
 def _predictions(path: Path) -> Predictions | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import RegisteredModel
     from mlflow.pyfunc import PyFuncModel
 
 #: How far apart the same network's answers may be on two processors.
@@ -65,19 +65,15 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
 
     Parameters
     ----------
-    run_id
-        The run whose logged model it is made from.
-    facts
-        What the product must know of the data (:func:`depthcheck.experiments.tracking.model.log_product`).
     description
         Markdown for the version's page; replaces what is there.
+    facts
+        What the product must know of the data (:func:`depthcheck.experiments.tracking.model.log_product`).
 
     Raises
     ------
     ChangedModelError
         When the files of the run's model are not those that were logged.
-    TrackingError
-        When the run has no model, or the registry cannot be written.
     """
     api = client(study.tracking_uri)
     with storage(f"cannot register the champion of study {study.study}"):
@@ -86,7 +82,9 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
                 study.study, description=f"Champions of study {study.study}, confirmed on fresh seeds."
             )
         versions = api.search_model_versions(f"name = '{study.study}'")
-        version = next((one.version for one in versions if one.run_id == run_id and not is_replaced(one)), None)
+        version = next(
+            (one.version for one in versions if one.run_id == run_id and keys.REPLACED_BY not in one.tags), None
+        )
         if version is None:
             version = _new_version(study, run_id, facts)
         api.update_model_version(study.study, version, description)
@@ -102,22 +100,15 @@ def replace_version(study: StudyRun, version: str, facts: Mapping[str, Any]) -> 
     ------
     ChangedModelError
         When the files of the run's model are damaged, too.
-    TrackingError
-        When the registry cannot be written.
     """
     api = client(study.tracking_uri)
     with storage(f"cannot replace version {version} of {study.study}"):
         old = api.get_model_version(study.study, version)
         new = _new_version(study, str(old.run_id), facts)
         api.update_model_version(study.study, new, old.description)
-        if _champion_version(api, study.study) == str(version):
+        if _champion_version(_registered(api, study.study)) == str(version):
             api.set_registered_model_alias(study.study, keys.CHAMPION, new)
         api.set_model_version_tag(study.study, version, keys.REPLACED_BY, new)
-
-
-def is_replaced(version: ModelVersion) -> bool:
-    """Tell whether another version was made in place of this one."""
-    return keys.REPLACED_BY in version.tags
 
 
 def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
@@ -130,32 +121,20 @@ def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
 
 
 def describe_champion(uri: str, study: str, markdown: str) -> None:
-    """Replace the description of a study's champion, where it has one.
-
-    Raises
-    ------
-    TrackingError
-        When the registry cannot be read or written.
-    """
+    """Replace the description of a study's champion, where it has one."""
     api = client(uri)
     with storage(f"cannot describe the champion of study {study}"):
-        version = _champion_version(api, study)
+        version = _champion_version(_registered(api, study))
         if version is not None:
             api.update_model_version(study, version, markdown)
 
 
 def delete_study(uri: str, study: str, run_id: str) -> None:
-    """Delete a study's run, all runs below it, and its registered model; MLflow keeps deleted runs until ``mlflow gc``.
-
-    Raises
-    ------
-    TrackingError
-        When the store or the registry cannot be written.
-    """
+    """Delete a study's run, all runs below it, and its registered model; MLflow keeps runs until ``mlflow gc``."""
     api = client(uri)
     with storage(f"cannot delete study {study} from {uri}"):
         children = list(search(api, below(run_id), [get(api, run_id).experiment_id]))
-        if _champion_version(api, study) is not None:
+        if _champion_version(_registered(api, study)) is not None:
             api.delete_registered_model(study)
         for run in children:
             api.delete_run(run.run_id)
@@ -164,30 +143,27 @@ def delete_study(uri: str, study: str, run_id: str) -> None:
 
 def stored_champion(uri: str, study: str) -> StoredChampion:
     """Read what is registered under the study's name; nothing of it where no model is."""
-    from mlflow.exceptions import MlflowException
-
     api = client(uri)
     with storage(f"cannot read the registered model {study} from {uri}"):
-        try:
-            alias = api.get_registered_model(study).aliases.get(keys.CHAMPION)
-        except MlflowException as error:
-            if error.error_code in NO_SUCH_ID:
-                return StoredChampion()
-            raise
+        model = _registered(api, study)
+        if model is None:
+            return StoredChampion()
         versions = api.search_model_versions(f"name = '{study}'")
-    at = next((version for version in versions if str(version.version) == str(alias)), None)
-    return StoredChampion(
-        version=None if alias is None else str(alias),
-        run_id=None if at is None else at.run_id,
-        versions=tuple(
-            StoredVersion(
-                version=str(one.version), run_id=one.run_id or "", description=one.description or "",
-                model=model_state(uri, str(one.source).removeprefix("models:/"))
-                if str(one.source).startswith(LOGGED) else ModelState(is_checked=False),
+    alias = _champion_version(model)
+    found = []
+    for one in versions:
+        if keys.REPLACED_BY not in one.tags:
+            source = str(one.source)
+            state = ModelState(is_checked=False)
+            if source.startswith(LOGGED):
+                state = model_state(uri, source.removeprefix("models:/"))
+            found.append(
+                StoredVersion(
+                    version=str(one.version), run_id=one.run_id or "", description=one.description or "", model=state
+                )
             )
-            for one in versions if not is_replaced(one)
-        ),
-    )  # fmt: skip
+    run_id = next((one.run_id for one in versions if str(one.version) == alias), None)
+    return StoredChampion(version=alias, run_id=run_id, versions=tuple(found))
 
 
 @contextmanager
@@ -210,16 +186,21 @@ def as_default_store(uri: str) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-def _champion_version(api: MlflowClient, study: str) -> str | None:
-    """Return the version under the alias, or None; not by a search, whose conditions know no quote inside a name."""
+def _registered(api: MlflowClient, study: str) -> RegisteredModel | None:
+    """Return a study's registered model, or None; not by a search, whose conditions know no quote inside a name."""
     from mlflow.exceptions import MlflowException
 
     try:
-        version = api.get_registered_model(study).aliases.get(keys.CHAMPION)
+        return api.get_registered_model(study)
     except MlflowException as error:
         if error.error_code in NO_SUCH_ID:
             return None
         raise
+
+
+def _champion_version(model: RegisteredModel | None) -> str | None:
+    """Return the version under the alias, or None."""
+    version = None if model is None else model.aliases.get(keys.CHAMPION)
     return None if version is None else str(version)
 
 
@@ -230,8 +211,6 @@ def champion_address(uri: str, study: str | None) -> str:
     ------
     ValueError
         When there is none.
-    TrackingError
-        When the store cannot be read.
     """
     known = studies(uri, study)
     with storage(f"cannot read the champions in {uri}"):
@@ -258,16 +237,13 @@ def loaded(uri: str, address: str, *, trust: bool = False) -> Iterator[PyFuncMod
     ------
     ValueError
         When the address is none, or the files are not those that were logged.
-    TrackingError
-        When there is no such model, or it cannot be read.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise ValueError(f"model must be an address like models:/<name>@champion, got {address!r}")
-    with storage(f"cannot load {address} from {uri}"):
-        location, model = _located(uri, match)
     with ExitStack() as stack:
         with storage(f"cannot load {address} from {uri}"):
+            location, model = _located(uri, match)
             folder = stack.enter_context(checked_copy(address, uri, location, model, trust=trust))
         # What a foreign model's own code can raise is anything.
         with storage(f"cannot load {address} from {uri}", Exception), _quiet():
@@ -290,10 +266,7 @@ def predict(uri: str, address: str, samples: Any, *, trust: bool = False) -> pd.
     Raises
     ------
     ValueError
-        When the address is none, the model's files are not those that were logged, or the samples are not what it was
-        trained on.
-    TrackingError
-        When there is no such model, or it cannot be read.
+        As of :func:`loaded`, and when the samples are not what the model was trained on.
     """
     with loaded(uri, address, trust=trust) as model:
         import pandas as pd
@@ -363,11 +336,10 @@ def serve(uri: str, address: str, listener: socket.socket, *, trust: bool, on_re
 def _located(uri: str, match: re.Match[str]) -> tuple[str, LoggedModel | None]:
     """Return where a version's files are, and the record of its logged model; None of one that was made elsewhere."""
     api, name = client(uri), match["name"]
-    found = (
-        api.get_model_version_by_alias(name, match["alias"])
-        if match["alias"]
-        else api.get_model_version(name, match["version"])
-    )
+    if match["alias"]:
+        found = api.get_model_version_by_alias(name, match["alias"])
+    else:
+        found = api.get_model_version(name, match["version"])
     source = str(found.source)  # the version's own field for the model stays empty in SQL stores (MLflow 3.17)
     if not source.startswith(LOGGED):
         return source, None

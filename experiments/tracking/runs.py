@@ -124,13 +124,7 @@ def get(api: MlflowClient, run_id: str) -> StoredRun:
 
 
 def read_run(uri: str, run_id: str) -> StoredRun:
-    """Read one run, a deleted one too.
-
-    Raises
-    ------
-    TrackingError
-        When there is no such run, or the store cannot be read.
-    """
+    """Read one run, a deleted one too."""
     with storage(f"cannot read run {run_id} from {uri}"):
         return get(client(uri), run_id)
 
@@ -166,13 +160,7 @@ def search(
 
 
 def study_runs(uri: str, *, deleted_too: bool = True) -> list[StoredRun]:
-    """Read the parent runs of all studies, the latest first.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
-    """
+    """Read the parent runs of all studies, the latest first."""
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_STUDY}'"
     with storage(f"cannot read the studies in {uri}"):
         found = list(search(client(uri), condition, deleted_too=deleted_too))

@@ -193,13 +193,7 @@ def require_at_hand(uri: str) -> None:
 
 
 def client(uri: str) -> MlflowClient:
-    """Return this process's client of the store at ``uri``; it may be shared by threads.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be opened.
-    """
+    """Return this process's client of the store at ``uri``; it may be shared by threads."""
     # Keyed by process, too: database connections do not survive a fork.
     return _client(uri, os.getpid())
 

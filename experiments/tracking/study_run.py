@@ -15,7 +15,14 @@ from urllib.parse import quote
 
 from depthcheck.experiments.addresses import without_login
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.open_run import CodeVersion, code_version, log_dataset, source_tags
+from depthcheck.experiments.tracking.open_run import (
+    Artifact,
+    CodeVersion,
+    code_version,
+    log_artifacts,
+    log_dataset,
+    source_tags,
+)
 from depthcheck.experiments.tracking.reading import running_trials, study_of
 from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
@@ -26,10 +33,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-Artifact = str | Mapping[str, object]
 _STATES: Mapping[RunEnd, str] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
-#: Where a list that is replaced is kept.
-REPLACED_FINALISTS = "finalists-replaced.json"
+
+
 #: What parts the answer on a study's page from what the study says of itself.
 _ANSWER_ENDS = "\n\n---\n\n"
 
@@ -40,18 +46,14 @@ class StudyRun:
 
     Attributes
     ----------
-    tracking_uri
-        Absolute address of the store.
     experiment_id, run_id
         The parent run, and the MLflow experiment that it and its children live in.
-    study
-        Name of the study, and of its run.
     session_run_id
         The run that ``mlflow run`` made when it continued this study, or None.
     continued
         Whether the parent run was there before.
     shared_tags
-        Tags that the parent and every trial carry.
+        Of the parent and every trial.
     """
 
     tracking_uri: str
@@ -73,24 +75,14 @@ class StudyRun:
 
     def log_best(self, *, number: int, run_id: str, score: float, metric: str, trials_done: int) -> None:
         """Note the best trial so far; over ``trials_done`` this makes the study's own curve."""
-        values = {keys.best(metric): score, keys.TRIALS_DONE: float(trials_done)}
+        metrics = [(keys.best(metric), score, trials_done), (keys.TRIALS_DONE, float(trials_done), trials_done)]
+        tags = {keys.BEST_TRIAL: str(number), keys.BEST_RUN: run_id}
         with storage(f"cannot note the best trial of study {self.study}"):
-            log_batch(
-                client(self.tracking_uri),
-                self.run_id,
-                metrics=[(key, value, trials_done) for key, value in values.items()],
-                tags={keys.BEST_TRIAL: str(number), keys.BEST_RUN: run_id},
-            )
+            log_batch(client(self.tracking_uri), self.run_id, metrics=metrics, tags=tags)
 
     def log_artifacts(self, artifacts: Mapping[str, Artifact]) -> None:
         """Write texts as they are and mappings as JSON, under the artifact names that are their keys."""
-        api = client(self.tracking_uri)
-        with storage(f"cannot write artifacts of study {self.study}"):
-            for name, content in artifacts.items():
-                if isinstance(content, str):
-                    api.log_text(self.run_id, content, name)
-                else:
-                    api.log_dict(self.run_id, dict(content), name)
+        log_artifacts(client(self.tracking_uri), self.run_id, artifacts)
 
     def log_dataset(self, dataset: Dataset) -> None:
         """Note which data the study is of.
@@ -141,29 +133,23 @@ def open_parent(
 
     Parameters
     ----------
-    study
-        Name of the study.
     uri
-        Address of the store; by default :func:`tracking_uri` of ``environ``.
+        Address of the store; by default :func:`tracking_uri` of ``environ``, which has MLflow's variables.
     parent_run_id
         The parent's run where the study was begun before.
     description
         Markdown for the top of the run's page; an empty one leaves what is there.
     params
-        Parameters of the study. Those that the run has already, from ``mlflow run``, are left as they are.
+        Those that the run has already, from ``mlflow run``, are left as they are.
     artifacts
         Those of a continued study go into a folder ``sessions/<time>``.
     code
         By default the version of the checkout that this package is in.
-    environ
-        Where MLflow's variables are read from.
 
     Raises
     ------
-    TrackingError
-        When the store cannot be reached or has no run ``parent_run_id``.
     ValueError
-        When a newer version wrote that run.
+        When a newer version wrote the run ``parent_run_id``.
     """
     uri = uri or tracking_uri(environ)
     launched = environ.get("MLFLOW_RUN_ID")
@@ -191,7 +177,10 @@ def open_parent(
         session = launched if launched not in (None, run_id) else None
         _close_sessions(api, run, keep=session)
         if session is not None:
-            _begin_session(api, session, run_id, shared, f"continued {stamp:%Y-%m-%d %H:%M}")
+            # The run that ``mlflow run`` has made for a study that continues becomes a child of the study's.
+            api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
+            own = {keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
+            log_batch(api, session, tags={**shared, **own})
     opened = StudyRun(
         tracking_uri=uri,
         experiment_id=run.experiment_id,
@@ -206,13 +195,6 @@ def open_parent(
     return opened
 
 
-def _begin_session(api: MlflowClient, run_id: str, parent_run_id: str, shared: Mapping[str, str], name: str) -> None:
-    """Make the run that ``mlflow run`` has made for a study that continues a child of the study's."""
-    api.update_run(run_id, name=name)
-    own = {keys.PARENT_RUN: parent_run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
-    log_batch(api, run_id, tags={**shared, **own})
-
-
 def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> None:
     """Close the sessions of this study that a kill of ``mlflow run`` left RUNNING."""
     phase = f"tags.{keys.PHASE} = '{keys.PHASE_SESSION}'"
@@ -224,26 +206,21 @@ def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> N
 
 
 def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str]) -> str:
-    experiment_id = environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(
-        api, environ.get("MLFLOW_EXPERIMENT_NAME") or keys.DEFAULT_EXPERIMENT, uri
-    )
-    run_id: str = api.create_run(experiment_id, run_name=study).info.run_id
-    return run_id
-
-
-def _experiment(api: MlflowClient, name: str, uri: str) -> str:
-    found = api.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    # MLflow would put the artifacts below the working directory; they belong beside their database.
-    folder = store_directory(uri)
-    return api.create_experiment(name, None if folder is None else (folder / "mlruns" / name).as_uri())
+    experiment_id = environ.get("MLFLOW_EXPERIMENT_ID")
+    if not experiment_id:
+        name = environ.get("MLFLOW_EXPERIMENT_NAME") or keys.DEFAULT_EXPERIMENT
+        found = api.get_experiment_by_name(name)
+        # MLflow would put the artifacts below the working directory; they belong beside their database.
+        folder = store_directory(uri)
+        location = None if folder is None else (folder / "mlruns" / name).as_uri()
+        experiment_id = api.create_experiment(name, location) if found is None else found.experiment_id
+    return str(api.create_run(experiment_id, run_name=study).info.run_id)
 
 
 def close_stale(
     uri: str, parent_run_id: str, number: int | None = None, note: str = "Interrupted: its process ended."
 ) -> list[str]:
-    """Close as KILLED the trials' runs that a killed process left RUNNING.
+    """Close as KILLED the trials' runs that a killed process left RUNNING; return which.
 
     Parameters
     ----------
@@ -251,11 +228,6 @@ def close_stale(
         Only runs of this trial; by default of all.
     note
         Becomes the description of each.
-
-    Returns
-    -------
-    list of str
-        The runs that were closed.
     """
     stale = [run for run in running_trials(uri, parent_run_id) if number in (None, run.number)]
     for run in stale:
@@ -264,13 +236,7 @@ def close_stale(
 
 
 def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:
-    """Turn a FAILED run into a KILLED one: an attempt that does not count as a trial.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be written.
-    """
+    """Turn a FAILED run into a KILLED one: an attempt that does not count as a trial."""
     api = client(uri)
     with storage(f"cannot take the failure of run {run_id} back"):
         log_batch(api, run_id, tags={keys.FAILURE: failure, keys.NOTE: note})
@@ -287,13 +253,7 @@ def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
 
 
 def close_unborn(study: StudyRun) -> None:
-    """Close the runs of starts that were killed before the study knew its run: of its name, RUNNING, without a trial.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read or written.
-    """
+    """Close the runs of starts that were killed before the study knew its run: of its name, without a trial."""
     api = client(study.tracking_uri)
     with storage(f"cannot close runs that were left by killed starts of study {study.study}"):
         for run in search(api, "attributes.status = 'RUNNING'", [study.experiment_id]):
@@ -307,13 +267,7 @@ def close_unborn(study: StudyRun) -> None:
 
 
 def restore_run(uri: str, run_id: str) -> None:
-    """Take back the deletion of a run.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be written; so for all functions here.
-    """
+    """Take back the deletion of a run."""
     with storage(f"cannot restore run {run_id} in {uri}"):
         client(uri).restore_run(run_id)
 
@@ -336,13 +290,6 @@ def put_right(uri: str, run_id: str, tags: Mapping[str, str], values: Mapping[st
     """Set tags of a run and values of the whole trial; MLflow keeps the values that stood there in their history."""
     with storage(f"cannot put run {run_id} in {uri} right"):
         log_batch(client(uri), run_id, metrics=[(key, value, 0) for key, value in values.items()], tags=tags)
-
-
-def keep_and_log_finalists(study_run: StudyRun, frozen: Mapping[str, Any], replaced: Mapping[str, Any] | None) -> None:
-    """Write the frozen list of finalists; the one that stood there goes into a file beside it."""
-    if replaced:
-        study_run.log_artifacts({REPLACED_FINALISTS: dict(replaced)})
-    study_run.log_finalists(frozen)
 
 
 def new_parent(uri: str, study: str, children: Iterable[str], experiment_id: str | None) -> StudyRun:

@@ -22,7 +22,7 @@ import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import log_model
-from depthcheck.experiments.tracking.open_run import OpenRun, code_version, source_tags
+from depthcheck.experiments.tracking.open_run import Artifact, OpenRun, code_version, log_artifacts, source_tags
 from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
@@ -40,17 +40,6 @@ class TrialRun(OpenRun):
     """A trial's run while it trains. Ends by exactly one of :meth:`finish`, :meth:`fail` and :meth:`kill`.
 
     What :meth:`log_score` adds comes when the whole search has ended.
-
-    Not to be shared between threads.
-
-    Parameters
-    ----------
-    study
-        The study that the trial belongs to.
-    run_id
-        The trial's own run.
-    flush_seconds
-        As of :class:`OpenRun`.
     """
 
     def __init__(self, study: StudyRun, run_id: str, *, flush_seconds: float = 1.0) -> None:
@@ -74,15 +63,7 @@ class TrialRun(OpenRun):
             log_batch(self._api, self.run_id, tags={keys.EXAMPLE_SHA256: sha256})
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add a point to each curve.
-
-        Parameters
-        ----------
-        epoch
-            Counted from 1.
-        metrics
-            By the keys of :meth:`depthcheck.pipeline.records.History.curves`; ``epoch_seconds`` may be among them.
-        """
+        """Add a point to each curve (:meth:`depthcheck.pipeline.records.History.curves`); epochs are counted from 1."""
         self.log_points({key: {epoch: value} for key, value in metrics.items()})
 
     def finish(self, result: TrialResult, model: Any = None, preparation: Any = None) -> None:
@@ -105,9 +86,7 @@ class TrialRun(OpenRun):
         curves = {**result.history.curves(), keys.EPOCH_SECONDS: result.history.seconds}
         self._add({key: dict(enumerate(values, start=1)) for key, values in curves.items()})
         with storage(f"cannot write the result of run {self.run_id}"):
-            model_id = None
-            if model is not None:
-                model_id = self.log_model(result, model, preparation)
+            model_id = None if model is None else self.log_model(result, model, preparation)
             log_batch(self._api, self.run_id, metrics=self._rows)
             self._rows.clear()
             # The tags that make a result complete go last: a run that has them has everything.
@@ -161,10 +140,6 @@ def start_trial(
 
     Parameters
     ----------
-    study
-        The study's run, as the coordinator opened it.
-    number
-        The trial's number in the study.
     phase
         Of the study: baseline, compare, exploit or confirm.
     config
@@ -173,11 +148,6 @@ def start_trial(
         The compared dimensions and the levels of them that the trial stands for.
     metric
         Name of the score.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be reached or written.
     """
     depth, optimizer = str(config.model.depth), config.optimizer.name
     all_tags = {
@@ -223,11 +193,7 @@ def score_values(test: Evaluation) -> dict[str, float]:
 
 
 def _result_tags(result: TrialResult) -> dict[str, str]:
-    tags = {
-        keys.STATE: result.state,
-        keys.METRIC: result.valid.metric,
-        keys.VALID_SAMPLES: str(result.valid.n_samples),
-    }
+    tags = {keys.STATE: result.state, keys.METRIC: result.valid.metric, keys.VALID_SAMPLES: str(result.valid.n_samples)}
     if result.test is not None:
         tags[keys.TEST_SAMPLES] = str(result.test.n_samples)
     return tags
@@ -244,15 +210,9 @@ class ReproductionRun(OpenRun):
         """Add the trial's own numbers, beside those of the repetition."""
         self.log_points({key + _ORIGINAL: curve for key, curve in points.items()})
 
-    def log_text(self, name: str, text: str) -> None:
-        """Write a text as an artifact."""
-        with storage(f"cannot write {name} of run {self.run_id}"):
-            self._api.log_text(self.run_id, text, name)
-
-    def log_json(self, name: str, content: Mapping[str, object]) -> None:
-        """Write a mapping as an artifact."""
-        with storage(f"cannot write {name} of run {self.run_id}"):
-            self._api.log_dict(self.run_id, dict(content), name)
+    def log_artifact(self, name: str, content: Artifact) -> None:
+        """Write a text as it is, or a mapping as JSON."""
+        log_artifacts(self._api, self.run_id, {name: content})
 
     def end(self, status: RunEnd, *, state: str, description: str, verdict: str | None = None) -> None:
         """Write what is left and end the run, FINISHED where the trial was reproduced."""
@@ -274,13 +234,6 @@ def start_reproduction(
     ----------
     params
         The trial's. Those that ``mlflow run`` has noted under the same names are left as they are.
-    environ
-        Where MLflow's variables are read from.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be written.
     """
     api = client(uri)
     name = f"reproduction of {original.name}"
