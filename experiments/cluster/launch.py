@@ -29,7 +29,7 @@ from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from depthcheck.experiments.addresses import shown, without_password
-from depthcheck.experiments.scratch import scratch
+from depthcheck.experiments.scratch import environment, scratch
 from depthcheck.pipeline import system
 from depthcheck.pipeline.training.program_cache import session_folder, worker_environment
 
@@ -115,15 +115,8 @@ def _start_resource_tracker() -> None:
     It would be started with the first worker, and unblock the signal there. It also warns of semaphores that a killed
     process left, and which it then removes: nothing that a user could do anything about.
     """
-    before = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning"
-    try:
+    with environment({"PYTHONWARNINGS": "ignore::UserWarning"}):
         resource_tracker.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before
 
 
 class _Scheduler(Scheduler):  # type: ignore[misc]

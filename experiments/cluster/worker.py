@@ -84,16 +84,15 @@ class Outcome:
     """How a trial ended, as the coordinator tells it to Optuna.
 
     ``score`` is that of the validation part after the last epoch: the dummy baseline's where it diverged, None where it
-    failed;
-    ``scores`` has one an epoch.
+    failed; ``scores`` has one an epoch.
     """
 
     number: int
     run_id: str
     state: TrialState
-    score: float | None
-    scores: tuple[float, ...]
-    fit_seconds: float
+    score: float | None = None
+    scores: tuple[float, ...] = ()
+    fit_seconds: float = 0.0
     failure: str | None = None
 
 
@@ -133,15 +132,8 @@ def _attempt(task: TrialTask) -> Outcome:
         raise tracking.TrackingError(f"cannot train trial {task.number}: {error}") from error
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
         run.fail(traceback.format_exc())
-        return Outcome(
-            number=task.number,
-            run_id=run.run_id,
-            state="failed",
-            score=None,
-            scores=(),
-            fit_seconds=0.0,
-            failure=f"{type(error).__name__}: {error}".splitlines()[0],
-        )
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=failure)
 
 
 def score_network(task: ScoreTask) -> None:

@@ -19,7 +19,7 @@ from depthcheck.experiments.doctor.sides import (
     met_test_part,
     model_trouble,
 )
-from depthcheck.experiments.study.running import StudyTrial
+from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.tracking import StoredRun, keys
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.pipeline.dimensions import DIMENSIONS

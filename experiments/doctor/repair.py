@@ -20,7 +20,7 @@ from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, S
 from depthcheck.experiments.planning.finalists import FACTOR, missing_runs
 from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown
-from depthcheck.experiments.study.ledger import Ledger, has_ended
+from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.experiments.tracking import StudyRun, keys, study_run
 from depthcheck.pipeline.config import ParamValue
@@ -286,6 +286,6 @@ def _point(study: RecordedStudy, planned: PlannedTrial, record: TrialRecord | No
         by_default = {one.name for one in DIMENSIONS.values() if one.default is not None} - named
         return {key: value for key, value in space.from_config(record.config).items() if key not in by_default}
     before = study.ledger.trials()[: max(planned.number - experiment.budget.window + 1, 0)]
-    if not all(map(has_ended, before)):
+    if not all(trial.state.is_finished() for trial in before):
         raise CannotRebuildError(f"trial {planned.number} was proposed by the results of trials whose runs are gone")
     return study.proposal(planned.number)

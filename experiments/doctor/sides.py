@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from depthcheck.experiments.planning.design import ConfirmRound
+from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.study.running import Champion, RecordedStudy, Resolved, StudyTrial, best_of
+from depthcheck.experiments.study.running import Champion, RecordedStudy, Resolved, best_of
 from depthcheck.experiments.tracking import Curves, StoredRun, keys, runs, test_predictions
 from depthcheck.experiments.tracking.model import ModelState, model_state
 from depthcheck.experiments.tracking.reading import example_of_run, frozen_finalists, study_designs, trial_curves

@@ -318,11 +318,7 @@ def _text(value: str) -> str:
 
 
 def _key(name: str) -> str:
-    return (
-        name
-        if name and all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in name)
-        else _text(name)
-    )
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
 
 
 def _short(text: str) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from optuna.trial import FrozenTrial
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import space
@@ -19,20 +21,60 @@ from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.pipeline.config import ParamValue, SplitChoice, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import parameter
-from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.records import TrialRecord, TrialState
 
 FACTOR = "configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchedTrial:
-    """A trial of the search that ended with a score."""
+class StudyTrial:
+    """A trial as Optuna holds it.
+
+    Attributes
+    ----------
+    state
+        How it ended, or None where Optuna has not heard of an end.
+    score
+        That counts; a pruned or failed trial has none.
+    scores
+        One an epoch, by the epoch.
+    """
 
     number: int
     phase: str
     combination: Mapping[str, ParamValue]
     point: Mapping[str, ParamValue]
-    score: float
+    seed: int = 0
+    repeat: int = 0
+    finalist: str | None = None
+    state: TrialState | None = None
+    run_id: str = ""
+    score: float | None = None
+    scores: Mapping[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> StudyTrial:
+        """Read a trial of Optuna's.
+
+        Raises
+        ------
+        KeyError
+            When it is none of this project, as one that a user asked for by hand.
+        """
+        noted, ended = trial.user_attrs, trial.state.is_finished()
+        return cls(
+            number=trial.number,
+            phase=noted["phase"],
+            combination=noted["combination"],
+            point=noted["point"],
+            seed=noted["seed"],
+            repeat=noted.get("repeat", 0),
+            finalist=noted.get("finalist"),
+            state=noted["state"] if ended else None,
+            run_id=noted.get("run_id", "") if ended else "",
+            score=trial.value,
+            scores=trial.intermediate_values,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +105,7 @@ class Finalist:
         return cls(**{**stored, "stands_for": pairs})
 
 
-def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Finalist, ...]:
+def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finalist, ...]:
     """Return the finalists: the best trial, and the best of *compare* that has another combination of levels.
 
     Where nothing is tuned a level is a configuration, and what there is to say of it comes from fresh seeds: then the
@@ -74,7 +116,7 @@ def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Fin
     experiment
         Its factors are the questions; without any there is no other combination.
     trials
-        Of the search, finished or diverged; the baseline is never chosen. The earliest of equals is.
+        Of the search, with a score that counts; the baseline is never chosen. The earliest of equals is.
     """
     compared = [trial for trial in trials if trial.phase == "compare"]
     best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
@@ -107,13 +149,13 @@ def missing_runs(
     )
 
 
-def _levels(experiment: Experiment, trial: SearchedTrial) -> tuple[ParamValue | None, ...]:
+def _levels(experiment: Experiment, trial: StudyTrial) -> tuple[ParamValue | None, ...]:
     """Return a trial's combination of levels, read off its point: *exploit* has no combinations. None: inactive."""
     optimizer = str(trial.point["optimizer"])
     return tuple(trial.point.get(parameter(factor, optimizer)) for factor in experiment.compare)
 
 
-def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tuple[tuple[str, str], ...]:
+def _stands_for(trial: StudyTrial, compared: Sequence[StudyTrial]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (factor, str(level))
         for factor, level in trial.combination.items()
@@ -121,16 +163,16 @@ def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tupl
     )
 
 
-def _best_at(compared: Sequence[SearchedTrial], factor: str, level: ParamValue) -> int | None:
+def _best_at(compared: Sequence[StudyTrial], factor: str, level: ParamValue) -> int | None:
     found = _best([trial for trial in compared if trial.combination[factor] == level])
     return None if found is None else found.number
 
 
-def _best(trials: Sequence[SearchedTrial]) -> SearchedTrial | None:
-    return max(trials, key=lambda trial: (trial.score, -trial.number), default=None)
+def _best(trials: Sequence[StudyTrial]) -> StudyTrial | None:
+    return max(trials, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
 
 
-def _finalist(trial: SearchedTrial, pairs: tuple[tuple[str, str], ...]) -> Finalist:
+def _finalist(trial: StudyTrial, pairs: tuple[tuple[str, str], ...]) -> Finalist:
     return Finalist(
         id=f"trial-{trial.number}",
         number=trial.number,

@@ -118,13 +118,9 @@ def _best_of(uri: str, study: str | None) -> str:
         runs = "; ".join(f"{one.run_id} of {one.started:%Y-%m-%d %H:%M} UTC" for one in found)
         raise ValueError(f"study must be one study, got {study!r}, of which there are {len(found)} ({runs}): "
                          "give the run_id of a trial")  # fmt: skip
-    return _best_run(uri, found[0])
-
-
-def _best_run(uri: str, study: StoredRun) -> str:
-    best = tracking.best_run(uri, study.run_id)
-    if best == study.run_id:
-        raise ValueError(f"study {study.study!r} must have a champion or a best trial, got neither (yet): "
+    best = tracking.best_run(uri, found[0].run_id)
+    if best == found[0].run_id:
+        raise ValueError(f"study {found[0].study!r} must have a champion or a best trial, got neither (yet): "
                          "give the run_id of a trial")  # fmt: skip
     return best
 

@@ -36,7 +36,6 @@ from depthcheck.experiments.cluster.worker import (
 )
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.design import PlannedTrial
-from depthcheck.experiments.study.ledger import point_of
 from depthcheck.experiments.study.progress import LiveBar, StudyProgress
 from depthcheck.experiments.study.running import RunningStudy
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig
@@ -158,7 +157,7 @@ class Coordinator:
         study, number = self._study, planned.number
         trials, known = study.ledger.trials(), study.known_to(number)
         if number < len(trials):
-            point: Mapping[str, ParamValue] = point_of(trials[number])
+            point: Mapping[str, ParamValue] = trials[number].user_attrs["point"]
         else:
             point = study.proposal(number) if planned.point is None else planned.point
             study.ledger.start(planned, point, space.distributions(study.experiment, point))
@@ -195,7 +194,7 @@ class Coordinator:
                 self._waiting.appendleft(planned)
                 return
             outcome = self._died(task)
-        text = label(planned, point_of(self._study.ledger.trials()[planned.number]))
+        text = label(planned, self._study.ledger.trials()[planned.number].user_attrs["point"])
         self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
         self._tell(self._breaker.add(outcome))
 
@@ -210,9 +209,7 @@ class Coordinator:
         tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
         run = start_run(task)
         run.fail(_DIED)
-        return Outcome(
-            number=task.number, run_id=run.run_id, state="failed", score=None, scores=(), fit_seconds=0.0, failure=_DIED
-        )
+        return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=_DIED)
 
     def _stop_if_all_fail(self) -> None:
         if self._running or not self._breaker.is_open:

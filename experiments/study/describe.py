@@ -13,9 +13,10 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.experiments.study.progress import duration
-from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, StudyTrial, best_of
+from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, best_of
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
@@ -142,8 +143,15 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     """
     experiment, n_planned, trials = study.experiment, len(study.plan), study.ended
     lines = [f"**{experiment.question}**" if experiment.question else f"**Study {study.name}**", ""]
-    lines += _progress_lines(n_planned, trials)
-    lines += _best_lines(trials, dataset.metric)
+    states = Counter(str(trial.state) for trial in trials)
+    ended = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    lines += [f"{len(trials)} of {n_planned} trials have ended" + (f": {ended}." if ended else "."), ""]
+    best = best_of(trials)
+    if best is None:
+        lines.append("No trial has finished yet.")
+    else:
+        score = f"validation {dataset.metric} {best.score:.4f}"
+        lines.append(f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point)}.")
     lines += ["", "| | |", "|---|---|"]
     lines += [f"| {name} | {text} |" for name, text in _design_rows(experiment, dataset, trials, n_planned, parts)]
     lines += [
@@ -171,27 +179,14 @@ def champion_markdown(study: str, champion: Champion) -> str:
     )
 
 
-def _progress_lines(n_planned: int, trials: Sequence[StudyTrial]) -> list[str]:
-    states = Counter(str(trial.state) for trial in trials)
-    parts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
-    return [f"{len(trials)} of {n_planned} trials have ended" + (f": {parts}." if parts else "."), ""]
-
-
-def _best_lines(trials: Sequence[StudyTrial], metric: str) -> list[str]:
-    best = best_of(trials)
-    if best is None:
-        return ["No trial has finished yet."]
-    score = f"validation {metric} {best.score:.4f}"
-    return [f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point)}."]
-
-
 def _design_rows(
     experiment: Experiment, dataset: Dataset, trials: Sequence[StudyTrial], n_planned: int, parts: str
 ) -> list[tuple[str, str]]:
     phases = Counter(trial.phase for trial in trials)
+    task = "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
     rows = [
         ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
-        ("predicted", f"{dataset.target or 'the label'}, {_task_words(dataset)}, judged by {dataset.metric}"),
+        ("predicted", f"{dataset.target or 'the label'}, {task}, judged by {dataset.metric}"),
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(values_in_words(experiment.fixed)) or "nothing"),
@@ -201,10 +196,6 @@ def _design_rows(
         ("which epoch counts", "the last one, in every trial"),
     ]  # fmt: skip
     return [(name, text) for name, text in rows if not (name == "fixed" and text == "nothing")]
-
-
-def _task_words(dataset: Dataset) -> str:
-    return "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
 
 
 def values_in_words(values: Mapping[str, ParamValue]) -> list[str]:

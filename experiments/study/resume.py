@@ -18,7 +18,7 @@ from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.doctor.repair import CannotRebuildError, definition_of, open_again, tell_all
 from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.study.ledger import Ledger, has_ended, require_definition, study_names
+from depthcheck.experiments.study.ledger import Ledger, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import StoredRun
 from depthcheck.experiments.tracking.reading import study_designs
@@ -94,7 +94,7 @@ def recover(ledger: Ledger, study_run: tracking.StudyRun) -> None:
     if not study_run.continued:
         return
     tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-    unended = {trial.number for trial in ledger.trials() if not has_ended(trial)}
+    unended = {trial.number for trial in ledger.trials() if not trial.state.is_finished()}
     if not unended:
         return
     for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
@@ -170,12 +170,12 @@ class _Resumption:
             with contextlib.suppress(ValueError):
                 self._require_definition(definition_of(self._designs(run)))
                 return run
-        if any(has_ended(trial) for trial in ledger.trials()):
+        if any(trial.state.is_finished() for trial in ledger.trials()):
             raise self._lost(ledger, "no run of it")
         return None
 
     def _lost(self, ledger: Ledger, got: str) -> ValueError:
-        place, n_ended = self._place, sum(map(has_ended, ledger.trials()))
+        place, n_ended = self._place, sum(trial.state.is_finished() for trial in ledger.trials())
         return ValueError(
             f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in {place.storage} "
             f"and {got} in {place.uri}: put that store back from a copy, name the one that has it "

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -15,65 +15,14 @@ from optuna.trial import FrozenTrial
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
-from depthcheck.experiments.study.ledger import Ledger, as_known_at, has_ended, point_of
+from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.study.ledger import Ledger, as_known_at
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
-from depthcheck.pipeline.records import Dataset, TrialState
+from depthcheck.pipeline.records import Dataset
 
 #: States of trials of which the score counts.
 _SCORED = ("finished", "diverged")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyTrial:
-    """A trial as Optuna holds it.
-
-    Attributes
-    ----------
-    state
-        How it ended, or None where Optuna has not heard of an end.
-    score
-        That counts; a pruned or failed trial has none.
-    scores
-        One an epoch, by the epoch.
-    """
-
-    number: int
-    phase: str
-    combination: Mapping[str, ParamValue]
-    point: Mapping[str, ParamValue]
-    seed: int
-    repeat: int = 0
-    finalist: str | None = None
-    state: TrialState | None = None
-    run_id: str = ""
-    score: float | None = None
-    scores: Mapping[int, float]
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> StudyTrial:
-        """Read a trial of Optuna's.
-
-        Raises
-        ------
-        KeyError
-            When it is none of this project, as one that a user asked for by hand.
-        """
-        noted, ended = trial.user_attrs, has_ended(trial)
-        return cls(
-            number=trial.number,
-            phase=noted["phase"],
-            combination=noted["combination"],
-            point=point_of(trial),
-            seed=noted["seed"],
-            repeat=noted.get("repeat", 0),
-            finalist=noted.get("finalist"),
-            state=noted["state"] if ended else None,
-            run_id=noted.get("run_id", "") if ended else "",
-            score=trial.value,
-            scores=trial.intermediate_values,
-        )
 
 
 def best_of(trials: Sequence[StudyTrial]) -> StudyTrial | None:
@@ -141,12 +90,12 @@ class RecordedStudy:
     @property
     def ended(self) -> list[StudyTrial]:
         """The trials that have ended."""
-        return [StudyTrial.of(trial) for trial in self.ledger.trials() if has_ended(trial)]
+        return [StudyTrial.of(trial) for trial in self.ledger.trials() if trial.state.is_finished()]
 
     @property
     def search_has_ended(self) -> bool:
         """Whether every trial that was planned before the finalists has ended."""
-        ended = {trial.number for trial in self.ledger.trials() if has_ended(trial)}
+        ended = {trial.number for trial in self.ledger.trials() if trial.state.is_finished()}
         return all(one.number in ended for one in self.plan if one.phase != "confirm")
 
     @property
@@ -157,14 +106,8 @@ class RecordedStudy:
     @property
     def selected(self) -> tuple[Finalist, ...]:
         """Whom the search would choose by now; a trial that was pruned has no score that counts."""
-        scored = [
-            SearchedTrial(
-                number=one.number, phase=one.phase, combination=one.combination, point=one.point, score=one.score
-            )
-            for one in self.ended
-            if one.phase != "confirm" and one.state in _SCORED and one.score is not None
-        ]
-        return choose(self.experiment, scored)
+        searched = [one for one in self.ended if one.phase != "confirm"]
+        return choose(self.experiment, [one for one in searched if one.state in _SCORED and one.score is not None])
 
     @property
     def champion(self) -> Champion | None:
@@ -214,14 +157,8 @@ class RecordedStudy:
             "sha256": frozen_hash(finalists),
             "seeds": [design.derive_seed(self.experiment.seed, "confirm", index) for index in range(n_seeds)],
             "finalists": [
-                {
-                    "id": finalist.id,
-                    "number": finalist.number,
-                    "origin": finalist.origin,
-                    "selected_score": finalist.selected_score,
-                    "stands_for": finalist.stands_for,
-                    "params": self.config(finalist.point, seed=0, repeat=0).to_params(),
-                }
+                {key: value for key, value in asdict(finalist).items() if key != "point"}
+                | {"params": self.config(finalist.point, seed=0, repeat=0).to_params()}
                 for finalist in finalists
             ],
         }

@@ -252,15 +252,10 @@ class _Stopwatch:
         return self._seconds / self._n_trials if self._n_trials else 0.0
 
 
-@contextlib.contextmanager
-def _workers(request: StudyRequest, console: Console) -> Iterator[Client]:
+def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
     if request.scheduler is not None:
-        with launch.connected(request.scheduler, lambda line: console.print(line, markup=False)) as client:
-            yield client
-    else:
-        n_workers = request.workers or launch.n_cores()
-        with launch.embedded(n_workers, places.program_cache()) as client:
-            yield client
+        return launch.connected(request.scheduler, lambda line: console.print(line, markup=False))
+    return launch.embedded(request.workers or launch.n_cores(), places.program_cache())
 
 
 def _open_parent(
