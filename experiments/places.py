@@ -103,7 +103,7 @@ def held(folder: Path, study: str) -> Iterator[None]:
     ValueError
         When another process holds it; says which, where and since when. Or when it cannot be written.
     """
-    path = folder / f".{study}.lock"
+    path = lock_file(folder, study)
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)

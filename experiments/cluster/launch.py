@@ -48,14 +48,7 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
     """Yield the client of a cluster on this machine that nobody else can use.
 
     Whoever can speak to Dask can have it run any program. So all speak TLS, and both sides show a certificate that is
-    made for this session and known to its processes alone.
-
-    Parameters
-    ----------
-    n_workers
-        Number of worker processes, one thread each.
-    cache
-        Folder for XLA's compiled programs.
+    made for this session and known to its processes alone. ``cache`` is the folder for XLA's compiled programs.
     """
     with (
         scratch() as session,

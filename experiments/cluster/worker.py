@@ -46,10 +46,6 @@ class TrialTask:
 
     Attributes
     ----------
-    study_run
-        The study's run in MLflow, below which the trial's goes.
-    metric
-        Name of the score that decides.
     prune_below
         One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
     finalist

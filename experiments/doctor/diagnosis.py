@@ -46,7 +46,7 @@ def diagnose(optuna: OptunaSide | None, mlflow: MlflowSide, *, storage: str, may
         return []
     return [
         *_page(optuna, mlflow, mlflow.parent, may_close=may_close),
-        *trial_findings(optuna, mlflow, may_close=may_close),
+        *_trials(optuna, mlflow, may_close=may_close),
         *_finalists(optuna, mlflow, mlflow.parent),
         *_scores(optuna, mlflow),
         *_champion(optuna, mlflow, mlflow.parent),
@@ -123,7 +123,7 @@ def _page(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun, *, may_clos
     named += [(run, f"run {run.run_id} of the same name") for run in mlflow.others if not run.is_deleted]
     for run, what in named:
         if run.status == "RUNNING":
-            yield closing(run, what, may_close=may_close, tags=_INTERRUPTED)
+            yield _closing(run, what, may_close=may_close, tags=_INTERRUPTED)
         elif run.tags.get(keys.STATE) == keys.RUNNING:
             yield Finding(
                 what=f"{what} has ended in MLflow ({run.status}), and its tag state says running",
@@ -190,15 +190,11 @@ def _scores(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     has_test = any({**one.get("data", {})}.get("n_test") for one in mlflow.designs[-1:])
     if not (optuna.search_has_ended and is_frozen and has_test):
         return
-    finished = {
-        trial.run_id: trial for trial in optuna.trials if trial.phase != "confirm" and trial.state == "finished"
-    }
+    finished = [trial for trial in optuna.trials if trial.phase != "confirm" and trial.state == "finished"]
     unscored = [
         str(trial.number)
-        for run_id, trial in finished.items()
-        if run_id in mlflow.runs
-        and not mlflow.runs[run_id].is_deleted
-        and not met_test_part(trial, mlflow.runs[run_id])
+        for trial in finished
+        if (run := mlflow.runs.get(trial.run_id)) and not run.is_deleted and not met_test_part(trial, run)
     ]
     if unscored:
         yield Finding(
@@ -267,15 +263,11 @@ def _has_model(run_id: str, mlflow: MlflowSide) -> bool:
     return run is not None and model_trouble(run, mlflow) is None
 
 
-def trial_findings(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
-    """Compare trial by trial, then look at the runs that are left over.
-
-    Parameters
-    ----------
-    may_close
-        Whether it is known that no process trains: then what is RUNNING was left behind.
-    """
-    samples = {key: _commonest(mlflow, key) for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
+def _trials(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
+    """Compare trial by trial, then look at the runs that are left over."""
+    tags = [run.tags for run in mlflow.runs.values()]
+    counts = {key: Counter(one[key] for one in tags if key in one) for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
+    samples = {key: next((value for value, _ in count.most_common(1)), None) for key, count in counts.items()}
     for number in optuna.foreign:
         yield Finding(
             what=f"trial {number} in Optuna is none of this project's: it lacks phase, point, seed or state",
@@ -283,20 +275,16 @@ def trial_findings(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -
         )
     for trial in optuna.trials:
         if trial.state is None:
-            yield from _unended(trial, mlflow)
+            ended = [run for run in mlflow.runs.values() if run.counts and run.number == trial.number]
+            if ended:
+                yield Finding(
+                    what=f"trial {trial.number} has ended in MLflow (run {ended[0].run_id}) and is running in Optuna",
+                    advice="Optuna is told how it ended",
+                    repair=Repair(kind="tell Optuna how a trial ended", target=str(trial.number)),
+                )
         elif trial.run_id:
             yield from _ended(trial, optuna, mlflow, samples)
     yield from _left_over(optuna, mlflow, may_close=may_close)
-
-
-def _unended(trial: StudyTrial, mlflow: MlflowSide) -> Iterator[Finding]:
-    ended = [run for run in mlflow.runs.values() if run.counts and run.number == trial.number]
-    if ended:
-        yield Finding(
-            what=f"trial {trial.number} has ended in MLflow (run {ended[0].run_id}) and is running in Optuna",
-            advice="Optuna is told how it ended",
-            repair=Repair(kind="tell Optuna how a trial ended", target=str(trial.number)),
-        )
 
 
 def _ended(
@@ -443,7 +431,7 @@ def _left_over(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> It
         number = run.tags.get(keys.TRIAL_NUMBER, "without number")
         trial = trials.get(run.number)
         if run.status == "RUNNING":
-            yield closing(run, f"run {run.run_id} of trial {number}", may_close=may_close)
+            yield _closing(run, f"run {run.run_id} of trial {number}", may_close=may_close)
         elif run.counts and trial is None and run.number not in optuna.foreign:
             yield Finding(
                 what=f"run {run.run_id} is trial {number}, which Optuna's study does not have",
@@ -470,7 +458,7 @@ def _second_end(trial: StudyTrial, run: StoredRun, mlflow: MlflowSide) -> Iterat
     )
 
 
-def closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, str] | None = None) -> Finding:
+def _closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, str] | None = None) -> Finding:
     """Return the finding of a run that is RUNNING while nothing trains."""
     note = {keys.NOTE: "Interrupted: its process ended."} if tags is None else tags
     return Finding(
@@ -478,11 +466,6 @@ def closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, st
         advice="it is closed as KILLED" if may_close else _ELSEWHERE,
         repair=Repair(kind="end run", target=run.run_id, status="KILLED", tags=note) if may_close else None,
     )
-
-
-def _commonest(mlflow: MlflowSide, key: str) -> str | None:
-    found = Counter(run.tags[key] for run in mlflow.runs.values() if key in run.tags)
-    return found.most_common(1)[0][0] if found else None
 
 
 def _last(scores: Mapping[int, float]) -> float | None:

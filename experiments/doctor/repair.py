@@ -19,7 +19,7 @@ from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
 from depthcheck.experiments.planning.finalists import FACTOR, missing_runs
 from depthcheck.experiments.reproduce.original import find, write_model_again
-from depthcheck.experiments.study.describe import champion_markdown
+from depthcheck.experiments.study.describe import champion_markdown, note_best
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.experiments.tracking import StudyRun, keys, study_run
@@ -81,7 +81,8 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
                 study.study_run.log_artifacts({keys.REPLACED_FINALISTS: study.mlflow.finalists})
             study.study_run.log_finalists(optuna.finalists[0])
         case "note the best trial" if optuna is not None:
-            _note_best(study.study_run, optuna)
+            ended = [trial for trial in optuna.trials if trial.state is not None]
+            note_best(study.study_run, ended, optuna.resolved.metric)
         case "register champion" if optuna is not None:
             _register_champion(study, optuna)
         case "train trials with damaged models again" if optuna is not None:
@@ -113,18 +114,6 @@ def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
             study.ledger.set_parent_run_id(parent.run_id)
 
 
-def _note_best(study_run: StudyRun, optuna: OptunaSide) -> None:
-    best = optuna.best
-    if best is not None and best.score is not None:
-        study_run.log_best(
-            number=best.number,
-            run_id=best.run_id,
-            score=best.score,
-            metric=optuna.resolved.metric,
-            trials_done=sum(trial.state is not None for trial in optuna.trials),
-        )
-
-
 def _damaged_models(optuna: OptunaSide, mlflow: MlflowSide) -> list[str]:
     """Return the runs of trials whose models are not as they were logged."""
     trained = [trial for trial in optuna.trials if trial.state in TRAINED]
@@ -145,13 +134,7 @@ def _register_champion(study: ExaminedStudy, optuna: OptunaSide) -> None:
 def _remake_models(uri: str, study_run: StudyRun, run_ids: Sequence[str]) -> None:
     """Train trials again on workers of this machine; each writes its model where every number is as it was logged.
 
-    Raises
-    ------
-    CannotRebuildError
-        When one cannot be trained here, or comes out otherwise, as on another kind of processor. The others' models
-        are written.
-    TrackingError
-        When the store cannot be read or written.
+    Where one cannot be trained here, or comes out otherwise, as on another kind of processor, the others' are written.
     """
     reasons = {}
     with launch.embedded(min(len(run_ids), launch.n_cores()), places.program_cache()) as client:

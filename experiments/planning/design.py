@@ -32,8 +32,6 @@ class PlannedTrial:
     ----------
     number
         Optuna's number of the trial, its place in the plan.
-    phase
-        baseline, compare or exploit.
     combination
         The combination of levels, by factor; empty outside phase *compare*.
     finalist

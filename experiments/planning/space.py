@@ -111,8 +111,6 @@ def propose(experiment: Experiment, history: Sequence[FrozenTrial], *, seed: int
 
     Parameters
     ----------
-    experiment
-        The space.
     history
         The trials that the sampler may know, told ones and (as RUNNING) those that are under way. They are copied
         into a study in memory, so that neither the order in which trials ended nor a restart can reach the sampler.

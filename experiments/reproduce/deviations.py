@@ -81,12 +81,12 @@ class Deviation:
 
     @property
     def is_loss(self) -> bool:
-        """Tell whether it is a loss; others that are tolerated by their size are scores."""
+        """Whether it is a loss."""
         return self.curve.endswith("loss")
 
     @property
     def is_score(self) -> bool:
-        """Tell whether it is a score, which is what is left."""
+        """Whether it is a score, which is what is left."""
         return not (self.is_loss or self.curve in _EXACT or self.curve.startswith(_FREE))
 
     @property
@@ -231,18 +231,19 @@ def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Change]:
     if before.commit != now.commit:
         yield Change(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
     if before.dirty != now.dirty:
-        yield Change(what="working tree", before=_tree(before), now=_tree(now), matters=True)
-
-
-def _tree(code: CodeVersion) -> str:
-    return {None: UNKNOWN, True: "with changes", False: "as committed"}[code.dirty]
+        tree = {None: UNKNOWN, True: "with changes", False: "as committed"}
+        yield Change(what="working tree", before=tree[before.dirty], now=tree[now.dirty], matters=True)
 
 
 def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     if not before:
         yield Change(what="machine and packages", before="not noted", now="as they are", matters=True)
         return
-    yield from _processor(before, now)
+    was, is_now = (
+        " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
+    )
+    if was != is_now:
+        yield Change(what=PROCESSOR, before=was, now=is_now, matters=True)
     for key, what, matters in (
         ("machine", "architecture", True),
         ("python", "Python", True),
@@ -254,14 +255,6 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chan
             yield Change(what=what, before=was, now=is_now, matters=matters)
 
 
-def _processor(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    was, is_now = (
-        " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
-    )
-    if was != is_now:
-        yield Change(what=PROCESSOR, before=was, now=is_now, matters=True)
-
-
 def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
     """Return the operating system and its C library, from ``Linux-6.1.0-x86_64-with-glibc2.36``."""
     platform = str(environment.get("platform", ""))
@@ -269,9 +262,7 @@ def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
-    if not before:
-        return
-    for name in sorted({*before, *now}, key=str.lower):
+    for name in sorted({*before, *now} if before else (), key=str.lower):
         was, is_now = before.get(name, "none"), now.get(name, "none")
         if was != is_now:
             yield Change(what=name, before=was, now=is_now, matters=_is_arithmetic(name))
@@ -339,11 +330,8 @@ def deviation_words(one: Deviation) -> str:
     """Return one number that differs, with all of its digits."""
     where = f"epoch {one.epoch} of {one.curve}" if one.epoch else one.curve
     size = "" if math.isinf(one.size) else f", {one.size:.3g} apart"
-    return f"{where}: {_number(one.before)} then, {_number(one.now)} now{size}"
-
-
-def _number(value: float | None) -> str:
-    return "no value" if value is None else repr(value)
+    before, now = ("no value" if value is None else repr(value) for value in (one.before, one.now))
+    return f"{where}: {before} then, {now} now{size}"
 
 
 def finding_lines(finding: ReproductionFinding) -> list[str]:
@@ -431,15 +419,14 @@ def as_json(finding: ReproductionFinding, environment: Mapping[str, Any]) -> dic
 
 
 def _comparison(comparison: RunComparison) -> dict[str, Any]:
+    def told(one: Deviation) -> dict[str, Any]:
+        return {"epoch": one.epoch, "before": _json(one.before), "now": _json(one.now)}
+
     return {
         curve.curve: {"n_points": curve.n_points, "n_different": len(curve.deviations)}
-        | ({"first": _deviation(curve.deviations[0]), "largest": _deviation(curve.largest)} if curve.largest else {})
+        | ({"first": told(curve.deviations[0]), "largest": told(curve.largest)} if curve.largest else {})
         for curve in comparison.curves
     }
-
-
-def _deviation(one: Deviation) -> dict[str, Any]:
-    return {"epoch": one.epoch, "before": _json(one.before), "now": _json(one.now)}
 
 
 def _points(points: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:

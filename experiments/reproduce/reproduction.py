@@ -28,7 +28,7 @@ from depthcheck.experiments.reproduce.deviations import (
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.study.same_data import require_same
-from depthcheck.experiments.tracking import Curves, ReproductionRun, keys
+from depthcheck.experiments.tracking import ReproductionRun, keys
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
 
@@ -120,7 +120,8 @@ def reproduce(
     original = find(uri, run_id=request.run_id, study=request.study)
     dataset = _dataset(original, request.data_folder, console)
     environment = tracking.environment()
-    found = _differences(original, environment)
+    before = original.environments[0] if original.environments else {}
+    found = differences(original.code, before, tracking.code_version(), environment)
     notes = _notes(original)
     tracking.close_stale_reproductions(uri)
     console.print(_announcement(original, found, notes, request.times), markup=False)
@@ -150,11 +151,6 @@ def _dataset(original: Original, folder: Path | None, console: Console) -> Datas
     advice = "name the folder that has them (data_folder=FOLDER)"
     require_same(dataset, config.data_sha256, f"run {original.run.run_id}", advice)
     return dataset
-
-
-def _differences(original: Original, environment: Mapping[str, Any]) -> list[Change]:
-    before = original.environments[0] if original.environments else {}
-    return differences(original.code, before, tracking.code_version(), environment)
 
 
 def _notes(original: Original) -> list[str]:
@@ -214,7 +210,8 @@ def _train(
             with contextlib.suppress(queue.Empty):
                 event = arrived.get(timeout=0.2)
                 now = {key: {event["epoch"]: value} for key, value in event["metrics"].items()}
-                before = _at(original.points, event["epoch"])
+                epoch = event["epoch"]
+                before = {key: {epoch: curve[epoch]} for key, curve in original.points.items() if epoch in curve}
                 progress.epoch(event["number"], event["epoch"], compare(before, now).first)
                 if event["number"] == 0:
                     run.log_points(now)
@@ -223,11 +220,6 @@ def _train(
     run.log_points(repetitions[0].points)
     run.log_original(original.points)
     return repetitions
-
-
-def _at(points: Curves, epoch: int) -> Curves:
-    """Return the numbers of one epoch."""
-    return {key: {epoch: curve[epoch]} for key, curve in points.items() if epoch in curve}
 
 
 def _result(future: Future) -> Repetition:

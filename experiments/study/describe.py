@@ -17,6 +17,7 @@ from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.experiments.study.progress import duration
 from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, best_of
+from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
@@ -45,15 +46,7 @@ class StudyPage:
         """Write the description and the best trial so far."""
         study_run, trials = self._study.study_run, self._study.ended
         study_run.describe(study_markdown(self._study, self._dataset, self._parts))
-        best = best_of(trials)
-        if best is not None and best.score is not None:
-            study_run.log_best(
-                number=best.number,
-                run_id=best.run_id,
-                score=best.score,
-                metric=self._dataset.metric,
-                trials_done=len(trials),
-            )
+        note_best(study_run, trials, self._dataset.metric)
 
     def note_now_and_then(self) -> None:
         """Write them unless that was done a moment ago."""
@@ -72,6 +65,15 @@ class StudyPage:
         tracking.close_stale(study_run.tracking_uri, study_run.run_id)
         self.note()
         study_run.finish(status)
+
+
+def note_best(study_run: StudyRun, trials: Sequence[StudyTrial], metric: str) -> None:
+    """Note on the study's run which of its trials that have ended is the best so far."""
+    best = best_of(trials)
+    if best is not None and best.score is not None:
+        study_run.log_best(
+            number=best.number, run_id=best.run_id, score=best.score, metric=metric, trials_done=len(trials)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

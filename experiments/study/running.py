@@ -166,15 +166,7 @@ class RecordedStudy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningStudy(RecordedStudy):
-    """A study in a session: what all of its trials share, and where they are written.
-
-    Attributes
-    ----------
-    study_run
-        The study's run in MLflow.
-    data_folder
-        The folder that the user named for the data, or None.
-    """
+    """A study in a session: what all of its trials share, the user's folder of data, and where they are written."""
 
     study_run: StudyRun
     data_folder: str | None = None

@@ -70,19 +70,13 @@ class StudyRequest:
     data_sha256
         Which data they were trained on; None where the study may be of any.
     study
-        A name for the study, or None for the one derived from its definition.
-    workers
-        Number of worker processes on this machine, or None for one a core.
-    scheduler
-        Address of the user's own Dask cluster, or None.
+        None for the name derived from its definition.
+    workers, scheduler
+        Processes on this machine (None for one a core), or the address of the user's own Dask cluster.
     storage
-        URL of the Optuna storage, or None for the file beside the tracking database.
-    data_folder
-        Where the user keeps the data, or None.
+        None for the file beside the tracking database.
     deadline
         Where the study is to go on until it is decided; None for the trials that were asked for.
-    tracking_uri
-        Address of the tracking store.
     """
 
     experiment: Experiment

@@ -42,12 +42,7 @@ _OF_ARCHITECTURE = {"aarch64": "NEON", "arm64": "NEON"}
 class OpenRun:
     """A run of which curves are written while it trains. Not to be shared between threads.
 
-    Parameters
-    ----------
-    uri
-        Address of the store.
-    flush_seconds
-        Least time between two writes of curves: an epoch of milliseconds is not worth the 10 ms that a write costs.
+    ``flush_seconds`` is the least time between two writes: an epoch of milliseconds is not worth the 10 ms of one.
     """
 
     def __init__(self, uri: str, run_id: str, *, flush_seconds: float = 1.0) -> None:

@@ -237,10 +237,7 @@ def close_stale(
 
 def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:
     """Turn a FAILED run into a KILLED one: an attempt that does not count as a trial."""
-    api = client(uri)
-    with storage(f"cannot take the failure of run {run_id} back"):
-        log_batch(api, run_id, tags={keys.FAILURE: failure, keys.NOTE: note})
-        api.set_terminated(run_id, "KILLED", get(api, run_id).end_time)
+    end_run(uri, run_id, "KILLED", {keys.FAILURE: failure, keys.NOTE: note})
 
 
 def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
