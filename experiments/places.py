@@ -82,13 +82,7 @@ def least_room(addresses: Iterable[str]) -> str:
 
 
 def require_writable(folder: Path, what: str) -> None:
-    """Complain where nothing can be written in a folder, or it cannot be made; nothing is made here.
-
-    Raises
-    ------
-    ValueError
-        With what the folder is for and its path.
-    """
+    """Complain where nothing can be written in a folder, or it cannot be made; nothing is made here."""
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(f"{what} must be a folder that can be written to, got {folder}")

@@ -113,8 +113,6 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
     ------
     ValueError
         When the study is running, or may be where nobody here can see it; or when a newer version wrote it.
-    TrackingError
-        When the store cannot be read or written.
     """
     has_run_here = os.path.lexists(lock_file(place.folder, study))
     # Without a lock there is nothing to hold; making one would say that the study has run here.

@@ -63,8 +63,6 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
     ------
     CannotRebuildError
         When the trials in MLflow do not suffice for Optuna's study, or a model cannot be made again.
-    TrackingError
-        When the store cannot be written.
     """
     uri, target, optuna = study.uri, action.target, study.optuna
     match action.kind:
@@ -180,13 +178,7 @@ def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Ma
 
 
 def definition_of(designs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what defines the study, as its latest session noted it.
-
-    Raises
-    ------
-    CannotRebuildError
-        When none did.
-    """
+    """Return what defines the study, as its latest session noted it."""
     if not designs:
         raise CannotRebuildError("no session of it noted its definition")
     try:

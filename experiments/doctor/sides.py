@@ -245,11 +245,6 @@ def mlflow_side(uri: str, name: str, optuna: OptunaSide | None) -> MlflowSide:
     ----------
     optuna
         What Optuna holds of it, or None.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
     """
     named = [run for run in runs.study_runs(uri) if run.study == name]
     parent_run_id = optuna.parent_run_id if optuna else None

@@ -48,11 +48,6 @@ def find(name_or_path: str, base: Path | None = None) -> Path:
     ----------
     base
         What a relative path is relative to; by default the working directory.
-
-    Raises
-    ------
-    ValueError
-        When there is none.
     """
     if name_or_path in shipped_names():
         return SHIPPED / f"{name_or_path}.toml"
@@ -142,13 +137,7 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
 
 
 def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = LARGEST_SEED) -> int:
-    """Return the whole number from ``lowest`` to ``highest`` that a command line has as text.
-
-    Raises
-    ------
-    ValueError
-        When it is none.
-    """
+    """Return the whole number from ``lowest`` to ``highest`` that a command line has as text."""
     number: int | str = text
     with contextlib.suppress(ValueError):
         number = int(text) if int(text) >= lowest else text

@@ -150,9 +150,8 @@ def importances(
 ) -> dict[str, dict[str, float]]:
     """Return the importance of each dimension by PED-ANOVA (Watanabe et al. 2023) and fANOVA (Hutter et al. 2014).
 
-    Descriptive: no comparison.
-    PED-ANOVA asks what sets the best tenth apart from all others, fANOVA what the whole variation goes with: they may
-    disagree.
+    Descriptive: no comparison. PED-ANOVA asks what sets the best tenth apart from all others, fANOVA what the whole
+    variation goes with: they may disagree.
 
     Parameters
     ----------

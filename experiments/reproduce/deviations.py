@@ -220,7 +220,7 @@ def differences(
     Parameters
     ----------
     environment_before, environment
-        As :func:`depthcheck.experiments.tracking.open_run` describes one; empty where nothing is known.
+        As :func:`depthcheck.experiments.tracking.environment` describes one; empty where nothing is known.
     """
     found = [*_code(code_before, code), *_machine(environment_before, environment)]
     found += _packages(environment_before.get("packages", {}), environment.get("packages", {}))

@@ -79,8 +79,6 @@ def find(uri: str, *, run_id: str | None, study: str | None) -> Original:
     ------
     ValueError
         When there is none, more than one, or it cannot be reproduced; says which and why.
-    TrackingError
-        When the store cannot be read.
     """
     if run_id is not None and study is not None:
         raise ValueError(f"run_id or study must be given, not both, got {run_id!r} and {study!r}")

@@ -109,8 +109,6 @@ def reproduce(
     ------
     ValueError
         When there is no such trial, or its data are not here: nothing was trained or written.
-    TrackingError
-        When the tracking store is in trouble.
     RuntimeError
         When the training failed.
     KeyboardInterrupt

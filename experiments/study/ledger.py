@@ -221,13 +221,7 @@ class Ledger:
 
 
 def require_definition(name: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Complain where a study that is there is to go on with another definition.
-
-    Raises
-    ------
-    ValueError
-        With what differs.
-    """
+    """Complain where a study that is there is to go on with another definition."""
     asked = json.loads(json.dumps(asked))
     differs = sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key))
     if differs:

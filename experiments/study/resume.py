@@ -45,8 +45,6 @@ def resumed(
     ValueError
         When the study cannot go on: it runs, here or elsewhere, is defined otherwise, is of other data, or a store has
         lost it for good. Nothing has been trained.
-    TrackingError
-        When a store is in trouble.
     """
     _require_not_running_elsewhere(place, study)
     with held(place.folder, study):

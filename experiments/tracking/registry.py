@@ -204,13 +204,7 @@ def _champion_version(model: RegisteredModel | None) -> str | None:
 
 
 def champion_address(uri: str, study: str | None) -> str:
-    """Return the address of a study's champion, or of the latest study's that has one.
-
-    Raises
-    ------
-    ValueError
-        When there is none.
-    """
+    """Return the address of a study's champion, or of the latest study's that has one."""
     known = studies(uri, study)
     with storage(f"cannot read the champions in {uri}"):
         registered = {model.name for model in client(uri).search_registered_models() if keys.CHAMPION in model.aliases}

@@ -104,11 +104,6 @@ class StoredRun:
         ----------
         what
             Names it in the message, ``study 'mine'``; by default its run.
-
-        Raises
-        ------
-        ValueError
-            With the version that was expected and the one that came.
         """
         found = self.schema_version
         if not found.isdecimal() or int(found) > int(keys.SCHEMA_VERSION):
