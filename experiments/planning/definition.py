@@ -136,12 +136,12 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     return experiment
 
 
-def whole_number(text: str, what: str, *, lowest: int = 1, highest: int = LARGEST_SEED) -> int:
-    """Return the whole number from ``lowest`` to ``highest`` that a command line has as text."""
+def whole_number(text: str, what: str, *, lowest: int = 1) -> int:
+    """Return the whole number from ``lowest`` on that a command line has as text."""
     number: int | str = text
     with contextlib.suppress(ValueError):
         number = int(text) if int(text) >= lowest else text
-    return int(Values(kind="int", low=lowest, most=highest).check(number, what))
+    return int(Values(kind="int", low=lowest, most=LARGEST_SEED).check(number, what))
 
 
 def _check_complete(experiment: Experiment) -> None:

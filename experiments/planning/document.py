@@ -30,7 +30,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
-from depthcheck.experiments.planning.ranges import Choices, Range, Tuned, known_key
+from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import (
     COLUMN_KINDS,
     METRICS,
@@ -305,42 +305,18 @@ def validated(document: Mapping[str, Any]) -> dict[str, Any]:
         return _adapter(tuple(DIMENSIONS.values())).validate_python(document)
 
 
-def parse_tuned(name: str, value: object, where: str) -> Tuned:
-    """Return what a tuned dimension ranges over; a complaint names it ``{where}.{name}``.
-
-    Raises
-    ------
-    ValueError
-        When the range is upside down or no range at all, or a value is not allowed.
-    """
-    with one_line(where, name):
-        found: Tuned = _tuned_adapter(DIMENSIONS[name]).validate_python(value)
-        return found
-
-
-@functools.lru_cache(maxsize=128)
-def _tuned_adapter(dimension: Dimension) -> TypeAdapter[Any]:
-    return TypeAdapter(_tuned(dimension))
-
-
 @contextlib.contextmanager
-def one_line(*place: str) -> Iterator[None]:
-    """Turn what pydantic finds wrong into the project's one form of complaint, about the first of it.
-
-    Parameters
-    ----------
-    place
-        Where what is checked stands in a definition.
-    """
+def one_line() -> Iterator[None]:
+    """Turn what pydantic finds wrong into the project's one form of complaint, about the first of it."""
     try:
         yield
     except ValidationError as error:
-        raise ValueError(_said(error, place)) from None
+        raise ValueError(_said(error)) from None
 
 
-def _said(error: ValidationError, place: Sequence[str]) -> str:
+def _said(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    loc, kind, value = (*place, *first["loc"]), first["type"], first["input"]
+    loc, kind, value = first["loc"], first["type"], first["input"]
     keys = [key for key in loc if key not in (_RANGE, _LIST)]
     what = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
     if kind == "value_error":

@@ -148,21 +148,21 @@ class CodeVersion:
         return {keys.CODE_VERSION: self.commit, keys.DIRTY: dirty}
 
 
-def code_version(folder: Path | None = None) -> CodeVersion:
-    """Ask git for the version of the code in ``folder`` (by default, of this package).
+def code_version() -> CodeVersion:
+    """Ask git for the version of this package's code.
 
     MLflow notes the commit, but only of runs that ``mlflow run`` started, and never that the tree was changed.
     """
-    where = folder or Path(__file__).parent
     try:
-        commit = _git("rev-parse", "HEAD", cwd=where).strip()
-        return CodeVersion(commit=commit, dirty=bool(_git("status", "--porcelain", cwd=where).strip()))
+        commit = _git("rev-parse", "HEAD").strip()
+        return CodeVersion(commit=commit, dirty=bool(_git("status", "--porcelain").strip()))
     except (OSError, subprocess.SubprocessError):
         return CodeVersion()
 
 
-def _git(*words: str, cwd: Path) -> str:
-    return subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, check=True, timeout=10).stdout
+def _git(*words: str) -> str:
+    folder = Path(__file__).parent
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout
 
 
 def environment() -> dict[str, object]:
