@@ -140,7 +140,9 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
             planned += _confirm(experiment, one, len(planned))
             continue
         if not planned:
-            planned.append(_baseline(experiment))
+            seed = derive_seed(experiment.seed, "baseline", 0)
+            at = space.point(experiment.baseline)
+            planned.append(PlannedTrial(number=0, phase="baseline", point=at, seed=seed))
             n_search = 1
         n_new = _new_settings(experiment, one.trials, n_settings, n_search)
         planned += _compare(experiment, range(n_settings, n_settings + n_new), len(planned))
@@ -186,11 +188,6 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
         )
         for number, (finalist, index) in enumerate(one.runs, start=first)
     ]
-
-
-def _baseline(experiment: Experiment) -> PlannedTrial:
-    seed = derive_seed(experiment.seed, "baseline", 0)
-    return PlannedTrial(number=0, phase="baseline", point=space.point(experiment.baseline), seed=seed)
 
 
 def _new_settings(experiment: Experiment, budget: int, n_settings: int, n_search: int) -> int:

@@ -19,7 +19,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import ParamValue, SplitChoice, SplitConfig, TrialConfig
+from depthcheck.pipeline.config import ParamValue, SplitChoice, SplitConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import TrialRecord, TrialState
 
@@ -124,7 +124,10 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
         return ()
     if not experiment.is_tuned:
         numbers = {
-            _best_at(compared, factor, level) for factor in experiment.compare for level in experiment.compare[factor]
+            best_there.number
+            for factor, levels in experiment.compare.items()
+            for level in levels
+            if (best_there := _best([trial for trial in compared if trial.combination[factor] == level]))
         }
         return tuple(
             _finalist(trial, _stands_for(trial, compared)) for trial in compared if trial.number in numbers
@@ -161,11 +164,6 @@ def _stands_for(trial: StudyTrial, compared: Sequence[StudyTrial]) -> tuple[tupl
         for factor, level in trial.combination.items()
         if _best([other for other in compared if other.combination[factor] == level]) == trial
     )
-
-
-def _best_at(compared: Sequence[StudyTrial], factor: str, level: ParamValue) -> int | None:
-    found = _best([trial for trial in compared if trial.combination[factor] == level])
-    return None if found is None else found.number
 
 
 def _best(trials: Sequence[StudyTrial]) -> StudyTrial | None:
@@ -206,7 +204,7 @@ def pairwise(
     if len(run_ids) < 2:
         raise ValueError(f"runs must be at least two run ids, with commas between them, got {','.join(run_ids)!r}")
     records = [_record(uri, run_id) for run_id in run_ids]
-    configs = [_without_seed(record.config) for record in records]
+    configs = [replace(record.config, fit=replace(record.config.fit, seed=0)) for record in records]
     first = configs[0]
     for record, config in zip(records, configs, strict=True):
         for name, value, expected in (
@@ -247,10 +245,6 @@ def _record(uri: str, run_id: str) -> TrialRecord:
     if record is None:
         raise ValueError(f"run must be a trial that has ended, or a study that has one, got {run_id!r}")
     return record
-
-
-def _without_seed(config: TrialConfig) -> TrialConfig:
-    return replace(config, fit=replace(config.fit, seed=0))
 
 
 def _as_finalist(record: TrialRecord) -> Finalist:

@@ -167,12 +167,13 @@ def _git(*words: str) -> str:
 
 def environment() -> dict[str, object]:
     """Describe Python, the machine and every installed package, ready for JSON."""
+    cpuinfo = Path("/proc/cpuinfo")
     packages = {item.metadata["Name"]: item.version for item in metadata.distributions() if item.metadata["Name"]}
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
-        **processor(_cpuinfo()),
+        **processor(cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""),
         "cpus": os.cpu_count(),
         "packages": dict(sorted(packages.items(), key=lambda pair: pair[0].lower())),
     }
@@ -206,10 +207,3 @@ def processor(cpuinfo: str) -> dict[str, str]:
         "cpu": said.get("model name") or platform.processor() or _UNKNOWN,
         "instructions": next(sets, _OF_ARCHITECTURE.get(platform.machine(), _UNKNOWN)),
     }
-
-
-def _cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -90,8 +90,11 @@ class TrialRun(OpenRun):
             log_batch(self._api, self.run_id, metrics=self._rows)
             self._rows.clear()
             # The tags that make a result complete go last: a run that has them has everything.
+            tags = {keys.STATE: result.state, keys.METRIC: result.valid.metric}
+            tags |= {keys.VALID_SAMPLES: str(result.valid.n_samples)}
+            tags |= {} if result.test is None else {keys.TEST_SAMPLES: str(result.test.n_samples)}
             rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
-            log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
+            log_batch(self._api, self.run_id, metrics=rows, tags=tags, model_id=model_id)
         self._end("FAILED" if result.state == "failed" else "FINISHED", {})
 
     def log_model(self, result: TrialResult, model: Any, preparation: Any) -> str:
@@ -190,13 +193,6 @@ def score_values(test: Evaluation) -> dict[str, float]:
     """Return what is logged of an evaluation on the test part."""
     secondary = {keys.test(name): value for name, value in test.secondary.items()}
     return {keys.test("loss"): test.loss, keys.test(test.metric): test.score, **secondary}
-
-
-def _result_tags(result: TrialResult) -> dict[str, str]:
-    tags = {keys.STATE: result.state, keys.METRIC: result.valid.metric, keys.VALID_SAMPLES: str(result.valid.n_samples)}
-    if result.test is not None:
-        tags[keys.TEST_SAMPLES] = str(result.test.n_samples)
-    return tags
 
 
 class ReproductionRun(OpenRun):
