@@ -226,7 +226,8 @@ def test_predictions(uri: str, run_ids: Iterable[str]) -> dict[str, Predictions]
 
     A file that cannot be understood counts as missing: the report then does without it and says so.
     """
-    api, found = client(uri), {}
+    api = client(uri)
+    found: dict[str, Predictions] = {}
     with storage(f"cannot read test predictions from {uri}"), tempfile.TemporaryDirectory() as folder:
         for run_id in run_ids:
             there = _names(api, run_id) & {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}
