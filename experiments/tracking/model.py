@@ -102,14 +102,13 @@ def difference(noted: Mapping[str, str], found: Mapping[str, str]) -> str | None
     """Say which file is not as it was logged, or return None."""
     if noted and not found:
         return "there are no files"
-    missing = [path for path in noted if path not in found]
-    changed = [path for path in noted if path in found and noted[path] != found[path]]
-    added = [path for path in found if path not in noted]
-    named = [
-        *(f"{path} is missing" for path in missing),
-        *(f"{path} has another content (SHA-256 {found[path][:12]}…, logged {noted[path][:12]}…)" for path in changed),
-        *(f"{path} was added" for path in added),
+    named = [f"{path} is missing" for path in noted if path not in found]
+    named += [
+        f"{path} has another content (SHA-256 {found[path][:12]}…, logged {sha256[:12]}…)"
+        for path, sha256 in noted.items()
+        if found.get(path, sha256) != sha256
     ]
+    named += [f"{path} was added" for path in found if path not in noted]
     if not named:
         return None
     return named[0] + (f", and {len(named) - 1} more differ" if len(named) > 1 else "")
