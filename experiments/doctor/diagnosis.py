@@ -20,6 +20,7 @@ from depthcheck.experiments.doctor.sides import (
     model_trouble,
 )
 from depthcheck.experiments.planning.finalists import StudyTrial
+from depthcheck.experiments.reproduce.deviations import same
 from depthcheck.experiments.tracking import StoredRun, keys
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.pipeline.dimensions import DIMENSIONS
@@ -364,11 +365,11 @@ def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflow
     key = keys.final(optuna.resolved.metric)
     logged = run.metrics.get(key)
     wanted = trial.score if trial.score is not None else _last(trial.scores)
-    if wanted is None or _same(logged, wanted):
+    if wanted is None or same(logged, wanted):
         return
     witness = _last(mlflow.curves.get(run.run_id, {}).get(f"valid/{optuna.resolved.metric}", {}))
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
-    if trial.state == "diverged" or _same(witness, wanted):
+    if trial.state == "diverged" or same(witness, wanted):
         yield Finding(
             what=what,
             advice=f"{key} is written again as Optuna has it; MLflow keeps the other value in the metric's history",
@@ -395,7 +396,7 @@ def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflo
         )
         return
     scores = curves.get(f"valid/{optuna.resolved.metric}", {})
-    differ = [epoch for epoch in sorted(wanted) if not _same(scores.get(epoch), trial.scores.get(epoch))]
+    differ = [epoch for epoch in sorted(wanted) if not same(scores.get(epoch), trial.scores.get(epoch))]
     if differ:
         first = differ[0]
         values = f"{scores.get(first)!r} and {trial.scores.get(first)!r}"
@@ -470,10 +471,3 @@ def _closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, s
 
 def _last(scores: Mapping[int, float]) -> float | None:
     return scores[max(scores)] if scores else None
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    """Tell whether two values are the same to the last bit, NaN and NaN among them."""
-    if one is None or other is None:
-        return one is other
-    return one == other or (one != one and other != other)  # noqa: PLR0124 - NaN alone differs from itself

@@ -22,7 +22,8 @@ from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown, note_best
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.running import RecordedStudy
-from depthcheck.experiments.tracking import StudyRun, keys, study_run
+from depthcheck.experiments.tracking import StudyRun, keys
+from depthcheck.experiments.tracking.study_run import end_run, new_parent, put_right, restore_experiment, restore_run
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
@@ -67,13 +68,13 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
     uri, target, optuna = study.uri, action.target, study.optuna
     match action.kind:
         case "restore run":
-            study_run.restore_run(uri, target)
+            restore_run(uri, target)
         case "restore experiment":
-            study_run.restore_experiment(uri, target)
+            restore_experiment(uri, target)
         case "end run":
-            study_run.end_run(uri, target, action.status, action.tags)
+            end_run(uri, target, action.status, action.tags)
         case "tag run" | "log values":
-            study_run.put_right(uri, target, action.tags, action.values)
+            put_right(uri, target, action.tags, action.values)
         case "write finalists" if optuna is not None:
             if study.mlflow.finalists:  # what stands there is kept beside it
                 study.study_run.log_artifacts({keys.REPLACED_FINALISTS: study.mlflow.finalists})
@@ -108,7 +109,7 @@ def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
         case "open another run for the study":
             runs = study.mlflow.runs
             experiment_ids = {run.experiment_id for run in runs.values()}
-            parent = study_run.new_parent(study.uri, study.name, list(runs), next(iter(experiment_ids), None))
+            parent = new_parent(study.uri, study.name, list(runs), next(iter(experiment_ids), None))
             study.ledger.set_parent_run_id(parent.run_id)
 
 

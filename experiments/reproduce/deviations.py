@@ -160,14 +160,15 @@ def _compare(name: str, before: Mapping[int, float], now: Mapping[int, float]) -
     deviations = (
         Deviation(curve=name, epoch=epoch, before=before.get(epoch), now=now.get(epoch))
         for epoch in epochs
-        if not _same(before.get(epoch), now.get(epoch))
+        if not same(before.get(epoch), now.get(epoch))
     )
     return CurveComparison(curve=name, n_points=len(epochs), deviations=tuple(deviations))
 
 
-def _same(before: float | None, now: float | None) -> bool:
+def same(before: float | None, now: float | None) -> bool:
+    """Tell whether two values are the same to the last bit, NaN and NaN among them."""
     if before is None or now is None:
-        return False
+        return before is now
     return before == now or (math.isnan(before) and math.isnan(now))
 
 
@@ -180,7 +181,7 @@ def spread(repetitions: Sequence[Curves]) -> dict[str, float]:
 def _ranges(curves: Sequence[Mapping[int, float]]) -> Iterator[float]:
     for epoch in {epoch for curve in curves for epoch in curve}:
         values = [curve.get(epoch) for curve in curves]
-        if all(_same(values[0], value) for value in values):
+        if all(same(values[0], value) for value in values):
             yield 0.0
         else:
             known = [math.inf if value is None or math.isnan(value) else value for value in values]
