@@ -66,16 +66,6 @@ class TrialTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreTask:
-    """All that a worker needs to score the network of a trial on the test part; ``run_id`` is the trial's own run."""
-
-    study_run: StudyRun
-    run_id: str
-    config: TrialConfig
-    data_folder: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a trial ended, as the coordinator tells it to Optuna.
 
@@ -132,8 +122,8 @@ def _attempt(task: TrialTask) -> Outcome:
         return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=failure)
 
 
-def score_network(task: ScoreTask) -> None:
-    """Score the network of a trial on the test part, and add that to the trial's run.
+def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_folder: str | None) -> None:
+    """Score the network of a trial on the test part, and add that to ``run_id``, the trial's own run.
 
     Raises
     ------
@@ -142,32 +132,30 @@ def score_network(task: ScoreTask) -> None:
     RuntimeError
         When the data are no longer those of the study.
     """
-    uri = task.study_run.tracking_uri
     with _one_at_a_time:
-        dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
+        dataset = load_once(config.data, data_folder, config.data_sha256)
         try:
-            _score(task, dataset)
+            _score(study_run, run_id, config, dataset)
         except tracking.TrackingError:
-            if not comes_back(uri):
+            if not comes_back(study_run.tracking_uri):
                 raise
-            _score(task, dataset)
+            _score(study_run, run_id, config, dataset)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise tracking.TrackingError(f"cannot score the network of run {task.run_id}: {reason}") from error
+            raise tracking.TrackingError(f"cannot score the network of run {run_id}: {reason}") from error
 
 
-def _score(task: ScoreTask, dataset: Dataset) -> None:
+def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Dataset) -> None:
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from depthcheck.pipeline.trial import judge, run_trial
 
-    uri = task.study_run.tracking_uri
     try:
-        model = tracking.load_model(uri, task.run_id)
+        model = tracking.load_model(study_run.tracking_uri, run_id)
     except tracking.TrackingError:
-        tracking.read_run(uri, task.run_id)  # raises where the store is away: then no model is lost
+        tracking.read_run(study_run.tracking_uri, run_id)  # raises where the store is away: then no model is lost
         # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
-        model = run_trial(task.config, dataset).model
-    tracking.TrialRun(task.study_run, task.run_id).log_score(*judge(model, task.config, dataset))
+        model = run_trial(config, dataset).model
+    tracking.TrialRun(study_run, run_id).log_score(*judge(model, config, dataset))
 
 
 def start_run(task: TrialTask) -> tracking.TrialRun:

@@ -96,29 +96,11 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurveComparison:
-    """One metric: how many numbers were compared, and those that differ, in the order of epochs."""
-
-    curve: str
-    n_points: int
-    deviations: tuple[Deviation, ...]
-
-    @property
-    def largest(self) -> Deviation | None:
-        """The largest deviation, the first of equals."""
-        return max(self.deviations, key=lambda deviation: deviation.size, default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunComparison:
-    """All metrics of a trial against all of its repetition."""
+    """A trial against its repetition: how many numbers each metric has, and those that differ, the earliest first."""
 
-    curves: tuple[CurveComparison, ...]
-
-    @property
-    def deviations(self) -> list[Deviation]:
-        """All numbers that differ, the earliest first."""
-        return sorted((one for curve in self.curves for one in curve.deviations), key=lambda one: one.place)
+    sizes: Mapping[str, int]
+    deviations: tuple[Deviation, ...]
 
     @property
     def first(self) -> Deviation | None:
@@ -128,15 +110,14 @@ class RunComparison:
     @property
     def n_points(self) -> int:
         """How many numbers were compared."""
-        return sum(curve.n_points for curve in self.curves)
+        return sum(self.sizes.values())
 
     @property
     def verdict(self) -> Verdict:
         """What the numbers say, whatever the reason."""
-        deviations = self.deviations
-        if not deviations:
+        if not self.deviations:
             return "bit-equal"
-        return "within tolerance" if all(one.is_tolerable for one in deviations) else "different"
+        return "within tolerance" if all(one.is_tolerable for one in self.deviations) else "different"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,19 +131,17 @@ class Repetition:
 
 def compare(before: Curves, now: Curves) -> RunComparison:
     """Hold every metric of a trial against its repetition's; what one side lacks is a deviation."""
-    return RunComparison(
-        curves=tuple(_compare(name, before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now}))
-    )
-
-
-def _compare(name: str, before: Mapping[int, float], now: Mapping[int, float]) -> CurveComparison:
-    epochs = sorted({*before, *now})
+    pairs = {name: (before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now})}
     deviations = (
-        Deviation(curve=name, epoch=epoch, before=before.get(epoch), now=now.get(epoch))
-        for epoch in epochs
-        if not same(before.get(epoch), now.get(epoch))
+        Deviation(curve=name, epoch=epoch, before=was.get(epoch), now=is_now.get(epoch))
+        for name, (was, is_now) in pairs.items()
+        for epoch in {*was, *is_now}
+        if not same(was.get(epoch), is_now.get(epoch))
     )
-    return CurveComparison(curve=name, n_points=len(epochs), deviations=tuple(deviations))
+    return RunComparison(
+        sizes={name: len({*was, *is_now}) for name, (was, is_now) in pairs.items()},
+        deviations=tuple(sorted(deviations, key=lambda one: one.place)),
+    )
 
 
 def same(before: float | None, now: float | None) -> bool:
@@ -339,7 +318,7 @@ def finding_lines(finding: ReproductionFinding) -> list[str]:
     """Return what was compared, and what differs and by how much."""
     worst = finding.worst
     epochs = max((max(curve, default=0) for curve in finding.original.points.values()), default=0)
-    lines = [f"compared      {worst.n_points} numbers of {len(worst.curves)} metrics over {epochs} epochs"
+    lines = [f"compared      {worst.n_points} numbers of {len(worst.sizes)} metrics over {epochs} epochs"
              + (f", {len(finding.comparisons)} times" if len(finding.comparisons) > 1 else "")]  # fmt: skip
     if worst.first is not None:
         lines += [
@@ -356,7 +335,7 @@ def finding_lines(finding: ReproductionFinding) -> list[str]:
     return lines + _spread_lines(finding)
 
 
-def _largest(deviations: list[Deviation]) -> list[Deviation]:
+def _largest(deviations: Sequence[Deviation]) -> list[Deviation]:
     """Return the largest deviation of a loss and of a score; of what there is, where neither differs."""
     losses = [one for one in deviations if one.is_loss]
     scores = [one for one in deviations if one.is_score]
@@ -423,11 +402,14 @@ def _comparison(comparison: RunComparison) -> dict[str, Any]:
     def told(one: Deviation) -> dict[str, Any]:
         return {"epoch": one.epoch, "before": _json(one.before), "now": _json(one.now)}
 
-    return {
-        curve.curve: {"n_points": curve.n_points, "n_different": len(curve.deviations)}
-        | ({"first": told(curve.deviations[0]), "largest": told(curve.largest)} if curve.largest else {})
-        for curve in comparison.curves
-    }
+    found: dict[str, Any] = {}
+    for curve, n_points in comparison.sizes.items():
+        differing = [one for one in comparison.deviations if one.curve == curve]
+        found[curve] = {"n_points": n_points, "n_different": len(differing)}
+        if differing:
+            largest = max(differing, key=lambda one: one.size)
+            found[curve] |= {"first": told(differing[0]), "largest": told(largest)}
+    return found
 
 
 def _points(points: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:

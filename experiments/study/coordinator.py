@@ -27,7 +27,6 @@ from depthcheck.experiments.cluster.worker import (
     EPOCH_TOPIC,
     INTERRUPTED_NOTE,
     Outcome,
-    ScoreTask,
     TrialTask,
     load_once,
     run_task,
@@ -39,7 +38,7 @@ from depthcheck.experiments.planning.design import PlannedTrial
 from depthcheck.experiments.study.progress import LiveBar, StudyProgress
 from depthcheck.experiments.study.running import RunningStudy
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig
-from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.records import Dataset, TrialRecord
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
 _PRUNE_AFTER_TRIALS = 10
@@ -258,52 +257,44 @@ def score_networks(study: RunningStudy, client: Client, console: Console) -> Non
     TrackingError
         When a network cannot be scored; those that have been keep their scores.
     """
-    waiting = deque(_tasks(study))
+    run = study.study_run
+    waiting = deque(
+        record
+        for record in tracking.trials(run.tracking_uri, run.run_id)
+        if record.phase != "confirm" and record.state == "finished" and record.evaluation("test") is None
+    )
     if not waiting:
         return
     total, deaths, recycling = len(waiting), Counter[str](), WorkerRecycling(client)
     console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
-    running: dict[Future, ScoreTask] = {}
+    running: dict[Future, TrialRecord] = {}
     completed = as_completed()
     try:
         with LiveBar(console, "scores", total=total) as bar:
             while waiting or running:
                 # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
                 while waiting and len(running) < max(n_workers(client), 1):
-                    future = client.submit(score_network, waiting[0], pure=False)
-                    running[future] = waiting.popleft()
+                    record = waiting.popleft()
+                    # Where the data lie may have changed since the network was trained.
+                    config = replace(record.config, data=study.experiment.data)
+                    future = client.submit(score_network, run, record.run_id, config, study.data_folder, pure=False)
+                    running[future] = record
                     completed.add(future)
                 future = next(completed)
-                task = running.pop(future)
+                record = running.pop(future)
                 try:
                     future.result()
                 except KilledWorker as error:
-                    deaths[task.run_id] += error.allowed_failures + 1
-                    if deaths[task.run_id] >= _DEATHS_TO_FAIL:
-                        raise tracking.TrackingError(
-                            f"cannot score the network of run {task.run_id}: its worker died each time (out of memory?)"
-                        ) from error
-                    waiting.append(task)
+                    deaths[record.run_id] += error.allowed_failures + 1
+                    if deaths[record.run_id] >= _DEATHS_TO_FAIL:
+                        what = f"cannot score the network of run {record.run_id}"
+                        raise tracking.TrackingError(f"{what}: its worker died each time (out of memory?)") from error
+                    waiting.append(record)
                 recycling.after(future)
                 n_scored = total - len(waiting) - len(running)
                 bar.show(n_scored, f"{n_scored}/{total} networks on the test part")
     finally:
         client.cancel(list(running), force=True)
-
-
-def _tasks(study: RunningStudy) -> list[ScoreTask]:
-    """Return what is still to be scored; where the data lie may have changed since a network was trained."""
-    run = study.study_run
-    return [
-        ScoreTask(
-            study_run=run,
-            run_id=record.run_id,
-            config=replace(record.config, data=study.experiment.data),
-            data_folder=study.data_folder,
-        )
-        for record in tracking.trials(run.tracking_uri, run.run_id)
-        if record.phase != "confirm" and record.state == "finished" and record.evaluation("test") is None
-    ]
 
 
 def has_references(study: RunningStudy, dataset: Dataset) -> bool:

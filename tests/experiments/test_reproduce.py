@@ -99,7 +99,7 @@ def test_earliest_epoch_comes_first_and_values_of_the_whole_trial_last() -> None
     now["final_valid_accuracy"] = {0: 0.91}
     comparison = compare(LOG, now)
     assert [one.epoch for one in comparison.deviations] == [2, 3, 0]
-    assert [curve.largest and curve.largest.epoch for curve in comparison.curves] == [0, 3, 2]
+    assert [one.curve for one in comparison.deviations] == ["valid/accuracy", "train/loss", "final_valid_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.worker import ScoreTask, TrialTask, load_once, run_task, score_network
+from depthcheck.experiments.cluster.worker import TrialTask, load_once, run_task, score_network
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.reproduce.original import train_again
 from depthcheck.experiments.study.coordinator import score_references
@@ -43,7 +43,7 @@ def test_worker_stops_the_study_where_its_data_are_others(
     assert load_once(data, None, read.sha256).sha256 == read.sha256  # a worker that has them keeps them
     for use in (
         lambda: run_task(TrialTask(study_run=study_run, number=0, phase="compare", combination={}, config=config)),
-        lambda: score_network(ScoreTask(study_run=study_run, run_id=study_run.run_id, config=config)),
+        lambda: score_network(study_run, study_run.run_id, config, None),
         lambda: score_references(data, None, read.sha256, config.split),
         lambda: train_again(config, number=0, n_epochs=1, confirm=False, score=False, data_folder=None),
     ):
