@@ -272,11 +272,6 @@ def _split_choice(table: Mapping[str, Any]) -> SplitChoice:
     return SplitChoice(**{fields.get(key, key): value for key, value in table.items()})
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a definition, for editors."""
-    return _json_schema(tuple(DIMENSIONS.values()))
-
-
 class _Untitled(GenerateJsonSchema):
     """Leaves out the titles, which repeat the keys."""
 
@@ -285,12 +280,10 @@ class _Untitled(GenerateJsonSchema):
         return False
 
 
-@functools.lru_cache(maxsize=8)
-def _json_schema(dimensions: tuple[Dimension, ...]) -> dict[str, Any]:
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_adapter(dimensions).json_schema(schema_generator=_Untitled),
-    }
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a definition, for editors."""
+    schema = _adapter(tuple(DIMENSIONS.values())).json_schema(schema_generator=_Untitled)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def validated(document: Mapping[str, Any]) -> dict[str, Any]:

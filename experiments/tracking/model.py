@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -280,7 +279,7 @@ def log_model(
         params={key: str(value) for key, value in params.items()},
         model_type="classifier",
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / keys.MODEL
         shape = ", ".join("n" if size is None else str(size) for size in model.input_shape)
         taken = f"raw samples as the data set has them, ({shape}), any numeric dtype"
@@ -342,7 +341,7 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
         raise OSError(f"run {run_id} has no model")
     trained = api.get_logged_model(model_id)
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        TemporaryDirectory() as scratch,
         checked_copy(f"the model of run {run_id}", uri, trained.artifact_location, trained, trust=True) as source,
     ):
         data, package = Path(scratch) / "data", Path(scratch) / _PACKAGE
