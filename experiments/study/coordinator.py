@@ -193,8 +193,9 @@ class Coordinator:
                 self._waiting.appendleft(planned)
                 return
             outcome = self._died(task)
-        text = label(planned, self._study.ledger.trials()[planned.number].user_attrs["point"])
-        self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
+        point = self._study.ledger.trials()[planned.number].user_attrs["point"]
+        label = f"{planned.phase:<8} depth {point['depth']}  {point['optimizer']:<6}"
+        self._progress.ended(outcome, label, is_search=planned.phase != "confirm")
         self._tell(self._breaker.add(outcome))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -240,11 +241,6 @@ def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...
     marks = np.median(scores, axis=0)
     marks[: epochs // 2] = -np.inf
     return tuple(marks.tolist())
-
-
-def label(planned: PlannedTrial, point: Mapping[str, ParamValue]) -> str:
-    """Return phase, depth and optimizer of a trial in a few words."""
-    return f"{planned.phase:<8} depth {point['depth']}  {point['optimizer']:<6}"
 
 
 def score_networks(study: RunningStudy, client: Client, console: Console) -> None:
@@ -297,29 +293,20 @@ def score_networks(study: RunningStudy, client: Client, console: Console) -> Non
         client.cancel(list(running), force=True)
 
 
-def has_references(study: RunningStudy, dataset: Dataset) -> bool:
-    """Tell whether models of scikit-learn say something: of a table, or of a depth that is a linear model itself."""
-    return dataset.is_table or 0 in study.experiment.compare.get("depth", ())
+def log_references(study: RunningStudy, dataset: Dataset, client: Client, console: Console) -> None:
+    """Have scikit-learn's models scored by a worker where they say something, and write that among the artifacts.
 
-
-def log_references(study: RunningStudy, run_there: Callable[..., Any], console: Console) -> None:
-    """Have the models scored by a worker, and write what they reach among the study's artifacts.
-
-    Their test scores decide nothing, so trouble here is said and does not make the study fail.
-
-    Parameters
-    ----------
-    run_there
-        Calls a function with arguments on a worker and returns its result.
+    They do of a table, and of a depth that is a linear model itself. Their test scores decide nothing, so trouble here
+    is said and does not make the study fail.
     """
     run, resolved = study.study_run, study.resolved
-    if tracking.references(run.tracking_uri, run.run_id):
+    says_something = dataset.is_table or 0 in study.experiment.compare.get("depth", ())
+    if not says_something or tracking.references(run.tracking_uri, run.run_id):
         return
     console.print("scoring scikit-learn's models on the same parts, for the report")
     try:
-        found = run_there(
-            score_references, study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
-        )
+        given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
+        found = client.submit(score_references, *given, pure=False).result()
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
         console.print(f"scikit-learn's models could not be scored: {error}", markup=False)
         return

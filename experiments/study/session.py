@@ -29,7 +29,7 @@ from depthcheck.experiments.interrupts import cleaning_up
 from depthcheck.experiments.planning import design
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.experiments.study.coordinator import Coordinator, has_references, log_references, score_networks
+from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks
 from depthcheck.experiments.study.describe import (
     StudyEnding,
     StudyPage,
@@ -183,10 +183,12 @@ def _train(
     study: RunningStudy, client: Client, *, request: StudyRequest, dataset: Dataset, page: StudyPage, console: Console
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
-    chosen, seconds, study_run = request.chosen, _Stopwatch(), study.study_run
+    chosen, study_run = request.chosen, study.study_run
+    seconds, n_trained = 0.0, 0
 
     def train() -> None:
-        n_planned, so_far = len(study.plan), study.ended
+        nonlocal seconds, n_trained
+        n_planned, so_far, start = len(study.plan), study.ended, time.monotonic()
         best = best_of(so_far)
         progress = StudyProgress(
             console,
@@ -195,8 +197,10 @@ def _train(
             n_ended=len(so_far),
             best=None if best is None else best.score,
         )
-        with progress, seconds.counting(n_planned - len(so_far)):
+        with progress:
             Coordinator(study, client, progress, page.note_now_and_then).run()
+        seconds += time.monotonic() - start
+        n_trained += n_planned - len(so_far)
 
     def score() -> None:
         if part_sizes(dataset, study.resolved.split)["test"]:
@@ -206,7 +210,7 @@ def _train(
     if request.deadline is not None:
         study.freeze_selection()
         score()
-        while goes_on(study, request.deadline, seconds_a_trial=seconds.each, console=console):
+        while goes_on(study, request.deadline, seconds_a_trial=seconds / max(n_trained, 1), console=console):
             train()
             study.freeze_selection()
             score()
@@ -216,34 +220,13 @@ def _train(
     score()
     if is_more_to_train:
         train()
-    if has_references(study, dataset):
-        log_references(study, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
+    log_references(study, dataset, client, console)
     best = study.champion
     if best is None or chosen:
         return None
     return tracking.register_champion(
         study_run, best.run_id, champion_markdown(study.name, best), study.resolved.served
     )
-
-
-class _Stopwatch:
-    """How long a trial takes in this session, all workers together."""
-
-    def __init__(self) -> None:
-        self._seconds, self._n_trials = 0.0, 0
-
-    @contextlib.contextmanager
-    def counting(self, n_trials: int) -> Iterator[None]:
-        """Count the time inside for so many trials."""
-        start = time.monotonic()
-        yield
-        self._seconds += time.monotonic() - start
-        self._n_trials += n_trials
-
-    @property
-    def each(self) -> float:
-        """Seconds a trial; 0 before any was trained."""
-        return self._seconds / self._n_trials if self._n_trials else 0.0
 
 
 def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
