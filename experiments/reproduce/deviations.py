@@ -339,7 +339,7 @@ def _largest(deviations: Sequence[Deviation]) -> list[Deviation]:
     """Return the largest deviation of a loss and of a score; of what there is, where neither differs."""
     losses = [one for one in deviations if one.is_loss]
     scores = [one for one in deviations if one.is_score]
-    groups = [group for group in (losses, scores) if group] or [deviations]
+    groups = [group for group in (losses, scores) if group] or [list(deviations)]
     return [max(group, key=lambda one: one.size) for group in groups]
 
 
