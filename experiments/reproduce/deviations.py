@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from depthcheck.experiments.reproduce.original import Original
 
 Verdict = Literal["bit-equal", "within tolerance", "different"]
+_ORDER: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "different")
 
 #: What rounding may do to a trial on another processor or with other versions (measured, see docs/reproduce.md). A loss
 #: of the first epoch may be this share of itself away: rounding left 2e-6 at most in all but the most unsteady trials,
@@ -125,7 +126,6 @@ class Repetition:
     """One repetition of a trial; ``failure`` says why there is nothing to compare, where its training failed."""
 
     points: Curves
-    fit_seconds: float
     failure: str | None = None
 
 
@@ -169,8 +169,7 @@ def _ranges(curves: Sequence[Mapping[int, float]]) -> Iterator[float]:
 
 def overall(comparisons: Sequence[RunComparison]) -> Verdict:
     """Return the verdict over all repetitions: the worst of theirs."""
-    order: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "different")
-    return max((comparison.verdict for comparison in comparisons), key=order.index)
+    return max((comparison.verdict for comparison in comparisons), key=_ORDER.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,8 +279,7 @@ class ReproductionFinding:
     @property
     def worst(self) -> RunComparison:
         """The comparison of the repetition that stayed least the same."""
-        order = ("bit-equal", "within tolerance", "different")
-        return max(self.comparisons, key=lambda one: (order.index(one.verdict), len(one.deviations)))
+        return max(self.comparisons, key=lambda one: (_ORDER.index(one.verdict), len(one.deviations)))
 
     def headline(self) -> str:
         """Return the verdict in one line."""

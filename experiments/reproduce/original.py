@@ -186,11 +186,11 @@ def train_again(
         worker.log_event(REPRODUCTION_TOPIC, {"number": number, "epoch": epoch, "metrics": metrics})
 
     try:
-        trained = _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
+        _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Repetition(points=points, fit_seconds=0.0, failure=failure)
-    return Repetition(points=points, fit_seconds=trained.result.fit_seconds)
+        return Repetition(points=points, failure=failure)
+    return Repetition(points=points)
 
 
 def write_model_again(original: Original, study_run: tracking.StudyRun) -> str | None:

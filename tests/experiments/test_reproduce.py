@@ -255,7 +255,7 @@ def finding(original: object, now: dict[str, dict[int, float]], *found: Change) 
         original=original,  # type: ignore[arg-type]
         differences=found,
         notes=[],
-        repetitions=[Repetition(points=now, fit_seconds=1.0)],
+        repetitions=[Repetition(points=now)],
         comparisons=comparisons,
     )
 
