@@ -121,14 +121,6 @@ class RunComparison:
         return "within tolerance" if all(one.is_tolerable for one in self.deviations) else "different"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repetition:
-    """One repetition of a trial; ``failure`` says why there is nothing to compare, where its training failed."""
-
-    points: Curves
-    failure: str | None = None
-
-
 def compare(before: Curves, now: Curves) -> RunComparison:
     """Hold every metric of a trial against its repetition's; what one side lacks is a deviation."""
     pairs = {name: (before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now})}
@@ -259,7 +251,7 @@ class ReproductionFinding:
     original: Original
     differences: Sequence[Change]
     notes: Sequence[str]
-    repetitions: Sequence[Repetition]
+    repetitions: Sequence[Curves]
     comparisons: Sequence[RunComparison]
 
     @property
@@ -344,7 +336,7 @@ def _largest(deviations: Sequence[Deviation]) -> list[Deviation]:
 def _spread_lines(finding: ReproductionFinding) -> list[str]:
     if len(finding.repetitions) < 2:
         return []
-    ranges = spread([one.points for one in finding.repetitions])
+    ranges = spread(finding.repetitions)
     name, widest = max(ranges.items(), key=lambda pair: pair[1])
     among = "bit-equal among themselves" if widest == 0 else f"up to {widest:.3g} apart ({name})"
     n_equal = sum(one.verdict == "bit-equal" for one in finding.comparisons)
@@ -389,9 +381,9 @@ def as_json(finding: ReproductionFinding, environment: Mapping[str, Any]) -> dic
         "differences": [asdict(one) for one in finding.differences],
         "notes": list(finding.notes),
         "comparisons": [_comparison(one) for one in finding.comparisons],
-        "spread": {name: _json(value) for name, value in spread([one.points for one in finding.repetitions]).items()},
+        "spread": {name: _json(value) for name, value in spread(finding.repetitions).items()},
         "curves": {"original": _points(finding.original.points),
-                   "repetitions": [_points(one.points) for one in finding.repetitions]},
+                   "repetitions": [_points(one) for one in finding.repetitions]},
         "environment": dict(environment),
     }  # fmt: skip
 

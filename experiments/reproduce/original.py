@@ -10,7 +10,7 @@ from distributed import get_worker
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import load_once
-from depthcheck.experiments.reproduce.deviations import Repetition, compare
+from depthcheck.experiments.reproduce.deviations import compare
 from depthcheck.experiments.tracking import CodeVersion, Curves, StoredRun, keys, score_values, whole_trial_values
 from depthcheck.pipeline.config import TrialConfig
 
@@ -159,7 +159,7 @@ def _code_of(run: StoredRun) -> CodeVersion:
 
 def train_again(
     config: TrialConfig, *, number: int, n_epochs: int, confirm: bool, score: bool, data_folder: str | None
-) -> Repetition:
+) -> Curves:
     """Train a configuration as a trial of a study does, for as many epochs. Nothing is written: numbers travel back.
 
     Parameters
@@ -176,7 +176,7 @@ def train_again(
     Raises
     ------
     RuntimeError
-        When the data are no longer those of the trial.
+        When the data are no longer those of the trial, or it cannot be trained here.
     """
     dataset = load_once(config.data, data_folder, config.data_sha256)
     worker = get_worker()
@@ -189,8 +189,8 @@ def train_again(
         _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Repetition(points=points, failure=failure)
-    return Repetition(points=points)
+        raise RuntimeError(f"the trial cannot be trained here: {failure}") from None
+    return points
 
 
 def write_model_again(original: Original, study_run: tracking.StudyRun) -> str | None:

@@ -20,7 +20,6 @@ from depthcheck.experiments.reproduce import deviations as words
 from depthcheck.experiments.reproduce.deviations import (
     Change,
     Deviation,
-    Repetition,
     ReproductionFinding,
     compare,
     differences,
@@ -28,7 +27,7 @@ from depthcheck.experiments.reproduce.deviations import (
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.study.same_data import require_same
-from depthcheck.experiments.tracking import ReproductionRun, keys
+from depthcheck.experiments.tracking import Curves, ReproductionRun, keys
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
 
@@ -136,7 +135,7 @@ def reproduce(
                 differences=found,
                 notes=notes,
                 repetitions=repetitions,
-                comparisons=[compare(original.points, one.points) for one in repetitions],
+                comparisons=[compare(original.points, one) for one in repetitions],
             )
             _write(finding, run, environment, console, draw)
     return ReproductionEnding(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
@@ -184,7 +183,7 @@ def _announcement(original: Original, found: list[Change], notes: list[str], tim
 
 def _train(
     original: Original, request: ReproductionRequest, client: Client, run: ReproductionRun, console: Console
-) -> list[Repetition]:
+) -> list[Curves]:
     """Train all repetitions; the first one's numbers are logged while they come."""
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
     client.subscribe_topic(REPRODUCTION_TOPIC, lambda event: arrived.put(event[1]))
@@ -215,19 +214,17 @@ def _train(
                     run.log_points(now)
                     run.log_original(before)
     repetitions = [_result(future) for future in futures]
-    run.log_points(repetitions[0].points)
+    run.log_points(repetitions[0])
     run.log_original(original.points)
     return repetitions
 
 
-def _result(future: Future) -> Repetition:
+def _result(future: Future) -> Curves:
     try:
-        repetition: Repetition = future.result()
+        points: Curves = future.result()
     except KilledWorker as error:
         raise RuntimeError("the worker died each time it trained the trial again (out of memory?)") from error
-    if repetition.failure is not None:
-        raise RuntimeError(f"the trial cannot be trained here: {repetition.failure}")
-    return repetition
+    return points
 
 
 @contextlib.contextmanager

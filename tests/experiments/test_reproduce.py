@@ -21,7 +21,6 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.reproduce import deviations as words
 from depthcheck.experiments.reproduce.deviations import (
     Change,
-    Repetition,
     RunComparison,
     compare,
     differences,
@@ -255,7 +254,7 @@ def finding(original: object, now: dict[str, dict[int, float]], *found: Change) 
         original=original,  # type: ignore[arg-type]
         differences=found,
         notes=[],
-        repetitions=[Repetition(points=now)],
+        repetitions=[now],
         comparisons=comparisons,
     )
 
