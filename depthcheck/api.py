@@ -495,8 +495,8 @@ def train(
     The rest of the parameters is as :class:`depthcheck.experiments.study.session.StudyRequest` has it.
     """
     from depthcheck.experiments.study import session
-    from depthcheck.experiments.study.decide import Deadline
     from depthcheck.experiments.study.describe import ending_lines
+    from depthcheck.experiments.study.session import Deadline
     from depthcheck.experiments.tracking import tracking_uri as default_uri
 
     started = time.monotonic()

@@ -72,13 +72,7 @@ def given_addresses() -> list[str]:
 
 
 def require_address(address: str, what: str) -> None:
-    """Complain about a database's address whose password a driver would take for something else.
-
-    Raises
-    ------
-    ValueError
-        In one line that has nothing of the password.
-    """
+    """Complain about a database's address whose password a driver would take for something else."""
     from sqlalchemy.engine import make_url
 
     url = _parsed(address)

@@ -1,19 +1,33 @@
-"""Where the project keeps things on a machine: caches of data and programs, and the study's storage."""
+"""Where the project keeps things on a machine: caches, the study's storage, and the lock that lies beside it.
+
+The lock lets one coordinator run a study; the operating system takes it back when its process dies.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import shutil
+import socket
+import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from io import FileIO
 from pathlib import Path
 
 import platformdirs
 
 from depthcheck.experiments.tracking.store import launch_directory, store_directory, tracking_uri
+from depthcheck.pipeline import system
 
 _NAME = "depthcheck"
+#: Where the text begins that says who holds it: behind the byte that Windows locks.
+_TEXT = 1
+_FLAGS = os.O_RDWR | os.O_CREAT | system.AS_IT_IS
 
 
 def data_cache() -> Path:
@@ -43,9 +57,19 @@ def storage_folder(tracking_uri: str) -> Path:
     return Path(platformdirs.user_data_dir(_NAME)) / server
 
 
-def default_storage(tracking_uri: str) -> str:
-    """Return the URL of the Optuna storage that belongs to a tracking store."""
-    return f"sqlite:///{storage_folder(tracking_uri) / 'optuna.db'}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a study is: tracking store, Optuna's storage, and the folder of its lock."""
+
+    uri: str
+    storage: str
+    folder: Path
+
+    @classmethod
+    def of(cls, uri: str, storage: str | None) -> Place:
+        """Return the place that belongs to a tracking store; its storage is ``optuna.db`` unless another is named."""
+        folder = storage_folder(uri)
+        return cls(uri=uri, storage=storage or f"sqlite:///{folder / 'optuna.db'}", folder=folder)
 
 
 def least_room(addresses: Iterable[str]) -> str:
@@ -58,13 +82,67 @@ def least_room(addresses: Iterable[str]) -> str:
 
 
 def require_writable(folder: Path, what: str) -> None:
-    """Complain where nothing can be written in a folder, or it cannot be made; nothing is made here.
+    """Complain where nothing can be written in a folder, or it cannot be made; nothing is made here."""
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"{what} must be a folder that can be written to, got {folder}")
+
+
+@contextlib.contextmanager
+def held(folder: Path, study: str) -> Iterator[None]:
+    """Hold the study's lock, a file in the folder of its storage.
 
     Raises
     ------
     ValueError
-        With what the folder is for and its path.
+        When another process holds it; says which, where and since when. Or when it cannot be written.
     """
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ValueError(f"{what} must be a folder that can be written to, got {folder}")
+    path = lock_file(folder, study)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(_opened(path))
+            _take(file, study)
+        except OSError as error:
+            reason = "a link" if path.is_symlink() else error.strerror or error
+            raise ValueError(
+                f"the study's lock must be a file of yours that can be written, got {path} ({reason})"
+            ) from error
+        yield  # the file stays: removing it would let a third process lock a new one beside a second's
+
+
+def _opened(path: Path) -> FileIO:
+    """Open the file as it is, made if there is none, if it is a file of this user's."""
+    file = FileIO(path, "r+", opener=lambda name, _flags: os.open(name, _FLAGS, 0o600))  # nothing is buffered
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != system.user_id():
+        file.close()
+        raise OSError("another user's" if stat.S_ISREG(status.st_mode) else "no file")
+    return file
+
+
+def _take(file: FileIO, study: str) -> None:
+    try:
+        system.lock(file.fileno())
+    except BlockingIOError:
+        file.seek(_TEXT)
+        raise ValueError(
+            f"study {study!r} must be run once at a time, and is running: {_holder(file.read())}"
+        ) from None
+    file.truncate(0)
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+    file.write(b" " * _TEXT + json.dumps(holder).encode())
+
+
+def lock_file(folder: Path, study: str) -> Path:
+    """Return the file; where it is not there, nobody has run the study with this folder."""
+    return folder / f".{study}.lock"
+
+
+def _holder(text: bytes) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
+    except (ValueError, KeyError):
+        return "by another process"

@@ -31,13 +31,7 @@ _of_this_process = contextlib.ExitStack()
 
 
 def take() -> None:
-    """Have this process, and those that it starts, keep temporary files in a session's folder to their end.
-
-    Raises
-    ------
-    ValueError
-        As :func:`scratch`.
-    """
+    """Have this process, and those that it starts, keep temporary files in a session's folder to their end."""
     _of_this_process.enter_context(scratch())
     atexit.register(give_back)  # called last, when libraries have removed what they made in the folder
 

@@ -15,9 +15,9 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.planning.definition import shipped_names, slug
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.importances import importances
-from depthcheck.experiments.planning.pairwise import FACTOR
+from depthcheck.experiments.planning.finalists import FACTOR
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
+from depthcheck.experiments.planning.space import importances
 from depthcheck.experiments.study.describe import tuned_in_words, values_in_words
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS

@@ -169,25 +169,27 @@ def write_and_say(
 @option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]")
 def delete(name: str, yes: bool, storage: str | None) -> int:
     """Delete study NAME, after asking."""
-    from depthcheck.experiments import places, tracking
-    from depthcheck.experiments.lock import held
+    from depthcheck.experiments import tracking
+    from depthcheck.experiments.places import Place, held
     from depthcheck.experiments.study.ledger import delete_study, study_names
 
     uri = tracking.tracking_uri()
-    place = storage or places.default_storage(uri)
+    place = Place.of(uri, storage)
     runs = [of.run_id for of in tracking.studies(uri, name)] if tracking.is_there(uri) else []
-    is_told = name in study_names(place)
+    is_told = name in study_names(place.storage)
     if not runs and not is_told:
-        raise ValueError(f"name must be that of a study, got {name!r}, which is neither in {uri} nor in {place}")
+        raise ValueError(
+            f"name must be that of a study, got {name!r}, which is neither in {uri} nor in {place.storage}"
+        )
     n_trials = sum(tracking.progress(uri, run_id)["n_ended"] for run_id in runs)
     if not yes and not click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?"):
         print("nothing was deleted")
         return 0
-    with held(places.storage_folder(uri), name):
+    with held(place.folder, name):
         for run_id in runs:
             tracking.delete_study(uri, name, run_id)
         if is_told:
-            delete_study(place, name)
+            delete_study(place.storage, name)
     print(f"study {name} was deleted; mlflow gc frees what its files take on the disk")
     return 0
 
@@ -205,7 +207,7 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     """
     from depthcheck import api
     from depthcheck.experiments import tracking
-    from depthcheck.experiments.reproduce import wording as words
+    from depthcheck.experiments.reproduce import deviations as words
     from depthcheck.experiments.reproduce.reproduction import ReproductionRequest
     from depthcheck.experiments.reproduce.reproduction import reproduce as train_again
     from depthcheck.reports.figures.overlay import as_svg
@@ -234,7 +236,7 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
 
 def _reproduction(ending: ReproductionEnding) -> str:
     """Return the verdict, what it rests on, where the result is, and what to do next."""
-    from depthcheck.experiments.reproduce.wording import finding_lines
+    from depthcheck.experiments.reproduce.deviations import finding_lines
 
     host, browse = _host(ending.tracking_uri)
     original = ending.finding.original.run
@@ -273,12 +275,13 @@ def doctor(study: str | None, fix: bool, storage: str | None, as_json: bool) -> 
     Exit code 0 where nothing is left to disagree, else 1.
     """
     # Not before here: the imports take seconds, and a typing error should not wait for them.
-    from depthcheck.experiments import places, tracking
-    from depthcheck.experiments.doctor.examine import Place, examine, lines, studies
+    from depthcheck.experiments import tracking
+    from depthcheck.experiments.doctor.examine import examine, lines, studies
+    from depthcheck.experiments.places import Place
     from depthcheck.experiments.tracking.store import require_usable
 
     uri = tracking.tracking_uri()
-    place = Place(uri=uri, storage=storage or places.default_storage(uri), folder=places.storage_folder(uri))
+    place = Place.of(uri, storage)
     require_usable(uri, place.storage)
     names = studies(place, study)
     exit_code, examined = 0, []

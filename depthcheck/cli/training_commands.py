@@ -69,7 +69,7 @@ def run(
 @training
 def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session: Any) -> int:
     """Train chosen configurations on fresh paired seeds."""
-    from depthcheck.experiments.planning.pairwise import pairwise
+    from depthcheck.experiments.planning.finalists import pairwise
     from depthcheck.experiments.tracking import tracking_uri
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]
@@ -119,8 +119,7 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
     if data is None:
         raise ValueError("data must be a name or the path of a file, got nothing")
     from depthcheck.experiments import places
-    from depthcheck.experiments.planning.definition import found_from, slug
-    from depthcheck.experiments.planning.starter import starter_toml
+    from depthcheck.experiments.planning.definition import found_from, slug, starter_toml
     from depthcheck.experiments.tracking import launch_directory
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load

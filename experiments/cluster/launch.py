@@ -29,7 +29,7 @@ from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from depthcheck.experiments.addresses import shown, without_password
-from depthcheck.experiments.scratch import scratch
+from depthcheck.experiments.scratch import environment, scratch
 from depthcheck.pipeline import system
 from depthcheck.pipeline.training.program_cache import session_folder, worker_environment
 
@@ -48,14 +48,7 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
     """Yield the client of a cluster on this machine that nobody else can use.
 
     Whoever can speak to Dask can have it run any program. So all speak TLS, and both sides show a certificate that is
-    made for this session and known to its processes alone.
-
-    Parameters
-    ----------
-    n_workers
-        Number of worker processes, one thread each.
-    cache
-        Folder for XLA's compiled programs.
+    made for this session and known to its processes alone. ``cache`` is the folder for XLA's compiled programs.
     """
     with (
         scratch() as session,
@@ -115,15 +108,8 @@ def _start_resource_tracker() -> None:
     It would be started with the first worker, and unblock the signal there. It also warns of semaphores that a killed
     process left, and which it then removes: nothing that a user could do anything about.
     """
-    before = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning"
-    try:
+    with environment({"PYTHONWARNINGS": "ignore::UserWarning"}):
         resource_tracker.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before
 
 
 class _Scheduler(Scheduler):  # type: ignore[misc]
@@ -157,7 +143,7 @@ def _started(n_workers: int, folder: str, loop: IOLoop) -> SpecCluster:
             "nthreads": 1,
             "local_directory": folder,
             "memory_limit": 0,
-            "preload": ["depthcheck.experiments.cluster.preload"],
+            "preload": ["depthcheck.experiments.cluster.worker"],
             "silence_logs": logging.WARNING,
         },
     }

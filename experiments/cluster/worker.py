@@ -1,34 +1,85 @@
-"""What a Dask worker runs: one trial, with its curves and its model logged while and after it trains; later its score.
+"""What a worker process does: it gets ready to train, trains a trial and logs it, later scores its network.
 
-A worker holds no state that matters. The data set and compiled programs are kept between trials because reading and
-compiling take time, and change nothing.
+A task goes to it and an outcome comes back, plain records that can be pickled. A worker holds no state that matters.
+The data set and compiled programs are kept between trials since reading and compiling take time, and change nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from distributed import get_worker
+from distributed import Worker, get_worker
+from distributed.system import MEMORY_LIMIT
 
-from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.task import Outcome, ScoreTask, TrialTask
+from depthcheck.experiments import places, scratch, tracking
 from depthcheck.experiments.study.same_data import load_again
+from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.reach import comes_back
-from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.records import Dataset, TrialRecord
+from depthcheck.pipeline import system
+from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
+from depthcheck.pipeline.records import Dataset, Phase, TrialRecord, TrialState
 
 #: Topic of Dask's events that tell the coordinator of each epoch.
 EPOCH_TOPIC = "depthcheck-epoch"
-
 #: Description of an attempt that did not come to its end.
 INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
-
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
 _one_at_a_time = threading.Lock()
+#: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
+_MEMORY_SHARE = 0.9
+#: Raised, the kernel ends a worker before anything else of the user's when memory runs out; 1000 is the most.
+_OOM_SCORE = "500"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTask:
+    """All that a worker needs to train one trial.
+
+    Attributes
+    ----------
+    prune_below
+        One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
+    finalist
+        The finalist that the trial confirms: then, and only then, the test part is opened.
+    data_folder
+        The folder that the user named for the data, or None.
+    """
+
+    study_run: StudyRun
+    number: int
+    phase: Phase
+    combination: Mapping[str, ParamValue]
+    config: TrialConfig
+    metric: str = "accuracy"
+    data_folder: str | None = None
+    prune_below: tuple[float, ...] = ()
+    finalist: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a trial ended, as the coordinator tells it to Optuna.
+
+    ``score`` is that of the validation part after the last epoch: the dummy baseline's where it diverged, None where it
+    failed; ``scores`` has one an epoch.
+    """
+
+    number: int
+    run_id: str
+    state: TrialState
+    score: float | None = None
+    scores: tuple[float, ...] = ()
+    fit_seconds: float = 0.0
+    failure: str | None = None
 
 
 def run_task(task: TrialTask) -> Outcome:
@@ -67,19 +118,12 @@ def _attempt(task: TrialTask) -> Outcome:
         raise tracking.TrackingError(f"cannot train trial {task.number}: {error}") from error
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise is a failed trial
         run.fail(traceback.format_exc())
-        return Outcome(
-            number=task.number,
-            run_id=run.run_id,
-            state="failed",
-            score=None,
-            scores=(),
-            fit_seconds=0.0,
-            failure=f"{type(error).__name__}: {error}".splitlines()[0],
-        )
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=failure)
 
 
-def score_network(task: ScoreTask) -> None:
-    """Score the network of a trial on the test part, and add that to the trial's run.
+def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_folder: str | None) -> None:
+    """Score the network of a trial on the test part, and add that to ``run_id``, the trial's own run.
 
     Raises
     ------
@@ -88,32 +132,30 @@ def score_network(task: ScoreTask) -> None:
     RuntimeError
         When the data are no longer those of the study.
     """
-    uri = task.study_run.tracking_uri
     with _one_at_a_time:
-        dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
+        dataset = load_once(config.data, data_folder, config.data_sha256)
         try:
-            _score(task, dataset)
+            _score(study_run, run_id, config, dataset)
         except tracking.TrackingError:
-            if not comes_back(uri):
+            if not comes_back(study_run.tracking_uri):
                 raise
-            _score(task, dataset)
+            _score(study_run, run_id, config, dataset)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise tracking.TrackingError(f"cannot score the network of run {task.run_id}: {reason}") from error
+            raise tracking.TrackingError(f"cannot score the network of run {run_id}: {reason}") from error
 
 
-def _score(task: ScoreTask, dataset: Dataset) -> None:
+def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Dataset) -> None:
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from depthcheck.pipeline.trial import judge, run_trial
 
-    uri = task.study_run.tracking_uri
     try:
-        model = tracking.load_model(uri, task.run_id)
+        model = tracking.load_model(study_run.tracking_uri, run_id)
     except tracking.TrackingError:
-        tracking.read_run(uri, task.run_id)  # raises where the store is away: then no model is lost
+        tracking.read_run(study_run.tracking_uri, run_id)  # raises where the store is away: then no model is lost
         # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
-        model = run_trial(task.config, dataset).model
-    tracking.TrialRun(task.study_run, task.run_id).log_score(*judge(model, task.config, dataset))
+        model = run_trial(config, dataset).model
+    tracking.TrialRun(study_run, run_id).log_score(*judge(model, config, dataset))
 
 
 def start_run(task: TrialTask) -> tracking.TrialRun:
@@ -140,11 +182,7 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         on_epoch(epoch)
 
     trained = run_trial(
-        task.config,
-        dataset,
-        on_epoch_end=on_epoch_end,
-        prune_below=task.prune_below,
-        confirm=task.finalist is not None,
+        task.config, dataset, on_epoch_end=on_epoch_end, prune_below=task.prune_below, confirm=task.finalist is not None
     )
     if trained.predictions is not None:
         run.log_predictions(trained.predictions)
@@ -188,3 +226,45 @@ def _tell_coordinator(number: int) -> Callable[[int], None]:
     except ValueError:  # called without Dask
         return lambda _epoch: None
     return lambda epoch: worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch})
+
+
+def dask_setup(worker: Worker) -> None:
+    """Get a process of the embedded cluster ready, one that replaces a dead one included; Dask calls it.
+
+    TensorFlow greets on standard error before any of its settings can silence it, so the process's own log takes that.
+    It is imported in a thread at once: that takes ten seconds, and the first trial should not wait for all of them.
+    """
+    scratch.take()  # its session's folder must not be removed under it, should the coordinator be killed
+    try:
+        folder = places.logs()
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / f"worker-{worker.name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    except OSError:  # a read-only home, a full disk: no log is worth a study
+        log = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(log, 2)
+    os.close(log)
+    bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
+    threading.Thread(target=import_training, daemon=True).start()
+
+
+def import_training() -> None:
+    """Import what trains, without matplotlib: Keras would import it, which takes a second, and no worker draws."""
+    if "matplotlib" in sys.modules:
+        import_module("depthcheck.pipeline.trial")
+        return
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # so that Keras takes it for not installed
+    try:
+        import_module("depthcheck.pipeline.trial")
+    finally:
+        del sys.modules["matplotlib"]
+
+
+def bound_memory(n_bytes: int) -> None:
+    """Make an allocation beyond ``n_bytes`` fail inside this process, where it ends a trial and nothing else.
+
+    A tighter limit that the user has set (``ulimit -d``) stays. Where several workers together want more than there is,
+    the kernel takes one of them first; its trial is run again, and at last alone.
+    """
+    system.bound_data(n_bytes)
+    with contextlib.suppress(OSError):  # not on every system
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")

@@ -6,17 +6,17 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.doctor.findings import Finding
-from depthcheck.experiments.doctor.rebuild import CannotRebuildError
-from depthcheck.experiments.doctor.repair import ExaminedStudy, repair
-from depthcheck.experiments.doctor.sides import mlflow_side, optuna_side
-from depthcheck.experiments.doctor.study_checks import diagnose
-from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.doctor.diagnosis import diagnose
+from depthcheck.experiments.doctor.repair import CannotRebuildError, ExaminedStudy, repair
+from depthcheck.experiments.doctor.sides import Finding, mlflow_side, optuna_side
+from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.tracking.runs import study_runs
+
+#: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
+_MOST_ROUNDS = 10
 
 
 def lines(examination: Examination, *, fix: bool) -> list[str]:
@@ -28,9 +28,11 @@ def lines(examination: Examination, *, fix: bool) -> list[str]:
     text += _group("can be repaired", repairable)
     text += _group("cannot be repaired", [finding for finding in one.left if finding.repair is None])
     if one.n_open:
-        text.append(f"  {_open(one.n_open)}")
+        begun = "1 trial was begun and has" if one.n_open == 1 else f"{one.n_open} trials were begun and have"
+        text.append(f"  {begun} not ended: the next start of the study trains {'it' if one.n_open == 1 else 'them'}")
     if one.n_unchecked:
-        text.append(f"  {_unchecked(one.n_unchecked)}")
+        models = "1 model was" if one.n_unchecked == 1 else f"{one.n_unchecked} models were"
+        text.append(f"  {models} logged without hashes: it is not known whether the files are the same")
     if not one.left:
         text.append("  clean: everything agrees" + (" now" if one.repaired else ""))
     if repairable and not fix:
@@ -39,36 +41,8 @@ def lines(examination: Examination, *, fix: bool) -> list[str]:
 
 
 def _group(title: str, findings: Sequence[Finding]) -> list[str]:
-    if not findings:
-        return []
-    text = [f"  {title}: {len(findings)}"]
-    for finding in findings:
-        text += [f"  - {finding.what}", f"      {finding.advice}"]
-    return text
-
-
-def _unchecked(n_models: int) -> str:
-    models = "1 model was" if n_models == 1 else f"{n_models} models were"
-    return f"{models} logged without hashes: it is not known whether the files are the same"
-
-
-def _open(n_trials: int) -> str:
-    if n_trials == 1:
-        return "1 trial was begun and has not ended: the next start of the study trains it"
-    return f"{n_trials} trials were begun and have not ended: the next start of the study trains them"
-
-
-#: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
-_MOST_ROUNDS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a study is: tracking store, Optuna's storage, and the folder of its lock."""
-
-    uri: str
-    storage: str
-    folder: Path
+    text = [line for one in findings for line in (f"  - {one.what}", f"      {one.advice}")]
+    return [f"  {title}: {len(findings)}", *text] if findings else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +113,6 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
     ------
     ValueError
         When the study is running, or may be where nobody here can see it; or when a newer version wrote it.
-    TrackingError
-        When the store cannot be read or written.
     """
     has_run_here = os.path.lexists(lock_file(place.folder, study))
     # Without a lock there is nothing to hold; making one would say that the study has run here.
@@ -149,7 +121,8 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):
             examined = _read(place, study)
-            may_live = not has_run_here and _is_running(examined)
+            parent = examined.mlflow.parent
+            may_live = not has_run_here and parent is not None and parent.status == "RUNNING"
             if may_live and fix:
                 raise ValueError(
                     f"study {study!r} must be repaired where it has run, got no trace of that in {place.folder}; "
@@ -161,7 +134,6 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
                 break
             failed |= _carry_out(examined, to_do)
             repaired += to_do
-    parent = examined.mlflow.parent
     trials = examined.optuna.trials if examined.optuna else ()
     return Examination(
         study=study,
@@ -181,10 +153,6 @@ def _is_ours(storage: str, name: str) -> bool:
     except ValueError:  # a newer version's: whoever examines it is told so
         return True
     return ledger is not None and bool(ledger.definition)
-
-
-def _is_running(examined: ExaminedStudy) -> bool:
-    return examined.mlflow.parent is not None and examined.mlflow.parent.status == "RUNNING"
 
 
 def _read(place: Place, study: str) -> ExaminedStudy:

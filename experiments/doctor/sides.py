@@ -1,27 +1,86 @@
-"""The two sides of a study that must agree, each read at one moment: what Optuna holds, and what MLflow holds."""
+"""The two sides of a study that must agree, each read at one moment: what Optuna holds, and what MLflow holds.
+
+Where they do not, there is a finding, and perhaps a repair.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from depthcheck.experiments.planning.design import ConfirmRound
+from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.study.noted import Resolved
-from depthcheck.experiments.study.running import Champion, RecordedStudy, StudyTrial, best_of
+from depthcheck.experiments.study.running import Champion, RecordedStudy, Resolved, best_of
 from depthcheck.experiments.tracking import Curves, StoredRun, keys, runs, test_predictions
-from depthcheck.experiments.tracking.artifacts import example_of_run, frozen_finalists, study_designs
-from depthcheck.experiments.tracking.champion import answers_trouble
-from depthcheck.experiments.tracking.files import ModelState, model_state
-from depthcheck.experiments.tracking.reading import trial_curves
-from depthcheck.experiments.tracking.registry import StoredChampion, stored_champion
+from depthcheck.experiments.tracking.model import ModelState, model_state
+from depthcheck.experiments.tracking.reading import example_of_run, frozen_finalists, study_designs, trial_curves
+from depthcheck.experiments.tracking.registry import StoredChampion, answers_trouble, stored_champion
+from depthcheck.experiments.tracking.runs import RunEnd
 
 #: Parameters that say where the data lie, which may change while a study goes on; the hash says which they are.
 PLACES = ("data", "test_file")
 #: States of trials that leave a model.
 TRAINED = ("finished", "diverged", "pruned")
+
+
+RepairKind = Literal[
+    "restore run",
+    "restore experiment",
+    "end run",
+    "tag run",
+    "log values",
+    "tell Optuna how a trial ended",
+    "note the best trial",
+    "write finalists",
+    "register champion",
+    "train trials with damaged models again",
+    "replace version",
+    "note the study's run in Optuna",
+    "open another run for the study",
+    "write trials into Optuna",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What puts a finding right; :mod:`depthcheck.experiments.doctor.repair` carries it out.
+
+    Attributes
+    ----------
+    target
+        What it is done to: id of a run or of an MLflow experiment, version of a model, number of a trial; nothing where
+        it is done to the study.
+    status, tags, values
+        What a run is given.
+    """
+
+    kind: RepairKind
+    target: str = ""
+    status: RunEnd = "FINISHED"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A disagreement.
+
+    Attributes
+    ----------
+    what
+        In plain words, on one line.
+    advice
+        What repairing does; where nothing can be repaired, what the user can do.
+    repair
+        None where no writing puts it right.
+    """
+
+    what: str
+    advice: str
+    repair: Repair | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,11 +245,6 @@ def mlflow_side(uri: str, name: str, optuna: OptunaSide | None) -> MlflowSide:
     ----------
     optuna
         What Optuna holds of it, or None.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
     """
     named = [run for run in runs.study_runs(uri) if run.study == name]
     parent_run_id = optuna.parent_run_id if optuna else None

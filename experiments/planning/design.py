@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,11 @@ class PlannedTrial:
     ----------
     number
         Optuna's number of the trial, its place in the plan.
-    phase
-        baseline, compare or exploit.
     combination
         The combination of levels, by factor; empty outside phase *compare*.
     finalist
         The finalist that a trial of phase *confirm* trains again, or None.
-    common setting
+    common_setting
         Which row of the table of nuisances it has; trials of one common setting share their training seed too.
     point
         Optuna's parameters, or None where TPE proposes them.
@@ -50,10 +48,10 @@ class PlannedTrial:
 
     number: int
     phase: Phase
-    combination: Combination
-    common_setting: int | None
-    point: space.Point | None
     seed: int
+    combination: Combination = field(default_factory=dict)
+    common_setting: int | None = None
+    point: space.Point | None = None
     finalist: str | None = None
     repeat: int = 0
 
@@ -131,7 +129,7 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
     Parameters
     ----------
     experiment
-        The definition; its own number of trials is not looked at.
+        Its own number of trials is not looked at.
     rounds
         In the order in which they came; the first is a search.
     """
@@ -142,7 +140,9 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
             planned += _confirm(experiment, one, len(planned))
             continue
         if not planned:
-            planned.append(_baseline(experiment))
+            seed = derive_seed(experiment.seed, "baseline", 0)
+            at = space.point(experiment.baseline)
+            planned.append(PlannedTrial(number=0, phase="baseline", point=at, seed=seed))
             n_search = 1
         n_new = _new_settings(experiment, one.trials, n_settings, n_search)
         planned += _compare(experiment, range(n_settings, n_settings + n_new), len(planned))
@@ -171,17 +171,8 @@ def _compare(experiment: Experiment, new_settings: range, first: int) -> list[Pl
 
 
 def _exploit(experiment: Experiment, numbers: range) -> list[PlannedTrial]:
-    return [
-        PlannedTrial(
-            number=number,
-            phase="exploit",
-            combination={},
-            common_setting=None,
-            point=None,
-            seed=derive_seed(experiment.seed, "exploit", number),
-        )
-        for number in numbers
-    ]
+    seeds = {number: derive_seed(experiment.seed, "exploit", number) for number in numbers}
+    return [PlannedTrial(number=number, phase="exploit", seed=seed) for number, seed in seeds.items()]
 
 
 def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[PlannedTrial]:
@@ -190,8 +181,6 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
         PlannedTrial(
             number=number,
             phase="confirm",
-            combination={},
-            common_setting=None,
             point=points[finalist],
             seed=derive_seed(experiment.seed, "confirm", index),
             finalist=finalist,
@@ -201,19 +190,12 @@ def _confirm(experiment: Experiment, one: ConfirmRound, first: int) -> list[Plan
     ]
 
 
-def _baseline(experiment: Experiment) -> PlannedTrial:
-    seed = derive_seed(experiment.seed, "baseline", 0)
-    at = space.point(experiment.baseline)
-    return PlannedTrial(number=0, phase="baseline", combination={}, common_setting=None, point=at, seed=seed)
-
-
 def _new_settings(experiment: Experiment, budget: int, n_settings: int, n_search: int) -> int:
     """Return how many more trials each combination gets: equal shares, at least one where one for each can be had."""
     n_combinations = len(combinations(experiment))
     left = (budget - n_search) // n_combinations
     if not _columns(experiment) and n_combinations == 1:
         return max(left, 0)  # nothing to search: all trials repeat the one configuration on fresh seeds
-    wanted = max(
-        int(experiment.budget.compare * budget + 1e-9) // n_combinations, 1 if experiment.budget.compare > 0 else 0
-    )
+    share = experiment.budget.compare
+    wanted = max(int(share * budget + 1e-9) // n_combinations, 1 if share > 0 else 0)
     return max(min(wanted - n_settings, left), 0)

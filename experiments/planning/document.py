@@ -30,7 +30,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
-from depthcheck.experiments.planning.ranges import Choices, Range, Tuned, known_key
+from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import (
     COLUMN_KINDS,
     METRICS,
@@ -272,11 +272,6 @@ def _split_choice(table: Mapping[str, Any]) -> SplitChoice:
     return SplitChoice(**{fields.get(key, key): value for key, value in table.items()})
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a definition, for editors."""
-    return _json_schema(tuple(DIMENSIONS.values()))
-
-
 class _Untitled(GenerateJsonSchema):
     """Leaves out the titles, which repeat the keys."""
 
@@ -285,12 +280,10 @@ class _Untitled(GenerateJsonSchema):
         return False
 
 
-@functools.lru_cache(maxsize=8)
-def _json_schema(dimensions: tuple[Dimension, ...]) -> dict[str, Any]:
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_adapter(dimensions).json_schema(schema_generator=_Untitled),
-    }
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a definition, for editors."""
+    schema = _adapter(tuple(DIMENSIONS.values())).json_schema(schema_generator=_Untitled)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def validated(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,42 +298,18 @@ def validated(document: Mapping[str, Any]) -> dict[str, Any]:
         return _adapter(tuple(DIMENSIONS.values())).validate_python(document)
 
 
-def parse_tuned(name: str, value: object, where: str) -> Tuned:
-    """Return what a tuned dimension ranges over; a complaint names it ``{where}.{name}``.
-
-    Raises
-    ------
-    ValueError
-        When the range is upside down or no range at all, or a value is not allowed.
-    """
-    with one_line(where, name):
-        found: Tuned = _tuned_adapter(DIMENSIONS[name]).validate_python(value)
-        return found
-
-
-@functools.lru_cache(maxsize=128)
-def _tuned_adapter(dimension: Dimension) -> TypeAdapter[Any]:
-    return TypeAdapter(_tuned(dimension))
-
-
 @contextlib.contextmanager
-def one_line(*place: str) -> Iterator[None]:
-    """Turn what pydantic finds wrong into the project's one form of complaint, about the first of it.
-
-    Parameters
-    ----------
-    place
-        Where what is checked stands in a definition.
-    """
+def one_line() -> Iterator[None]:
+    """Turn what pydantic finds wrong into the project's one form of complaint, about the first of it."""
     try:
         yield
     except ValidationError as error:
-        raise ValueError(_said(error, place)) from None
+        raise ValueError(_said(error)) from None
 
 
-def _said(error: ValidationError, place: Sequence[str]) -> str:
+def _said(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    loc, kind, value = (*place, *first["loc"]), first["type"], first["input"]
+    loc, kind, value = first["loc"], first["type"], first["input"]
     keys = [key for key in loc if key not in (_RANGE, _LIST)]
     what = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
     if kind == "value_error":

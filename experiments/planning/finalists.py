@@ -1,6 +1,8 @@
-"""The finalists of a search: the configuration that is recommended, and the best that its levels have against it.
+"""Finalists: what a search recommends and the best that its levels have against it, or runs that the user names.
 
 Chosen by validation score alone, then frozen: their hash is logged before any network of the study meets the test part.
+
+Runs that the user names make a pairwise comparison: a study without a search, whose factor is called ``configuration``.
 """
 
 from __future__ import annotations
@@ -8,23 +10,71 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.planning import space
+from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.config import ParamValue, SplitChoice, SplitConfig
 from depthcheck.pipeline.dimensions import parameter
+from depthcheck.pipeline.records import TrialRecord, TrialState
+
+FACTOR = "configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchedTrial:
-    """A trial of the search that ended with a score."""
+class StudyTrial:
+    """A trial as Optuna holds it.
+
+    Attributes
+    ----------
+    state
+        How it ended, or None where Optuna has not heard of an end.
+    score
+        That counts; a pruned or failed trial has none.
+    scores
+        One an epoch, by the epoch.
+    """
 
     number: int
     phase: str
     combination: Mapping[str, ParamValue]
     point: Mapping[str, ParamValue]
-    score: float
+    seed: int = 0
+    repeat: int = 0
+    finalist: str | None = None
+    state: TrialState | None = None
+    run_id: str = ""
+    score: float | None = None
+    scores: Mapping[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> StudyTrial:
+        """Read a trial of Optuna's.
+
+        Raises
+        ------
+        KeyError
+            When it is none of this project, as one that a user asked for by hand.
+        """
+        noted, ended = trial.user_attrs, trial.state.is_finished()
+        return cls(
+            number=trial.number,
+            phase=noted["phase"],
+            combination=noted["combination"],
+            point=noted["point"],
+            seed=noted["seed"],
+            repeat=noted.get("repeat", 0),
+            finalist=noted.get("finalist"),
+            state=noted["state"] if ended else None,
+            run_id=noted.get("run_id", "") if ended else "",
+            score=trial.value,
+            scores=trial.intermediate_values,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +105,7 @@ class Finalist:
         return cls(**{**stored, "stands_for": pairs})
 
 
-def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Finalist, ...]:
+def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finalist, ...]:
     """Return the finalists: the best trial, and the best of *compare* that has another combination of levels.
 
     Where nothing is tuned a level is a configuration, and what there is to say of it comes from fresh seeds: then the
@@ -66,7 +116,7 @@ def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Fin
     experiment
         Its factors are the questions; without any there is no other combination.
     trials
-        Of the search, finished or diverged; the baseline is never chosen. The earliest of equals is.
+        Of the search, with a score that counts; the baseline is never chosen. The earliest of equals is.
     """
     compared = [trial for trial in trials if trial.phase == "compare"]
     best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
@@ -74,7 +124,10 @@ def choose(experiment: Experiment, trials: Sequence[SearchedTrial]) -> tuple[Fin
         return ()
     if not experiment.is_tuned:
         numbers = {
-            _best_at(compared, factor, level) for factor in experiment.compare for level in experiment.compare[factor]
+            best_there.number
+            for factor, levels in experiment.compare.items()
+            for level in levels
+            if (best_there := _best([trial for trial in compared if trial.combination[factor] == level]))
         }
         return tuple(
             _finalist(trial, _stands_for(trial, compared)) for trial in compared if trial.number in numbers
@@ -99,13 +152,13 @@ def missing_runs(
     )
 
 
-def _levels(experiment: Experiment, trial: SearchedTrial) -> tuple[ParamValue | None, ...]:
+def _levels(experiment: Experiment, trial: StudyTrial) -> tuple[ParamValue | None, ...]:
     """Return a trial's combination of levels, read off its point: *exploit* has no combinations. None: inactive."""
     optimizer = str(trial.point["optimizer"])
     return tuple(trial.point.get(parameter(factor, optimizer)) for factor in experiment.compare)
 
 
-def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tuple[tuple[str, str], ...]:
+def _stands_for(trial: StudyTrial, compared: Sequence[StudyTrial]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (factor, str(level))
         for factor, level in trial.combination.items()
@@ -113,16 +166,11 @@ def _stands_for(trial: SearchedTrial, compared: Sequence[SearchedTrial]) -> tupl
     )
 
 
-def _best_at(compared: Sequence[SearchedTrial], factor: str, level: ParamValue) -> int | None:
-    found = _best([trial for trial in compared if trial.combination[factor] == level])
-    return None if found is None else found.number
+def _best(trials: Sequence[StudyTrial]) -> StudyTrial | None:
+    return max(trials, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
 
 
-def _best(trials: Sequence[SearchedTrial]) -> SearchedTrial | None:
-    return max(trials, key=lambda trial: (trial.score, -trial.number), default=None)
-
-
-def _finalist(trial: SearchedTrial, pairs: tuple[tuple[str, str], ...]) -> Finalist:
+def _finalist(trial: StudyTrial, pairs: tuple[tuple[str, str], ...]) -> Finalist:
     return Finalist(
         id=f"trial-{trial.number}",
         number=trial.number,
@@ -130,4 +178,83 @@ def _finalist(trial: SearchedTrial, pairs: tuple[tuple[str, str], ...]) -> Final
         selected_score=trial.score,
         stands_for=pairs,
         point=dict(trial.point),
+    )
+
+
+def pairwise(
+    uri: str, run_ids: Sequence[str], *, seeds: int, seed: int
+) -> tuple[Experiment, tuple[Finalist, ...], str]:
+    """Return the study that trains the configurations of two or more runs on the same fresh seeds, and its data's hash.
+
+    Parameters
+    ----------
+    uri
+        The tracking store that has the runs.
+    run_ids
+        Runs of trials; the first is what the others are held against. A run of a study stands for its best trial.
+    seeds, seed
+        Number of fresh seeds, and what they are derived from.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two, one is no trial, two have one configuration, or they cannot be paired: other
+        data, another split or another number of epochs.
+    """
+    if len(run_ids) < 2:
+        raise ValueError(f"runs must be at least two run ids, with commas between them, got {','.join(run_ids)!r}")
+    records = [_record(uri, run_id) for run_id in run_ids]
+    configs = [replace(record.config, fit=replace(record.config.fit, seed=0)) for record in records]
+    first = configs[0]
+    for record, config in zip(records, configs, strict=True):
+        for name, value, expected in (
+            ("data", config.data_sha256, first.data_sha256),
+            ("split", replace(config.split, repeat=0), replace(first.split, repeat=0)),
+            ("epochs", config.fit.epochs, first.fit.epochs),
+        ):
+            if value != expected:
+                raise ValueError(f"{name} of run {record.run_id} must be that of the first, {expected}, got {value}")
+    if len(set(configs)) < len(configs):
+        raise ValueError("runs must have different configurations, got one twice")
+    finalists = tuple(_as_finalist(record) for record in records)
+    experiment = Experiment(
+        name="pairwise",
+        question="Which configuration is better: " + " or ".join(space.in_words(one.point) for one in finalists) + "?",
+        data=first.data,
+        split=_choice(first.split),
+        class_weight=first.fit.class_weight,
+        budget=Budget(trials=1, epochs=first.fit.epochs, seeds=seeds),
+        seed=seed,
+        compare={FACTOR: tuple(finalist.id for finalist in finalists)},
+        fixed={},
+    )
+    return experiment, finalists, first.data_sha256
+
+
+def _choice(split: SplitConfig) -> SplitChoice:
+    return SplitChoice(
+        valid_size=split.valid_size, test_size=split.test_size, seed=split.seed, method=split.method, folds=split.folds
+    )
+
+
+def _record(uri: str, run_id: str) -> TrialRecord:
+    try:
+        record = tracking.trial(uri, tracking.best_run(uri, run_id))
+    except tracking.TrackingError as error:
+        raise ValueError(f"runs must be ids of runs in the tracking store, got {run_id!r} ({error})") from error
+    if record is None:
+        raise ValueError(f"run must be a trial that has ended, or a study that has one, got {run_id!r}")
+    return record
+
+
+def _as_finalist(record: TrialRecord) -> Finalist:
+    identity = f"{record.study.rsplit('-', 1)[-1]}-{record.number}"
+    valid = record.evaluation("valid")
+    return Finalist(
+        id=identity,
+        number=record.number,
+        origin="chosen",
+        selected_score=None if valid is None else valid.score,
+        stands_for=((FACTOR, identity),),
+        point=space.from_config(record.config),
     )

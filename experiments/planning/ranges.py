@@ -129,10 +129,9 @@ def widen(tuned: Range | Choices, dimension: Dimension, side: Side) -> Range | C
         _widened_list(tuned, dimension, side) if isinstance(tuned, Choices) else _widened_range(tuned, dimension, side)
     )
     if found is None:
-        beyond = "above" if side == "up" else "below"
-        raise ValueError(
-            f"widen must leave {dimension.name} a value, {dimension.expected}: none lies {beyond} {_said(tuned, side)}"
-        )
+        ends = numbers(tuned)
+        beyond = f"above {ends[-1]:g}" if side == "up" else f"below {ends[0]:g}"
+        raise ValueError(f"widen must leave {dimension.name} a value, {dimension.expected}: none lies {beyond}")
     return found
 
 
@@ -177,7 +176,8 @@ def _widened_range(tuned: Range, dimension: Dimension, side: Side) -> Range | No
 def _widened_list(tuned: Choices, dimension: Dimension, side: Side) -> Choices | None:
     values = numbers(tuned)
     if len(values) < 2:
-        raise ValueError(f"widen must name two numbers or more, or a range, got {dimension.name}: {_listed(tuned)}")
+        listed = ", ".join(map(str, tuned.values))
+        raise ValueError(f"widen must name two numbers or more, or a range, got {dimension.name}: {listed}")
     end, before = (values[-1], values[-2]) if side == "up" else (values[0], values[1])
     far = end * end / before if _continues_by_ratio(values) else end + (end - before)
     new = _limited(far, end, dimension, side)
@@ -226,12 +226,3 @@ def _is_within(value: float, dimension: Dimension) -> bool:
 def _tidy(value: float) -> float:
     """Round what arithmetic adds: a tenth and two tenths are three."""
     return float(f"{round(value, 15):.12g}")
-
-
-def _said(tuned: Range | Choices, side: Side) -> str:
-    ends = numbers(tuned)
-    return f"{ends[-1] if side == 'up' else ends[0]:g}"
-
-
-def _listed(tuned: Choices) -> str:
-    return ", ".join(map(str, tuned.values))

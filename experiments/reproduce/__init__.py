@@ -1,5 +1,4 @@
 """A logged trial trained again, and held against its log, number by number.
 
-``deviations`` is pure, ``wording`` is text; ``original`` reads and trains, ``reproduction`` does
-the rest.
+``deviations`` is pure; ``original`` reads and trains, ``reproduction`` does the rest.
 """

@@ -1,4 +1,4 @@
-"""A trial and its repetition, side by side: their numbers, and what they were made with. Pure.
+"""A trial and its repetition, side by side: their numbers, what they were made with, and that in words. Pure.
 
 Equal means ``==`` of the doubles that were logged, with NaN equal to NaN. There is no rounding anywhere: where two
 numbers differ in their last bit, they differ.
@@ -7,13 +7,18 @@ numbers differ in their last bit, they differ.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from depthcheck.experiments.tracking import CodeVersion, Curves
 
+if TYPE_CHECKING:
+    from depthcheck.experiments.reproduce.original import Original
+
 Verdict = Literal["bit-equal", "within tolerance", "different"]
+_ORDER: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "different")
 
 #: What rounding may do to a trial on another processor or with other versions (measured, see docs/reproduce.md). A loss
 #: of the first epoch may be this share of itself away: rounding left 2e-6 at most in all but the most unsteady trials,
@@ -29,6 +34,17 @@ _FREE = ("best_epoch", "gradient_norm/", "saturation/")
 _ARITHMETIC = ("tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
 UNKNOWN = "unknown"
 PROCESSOR = "processor"
+_WIDTH = 100
+TOLERANCE = (
+    f"losses of epoch 1 within {START_TOLERANCE:g} of themselves, later ones within {100 * LOSS_TOLERANCE:g} %, "
+    f"scores within {100 * SCORE_TOLERANCE:g} points"
+)
+#: What another processor is known to do (measured, see docs/decisions/processors.md).
+ROUNDING = (
+    "processors round differently, from the first epochs on: scores are expected to agree within "
+    f"{100 * SCORE_TOLERANCE:g} points, not bit by bit"
+)
+_SAME = "code, packages and machine are as they were"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +82,12 @@ class Deviation:
 
     @property
     def is_loss(self) -> bool:
-        """Tell whether it is a loss; others that are tolerated by their size are scores."""
+        """Whether it is a loss."""
         return self.curve.endswith("loss")
 
     @property
     def is_score(self) -> bool:
-        """Tell whether it is a score, which is what is left."""
+        """Whether it is a score, which is what is left."""
         return not (self.is_loss or self.curve in _EXACT or self.curve.startswith(_FREE))
 
     @property
@@ -81,29 +97,11 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurveComparison:
-    """One metric: how many numbers were compared, and those that differ, in the order of epochs."""
-
-    curve: str
-    n_points: int
-    deviations: tuple[Deviation, ...]
-
-    @property
-    def largest(self) -> Deviation | None:
-        """The largest deviation, the first of equals."""
-        return max(self.deviations, key=lambda deviation: deviation.size, default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunComparison:
-    """All metrics of a trial against all of its repetition."""
+    """A trial against its repetition: how many numbers each metric has, and those that differ, the earliest first."""
 
-    curves: tuple[CurveComparison, ...]
-
-    @property
-    def deviations(self) -> list[Deviation]:
-        """All numbers that differ, the earliest first."""
-        return sorted((one for curve in self.curves for one in curve.deviations), key=lambda one: one.place)
+    sizes: Mapping[str, int]
+    deviations: tuple[Deviation, ...]
 
     @property
     def first(self) -> Deviation | None:
@@ -113,46 +111,35 @@ class RunComparison:
     @property
     def n_points(self) -> int:
         """How many numbers were compared."""
-        return sum(curve.n_points for curve in self.curves)
+        return sum(self.sizes.values())
 
     @property
     def verdict(self) -> Verdict:
         """What the numbers say, whatever the reason."""
-        deviations = self.deviations
-        if not deviations:
+        if not self.deviations:
             return "bit-equal"
-        return "within tolerance" if all(one.is_tolerable for one in deviations) else "different"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repetition:
-    """One repetition of a trial; ``failure`` says why there is nothing to compare, where its training failed."""
-
-    points: Curves
-    fit_seconds: float
-    failure: str | None = None
+        return "within tolerance" if all(one.is_tolerable for one in self.deviations) else "different"
 
 
 def compare(before: Curves, now: Curves) -> RunComparison:
     """Hold every metric of a trial against its repetition's; what one side lacks is a deviation."""
-    return RunComparison(
-        curves=tuple(_compare(name, before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now}))
-    )
-
-
-def _compare(name: str, before: Mapping[int, float], now: Mapping[int, float]) -> CurveComparison:
-    epochs = sorted({*before, *now})
+    pairs = {name: (before.get(name, {}), now.get(name, {})) for name in sorted({*before, *now})}
     deviations = (
-        Deviation(curve=name, epoch=epoch, before=before.get(epoch), now=now.get(epoch))
-        for epoch in epochs
-        if not _same(before.get(epoch), now.get(epoch))
+        Deviation(curve=name, epoch=epoch, before=was.get(epoch), now=is_now.get(epoch))
+        for name, (was, is_now) in pairs.items()
+        for epoch in {*was, *is_now}
+        if not same(was.get(epoch), is_now.get(epoch))
     )
-    return CurveComparison(curve=name, n_points=len(epochs), deviations=tuple(deviations))
+    return RunComparison(
+        sizes={name: len({*was, *is_now}) for name, (was, is_now) in pairs.items()},
+        deviations=tuple(sorted(deviations, key=lambda one: one.place)),
+    )
 
 
-def _same(before: float | None, now: float | None) -> bool:
+def same(before: float | None, now: float | None) -> bool:
+    """Tell whether two values are the same to the last bit, NaN and NaN among them."""
     if before is None or now is None:
-        return False
+        return before is now
     return before == now or (math.isnan(before) and math.isnan(now))
 
 
@@ -165,7 +152,7 @@ def spread(repetitions: Sequence[Curves]) -> dict[str, float]:
 def _ranges(curves: Sequence[Mapping[int, float]]) -> Iterator[float]:
     for epoch in {epoch for curve in curves for epoch in curve}:
         values = [curve.get(epoch) for curve in curves]
-        if all(_same(values[0], value) for value in values):
+        if all(same(values[0], value) for value in values):
             yield 0.0
         else:
             known = [math.inf if value is None or math.isnan(value) else value for value in values]
@@ -174,8 +161,7 @@ def _ranges(curves: Sequence[Mapping[int, float]]) -> Iterator[float]:
 
 def overall(comparisons: Sequence[RunComparison]) -> Verdict:
     """Return the verdict over all repetitions: the worst of theirs."""
-    order: tuple[Verdict, ...] = ("bit-equal", "within tolerance", "different")
-    return max((comparison.verdict for comparison in comparisons), key=order.index)
+    return max((comparison.verdict for comparison in comparisons), key=_ORDER.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,18 +202,19 @@ def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Change]:
     if before.commit != now.commit:
         yield Change(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
     if before.dirty != now.dirty:
-        yield Change(what="working tree", before=_tree(before), now=_tree(now), matters=True)
-
-
-def _tree(code: CodeVersion) -> str:
-    return {None: UNKNOWN, True: "with changes", False: "as committed"}[code.dirty]
+        tree = {None: UNKNOWN, True: "with changes", False: "as committed"}
+        yield Change(what="working tree", before=tree[before.dirty], now=tree[now.dirty], matters=True)
 
 
 def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     if not before:
         yield Change(what="machine and packages", before="not noted", now="as they are", matters=True)
         return
-    yield from _processor(before, now)
+    was, is_now = (
+        " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
+    )
+    if was != is_now:
+        yield Change(what=PROCESSOR, before=was, now=is_now, matters=True)
     for key, what, matters in (
         ("machine", "architecture", True),
         ("python", "Python", True),
@@ -239,14 +226,6 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chan
             yield Change(what=what, before=was, now=is_now, matters=matters)
 
 
-def _processor(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    was, is_now = (
-        " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
-    )
-    if was != is_now:
-        yield Change(what=PROCESSOR, before=was, now=is_now, matters=True)
-
-
 def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
     """Return the operating system and its C library, from ``Linux-6.1.0-x86_64-with-glibc2.36``."""
     platform = str(environment.get("platform", ""))
@@ -254,9 +233,7 @@ def _runtime(environment: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
-    if not before:
-        return
-    for name in sorted({*before, *now}, key=str.lower):
+    for name in sorted({*before, *now} if before else (), key=str.lower):
         was, is_now = before.get(name, "none"), now.get(name, "none")
         if was != is_now:
             yield Change(what=name, before=was, now=is_now, matters=_is_arithmetic(name))
@@ -265,3 +242,169 @@ def _packages(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Cha
 def _is_arithmetic(package: str) -> bool:
     name = package.lower().replace("-", "_")
     return name in {known.replace("-", "_") for known in _ARITHMETIC} or name.startswith("tensorflow_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReproductionFinding:
+    """All that a reproduction found: one comparison a repetition, beside what is not as it was."""
+
+    original: Original
+    differences: Sequence[Change]
+    notes: Sequence[str]
+    repetitions: Sequence[Curves]
+    comparisons: Sequence[RunComparison]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the numbers say, over all repetitions."""
+        return overall(self.comparisons)
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Bit-equal, or within tolerance where something noted can explain it."""
+        return self.verdict == "bit-equal" or (self.verdict == "within tolerance" and self._may_differ)
+
+    @property
+    def _may_differ(self) -> bool:
+        return any(difference.matters for difference in self.differences)
+
+    @property
+    def worst(self) -> RunComparison:
+        """The comparison of the repetition that stayed least the same."""
+        return max(self.comparisons, key=lambda one: (_ORDER.index(one.verdict), len(one.deviations)))
+
+    def headline(self) -> str:
+        """Return the verdict in one line."""
+        if self.verdict == "bit-equal":
+            return "reproduced: bit-equal, every number of every epoch"
+        if self.is_reproduced:
+            return "reproduced within tolerance, not bit-equal"
+        if self.verdict == "within tolerance":
+            return f"not reproduced: within tolerance only, and {_SAME}"
+        return "not reproduced: beyond tolerance" + ("" if self._may_differ else f", and {_SAME}")
+
+
+def difference_lines(differences: Sequence[Change], notes: Sequence[str]) -> list[str]:
+    """Return what is not as it was, one line each where it may change a result, the rest together."""
+    lines = [f"{one}" for one in differences if one.matters]
+    if any(one.what == PROCESSOR for one in differences):
+        lines.append(ROUNDING)
+    rest = [str(one) for one in differences if not one.matters]
+    if rest:
+        text = "should not matter: " + ", ".join(rest)
+        lines += textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [*lines, *notes] or [f"nothing: {_SAME}"]
+
+
+def deviation_words(one: Deviation) -> str:
+    """Return one number that differs, with all of its digits."""
+    where = f"epoch {one.epoch} of {one.curve}" if one.epoch else one.curve
+    size = "" if math.isinf(one.size) else f", {one.size:.3g} apart"
+    before, now = ("no value" if value is None else repr(value) for value in (one.before, one.now))
+    return f"{where}: {before} then, {now} now{size}"
+
+
+def finding_lines(finding: ReproductionFinding) -> list[str]:
+    """Return what was compared, and what differs and by how much."""
+    worst = finding.worst
+    epochs = max((max(curve, default=0) for curve in finding.original.points.values()), default=0)
+    lines = [f"compared      {worst.n_points} numbers of {len(worst.sizes)} metrics over {epochs} epochs"
+             + (f", {len(finding.comparisons)} times" if len(finding.comparisons) > 1 else "")]  # fmt: skip
+    if worst.first is not None:
+        lines += [
+            f"first         {deviation_words(worst.first)}",
+            *(f"largest       {deviation_words(one)}" for one in _largest(worst.deviations)),
+            f"differing     {len(worst.deviations)} of {worst.n_points} numbers",
+            f"tolerance     {TOLERANCE}",
+        ]
+        beyond = [one for one in worst.deviations if not one.is_tolerable]
+        if beyond:
+            lines.append(f"beyond it     {len(beyond)}, the first: {deviation_words(beyond[0])}")
+        lines += [f"processor     {one.before} -> {one.now}: {ROUNDING}" for one in finding.differences
+                  if one.what == PROCESSOR]  # fmt: skip
+    return lines + _spread_lines(finding)
+
+
+def _largest(deviations: Sequence[Deviation]) -> list[Deviation]:
+    """Return the largest deviation of a loss and of a score; of what there is, where neither differs."""
+    losses = [one for one in deviations if one.is_loss]
+    scores = [one for one in deviations if one.is_score]
+    groups = [group for group in (losses, scores) if group] or [list(deviations)]
+    return [max(group, key=lambda one: one.size) for group in groups]
+
+
+def _spread_lines(finding: ReproductionFinding) -> list[str]:
+    if len(finding.repetitions) < 2:
+        return []
+    ranges = spread(finding.repetitions)
+    name, widest = max(ranges.items(), key=lambda pair: pair[1])
+    among = "bit-equal among themselves" if widest == 0 else f"up to {widest:.3g} apart ({name})"
+    n_equal = sum(one.verdict == "bit-equal" for one in finding.comparisons)
+    return [f"spread        {len(finding.repetitions)} repetitions are {among}; {n_equal} bit-equal to the log"]
+
+
+def markdown(finding: ReproductionFinding, picture: str | None) -> str:
+    """Return the description of the reproduction's run.
+
+    Parameters
+    ----------
+    picture
+        Address of the figure, or None where it was not drawn.
+    """
+    run = finding.original.run
+    lines = [f"**{finding.headline().capitalize()}.**", "", f"Of trial **{run.name}** of study **{run.study}**, "
+             f"run `{run.run_id}`, rebuilt from its logged parameters and trained again.", ""]  # fmt: skip
+    if picture is not None:
+        lines += [f"![The trial's curves and those of its repetition]({picture})", ""]
+    lines += ["| | |", "|---|---|"]
+    lines += [f"| {line[:14].strip()} | {line[14:]} |" for line in finding_lines(finding)]
+    lines += ["", "Not as it was:", ""]
+    lines += [f"- {line}" for line in difference_lines(finding.differences, finding.notes)]
+    lines += [
+        "",
+        "The charts of this page have the trial's own curves beside each curve, with `_original` at the end of their "
+        "names. To see both in one chart, select this run and the trial in the table of runs and press *Compare*.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(finding: ReproductionFinding, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything, for a program to read; numbers that JSON has no form for stand as text."""
+    run = finding.original.run
+    return {
+        "verdict": finding.verdict,
+        "reproduced": finding.is_reproduced,
+        "original": {"run_id": run.run_id, "name": run.name, "study": run.study, "phase": run.phase,
+                     "state": finding.original.state, "metric": run.tags["metric"]},
+        "tolerance": {"first_loss_relative": START_TOLERANCE, "loss_relative": LOSS_TOLERANCE,
+                      "score_absolute": SCORE_TOLERANCE},
+        "differences": [asdict(one) for one in finding.differences],
+        "notes": list(finding.notes),
+        "comparisons": [_comparison(one) for one in finding.comparisons],
+        "spread": {name: _json(value) for name, value in spread(finding.repetitions).items()},
+        "curves": {"original": _points(finding.original.points),
+                   "repetitions": [_points(one) for one in finding.repetitions]},
+        "environment": dict(environment),
+    }  # fmt: skip
+
+
+def _comparison(comparison: RunComparison) -> dict[str, Any]:
+    def told(one: Deviation) -> dict[str, Any]:
+        return {"epoch": one.epoch, "before": _json(one.before), "now": _json(one.now)}
+
+    found: dict[str, Any] = {}
+    for curve, n_points in comparison.sizes.items():
+        differing = [one for one in comparison.deviations if one.curve == curve]
+        found[curve] = {"n_points": n_points, "n_different": len(differing)}
+        if differing:
+            largest = max(differing, key=lambda one: one.size)
+            found[curve] |= {"first": told(differing[0]), "largest": told(largest)}
+    return found
+
+
+def _points(points: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, Any]]:
+    return {name: {str(epoch): _json(value) for epoch, value in curve.items()} for name, curve in points.items()}
+
+
+def _json(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)

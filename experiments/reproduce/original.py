@@ -10,7 +10,7 @@ from distributed import get_worker
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import load_once
-from depthcheck.experiments.reproduce.deviations import Repetition, compare
+from depthcheck.experiments.reproduce.deviations import compare
 from depthcheck.experiments.tracking import CodeVersion, Curves, StoredRun, keys, score_values, whole_trial_values
 from depthcheck.pipeline.config import TrialConfig
 
@@ -79,8 +79,6 @@ def find(uri: str, *, run_id: str | None, study: str | None) -> Original:
     ------
     ValueError
         When there is none, more than one, or it cannot be reproduced; says which and why.
-    TrackingError
-        When the store cannot be read.
     """
     if run_id is not None and study is not None:
         raise ValueError(f"run_id or study must be given, not both, got {run_id!r} and {study!r}")
@@ -118,13 +116,9 @@ def _best_of(uri: str, study: str | None) -> str:
         runs = "; ".join(f"{one.run_id} of {one.started:%Y-%m-%d %H:%M} UTC" for one in found)
         raise ValueError(f"study must be one study, got {study!r}, of which there are {len(found)} ({runs}): "
                          "give the run_id of a trial")  # fmt: skip
-    return _best_run(uri, found[0])
-
-
-def _best_run(uri: str, study: StoredRun) -> str:
-    best = tracking.best_run(uri, study.run_id)
-    if best == study.run_id:
-        raise ValueError(f"study {study.study!r} must have a champion or a best trial, got neither (yet): "
+    best = tracking.best_run(uri, found[0].run_id)
+    if best == found[0].run_id:
+        raise ValueError(f"study {found[0].study!r} must have a champion or a best trial, got neither (yet): "
                          "give the run_id of a trial")  # fmt: skip
     return best
 
@@ -165,7 +159,7 @@ def _code_of(run: StoredRun) -> CodeVersion:
 
 def train_again(
     config: TrialConfig, *, number: int, n_epochs: int, confirm: bool, score: bool, data_folder: str | None
-) -> Repetition:
+) -> Curves:
     """Train a configuration as a trial of a study does, for as many epochs. Nothing is written: numbers travel back.
 
     Parameters
@@ -182,7 +176,7 @@ def train_again(
     Raises
     ------
     RuntimeError
-        When the data are no longer those of the trial.
+        When the data are no longer those of the trial, or it cannot be trained here.
     """
     dataset = load_once(config.data, data_folder, config.data_sha256)
     worker = get_worker()
@@ -192,11 +186,11 @@ def train_again(
         worker.log_event(REPRODUCTION_TOPIC, {"number": number, "epoch": epoch, "metrics": metrics})
 
     try:
-        trained = _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
+        _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
     except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Repetition(points=points, fit_seconds=0.0, failure=failure)
-    return Repetition(points=points, fit_seconds=trained.result.fit_seconds)
+        raise RuntimeError(f"the trial cannot be trained here: {failure}") from None
+    return points
 
 
 def write_model_again(original: Original, study_run: tracking.StudyRun) -> str | None:

@@ -16,10 +16,15 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.reproduce import wording as words
-from depthcheck.experiments.reproduce.deviations import Change, Deviation, Repetition, compare, differences
+from depthcheck.experiments.reproduce import deviations as words
+from depthcheck.experiments.reproduce.deviations import (
+    Change,
+    Deviation,
+    ReproductionFinding,
+    compare,
+    differences,
+)
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
-from depthcheck.experiments.reproduce.wording import ReproductionFinding
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import Curves, ReproductionRun, keys
@@ -103,8 +108,6 @@ def reproduce(
     ------
     ValueError
         When there is no such trial, or its data are not here: nothing was trained or written.
-    TrackingError
-        When the tracking store is in trouble.
     RuntimeError
         When the training failed.
     KeyboardInterrupt
@@ -114,7 +117,8 @@ def reproduce(
     original = find(uri, run_id=request.run_id, study=request.study)
     dataset = _dataset(original, request.data_folder, console)
     environment = tracking.environment()
-    found = _differences(original, environment)
+    before = original.environments[0] if original.environments else {}
+    found = differences(original.code, before, tracking.code_version(), environment)
     notes = _notes(original)
     tracking.close_stale_reproductions(uri)
     console.print(_announcement(original, found, notes, request.times), markup=False)
@@ -131,7 +135,7 @@ def reproduce(
                 differences=found,
                 notes=notes,
                 repetitions=repetitions,
-                comparisons=[compare(original.points, one.points) for one in repetitions],
+                comparisons=[compare(original.points, one) for one in repetitions],
             )
             _write(finding, run, environment, console, draw)
     return ReproductionEnding(finding=finding, tracking_uri=uri, run_id=run.run_id, experiment_id=run.experiment_id)
@@ -144,11 +148,6 @@ def _dataset(original: Original, folder: Path | None, console: Console) -> Datas
     advice = "name the folder that has them (data_folder=FOLDER)"
     require_same(dataset, config.data_sha256, f"run {original.run.run_id}", advice)
     return dataset
-
-
-def _differences(original: Original, environment: Mapping[str, Any]) -> list[Change]:
-    before = original.environments[0] if original.environments else {}
-    return differences(original.code, before, tracking.code_version(), environment)
 
 
 def _notes(original: Original) -> list[str]:
@@ -184,7 +183,7 @@ def _announcement(original: Original, found: list[Change], notes: list[str], tim
 
 def _train(
     original: Original, request: ReproductionRequest, client: Client, run: ReproductionRun, console: Console
-) -> list[Repetition]:
+) -> list[Curves]:
     """Train all repetitions; the first one's numbers are logged while they come."""
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
     client.subscribe_topic(REPRODUCTION_TOPIC, lambda event: arrived.put(event[1]))
@@ -208,30 +207,24 @@ def _train(
             with contextlib.suppress(queue.Empty):
                 event = arrived.get(timeout=0.2)
                 now = {key: {event["epoch"]: value} for key, value in event["metrics"].items()}
-                before = _at(original.points, event["epoch"])
+                epoch = event["epoch"]
+                before = {key: {epoch: curve[epoch]} for key, curve in original.points.items() if epoch in curve}
                 progress.epoch(event["number"], event["epoch"], compare(before, now).first)
                 if event["number"] == 0:
                     run.log_points(now)
                     run.log_original(before)
     repetitions = [_result(future) for future in futures]
-    run.log_points(repetitions[0].points)
+    run.log_points(repetitions[0])
     run.log_original(original.points)
     return repetitions
 
 
-def _at(points: Curves, epoch: int) -> Curves:
-    """Return the numbers of one epoch."""
-    return {key: {epoch: curve[epoch]} for key, curve in points.items() if epoch in curve}
-
-
-def _result(future: Future) -> Repetition:
+def _result(future: Future) -> Curves:
     try:
-        repetition: Repetition = future.result()
+        points: Curves = future.result()
     except KilledWorker as error:
         raise RuntimeError("the worker died each time it trained the trial again (out of memory?)") from error
-    if repetition.failure is not None:
-        raise RuntimeError(f"the trial cannot be trained here: {repetition.failure}")
-    return repetition
+    return points
 
 
 @contextlib.contextmanager
@@ -262,8 +255,8 @@ def _write(
     content = words.as_json(finding, environment)
     picture = None
     try:
-        run.log_json(keys.REPRODUCTION_JSON, content)
-        run.log_text(keys.OVERLAY, draw(content))
+        run.log_artifact(keys.REPRODUCTION_JSON, content)
+        run.log_artifact(keys.OVERLAY, draw(content))
         picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
     except tracking.TrackingError as error:
         console.print(f"warning: {may_be_shown(error)}", markup=False)

@@ -4,28 +4,41 @@ Nothing that it decides depends on which worker was faster. Points of *baseline*
 a proposal in *exploit* sees the results up to a fixed distance behind it and no others. A killed coordinator goes on
 where it was: trials left RUNNING keep their numbers, points and seeds. A trial whose worker died again and again runs
 alone before it is called failed: it may have been a neighbour, or somebody with a kill, and not the trial.
+
+When the search has ended and its finalists are frozen, so that nothing can be chosen by what is found, every network of
+the search is scored on the test part, once, and so are the models that networks are held against.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.launch import WorkerRecycling, n_workers
-from depthcheck.experiments.cluster.task import Outcome, TrialTask
-from depthcheck.experiments.cluster.worker import EPOCH_TOPIC, INTERRUPTED_NOTE, run_task, start_run
+from depthcheck.experiments.cluster.worker import (
+    EPOCH_TOPIC,
+    INTERRUPTED_NOTE,
+    Outcome,
+    TrialTask,
+    load_once,
+    run_task,
+    score_network,
+    start_run,
+)
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.design import PlannedTrial
-from depthcheck.experiments.study.ledger import point_of
-from depthcheck.experiments.study.progress import StudyProgress
+from depthcheck.experiments.study.progress import LiveBar, StudyProgress
 from depthcheck.experiments.study.running import RunningStudy
-from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig
+from depthcheck.pipeline.records import Dataset, TrialRecord
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
 _PRUNE_AFTER_TRIALS = 10
@@ -84,11 +97,7 @@ class Coordinator:
     """Runs a study's trials to the end of its budget."""
 
     def __init__(
-        self,
-        study: RunningStudy,
-        client: Client,
-        progress: StudyProgress,
-        on_ended: Callable[[], None] = lambda: None,
+        self, study: RunningStudy, client: Client, progress: StudyProgress, on_ended: Callable[[], None] = lambda: None
     ) -> None:
         self._study = study
         self._client = client
@@ -147,7 +156,7 @@ class Coordinator:
         study, number = self._study, planned.number
         trials, known = study.ledger.trials(), study.known_to(number)
         if number < len(trials):
-            point: Mapping[str, ParamValue] = point_of(trials[number])
+            point: Mapping[str, ParamValue] = trials[number].user_attrs["point"]
         else:
             point = study.proposal(number) if planned.point is None else planned.point
             study.ledger.start(planned, point, space.distributions(study.experiment, point))
@@ -184,8 +193,9 @@ class Coordinator:
                 self._waiting.appendleft(planned)
                 return
             outcome = self._died(task)
-        text = label(planned, point_of(self._study.ledger.trials()[planned.number]))
-        self._progress.ended(outcome, text, is_search=planned.phase != "confirm")
+        point = self._study.ledger.trials()[planned.number].user_attrs["point"]
+        label = f"{planned.phase:<8} depth {point['depth']}  {point['optimizer']:<6}"
+        self._progress.ended(outcome, label, is_search=planned.phase != "confirm")
         self._tell(self._breaker.add(outcome))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -199,9 +209,7 @@ class Coordinator:
         tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
         run = start_run(task)
         run.fail(_DIED)
-        return Outcome(
-            number=task.number, run_id=run.run_id, state="failed", score=None, scores=(), fit_seconds=0.0, failure=_DIED
-        )
+        return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=_DIED)
 
     def _stop_if_all_fail(self) -> None:
         if self._running or not self._breaker.is_open:
@@ -235,6 +243,78 @@ def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...
     return tuple(marks.tolist())
 
 
-def label(planned: PlannedTrial, point: Mapping[str, ParamValue]) -> str:
-    """Return phase, depth and optimizer of a trial in a few words."""
-    return f"{planned.phase:<8} depth {point['depth']}  {point['optimizer']:<6}"
+def score_networks(study: RunningStudy, client: Client, console: Console) -> None:
+    """Have the workers score each network of the search that finished and has no score on the test part yet.
+
+    Only for a study whose finalists are frozen and whose data have a test part.
+
+    Raises
+    ------
+    TrackingError
+        When a network cannot be scored; those that have been keep their scores.
+    """
+    run = study.study_run
+    waiting = deque(
+        record
+        for record in tracking.trials(run.tracking_uri, run.run_id)
+        if record.phase != "confirm" and record.state == "finished" and record.evaluation("test") is None
+    )
+    if not waiting:
+        return
+    total, deaths, recycling = len(waiting), Counter[str](), WorkerRecycling(client)
+    console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
+    running: dict[Future, TrialRecord] = {}
+    completed = as_completed()
+    try:
+        with LiveBar(console, "scores", total=total) as bar:
+            while waiting or running:
+                # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
+                while waiting and len(running) < max(n_workers(client), 1):
+                    record = waiting.popleft()
+                    # Where the data lie may have changed since the network was trained.
+                    config = replace(record.config, data=study.experiment.data)
+                    future = client.submit(score_network, run, record.run_id, config, study.data_folder, pure=False)
+                    running[future] = record
+                    completed.add(future)
+                future = next(completed)
+                record = running.pop(future)
+                try:
+                    future.result()
+                except KilledWorker as error:
+                    deaths[record.run_id] += error.allowed_failures + 1
+                    if deaths[record.run_id] >= _DEATHS_TO_FAIL:
+                        what = f"cannot score the network of run {record.run_id}"
+                        raise tracking.TrackingError(f"{what}: its worker died each time (out of memory?)") from error
+                    waiting.append(record)
+                recycling.after(future)
+                n_scored = total - len(waiting) - len(running)
+                bar.show(n_scored, f"{n_scored}/{total} networks on the test part")
+    finally:
+        client.cancel(list(running), force=True)
+
+
+def log_references(study: RunningStudy, dataset: Dataset, client: Client, console: Console) -> None:
+    """Have scikit-learn's models scored by a worker where they say something, and write that among the artifacts.
+
+    They do of a table, and of a depth that is a linear model itself. Their test scores decide nothing, so trouble here
+    is said and does not make the study fail.
+    """
+    run, resolved = study.study_run, study.resolved
+    says_something = dataset.is_table or 0 in study.experiment.compare.get("depth", ())
+    if not says_something or tracking.references(run.tracking_uri, run.run_id):
+        return
+    console.print("scoring scikit-learn's models on the same parts, for the report")
+    try:
+        given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
+        found = client.submit(score_references, *given, pure=False).result()
+    except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
+        console.print(f"scikit-learn's models could not be scored: {error}", markup=False)
+        return
+    run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
+
+
+def score_references(data: DataConfig, folder: str | None, sha256: str, split: SplitConfig) -> list[dict[str, Any]]:
+    """Score the models; runs in a worker, which has the data at hand."""
+    from depthcheck.pipeline.training.reference import reference_scores
+
+    return [asdict(reference) for reference in reference_scores(load_once(data, folder, sha256), split)]

@@ -11,14 +11,16 @@ import numpy as np
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.experiments.study.progress import duration
-from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, StudyTrial, best_of
+from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, best_of
+from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS, by_dimension
 from depthcheck.pipeline.records import Dataset
 
 #: Least time between two updates of the page while the study runs.
@@ -44,15 +46,7 @@ class StudyPage:
         """Write the description and the best trial so far."""
         study_run, trials = self._study.study_run, self._study.ended
         study_run.describe(study_markdown(self._study, self._dataset, self._parts))
-        best = best_of(trials)
-        if best is not None and best.score is not None:
-            study_run.log_best(
-                number=best.number,
-                run_id=best.run_id,
-                score=best.score,
-                metric=self._dataset.metric,
-                trials_done=len(trials),
-            )
+        note_best(study_run, trials, self._dataset.metric)
 
     def note_now_and_then(self) -> None:
         """Write them unless that was done a moment ago."""
@@ -71,6 +65,15 @@ class StudyPage:
         tracking.close_stale(study_run.tracking_uri, study_run.run_id)
         self.note()
         study_run.finish(status)
+
+
+def note_best(study_run: StudyRun, trials: Sequence[StudyTrial], metric: str) -> None:
+    """Note on the study's run which of its trials that have ended is the best so far."""
+    best = best_of(trials)
+    if best is not None and best.score is not None:
+        study_run.log_best(
+            number=best.number, run_id=best.run_id, score=best.score, metric=metric, trials_done=len(trials)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,7 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     if best is not None:
         lines += [
             f"  best trial    {best.number}: validation {ending.metric} {best.score:.4f}",
-            f"                {in_words(best.point)}",
+            f"                {space.in_words(best.point)}",
         ]
     if ending.champion is not None:
         lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
@@ -135,15 +138,6 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
     return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 
 
-def in_words(point: Mapping[str, ParamValue]) -> str:
-    """Return a configuration on one line: ``depth 2, units 128, relu, sgd, learning rate 0.12``."""
-    values = by_dimension(point)
-    named = (
-        dimension for name, dimension in DIMENSIONS.items() if values.get(name, dimension.default) != dimension.default
-    )
-    return ", ".join(dimension.said(values[dimension.name]) for dimension in named)
-
-
 def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     """Return the description of a study's run, while it goes on and when it has ended.
 
@@ -151,8 +145,15 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     """
     experiment, n_planned, trials = study.experiment, len(study.plan), study.ended
     lines = [f"**{experiment.question}**" if experiment.question else f"**Study {study.name}**", ""]
-    lines += _progress_lines(n_planned, trials)
-    lines += _best_lines(trials, dataset.metric)
+    states = Counter(str(trial.state) for trial in trials)
+    ended = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    lines += [f"{len(trials)} of {n_planned} trials have ended" + (f": {ended}." if ended else "."), ""]
+    best = best_of(trials)
+    if best is None:
+        lines.append("No trial has finished yet.")
+    else:
+        score = f"validation {dataset.metric} {best.score:.4f}"
+        lines.append(f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point)}.")
     lines += ["", "| | |", "|---|---|"]
     lines += [f"| {name} | {text} |" for name, text in _design_rows(experiment, dataset, trials, n_planned, parts)]
     lines += [
@@ -174,33 +175,20 @@ def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int
 def champion_markdown(study: str, champion: Champion) -> str:
     """Return the description of a champion in the model registry."""
     return (
-        f"Champion of study **{study}**: finalist {champion.finalist}, {in_words(champion.point)}.\n\n"
+        f"Champion of study **{study}**: finalist {champion.finalist}, {space.in_words(champion.point)}.\n\n"
         f"Mean validation score over {champion.n_seeds} fresh seeds: {champion.mean_score:.4f}. It was chosen by this "
         "score; what else is known of it, with intervals, is in the study's report.\n"
     )
-
-
-def _progress_lines(n_planned: int, trials: Sequence[StudyTrial]) -> list[str]:
-    states = Counter(str(trial.state) for trial in trials)
-    parts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
-    return [f"{len(trials)} of {n_planned} trials have ended" + (f": {parts}." if parts else "."), ""]
-
-
-def _best_lines(trials: Sequence[StudyTrial], metric: str) -> list[str]:
-    best = best_of(trials)
-    if best is None:
-        return ["No trial has finished yet."]
-    score = f"validation {metric} {best.score:.4f}"
-    return [f"Best trial so far: **{best.number}** ({score}), {in_words(best.point)}."]
 
 
 def _design_rows(
     experiment: Experiment, dataset: Dataset, trials: Sequence[StudyTrial], n_planned: int, parts: str
 ) -> list[tuple[str, str]]:
     phases = Counter(trial.phase for trial in trials)
+    task = "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
     rows = [
         ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
-        ("predicted", f"{dataset.target or 'the label'}, {_task_words(dataset)}, judged by {dataset.metric}"),
+        ("predicted", f"{dataset.target or 'the label'}, {task}, judged by {dataset.metric}"),
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(values_in_words(experiment.fixed)) or "nothing"),
@@ -210,10 +198,6 @@ def _design_rows(
         ("which epoch counts", "the last one, in every trial"),
     ]  # fmt: skip
     return [(name, text) for name, text in rows if not (name == "fixed" and text == "nothing")]
-
-
-def _task_words(dataset: Dataset) -> str:
-    return "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
 
 
 def values_in_words(values: Mapping[str, ParamValue]) -> list[str]:

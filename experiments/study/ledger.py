@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ContextDecorator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,7 +20,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments.addresses import shown, without_password
-from depthcheck.experiments.cluster.task import Outcome
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, Round, SearchRound
 from depthcheck.experiments.planning.experiment import SCHEMA_VERSION
 from depthcheck.experiments.planning.finalists import Finalist
@@ -28,6 +27,9 @@ from depthcheck.experiments.planning.space import Point
 from depthcheck.experiments.tracking.reach import BUSY_SECONDS
 from depthcheck.experiments.tracking.store import TrackingError, reason
 from depthcheck.experiments.tracking.store import storage as stored
+
+if TYPE_CHECKING:
+    from depthcheck.experiments.cluster.worker import Outcome
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -59,14 +61,7 @@ class Ledger:
 
     @classmethod
     def open(cls, storage: str, name: str, definition: Mapping[str, Any]) -> Ledger:
-        """Open the study of that name, or create it.
-
-        Parameters
-        ----------
-        storage
-            Any URL that Optuna takes.
-        definition
-            What defines the study, in JSON's types.
+        """Open the study of that name in a storage (any URL that Optuna takes), or create it.
 
         Raises
         ------
@@ -132,8 +127,7 @@ class Ledger:
     @_stored("cannot read the definition of the study")
     def definition(self) -> dict[str, Any]:
         """What defines the study, in JSON's types; empty where nothing was noted, as in a study of somebody else."""
-        stored: dict[str, Any] = self._study.user_attrs.get("definition", {})
-        return stored
+        return dict(self._study.user_attrs.get("definition", {}))
 
     @property
     @_stored("cannot read how the study's data were understood")
@@ -142,8 +136,7 @@ class Ledger:
 
         ``data`` and ``split`` as parameters, ``metric``, and ``served``, what the champion must know.
         """
-        stored: dict[str, Any] = self._study.user_attrs.get("resolved", {})
-        return stored
+        return dict(self._study.user_attrs.get("resolved", {}))
 
     @_stored("cannot note how the study's data were understood")
     def note_resolved(self, resolved: Mapping[str, Any]) -> None:
@@ -170,8 +163,7 @@ class Ledger:
     @_stored("cannot write a round of the study")
     def add_round(self, one: Round) -> None:
         """Add a round; what it lays down is never changed again."""
-        stored = [*self._study.user_attrs.get("rounds", []), asdict(one)]
-        self._study.set_user_attr("rounds", stored)
+        self._study.set_user_attr("rounds", [*self._study.user_attrs.get("rounds", []), asdict(one)])
 
     def raise_budget(self, trials: int) -> None:
         """Add a round of searching where ``trials`` asks for more than the rounds there are."""
@@ -229,13 +221,7 @@ class Ledger:
 
 
 def require_definition(name: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Complain where a study that is there is to go on with another definition.
-
-    Raises
-    ------
-    ValueError
-        With what differs.
-    """
+    """Complain where a study that is there is to go on with another definition."""
     asked = json.loads(json.dumps(asked))
     differs = sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key))
     if differs:
@@ -262,13 +248,7 @@ def study_names(storage: str) -> list[str]:
 
 
 def delete_study(storage: str, name: str) -> None:
-    """Delete a study with all its trials.
-
-    Raises
-    ------
-    TrackingError
-        When the storage is in trouble.
-    """
+    """Delete a study with all its trials."""
     _stored(f"delete study {name}")(optuna.delete_study)(study_name=name, storage=_connected(storage))
 
 
@@ -294,31 +274,16 @@ def _round_from_json(stored: Mapping[str, Any]) -> Round:
     )
 
 
-def point_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the whole point of a trial, fixed values and the baseline's included."""
-    point: dict[str, Any] = trial.user_attrs["point"]
-    return point
-
-
-def has_ended(trial: FrozenTrial) -> bool:
-    """Tell whether the trial has ended."""
-    return trial.state.is_finished()
-
-
 def as_known_at(trials: Sequence[FrozenTrial], number: int, window: int) -> list[FrozenTrial]:
     """Return the history that the proposal of trial ``number`` may know: the search's, never phase *confirm*.
 
     Trials up to ``number - window`` with their values; those after it as RUNNING ones, whether they have ended by
     now or not, so that the proposal does not depend on who was faster.
     """
-    known = []
-    for trial in trials[:number]:
-        if trial.user_attrs.get("phase") == "confirm":
-            continue
-        if trial.number <= number - window:
-            known.append(trial)
-        else:
-            known.append(
-                optuna.create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
-            )
-    return known
+    return [
+        trial
+        if trial.number <= number - window
+        else optuna.create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+        for trial in trials[:number]
+        if trial.user_attrs.get("phase") != "confirm"
+    ]

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from depthcheck.experiments.cluster.task import Outcome
+if TYPE_CHECKING:
+    from depthcheck.experiments.cluster.worker import Outcome
 
 
 class LiveBar:
-    """A bar of epochs with a line of text behind it, on a terminal; nothing elsewhere.
-
-    Attributes
-    ----------
-    console
-        Where to.
-    is_shown
-        Whether there is a bar: where there is none, lines take its place.
-    """
+    """A bar of epochs with a line of text behind it, on a terminal; elsewhere (not ``is_shown``) lines are told."""
 
     def __init__(self, console: Console, title: str, *, total: int, transient: bool = False) -> None:
         self.console = console
@@ -49,16 +42,7 @@ class LiveBar:
 class StudyProgress(LiveBar):
     """Counts epochs of all trials, so that the time left is known before the first trial ends.
 
-    Parameters
-    ----------
-    console
-        Where to; a bar when it is a terminal.
-    n_trials, epochs
-        Trials of the whole study and epochs of each.
-    n_ended
-        Trials that had ended before this session.
-    best
-        The best score so far, or None.
+    ``n_ended`` of the study's ``n_trials`` had ended before this session, the ``best`` of them with that score.
     """
 
     def __init__(self, console: Console, *, n_trials: int, epochs: int, n_ended: int, best: float | None) -> None:

@@ -15,14 +15,13 @@ from rich.console import Console
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import without_password
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.doctor import rebuild
-from depthcheck.experiments.doctor.examine import Place
-from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.doctor.repair import CannotRebuildError, definition_of, open_again, tell_all
+from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.study.ledger import Ledger, has_ended, require_definition, study_names
+from depthcheck.experiments.study.ledger import Ledger, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import StoredRun
-from depthcheck.experiments.tracking.artifacts import study_designs
+from depthcheck.experiments.tracking.reading import study_designs
 from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs
 from depthcheck.experiments.tracking.store import store_directory
 from depthcheck.pipeline.records import Dataset
@@ -46,8 +45,6 @@ def resumed(
     ValueError
         When the study cannot go on: it runs, here or elsewhere, is defined otherwise, is of other data, or a store has
         lost it for good. Nothing has been trained.
-    TrackingError
-        When a store is in trouble.
     """
     _require_not_running_elsewhere(place, study)
     with held(place.folder, study):
@@ -95,7 +92,7 @@ def recover(ledger: Ledger, study_run: tracking.StudyRun) -> None:
     if not study_run.continued:
         return
     tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-    unended = {trial.number for trial in ledger.trials() if not has_ended(trial)}
+    unended = {trial.number for trial in ledger.trials() if not trial.state.is_finished()}
     if not unended:
         return
     for record in tracking.trials(study_run.tracking_uri, study_run.run_id):
@@ -169,14 +166,14 @@ class _Resumption:
             return run
         if run is not None:
             with contextlib.suppress(ValueError):
-                self._require_definition(rebuild.definition_of(self._designs(run)))
+                self._require_definition(definition_of(self._designs(run)))
                 return run
-        if any(has_ended(trial) for trial in ledger.trials()):
+        if any(trial.state.is_finished() for trial in ledger.trials()):
             raise self._lost(ledger, "no run of it")
         return None
 
     def _lost(self, ledger: Ledger, got: str) -> ValueError:
-        place, n_ended = self._place, sum(map(has_ended, ledger.trials()))
+        place, n_ended = self._place, sum(trial.state.is_finished() for trial in ledger.trials())
         return ValueError(
             f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in {place.storage} "
             f"and {got} in {place.uri}: put that store back from a copy, name the one that has it "
@@ -199,12 +196,12 @@ class _Resumption:
         n_known = len(ledger.trials()) if ledger is not None else 0
         try:
             if ledger is None or not ledger.resolved:
-                self._require_definition(rebuild.definition_of(designs))
-                ledger = rebuild.open_again(storage, study, run.run_id, designs)
+                self._require_definition(definition_of(designs))
+                ledger = open_again(storage, study, run.run_id, designs)
             ledger.set_parent_run_id(run.run_id)
             if is_search:
-                rebuild.tell_all(ledger, self._place.uri, designs)
-        except rebuild.CannotRebuildError as error:
+                tell_all(ledger, self._place.uri, designs)
+        except CannotRebuildError as error:
             raise ValueError(
                 f"study {study!r} must be whole in {storage}, got {n_known} of its trials; {n_new} more have ended in "
                 f"MLflow (run {run.run_id}), from which they cannot be written again: {error}; put a copy of that "

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -15,66 +15,54 @@ from optuna.trial import FrozenTrial
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
-from depthcheck.experiments.study.ledger import Ledger, as_known_at, has_ended, point_of
-from depthcheck.experiments.study.noted import Resolved, understood
+from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.study.ledger import Ledger, as_known_at
 from depthcheck.experiments.tracking import StudyRun
-from depthcheck.pipeline.config import ParamValue, TrialConfig
-from depthcheck.pipeline.records import TrialState
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.records import Dataset
 
 #: States of trials of which the score counts.
 _SCORED = ("finished", "diverged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudyTrial:
-    """A trial as Optuna holds it.
+class Resolved:
+    """What a study's data resolved that its definition leaves open.
 
     Attributes
     ----------
-    state
-        How it ended, or None where Optuna has not heard of an end.
-    score
-        That counts; a pruned or failed trial has none.
-    scores
-        One an epoch, by the epoch.
+    served
+        What the served champion must know of the data, in JSON's types.
     """
 
-    number: int
-    phase: str
-    combination: Mapping[str, ParamValue]
-    point: Mapping[str, ParamValue]
-    seed: int
-    repeat: int = 0
-    finalist: str | None = None
-    state: TrialState | None = None
-    run_id: str = ""
-    score: float | None = None
-    scores: Mapping[int, float]
+    data_sha256: str
+    split: SplitConfig
+    metric: str
+    served: Mapping[str, Any]
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> StudyTrial:
-        """Read a trial of Optuna's.
+    def by(cls, dataset: Dataset, split: SplitConfig) -> Resolved:
+        """Return what these data resolve."""
+        features = [column for column in dataset.columns if column.kind != "ignored"]
+        served = {
+            "is_table": dataset.is_table,
+            "task": dataset.task,
+            "target": dataset.target,
+            "class_names": list(dataset.class_names),
+            "sample_shape": list(dataset.sample_shape),
+            "columns": [[column.name, column.kind] for column in features],
+        }
+        return cls(data_sha256=dataset.sha256, split=split, metric=dataset.metric, served=served)
 
-        Raises
-        ------
-        KeyError
-            When it is none of this project, as one that a user asked for by hand.
-        """
-        noted, ended = trial.user_attrs, has_ended(trial)
-        return cls(
-            number=trial.number,
-            phase=noted["phase"],
-            combination=noted["combination"],
-            point=point_of(trial),
-            seed=noted["seed"],
-            repeat=noted.get("repeat", 0),
-            finalist=noted.get("finalist"),
-            state=noted["state"] if ended else None,
-            run_id=noted.get("run_id", "") if ended else "",
-            score=trial.value,
-            scores=trial.intermediate_values,
-        )
+    def noted(self, data: DataConfig) -> dict[str, Any]:
+        """Return what a session notes of it, in JSON's types."""
+        return {
+            "data": data.to_params(), "split": self.split.to_params(), "metric": self.metric, "served": self.served,
+        }  # fmt: skip
+
+
+def _texts(stored: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in stored.items()}
 
 
 def best_of(trials: Sequence[StudyTrial]) -> StudyTrial | None:
@@ -111,12 +99,26 @@ class RecordedStudy:
     def of(cls, ledger: Ledger) -> RecordedStudy:
         """Return the study with what its latest session noted; its budgets are in the ledger's rounds.
 
+        A session that was killed before it noted anything has trained nothing.
+
         Raises
         ------
         ValueError
             When the study has no definition, or none that can be understood.
         """
-        experiment, resolved = understood(ledger.name, ledger.definition, ledger.resolved)
+        definition, noted = ledger.definition, ledger.resolved
+        experiment = Experiment.from_json(ledger.name, definition)
+        split = SplitConfig(valid_size=experiment.split.valid_size, seed=experiment.split.seed)
+        if noted:
+            split = SplitConfig.from_params(_texts(noted["split"]))
+            # With the whole path of a file; the definition has its name alone.
+            experiment = replace(experiment, data=DataConfig.from_params(_texts(noted["data"])))
+        resolved = Resolved(
+            data_sha256=str(definition["data_sha256"]),
+            split=split,
+            metric=str(noted.get("metric", "accuracy")),
+            served=noted.get("served", {}),
+        )
         return cls(ledger=ledger, experiment=experiment, resolved=resolved)
 
     @property
@@ -142,12 +144,12 @@ class RecordedStudy:
     @property
     def ended(self) -> list[StudyTrial]:
         """The trials that have ended."""
-        return [StudyTrial.of(trial) for trial in self.ledger.trials() if has_ended(trial)]
+        return [StudyTrial.of(trial) for trial in self.ledger.trials() if trial.state.is_finished()]
 
     @property
     def search_has_ended(self) -> bool:
         """Whether every trial that was planned before the finalists has ended."""
-        ended = {trial.number for trial in self.ledger.trials() if has_ended(trial)}
+        ended = {trial.number for trial in self.ledger.trials() if trial.state.is_finished()}
         return all(one.number in ended for one in self.plan if one.phase != "confirm")
 
     @property
@@ -158,14 +160,8 @@ class RecordedStudy:
     @property
     def selected(self) -> tuple[Finalist, ...]:
         """Whom the search would choose by now; a trial that was pruned has no score that counts."""
-        scored = [
-            SearchedTrial(
-                number=one.number, phase=one.phase, combination=one.combination, point=one.point, score=one.score
-            )
-            for one in self.ended
-            if one.phase != "confirm" and one.state in _SCORED and one.score is not None
-        ]
-        return choose(self.experiment, scored)
+        searched = [one for one in self.ended if one.phase != "confirm"]
+        return choose(self.experiment, [one for one in searched if one.state in _SCORED and one.score is not None])
 
     @property
     def champion(self) -> Champion | None:
@@ -215,14 +211,8 @@ class RecordedStudy:
             "sha256": frozen_hash(finalists),
             "seeds": [design.derive_seed(self.experiment.seed, "confirm", index) for index in range(n_seeds)],
             "finalists": [
-                {
-                    "id": finalist.id,
-                    "number": finalist.number,
-                    "origin": finalist.origin,
-                    "selected_score": finalist.selected_score,
-                    "stands_for": finalist.stands_for,
-                    "params": self.config(finalist.point, seed=0, repeat=0).to_params(),
-                }
+                {key: value for key, value in asdict(finalist).items() if key != "point"}
+                | {"params": self.config(finalist.point, seed=0, repeat=0).to_params()}
                 for finalist in finalists
             ],
         }
@@ -230,15 +220,7 @@ class RecordedStudy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningStudy(RecordedStudy):
-    """A study in a session: what all of its trials share, and where they are written.
-
-    Attributes
-    ----------
-    study_run
-        The study's run in MLflow.
-    data_folder
-        The folder that the user named for the data, or None.
-    """
+    """A study in a session: what all of its trials share, the user's folder of data, and where they are written."""
 
     study_run: StudyRun
     data_folder: str | None = None

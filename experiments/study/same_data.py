@@ -24,11 +24,6 @@ def require_same(dataset: Dataset, sha256: str, whose: str, advice: str) -> None
         Whose data they must be: ``study 'mine'``.
     advice
         What the user can do about it.
-
-    Raises
-    ------
-    ValueError
-        With where the data lie, and both SHA-256.
     """
     if dataset.sha256 != sha256:
         raise ValueError(

@@ -2,6 +2,11 @@
 
 Checks everything first, so that bad input is refused before anything is written or trained; then opens the ledger and
 the parent run, starts workers, and lets the coordinator run.
+
+A study with a deadline goes on until its questions are decided. It is judged when its plan is complete, and grows by
+half as long as a question is open that more settings may decide. Every such look is noted in MLflow before its answers
+are read: the report pays for them with stricter intervals (:mod:`depthcheck.reports.compare.verdict`). What is decided is
+the reports' to say; they are asked through a function that is handed in, since nothing here knows of reports.
 """
 
 from __future__ import annotations
@@ -9,9 +14,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distributed import Client
 from rich.console import Console
@@ -19,12 +25,11 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.doctor.examine import Place
 from depthcheck.experiments.interrupts import cleaning_up
-from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning import design
+from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.experiments.study.coordinator import Coordinator
-from depthcheck.experiments.study.decide import Deadline, goes_on, note_look
+from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks
 from depthcheck.experiments.study.describe import (
     StudyEnding,
     StudyPage,
@@ -33,13 +38,11 @@ from depthcheck.experiments.study.describe import (
     parts_in_words,
     study_markdown,
 )
-from depthcheck.experiments.study.noted import Resolved
-from depthcheck.experiments.study.progress import StudyProgress
+from depthcheck.experiments.study.progress import StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
-from depthcheck.experiments.study.running import RecordedStudy, RunningStudy, best_of
+from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
 from depthcheck.experiments.study.same_data import changed_since, require_same, stamps
-from depthcheck.experiments.study.score import has_references, log_references, score_networks
-from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.data.load import load
@@ -49,6 +52,11 @@ from depthcheck.pipeline.records import Dataset
 
 #: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
 _COLUMNS_SHOWN = 40
+#: Address of the store and id of the study's run -> the answers (:func:`depthcheck.reports.text.answer.answers`).
+Judge = Callable[[str, str], Mapping[str, Any]]
+#: How much a study grows from look to look: estimates of nearly the same settings would be looked at for nothing.
+_GROWTH = 1.5
+_OPEN = ("inconclusive", "not enough evidence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +70,13 @@ class StudyRequest:
     data_sha256
         Which data they were trained on; None where the study may be of any.
     study
-        A name for the study, or None for the one derived from its definition.
-    workers
-        Number of worker processes on this machine, or None for one a core.
-    scheduler
-        Address of the user's own Dask cluster, or None.
+        None for the name derived from its definition.
+    workers, scheduler
+        Processes on this machine (None for one a core), or the address of the user's own Dask cluster.
     storage
-        URL of the Optuna storage, or None for the file beside the tracking database.
-    data_folder
-        Where the user keeps the data, or None.
+        None for the file beside the tracking database.
     deadline
         Where the study is to go on until it is decided; None for the trials that were asked for.
-    tracking_uri
-        Address of the tracking store.
     """
 
     experiment: Experiment
@@ -105,10 +107,9 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     """
     experiment = request.experiment
     uri = request.tracking_uri
-    storage = request.storage or places.default_storage(uri)
-    folder = places.storage_folder(uri)
-    places.require_writable(folder, "the folder of the study's storage")
-    require_usable(uri, storage)
+    place = places.Place.of(uri, request.storage)
+    places.require_writable(place.folder, "the folder of the study's storage")
+    require_usable(uri, place.storage)
     files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     if request.data_sha256 is not None:
@@ -119,7 +120,6 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     name = request.study or experiment.study_name(dataset.sha256)
-    place = Place(uri=uri, storage=storage, folder=folder)
     with (
         watched(uri, console.print),
         resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
@@ -141,14 +141,14 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         page = StudyPage(study, dataset, parts)
         with _ends_well(client, page, console):
             recover(ledger, study.study_run)
-            console.print(_announcement(study, storage), markup=False)
+            console.print(_announcement(study, place.storage), markup=False)
             address = _train(study, client, request=request, dataset=dataset, page=page, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
         console.print(warning, markup=False)
     return StudyEnding(
         study=name,
         tracking_uri=uri,
-        storage=storage,
+        storage=place.storage,
         parent_run_id=study.study_run.run_id,
         experiment_id=study.study_run.experiment_id,
         n_planned=len(study.plan),
@@ -183,10 +183,12 @@ def _train(
     study: RunningStudy, client: Client, *, request: StudyRequest, dataset: Dataset, page: StudyPage, console: Console
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
-    chosen, seconds, study_run = request.chosen, _Stopwatch(), study.study_run
+    chosen, study_run = request.chosen, study.study_run
+    seconds, n_trained = 0.0, 0
 
     def train() -> None:
-        n_planned, so_far = len(study.plan), study.ended
+        nonlocal seconds, n_trained
+        n_planned, so_far, start = len(study.plan), study.ended, time.monotonic()
         best = best_of(so_far)
         progress = StudyProgress(
             console,
@@ -195,8 +197,10 @@ def _train(
             n_ended=len(so_far),
             best=None if best is None else best.score,
         )
-        with progress, seconds.counting(n_planned - len(so_far)):
+        with progress:
             Coordinator(study, client, progress, page.note_now_and_then).run()
+        seconds += time.monotonic() - start
+        n_trained += n_planned - len(so_far)
 
     def score() -> None:
         if part_sizes(dataset, study.resolved.split)["test"]:
@@ -206,7 +210,7 @@ def _train(
     if request.deadline is not None:
         study.freeze_selection()
         score()
-        while goes_on(study, request.deadline, seconds_a_trial=seconds.each, console=console):
+        while goes_on(study, request.deadline, seconds_a_trial=seconds / max(n_trained, 1), console=console):
             train()
             study.freeze_selection()
             score()
@@ -216,8 +220,7 @@ def _train(
     score()
     if is_more_to_train:
         train()
-    if has_references(study, dataset):
-        log_references(study, lambda call, *given: client.submit(call, *given, pure=False).result(), console)
+    log_references(study, dataset, client, console)
     best = study.champion
     if best is None or chosen:
         return None
@@ -226,35 +229,10 @@ def _train(
     )
 
 
-class _Stopwatch:
-    """How long a trial takes in this session, all workers together."""
-
-    def __init__(self) -> None:
-        self._seconds, self._n_trials = 0.0, 0
-
-    @contextlib.contextmanager
-    def counting(self, n_trials: int) -> Iterator[None]:
-        """Count the time inside for so many trials."""
-        start = time.monotonic()
-        yield
-        self._seconds += time.monotonic() - start
-        self._n_trials += n_trials
-
-    @property
-    def each(self) -> float:
-        """Seconds a trial; 0 before any was trained."""
-        return self._seconds / self._n_trials if self._n_trials else 0.0
-
-
-@contextlib.contextmanager
-def _workers(request: StudyRequest, console: Console) -> Iterator[Client]:
+def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
     if request.scheduler is not None:
-        with launch.connected(request.scheduler, lambda line: console.print(line, markup=False)) as client:
-            yield client
-    else:
-        n_workers = request.workers or launch.n_cores()
-        with launch.embedded(n_workers, places.program_cache()) as client:
-            yield client
+        return launch.connected(request.scheduler, lambda line: console.print(line, markup=False))
+    return launch.embedded(request.workers or launch.n_cores(), places.program_cache())
 
 
 def _open_parent(
@@ -306,3 +284,61 @@ def _announcement(study: RunningStudy, storage: str) -> str:
     if phases["exploit"] and not phases["compare"]:
         lines.append("  warning: too few trials to give each combination of levels one; nothing can be compared")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When a session that began at ``start`` (of the monotonic clock) is to end, and who says what is decided."""
+
+    seconds: float
+    start: float
+    judge: Judge
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.seconds - (time.monotonic() - self.start)
+
+
+def note_look(study_run: StudyRun, settings: int) -> tuple[int, ...]:
+    """Note that the study is judged at so many settings; return all looks so far."""
+    looks = tracking.looks(study_run.tracking_uri, study_run.run_id)
+    if not looks or settings > looks[-1]:
+        looks = (*looks, settings)
+        study_run.log_looks(looks)
+    return looks
+
+
+def goes_on(study: RunningStudy, deadline: Deadline, *, seconds_a_trial: float, console: Console) -> bool:
+    """Judge the study; where a question is open and there is time, add settings to its plan and return True.
+
+    With too few settings for a verdict there is nothing to look at, and nothing to pay for.
+
+    Parameters
+    ----------
+    seconds_a_trial
+        How long a trial takes, all workers together.
+    """
+    now, wanted, still = study.n_settings, ENOUGH_SETTINGS, "no verdict yet"
+    if now >= ENOUGH_SETTINGS:
+        note_look(study.study_run, now)
+        answers = deadline.judge(study.study_run.tracking_uri, study.study_run.run_id)
+        left = [f"{of['factor']} {of['level']}" for of in answers["contrasts"] if of["verdict"] in _OPEN]
+        wanted, still = round(now * _GROWTH), f"open: {', '.join(left)}"
+        if not left:
+            console.print(f"decided at {now} settings: every question has its answer")
+            return False
+        if not answers["can_be_decided"]:
+            console.print(f"{now} settings, {still}; no number of settings would decide it on these data")
+            return False
+    n_combinations = len(design.combinations(study.experiment))
+    # The recommended model and its alternative are trained again behind the last look.
+    to_confirm = 2 * study.experiment.budget.seeds * seconds_a_trial
+    fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial * n_combinations, 1e-3))
+    more = min(max(wanted - now, 1), fit_in)
+    if more < 1:
+        console.print(f"{now} settings, {still}; the time is over (it was {duration(deadline.seconds)})")
+        return False
+    console.print(f"{now} settings, {still}; {more} more, {duration(deadline.left)} left")
+    study.ledger.raise_budget(study.n_search + more * n_combinations)
+    return True

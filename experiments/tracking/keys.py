@@ -84,6 +84,8 @@ FOLD_PREDICTIONS = "fold_predictions.npz"
 REFERENCES = "references.json"
 PROFILE = "profile.txt"
 FINALISTS = "finalists.json"
+# Where a list that the doctor replaced is kept.
+REPLACED_FINALISTS = "finalists-replaced.json"
 DESIGN = "design.json"
 ENVIRONMENT = "environment.json"
 SESSIONS = "sessions"

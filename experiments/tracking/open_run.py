@@ -1,10 +1,18 @@
-"""A run while it is written: what every run of ours gets, of its data, its curves and its end."""
+"""A run while it is written: its data, its curves, its end, and what it was made with."""
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,21 +25,24 @@ from depthcheck.pipeline.records import Dataset
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+
+Artifact = str | Mapping[str, object]
+
 _DIGEST_LENGTH = 16
 _MAX_COLUMNS = 300
 #: MLflow's types of columns by ours.
 _TYPES = {"numeric": "double", "boolean": "boolean", "date": "datetime"}
+_UNKNOWN = "unknown"
+#: Sets of instructions by which libraries choose how to calculate, and what Linux calls them, the newest first.
+_INSTRUCTIONS = {"AVX-512": "avx512f", "AVX2": "avx2", "AVX": "avx", "SSE4.2": "sse4_2"}
+#: What every processor of an architecture has.
+_OF_ARCHITECTURE = {"aarch64": "NEON", "arm64": "NEON"}
 
 
 class OpenRun:
     """A run of which curves are written while it trains. Not to be shared between threads.
 
-    Parameters
-    ----------
-    uri
-        Address of the store.
-    flush_seconds
-        Least time between two writes of curves: an epoch of milliseconds is not worth the 10 ms that a write costs.
+    ``flush_seconds`` is the least time between two writes: an epoch of milliseconds is not worth the 10 ms of one.
     """
 
     def __init__(self, uri: str, run_id: str, *, flush_seconds: float = 1.0) -> None:
@@ -73,6 +84,16 @@ class OpenRun:
             self._api.set_terminated(self.run_id, status)
 
 
+def log_artifacts(api: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
+    """Write texts as they are and mappings as JSON, under the artifact names that are their keys."""
+    with storage(f"cannot write artifacts of run {run_id}"):
+        for name, content in artifacts.items():
+            if isinstance(content, str):
+                api.log_text(run_id, content, name)
+            else:
+                api.log_dict(run_id, dict(content), name)
+
+
 def log_dataset(api: MlflowClient, run_id: str, dataset: Dataset) -> None:
     """Log the data set as the input of a run: name, digest, source, schema and what its target is like."""
     from mlflow.entities import Dataset as DatasetEntity
@@ -112,3 +133,77 @@ def _profile(dataset: Dataset) -> dict[str, Any]:
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
     balance = dict(list(zip(dataset.class_names, counts, strict=True))[:_MAX_COLUMNS])
     return profile | {"n_classes": dataset.n_classes, "class_counts": balance}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeVersion:
+    """The git commit of the code, and whether the tree had changes beyond it (None: not a checkout)."""
+
+    commit: str = _UNKNOWN
+    dirty: bool | None = None
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags that carry it."""
+        dirty = _UNKNOWN if self.dirty is None else str(self.dirty).lower()
+        return {keys.CODE_VERSION: self.commit, keys.DIRTY: dirty}
+
+
+def code_version() -> CodeVersion:
+    """Ask git for the version of this package's code.
+
+    MLflow notes the commit, but only of runs that ``mlflow run`` started, and never that the tree was changed.
+    """
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return CodeVersion(commit=commit, dirty=bool(_git("status", "--porcelain").strip()))
+    except (OSError, subprocess.SubprocessError):
+        return CodeVersion()
+
+
+def _git(*words: str) -> str:
+    folder = Path(__file__).parent
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout
+
+
+def environment() -> dict[str, object]:
+    """Describe Python, the machine and every installed package, ready for JSON."""
+    cpuinfo = Path("/proc/cpuinfo")
+    packages = {item.metadata["Name"]: item.version for item in metadata.distributions() if item.metadata["Name"]}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        **processor(cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""),
+        "cpus": os.cpu_count(),
+        "packages": dict(sorted(packages.items(), key=lambda pair: pair[0].lower())),
+    }
+
+
+def source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags for MLflow's columns Source, User and Version, as far as ``mlflow run`` has set none."""
+    try:
+        user = environ.get("LOGNAME") or getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    defaults = {keys.USER: user, keys.SOURCE_NAME: "experiments", keys.SOURCE_TYPE: "PROJECT"}
+    return {key: tags.get(key, value) for key, value in defaults.items()}
+
+
+def processor(cpuinfo: str) -> dict[str, str]:
+    """Return name and newest known set of instructions of the first processor.
+
+    Two processors of one name need not have the same: what a virtual machine lets through is its host's choice.
+
+    Parameters
+    ----------
+    cpuinfo
+        What Linux has in ``/proc/cpuinfo``; empty elsewhere, where only the architecture is asked.
+    """
+    pairs = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())
+    said = {name.strip(): value.strip() for name, _, value in pairs}
+    flags = said.get("flags", "").split()
+    sets = (name for name, flag in _INSTRUCTIONS.items() if flag in flags)
+    return {
+        "cpu": said.get("model name") or platform.processor() or _UNKNOWN,
+        "instructions": next(sets, _OF_ARCHITECTURE.get(platform.machine(), _UNKNOWN)),
+    }

@@ -1,23 +1,35 @@
-"""MLflow's model registry: the best confirmed model of a study, under the alias that a user loads it by."""
+"""MLflow's model registry: a study's best confirmed model under an alias; found by its address there, loaded, asked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.files import LOGGED, ModelState, model_state
-from depthcheck.experiments.tracking.model import log_product
+from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
+from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, get, search
-from depthcheck.experiments.tracking.store import client, storage
+from depthcheck.experiments.tracking.store import TrackingError, client, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import RegisteredModel
+    from mlflow.pyfunc import PyFuncModel
+
+#: How far apart the same network's answers may be on two processors.
+_RTOL, _ATOL = 1e-4, 1e-6
+_ADDRESS = re.compile(r"models:/(?P<name>[^@]+?)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +66,15 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
 
     Parameters
     ----------
-    run_id
-        The run whose logged model it is made from.
-    facts
-        What the product must know of the data (:func:`depthcheck.experiments.tracking.model.log_product`).
     description
         Markdown for the version's page; replaces what is there.
+    facts
+        What the product must know of the data (:func:`depthcheck.experiments.tracking.model.log_product`).
 
     Raises
     ------
     ChangedModelError
         When the files of the run's model are not those that were logged.
-    TrackingError
-        When the run has no model, or the registry cannot be written.
     """
     api = client(study.tracking_uri)
     with storage(f"cannot register the champion of study {study.study}"):
@@ -75,7 +83,9 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
                 study.study, description=f"Champions of study {study.study}, confirmed on fresh seeds."
             )
         versions = api.search_model_versions(f"name = '{study.study}'")
-        version = next((one.version for one in versions if one.run_id == run_id and not is_replaced(one)), None)
+        version = next(
+            (one.version for one in versions if one.run_id == run_id and keys.REPLACED_BY not in one.tags), None
+        )
         if version is None:
             version = _new_version(study, run_id, facts)
         api.update_model_version(study.study, version, description)
@@ -91,22 +101,15 @@ def replace_version(study: StudyRun, version: str, facts: Mapping[str, Any]) -> 
     ------
     ChangedModelError
         When the files of the run's model are damaged, too.
-    TrackingError
-        When the registry cannot be written.
     """
     api = client(study.tracking_uri)
     with storage(f"cannot replace version {version} of {study.study}"):
         old = api.get_model_version(study.study, version)
         new = _new_version(study, str(old.run_id), facts)
         api.update_model_version(study.study, new, old.description)
-        if _champion_version(api, study.study) == str(version):
+        if _champion_version(_registered(api, study.study)) == str(version):
             api.set_registered_model_alias(study.study, keys.CHAMPION, new)
         api.set_model_version_tag(study.study, version, keys.REPLACED_BY, new)
-
-
-def is_replaced(version: ModelVersion) -> bool:
-    """Tell whether another version was made in place of this one."""
-    return keys.REPLACED_BY in version.tags
 
 
 def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
@@ -119,32 +122,20 @@ def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
 
 
 def describe_champion(uri: str, study: str, markdown: str) -> None:
-    """Replace the description of a study's champion, where it has one.
-
-    Raises
-    ------
-    TrackingError
-        When the registry cannot be read or written.
-    """
+    """Replace the description of a study's champion, where it has one."""
     api = client(uri)
     with storage(f"cannot describe the champion of study {study}"):
-        version = _champion_version(api, study)
+        version = _champion_version(_registered(api, study))
         if version is not None:
             api.update_model_version(study, version, markdown)
 
 
 def delete_study(uri: str, study: str, run_id: str) -> None:
-    """Delete a study's run, all runs below it, and its registered model; MLflow keeps deleted runs until ``mlflow gc``.
-
-    Raises
-    ------
-    TrackingError
-        When the store or the registry cannot be written.
-    """
+    """Delete a study's run, all runs below it, and its registered model; MLflow keeps runs until ``mlflow gc``."""
     api = client(uri)
     with storage(f"cannot delete study {study} from {uri}"):
         children = list(search(api, below(run_id), [get(api, run_id).experiment_id]))
-        if _champion_version(api, study) is not None:
+        if _champion_version(_registered(api, study)) is not None:
             api.delete_registered_model(study)
         for run in children:
             api.delete_run(run.run_id)
@@ -153,30 +144,27 @@ def delete_study(uri: str, study: str, run_id: str) -> None:
 
 def stored_champion(uri: str, study: str) -> StoredChampion:
     """Read what is registered under the study's name; nothing of it where no model is."""
-    from mlflow.exceptions import MlflowException
-
     api = client(uri)
     with storage(f"cannot read the registered model {study} from {uri}"):
-        try:
-            alias = api.get_registered_model(study).aliases.get(keys.CHAMPION)
-        except MlflowException as error:
-            if error.error_code in NO_SUCH_ID:
-                return StoredChampion()
-            raise
+        model = _registered(api, study)
+        if model is None:
+            return StoredChampion()
         versions = api.search_model_versions(f"name = '{study}'")
-    at = next((version for version in versions if str(version.version) == str(alias)), None)
-    return StoredChampion(
-        version=None if alias is None else str(alias),
-        run_id=None if at is None else at.run_id,
-        versions=tuple(
-            StoredVersion(
-                version=str(one.version), run_id=one.run_id or "", description=one.description or "",
-                model=model_state(uri, str(one.source).removeprefix("models:/"))
-                if str(one.source).startswith(LOGGED) else ModelState(is_checked=False),
+    alias = _champion_version(model)
+    found = []
+    for one in versions:
+        if keys.REPLACED_BY not in one.tags:
+            source = str(one.source)
+            state = ModelState(is_checked=False)
+            if source.startswith(LOGGED):
+                state = model_state(uri, source.removeprefix("models:/"))
+            found.append(
+                StoredVersion(
+                    version=str(one.version), run_id=one.run_id or "", description=one.description or "", model=state
+                )
             )
-            for one in versions if not is_replaced(one)
-        ),
-    )  # fmt: skip
+    run_id = next((one.run_id for one in versions if str(one.version) == alias), None)
+    return StoredChampion(version=alias, run_id=run_id, versions=tuple(found))
 
 
 @contextmanager
@@ -189,24 +177,177 @@ def as_default_store(uri: str) -> Iterator[None]:
     import mlflow
 
     # What is set explicitly stands in the environment too; given back there alone, the environment goes on to count.
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before
+    with environment({"MLFLOW_TRACKING_URI": uri}):
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 
-def _champion_version(api: MlflowClient, study: str) -> str | None:
-    """Return the version under the alias, or None; not by a search, whose conditions know no quote inside a name."""
+def _registered(api: MlflowClient, study: str) -> RegisteredModel | None:
+    """Return a study's registered model, or None; not by a search, whose conditions know no quote inside a name."""
     from mlflow.exceptions import MlflowException
 
     try:
-        version = api.get_registered_model(study).aliases.get(keys.CHAMPION)
+        return api.get_registered_model(study)
     except MlflowException as error:
         if error.error_code in NO_SUCH_ID:
             return None
         raise
+
+
+def _champion_version(model: RegisteredModel | None) -> str | None:
+    """Return the version under the alias, or None."""
+    version = None if model is None else model.aliases.get(keys.CHAMPION)
     return None if version is None else str(version)
+
+
+def champion_address(uri: str, study: str | None) -> str:
+    """Return the address of a study's champion, or of the latest study's that has one."""
+    known = studies(uri, study)
+    with storage(f"cannot read the champions in {uri}"):
+        registered = {model.name for model in client(uri).search_registered_models() if keys.CHAMPION in model.aliases}
+    named = next((one.study for one in known if one.study in registered), None)
+    if named is None:
+        wanted = "that has a champion" if study is None else f"with a champion, got {study!r}"
+        raise ValueError(f"study must be one {wanted}; a study has one when its finalists are confirmed ({uri})")
+    return f"models:/{named}@{keys.CHAMPION}"
+
+
+@contextmanager
+def loaded(uri: str, address: str, *, trust: bool = False) -> Iterator[PyFuncModel]:
+    """Yield a registered model, loaded from a copy whose files were checked before any of it was run.
+
+    Parameters
+    ----------
+    address
+        ``models:/<name>@champion`` or ``models:/<name>/<version>``.
+    trust
+        Whether to load a model that has no hashes: one from elsewhere, or from before they were kept.
+
+    Raises
+    ------
+    ValueError
+        When the address is none, or the files are not those that were logged.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise ValueError(f"model must be an address like models:/<name>@champion, got {address!r}")
+    with ExitStack() as stack:
+        with storage(f"cannot load {address} from {uri}"):
+            location, model = _located(uri, match)
+            folder = stack.enter_context(checked_copy(address, uri, location, model, trust=trust))
+        # What a foreign model's own code can raise is anything.
+        with storage(f"cannot load {address} from {uri}", Exception), _quiet():
+            import mlflow.pyfunc
+
+            program = mlflow.pyfunc.load_model(str(folder))
+        yield program
+
+
+def predict(uri: str, address: str, samples: Any, *, trust: bool = False) -> pd.DataFrame:
+    """Return what a champion says of raw samples, a row each.
+
+    Parameters
+    ----------
+    address, trust
+        As of :func:`loaded`.
+    samples
+        A table with the original columns, its cells as they are, or an array.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`loaded`, and when the samples are not what the model was trained on.
+    """
+    with loaded(uri, address, trust=trust) as model:
+        import pandas as pd
+        from mlflow.exceptions import MlflowException
+
+        try:
+            answers: Any = model.predict(samples)
+        except MlflowException as error:
+            raise ValueError(error.message) from error
+        return pd.DataFrame(answers)  # a model from elsewhere may answer with an array
+
+
+def answers_trouble(uri: str, address: str, example: Mapping[str, Any], facts: Mapping[str, Any]) -> str | None:
+    """Tell in words where a champion no longer says of a stored example what its run noted, or return None.
+
+    Parameters
+    ----------
+    example
+        Samples and the outputs of the network that was trained (:class:`depthcheck.pipeline.example.Example`).
+    facts
+        What the study noted of its data: task and class names.
+    """
+    samples: Any = example["samples"] if facts["is_table"] else np.asarray(example["samples"])
+    try:
+        answers = predict(uri, address, samples)
+    except (ValueError, TrackingError) as error:
+        return str(error)
+    outputs = np.asarray(example["outputs"])
+    names = facts["class_names"]
+    if facts["task"] == "regression":
+        columns = ["prediction"]
+    else:
+        columns = [f"probability_{name}" for name in names]
+        if list(answers.columns) != ["prediction", *columns]:
+            return f"it answers with the columns {', '.join(map(str, answers.columns))}, and its classes are {names}"
+        if list(answers["prediction"]) != [names[at] for at in answers[columns].to_numpy().argmax(axis=1)]:
+            return "it predicts another class than the one it finds likeliest"
+    found = answers[columns].to_numpy()
+    if np.allclose(found, outputs, rtol=_RTOL, atol=_ATOL):
+        return None
+    at = np.unravel_index(np.abs(found - outputs).argmax(), outputs.shape)
+    return f"sample {at[0] + 1} of the stored example is answered with {found[at]:.6g}, and was with {outputs[at]:.6g}"
+
+
+def serve(uri: str, address: str, listener: socket.socket, *, trust: bool, on_ready: Callable[[], None]) -> None:
+    """Answer requests as ``mlflow models serve`` does, with a model whose files were checked, until interrupted.
+
+    Parameters
+    ----------
+    address, trust
+        As of :func:`loaded`.
+    listener
+        Where requests arrive.
+    on_ready
+        Called when the model has been loaded.
+    """
+    with loaded(uri, address, trust=trust) as model:
+        import uvicorn
+        from mlflow.pyfunc import scoring_server
+
+        server = uvicorn.Server(uvicorn.Config(scoring_server.init(model), log_level="warning"))
+        on_ready()
+        with suppress(KeyboardInterrupt):  # it has answered what was under way by then
+            server.run(sockets=[listener])
+
+
+def _located(uri: str, match: re.Match[str]) -> tuple[str, LoggedModel | None]:
+    """Return where a version's files are, and the record of its logged model; None of one that was made elsewhere."""
+    api, name = client(uri), match["name"]
+    if match["alias"]:
+        found = api.get_model_version_by_alias(name, match["alias"])
+    else:
+        found = api.get_model_version(name, match["version"])
+    source = str(found.source)  # the version's own field for the model stays empty in SQL stores (MLflow 3.17)
+    if not source.startswith(LOGGED):
+        return source, None
+    model = api.get_logged_model(source.removeprefix("models:/"))
+    return model.artifact_location, model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what TensorFlow prints while it is imported, before any of its settings can silence it, off the screen."""
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)

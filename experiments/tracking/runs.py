@@ -104,11 +104,6 @@ class StoredRun:
         ----------
         what
             Names it in the message, ``study 'mine'``; by default its run.
-
-        Raises
-        ------
-        ValueError
-            With the version that was expected and the one that came.
         """
         found = self.schema_version
         if not found.isdecimal() or int(found) > int(keys.SCHEMA_VERSION):
@@ -124,13 +119,7 @@ def get(api: MlflowClient, run_id: str) -> StoredRun:
 
 
 def read_run(uri: str, run_id: str) -> StoredRun:
-    """Read one run, a deleted one too.
-
-    Raises
-    ------
-    TrackingError
-        When there is no such run, or the store cannot be read.
-    """
+    """Read one run, a deleted one too."""
     with storage(f"cannot read run {run_id} from {uri}"):
         return get(client(uri), run_id)
 
@@ -166,13 +155,7 @@ def search(
 
 
 def study_runs(uri: str, *, deleted_too: bool = True) -> list[StoredRun]:
-    """Read the parent runs of all studies, the latest first.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be read.
-    """
+    """Read the parent runs of all studies, the latest first."""
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_STUDY}'"
     with storage(f"cannot read the studies in {uri}"):
         found = list(search(client(uri), condition, deleted_too=deleted_too))

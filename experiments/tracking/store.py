@@ -65,20 +65,15 @@ class TrackingError(RuntimeError):
 
 
 def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> str:
-    """Return the absolute address of the tracking store.
+    """Return the address of the tracking store, a relative SQLite path made absolute.
 
     Parameters
     ----------
     environ
-        ``MLFLOW_TRACKING_URI`` is read from here; without it the store is ``mlflow.db`` in the working directory.
+        ``MLFLOW_TRACKING_URI`` is read from here; without it the store is ``mlflow.db``.
     cwd
         What a relative path is relative to. By default the directory in which the user typed ``mlflow run``, since
         a project from a git address runs in a temporary clone, else the working directory.
-
-    Returns
-    -------
-    str
-        Addresses of servers and absolute paths as they are, a relative SQLite path made absolute.
     """
     uri = environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_URI
     path = uri.removeprefix(SQLITE)
@@ -106,14 +101,21 @@ def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return Path.cwd()
 
 
+def launched_run(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the run that ``mlflow run`` has made for this process, or None."""
+    return environ.get("MLFLOW_RUN_ID") or None
+
+
+def is_there(uri: str) -> bool:
+    """Tell whether a store exists that could hold a study: to open an SQLite store that is not there would make it."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
 @contextmanager
 def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done.
 
-    Parameters
-    ----------
-    more
-        What else is trouble with a store, beside the errors of MLflow, databases, connections and files.
+    Trouble with a store are the errors of MLflow, databases, connections and files, and those that ``more`` names.
     """
     load_mlflow()  # before anything else of it is imported: our settings must come first
     from mlflow.exceptions import MlflowException
@@ -171,25 +173,13 @@ def require_usable(uri: str, study_storage: str) -> None:
 
 
 def require_at_hand(uri: str) -> None:
-    """Complain about a tracking store that would have to be waited for.
-
-    Raises
-    ------
-    TrackingError
-        When it is locked or away.
-    """
+    """Raise a TrackingError where a tracking store is locked or away, and would have to be waited for."""
     with storage(f"cannot reach the tracking store {uri}"):
         reach.require_reachable(uri, seconds=1)
 
 
 def client(uri: str) -> MlflowClient:
-    """Return this process's client of the store at ``uri``; it may be shared by threads.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be opened.
-    """
+    """Return this process's client of the store at ``uri``; it may be shared by threads."""
     # Keyed by process, too: database connections do not survive a fork.
     return _client(uri, os.getpid())
 
@@ -240,10 +230,7 @@ def log_batch(
 ) -> None:
     """Write metrics (key, value, step), parameters and tags in as few calls as MLflow's limits allow.
 
-    Parameters
-    ----------
-    model_id
-        The logged model that the metrics are of, beside the run.
+    ``model_id`` is the logged model that the metrics are of, beside the run.
     """
     from mlflow.entities import Metric, Param, RunTag
 

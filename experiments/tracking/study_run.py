@@ -1,17 +1,29 @@
-"""The parent run of a study: opened, described, and closed by the coordinator."""
+"""The run of a study: opened, described and closed by a session, put right by the doctor, given its answer by a report.
+
+Nothing that was written is deleted.
+"""
 
 from __future__ import annotations
 
-import getpass
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from depthcheck.experiments.addresses import without_login
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.environment import CodeVersion, code_version
-from depthcheck.experiments.tracking.open_run import log_dataset
+from depthcheck.experiments.tracking.open_run import (
+    Artifact,
+    CodeVersion,
+    code_version,
+    log_artifacts,
+    log_dataset,
+    source_tags,
+)
+from depthcheck.experiments.tracking.reading import running_trials, study_of
 from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
 from depthcheck.pipeline.config import ParamValue
@@ -20,8 +32,12 @@ from depthcheck.pipeline.records import Dataset
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Artifact = str | Mapping[str, object]
+
 _STATES: Mapping[RunEnd, str] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
+
+
+#: What parts the answer on a study's page from what the study says of itself.
+_ANSWER_ENDS = "\n\n---\n\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +46,14 @@ class StudyRun:
 
     Attributes
     ----------
-    tracking_uri
-        Absolute address of the store.
     experiment_id, run_id
         The parent run, and the MLflow experiment that it and its children live in.
-    study
-        Name of the study, and of its run.
     session_run_id
         The run that ``mlflow run`` made when it continued this study, or None.
     continued
         Whether the parent run was there before.
     shared_tags
-        Tags that the parent and every trial carry.
+        Of the parent and every trial.
     """
 
     tracking_uri: str
@@ -63,24 +75,14 @@ class StudyRun:
 
     def log_best(self, *, number: int, run_id: str, score: float, metric: str, trials_done: int) -> None:
         """Note the best trial so far; over ``trials_done`` this makes the study's own curve."""
-        values = {keys.best(metric): score, keys.TRIALS_DONE: float(trials_done)}
+        metrics = [(keys.best(metric), score, trials_done), (keys.TRIALS_DONE, float(trials_done), trials_done)]
+        tags = {keys.BEST_TRIAL: str(number), keys.BEST_RUN: run_id}
         with storage(f"cannot note the best trial of study {self.study}"):
-            log_batch(
-                client(self.tracking_uri),
-                self.run_id,
-                metrics=[(key, value, trials_done) for key, value in values.items()],
-                tags={keys.BEST_TRIAL: str(number), keys.BEST_RUN: run_id},
-            )
+            log_batch(client(self.tracking_uri), self.run_id, metrics=metrics, tags=tags)
 
     def log_artifacts(self, artifacts: Mapping[str, Artifact]) -> None:
         """Write texts as they are and mappings as JSON, under the artifact names that are their keys."""
-        api = client(self.tracking_uri)
-        with storage(f"cannot write artifacts of study {self.study}"):
-            for name, content in artifacts.items():
-                if isinstance(content, str):
-                    api.log_text(self.run_id, content, name)
-                else:
-                    api.log_dict(self.run_id, dict(content), name)
+        log_artifacts(client(self.tracking_uri), self.run_id, artifacts)
 
     def log_dataset(self, dataset: Dataset) -> None:
         """Note which data the study is of.
@@ -131,29 +133,23 @@ def open_parent(
 
     Parameters
     ----------
-    study
-        Name of the study.
     uri
-        Address of the store; by default :func:`tracking_uri` of ``environ``.
+        Address of the store; by default :func:`tracking_uri` of ``environ``, which has MLflow's variables.
     parent_run_id
         The parent's run where the study was begun before.
     description
         Markdown for the top of the run's page; an empty one leaves what is there.
     params
-        Parameters of the study. Those that the run has already, from ``mlflow run``, are left as they are.
+        Those that the run has already, from ``mlflow run``, are left as they are.
     artifacts
         Those of a continued study go into a folder ``sessions/<time>``.
     code
         By default the version of the checkout that this package is in.
-    environ
-        Where MLflow's variables are read from.
 
     Raises
     ------
-    TrackingError
-        When the store cannot be reached or has no run ``parent_run_id``.
     ValueError
-        When a newer version wrote that run.
+        When a newer version wrote the run ``parent_run_id``.
     """
     uri = uri or tracking_uri(environ)
     launched = environ.get("MLFLOW_RUN_ID")
@@ -181,7 +177,10 @@ def open_parent(
         session = launched if launched not in (None, run_id) else None
         _close_sessions(api, run, keep=session)
         if session is not None:
-            _begin_session(api, session, run_id, shared, f"continued {stamp:%Y-%m-%d %H:%M}")
+            # The run that ``mlflow run`` has made for a study that continues becomes a child of the study's.
+            api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
+            own = {keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
+            log_batch(api, session, tags={**shared, **own})
     opened = StudyRun(
         tracking_uri=uri,
         experiment_id=run.experiment_id,
@@ -196,13 +195,6 @@ def open_parent(
     return opened
 
 
-def _begin_session(api: MlflowClient, run_id: str, parent_run_id: str, shared: Mapping[str, str], name: str) -> None:
-    """Make the run that ``mlflow run`` has made for a study that continues a child of the study's."""
-    api.update_run(run_id, name=name)
-    own = {keys.PARENT_RUN: parent_run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
-    log_batch(api, run_id, tags={**shared, **own})
-
-
 def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> None:
     """Close the sessions of this study that a kill of ``mlflow run`` left RUNNING."""
     phase = f"tags.{keys.PHASE} = '{keys.PHASE_SESSION}'"
@@ -214,27 +206,159 @@ def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> N
 
 
 def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str]) -> str:
-    experiment_id = environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(
-        api, environ.get("MLFLOW_EXPERIMENT_NAME") or keys.DEFAULT_EXPERIMENT, uri
-    )
-    run_id: str = api.create_run(experiment_id, run_name=study).info.run_id
-    return run_id
+    experiment_id = environ.get("MLFLOW_EXPERIMENT_ID")
+    if not experiment_id:
+        name = environ.get("MLFLOW_EXPERIMENT_NAME") or keys.DEFAULT_EXPERIMENT
+        found = api.get_experiment_by_name(name)
+        # MLflow would put the artifacts below the working directory; they belong beside their database.
+        folder = store_directory(uri)
+        location = None if folder is None else (folder / "mlruns" / name).as_uri()
+        experiment_id = api.create_experiment(name, location) if found is None else found.experiment_id
+    return str(api.create_run(experiment_id, run_name=study).info.run_id)
 
 
-def _experiment(api: MlflowClient, name: str, uri: str) -> str:
-    found = api.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    # MLflow would put the artifacts below the working directory; they belong beside their database.
-    folder = store_directory(uri)
-    return api.create_experiment(name, None if folder is None else (folder / "mlruns" / name).as_uri())
+def close_stale(
+    uri: str, parent_run_id: str, number: int | None = None, note: str = "Interrupted: its process ended."
+) -> list[str]:
+    """Close as KILLED the trials' runs that a killed process left RUNNING; return which.
+
+    Parameters
+    ----------
+    number
+        Only runs of this trial; by default of all.
+    note
+        Becomes the description of each.
+    """
+    stale = [run for run in running_trials(uri, parent_run_id) if number in (None, run.number)]
+    for run in stale:
+        end_run(uri, run.run_id, "KILLED", {keys.NOTE: note})
+    return [run.run_id for run in stale]
 
 
-def source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags for MLflow's columns Source, User and Version, as far as ``mlflow run`` has set none."""
-    try:
-        user = environ.get("LOGNAME") or getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
-    defaults = {keys.USER: user, keys.SOURCE_NAME: "experiments", keys.SOURCE_TYPE: "PROJECT"}
-    return {key: tags.get(key, value) for key, value in defaults.items()}
+def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:
+    """Turn a FAILED run into a KILLED one: an attempt that does not count as a trial."""
+    end_run(uri, run_id, "KILLED", {keys.FAILURE: failure, keys.NOTE: note})
+
+
+def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
+    """Return trials, by number and reason, whose failure was taken back."""
+    api = client(uri)
+    condition = f"{below(parent_run_id)} and attributes.status = 'KILLED'"
+    with storage(f"cannot read the runs of {parent_run_id} from {uri}"):
+        runs = list(search(api, condition, [get(api, parent_run_id).experiment_id]))
+    return {(run.number, run.tags[keys.FAILURE]) for run in runs if keys.FAILURE in run.tags}
+
+
+def close_unborn(study: StudyRun) -> None:
+    """Close the runs of starts that were killed before the study knew its run: of its name, without a trial."""
+    api = client(study.tracking_uri)
+    with storage(f"cannot close runs that were left by killed starts of study {study.study}"):
+        for run in search(api, "attributes.status = 'RUNNING'", [study.experiment_id]):
+            run_id = run.run_id
+            if run.name != study.study or run_id == study.run_id or keys.PARENT_RUN in run.tags:
+                continue
+            if not any(search(api, below(run_id), [study.experiment_id])):
+                note = "Interrupted: its process ended before the first trial. The study has another run."
+                log_batch(api, run_id, tags={keys.NOTE: note, keys.PHASE: keys.PHASE_SESSION})
+                api.set_terminated(run_id, "KILLED")
+
+
+def restore_run(uri: str, run_id: str) -> None:
+    """Take back the deletion of a run."""
+    with storage(f"cannot restore run {run_id} in {uri}"):
+        client(uri).restore_run(run_id)
+
+
+def restore_experiment(uri: str, experiment_id: str) -> None:
+    """Take back the deletion of an MLflow experiment, and of the runs that went with it."""
+    with storage(f"cannot restore experiment {experiment_id} in {uri}"):
+        client(uri).restore_experiment(experiment_id)
+
+
+def end_run(uri: str, run_id: str, status: RunEnd, tags: Mapping[str, str]) -> None:
+    """Give a run the status of one that has ended; one that had ended before keeps its time."""
+    api = client(uri)
+    with storage(f"cannot end run {run_id} in {uri}"):
+        log_batch(api, run_id, tags=tags)
+        api.set_terminated(run_id, status, get(api, run_id).end_time)
+
+
+def put_right(uri: str, run_id: str, tags: Mapping[str, str], values: Mapping[str, float]) -> None:
+    """Set tags of a run and values of the whole trial; MLflow keeps the values that stood there in their history."""
+    with storage(f"cannot put run {run_id} in {uri} right"):
+        log_batch(client(uri), run_id, metrics=[(key, value, 0) for key, value in values.items()], tags=tags)
+
+
+def new_parent(uri: str, study: str, children: Iterable[str], experiment_id: str | None) -> StudyRun:
+    """Open another parent run for a study whose own is gone, with the children that are left; it ends at once.
+
+    Parameters
+    ----------
+    experiment_id
+        The MLflow experiment that the children are in, or None without any.
+    """
+    opened = open_parent(study, uri=uri, environ={"MLFLOW_EXPERIMENT_ID": experiment_id} if experiment_id else {})
+    for run_id in children:
+        put_right(uri, run_id, {keys.PARENT_RUN: opened.run_id}, {})
+    opened.finish("KILLED")
+    return opened
+
+
+def join_study(uri: str, parent_run_id: str, run_id: str, name: str) -> None:
+    """Put the run that ``mlflow run`` has made below the study that it is about, as one of its sessions.
+
+    The parent run itself, and a run that is below it already, are left as they are.
+    """
+    if study_of(uri, run_id) == parent_run_id:
+        return
+    api = client(uri)
+    with storage(f"cannot put run {run_id} below {parent_run_id} in {uri}"):
+        study = get(api, parent_run_id).study
+        api.update_run(run_id, name=f"{name} {datetime.now().astimezone():%Y-%m-%d %H:%M}")
+        tags = {
+            keys.STUDY: study,
+            keys.PARENT_RUN: parent_run_id,
+            keys.PHASE: keys.PHASE_SESSION,
+            keys.STATE: "finished",
+            **code_version().tags(),
+        }
+        log_batch(api, run_id, tags=tags)
+
+
+def log_report(uri: str, run_id: str, folder: Path) -> None:
+    """Write a folder's files among the run's artifacts, under ``report``; files of the same names are replaced."""
+    with storage(f"cannot write the report of run {run_id}"):
+        client(uri).log_artifacts(run_id, str(folder), keys.REPORT)
+
+
+def note_answer(uri: str, run_id: str, markdown: str, verdicts: Mapping[tuple[str, str], str]) -> None:
+    """Put the answer on top of the study's page, and each verdict into a tag of the study's run.
+
+    Parameters
+    ----------
+    markdown
+        Takes the place of the answer that was noted before.
+    verdicts
+        (factor, level) -> the verdict with its numbers, in words.
+    """
+    api = client(uri)
+    with storage(f"cannot note the answer of run {run_id}"):
+        note = get(api, run_id).tags.get(keys.NOTE, "").split(_ANSWER_ENDS)[-1]
+        tags = {keys.verdict(factor, level): text for (factor, level), text in verdicts.items()}
+        log_batch(api, run_id, tags={**tags, keys.NOTE: f"{markdown}{_ANSWER_ENDS}{note}"})
+
+
+def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT}/") -> str:
+    """Return a link to an artifact that MLflow's own pages show as a picture inside markdown.
+
+    Those pages (3.17) show a relative address as text and leave out ``data:``; what has a scheme is shown. Where
+    the store is a server, its address is known. A store that is a file is browsed at whatever address ``mlflow ui``
+    got: ``http:path`` without slashes is, to a browser, a path on the page's own host.
+
+    Parameters
+    ----------
+    folder
+        Of the run's artifacts, with its slash, or nothing.
+    """
+    where = f"get-artifact?path={quote(folder + path, safe='')}&run_uuid={run_id}"
+    return f"{without_login(uri).rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"

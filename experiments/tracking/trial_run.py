@@ -1,9 +1,15 @@
-"""The run of one trial, written by the worker that trains it."""
+"""The run of one trial, written by the worker that trains it, and the run of its repetition.
+
+A repetition lies below the run of the trial, not below the study: in the user interface the two pages then link to each
+other, and no reader of a study's trials meets it. It has a phase of its own and no tag ``trial_number``.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -12,34 +18,28 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import log_model
-from depthcheck.experiments.tracking.open_run import OpenRun
+from depthcheck.experiments.tracking.open_run import Artifact, OpenRun, code_version, log_artifacts, source_tags
+from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
-from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.config import ParamValue, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialResult
 
 if TYPE_CHECKING:
     from depthcheck.pipeline.example import Example
+
+#: What the trial's own curves are called beside those of its repetition: next to them in the same section of charts.
+_ORIGINAL = "_original"
 
 
 class TrialRun(OpenRun):
     """A trial's run while it trains. Ends by exactly one of :meth:`finish`, :meth:`fail` and :meth:`kill`.
 
     What :meth:`log_score` adds comes when the whole search has ended.
-
-    Not to be shared between threads.
-
-    Parameters
-    ----------
-    study
-        The study that the trial belongs to.
-    run_id
-        The trial's own run.
-    flush_seconds
-        As of :class:`OpenRun`.
     """
 
     def __init__(self, study: StudyRun, run_id: str, *, flush_seconds: float = 1.0) -> None:
@@ -63,15 +63,7 @@ class TrialRun(OpenRun):
             log_batch(self._api, self.run_id, tags={keys.EXAMPLE_SHA256: sha256})
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add a point to each curve.
-
-        Parameters
-        ----------
-        epoch
-            Counted from 1.
-        metrics
-            By the keys of :meth:`depthcheck.pipeline.records.History.curves`; ``epoch_seconds`` may be among them.
-        """
+        """Add a point to each curve (:meth:`depthcheck.pipeline.records.History.curves`); epochs are counted from 1."""
         self.log_points({key: {epoch: value} for key, value in metrics.items()})
 
     def finish(self, result: TrialResult, model: Any = None, preparation: Any = None) -> None:
@@ -94,14 +86,15 @@ class TrialRun(OpenRun):
         curves = {**result.history.curves(), keys.EPOCH_SECONDS: result.history.seconds}
         self._add({key: dict(enumerate(values, start=1)) for key, values in curves.items()})
         with storage(f"cannot write the result of run {self.run_id}"):
-            model_id = None
-            if model is not None:
-                model_id = self.log_model(result, model, preparation)
+            model_id = None if model is None else self.log_model(result, model, preparation)
             log_batch(self._api, self.run_id, metrics=self._rows)
             self._rows.clear()
             # The tags that make a result complete go last: a run that has them has everything.
+            tags = {keys.STATE: result.state, keys.METRIC: result.valid.metric}
+            tags |= {keys.VALID_SAMPLES: str(result.valid.n_samples)}
+            tags |= {} if result.test is None else {keys.TEST_SAMPLES: str(result.test.n_samples)}
             rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
-            log_batch(self._api, self.run_id, metrics=rows, tags=_result_tags(result), model_id=model_id)
+            log_batch(self._api, self.run_id, metrics=rows, tags=tags, model_id=model_id)
         self._end("FAILED" if result.state == "failed" else "FINISHED", {})
 
     def log_model(self, result: TrialResult, model: Any, preparation: Any) -> str:
@@ -150,10 +143,6 @@ def start_trial(
 
     Parameters
     ----------
-    study
-        The study's run, as the coordinator opened it.
-    number
-        The trial's number in the study.
     phase
         Of the study: baseline, compare, exploit or confirm.
     config
@@ -162,11 +151,6 @@ def start_trial(
         The compared dimensions and the levels of them that the trial stands for.
     metric
         Name of the score.
-
-    Raises
-    ------
-    TrackingError
-        When the store cannot be reached or written.
     """
     depth, optimizer = str(config.model.depth), config.optimizer.name
     all_tags = {
@@ -211,12 +195,89 @@ def score_values(test: Evaluation) -> dict[str, float]:
     return {keys.test("loss"): test.loss, keys.test(test.metric): test.score, **secondary}
 
 
-def _result_tags(result: TrialResult) -> dict[str, str]:
+class ReproductionRun(OpenRun):
+    """The run of a repetition while it trains; ends by exactly one call of :meth:`end`."""
+
+    def __init__(self, uri: str, run_id: str, experiment_id: str) -> None:
+        super().__init__(uri, run_id)
+        self.experiment_id = experiment_id
+
+    def log_original(self, points: Curves) -> None:
+        """Add the trial's own numbers, beside those of the repetition."""
+        self.log_points({key + _ORIGINAL: curve for key, curve in points.items()})
+
+    def log_artifact(self, name: str, content: Artifact) -> None:
+        """Write a text as it is, or a mapping as JSON."""
+        log_artifacts(self._api, self.run_id, {name: content})
+
+    def end(self, status: RunEnd, *, state: str, description: str, verdict: str | None = None) -> None:
+        """Write what is left and end the run, FINISHED where the trial was reproduced."""
+        tags = {keys.STATE: state, keys.NOTE: description, **({keys.REPRODUCTION: verdict} if verdict else {})}
+        self._end(status, tags)
+
+
+def start_reproduction(
+    uri: str,
+    original: StoredRun,
+    *,
+    params: Mapping[str, ParamValue],
+    description: str,
+    environ: Mapping[str, str] = os.environ,
+) -> ReproductionRun:
+    """Open the run of a repetition, below the run of the trial; it is the one that ``mlflow run`` made, if it did.
+
+    Parameters
+    ----------
+    params
+        The trial's. Those that ``mlflow run`` has noted under the same names are left as they are.
+    """
+    api = client(uri)
+    name = f"reproduction of {original.name}"
+    copied = (keys.STUDY, keys.DEPTH, keys.OPTIMIZER, keys.METRIC, keys.SCHEMA)
     tags = {
-        keys.STATE: result.state,
-        keys.METRIC: result.valid.metric,
-        keys.VALID_SAMPLES: str(result.valid.n_samples),
+        **{key: original.tags[key] for key in copied if key in original.tags},
+        **code_version().tags(),
+        keys.PARENT_RUN: original.run_id,
+        keys.REPRODUCED_RUN: original.run_id,
+        keys.PHASE: keys.PHASE_REPRODUCTION,
+        keys.STATE: keys.RUNNING,
+        keys.PROCESS: _process(os.getpid()),
+        keys.NOTE: description,
     }
-    if result.test is not None:
-        tags[keys.TEST_SAMPLES] = str(result.test.n_samples)
-    return tags
+    with storage(f"cannot open a run for the reproduction of {original.run_id}"):
+        run_id = environ.get("MLFLOW_RUN_ID") or api.create_run(original.experiment_id, run_name=name).info.run_id
+        api.update_run(run_id, status="RUNNING", name=name)
+        run = get(api, run_id)
+        new = {key: value for key, value in params.items() if key not in run.params}
+        log_batch(api, run_id, params=new, tags={**source_tags(run.tags, environ), **tags})
+    return ReproductionRun(uri, run_id, run.experiment_id)
+
+
+def close_stale_reproductions(uri: str) -> list[str]:
+    """Close as KILLED the reproductions whose process on this machine was killed; return their runs."""
+    api, closed = client(uri), []
+    condition = f"tags.{keys.PHASE} = '{keys.PHASE_REPRODUCTION}' and attributes.status = 'RUNNING'"
+    with storage(f"cannot close interrupted reproductions in {uri}"):
+        for run in list(search(api, condition)):
+            if _is_dead(run.tags.get(keys.PROCESS, "")):
+                note = f"Interrupted: its process ended. (Seen {datetime.now().astimezone():%Y-%m-%d %H:%M}.)"
+                log_batch(api, run.run_id, tags={keys.STATE: "interrupted", keys.NOTE: note})
+                api.set_terminated(run.run_id, "KILLED")
+                closed.append(run.run_id)
+    return closed
+
+
+def _process(pid: int) -> str:
+    """Return what tells a process from all others: machine, number, and when it began."""
+    return f"{socket.gethostname()} {pid} {psutil.Process(pid).create_time():.0f}"
+
+
+def _is_dead(process: str) -> bool:
+    """Tell whether a process of this machine has ended; of another machine's nothing can be known."""
+    words = process.split(" ")
+    if len(words) != 3 or words[0] != socket.gethostname():
+        return False
+    try:
+        return _process(int(words[1])) != process
+    except (psutil.Error, ValueError):
+        return True

@@ -14,7 +14,8 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from mlflow.tracking.client import MlflowClient
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.doctor.examine import Examination, Place, examine, studies
+from depthcheck.experiments.doctor.examine import Examination, examine, studies
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.records import TrialResult
 from tests.end_to_end.folder import Folder

@@ -28,9 +28,9 @@ from damages import (
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.examine import examine, lines, studies
-from depthcheck.experiments.lock import held
+from depthcheck.experiments.places import held
 from depthcheck.experiments.reproduce.original import find, write_model_again
-from depthcheck.experiments.tracking.files import hashes
+from depthcheck.experiments.tracking.model import hashes
 from depthcheck.experiments.tracking.runs import study_runs
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from depthcheck.experiments.addresses import require_address, shown, without_log
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.study.ledger import study_names
 from depthcheck.experiments.tracking import TrackingError
-from depthcheck.experiments.tracking.report_run import artifact_link
+from depthcheck.experiments.tracking.study_run import artifact_link
 
 
 @pytest.fixture(autouse=True)

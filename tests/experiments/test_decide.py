@@ -11,10 +11,9 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.design import plan
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS
-from depthcheck.experiments.study.decide import Deadline, goes_on, note_look
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.experiments.study.noted import Resolved
-from depthcheck.experiments.study.running import RunningStudy
+from depthcheck.experiments.study.running import Resolved, RunningStudy
+from depthcheck.experiments.study.session import Deadline, goes_on, note_look
 from depthcheck.experiments.tracking import StudyRun, open_parent
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.reports.compare.study_data import StudyDesign

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition, design, document, space
 from depthcheck.experiments.planning.experiment import NOTEBOOK_BASELINE, Experiment
-from depthcheck.experiments.study.ledger import Ledger, point_of
+from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
 
@@ -396,7 +396,7 @@ def test_any_configuration_survives_both_stores(stores, experiment):
     number = len(ledger.trials())
     ledger.start(replace(planned, number=number), planned.point, space.distributions(experiment, planned.point))
     trial = Ledger.existing(storage, "any").trials()[number]
-    at, seed = point_of(trial), trial.user_attrs["seed"]
+    at, seed = trial.user_attrs["point"], trial.user_attrs["seed"]
     assert space.to_config(experiment, at, seed=seed, data_sha256="ab" * 32, split=SplitConfig()) == config
 
 

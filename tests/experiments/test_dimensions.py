@@ -3,7 +3,7 @@
 import pytest
 
 from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.study.describe import in_words
+from depthcheck.experiments.planning.space import in_words
 from depthcheck.pipeline.config import SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.reports.compare.study_data import Factor

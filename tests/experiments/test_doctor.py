@@ -22,13 +22,13 @@ from mlflow.entities import LoggedModelOutput
 from rich.console import Console
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.task import Outcome
-from depthcheck.experiments.doctor.examine import Examination, Place, examine, lines
-from depthcheck.experiments.lock import lock_file
+from depthcheck.experiments.cluster.worker import Outcome
+from depthcheck.experiments.doctor.examine import Examination, examine, lines
+from depthcheck.experiments.places import Place, lock_file
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.resume import resumed
-from depthcheck.experiments.tracking.files import log_files
+from depthcheck.experiments.tracking.model import log_files
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load

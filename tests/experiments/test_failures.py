@@ -1,6 +1,6 @@
 """Whose fault a failure is."""
 
-from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.study.coordinator import ALIKE, CircuitBreaker
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from depthcheck.experiments.planning import definition, design
-from depthcheck.experiments.planning.finalists import Finalist, SearchedTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
 
 DIGITS = definition.read(definition.find("digits"))
 
@@ -12,10 +12,10 @@ PLAN = design.plan(DIGITS, [design.SearchRound(trials=26)])
 PROPOSED = {"depth": 2, "optimizer": "adam"}
 
 
-def searched(scores: dict[int, float], proposed: dict = PROPOSED) -> list[SearchedTrial]:
+def searched(scores: dict[int, float], proposed: dict = PROPOSED) -> list[StudyTrial]:
     """Return trials of a study of digits: 1 to 24 are of *compare*, by combinations, and 25 is of *exploit*."""
     return [
-        SearchedTrial(
+        StudyTrial(
             number=trial.number,
             phase=trial.phase,
             combination=trial.combination,
@@ -27,7 +27,7 @@ def searched(scores: dict[int, float], proposed: dict = PROPOSED) -> list[Search
     ]
 
 
-def stands_for(trials: list[SearchedTrial]) -> dict[int, tuple[tuple[str, str], ...]]:
+def stands_for(trials: list[StudyTrial]) -> dict[int, tuple[tuple[str, str], ...]]:
     return {finalist.number: finalist.stands_for for finalist in choose(DIGITS, trials)}
 
 
@@ -69,7 +69,7 @@ def test_first_of_equals_is_chosen():
 def test_learning_rates_that_are_compared_are_read_off_the_point_too():
     compared = replace(DIGITS, compare={"learning_rate": (0.1, 0.2)})
     trials = [
-        SearchedTrial(
+        StudyTrial(
             number=n,
             phase=phase,
             combination=combination,

@@ -16,7 +16,7 @@ import pytest
 from distributed import KilledWorker
 
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.cluster.preload import bound_memory
+from depthcheck.experiments.cluster.worker import bound_memory
 from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow

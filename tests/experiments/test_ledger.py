@@ -6,10 +6,10 @@ from contextlib import closing
 import optuna
 import pytest
 
-from depthcheck.experiments.cluster.task import Outcome
+from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.experiments.study.ledger import Ledger, has_ended, point_of
+from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.tracking import TrackingError
 
 DIGITS = definition.read(definition.find("digits"))
@@ -64,9 +64,9 @@ def test_study_with_a_trial_that_somebody_else_asked_for_is_refused(storage):
 def test_running_trial_keeps_number_point_and_parameters_when_opened_again(storage):
     start(opened(storage), 0)
     (trial,) = opened(storage).trials()
-    assert not has_ended(trial)
-    assert point_of(trial) == design.plan(DIGITS, searches(20))[0].point
-    assert trial.params.keys() <= point_of(trial).keys()
+    assert not trial.state.is_finished()
+    assert trial.user_attrs["point"] == design.plan(DIGITS, searches(20))[0].point
+    assert trial.params.keys() <= trial.user_attrs["point"].keys()
 
 
 def test_telling_goes_on_where_a_kill_has_left_it(storage):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from depthcheck.experiments.lock import held, lock_file
+from depthcheck.experiments.places import held, lock_file
 from tests.others import NOBODY, needs_root
 
 

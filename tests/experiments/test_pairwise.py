@@ -6,7 +6,7 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.planning.pairwise import FACTOR, pairwise
+from depthcheck.experiments.planning.finalists import FACTOR, pairwise
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
 

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.reproduce import wording as words
+from depthcheck.experiments.reproduce import deviations as words
 from depthcheck.experiments.reproduce.deviations import (
     Change,
-    Repetition,
     RunComparison,
     compare,
     differences,
@@ -31,7 +30,7 @@ from depthcheck.experiments.reproduce.deviations import (
 from depthcheck.experiments.reproduce.original import find
 from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys
-from depthcheck.experiments.tracking.environment import processor
+from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
@@ -98,7 +97,7 @@ def test_earliest_epoch_comes_first_and_values_of_the_whole_trial_last() -> None
     now["final_valid_accuracy"] = {0: 0.91}
     comparison = compare(LOG, now)
     assert [one.epoch for one in comparison.deviations] == [2, 3, 0]
-    assert [curve.largest and curve.largest.epoch for curve in comparison.curves] == [0, 3, 2]
+    assert [one.curve for one in comparison.deviations] == ["valid/accuracy", "train/loss", "final_valid_accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +253,7 @@ def finding(original: object, now: dict[str, dict[int, float]], *found: Change) 
         original=original,  # type: ignore[arg-type]
         differences=found,
         notes=[],
-        repetitions=[Repetition(points=now, fit_seconds=1.0)],
+        repetitions=[now],
         comparisons=comparisons,
     )
 

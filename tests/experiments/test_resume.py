@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 from test_doctor import DIGITS, SHA256, Study
 
-from depthcheck.experiments.doctor.examine import Place
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.study.ledger import Ledger, has_ended, study_names
+from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.study.resume import resumed
 from depthcheck.experiments.tracking import open_parent
 from depthcheck.experiments.tracking.store import client
@@ -103,7 +103,7 @@ def test_study_that_mlflow_has_lost_is_refused_and_no_store_is_made(
     client(study.place.uri).delete_run(study.ledger.trials()[1].user_attrs["run_id"])
     ledger, said = resume(study.place, data)
     assert "warning: 1 of 3 trials that have ended are not in MLflow any more (trial 1)" in said
-    assert all(map(has_ended, ledger.trials()))
+    assert all(trial.state.is_finished() for trial in ledger.trials())
 
 
 def test_other_data_and_another_definition_are_refused_in_either_store(

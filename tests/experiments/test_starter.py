@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.definition import starter_toml
 from depthcheck.experiments.planning.document import SCHEMA_FILE
-from depthcheck.experiments.planning.starter import starter_toml
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.tables import table_dataset
 

@@ -11,8 +11,8 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.champion import loaded, predict
-from depthcheck.experiments.tracking.files import ChangedModelError, checked_copy, difference, hashes, log_files
+from depthcheck.experiments.tracking.model import ChangedModelError, checked_copy, difference, hashes, log_files
+from depthcheck.experiments.tracking.registry import loaded, predict
 from depthcheck.experiments.tracking.store import client
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthcheck.experiments.planning import definition
-from depthcheck.experiments.planning.document import parse_tuned
+from depthcheck.experiments.planning.document import validated
 from depthcheck.experiments.planning.ranges import Choices, Range, can_widen, parse_widenings, widen
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.reports.read import command, search_ranges
@@ -32,6 +32,10 @@ dropout = { low = 0.0, high = 0.4, step = 0.1 }
 momentum = { low = 0.0, high = 0.9 }
 """)
 EXPERIMENT = definition.parse(SMALL, name="small")
+
+
+def tuned_of(name: str, stored: object) -> Range | Choices:
+    return validated({"budget": {"trials": 1, "epochs": 1}, "tune": {name: stored}})["tune"][name]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,7 @@ EXPERIMENT = definition.parse(SMALL, name="small")
     ],
 )
 def test_range_goes_on_as_it_was(name, stored, side, expected):
-    assert widen(parse_tuned(name, stored, "tune"), DIMENSIONS[name], side).as_json() == expected
+    assert widen(tuned_of(name, stored), DIMENSIONS[name], side).as_json() == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_range_goes_on_as_it_was(name, stored, side, expected):
     ],
 )
 def test_nothing_beyond_is_no_side_to_widen(name, stored, side):
-    tuned, dimension = parse_tuned(name, stored, "tune"), DIMENSIONS[name]
+    tuned, dimension = tuned_of(name, stored), DIMENSIONS[name]
     assert not can_widen(tuned, dimension, side)
     with pytest.raises(ValueError, match=r"^widen must "):
         widen(tuned, dimension, side)
@@ -99,14 +103,14 @@ def test_whatever_is_widened_is_a_range_that_a_definition_may_have(name, ends, l
         return
     longer = widen(tuned, dimension, side)
     assert isinstance(longer, Range)
-    assert parse_tuned(name, longer.as_json(), "tune") == longer
+    assert tuned_of(name, longer.as_json()) == longer
     assert longer.low <= tuned.low
     assert longer.high >= tuned.high
     assert longer != tuned
     choices = Choices(values=(low, high))
     if can_widen(choices, dimension, side):
         more = widen(choices, dimension, side)
-        assert parse_tuned(name, more.as_json(), "tune") == more
+        assert tuned_of(name, more.as_json()) == more
         assert math.inf > len(more.values) == 3
 
 
