@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .config import METRICS, SplitConfig, Task, TrialConfig, require
 
 Phase = Literal["baseline", "compare", "exploit", "confirm"]
+PartName = Literal["train", "valid", "test"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
 
 
@@ -177,13 +178,6 @@ class Cut:
         require(n_common == 0, "number of samples that two parts share", "0", n_common)
 
 
-class Preparation(Protocol):
-    """How raw samples become the features that a network gets; fitted on the training part alone."""
-
-    def transform(self, samples: Any) -> NDArray[np.float32]:
-        """Return ``(n, n_features)`` float32 for raw samples."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scaler:
     """The scaling of features, ``x * scale + offset`` in float32; the served model does the same with its own layer.
@@ -293,9 +287,9 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Loss and score of a model on one part; ``beside`` holds further scores by name, for reading and no decision."""
+    """Loss and score of a model on one part; ``secondary`` holds further scores by name, which decide nothing."""
 
-    part: Literal["train", "valid", "test"]
+    part: PartName
     loss: float
     score: float
     metric: str

@@ -13,27 +13,31 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.pipeline.example import Example, example_samples
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
-from depthcheck.pipeline.prepare.folds import Prepared, out_of_fold, prepared, whole
+from depthcheck.pipeline.prepare.prepare import Preparation, Prepared, example_samples, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import (
     Dataset,
     Evaluation,
     History,
     Predictions,
-    Preparation,
     Scaler,
     TrialResult,
     TrialState,
 )
 from depthcheck.pipeline.training.build import build, serving_model
-from depthcheck.pipeline.training.diagnose import layer_diagnostics
-from depthcheck.pipeline.training.evaluate import evaluate, judge_outputs, predictions, served_outputs
+from depthcheck.pipeline.training.evaluate import (
+    evaluate,
+    judge_outputs,
+    layer_diagnostics,
+    predictions,
+    served_outputs,
+)
 from depthcheck.pipeline.training.fit import EpochCallback, epochs, fit_folds
 
 
@@ -53,14 +57,14 @@ class TrainedTrial:
         With folds, of each row by the network that was not trained on it, in the order of rows. Else on the test part,
         in phase *confirm* alone: what a searched network says of it :func:`judge` finds when the search is over.
     example
-        What ``model`` says of a few raw samples, in phase *confirm*: the champion is one of these.
+        In phase *confirm* a few raw ``samples`` and the model's ``outputs`` for them: the champion is one of these.
     """
 
     result: TrialResult
     model: keras.Model
     preparation: Preparation
     predictions: Predictions | None
-    example: Example | None = None
+    example: dict[str, Any] | None = None
 
 
 def run_trial(
@@ -214,9 +218,9 @@ def _served(network: keras.Model, data: Prepared, dataset: Dataset) -> keras.Mod
     return serving_model(network, sample_shape=shape, scaler=scaler, objective=objective_of(data.split))
 
 
-def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> Example:
+def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> dict[str, Any]:
     samples, features = example_samples(data.preparation, dataset)
-    return Example(samples=samples, outputs=served_outputs(model, features).tolist())
+    return {"samples": samples, "outputs": served_outputs(model, features).tolist()}
 
 
 def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:

@@ -15,8 +15,8 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
-from depthcheck.pipeline.paths import user_path
 from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.system import user_path
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData

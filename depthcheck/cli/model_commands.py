@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from depthcheck.cli.options import asked_model, new_file, option
-from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.system import user_path
 
 _LAST_PORT = 65_535
 

@@ -19,10 +19,10 @@ from typing import Any
 from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, validated
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import known_key
-from depthcheck.pipeline.config import DataConfig, ParamValue, shown
+from depthcheck.pipeline.config import DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions, suggestion
-from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions
+from depthcheck.pipeline.system import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
 

@@ -115,7 +115,7 @@ def answers_trouble(uri: str, address: str, example: Mapping[str, Any], facts: M
     Parameters
     ----------
     example
-        Samples and the outputs of the network that was trained (:class:`depthcheck.pipeline.example.Example`).
+        Samples and the outputs of the network that was trained, as :meth:`TrialRun.log_example` wrote them.
     facts
         What the study noted of its data: task and class names.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,20 +47,10 @@ def known_pictures(
 ) -> Dataset:
     """Return one of the known data sets of pictures: X, y, X_test and y_test with labels as they are published."""
     require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
-    X, labels, X_test, test_labels = arrays
-    y, y_test = labels.astype(np.int64), test_labels.astype(np.int64)
-    return Dataset(
-        name=config.name,
-        sha256=digest(X, y, X_test, y_test),
-        source=source,
-        X=X,
-        y=y,
-        X_test=X_test,
-        y_test=y_test,
-        class_names=class_names,
-        pixel_max=pixel_max,
-        metric=config.metric or "accuracy",
-    )
+    X, y, X_test, y_test = arrays
+    samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
+    own = array_dataset(config, name=config.name, source=source, samples=samples, test=test, class_names=class_names)
+    return replace(own, pixel_max=pixel_max)
 
 
 def array_dataset(

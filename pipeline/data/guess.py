@@ -6,7 +6,6 @@ Every guess says why, in words for the profile, so that a wrong one is seen and 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.cells import (
     MISSING_AMONG_VALUES,
     TRUTHS,
@@ -28,42 +26,9 @@ from depthcheck.pipeline.data.cells import (
     other_order,
     read_days,
     read_numbers,
+    typed,
 )
-from depthcheck.pipeline.data.columns import listed, nearest, typed
 from depthcheck.pipeline.records import Column
-
-
-def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:
-    """Complain about a column that a table has not, before any row of it is read.
-
-    Raises
-    ------
-    ValueError
-        With the columns that there are, and the nearest one.
-    """
-    if config.target is None:
-        raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
-    asked = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
-    for what, name in (*asked.items(), *((f"column of data.columns in {where}", name) for name, _ in config.columns)):
-        if name is not None and name not in names:
-            raise ValueError(
-                f"{what} must be one of the columns of {where}: {listed(names)}; got {name!r}{nearest(name, names)}"
-            )
-
-
-def refuse_columns(config: DataConfig, what: str) -> None:
-    """Complain about words that only tables understand, said of arrays.
-
-    Raises
-    ------
-    ValueError
-        Naming the first.
-    """
-    for word in ("target", "group", "time", "test_file", "test_column", "columns"):
-        got = getattr(config, word)
-        if got:
-            raise ValueError(f"{word} must be left out: {what} has no columns, got {got!r}")
-
 
 _N_EXAMPLES = 3
 _MAX_EXAMPLE = 24
@@ -241,15 +206,14 @@ def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> str:
 
 
 def _date_words(texts: pd.Series[str], form: str) -> str:
+    def spelt(form: str) -> str:
+        words = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year", "%b": "month", "%B": "month"}
+        return "year-month-day" if form == "ISO8601" else re.sub("%[dmYybB]", lambda hit: words[hit[0]], form)
+
     other = other_order(form)
     if other and is_readable(read_days(texts, other)):
-        return f"dates read as {_spelt(form)} ({_spelt(other)} would do too: no cell tells)"
-    return f"dates written {_spelt(form)}"
-
-
-def _spelt(form: str) -> str:
-    words = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year", "%b": "month", "%B": "month"}
-    return "year-month-day" if form == "ISO8601" else re.sub("%[dmYybB]", lambda hit: words[hit[0]], form)
+        return f"dates read as {spelt(form)} ({spelt(other)} would do too: no cell tells)"
+    return f"dates written {spelt(form)}"
 
 
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
@@ -260,14 +224,14 @@ def _of_names(column: Column, cells: Texts, what: str) -> Column:
         return replace(column, why=f"{what}, another in every row: an identifier or free text")
     if column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical":
         return replace(column, why=f"{what}, {column.n_distinct:,} different ones: too many to learn from")
-    return replace(column, kind="categorical", why=what, categories=_sorted(cells))
+    return replace(column, kind="categorical", why=what, categories=tuple(sorted(cells.different)))
 
 
 def _told(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     """Return a column of the kind that the user says."""
     column = replace(column, kind=kind, why="as you say")
     if kind == "categorical":
-        categories = _sorted(cells.as_texts())
+        categories = tuple(sorted(cells.as_texts().different))
         return replace(column, categories=categories, n_distinct=len(categories))
     found = guess(column.name, cells, comma=comma)
     if found.kind == kind:
@@ -293,10 +257,6 @@ def _told_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
     if form is None:  # typed() will name the first cell that is none
         return replace(column, form="" if column.kind == "numeric" else "ISO8601")
     return replace(_written(column, cells, column.kind, form, comma=comma), kind=column.kind, why=column.why)
-
-
-def _sorted(cells: Texts) -> tuple[str, ...]:
-    return tuple(sorted(cells.different))
 
 
 def _examples(cells: Cells) -> tuple[str, ...]:

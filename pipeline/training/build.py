@@ -96,7 +96,7 @@ def serving_model(
     scaler
         What was done to each raw value before training, which the model then does itself; None where samples come
         prepared.
-    goal
+    objective
         What was learned; of a regression, how the target was standardized.
 
     Returns

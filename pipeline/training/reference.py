@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import Objective
-from depthcheck.pipeline.prepare.folds import prepared
-from depthcheck.pipeline.prepare.prepare import prepare
+from depthcheck.pipeline.prepare.prepare import prepare, prepared
 from depthcheck.pipeline.prepare.split import folds
 from depthcheck.pipeline.records import Dataset, Part, Split
 
@@ -126,7 +125,7 @@ def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
 
 def _score(model: Any, part: Part, parts: Split) -> float:
     # Predictions of a regression are in the target's unit already: nothing is standardized here.
-    return Objective(metric=parts.metric).scores(part.y, _outputs(model, part, parts.n_classes))[0]
+    return Objective(metric=parts.metric).score(part.y, _outputs(model, part, parts.n_classes))
 
 
 def _outputs(model: Any, part: Part, n_classes: int) -> NDArray[np.float64]:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import delimited
-from depthcheck.pipeline.data.formats import open_table
-from depthcheck.pipeline.data.load import DataNotFoundError, load, read_samples
+from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, read_samples
 from depthcheck.pipeline.data.sniff import sniff
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.columns import as_samples
+from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.data.tables import table_dataset
 
