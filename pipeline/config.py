@@ -374,14 +374,7 @@ class TrialConfig:
         return {name: value for name, value in found.items() if value is not None}
 
     def to_params(self) -> dict[str, ParamValue]:
-        """Return the flat parameters to log; only those that are active.
-
-        Returns
-        -------
-        dict
-            Each dimension under its own name. ``units`` is one number where all layers have the same, else the numbers
-            joined by commas.
-        """
+        """Return the flat parameters to log: each active dimension under its name, and what else defines a trial."""
         return {
             **self.data.to_params(),
             "data_sha256": self.data_sha256,
@@ -394,12 +387,9 @@ class TrialConfig:
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> TrialConfig:
-        """Rebuild the configuration from logged parameters; the inverse of :meth:`to_params`.
+        """Rebuild the configuration from logged parameters, which may be texts; the inverse of :meth:`to_params`.
 
-        Parameters
-        ----------
-        params
-            Values may be strings, as MLflow returns them. Keys that no configuration has are ignored.
+        Keys that no configuration has are ignored.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -144,11 +144,6 @@ class Dataset:
         """Shape of one sample, ``(28, 28)`` for a picture of Fashion-MNIST; of a table, its columns."""
         return tuple(self.X.shape[1:])
 
-    @property
-    def n_features(self) -> int:
-        """Number of values in one raw sample; what a network gets is known once the features are prepared."""
-        return math.prod(self.sample_shape)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cut:
@@ -261,18 +256,18 @@ class History:
     seconds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = {
-            len(column)
-            for column in (
-                self.train_loss, self.train_score, self.valid_loss, self.valid_score, self.learning_rate, self.seconds,
-            )
-        }  # fmt: skip
+        lengths = {len(getattr(self, column.name)) for column in fields(self) if column.name != "metric"}
         require(len(lengths) == 1, "columns of a history", "of one length", sorted(lengths))
 
     @property
     def n_epochs(self) -> int:
         """Number of epochs trained."""
         return len(self.train_loss)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss of the last epoch is not finite."""
+        return not (math.isfinite(self.train_loss[-1]) and math.isfinite(self.valid_loss[-1]))
 
     def curves(self) -> dict[str, tuple[float, ...]]:
         """Return the four curves and the learning rate under the keys that every log uses, ``train/loss``."""

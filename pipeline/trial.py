@@ -21,15 +21,7 @@ from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
 from depthcheck.pipeline.prepare.prepare import Preparation, Prepared, example_samples, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
-from depthcheck.pipeline.records import (
-    Dataset,
-    Evaluation,
-    History,
-    Predictions,
-    Scaler,
-    TrialResult,
-    TrialState,
-)
+from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, TrialResult
 from depthcheck.pipeline.training.build import build, serving_model
 from depthcheck.pipeline.training.evaluate import (
     evaluate,
@@ -107,16 +99,15 @@ def run_trial(
     history, valid = fit_folds(
         networks, [fold.split for fold in folds], config.fit, capacity=_capacity(dataset, config), on_epoch_end=watcher
     )
-    state = _state(history, pruned=watcher.pruned)
-    if state == "diverged":
+    if history.diverged:
         valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None
     product, its_data = network, folds[0]
-    if confirm and config.split.folds and state != "diverged":
+    if confirm and config.split.folds and not history.diverged:
         product, its_data = _trained_on_all(config, dataset, history.n_epochs)
     result = TrialResult(
         config=config,
-        state=state,
+        state="diverged" if history.diverged else "pruned" if watcher.pruned else "finished",
         history=history,
         valid=valid,
         test=None if test is None else evaluate(network, test, "test", objective_of(first)),
@@ -194,12 +185,6 @@ def _network(config: TrialConfig, data: Prepared) -> keras.Model:
 def _capacity(dataset: Dataset, config: TrialConfig) -> int | None:
     """Return a capacity of one row more than there are: folds and all rows then share one compiled program."""
     return len(dataset.y) + 1 if config.split.folds else None
-
-
-def _state(history: History, *, pruned: bool) -> TrialState:
-    if not (math.isfinite(history.train_loss[-1]) and math.isfinite(history.valid_loss[-1])):
-        return "diverged"
-    return "pruned" if pruned else "finished"
 
 
 def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:

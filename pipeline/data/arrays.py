@@ -66,10 +66,6 @@ def array_dataset(
 
     Parameters
     ----------
-    config
-        Its task and metric, where they are said.
-    name, source
-        As the data set is to be called, and where it was.
     samples, test
         X ``(n_samples, ...)`` and y ``(n_samples,)``. X of uint8 are pixels, 0 to 255; of other types features.
     class_names

@@ -31,7 +31,7 @@ class ColumnarFile:
         # pandas writes the rows' labels beside the columns of the table.
         self._positions = [at for at, field in enumerate(schema) if not field.name.startswith("__index_level_")]
         names = [schema.field(position).name for position in self._positions]
-        self.names = unique_names(names, lambda line: log(f"{path.name}: {line}"))
+        self.names = unique_names(names, path.name, log)
 
     def read(self) -> pd.DataFrame:
         """Return all rows, each column as the file's own type says.

@@ -29,7 +29,7 @@ class SpreadsheetFile:
         columns = zip(header, zip(*rows[1:], strict=True), strict=True)
         kept = [(name, cells) for name, cells in columns if name.strip() or any(cell != "" for cell in cells)]
         self._columns = [cells for _name, cells in kept]
-        self.names = unique_names([name for name, _cells in kept], lambda line: log(f"{path.name}: {line}"))
+        self.names = unique_names([name for name, _cells in kept], path.name, log)
 
     def read(self) -> pd.DataFrame:
         """Return all rows: numbers, booleans and dates as the cells have them, mixed columns as text."""

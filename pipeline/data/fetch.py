@@ -41,15 +41,7 @@ def keras_home() -> Path:
 
 
 def require_published(path: Path, sha256: str) -> None:
-    """Hold a file against the checksum that its publisher gives.
-
-    Raises
-    ------
-    FileNotFoundError
-        When it is not there.
-    DataNotFoundError
-        When it is another file.
-    """
+    """Hold a file against the checksum that its publisher gives; raise where it is not there, or another one."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path.name}")
     with path.open("rb") as file:

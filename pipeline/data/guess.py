@@ -49,8 +49,6 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
 
     Parameters
     ----------
-    name, cells
-        The column.
     kind
         One of :data:`depthcheck.pipeline.config.COLUMN_KINDS` where the user says what it is; None: guessed.
     comma
@@ -62,19 +60,22 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
         When the cells cannot be of the kind that the user says.
     """
     n_missing = int(np.count_nonzero(cells.missing))
-    n_present = len(cells.missing) - n_missing
     plain = Column(name=name, kind="ignored", n_missing=n_missing, examples=_examples(cells))
     if kind == "ignored":
         return replace(plain, why="as you say")
     if kind is not None:
         return _told(plain, cells, kind, comma)
-    if n_present == 0:
+    if n_missing == len(cells.missing):
         return replace(plain, why="no cell has a value")
     if isinstance(cells, Numbers):
-        return _of_numbers(plain, cells.values, "numbers")
-    if isinstance(cells, Days):
-        return _of_dates(plain, cells.values, "dates")
-    return _of_texts(plain, cells, comma)
+        found = _of_numbers(plain, cells.values, "numbers")
+    elif isinstance(cells, Days):
+        found = _of_dates(plain, cells.values, "dates")
+    else:
+        found = _of_texts(plain, cells, comma)
+    if found.n_distinct == 1 and found.n_missing == 0:
+        return replace(found, kind="ignored", why=f"always {found.examples[0]}", categories=())
+    return found
 
 
 def numbers_in(cells: Cells, *, comma: bool = False) -> NDArray[Any] | None:
@@ -94,8 +95,6 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     n_infinite = int(np.count_nonzero(missing & ~np.isnan(numbers)))
     column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)))
     said = what + (f"; {n_infinite:,} infinite ones, or as good as, count as missing" if n_infinite else "")
-    if n_distinct == 1 and column.n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}")
     if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1):
         return replace(column, kind="boolean", why="0 and 1", categories=("0", "1"), n_distinct=2)
     if not (present == np.floor(present)).all():
@@ -123,11 +122,7 @@ def _counts_rows(column: Column, numbers: NDArray[Any], present: NDArray[Any]) -
 
 
 def _of_dates(column: Column, days: NDArray[np.float64], what: str) -> Column:
-    n_distinct = len(np.unique(days[np.isfinite(days)]))
-    column = replace(column, n_distinct=n_distinct)
-    if n_distinct == 1 and column.n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}")
-    return replace(column, kind="date", why=what)
+    return replace(column, kind="date", why=what, n_distinct=len(np.unique(days[np.isfinite(days)])))
 
 
 def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
@@ -169,8 +164,6 @@ def _as_boolean(column: Column, cells: Texts, truths: tuple[str, str]) -> Column
     values = typed(replace(column, kind="boolean"), cells)
     present = np.unique(values[~np.isnan(values)])
     n_missing = int(np.isnan(values).sum())
-    if len(present) < 2 and n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}", n_distinct=1)
     why = f"{truths[0]} and {truths[1]}"
     return replace(column, kind="boolean", why=why, n_distinct=len(present), n_missing=n_missing)
 
@@ -218,8 +211,6 @@ def _date_words(texts: pd.Series[str], form: str) -> str:
 
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
     n_present = len(cells.missing) - column.n_missing
-    if column.n_distinct == 1 and column.n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}")
     if column.n_distinct == n_present > 1:
         return replace(column, why=f"{what}, another in every row: an identifier or free text")
     if column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical":

@@ -206,12 +206,7 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
 def open_table(path: Path, log: Log = lambda _line: None) -> TableFile:
     """Return a table's file, of which no more is read than its columns' names need.
 
-    Parameters
-    ----------
-    path
-        Its suffix tells the format; what no table's suffix is known of is taken for CSV.
-    log
-        Told, a line at a time, of every guess: encodings, names that were made unique, commas in numbers.
+    Its suffix tells the format; what no table's suffix is known of is taken for CSV. ``log`` is told of every guess.
 
     Raises
     ------
@@ -240,7 +235,7 @@ def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | N
 
 def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
     if not path.exists():
-        raise _unknown(str(path), path)
+        raise _unknown(path)
     known = _format_of(path)
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
@@ -288,25 +283,25 @@ def _format_of(path: Path) -> DataFormat:
 
 
 def _require_file(path: Path) -> None:
-    """Complain about a file that is not there, with the nearest one that is."""
-    if path.is_file():
-        return
-    folder = path.parent
     if path.is_dir():
         raise DataNotFoundError(f"a table must be a file, got the folder {path}")
+    if not path.is_file():
+        raise DataNotFoundError(f"there is no file {path}{_instead_of(path)}")
+
+
+def _instead_of(path: Path) -> str:
+    """Return what to say of a path that is not there: that its folder is not either, or the name most like its own."""
+    folder = path.parent
     if not folder.is_dir():
-        raise DataNotFoundError(f"there is no file {path}: there is no folder {folder}")
-    raise DataNotFoundError(f"there is no file {path}{suggestion(path.name, (file.name for file in folder.iterdir()))}")
+        return f": there is no folder {folder}"
+    return suggestion(path.name, (child.name for child in folder.iterdir()))
 
 
-def _unknown(name: str, path: Path) -> DataNotFoundError:
+def _unknown(path: Path) -> DataNotFoundError:
     """Return the complaint about what is neither a name nor there: as a name if it looks like one, else as a path."""
+    name = str(path)
     if path.parent == Path() and not path.suffix:
         names = [f"{known}<number or name>" if known.endswith(":") else known for known in NAMES]
         there = f"one of {', '.join(names)}, or the path of a file or folder"
         return DataNotFoundError(f"data must be {there}, got {name!r}{suggestion(name, NAMES)}")
-    folder = path.parent
-    if not folder.is_dir():
-        return DataNotFoundError(f"data must be a path that exists, got {name!r}: there is no folder {folder}")
-    hint = suggestion(path.name, (child.name for child in folder.iterdir()))
-    return DataNotFoundError(f"data must be a path that exists, got {name!r}{hint}")
+    return DataNotFoundError(f"data must be a path that exists, got {name!r}{_instead_of(path)}")

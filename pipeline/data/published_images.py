@@ -198,14 +198,11 @@ def _read_cifar(path: Path, name: str) -> tuple[tuple[NDArray[Any], ...], tuple[
     require(not missing, f"members of {path.name}", f"{', '.join(sorted(wanted))}", f"none called {missing}")
     arrays = []
     for batches in (train, test):
-        arrays.append(_pictures(np.concatenate([parts[batch][b"data"] for batch in batches])))
+        # A row has 1,024 red, then green, then blue values; in pictures the colours of a pixel are side by side.
+        rows = np.concatenate([parts[batch][b"data"] for batch in batches])
+        arrays.append(np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)))
         arrays.append(np.concatenate([np.asarray(parts[batch][key]) for batch in batches]))
     return tuple(arrays), tuple(label.decode() for label in parts[meta][names])
-
-
-def _pictures(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return rows of 1,024 red, green and blue values each as pictures, the colours of a pixel side by side."""
-    return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
 class _PlainUnpickler(pickle.Unpickler):

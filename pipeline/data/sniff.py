@@ -93,10 +93,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     header, rows = rows[0], [row for row in rows[1:] if row]
     require_header(header, path.name)
     given, header = header, _fitted(header, rows)
-    lines: list[str] = []
-    names = unique_names(header, lines.append)
-    for line in lines:
-        log(f"{path.name}: {line}")
+    names = unique_names(header, path.name, log)
     columns = ([row[position].strip() for row in rows if position < len(row)] for position in range(len(names)))
     return Layout(
         encoding=encoding,
@@ -110,7 +107,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     )
 
 
-def unique_names(cells: Sequence[str], log: Callable[[str], None]) -> tuple[str, ...]:
+def unique_names(cells: Sequence[str], file: str, log: Callable[[str], None]) -> tuple[str, ...]:
     """Return names without blanks around them, each once: ``x``, ``x.1``, and ``column_3`` for an empty third cell.
 
     ``log`` is told of what is not as it was.
@@ -124,7 +121,7 @@ def unique_names(cells: Sequence[str], log: Callable[[str], None]) -> tuple[str,
             name = next(free for n in itertools.count(1) if (free := f"{name}.{n}") not in taken)
         if name != given:
             trouble = "the name of an earlier one" if given else "no name"
-            log(f"column {position} has {trouble}: it is called {name!r}")
+            log(f"{file}: column {position} has {trouble}: it is called {name!r}")
         taken.add(name)
         names[name] = None
     return tuple(names)

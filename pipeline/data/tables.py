@@ -47,8 +47,6 @@ def table_dataset(
         it (pass the call that reads it), each column is let go once it is typed.
     config
         The target, and what the user says of other columns.
-    name, source
-        What the data set is called, and where it was found.
     test
         A second table whose rows are the test part; it needs the target and the same features.
     log

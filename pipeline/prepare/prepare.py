@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitConfig, require
 from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
-from depthcheck.pipeline.prepare.preparation import TablePreparation, empty_features, inputs_of
+from depthcheck.pipeline.prepare.preparation import TablePreparation, blocks, empty_features, inputs_of
 from depthcheck.pipeline.prepare.split import folds, split, units_of
 from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
 
-#: Samples scaled at a time: what a step holds beside its result stays small, however many samples there are.
+#: Samples that a scaler is fitted on at a time: what a step holds stays small, however many samples there are.
 _N_BLOCK = 4_096
 #: A category has a feature of its own where so many training rows have it; all others share one.
 _MIN_FREQUENCY = 5
@@ -258,7 +258,8 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
     from sklearn.preprocessing import StandardScaler
 
     standard = StandardScaler()
-    for rows in _blocks(train):
+    for start in range(0, len(train), _N_BLOCK):
+        rows = train[start : start + _N_BLOCK]
         standard.partial_fit(dataset.X[rows].reshape(len(rows), -1).astype(np.float64))
     return Scaler(
         scale=(1 / standard.scale_).astype(np.float32),
@@ -269,19 +270,12 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
 def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return some samples flat and in float32, exactly ``X.astype(float32) * scale + offset``; each is written once."""
     scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
-    start = 0
-    for block in _blocks(rows):
-        window = scaled[start : start + len(block)]
-        window[:] = X[block].reshape(window.shape)
+    for block in blocks(*scaled.shape):
+        window = scaled[block]
+        window[:] = X[rows[block]].reshape(window.shape)
         window *= scaler.scale
         window += scaler.offset
-        start += len(block)
     return scaled
-
-
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), _N_BLOCK):
-        yield rows[start : start + _N_BLOCK]
 
 
 def _without_test(dataset: Dataset) -> Dataset:

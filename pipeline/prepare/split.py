@@ -63,12 +63,9 @@ def resolve(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
 
 def part_sizes(dataset: Dataset, config: SplitConfig) -> dict[str, int]:
     """Return how many samples train, validate and test; with folds, how many a fold trains and holds out."""
-    if config.folds:
-        cut = folds(dataset, config)[0]
-        return {"train": len(cut.train), "valid": len(cut.valid), "test": 0}
-    cut = split(dataset, config)
-    n_test = len(dataset.y_test) if dataset.y_test is not None else 0 if cut.test is None else len(cut.test)
-    return {"train": len(cut.train), "valid": len(cut.valid), "test": n_test}
+    cut = folds(dataset, config)[0] if config.folds else split(dataset, config)
+    test = None if config.folds else cut.test if dataset.y_test is None else dataset.y_test
+    return {"train": len(cut.train), "valid": len(cut.valid), "test": 0 if test is None else len(test)}
 
 
 def split(dataset: Dataset, config: SplitConfig) -> Cut:
@@ -130,7 +127,7 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
     _check(dataset, config)
     rows = np.arange(len(dataset.y))
     with warnings.catch_warnings():
-        # "The least populated class has only 1 members": said here in the docstring and by rare_classes.
+        # "The least populated class has only 1 members": said in the docstring and by the table's own warning.
         warnings.simplefilter("ignore", UserWarning)
         held_out = _held_out(dataset, config)
     cuts = [Cut(train=np.setdiff1d(rows, valid), valid=valid, config=config) for valid in held_out]
@@ -155,15 +152,6 @@ def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConf
         unit[np.argsort(dataset.times[rows], kind="stable")] = np.arange(len(rows)) * _BLOCKS // len(rows)
         return unit
     return None
-
-
-def rare_classes(dataset: Dataset, config: SplitConfig) -> Mapping[str, int]:
-    """Return the classes with fewer samples than there are parts or folds, and how many: not every part has one."""
-    if dataset.task != "classification":
-        return {}
-    n_parts = config.folds or (3 if config.test_size and dataset.y_test is None else 2)
-    counts = np.bincount(dataset.y, minlength=dataset.n_classes)
-    return {dataset.class_names[label]: int(count) for label, count in enumerate(counts) if 0 < count < n_parts}
 
 
 def _usual_method(dataset: Dataset) -> str:

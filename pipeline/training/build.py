@@ -43,8 +43,6 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
 
     Parameters
     ----------
-    model, optimizer
-        What to build.
     n_features, n_classes
         Width of the input and of the output; 0 classes for a regression, whose output is one standardized number.
     seed

@@ -34,8 +34,6 @@ def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objectiv
         Gives logits or standardized numbers; its own compiled loss is used.
     part
         Prepared samples, as for training; at least one.
-    name
-        Which part it is.
     objective
         The score, and the standardization of a regression's targets.
     """
@@ -110,8 +108,6 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
     ----------
     model
         A compiled model of :func:`depthcheck.pipeline.training.build.build`; nothing of it is changed.
-    part
-        The training part.
     objective
         How its targets become those of the loss.
 

@@ -6,7 +6,6 @@ that the number of epochs means the same for every trial, and picking the best e
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +85,7 @@ def fit_folds(
         valid = mean_evaluation([fold.valid for fold in each if fold.valid is not None])
         history = _with_epoch(history, each, valid)
         stop = on_epoch_end is not None and on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
-        if stop or not (math.isfinite(history.train_loss[-1]) and math.isfinite(history.valid_loss[-1])):
+        if stop or history.diverged:
             break
     assert valid is not None
     return history, valid

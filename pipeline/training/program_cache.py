@@ -29,10 +29,7 @@ ONE_THREAD = {
 def worker_environment(cache: Path) -> dict[str, str]:
     """Return the environment variables of a worker; they must be set before TensorFlow is imported.
 
-    Parameters
-    ----------
-    cache
-        Folder for XLA's compiled programs, shared by all workers of this machine.
+    All workers of a machine share ``cache``, the folder of XLA's compiled programs.
     """
     return {**ONE_THREAD, "TF_XLA_FLAGS": f"{_FLAG}={cache} --tf_xla_persistent_cache_device_types=CPU"}
 
