@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pandas as pd
 
 from benchmarks.chaos.rounds import CLEAN, STARTED, Play, Round
 from depthcheck.experiments.lock import lock_file
+from depthcheck.experiments.tracking.store import client
 from tests.end_to_end.damages import IRREPARABLE, REPAIRABLE, Damage, Hurt, swap_class_names
 
 #: Groups that the same command refuses, naming what restores them, and those that it repairs by itself.
@@ -128,9 +127,8 @@ def _refused(name: str, spoil: Callable[[Path], object], start: str, doctor: str
 
 def _of_no_study(path: Path) -> None:
     path.unlink()
-    subprocess.run(
-        [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{path}"], check=True, capture_output=True
-    )
+    # MLflow gives a database that it opens for the first time its experiment "Default".
+    client(f"sqlite:///{path}").search_experiments()
 
 
 def _optuna_and_design_gone(one: Round) -> None:

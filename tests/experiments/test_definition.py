@@ -286,7 +286,7 @@ def check_that_it_can_be_run(experiment: Experiment) -> None:
         assert TrialConfig.from_params({key: str(value) for key, value in config.to_params().items()}) == config
         if planned.phase == "compare":
             tuned = experiment.tuned_for(config.optimizer.name, config.model.depth)
-            named = {parameter(name, config.optimizer.name) for name in {*tuned, *planned.cell}}
+            named = {parameter(name, config.optimizer.name) for name in {*tuned, *planned.combination}}
             assert set(space.distributions(experiment, planned.point)) == named & set(planned.point)
 
 

@@ -22,14 +22,14 @@ def searches(*budgets: int) -> list[design.SearchRound]:
 def test_default_budget_is_baseline_equal_shares_and_the_rest():
     plan = design.plan(FASHION, searches(50))
     assert Counter(trial.phase for trial in plan) == {"baseline": 1, "compare": 48, "exploit": 1}
-    shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
+    shares = Counter(tuple(trial.combination.values()) for trial in plan if trial.phase == "compare")
     assert set(shares.values()) == {6}
     assert len(shares) == 4 * 2
     assert [trial.number for trial in plan] == list(range(50))
 
 
 @pytest.mark.parametrize("trials", [1, 2, 6, 7, 8, 19, 50])
-def test_without_a_share_every_cell_gets_as_many_as_fit(trials):
+def test_without_a_share_every_combination_gets_as_many_as_fit(trials):
     whole = replace(FASHION, budget=Budget(trials=trials, epochs=1))
     phases = Counter(trial.phase for trial in design.plan(whole, searches(trials)))
     n_compare = (trials - 1) // 8 * 8
@@ -42,7 +42,7 @@ def test_without_a_share_every_cell_gets_as_many_as_fit(trials):
 def test_plan_has_as_many_trials_as_asked_for_in_equal_shares(trials):
     plan = design.plan(FASHION, searches(trials))
     assert len(plan) == trials
-    shares = Counter(tuple(trial.cell.values()) for trial in plan if trial.phase == "compare")
+    shares = Counter(tuple(trial.combination.values()) for trial in plan if trial.phase == "compare")
     assert len(set(shares.values())) <= 1
 
 
@@ -58,7 +58,7 @@ def test_baseline_is_the_notebook():
     assert config.fit.batch_size == 32
 
 
-def test_twins_differ_in_their_levels_alone():
+def test_common_settings_differ_in_their_levels_alone():
     common_settings = defaultdict(list)
     for trial in design.plan(FASHION, searches(50)):
         if trial.phase == "compare":
@@ -69,8 +69,8 @@ def test_twins_differ_in_their_levels_alone():
             assert len({trial.point[name] for trial in family if name in trial.point}) == 1
         shares = set()
         for trial in family:
-            rate = FASHION.tune_for[trial.cell["optimizer"]]["learning_rate"]
-            at = trial.point[f"{trial.cell['optimizer']}.learning_rate"]
+            rate = FASHION.tune_for[trial.combination["optimizer"]]["learning_rate"]
+            at = trial.point[f"{trial.combination['optimizer']}.learning_rate"]
             shares.add(round(np.log(at / rate.low) / np.log(rate.high / rate.low), 9))
         assert len(shares) == 1
 
@@ -101,9 +101,9 @@ def test_single_configuration_is_repeated_on_fresh_seeds():
 
 def test_inactive_dimensions_are_left_out():
     for trial in design.plan(FASHION, searches(50)):
-        if trial.cell.get("depth") == 0:
+        if trial.combination.get("depth") == 0:
             assert not {"units", "activation", "dropout"} & set(trial.point)
-        if trial.cell.get("optimizer") == "adam":
+        if trial.combination.get("optimizer") == "adam":
             assert not any(name.startswith("sgd.") for name in trial.point)
 
 
