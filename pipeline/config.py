@@ -21,7 +21,15 @@ TASKS: tuple[Task, ...] = ("classification", "regression")
 #: The scores that can decide, the larger the better, and the task of each; ``auc`` takes exactly two classes.
 METRICS: Mapping[str, Task] = {"accuracy": "classification", "auc": "classification", "r2": "regression"}
 #: What a column of a table can be told to be, in place of what is guessed.
-COLUMN_KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
+COLUMN_KINDS = (
+    "numeric", "boolean", "date", "categorical", "ignored",
+    "decimal comma", "decimal point", "day first", "month first",
+)  # fmt: skip
+#: What the last four say: the kind, and how its cells are written.
+TOLD_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "decimal comma": ("numeric", (",.", ", ", ",'")), "decimal point": ("numeric", (".,", ". ", ".'")),
+    "day first": ("date", ("%d",)), "month first": ("date", ("%m", "%b")),
+}  # fmt: skip
 _MAX_TEXT = 6_000
 #: Characters of a wrong value that a message repeats.
 LONGEST_SHOWN = 120

@@ -47,6 +47,8 @@ class Column:
         ones); of dates, the format of ``strptime``; empty where the file itself has types.
     missing_texts
         Further texts that stand for a missing value, beside the usual ones: the few that are no numbers or no dates.
+    is_double
+        Whether float32 would make several of its numbers or dates one, so that they stay float64 up to their scaling.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Column:
     categories: tuple[str, ...] = ()
     form: str = ""
     missing_texts: tuple[str, ...] = ()
+    is_double: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

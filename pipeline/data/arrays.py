@@ -18,6 +18,8 @@ Samples = tuple[NDArray[Any], NDArray[Any]]
 OwnArrays = tuple[Samples, Samples | None, tuple[str, ...] | None]
 #: From here on, whole numbers of which most are different are rather numbers to predict than classes.
 _N_MANY_CLASSES = 50
+#: Whole numbers with so few different values are classes, if there are so many rows for each.
+_MAX_WHOLE_CLASSES, _ROWS_A_CLASS = 20, 5
 
 
 def digest(*arrays: NDArray[np.generic]) -> str:
@@ -81,7 +83,7 @@ def array_dataset(
     if test is not None:
         X_test, y_test = _features(test[0], "X_test"), _column(test[1], "y_test", len(test[0]))
         require(X_test.dtype == X.dtype, "type of X_test", f"that of X, {samples[0].dtype}", str(test[0].dtype))
-    task: Task = config.task or ("regression" if y.dtype.kind == "f" else "classification")
+    task: Task = config.task or ("regression" if y.dtype.kind == "f" and not are_classes(y) else "classification")
     if task == "regression":
         y, y_test, class_names = _finite(y, "y"), None if y_test is None else _finite(y_test, "y"), ()
     else:
@@ -101,6 +103,13 @@ def array_dataset(
         task=task,
         metric=metric_of(config, task, len(class_names)),
     )
+
+
+def are_classes(numbers: NDArray[Any]) -> bool:
+    """Whether finite numbers are rather classes than something to predict: whole, and few for so many rows."""
+    different = np.unique(numbers)
+    is_whole = bool((different == np.floor(different)).all())
+    return is_whole and len(different) <= min(_MAX_WHOLE_CLASSES, max(2, len(numbers) / _ROWS_A_CLASS))
 
 
 def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:

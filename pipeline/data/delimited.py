@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from depthcheck.pipeline.data.cells import narrow
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
 from depthcheck.pipeline.data.sniff import MISSING_WORDS, PACKED, first_line_of_width, full_encoding, open_bytes, sniff
 
 _N_BLOCK = 2 << 20
@@ -25,6 +25,8 @@ class DelimitedFile:
 
     Attributes
     ----------
+    layout
+        How it is read.
     names
         Of the columns, unique.
     has_row_names
@@ -33,8 +35,8 @@ class DelimitedFile:
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self._path, self._log = path, log
-        self._layout = sniff(path, log)
-        self.names, self.has_row_names = self._layout.names, self._layout.has_row_names
+        self.layout = sniff(path, log)
+        self.names, self.has_row_names = self.layout.names, self.layout.has_row_names
 
     def read(self) -> pd.DataFrame:
         """Return all rows: float32 or float64 where a column is numbers for certain, else text.
@@ -44,7 +46,7 @@ class DelimitedFile:
         ValueError
             Naming the row that has another number of cells than the header.
         """
-        encoding = full_encoding(self._path, self._layout, self._log)
+        encoding = full_encoding(self._path, self.layout, self._log)
         columns = {name: _Cells() for name in self.names}
         n_rows = self._fill(columns, encoding)
         late = {name: _Cells(is_text=True) for name, cells in columns.items() if cells.is_late}
@@ -61,7 +63,7 @@ class DelimitedFile:
         for batch in self._batches(tuple(columns), encoding):
             n_rows += batch.num_rows
             for name, cells in columns.items():
-                cells.add(batch.column(name), comma=self._layout.comma)
+                cells.add(batch.column(name), comma=self.layout.comma)
         return n_rows
 
     def _batches(self, names: Sequence[str], encoding: str) -> Iterator[pa.RecordBatch]:
@@ -78,11 +80,11 @@ class DelimitedFile:
                     read_options=csv.ReadOptions(
                         encoding=encoding.removesuffix("-sig"),
                         column_names=self.names,
-                        skip_rows=self._layout.n_skip,
+                        skip_rows=self.layout.n_skip,
                         block_size=_N_BLOCK,
                     ),
                     parse_options=csv.ParseOptions(
-                        delimiter=self._layout.separator, newlines_in_values=True, invalid_row_handler=note
+                        delimiter=self.layout.separator, newlines_in_values=True, invalid_row_handler=note
                     ),
                     convert_options=csv.ConvertOptions(
                         column_types=dict.fromkeys(self.names, pa.string()),
@@ -99,7 +101,7 @@ class DelimitedFile:
             return f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}"
         row = wrong[0]
         text = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
-        line = first_line_of_width(self._path, encoding, self._layout.separator, row.actual_columns)
+        line = first_line_of_width(self._path, encoding, self.layout.separator, row.actual_columns)
         return (
             f"{self._path.name} must have {row.expected_columns} cells in each row, as its first line has, "
             f"got {row.actual_columns} in line {line:,}: {text!r}"
@@ -109,7 +111,7 @@ class DelimitedFile:
         frame: dict[str, Any] = {}
         for name in self.names:
             values = columns.pop(name).finish()
-            if name in self._layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
+            if name in self.layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
                 self._log(f"{self._path.name}: {name!r} is empty and has no name: left out")
             else:
                 frame[name] = values
@@ -177,8 +179,9 @@ def _opened(path: Path) -> Iterator[Any]:
 def _plain_numbers(text: pa.Array, *, comma: bool) -> NDArray[Any] | None:
     """Return a block of cells as numbers, NaN where missing, if every one is written with a decimal point or none.
 
-    A code such as 01234 is no number: what is written before the first other digit would be lost. In a file with
-    decimal commas (``comma``) a point is none either: it may separate thousands.
+    A code such as 01234 is no number: what is written before the first other digit would be lost. Neither is one of so
+    many digits that a float would make several of them one. In a file with decimal commas (``comma``) a point is none
+    either: it may separate thousands.
     """
     if comma and pc.any(pc.match_substring(text, ".")).as_py():
         return None
@@ -193,6 +196,10 @@ def _plain_numbers(text: pa.Array, *, comma: bool) -> NDArray[Any] | None:
     # Only whole numbers can be codes; looking for those costs as much as reading the numbers.
     is_whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())
     if is_whole and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
+        return None
+    with np.errstate(invalid="ignore"):
+        is_long = is_whole and bool((np.abs(numbers) > WHOLE_IN_FLOAT64).any())
+    if is_long and pc.any(pc.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
         return None
     return narrow(numbers)
 

@@ -36,6 +36,13 @@ class SpreadsheetFile:
         columns = {name: _column(cells) for name, cells in zip(self.names, self._columns, strict=True)}
         return pd.DataFrame(columns, copy=False)
 
+    def as_written(self) -> pd.DataFrame:
+        """Return all rows as text: whole numbers without a decimal mark, dates in ISO form, None for empty cells."""
+        columns = {
+            name: [_as_text(cell) for cell in cells] for name, cells in zip(self.names, self._columns, strict=True)
+        }
+        return pd.DataFrame(columns, dtype="str")
+
     def _sheet(self) -> Sequence[Sequence[Any]]:
         from python_calamine import CalamineError, CalamineWorkbook
 

@@ -16,15 +16,27 @@ import pyarrow
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, Task, require, suggestion
-from depthcheck.pipeline.data.cells import Cells, Days, Texts, Values, as_samples, cells_of, listed, proves_comma, typed
+from depthcheck.pipeline.data.arrays import are_classes
+from depthcheck.pipeline.data.cells import (
+    Cells,
+    Days,
+    Texts,
+    Values,
+    as_samples,
+    cells_of,
+    listed,
+    narrow,
+    proves_comma,
+    typed,
+)
 from depthcheck.pipeline.data.guess import guess, numbers_in
+from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 
 _N_SAMPLE = 1_000
-#: Whole numbers with so few different values are classes, if there are so many rows for each.
-_MAX_WHOLE_CLASSES = 20
-_ROWS_A_CLASS = 5
+#: Words of a guess that a user should see.
+_ASKED = ("no cell tells", "and words:", "are left when they are scaled", COPY, ALONE)
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -73,7 +85,7 @@ def table_dataset(
         marks = _marks_of(config.test_column, _kept(frame[config.test_column], rows))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
-    parts = _Parts(config, target, marks, comma, log)
+    parts = _Parts(config, target, answers=answers[has_answer], marks=marks, comma=comma, log=log)
     while columns:
         column = next(iter(columns))
         parts.add(column, _kept(columns.pop(column), rows))
@@ -114,11 +126,13 @@ class _Parts:
         self,
         config: DataConfig,
         target: _Target,
+        *,
+        answers: NDArray[np.float64],
         marks: NDArray[np.bool_] | None,
         comma: bool,
         log: Callable[[str], None],
     ) -> None:
-        self.config, self.target, self.comma, self.log = config, target, comma, log
+        self.config, self.target, self.answers, self.comma, self.log = config, target, answers, comma, log
         self.marks = marks
         self.told = dict(config.columns)
         self.columns: list[Column] = []
@@ -146,10 +160,15 @@ class _Parts:
             return
         column = guess(name, cells, kind=self.told.get(name), comma=self.comma)
         self.columns.append(column)
-        if column.missing_texts or "no cell tells" in column.why:
+        values = typed(column, cells) if column.kind != "ignored" else None
+        if values is not None and name not in self.told:
+            leak = leak_of(values, self.answers, self.target.task)
+            if leak:
+                column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)
+                self.columns[-1] = column
+        if column.missing_texts or any(words in column.why for words in _ASKED):
             self.log(f"column {name!r}: {column.why}")
         if column.kind != "ignored":
-            values = typed(column, cells)
             self.train[name] = self._outside_test(values)
             if self.marks is not None:
                 self.test[name] = values[self.marks]
@@ -201,7 +220,7 @@ def _dataset(
     require(bool(parts.train), f"features of {name}", "at least 1", _why_none(parts.columns))
     require(len(y) > 0, f"rows of {name} outside the test part", "at least 1", 0)
     require(len(np.unique(y)) >= 2, f"target {target.column.name!r} outside the test part", "two values or more", "one")
-    dtype = np.float32 if is_regression else np.int64
+    dtype = narrow(y).dtype if is_regression else np.dtype(np.int64)
     y, y_test = y.astype(dtype), None if y_test is None else y_test.astype(dtype)
     if not is_regression:
         unknown = [] if y_test is None else [target.classes[label] for label in np.setdiff1d(y_test, y)]
@@ -293,7 +312,8 @@ def _digest(
             elif column.kind != "ignored":
                 numbers = table[column.name].to_numpy()
                 # One NaN and one zero: their bits differ from one way of computing them to another.
-                take("cells", np.where(np.isnan(numbers), np.float32(np.nan), numbers + 0).astype("<f4"))
+                plain = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers + 0)
+                take("cells", plain.astype(numbers.dtype.newbyteorder("<")))
     sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
     for what, array in {"y": y, "y_test": y_test, "groups": parts.groups, "times": parts.times}.items():
         if array is not None:
@@ -362,11 +382,7 @@ def _task(cells: Cells, comma: bool) -> Task:
     numbers = numbers_in(cells, comma=comma)
     if numbers is None:
         return "classification"
-    present = numbers[np.isfinite(numbers)]
-    different = np.unique(present)
-    whole = bool((different == np.floor(different)).all())
-    few = len(different) <= min(_MAX_WHOLE_CLASSES, max(2, len(present) / _ROWS_A_CLASS))
-    return "classification" if whole and few else "regression"
+    return "classification" if are_classes(numbers[np.isfinite(numbers)]) else "regression"
 
 
 def _only(column: Column) -> str:

@@ -125,7 +125,7 @@ def inputs_of(
 ) -> pd.DataFrame:
     """Return what the transformer takes of some rows of a typed table.
 
-    Numbers and booleans stay float32. A category becomes its position among its column's categories. A date becomes
+    Numbers and booleans stay as they are. A category becomes its position among its column's categories. A date becomes
     its days, and where it lies in the year and in the week as sine and cosine. Inputs are called by their column's
     number in ``used``, ``3`` or ``3 week sine``, so that no two names can be the same.
     """

@@ -6,6 +6,7 @@ A data set is prepared once for a single split, or once a fold; what the folds s
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -180,8 +181,9 @@ def _fitted(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]
     from sklearn.frozen import FrozenEstimator
 
     together = min(_MAX_TOGETHER, max(1, _N_CELLS // len(train)))
-    for kind in ("numeric", "date", "boolean", "categorical"):
-        of_kind = [position for position, (column, _known) in used.items() if column.kind == kind]
+    kinds = ("numeric", "date", "boolean", "categorical")
+    for kind, is_double in itertools.product(kinds, (False, True)):  # one frame is of one type
+        of_kind = [at for at, (column, _) in used.items() if (column.kind, column.is_double) == (kind, is_double)]
         width = together if kind != "date" else max(1, together // 5)
         for start in range(0, len(of_kind), width):
             some = {position: used[position] for position in of_kind[start : start + width]}
