@@ -168,7 +168,7 @@ class _Parts:
                 self.columns[-1] = column
         if column.missing_texts or any(words in column.why for words in _ASKED):
             self.log(f"column {name!r}: {column.why}")
-        if column.kind != "ignored":
+        if values is not None and column.kind != "ignored":
             self.train[name] = self._outside_test(values)
             if self.marks is not None:
                 self.test[name] = values[self.marks]
