@@ -78,7 +78,7 @@ def _measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
         return {}
     from depthcheck.pipeline.config import DataConfig, SplitChoice
     from depthcheck.pipeline.data.load import load
-    from depthcheck.pipeline.prepare.folds import prepared
+    from depthcheck.pipeline.prepare.prepare import prepared
     from depthcheck.pipeline.prepare.split import resolve, split
     from depthcheck.pipeline.trial import run_trial
 

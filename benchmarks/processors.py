@@ -188,7 +188,7 @@ def _each_part() -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _before_training() -> Iterator[tuple[str, NDArray[Any]]]:
-    from depthcheck.pipeline.prepare.folds import prepared
+    from depthcheck.pipeline.prepare.prepare import prepared
     from depthcheck.pipeline.training.build import build
     from depthcheck.pipeline.training.fit import permutations
 

@@ -6,9 +6,10 @@ without cost. Values are checked when a configuration is made: one that exists i
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,24 +21,32 @@ TASKS: tuple[Task, ...] = ("classification", "regression")
 #: The scores that can decide, the larger the better, and the task of each; ``auc`` takes exactly two classes.
 METRICS: Mapping[str, Task] = {"accuracy": "classification", "auc": "classification", "r2": "regression"}
 #: What a column of a table can be told to be, in place of what is guessed.
-COLUMN_KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
+COLUMN_KINDS = (
+    "numeric", "boolean", "date", "categorical", "ignored",
+    "decimal comma", "decimal point", "day first", "month first",
+)  # fmt: skip
+#: What the last four say: the kind, and how its cells are written.
+TOLD_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "decimal comma": ("numeric", (",.", ", ", ",'")), "decimal point": ("numeric", (".,", ". ", ".'")),
+    "day first": ("date", ("%d",)), "month first": ("date", ("%m", "%b")),
+}  # fmt: skip
 _MAX_TEXT = 6_000
 #: Characters of a wrong value that a message repeats.
 LONGEST_SHOWN = 120
 SPLIT_METHODS = ("random", "stratified", "group", "time")
 
-_COMMON_KNOBS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
-_ADAM_KNOBS = ("beta_1", "beta_2", "epsilon")
+_COMMON_OPTIONS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+_ADAM_OPTIONS = ("beta_1", "beta_2", "epsilon")
 #: The optimizers of Keras 3 and the hyperparameters of each beside its learning rate (a test holds this against Keras).
 OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
-    "sgd": ("momentum", "nesterov", *_COMMON_KNOBS),
-    "rmsprop": ("rho", "momentum", "epsilon", "centered", *_COMMON_KNOBS),
-    "adagrad": ("initial_accumulator_value", "epsilon", *_COMMON_KNOBS),
-    "adadelta": ("rho", "epsilon", *_COMMON_KNOBS),
-    "adam": (*_ADAM_KNOBS, "amsgrad", *_COMMON_KNOBS),
-    "adamw": (*_ADAM_KNOBS, "amsgrad", *_COMMON_KNOBS),
-    "adamax": (*_ADAM_KNOBS, *_COMMON_KNOBS),
-    "nadam": (*_ADAM_KNOBS, *_COMMON_KNOBS),
+    "sgd": ("momentum", "nesterov", *_COMMON_OPTIONS),
+    "rmsprop": ("rho", "momentum", "epsilon", "centered", *_COMMON_OPTIONS),
+    "adagrad": ("initial_accumulator_value", "epsilon", *_COMMON_OPTIONS),
+    "adadelta": ("rho", "epsilon", *_COMMON_OPTIONS),
+    "adam": (*_ADAM_OPTIONS, "amsgrad", *_COMMON_OPTIONS),
+    "adamw": (*_ADAM_OPTIONS, "amsgrad", *_COMMON_OPTIONS),
+    "adamax": (*_ADAM_OPTIONS, *_COMMON_OPTIONS),
+    "nadam": (*_ADAM_OPTIONS, *_COMMON_OPTIONS),
     "ftrl": (
         "learning_rate_power",
         "initial_accumulator_value",
@@ -45,10 +54,10 @@ OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
         "l2_regularization_strength",
         "l2_shrinkage_regularization_strength",
         "beta",
-        *_COMMON_KNOBS,
+        *_COMMON_OPTIONS,
     ),
-    "lion": ("beta_1", "beta_2", *_COMMON_KNOBS),
-    "lamb": (*_ADAM_KNOBS, *_COMMON_KNOBS),
+    "lion": ("beta_1", "beta_2", *_COMMON_OPTIONS),
+    "lamb": (*_ADAM_OPTIONS, *_COMMON_OPTIONS),
     "muon": (
         "adam_beta_1",
         "adam_beta_2",
@@ -57,11 +66,11 @@ OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
         "ns_steps",
         "nesterov",
         "epsilon",
-        *_COMMON_KNOBS,
+        *_COMMON_OPTIONS,
     ),
 }
-BOOLEAN_KNOBS = frozenset({"nesterov", "centered", "amsgrad"})
-INTEGER_KNOBS = frozenset({"ns_steps"})
+BOOLEAN_OPTIONS = frozenset({"nesterov", "centered", "amsgrad"})
+INTEGER_OPTIONS = frozenset({"ns_steps"})
 
 
 def shown(value: object) -> str:
@@ -79,8 +88,20 @@ def require(holds: bool, what: str, expected: str, got: object) -> None:
         raise ValueError(f"{what} must be {expected}, got {shown(got)}")
 
 
+def suggestion(word: object, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known word that is most like one, whatever its capitals, or nothing."""
+    folded = {name.casefold().strip(): name for name in reversed(list(known))}
+    wanted = word[:LONGEST_SHOWN].casefold().strip() if isinstance(word, str) else ""
+    near = difflib.get_close_matches(wanted, folded, n=1)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _require_whole(what: str, value: int, least: int) -> None:
+    require(_is_int(value) and value >= least, what, f"a whole number of at least {least}", value)
 
 
 #: Names of the texts of a DataConfig, here and among a trial's parameters.
@@ -211,10 +232,10 @@ class SplitConfig:
         require(
             none_aside or _is_size(self.test_size), "test_size", "0, a share between 0 and 1 or a count", self.test_size
         )
-        require(_is_int(self.seed) and self.seed >= 0, "split seed", "a whole number of at least 0", self.seed)
+        _require_whole("split seed", self.seed, 0)
         require(self.method in SPLIT_METHODS, "split method", f"one of {', '.join(SPLIT_METHODS)}", self.method)
         require(_is_int(self.folds) and (self.folds == 0 or self.folds >= 2), "folds", "0 or at least 2", self.folds)
-        require(_is_int(self.repeat) and self.repeat >= 0, "repeat", "a whole number of at least 0", self.repeat)
+        _require_whole("repeat", self.repeat, 0)
 
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log: the validation part's and, of the rest, what is not as by default."""
@@ -261,12 +282,7 @@ class ModelConfig:
         for n_units in self.units:
             require(_is_int(n_units) and n_units >= 1, "units", "whole numbers of at least 1", n_units)
         if self.units:
-            require(
-                self.activation in ACTIVATIONS,
-                "activation",
-                f"one of {', '.join(ACTIVATIONS)}",
-                self.activation,
-            )
+            require(self.activation in ACTIVATIONS, "activation", f"one of {', '.join(ACTIVATIONS)}", self.activation)
             require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1", self.dropout)
         else:
             require(self.activation is None, "activation without a hidden layer", "None", self.activation)
@@ -290,24 +306,13 @@ class OptimizerConfig:
         from depthcheck.pipeline.dimensions import options_of
 
         require(self.name in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.name)
-        require(
-            math.isfinite(self.learning_rate) and self.learning_rate > 0,
-            "learning_rate",
-            "above 0",
-            self.learning_rate,
-        )
-        object.__setattr__(self, "hyperparameters", tuple(sorted(self.hyperparameters)))
+        rate, options = self.learning_rate, tuple(sorted(self.hyperparameters))
+        require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0", rate)
+        object.__setattr__(self, "hyperparameters", options)
         known = options_of(self.name)
-        for hyperparameter, _value in self.hyperparameters:
-            require(
-                hyperparameter in known, f"hyperparameter of {self.name}", f"one of {', '.join(known)}", hyperparameter
-            )
-        require(
-            len(dict(self.hyperparameters)) == len(self.hyperparameters),
-            f"hyperparameters of {self.name}",
-            "named once each",
-            self.hyperparameters,
-        )
+        for option, _value in options:
+            require(option in known, f"hyperparameter of {self.name}", f"one of {', '.join(known)}", option)
+        require(len(dict(options)) == len(options), f"hyperparameters of {self.name}", "named once each", options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,14 +328,9 @@ class FitConfig:
     class_weight: str | None = None
 
     def __post_init__(self) -> None:
-        require(_is_int(self.epochs) and self.epochs >= 1, "epochs", "a whole number of at least 1", self.epochs)
-        require(
-            _is_int(self.batch_size) and self.batch_size >= 1,
-            "batch_size",
-            "a whole number of at least 1",
-            self.batch_size,
-        )
-        require(_is_int(self.seed) and self.seed >= 0, "seed", "a whole number of at least 0", self.seed)
+        _require_whole("epochs", self.epochs, 1)
+        _require_whole("batch_size", self.batch_size, 1)
+        _require_whole("seed", self.seed, 0)
         require(self.class_weight in (None, "balanced"), "class_weight", "balanced or left out", self.class_weight)
 
 
@@ -382,14 +382,7 @@ class TrialConfig:
         return {name: value for name, value in found.items() if value is not None}
 
     def to_params(self) -> dict[str, ParamValue]:
-        """Return the flat parameters to log; only those that are active.
-
-        Returns
-        -------
-        dict
-            Each dimension under its own name. ``units`` is one number where all layers have the same, else the numbers
-            joined by commas.
-        """
+        """Return the flat parameters to log: each active dimension under its name, and what else defines a trial."""
         return {
             **self.data.to_params(),
             "data_sha256": self.data_sha256,
@@ -402,12 +395,9 @@ class TrialConfig:
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> TrialConfig:
-        """Rebuild the configuration from logged parameters; the inverse of :meth:`to_params`.
+        """Rebuild the configuration from logged parameters, which may be texts; the inverse of :meth:`to_params`.
 
-        Parameters
-        ----------
-        params
-            Values may be strings, as MLflow returns them. Keys that no configuration has are ignored.
+        Keys that no configuration has are ignored.
 
         Raises
         ------

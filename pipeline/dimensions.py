@@ -7,20 +7,19 @@ entry is a further dimension: how an option of an optimizer is added stands at :
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from depthcheck.pipeline.config import (
     ACTIVATIONS,
-    BOOLEAN_KNOBS,
-    INTEGER_KNOBS,
-    LONGEST_SHOWN,
+    BOOLEAN_OPTIONS,
+    INTEGER_OPTIONS,
     OPTIMIZERS,
     ParamValue,
     require,
     shown,
+    suggestion,
 )
 
 if TYPE_CHECKING:
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
 _LARGEST = 1e300
 #: The fields of a configuration's parts while it is being made, and the optimizer's options.
 Draft = Mapping[Literal["model", "optimizer", "hyperparameters", "fit"], dict[str, Any]]
-
-
-def suggestion(word: object, known: Collection[str]) -> str:
-    """Return ``; did you mean …?`` where a known word is near, else nothing."""
-    near = get_close_matches(word[:LONGEST_SHOWN], known, n=1) if isinstance(word, str) else []
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +119,6 @@ class Values:
         return text if self.kind == "choice" or "," in text else int(text) if self.kind == "int" else float(text)
 
 
-def _always(_optimizer: str, _depth: int) -> bool:
-    return True
-
-
 def _with_hidden_layers(_optimizer: str, depth: int) -> bool:
     return depth > 0
 
@@ -167,7 +156,7 @@ class Dimension(Values):
     name: str
     part: Literal["model", "optimizer", "hyperparameters", "fit"] = "hyperparameters"
     field: str = ""
-    is_active: Callable[[str, int], bool] = _always
+    is_active: Callable[[str, int], bool] = lambda _optimizer, _depth: True
     per_optimizer: bool = True
     is_required: bool = False
     default: ParamValue | None = None
@@ -212,9 +201,9 @@ def _put_units(draft: Draft, value: ParamValue) -> None:
 def _option(name: str) -> Dimension:
     """Return an option of the optimizers that take it."""
     limits: dict[str, Any] = {"kind": "float", "low": 0}
-    if name in BOOLEAN_KNOBS:
+    if name in BOOLEAN_OPTIONS:
         limits = {"kind": "bool"}
-    elif name in INTEGER_KNOBS:
+    elif name in INTEGER_OPTIONS:
         limits = {"kind": "int", "low": 1, "most": 1_000}
     elif name == "learning_rate_power":
         limits = {"kind": "float", "high": 0}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import METRICS, DataConfig, Task, require
-from depthcheck.pipeline.records import Evaluation, Split
+from depthcheck.pipeline.records import Evaluation, PartName, Split
 
 Floats = NDArray[np.floating[Any]]
 
@@ -61,14 +61,15 @@ class Objective:
         """Return the score that decides, of outputs for samples with targets ``y``."""
         return SCORERS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs)
 
-    def scores(self, y: NDArray[Any], outputs: Floats) -> tuple[float, Mapping[str, float]]:
-        """Return the score that decides and, by name, those beside it, of outputs for samples with targets ``y``."""
+    def evaluation(self, part: PartName, loss: float, y: NDArray[Any], outputs: Floats) -> Evaluation:
+        """Return the loss and all scores of outputs for the samples of a part, whose targets are ``y``."""
         secondary = SCORERS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs)
-        return self.score(y, outputs), secondary
+        score = self.score(y, outputs)
+        return Evaluation(part=part, loss=loss, score=score, metric=self.metric, n_samples=len(y), secondary=secondary)
 
 
 def objective_of(split: Split) -> Objective:
-    """Return the goal of a split; what it knows of the targets comes from the training part alone."""
+    """Return the objective of a split; what it knows of the targets comes from the training part alone."""
     if split.task != "regression":
         return Objective(metric=split.metric)
     y = split.train.y.astype(np.float64)
@@ -189,10 +190,7 @@ def dummy_evaluation(split: Split, objective: Objective) -> Evaluation:
     else:
         guess = np.bincount(split.train.y, minlength=split.n_classes).astype(np.float64)
         loss = float(np.mean(-np.log((np.maximum(guess, 1) / n_train)[y])))
-    score, secondary = objective.scores(y, np.broadcast_to(guess, (len(y), len(guess))))
-    return Evaluation(
-        part="valid", loss=loss, score=score, metric=objective.metric, n_samples=len(y), secondary=secondary
-    )
+    return objective.evaluation("valid", loss, y, np.broadcast_to(guess, (len(y), len(guess))))
 
 
 def mean_evaluation(folds: list[Evaluation]) -> Evaluation:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .config import METRICS, SplitConfig, Task, TrialConfig, require
 
 Phase = Literal["baseline", "compare", "exploit", "confirm"]
+PartName = Literal["train", "valid", "test"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
 
 
@@ -46,6 +47,8 @@ class Column:
         ones); of dates, the format of ``strptime``; empty where the file itself has types.
     missing_texts
         Further texts that stand for a missing value, beside the usual ones: the few that are no numbers or no dates.
+    is_double
+        Whether float32 would make several of its numbers or dates one, so that they stay float64 up to their scaling.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Column:
     categories: tuple[str, ...] = ()
     form: str = ""
     missing_texts: tuple[str, ...] = ()
+    is_double: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,11 +147,6 @@ class Dataset:
         """Shape of one sample, ``(28, 28)`` for a picture of Fashion-MNIST; of a table, its columns."""
         return tuple(self.X.shape[1:])
 
-    @property
-    def n_features(self) -> int:
-        """Number of values in one raw sample; what a network gets is known once the features are prepared."""
-        return math.prod(self.sample_shape)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cut:
@@ -175,13 +174,6 @@ class Cut:
             np.add.at(used, positions, 1)
         n_common = int(np.count_nonzero(used > 1))
         require(n_common == 0, "number of samples that two parts share", "0", n_common)
-
-
-class Preparation(Protocol):
-    """How raw samples become the features that a network gets; fitted on the training part alone."""
-
-    def transform(self, samples: Any) -> NDArray[np.float32]:
-        """Return ``(n, n_features)`` float32 for raw samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -267,18 +259,18 @@ class History:
     seconds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = {
-            len(column)
-            for column in (
-                self.train_loss, self.train_score, self.valid_loss, self.valid_score, self.learning_rate, self.seconds,
-            )
-        }  # fmt: skip
+        lengths = {len(getattr(self, column.name)) for column in fields(self) if column.name != "metric"}
         require(len(lengths) == 1, "columns of a history", "of one length", sorted(lengths))
 
     @property
     def n_epochs(self) -> int:
         """Number of epochs trained."""
         return len(self.train_loss)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss of the last epoch is not finite."""
+        return not (math.isfinite(self.train_loss[-1]) and math.isfinite(self.valid_loss[-1]))
 
     def curves(self) -> dict[str, tuple[float, ...]]:
         """Return the four curves and the learning rate under the keys that every log uses, ``train/loss``."""
@@ -293,9 +285,9 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Loss and score of a model on one part; ``beside`` holds further scores by name, for reading and no decision."""
+    """Loss and score of a model on one part; ``secondary`` holds further scores by name, which decide nothing."""
 
-    part: Literal["train", "valid", "test"]
+    part: PartName
     loss: float
     score: float
     metric: str

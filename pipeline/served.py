@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .data.cells import LARGEST
-from .data.columns import as_samples
+from .data.cells import LARGEST, as_samples
 from .prepare.preparation import load_preparation
 
 #: Rows a step: enough to make the overhead of a step vanish, few enough to bound memory.

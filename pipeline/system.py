@@ -9,9 +9,8 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
-
-from filelock import lock_descriptor
 
 fcntl: ModuleType | None
 resource: ModuleType | None
@@ -27,6 +26,21 @@ AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
 #: Ends a process at once; on Windows every signal does.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+def user_path(text: str, what: str) -> Path:
+    """Return a path with ``~`` and ``~name`` in their place.
+
+    Raises
+    ------
+    ValueError
+        When there is no such user on this machine, or nobody knows the home; names ``what`` the path is of.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        user = Path(text).parts[0]
+        raise ValueError(f"{what} must be a path on this machine, got {text!r}: {user} is no user's home") from error
 
 
 def user_id() -> int:
@@ -46,6 +60,8 @@ def lock(descriptor: int) -> None:
     OSError
         When it cannot be locked: not by this file system, or, as folders on Windows, not at all.
     """
+    from filelock import lock_descriptor
+
     if not lock_descriptor(descriptor, blocking=False):
         raise BlockingIOError("another process holds it")
 

@@ -13,27 +13,23 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.pipeline.example import Example, example_samples
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
-from depthcheck.pipeline.prepare.folds import Prepared, out_of_fold, prepared, whole
+from depthcheck.pipeline.prepare.prepare import Preparation, Prepared, example_samples, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
-from depthcheck.pipeline.records import (
-    Dataset,
-    Evaluation,
-    History,
-    Predictions,
-    Preparation,
-    Scaler,
-    TrialResult,
-    TrialState,
-)
+from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, TrialResult
 from depthcheck.pipeline.training.build import build, serving_model
-from depthcheck.pipeline.training.diagnose import layer_diagnostics
-from depthcheck.pipeline.training.evaluate import evaluate, judge_outputs, predictions, served_outputs
+from depthcheck.pipeline.training.evaluate import (
+    evaluate,
+    judge_outputs,
+    layer_diagnostics,
+    predictions,
+    served_outputs,
+)
 from depthcheck.pipeline.training.fit import EpochCallback, epochs, fit_folds
 
 
@@ -53,14 +49,14 @@ class TrainedTrial:
         With folds, of each row by the network that was not trained on it, in the order of rows. Else on the test part,
         in phase *confirm* alone: what a searched network says of it :func:`judge` finds when the search is over.
     example
-        What ``model`` says of a few raw samples, in phase *confirm*: the champion is one of these.
+        In phase *confirm* a few raw ``samples`` and the model's ``outputs`` for them: the champion is one of these.
     """
 
     result: TrialResult
     model: keras.Model
     preparation: Preparation
     predictions: Predictions | None
-    example: Example | None = None
+    example: dict[str, Any] | None = None
 
 
 def run_trial(
@@ -103,16 +99,15 @@ def run_trial(
     history, valid = fit_folds(
         networks, [fold.split for fold in folds], config.fit, capacity=_capacity(dataset, config), on_epoch_end=watcher
     )
-    state = _state(history, pruned=watcher.pruned)
-    if state == "diverged":
+    if history.diverged:
         valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None
     product, its_data = network, folds[0]
-    if confirm and config.split.folds and state != "diverged":
+    if confirm and config.split.folds and not history.diverged:
         product, its_data = _trained_on_all(config, dataset, history.n_epochs)
     result = TrialResult(
         config=config,
-        state=state,
+        state="diverged" if history.diverged else "pruned" if watcher.pruned else "finished",
         history=history,
         valid=valid,
         test=None if test is None else evaluate(network, test, "test", objective_of(first)),
@@ -192,12 +187,6 @@ def _capacity(dataset: Dataset, config: TrialConfig) -> int | None:
     return len(dataset.y) + 1 if config.split.folds else None
 
 
-def _state(history: History, *, pruned: bool) -> TrialState:
-    if not (math.isfinite(history.train_loss[-1]) and math.isfinite(history.valid_loss[-1])):
-        return "diverged"
-    return "pruned" if pruned else "finished"
-
-
 def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:
     data = whole(dataset, replace(config.split, repeat=0))
     network = _network(config, data)
@@ -214,9 +203,9 @@ def _served(network: keras.Model, data: Prepared, dataset: Dataset) -> keras.Mod
     return serving_model(network, sample_shape=shape, scaler=scaler, objective=objective_of(data.split))
 
 
-def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> Example:
+def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> dict[str, Any]:
     samples, features = example_samples(data.preparation, dataset)
-    return Example(samples=samples, outputs=served_outputs(model, features).tolist())
+    return {"samples": samples, "outputs": served_outputs(model, features).tolist()}
 
 
 def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:

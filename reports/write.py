@@ -16,8 +16,8 @@ from jinja2 import Environment
 from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
-from depthcheck.pipeline.paths import user_path
 from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.system import user_path
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData

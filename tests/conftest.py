@@ -12,8 +12,8 @@ from hypothesis import settings
 
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.fashion_mnist import FILES
 from depthcheck.pipeline.data.load import DataNotFoundError, load
+from depthcheck.pipeline.data.published_images import FASHION_FILES
 from depthcheck.pipeline.records import Dataset
 from tests.end_to_end.servers import mlflow_server
 from tests.others import shared_by_all
@@ -63,7 +63,7 @@ def fashion_mnist_folder(fashion_mnist: Dataset, tmp_path_factory: pytest.TempPa
     """Return a folder with the four plain IDX files, written anew from the arrays."""
     folder = tmp_path_factory.mktemp("fashion-mnist")
     arrays = (fashion_mnist.X, fashion_mnist.y, fashion_mnist.X_test, fashion_mnist.y_test)
-    for name, array in zip(FILES, arrays, strict=True):
+    for name, array in zip(FASHION_FILES, arrays, strict=True):
         header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
         (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
     return folder

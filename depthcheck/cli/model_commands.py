@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from depthcheck.cli.options import asked_model, new_file, option
-from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.system import user_path
 
 _LAST_PORT = 65_535
 
@@ -31,7 +31,7 @@ def predict(source: str | None, output: str | None, study: str | None, model: st
     address = model or tracking.champion_address(uri, study)
     samples = read_samples(read_from)
     answers = tracking.predict(uri, address, samples, trust=trust)
-    _write(target, samples, answers)
+    _write(read_from, samples, answers, target)
     print(f"{len(answers):,} rows predicted by {address}\n  answers       {target}")
     return 0
 
@@ -45,29 +45,18 @@ def _input(asked: str | None, base: Path) -> Path:
     return path
 
 
-def _write(output: Path, samples: Any, answers: Any) -> None:
-    """Write the answers beside the columns that they answer; pixels are not repeated."""
+def _write(source: Path, samples: Any, answers: Any, output: Path) -> None:
+    """Write the answers beside the columns that they answer, each cell as it stood; pixels are not repeated."""
     import pandas as pd
 
-    table = answers
+    from depthcheck.pipeline.data.answered import write_answered
+
     if isinstance(samples, pd.DataFrame):
-        table = pd.concat([samples.reset_index(drop=True), answers], axis=1)
-    table.columns = _unique([str(name) for name in table.columns])
-    if output.suffix == ".csv":
-        table.to_csv(output, index=False)
+        write_answered(source, answers, output)
+    elif output.suffix == ".csv":
+        answers.to_csv(output, index=False)
     else:
-        table.to_parquet(output, index=False)
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Return names that a file can hold: an input may have a column called ``prediction`` already."""
-    unique: list[str] = []
-    for name in names:
-        number, free = 1, name
-        while free in unique:
-            free, number = f"{name}.{number}", number + 1
-        unique.append(free)
-    return unique
+        answers.to_parquet(output, index=False)
 
 
 @click.command(epilog="Example: depthcheck serve --port 8080")

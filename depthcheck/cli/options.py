@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from depthcheck.experiments.addresses import given_addresses, may_be_shown
-from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.system import user_path
 
 #: What MLproject hands down for a parameter that the user did not give.
 _NOT_GIVEN = ("", "auto")

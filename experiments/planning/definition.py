@@ -22,12 +22,12 @@ import numpy as np
 from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import known_key
-from depthcheck.pipeline.config import METRICS, DataConfig, ParamValue, shown
+from depthcheck.pipeline.config import METRICS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions, suggestion
-from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.system import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
 #: Of a class, below which share its weight in the loss is worth a thought.

@@ -12,8 +12,8 @@ from typing import Any
 
 from depthcheck.experiments.planning.document import Budget, one_line, validated
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, parse_widenings, widen
-from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown
-from depthcheck.pipeline.dimensions import DIMENSIONS, active, parameter, suggestion
+from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown, suggestion
+from depthcheck.pipeline.dimensions import DIMENSIONS, active, parameter
 
 SCHEMA_VERSION = 2
 #: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from depthcheck.pipeline.config import ParamValue, shown
-from depthcheck.pipeline.dimensions import Dimension, suggestion
+from depthcheck.pipeline.config import ParamValue, shown, suggestion
+from depthcheck.pipeline.dimensions import Dimension
 
 Side = Literal["up", "down"]
 

@@ -5,8 +5,8 @@ the parent run, starts workers, and lets the coordinator run.
 
 A study with a deadline goes on until its questions are decided. It is judged when its plan is complete, and grows by
 half as long as a question is open that more settings may decide. Every such look is noted in MLflow before its answers
-are read: the report pays for them with stricter intervals (:mod:`depthcheck.reports.compare.verdict`). What is decided is
-the reports' to say; they are asked through a function that is handed in, since nothing here knows of reports.
+are read: the report pays for them with stricter intervals (:mod:`depthcheck.reports.compare.verdict`). What is decided
+is the reports' to say; they are asked through a function that is handed in, since nothing here knows of reports.
 """
 
 from __future__ import annotations

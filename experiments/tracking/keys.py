@@ -21,7 +21,7 @@ FIT_SECONDS = "fit_seconds"
 TRIALS_DONE = "trials_done"
 # How long it took is measured and never the same twice.
 TIMES = (EPOCH_SECONDS, FIT_SECONDS)
-# Curves by layer, as depthcheck.pipeline.training.diagnose spells them: `gradient_norm/hidden_1`.
+# Curves by layer, as depthcheck.pipeline.training.evaluate spells them: `gradient_norm/hidden_1`.
 GRADIENT_NORM, SATURATION = "gradient_norm/", "saturation/"
 
 # Tags of our own.

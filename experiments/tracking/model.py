@@ -51,7 +51,7 @@ _PACKAGE = "depthcheck_model"
 #: The modules in it: the served model's, and what it imports of this project, by relative names.
 _TRAVELS = (
     "__init__.py", "served.py", "config.py", "records.py",
-    "data/__init__.py", "data/cells.py", "data/columns.py", "prepare/__init__.py", "prepare/preparation.py",
+    "data/__init__.py", "data/cells.py", "prepare/__init__.py", "prepare/preparation.py",
 )  # fmt: skip
 
 

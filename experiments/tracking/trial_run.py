@@ -11,11 +11,11 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -28,9 +28,6 @@ from depthcheck.experiments.tracking.store import client, log_batch, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 from depthcheck.pipeline.config import ParamValue, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialResult
-
-if TYPE_CHECKING:
-    from depthcheck.pipeline.example import Example
 
 #: What the trial's own curves are called beside those of its repetition: next to them in the same section of charts.
 _ORIGINAL = "_original"
@@ -54,9 +51,12 @@ class TrialRun(OpenRun):
             np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})
             self._api.log_artifact(self.run_id, str(path))
 
-    def log_example(self, example: Example) -> None:
-        """Write what the run's model says of a few samples; its hash goes into the tracking database."""
-        content = json.dumps(asdict(example))
+    def log_example(self, example: Mapping[str, Any]) -> None:
+        """Write what the run's model says of a few samples; its hash goes into the tracking database.
+
+        ``example`` holds ``samples`` and ``outputs``, a list each.
+        """
+        content = json.dumps(example)
         with storage(f"cannot write the example of run {self.run_id}"):
             self._api.log_text(self.run_id, content, keys.EXAMPLE)
             sha256 = hashlib.sha256(content.encode()).hexdigest()

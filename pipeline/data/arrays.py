@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ Samples = tuple[NDArray[Any], NDArray[Any]]
 OwnArrays = tuple[Samples, Samples | None, tuple[str, ...] | None]
 #: From here on, whole numbers of which most are different are rather numbers to predict than classes.
 _N_MANY_CLASSES = 50
+#: Whole numbers with so few different values are classes, if there are so many rows for each.
+_MAX_WHOLE_CLASSES, _ROWS_A_CLASS = 20, 5
 
 
 def digest(*arrays: NDArray[np.generic]) -> str:
@@ -46,20 +49,10 @@ def known_pictures(
 ) -> Dataset:
     """Return one of the known data sets of pictures: X, y, X_test and y_test with labels as they are published."""
     require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
-    X, labels, X_test, test_labels = arrays
-    y, y_test = labels.astype(np.int64), test_labels.astype(np.int64)
-    return Dataset(
-        name=config.name,
-        sha256=digest(X, y, X_test, y_test),
-        source=source,
-        X=X,
-        y=y,
-        X_test=X_test,
-        y_test=y_test,
-        class_names=class_names,
-        pixel_max=pixel_max,
-        metric=config.metric or "accuracy",
-    )
+    X, y, X_test, y_test = arrays
+    samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
+    own = array_dataset(config, name=config.name, source=source, samples=samples, test=test, class_names=class_names)
+    return replace(own, pixel_max=pixel_max)
 
 
 def array_dataset(
@@ -75,10 +68,6 @@ def array_dataset(
 
     Parameters
     ----------
-    config
-        Its task and metric, where they are said.
-    name, source
-        As the data set is to be called, and where it was.
     samples, test
         X ``(n_samples, ...)`` and y ``(n_samples,)``. X of uint8 are pixels, 0 to 255; of other types features.
     class_names
@@ -94,7 +83,7 @@ def array_dataset(
     if test is not None:
         X_test, y_test = _features(test[0], "X_test"), _column(test[1], "y_test", len(test[0]))
         require(X_test.dtype == X.dtype, "type of X_test", f"that of X, {samples[0].dtype}", str(test[0].dtype))
-    task: Task = config.task or ("regression" if y.dtype.kind == "f" else "classification")
+    task: Task = config.task or ("regression" if y.dtype.kind == "f" and not are_classes(y) else "classification")
     if task == "regression":
         y, y_test, class_names = _finite(y, "y"), None if y_test is None else _finite(y_test, "y"), ()
     else:
@@ -114,6 +103,13 @@ def array_dataset(
         task=task,
         metric=metric_of(config, task, len(class_names)),
     )
+
+
+def are_classes(numbers: NDArray[Any]) -> bool:
+    """Whether numbers are rather classes than something to predict: whole, and few for so many rows."""
+    different = np.unique(numbers)
+    is_whole = bool((np.isfinite(different) & (different == np.floor(different))).all())
+    return is_whole and len(different) <= min(_MAX_WHOLE_CLASSES, max(2, len(numbers) / _ROWS_A_CLASS))
 
 
 def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:

@@ -1,18 +1,23 @@
-"""Cells of a table as text: how numbers, dates and truth values are written in a column, and reading them that way.
+"""Cells of a table: how values are written in a column, and reading them as the values of a column that is known.
 
-A form is found once, over the whole column, and kept with it, so that a cell of new data is read as its column was.
+A form is found once, over the whole column, and kept with it. Training data and data to predict go through the same
+:func:`typed`, so that they cannot be understood in two ways. What a column is in the first place is found in
+``guess``. This file travels inside the served model, and imports no other of the project than those that do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from ..config import suggestion
+from ..records import Column
 
 #: Texts, in small letters, that stand for a missing value in any column.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "nat", "null", "?"})
@@ -28,11 +33,22 @@ LARGEST = 1e37
 #: Decimal mark and mark between thousands; the first that reads most of a column is taken.
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
 _DECIMAL_COMMA = ",."
+#: Up to here float32 holds every whole number.
+_WHOLE_IN_FLOAT32 = 2**24
 _DAYS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
 _NAMED_MONTHS = (
     "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d. %b %Y", "%d. %B %Y",
     "%b-%d-%Y", "%Y-%m", "%m/%Y", "%b %Y", "%B %Y",
 )  # fmt: skip
+#: Dates as 2016Q3, and as 2016.5 where the column's name speaks of time.
+QUARTERS, YEARS = "quarters", "years"
+_CURRENCY = r"(?:[€$£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|INR)"
+_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
+_WITH_UNIT = r"^[^A-Za-z]*\d[.,]?\s*([A-Za-z\u00b5\u03bc\u00b0][^\d\s]{0,9}[\u00b2\u00b3]?)$"
+#: Up to here float64 holds every whole number.
+WHOLE_IN_FLOAT64 = 2**53
+#: A part of the spread of numbers that no network can see: float32 itself has steps of 2**-23.
+_UNSEEN = 2.0**-20
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _N_SAMPLE = 1_000
 #: Share of the different texts of a column that have to be readable for it to be numbers or dates, and how many of
@@ -40,6 +56,9 @@ _N_SAMPLE = 1_000
 _READABLE = 0.95
 _N_OTHERS = 20
 _MICROSECONDS_A_DAY = 86_400_000_000
+_N_SHOWN = 60
+_N_LISTED = 20
+_EXPECTED = {"numeric": "a number", "boolean": "no or yes", "date": "a date"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +133,9 @@ class Texts:
 
 
 Cells: TypeAlias = Numbers | Days | Texts
+Floats: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
+#: A typed column: float32 (float64 where the column needs it) with NaN where missing, or pandas categories of text.
+Values: TypeAlias = "Floats | pd.Categorical"
 
 
 def cells_of(column: pd.Series[Any]) -> Cells:
@@ -124,6 +146,8 @@ def cells_of(column: pd.Series[Any]) -> Cells:
     if pd.api.types.is_bool_dtype(dtype):
         codes = np.asarray(column.astype("Int8").fillna(-1), dtype=np.int64)
         return Texts(pd.Series(["false", "true"], dtype="str"), codes, "boolean")
+    if pd.api.types.is_integer_dtype(dtype) and _is_beyond_double(column):
+        return _texts(column.astype(object))
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         is_plain = isinstance(dtype, np.dtype) and dtype != np.float16
         return Numbers(column.to_numpy() if is_plain else column.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -132,33 +156,167 @@ def cells_of(column: pd.Series[Any]) -> Cells:
     return _texts(column)
 
 
+def typed(column: Column, cells: Cells) -> Values:
+    """Return the cells of a column as it has them: floats with NaN where missing, or categories of text.
+
+    Raises
+    ------
+    ValueError
+        When a cell cannot be read; names the column, the row (from 1) and the cell.
+    """
+    if column.kind == "categorical":
+        texts = cells.as_texts()
+        return _categorical(_as_known(texts, column.categories) if isinstance(cells, Numbers) else texts)
+    if isinstance(cells, Texts):
+        return _read(column, cells)
+    if isinstance(cells, Days) and column.kind == "date":
+        return _as_floats(column, cells.values)
+    if isinstance(cells, Numbers) and column.kind == "date" and column.form:
+        return _read(column, cells.as_texts())
+    wrong = ~cells.missing
+    if isinstance(cells, Numbers) and column.kind != "date":
+        wrong &= (column.kind == "boolean") & ~np.isin(cells.values, (0, 1))
+    _complain(column, cells, wrong)
+    return _as_floats(column, cells.values)
+
+
+def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "input") -> pd.DataFrame:
+    """Return raw rows, of any types and with their columns in any order, as the typed table that was trained on.
+
+    Parameters
+    ----------
+    frame
+        The rows; columns that nobody asks for are left out, cells may be texts.
+    columns
+        What the training data have; ignored ones are not needed.
+    where
+        What a complaint calls the rows.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing or twice there, or a cell cannot be read.
+    """
+    wanted = [column for column in columns if column.kind != "ignored"]
+    missing = [column.name for column in wanted if column.name not in frame.columns]
+    if missing:
+        names = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        there = [str(column) for column in frame.columns]
+        raise ValueError(
+            f"{where} must have the columns of the training data, {names} missing{suggestion(missing[0], there)} "
+            f"(columns: {listed(there)})"
+        )
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]) & {column.name for column in wanted})
+    if twice:
+        raise ValueError(f"column {twice[0]!r} of {where} must be there once, got it twice")
+    values: dict[str, Values] = {}
+    for column in wanted:
+        values[column.name] = typed(column, cells_of(frame[column.name]))
+    return pd.DataFrame(values, index=range(len(frame)), copy=False)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas between them, at most twenty, then how many there are."""
+    return ", ".join(names[:_N_LISTED]) + (f", … ({len(names):,} in all)" if len(names) > _N_LISTED else "")
+
+
 def read_numbers(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the numbers that texts hold, ``(n,)``, NaN where a text is none in that form."""
     if not form:
         return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
     decimal, thousands = re.escape(form[0]), re.escape(form[1])
-    plain = texts.str.replace("[\u00a0\u202f\u2009]", " ", regex=True).str.replace("\u2212", "-", regex=False)
-    plain = plain.str.replace(r"^[€$£]\s*|\s*[€$£%]$", "", regex=True)
-    fits = plain.str.fullmatch(rf"[+-]?(\d{{1,3}}({thousands}\d{{3}})+|\d+)?({decimal}\d*)?([eE][+-]?\d+)?")
+    plain, factors = _bare_of(texts, form[2:])
+    # Between thousands stand three digits, or two as in India, and no number of thousands begins with a zero.
+    whole = rf"[1-9]\d{{0,2}}({thousands}\d{{2,3}})*{thousands}\d{{3}}|\d+"
+    fits = plain.str.fullmatch(rf"[+-]?({whole})?({decimal}\d*)?([eE][+-]?\d+)?")
     bare = plain.str.replace(form[1], "", regex=False).str.replace(form[0], ".", regex=False)
-    return np.asarray(pd.to_numeric(bare.where(fits), errors="coerce"), dtype=np.float64)
+    return np.asarray(pd.to_numeric(bare.where(fits), errors="coerce"), dtype=np.float64) * factors
+
+
+def _bare_of(texts: pd.Series[str], unit: str) -> tuple[pd.Series[str], NDArray[np.float64]]:
+    """Return numbers as they stand without blanks of print, currency, percent and unit, and what to multiply them by.
+
+    ``(17.50)`` is how accountants write -17.50; ``1.5k`` is 1,500.
+    """
+    plain = texts.str.replace("[\u00a0\u202f\u2009]", " ", regex=True).str.replace("\u2212", "-", regex=False)
+    plain = plain.str.replace(r"^\(([^-].*)\)$", r"-\1", regex=True)
+    plain = plain.str.replace(rf"^([+-]?)\s*{_CURRENCY}\s*([+-]?)", r"\1\2", regex=True)
+    plain = plain.str.replace(rf"\s*({_CURRENCY}|%)$", "", regex=True)
+    if unit:
+        plain = plain.str.removesuffix(unit).str.rstrip()
+    scales = plain.str.extract(r"\d\s?([kKMB])$", expand=False)
+    factors = np.asarray(scales.map(_SCALES).fillna(1.0), dtype=np.float64)
+    return plain.where(scales.isna(), plain.str.replace(r"\s?[kKMB]$", "", regex=True)), factors
+
+
+def _unit_of(texts: pd.Series[str]) -> str:
+    """Return the unit that nearly all of some texts have behind their number, ``kg``; nothing where there is none."""
+    units = texts.str.extract(_WITH_UNIT, expand=False)
+    counted = units.value_counts()
+    if counted.empty or counted.iloc[0] < _READABLE * len(texts):
+        return ""
+    unit = str(counted.index[0])
+    return "" if unit in _SCALES or re.fullmatch(_CURRENCY, unit) else unit
 
 
 def read_days(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the days since 1970 that texts hold, ``(n,)``, NaN where a text is no date of that form."""
+    if form == QUARTERS:
+        found = texts.str.extract(r"^(?:(\d{4})[ \-/]?Q([1-4])|Q([1-4])[ \-/]?(\d{4}))$", flags=re.IGNORECASE)
+        months = found[1].fillna(found[2]).astype("float64") * 3 - 2
+        firsts = found[0].fillna(found[3]).where(months.notna()) + "-" + months.map("{:02.0f}".format) + "-01"
+        return _days(pd.to_datetime(firsts, format="%Y-%m-%d", errors="coerce", utc=True))
+    if form == YEARS:
+        years = read_numbers(texts, "")
+        begun = pd.to_datetime(pd.Series(np.floor(years)).map("{:04.0f}-01-01".format), errors="coerce", utc=True)
+        return _days(begun) + (years - np.floor(years)) * 365.25
     dates = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
     if form == "ISO8601":  # which would take 2024 alone, or 20240131, as well
         dates = dates.where(texts.str.match(r"\d{4}-\d\d?-\d\d?"))
     return _days(dates)
 
 
+def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers as float32, if that keeps whole ones as they are and all of them apart, else as float64.
+
+    Seconds since 1970, Julian days and coordinates in metres differ in digits that float32 does not have.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        narrowed = numbers.astype(np.float32)
+        moved = np.fmax.reduce(np.abs(numbers - narrowed), initial=0.0, where=np.abs(numbers) <= LARGEST)
+    if moved == 0:
+        return narrowed
+    present = numbers[np.abs(numbers) <= LARGEST]
+    if np.abs(present).max() > _WHOLE_IN_FLOAT32 or moved > _UNSEEN * (present.max() - present.min()):
+        return numbers.astype(np.float64, copy=False)
+    return narrowed
+
+
 def number_form(texts: pd.Series[str], *, comma: bool) -> str | None:
     """Return the form in which different texts are numbers, or None; ``comma``: 1.234 is more than a thousand here."""
-    forms = (_DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
-    sample = texts.iloc[:_N_SAMPLE]
-    # max returns the first of equals: their order decides what can be read in two ways.
-    form = max(forms, key=lambda form: int(np.isfinite(read_numbers(sample, form)).sum()))
+    form = likeliest_form(texts, comma=comma)
     return form if is_readable(read_numbers(texts, form)) else None
+
+
+def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
+    """Return the form in which most of a column's different texts are numbers, be they many or few.
+
+    Looked for in a sample, and where that one does not read every text, in all of them: the only cell that tells may be
+    the last one.
+    """
+    sample = texts.iloc[:_N_SAMPLE]
+    unit = _unit_of(sample)
+    known = (_DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
+    forms = [form + unit for form in known if form or not unit]
+
+    def n_read(form: str, some: pd.Series[str]) -> int:
+        return int(np.isfinite(read_numbers(some, form)).sum())
+
+    # max returns the first of equals: their order decides what can be read in two ways.
+    form = max(forms, key=lambda form: n_read(form, sample))
+    if len(texts) == len(sample) or n_read(form, texts) == len(texts):
+        return form
+    return max(forms, key=lambda form: n_read(form, texts))
 
 
 def date_form(texts: pd.Series[str]) -> str | None:
@@ -166,7 +324,7 @@ def date_form(texts: pd.Series[str]) -> str | None:
     first, sample = texts.iloc[:20], texts.iloc[:_N_SAMPLE]
     if not first.str.contains(r"\d", regex=True).mean() > 1 / 2:
         return None
-    likely = [form for form in _date_forms() if np.isfinite(read_days(first, form)).mean() > 1 / 2]
+    likely = [form for form in date_forms() if np.isfinite(read_days(first, form)).mean() > 1 / 2]
     form = max(likely, key=lambda form: int(np.isfinite(read_days(sample, form)).sum()), default=None)
     return form if form is not None and is_readable(read_days(texts, form)) else None
 
@@ -191,10 +349,80 @@ def is_readable(values: NDArray[np.float64]) -> bool:
     return n_read > 0 and n_read >= _READABLE * len(values) and len(values) - n_read <= _N_OTHERS
 
 
-def _date_forms() -> Iterator[str]:
+def _read(column: Column, cells: Texts) -> Floats:
+    """Return texts as a numeric, boolean or date column has them."""
+    texts = cells.different
+    lower = texts.str.lower()
+    if column.kind == "boolean":
+        no, yes = column.categories
+        values = np.where(lower.isin({yes, "1", "true"}), 1.0, np.where(lower.isin({no, "0", "false"}), 0.0, np.nan))
+    elif column.kind == "date":
+        values = read_days(texts, column.form or "ISO8601")
+        if np.isnan(values).any():
+            values = np.where(np.isnan(values), read_days(texts, "ISO8601"), values)
+    else:
+        values = read_numbers(texts, column.form)
+    unread = np.isnan(values)
+    if unread.any():
+        means_missing = lower.isin(MISSING_AMONG_VALUES) | texts.isin(column.missing_texts)
+        means_missing |= np.abs(read_numbers(texts, "")) > LARGEST  # as where a number comes as a number
+        _complain(column, cells, cells.spread(unread & ~means_missing.to_numpy(dtype=bool), False))
+    return _as_floats(column, cells.spread(values, np.nan))
+
+
+def _complain(column: Column, cells: Cells, wrong: NDArray[np.bool_]) -> None:
+    if not wrong.any():
+        return
+    row = int(np.flatnonzero(wrong)[0])
+    n_more = int(np.count_nonzero(wrong)) - 1
+    texts = cells.as_texts()
+    got = str(texts.different.iloc[int(texts.codes[row])])
+    got = got if len(got) <= _N_SHOWN else f"{got[:_N_SHOWN]}…"
+    more = f" (and {n_more:,} more such cells)" if n_more else ""
+    raise ValueError(
+        f"row {row + 1} of {column.kind} column {column.name!r} must be {_EXPECTED[column.kind]}, got {got!r}{more}"
+    )
+
+
+def _as_floats(column: Column, numbers: NDArray[Any]) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: Floats = numbers.astype(np.float64) if column.is_double else numbers.astype(np.float32)
+        values[~(np.abs(values) <= LARGEST)] = np.nan
+    return values
+
+
+def _as_known(written: Texts, categories: Sequence[str]) -> Texts:
+    """Return numbers as the known category is written that has their value, where there is exactly one.
+
+    Whoever sends rows as CSV to a server has ``01234`` read as 1234 before it gets here.
+    """
+    by_value: dict[float, list[str]] = {}
+    for category in categories:
+        if category.isdecimal():
+            by_value.setdefault(float(category), []).append(category)
+    known = [
+        found[0] if text not in categories and len(found := by_value.get(float(text), [])) == 1 else str(text)
+        for text in written.different
+    ]
+    return Texts(pd.Series(known, dtype="str"), written.codes)
+
+
+def _categorical(cells: Texts) -> pd.Categorical:
+    # By code point, as Python sorts, so that the order is the same on every machine.
+    texts = [str(text) for text in cells.different]
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    ranks = np.empty(len(texts), np.int64)
+    ranks[order] = np.arange(len(texts))
+    categories = pd.Index([texts[position] for position in order], dtype="str")
+    return pd.Categorical.from_codes(cells.spread(ranks, -1), categories=categories)
+
+
+def date_forms() -> Iterator[str]:
+    """Yield the forms in which dates are looked for, the likeliest first."""
     yield "ISO8601"
     for day in (*(form.format(mark) for form in _DAYS for mark in "/.-"), *_NAMED_MONTHS):
         yield from (day + time for time in _TIMES)
+    yield QUARTERS
 
 
 def _texts(column: pd.Series[Any]) -> Texts:
@@ -203,6 +431,14 @@ def _texts(column: pd.Series[Any]) -> Texts:
     codes, found = pd.factorize(column.astype("str").str.strip())
     different = pd.Series(found, dtype="str")
     return Texts(different, codes.astype(np.int64)).without(different.str.lower().isin(MISSING).to_numpy(dtype=bool))
+
+
+def _is_beyond_double(column: pd.Series[Any]) -> bool:
+    """Whether whole numbers are so large that a float would make several of them one: identifiers, then."""
+    if column.dtype.itemsize < 8 or not len(column):  # type: ignore[union-attr]
+        return False
+    ends = (column.min(), column.max())
+    return any(not pd.isna(end) and abs(int(end)) > WHOLE_IN_FLOAT64 for end in ends)
 
 
 def _categories(column: pd.Series[Any]) -> Texts:

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from depthcheck.pipeline.data.numerals import narrow
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
 from depthcheck.pipeline.data.sniff import unique_names
 
-if TYPE_CHECKING:
-    import pandas as pd
+PARQUET = (".parquet", ".pq")
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_DATES = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_time)
 
-_PARQUET = (".parquet", ".pq")
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the values of a column lie: in which top-level field, and below which members of its structure."""
+
+    field: int
+    members: tuple[int, ...]
+    type: pa.DataType
 
 
 class ColumnarFile:
-    """A Parquet or Feather file; made, it knows its columns, and has read no more."""
+    """A Parquet or Feather file; made, it knows the ``names`` of its columns, unique, and has read no more.
+
+    A structure becomes a column for each of its members, called ``place.lat``. Fields are found by their place, never
+    by name: two may have the same one, and ``a.b`` may be a field as well as a member.
+    """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self._path, self._log = path, log
+        self._is_parquet = path.suffix.lower() in PARQUET
         try:
-            is_parquet = path.suffix.lower() in _PARQUET
-            schema = pq.read_schema(path) if is_parquet else pa.ipc.open_file(pa.memory_map(str(path))).schema
+            schema = pq.read_schema(path) if self._is_parquet else pa.ipc.open_file(pa.memory_map(str(path))).schema
         except (pa.ArrowInvalid, OSError) as trouble:
-            kind = "Parquet" if path.suffix.lower() in _PARQUET else "Feather (version 2)"
+            kind = "Parquet" if self._is_parquet else "Feather (version 2)"
             raise ValueError(f"{path.name} is no whole {kind} file: {str(trouble).splitlines()[0]}") from None
-        self._is_parquet, self._schema = is_parquet, schema
-        # Where pandas wrote the rows' labels; they are no column of the table.
-        self._positions = [
-            position for position, field in enumerate(schema) if not field.name.startswith("__index_level_")
+        places = [
+            (name, place)
+            for position, field in enumerate(schema)
+            # Where pandas wrote the rows' labels; they are no column of the table.
+            if not field.name.startswith("__index_level_")
+            for name, place in _places(field.name, _Place(position, (), field.type))
         ]
-        self._names = unique_names(
-            [schema.field(position).name for position in self._positions], lambda line: log(f"{path.name}: {line}")
-        )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns, unique."""
-        return self._names
+        self.names = unique_names([name for name, _ in places], path.name, log)
+        self._places = dict(zip(self.names, (place for _, place in places), strict=True))
 
     def read(self) -> pd.DataFrame:
         """Return all rows, each column as the file's own type says.
@@ -53,16 +65,16 @@ class ColumnarFile:
         ValueError
             When there are none, or the file is damaged.
         """
-        import pandas as pd
-
         columns: dict[str, Any] = {}
         try:
-            for name, position in zip(self._names, self._positions, strict=True):
-                values = plain_column(self._read_column(position))
-                if values is None:
-                    self._log(f"{self._path.name}: {name!r} holds {self._schema.field(position).type}: left out")
-                else:
-                    columns[name] = values
+            for _, some in itertools.groupby(self._places.items(), lambda item: item[1].field):
+                fields = dict(some)
+                read = {name: place for name, place in fields.items() if _is_plain(place.type)}
+                for name in fields.keys() - read.keys():
+                    self._log(f"{self._path.name}: {name!r} holds {fields[name].type}: left out")
+                if read:
+                    whole = self._read_field(next(iter(read.values())).field)
+                    columns |= {name: _plain(_member(whole, place.members)) for name, place in read.items()}
         except (pa.ArrowInvalid, OSError) as trouble:
             raise ValueError(f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
         frame = pd.DataFrame(columns, copy=False)
@@ -70,46 +82,72 @@ class ColumnarFile:
             raise ValueError(f"{self._path.name} must have rows of numbers, text, booleans or dates, got none")
         return frame
 
-    def _read_column(self, position: int) -> pa.ChunkedArray:
+    def _read_field(self, position: int) -> pa.ChunkedArray:
         if not self._is_parquet:
             options = pa.ipc.IpcReadOptions(included_fields=[position])
             return pa.ipc.open_file(pa.memory_map(str(self._path)), options=options).read_all().column(0)
         with pq.ParquetFile(self._path, memory_map=True) as file:
-            leaves = [file.schema.column(leaf).path.split(".")[0] for leaf in range(len(file.schema))]
-            name = self._schema.field(position).name
-            if leaves.count(name) != 1 or pa.types.is_nested(self._schema.field(position).type):
-                return file.read([name]).column(0)
-            return file.reader.read_column(leaves.index(name))
+            return file.reader.read_column(position)  # the place among the top-level fields, nested or not
 
 
-def plain_column(values: pa.ChunkedArray) -> Any:
-    """Return a column of Arrow as pandas or numpy has it; None for lists, structures and bytes."""
+def _places(name: str, place: _Place) -> Iterator[tuple[str, _Place]]:
+    """Yield the column that a field is, or those of its members where it is a structure."""
+    if not pa.types.is_struct(place.type) or not place.type.num_fields:
+        yield name, place
+        return
+    for position in range(place.type.num_fields):
+        member = place.type.field(position)
+        below = _Place(place.field, (*place.members, position), member.type)
+        yield from _places(f"{name}.{member.name}", below)
+
+
+def _member(values: pa.ChunkedArray, members: tuple[int, ...]) -> pa.ChunkedArray:
+    """Return what lies below the members of a structure; missing where the structure is."""
+    return pc.struct_field(values, list(members)) if members else values
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values themselves: of a dictionary, of runs, of a type that builds on another."""
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+            kind = kind.value_type
+        else:
+            return kind
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether values are numbers, text, booleans, dates or times."""
+    return any(test(_plain_type(kind)) for test in (*_NUMBERS, *_TEXTS, *_DATES, pa.types.is_boolean, pa.types.is_null))
+
+
+def _plain(values: pa.ChunkedArray) -> Any:
+    """Return a column of Arrow that is numbers, text, booleans, dates or times as pandas or numpy has it."""
+    if isinstance(values.type, pa.BaseExtensionType):
+        values = pa.chunked_array([chunk.storage for chunk in values.chunks], values.type.storage_type)
+    if pa.types.is_run_end_encoded(values.type):
+        values = pa.chunked_array([pc.run_end_decode(chunk) for chunk in values.chunks], values.type.value_type)
     if pa.types.is_dictionary(values.type):
-        values = values.cast(pa.string())
+        values = values.cast(values.type.value_type)
     kind = values.type
     if pa.types.is_boolean(kind):
-        return values.to_pandas(types_mapper=_booleans if values.null_count else None)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _numbers(values)
+        return values.to_pandas(types_mapper=(lambda _kind: pd.BooleanDtype()) if values.null_count else None)
+    if pa.types.is_integer(kind) and _is_beyond_double(values):
+        return values.cast(pa.string()).to_pandas()
+    if any(test(kind) for test in _NUMBERS):
+        # A chunk at a time, so that what is wide is never there as a whole.
+        wide = (pc.cast(chunk, pa.float64(), safe=False) for chunk in values.chunks if len(chunk))
+        parts = [narrow(chunk.to_numpy(zero_copy_only=False)) for chunk in wide]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan, np.float32)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return values.cast(pa.timestamp("us")).to_pandas()
-    is_text = any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
-    return values.cast(pa.string()).to_pandas() if is_text or pa.types.is_time(kind) else None
+        return values.cast(pa.timestamp("us"), safe=False).to_pandas()
+    return values.cast(pa.string()).to_pandas()
 
 
-def _booleans(_kind: pa.DataType) -> Any:
-    import pandas as pd
-
-    return pd.BooleanDtype()
-
-
-def _numbers(values: pa.ChunkedArray) -> Any:
-    """Return numbers a chunk at a time, so that what is wide is never there as a whole."""
-    parts = [
-        narrow(pc.cast(chunk, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-        for chunk in values.chunks
-        if len(chunk)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+def _is_beyond_double(values: pa.ChunkedArray) -> bool:
+    """Whether whole numbers are so large that a float would make several of them one: identifiers, then."""
+    ends = pc.min_max(values).as_py()
+    return ends["min"] is not None and max(abs(ends["min"]), abs(ends["max"])) > WHOLE_IN_FLOAT64

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from depthcheck.pipeline.data.numerals import plain_numbers
-from depthcheck.pipeline.data.sniff import PACKED, first_line_of_width, full_encoding, open_bytes, sniff
-
-if TYPE_CHECKING:
-    import pandas as pd
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
+from depthcheck.pipeline.data.sniff import MISSING_WORDS, PACKED, first_line_of_width, full_encoding, open_bytes, sniff
 
 _N_BLOCK = 2 << 20
 
 
 class DelimitedFile:
-    """A text file of cells with separators between them; made, it knows its columns, and has read no more."""
+    """A text file of cells with separators between them; made, it knows its columns, and has read no more.
+
+    Attributes
+    ----------
+    layout
+        How it is read.
+    names
+        Of the columns, unique.
+    has_row_names
+        Whether each row begins with a cell that the first line has no name for, as R writes the rows' names.
+    """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self._path, self._log = path, log
-        self._layout = sniff(path, log)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns, unique."""
-        return self._layout.names
-
-    @property
-    def has_row_names(self) -> bool:
-        """Whether each row begins with a cell that the first line has no name for, as R writes the rows' names."""
-        return self._layout.has_row_names
+        self.layout = sniff(path, log)
+        self.names, self.has_row_names = self.layout.names, self.layout.has_row_names
 
     def read(self) -> pd.DataFrame:
         """Return all rows: float32 or float64 where a column is numbers for certain, else text.
@@ -47,9 +46,7 @@ class DelimitedFile:
         ValueError
             Naming the row that has another number of cells than the header.
         """
-        import pandas as pd
-
-        encoding = full_encoding(self._path, self._layout, self._log)
+        encoding = full_encoding(self._path, self.layout, self._log)
         columns = {name: _Cells() for name in self.names}
         n_rows = self._fill(columns, encoding)
         late = {name: _Cells(is_text=True) for name, cells in columns.items() if cells.is_late}
@@ -66,7 +63,7 @@ class DelimitedFile:
         for batch in self._batches(tuple(columns), encoding):
             n_rows += batch.num_rows
             for name, cells in columns.items():
-                cells.add(batch.column(name), comma=self._layout.comma)
+                cells.add(batch.column(name), comma=self.layout.comma)
         return n_rows
 
     def _batches(self, names: Sequence[str], encoding: str) -> Iterator[pa.RecordBatch]:
@@ -83,11 +80,11 @@ class DelimitedFile:
                     read_options=csv.ReadOptions(
                         encoding=encoding.removesuffix("-sig"),
                         column_names=self.names,
-                        skip_rows=self._layout.n_skip,
+                        skip_rows=self.layout.n_skip,
                         block_size=_N_BLOCK,
                     ),
                     parse_options=csv.ParseOptions(
-                        delimiter=self._layout.separator, newlines_in_values=True, invalid_row_handler=note
+                        delimiter=self.layout.separator, newlines_in_values=True, invalid_row_handler=note
                     ),
                     convert_options=csv.ConvertOptions(
                         column_types=dict.fromkeys(self.names, pa.string()),
@@ -104,7 +101,7 @@ class DelimitedFile:
             return f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}"
         row = wrong[0]
         text = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
-        line = first_line_of_width(self._path, encoding, self._layout.separator, row.actual_columns)
+        line = first_line_of_width(self._path, encoding, self.layout.separator, row.actual_columns)
         return (
             f"{self._path.name} must have {row.expected_columns} cells in each row, as its first line has, "
             f"got {row.actual_columns} in line {line:,}: {text!r}"
@@ -114,7 +111,7 @@ class DelimitedFile:
         frame: dict[str, Any] = {}
         for name in self.names:
             values = columns.pop(name).finish()
-            if name in self._layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
+            if name in self.layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
                 self._log(f"{self._path.name}: {name!r} is empty and has no name: left out")
             else:
                 frame[name] = values
@@ -143,19 +140,18 @@ class _Numbers:
         return self._values
 
 
-@dataclass(slots=True)
 class _Cells:
-    """What was read of one column so far: numbers, or blocks of text."""
+    """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers."""
 
-    is_text: bool = False
-    is_late: bool = False
-    numbers: _Numbers | None = None
-    texts: list[pa.Array] = field(default_factory=list)
+    def __init__(self, *, is_text: bool = False) -> None:
+        self.is_text, self.is_late = is_text, False
+        self.numbers: _Numbers | None = None
+        self.texts: list[pa.Array] = []
 
     def add(self, block: pa.Array, *, comma: bool) -> None:
         """Put a block behind the others; one that is no numbers makes the whole column text."""
         if not self.is_text:
-            values = plain_numbers(block, comma=comma)
+            values = _plain_numbers(block, comma=comma)
             if values is not None:
                 self.numbers = self.numbers or _Numbers()
                 self.numbers.add(values)
@@ -178,3 +174,38 @@ def _opened(path: Path) -> Iterator[Any]:
     else:
         with open_bytes(path) as unpacked, pa.PythonFile(unpacked, mode="r") as file:
             yield file
+
+
+def _plain_numbers(text: pa.Array, *, comma: bool) -> NDArray[Any] | None:
+    """Return a block of cells as numbers, NaN where missing, if every one is written with a decimal point or none.
+
+    A code such as 01234 is no number: what is written before the first other digit would be lost. Neither is one of so
+    many digits that a float would make several of them one. In a file with decimal commas (``comma``) a point is none
+    either: it may separate thousands.
+    """
+    if comma and pc.any(pc.match_substring(text, ".")).as_py():
+        return None
+    numbers = _cast(text)
+    if numbers is None:
+        trimmed = pc.utf8_trim_whitespace(text)
+        is_missing = pc.is_in(trimmed, value_set=pa.array(list(MISSING_WORDS)))
+        text = pc.if_else(is_missing, pa.scalar(None, pa.string()), trimmed)
+        numbers = _cast(text)
+    if numbers is None:
+        return None
+    # Only whole numbers can be codes; looking for those costs as much as reading the numbers.
+    is_whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())
+    if is_whole and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
+        return None
+    with np.errstate(invalid="ignore"):
+        is_long = is_whole and bool((np.abs(numbers) > WHOLE_IN_FLOAT64).any())
+    if is_long and pc.any(pc.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
+        return None
+    return narrow(numbers)
+
+
+def _cast(text: pa.Array) -> NDArray[Any] | None:
+    try:
+        return np.asarray(pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False))
+    except pa.ArrowInvalid:
+        return None

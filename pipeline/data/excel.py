@@ -5,21 +5,19 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from depthcheck.pipeline.data.numerals import narrow
+from depthcheck.pipeline.data.cells import narrow
 from depthcheck.pipeline.data.sniff import require_header, unique_names
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _DAY = datetime.date
 
 
 class SpreadsheetFile:
-    """A spreadsheet; its format has no way to read the names of the columns alone, so that all is read at once."""
+    """A spreadsheet, whose ``names`` are unique; they cannot be read alone, so that all is read at once."""
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self._path, self._log = path, log
@@ -28,26 +26,22 @@ class SpreadsheetFile:
             raise ValueError(f"{path.name} must have a row of names and rows below it, got {len(rows)} rows")
         header = ["" if cell is None else _as_text(cell) or "" for cell in rows[0]]
         require_header(header, path.name)
-        self._columns = [list(cells) for cells in zip(*rows[1:], strict=True)]
-        kept = [
-            position
-            for position, cells in enumerate(self._columns)
-            if header[position].strip() or any(cell != "" for cell in cells)
-        ]
-        self._columns = [self._columns[position] for position in kept]
-        self._names = unique_names([header[position] for position in kept], lambda line: log(f"{path.name}: {line}"))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns, unique."""
-        return self._names
+        columns = zip(header, zip(*rows[1:], strict=True), strict=True)
+        kept = [(name, cells) for name, cells in columns if name.strip() or any(cell != "" for cell in cells)]
+        self._columns = [cells for _name, cells in kept]
+        self.names = unique_names([name for name, _cells in kept], path.name, log)
 
     def read(self) -> pd.DataFrame:
         """Return all rows: numbers, booleans and dates as the cells have them, mixed columns as text."""
-        import pandas as pd
-
-        columns = {name: _column(cells) for name, cells in zip(self._names, self._columns, strict=True)}
+        columns = {name: _column(cells) for name, cells in zip(self.names, self._columns, strict=True)}
         return pd.DataFrame(columns, copy=False)
+
+    def as_written(self) -> pd.DataFrame:
+        """Return all rows as text: whole numbers without a decimal mark, dates in ISO form, None for empty cells."""
+        columns = {
+            name: [_as_text(cell) for cell in cells] for name, cells in zip(self.names, self._columns, strict=True)
+        }
+        return pd.DataFrame(columns, dtype="str")
 
     def _sheet(self) -> Sequence[Sequence[Any]]:
         from python_calamine import CalamineError, CalamineWorkbook
@@ -64,8 +58,6 @@ class SpreadsheetFile:
 
 
 def _column(cells: Sequence[Any]) -> Any:
-    import pandas as pd
-
     present = [cell for cell in cells if cell != ""]
     if not any(isinstance(cell, str) for cell in present):
         if all(isinstance(cell, bool) for cell in present) and present:

@@ -12,13 +12,17 @@ import shutil
 import subprocess
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+#: Bounds each step of apt-get and dpkg-deb.
+_STEP_SECONDS = 300
+#: What each place is called, what has to be done first, if anything, and the folder to read then; in order.
+Places = Iterator[tuple[str, Callable[[], None] | None, Path]]
 
 
 class DataNotFoundError(ValueError):
@@ -36,25 +40,12 @@ def keras_home() -> Path:
     return (home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())) / ".keras"
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def require_published(path: Path, sha256: str) -> None:
-    """Hold a file against the checksum that its publisher gives.
-
-    Raises
-    ------
-    FileNotFoundError
-        When it is not there.
-    DataNotFoundError
-        When it is another file.
-    """
+    """Hold a file against the checksum that its publisher gives; raise where it is not there, or another one."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path.name}")
-    got = file_sha256(path)
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
     if got != sha256:
         raise DataNotFoundError(f"{path.name} is not the published file: its SHA-256 must be {sha256}, got {got}")
 
@@ -62,7 +53,7 @@ def require_published(path: Path, sha256: str) -> None:
 def find(
     name: str,
     folder: Path | None,
-    places: Iterable[tuple[str, Callable[[], None] | None, Path]],
+    places: Places,
     read: Callable[[Path], T],
     *,
     remedies: str,
@@ -72,12 +63,8 @@ def find(
 
     Parameters
     ----------
-    name
-        What the data are called.
     folder
         Where the user says that they are; then nowhere else is looked.
-    places
-        What each is called, what has to be done first, if anything, and the folder to read then; in order.
     read
         Reads and verifies a folder. Raises FileNotFoundError where nothing is, OSError or ValueError for damage.
     remedies
@@ -109,14 +96,10 @@ def find(
 
 
 def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silence_seconds: float = 20) -> None:
-    """Download one file and keep it if it is the published one.
+    """Download one file and keep it as ``target`` if it is the published one.
 
     Parameters
     ----------
-    url
-        Its address.
-    target
-        Where to put it; its folder is made when it is not there.
     check
         Raises where the file that it is given is not the published one; it has its name, but not its place yet.
     silence_seconds
@@ -140,7 +123,7 @@ def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silen
         (work / target.name).replace(target)
 
 
-def fetch_debian_folder(package: str, folder: str, target: Path, *, timeout_seconds: float = 300) -> None:
+def fetch_debian_folder(package: str, folder: str, target: Path) -> None:
     """Copy a folder out of a Debian or Ubuntu package, which stays uninstalled; any user can.
 
     apt-get works on lists and a cache of its own, in a folder that is removed in the end, and verifies signatures
@@ -148,14 +131,11 @@ def fetch_debian_folder(package: str, folder: str, target: Path, *, timeout_seco
 
     Parameters
     ----------
-    package
-        Name of the package, ``dataset-fashion-mnist``.
     folder
         Path inside the package, without the leading slash.
     target
-        Made when it is not there; files of the same names are replaced.
-    timeout_seconds
-        Bounds each of the three steps.
+        Made when it is not there; files of the same names are replaced, each in one step: a reader, or another process
+        that does the same, never sees half of one.
 
     Raises
     ------
@@ -167,16 +147,18 @@ def fetch_debian_folder(package: str, folder: str, target: Path, *, timeout_seco
             raise DataNotFoundError(f"{tool} is not on this machine")
     with _workplace(target) as work:
         apt_get = ["apt-get", "-q", "-c", str(_write_apt_config(work))]
-        update = _run([*apt_get, "update"], cwd=work, timeout_seconds=timeout_seconds)
-        download = _run([*apt_get, "download", package], cwd=work, timeout_seconds=timeout_seconds)
+        update = _run([*apt_get, "update"], cwd=work)
+        download = _run([*apt_get, "download", package], cwd=work)
         archives = list(work.glob("*.deb"))
         # An update that misses some other archive's list ends with an error too: the download is what tells.
         if download.returncode or not archives:
             raise DataNotFoundError("; ".join([*_lines(update.stderr)[:1], *_lines(download.stderr)[-1:]]))
-        unpack = _run(["dpkg-deb", "-x", str(archives[0]), "unpacked"], cwd=work, timeout_seconds=timeout_seconds)
+        unpack = _run(["dpkg-deb", "-x", str(archives[0]), "unpacked"], cwd=work)
         if unpack.returncode:
             raise DataNotFoundError(_lines(unpack.stderr)[-1])
-        _move_files(work / "unpacked" / folder, target)
+        target.mkdir(exist_ok=True)
+        for file in (work / "unpacked" / folder).iterdir():
+            file.replace(target / file.name)
 
 
 @contextmanager
@@ -185,13 +167,6 @@ def _workplace(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
         yield Path(work).resolve()
-
-
-def _move_files(source: Path, target: Path) -> None:
-    """Put each file in its place in one step: a reader, or another process that does the same, never sees half."""
-    target.mkdir(exist_ok=True)
-    for file in source.iterdir():
-        file.replace(target / file.name)
 
 
 def _write_apt_config(work: Path) -> Path:
@@ -216,19 +191,14 @@ def _write_apt_config(work: Path) -> Path:
     return config
 
 
-def _run(command: list[str], *, timeout_seconds: float, cwd: Path) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "LC_ALL": "C"}
     try:
         return subprocess.run(
-            command,
-            cwd=cwd,
-            timeout=timeout_seconds,
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "LC_ALL": "C"},
+            command, cwd=cwd, env=env, timeout=_STEP_SECONDS, check=False, capture_output=True, text=True
         )
     except subprocess.TimeoutExpired:
-        raise DataNotFoundError(f"{Path(command[0]).name} had not finished after {timeout_seconds:g} s") from None
+        raise DataNotFoundError(f"{Path(command[0]).name} had not finished after {_STEP_SECONDS} s") from None
 
 
 def _lines(text: str) -> list[str]:

@@ -14,56 +14,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.config import TOLD_FORMS
 from depthcheck.pipeline.data.cells import (
     MISSING_AMONG_VALUES,
+    QUARTERS,
     TRUTHS,
+    YEARS,
     Cells,
     Days,
     Numbers,
     Texts,
     date_form,
+    date_forms,
     is_readable,
+    likeliest_form,
+    narrow,
     number_form,
     other_order,
     read_days,
     read_numbers,
+    typed,
 )
-from depthcheck.pipeline.data.columns import listed, nearest, typed
 from depthcheck.pipeline.records import Column
-
-
-def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:
-    """Complain about a column that a table has not, before any row of it is read.
-
-    Raises
-    ------
-    ValueError
-        With the columns that there are, and the nearest one.
-    """
-    if config.target is None:
-        raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
-    asked = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
-    for what, name in (*asked.items(), *((f"column of data.columns in {where}", name) for name, _ in config.columns)):
-        if name is not None and name not in names:
-            raise ValueError(
-                f"{what} must be one of the columns of {where}: {listed(names)}; got {name!r}{nearest(name, names)}"
-            )
-
-
-def refuse_columns(config: DataConfig, what: str) -> None:
-    """Complain about words that only tables understand, said of arrays.
-
-    Raises
-    ------
-    ValueError
-        Naming the first.
-    """
-    for word in ("target", "group", "time", "test_file", "test_column", "columns"):
-        got = getattr(config, word)
-        if got:
-            raise ValueError(f"{word} must be left out: {what} has no columns, got {got!r}")
-
 
 _N_EXAMPLES = 3
 _MAX_EXAMPLE = 24
@@ -76,6 +48,9 @@ _N_COUNTED = 10
 #: Two truth values can be written in no more ways than that: yes, Yes, YES, ...
 _N_FORMS = 16
 _YEARS = (1500, 2200)
+_TIME_NAME = re.compile(r"date|time|year|jahr|zeit|epoch", re.IGNORECASE)
+#: From that share of numbers among a column's different texts on, its words are asked about; looked for in so many.
+_MOSTLY, _FIRST = 0.5, 1_000
 _ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|rownames|index)$|[a-z]I[dD]$")
 
 
@@ -84,8 +59,6 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
 
     Parameters
     ----------
-    name, cells
-        The column.
     kind
         One of :data:`depthcheck.pipeline.config.COLUMN_KINDS` where the user says what it is; None: guessed.
     comma
@@ -97,19 +70,22 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
         When the cells cannot be of the kind that the user says.
     """
     n_missing = int(np.count_nonzero(cells.missing))
-    n_present = len(cells.missing) - n_missing
     plain = Column(name=name, kind="ignored", n_missing=n_missing, examples=_examples(cells))
     if kind == "ignored":
         return replace(plain, why="as you say")
     if kind is not None:
         return _told(plain, cells, kind, comma)
-    if n_present == 0:
+    if n_missing == len(cells.missing):
         return replace(plain, why="no cell has a value")
     if isinstance(cells, Numbers):
-        return _of_numbers(plain, cells.values, "numbers")
-    if isinstance(cells, Days):
-        return _of_dates(plain, cells.values, "dates")
-    return _of_texts(plain, cells, comma)
+        found = _of_numbers(plain, cells.values, "numbers")
+    elif isinstance(cells, Days):
+        found = _of_dates(plain, cells.values, "dates")
+    else:
+        found = _of_texts(plain, cells, comma)
+    if found.n_distinct == 1 and found.n_missing == 0:
+        return replace(found, kind="ignored", why=f"always {found.examples[0]}", categories=())
+    return found
 
 
 def numbers_in(cells: Cells, *, comma: bool = False) -> NDArray[Any] | None:
@@ -127,12 +103,18 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     present = np.sort(numbers[~missing])
     n_distinct = 1 + int(np.count_nonzero(present[1:] != present[:-1])) if len(present) else 0
     n_infinite = int(np.count_nonzero(missing & ~np.isnan(numbers)))
-    column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)))
+    is_double = bool(narrow(numbers).dtype == np.float64)
+    column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)), is_double=is_double)
     said = what + (f"; {n_infinite:,} infinite ones, or as good as, count as missing" if n_infinite else "")
-    if n_distinct == 1 and column.n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}")
     if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1):
         return replace(column, kind="boolean", why="0 and 1", categories=("0", "1"), n_distinct=2)
+    form = _date_number_form(column.name, present)
+    if form:
+        days = typed(replace(column, kind="date", form=form), Numbers(numbers))
+        why = f"dates written as numbers, {_spelt(form)}"
+        return replace(_of_dates(column, np.asarray(days, np.float64), why), form=form)
+    if is_double:
+        said += _lost_in_scaling(present, n_distinct)
     if not (present == np.floor(present)).all():
         return replace(column, kind="numeric", why=said)
     if _counts_rows(column, numbers, present):
@@ -141,6 +123,26 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     if n_distinct <= _FEW:
         said += f"; only {n_distinct} different ones: say categorical if they are names"
     return replace(column, kind="numeric", why=said)
+
+
+def _date_number_form(name: str, present: NDArray[Any]) -> str:
+    """Return the form of numbers that are dates: 20160131, or 2016.5 where the name speaks of time; else nothing."""
+    if not len(present):
+        return ""
+    is_whole = bool((present == np.floor(present)).all())
+    if is_whole and _YEARS[0] * 10_000 < present[0] and present[-1] < _YEARS[1] * 10_000:
+        different = pd.Series(np.unique(present).astype(np.int64)).astype("str")
+        return "%Y%m%d" if len(different) > 1 and np.isfinite(read_days(different, "%Y%m%d")).all() else ""
+    named = _TIME_NAME.search(name) is not None
+    return YEARS if named and not is_whole and _YEARS[0] <= present[0] and present[-1] < _YEARS[1] else ""
+
+
+def _lost_in_scaling(present: NDArray[Any], n_distinct: int) -> str:
+    """Return what to say where even scaled numbers are fewer different ones than there were; usually nothing."""
+    numbers = present.astype(np.float64)
+    scaled = ((numbers - numbers.mean()) / (numbers.std() or 1.0)).astype(np.float32)
+    n_left = 1 + int(np.count_nonzero(scaled[1:] != scaled[:-1]))
+    return f"; {n_left:,} of {n_distinct:,} different ones are left when they are scaled" if n_left < n_distinct else ""
 
 
 def _counts_rows(column: Column, numbers: NDArray[Any], present: NDArray[Any]) -> bool:
@@ -158,11 +160,8 @@ def _counts_rows(column: Column, numbers: NDArray[Any], present: NDArray[Any]) -
 
 
 def _of_dates(column: Column, days: NDArray[np.float64], what: str) -> Column:
-    n_distinct = len(np.unique(days[np.isfinite(days)]))
-    column = replace(column, n_distinct=n_distinct)
-    if n_distinct == 1 and column.n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}")
-    return replace(column, kind="date", why=what)
+    n_distinct, is_double = len(np.unique(days[np.isfinite(days)])), bool(narrow(days).dtype == np.float64)
+    return replace(column, kind="date", why=what, n_distinct=n_distinct, is_double=is_double)
 
 
 def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
@@ -174,7 +173,8 @@ def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
     if truths is not None:
         return _as_boolean(column, cells, truths)
     if _are_codes(some):
-        return _of_names(column, cells, "whole numbers with leading zeros: codes")
+        which = "with leading zeros" if some.str.match(r"0\d").any() else "of so many digits"
+        return _of_names(column, cells, f"whole numbers {which}: codes")
     form = number_form(some, comma=comma)
     if form is not None:
         return _written(column, cells, "numeric", form, comma=comma)
@@ -195,8 +195,9 @@ def _truths(cells: Texts, texts: pd.Series[str]) -> tuple[str, str] | None:
 
 
 def _are_codes(texts: pd.Series[str]) -> bool:
-    """Whether texts are digits of which some start with a zero: postal codes, numbers of articles."""
-    return bool(texts.str.fullmatch(r"\d+").mean() > 0.95) and bool(texts.str.match(r"0\d").any())
+    """Whether texts are digits, some of which start with a zero or are more than a float tells apart: codes."""
+    are_digits = bool(texts.str.fullmatch(r"[+-]?\d+").mean() > 0.95)
+    return are_digits and bool(texts.str.match(r"0\d|[+-]?\d{16}").any())
 
 
 def _as_boolean(column: Column, cells: Texts, truths: tuple[str, str]) -> Column:
@@ -204,8 +205,6 @@ def _as_boolean(column: Column, cells: Texts, truths: tuple[str, str]) -> Column
     values = typed(replace(column, kind="boolean"), cells)
     present = np.unique(values[~np.isnan(values)])
     n_missing = int(np.isnan(values).sum())
-    if len(present) < 2 and n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}", n_distinct=1)
     why = f"{truths[0]} and {truths[1]}"
     return replace(column, kind="boolean", why=why, n_distinct=len(present), n_missing=n_missing)
 
@@ -229,49 +228,76 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
 
 
 def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> str:
-    if not form or not texts.str.contains(f"[{re.escape(form)}]").any():
+    if not form:
         return "numbers"
-    decimal, thousands = form[0], form[1]
-    written = f"numbers written 1{thousands}234{decimal}5"
+    decimal, thousands, unit = form[0], form[1], form[2:]
+    of_unit = f" in {unit}" if unit else ""
+    if not texts.str.contains(f"[{re.escape(form[:2])}]").any():
+        return f"numbers{of_unit}"
+    written = f"numbers{of_unit} written 1{thousands}234{decimal}5"
     # What settles it: a decimal mark, or two marks between thousands in one cell.
     settled = texts.str.contains(rf"{re.escape(decimal)}|{re.escape(thousands)}.*{re.escape(thousands)}").any()
     if settled or comma or thousands not in ".,":
         return written
-    return f"{written} (the {'comma' if thousands == ',' else 'point'} could be a decimal one: no cell tells)"
+    mark = "comma" if thousands == "," else "point"
+    return f"{written} (the {mark} could be a decimal one: no cell tells; say 'decimal {mark}' if it is)"
 
 
 def _date_words(texts: pd.Series[str], form: str) -> str:
     other = other_order(form)
     if other and is_readable(read_days(texts, other)):
-        return f"dates read as {_spelt(form)} ({_spelt(other)} would do too: no cell tells)"
+        first = "month" if form.startswith("%d") else "day"
+        return f"dates read as {_spelt(form)} ({_spelt(other)} would do too: no cell tells; say '{first} first' if so)"
     return f"dates written {_spelt(form)}"
 
 
 def _spelt(form: str) -> str:
+    known = {"ISO8601": "year-month-day", QUARTERS: "year and quarter", YEARS: "years and parts of a year"}
     words = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year", "%b": "month", "%B": "month"}
-    return "year-month-day" if form == "ISO8601" else re.sub("%[dmYybB]", lambda hit: words[hit[0]], form)
+    return known.get(form) or re.sub("%[dmYybB]", lambda hit: words[hit[0]], form)
 
 
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
     n_present = len(cells.missing) - column.n_missing
-    if column.n_distinct == 1 and column.n_missing == 0:
-        return replace(column, why=f"always {column.examples[0]}")
+    is_free = column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical"
+    words = _words_among_numbers(cells) if is_free or column.n_distinct == n_present else ""
+    if words:
+        return replace(column, why=words)
     if column.n_distinct == n_present > 1:
         return replace(column, why=f"{what}, another in every row: an identifier or free text")
-    if column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical":
+    if is_free:
         return replace(column, why=f"{what}, {column.n_distinct:,} different ones: too many to learn from")
-    return replace(column, kind="categorical", why=what, categories=_sorted(cells))
+    return replace(column, kind="categorical", why=what, categories=tuple(sorted(cells.different)))
+
+
+def _words_among_numbers(cells: Texts) -> str:
+    """Return what to ask where most of the different texts are numbers and too many others are not; else nothing."""
+    texts = cells.different
+    if _are_codes(texts):
+        return ""
+    read = np.isfinite(read_numbers(texts, likeliest_form(texts.head(_FIRST), comma=False)))
+    if read.mean() < _MOSTLY:
+        return ""
+    words = texts[~read]
+    shown = ", ".join(repr(str(word)[:_MAX_EXAMPLE]) for word in words.iloc[:3]) + (", …" if len(words) > 3 else "")
+    return (
+        f"numbers in {np.count_nonzero(read):,} of {len(texts):,} different cells, and words: {shown}; left out. "
+        "Say numeric if these count as missing, or categorical"
+    )
 
 
 def _told(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     """Return a column of the kind that the user says."""
+    if kind in TOLD_FORMS:
+        return _told_form(column, cells, *TOLD_FORMS[kind])
     column = replace(column, kind=kind, why="as you say")
     if kind == "categorical":
-        categories = _sorted(cells.as_texts())
+        categories = tuple(sorted(cells.as_texts().different))
         return replace(column, categories=categories, n_distinct=len(categories))
     found = guess(column.name, cells, comma=comma)
     if found.kind == kind:
         return replace(found, why=f"as you say; {found.why}")
+    column = replace(column, is_double=found.is_double)
     if isinstance(cells, Texts):
         column = _told_of_texts(column, cells, comma)
     elif kind == "boolean":
@@ -280,6 +306,18 @@ def _told(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     assert isinstance(values, np.ndarray)
     present = values[~np.isnan(values)]
     return replace(column, n_missing=len(values) - len(present), n_distinct=len(np.unique(present)))
+
+
+def _told_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) -> Column:
+    """Return a column whose decimal mark, or whose order of day and month, the user says."""
+    if not isinstance(cells, Texts):
+        return replace(_told(column, cells, kind, comma=False), why="as you say; the file has types of its own")
+    some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
+    read = read_numbers if kind == "numeric" else read_days
+    if kind == "date":
+        forms = [form for form in date_forms() if form.startswith(tuple(forms))]
+    form = max(forms, key=lambda form: int(np.isfinite(read(some, form)).sum()))
+    return replace(_written(column, cells, kind, form), kind=kind, why="as you say")
 
 
 def _told_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
@@ -293,10 +331,6 @@ def _told_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
     if form is None:  # typed() will name the first cell that is none
         return replace(column, form="" if column.kind == "numeric" else "ISO8601")
     return replace(_written(column, cells, column.kind, form, comma=comma), kind=column.kind, why=column.why)
-
-
-def _sorted(cells: Texts) -> tuple[str, ...]:
-    return tuple(sorted(cells.different))
 
 
 def _examples(cells: Cells) -> tuple[str, ...]:

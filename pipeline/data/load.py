@@ -1,25 +1,40 @@
-"""A data set by its name or path. Data are read in this folder and nowhere else."""
+"""A data set by its name or path. Data are read in this folder and nowhere else.
+
+What has a name is an entry of :data:`SOURCES`, what a user's own file or folder can be one of :data:`FORMATS`; nothing
+else lists them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from depthcheck.pipeline.config import DataConfig, require
-from depthcheck.pipeline.data import fashion_mnist, keras_files, openml, scikit_learn
-from depthcheck.pipeline.data.arrays import array_dataset, digest
-from depthcheck.pipeline.data.columns import listed, nearest
+from depthcheck.pipeline.config import DataConfig, require, suggestion
+from depthcheck.pipeline.data import scikit_learn
+from depthcheck.pipeline.data.array_files import (
+    find_idx_files,
+    has_images,
+    read_idx_folder,
+    read_image_folder,
+    read_npz,
+    read_x,
+)
+from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
+from depthcheck.pipeline.data.cells import listed
+from depthcheck.pipeline.data.columnar import ColumnarFile
+from depthcheck.pipeline.data.delimited import DelimitedFile
+from depthcheck.pipeline.data.excel import SpreadsheetFile
 from depthcheck.pipeline.data.fetch import DataNotFoundError
-from depthcheck.pipeline.data.guess import refuse_columns, require_columns
-from depthcheck.pipeline.paths import user_path
+from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_mnist, load_keras_file
+from depthcheck.pipeline.data.sniff import PACKED
+from depthcheck.pipeline.data.tables import require_columns, table_dataset
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.system import user_path
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["NAMES", "SOURCES", "DataNotFoundError", "DataSource", "digest", "load", "read_samples"]
 
 Log = Callable[[str], None]
 
@@ -47,14 +62,71 @@ class DataSource:
 
 #: By the name of the data; a name that ends in a colon stands for every name that begins with it.
 SOURCES = {
-    "fashion-mnist": DataSource(arrays=fashion_mnist.load_fashion_mnist, has_files=True),
-    **{name: DataSource(arrays=keras_files.load_keras_file, has_files=True) for name in keras_files.FILES},
+    "fashion-mnist": DataSource(arrays=load_fashion_mnist, has_files=True),
+    **{name: DataSource(arrays=load_keras_file, has_files=True) for name in KERAS_FILES},
     "digits": DataSource(arrays=scikit_learn.load_digits),
     **{name: DataSource(table=scikit_learn.read_table) for name in scikit_learn.TABLES},
-    openml.PREFIX: DataSource(table=openml.read_table),
+    scikit_learn.OPENML: DataSource(table=scikit_learn.read_openml),
 }
 #: What has a name: a view, to which a source that is added later belongs.
 NAMES = SOURCES.keys()
+
+
+class TableFile(Protocol):
+    """A file that knows the names of its columns, and can be read."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, unique."""
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows; cells are numbers, booleans, dates, or text with None where missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFormat:
+    """A kind of file or folder that holds data: a table, or arrays; one of ``table`` and ``arrays`` is given.
+
+    Attributes
+    ----------
+    name
+        What a user is told that the data can be; of a folder, what it must have.
+    suffixes
+        By which a file is known, in small letters with their point.
+    in_folder
+        Of a folder: whether one holds data of this kind.
+    table
+        Opens a table, reading no more than its columns' names need. Told, a line at a time, of every guess.
+    arrays
+        Reads arrays; told of every guess as well.
+    samples
+        Of a file of arrays: reads those to predict, whose targets nobody knows.
+    """
+
+    name: str
+    suffixes: tuple[str, ...] = ()
+    in_folder: Callable[[Path], bool] | None = None
+    table: Callable[[Path, Log], TableFile] | None = None
+    arrays: Callable[[Path, Log], OwnArrays] | None = None
+    samples: Callable[[Path], Any] | None = None
+
+    def fits(self, path: Path) -> bool:
+        """Tell whether a file or folder is of this format."""
+        if path.is_dir():
+            return self.in_folder is not None and self.in_folder(path)
+        return path.suffix.lower() in self.suffixes
+
+
+_TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED)
+#: The first that fits is taken.
+FORMATS = [
+    DataFormat(name="CSV, TSV", suffixes=_TEXT, table=DelimitedFile),
+    DataFormat(name="Parquet, Feather", suffixes=(".parquet", ".pq", ".feather", ".arrow", ".ipc"), table=ColumnarFile),
+    DataFormat(name="a spreadsheet", suffixes=(".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"), table=SpreadsheetFile),
+    DataFormat(name="an NPZ file", suffixes=(".npz",), arrays=read_npz, samples=read_x),
+    DataFormat(name="four IDX files", in_folder=lambda path: bool(find_idx_files(path)), arrays=read_idx_folder),
+    DataFormat(name="a subfolder of images for each class", in_folder=has_images, arrays=read_image_folder),
+]
 
 
 def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Log = lambda _line: None) -> Dataset:
@@ -90,19 +162,17 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
         str(folder),
     )
     if source.arrays is not None:
-        refuse_columns(config, config.name)
+        _refuse_columns(config, config.name)
         return source.arrays(config, folder, cache, log)
     assert source.table is not None
-    return _load_table(*source.table(config, cache, log), log)
+    table, config, where = source.table(config, cache, log)
+    return table_dataset(table, config, name=config.name, source=where, test=_read_test(config, log), log=log)
 
 
 def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
     """Return the files of the user's own that data are read from; known data have none but a test part.
 
-    Parameters
-    ----------
-    config, folder
-        As :func:`load` takes them.
+    The parameters are those of :func:`load`.
     """
     is_known = _source_of(config.name) is not None
     path, test_file = _own_places(config, None if is_known else folder)
@@ -119,20 +189,34 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
         When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
         R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
-    from depthcheck.pipeline.data import delimited, formats
-
-    formats.require_file(path)
-    read = next((known.samples for known in formats.FORMATS if known.samples and known.fits(path)), None)
+    _require_file(path)
+    read = next((known.samples for known in FORMATS if known.samples and known.fits(path)), None)
     if read is not None:
         return read(path)
-    table = formats.open_table(path, log)
-    if isinstance(table, delimited.DelimitedFile) and table.has_row_names:
+    table = open_table(path, log)
+    if isinstance(table, DelimitedFile) and table.has_row_names:
         n_cells = len(table.names)
         raise ValueError(
             f"{path.name} must have as many cells in each row as names in its first line, which are {n_cells - 1}, got "
             f"{n_cells} in row 1"
         )
     return table.read()
+
+
+def open_table(path: Path, log: Log = lambda _line: None) -> TableFile:
+    """Return a table's file, of which no more is read than its columns' names need.
+
+    Its suffix tells the format; what no table's suffix is known of is taken for CSV. ``log`` is told of every guess.
+
+    Raises
+    ------
+    DataNotFoundError
+        When there is no such file.
+    ValueError
+        When it is damaged, empty or has no names of columns.
+    """
+    _require_file(path)
+    return next((known.table for known in FORMATS if known.table and known.fits(path)), DelimitedFile)(path, log)
 
 
 def _source_of(name: str) -> DataSource | None:
@@ -150,12 +234,9 @@ def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | N
 
 
 def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
-    from depthcheck.pipeline.data import formats
-    from depthcheck.pipeline.data.tables import table_dataset
-
     if not path.exists():
-        raise _unknown(str(path), path)
-    known = formats.format_of(path)
+        raise _unknown(path)
+    known = _format_of(path)
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
         table = known.table(path, log)
@@ -163,23 +244,23 @@ def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
         test = _read_test(config, log)
         return table_dataset(table.read(), config, name=path.name, source=source, test=test, log=log)
     assert known.arrays is not None
-    refuse_columns(config, path.name)
+    _refuse_columns(config, path.name)
     samples, own_test, class_names = known.arrays(path, log)
     return array_dataset(config, name=path.name, source=source, samples=samples, test=own_test, class_names=class_names)
 
 
-def _load_table(frame: pd.DataFrame, config: DataConfig, source: str, log: Log) -> Dataset:
-    from depthcheck.pipeline.data.tables import table_dataset
-
-    return table_dataset(frame, config, name=config.name, source=source, test=_read_test(config, log), log=log)
+def _refuse_columns(config: DataConfig, what: str) -> None:
+    """Complain about words that only tables understand, said of arrays."""
+    for word in ("target", "group", "time", "test_file", "test_column", "columns"):
+        got = getattr(config, word)
+        if got:
+            raise ValueError(f"{word} must be left out: {what} has no columns, got {got!r}")
 
 
 def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
     """Return the rows of the second file, where one is named; that it has the target is told before they are read."""
     if config.test_file is None:
         return None
-    from depthcheck.pipeline.data.formats import open_table
-
     path = user_path(config.test_file, "test_file")
     table = open_table(path, log)
     if config.target not in table.names:
@@ -189,14 +270,38 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
     return table.read()
 
 
-def _unknown(name: str, path: Path) -> DataNotFoundError:
+def _format_of(path: Path) -> DataFormat:
+    found = next((known for known in FORMATS if known.fits(path)), None)
+    if found is not None:
+        return found
+    if path.is_dir():
+        names = ", or ".join(known.name for known in FORMATS if known.in_folder is not None)
+        there = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing in it"
+        raise ValueError(f"a folder of data must have {names}, got {path} with {there}")
+    names = ", ".join(known.name for known in FORMATS if known.suffixes)
+    raise ValueError(f"data must be {names} or a folder, got {path.name!r}")
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise DataNotFoundError(f"a table must be a file, got the folder {path}")
+    if not path.is_file():
+        raise DataNotFoundError(f"there is no file {path}{_instead_of(path)}")
+
+
+def _instead_of(path: Path) -> str:
+    """Return what to say of a path that is not there: that its folder is not either, or the name most like its own."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f": there is no folder {folder}"
+    return suggestion(path.name, (child.name for child in folder.iterdir()))
+
+
+def _unknown(path: Path) -> DataNotFoundError:
     """Return the complaint about what is neither a name nor there: as a name if it looks like one, else as a path."""
+    name = str(path)
     if path.parent == Path() and not path.suffix:
         names = [f"{known}<number or name>" if known.endswith(":") else known for known in NAMES]
         there = f"one of {', '.join(names)}, or the path of a file or folder"
-        return DataNotFoundError(f"data must be {there}, got {name!r}{nearest(name, NAMES)}")
-    folder = path.parent
-    if not folder.is_dir():
-        return DataNotFoundError(f"data must be a path that exists, got {name!r}: there is no folder {folder}")
-    hint = nearest(path.name, (child.name for child in folder.iterdir()))
-    return DataNotFoundError(f"data must be a path that exists, got {name!r}{hint}")
+        return DataNotFoundError(f"data must be {there}, got {name!r}{suggestion(name, NAMES)}")
+    return DataNotFoundError(f"data must be a path that exists, got {name!r}{_instead_of(path)}")

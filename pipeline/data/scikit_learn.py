@@ -1,17 +1,21 @@
-"""The data sets that scikit-learn has or fetches: pictures of digits, and tables."""
+"""The data that scikit-learn has or fetches: pictures of digits, tables, and those of OpenML by number or name."""
 
 from __future__ import annotations
 
+import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 
 import numpy as np
 
-from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.data.arrays import known_pictures
+from depthcheck.pipeline.data.cells import listed
 from depthcheck.pipeline.data.fetch import DataNotFoundError
 from depthcheck.pipeline.records import Dataset
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("iris", "wine", "breast-cancer", "diabetes", "california-housing")
+OPENML = "openml:"
+_SILENCE_SECONDS = 20
 
 
 def load_digits(config: DataConfig, _folder: Path | None, _cache: Path, _log: Callable[[str], None]) -> Dataset:
@@ -50,20 +56,45 @@ def read_table(config: DataConfig, cache: Path, log: Callable[[str], None]) -> t
     from sklearn import datasets
 
     if config.name == "california-housing":
-        frame, target, source = _california_housing(cache, log), "MedHouseVal", "scikit-learn's download"
+        frame, target = _california_housing(cache / "scikit-learn", log), "MedHouseVal"
+        source = "scikit-learn's download"
     else:
         bunch = getattr(datasets, f"load_{config.name.replace('-', '_')}")(as_frame=True)
         frame, target, source = bunch.frame, "target", "scikit-learn"
         if "target_names" in bunch:
             frame = frame.assign(target=np.asarray(bunch.target_names).astype(str)[bunch.target])
-    config = config if config.target is not None else replace(config, target=target)
-    return frame, config, source
+    return frame, config if config.target is not None else replace(config, target=target), source
 
 
-def _california_housing(cache: Path, log: Callable[[str], None]) -> pd.DataFrame:
+def read_openml(config: DataConfig, cache: Path, log: Callable[[str], None]) -> tuple[pd.DataFrame, DataConfig, str]:
+    """Return a table of OpenML, the configuration with its target in it, and the words for its source.
+
+    What was fetched once is kept below ``cache``, and read from there without a network. Files of tables are held
+    against the MD5 that OpenML gives.
+
+    Raises
+    ------
+    DataNotFoundError
+        When OpenML cannot be asked.
+    ValueError
+        When OpenML does not know it, or it is no table with one target.
+    """
+    wanted = config.name.removeprefix(OPENML).strip()
+    require(bool(wanted), "data", "openml:<number or name>", config.name)
+    bunch = _fetch_openml(wanted, config.name, cache / "scikit-learn", log)
+    details, targets = bunch.details, bunch.target_names
+    if config.target is None:
+        require(len(targets) == 1, "target", f"named: {config.name} has {len(targets)} of its own", listed(targets))
+        config = replace(config, target=targets[0])
+    frame = bunch.frame.copy(deep=False)
+    for column in frame.select_dtypes("category"):
+        frame[column] = frame[column].astype("str")
+    return frame, config, f"OpenML {details['id']}, {details['name']} version {details['version']}"
+
+
+def _california_housing(home: Path, log: Callable[[str], None]) -> pd.DataFrame:
     from sklearn.datasets import fetch_california_housing
 
-    home = cache / "scikit-learn"
     if not any(home.glob("cal_housing*")):
         log("california-housing: not on this machine; asking scikit-learn to download it (2 MB)")
     try:
@@ -75,3 +106,34 @@ def _california_housing(cache: Path, log: Callable[[str], None]) -> pd.DataFrame
             f"california-housing is not in {home}, and scikit-learn could not download it: {trouble}"
         ) from None
     return frame
+
+
+def _fetch_openml(wanted: str, name: str, home: Path, log: Callable[[str], None]) -> Any:
+    from sklearn.datasets import fetch_openml
+
+    which: dict[str, Any] = {"data_id": int(wanted)} if wanted.isdigit() else {"name": wanted}
+    try:
+        with _bounded_silence(), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            bunch = fetch_openml(**which, data_home=home, as_frame=True, parser="pandas", n_retries=1)
+    except HTTPError as trouble:
+        raise DataNotFoundError(f"{name}: OpenML answered {trouble.code} {trouble.reason}") from None
+    except OSError as trouble:
+        raise DataNotFoundError(f"{name} is not in {home}, and OpenML could not be asked: {trouble}") from None
+    except (ValueError, KeyError) as trouble:
+        raise ValueError(f"data must be a table that OpenML knows, got {name!r}: {trouble}") from None
+    for warning in told:
+        if issubclass(warning.category, UserWarning):
+            log(f"{name}: {' '.join(str(warning.message).split())}")
+    return bunch
+
+
+@contextmanager
+def _bounded_silence() -> Iterator[None]:
+    """Let a server that says nothing end the attempt: scikit-learn itself would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

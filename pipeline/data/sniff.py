@@ -7,24 +7,31 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
 import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import pandas as pd
+
 from depthcheck.pipeline.config import require
-from depthcheck.pipeline.data.numerals import has_decimal_comma
+from depthcheck.pipeline.data.cells import MISSING, MISSING_AMONG_VALUES, proves_comma
 
 _N_SAMPLE = 1 << 18
 _N_BLOCK = 1 << 20
 _SEPARATORS = (",", ";", "\t", "|")
 _NUMBER_LIKE = re.compile(r"[+\-−]?[\d.,' \u00a0\u202f]+")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+#: Cells that say among numbers that there is no value, as they are usually written.
+MISSING_WORDS = frozenset(
+    form for word in MISSING | MISSING_AMONG_VALUES for form in (word, word.upper(), word.title())
+)
 #: Bytes that no character of Windows-1252 has.
 _NOT_IN_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
@@ -86,16 +93,13 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     header, rows = rows[0], [row for row in rows[1:] if row]
     require_header(header, path.name)
     given, header = header, _fitted(header, rows)
-    lines: list[str] = []
-    names = unique_names(header, lines.append)
-    for line in lines:
-        log(f"{path.name}: {line}")
+    names = unique_names(header, path.name, log)
     columns = ([row[position].strip() for row in rows if position < len(row)] for position in range(len(names)))
     return Layout(
         encoding=encoding,
         is_ascii=encoding == "utf-8" and data.isascii(),
         separator=separator,
-        comma=has_decimal_comma(columns),
+        comma=_has_decimal_comma(columns),
         names=names,
         nameless=frozenset(name for name, cell in zip(names, header, strict=True) if not cell.strip()),
         has_row_names=header == ["", *given],
@@ -103,24 +107,23 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     )
 
 
-def unique_names(cells: Sequence[str], log: Callable[[str], None]) -> tuple[str, ...]:
+def unique_names(cells: Sequence[str], file: str, log: Callable[[str], None]) -> tuple[str, ...]:
     """Return names without blanks around them, each once: ``x``, ``x.1``, and ``column_3`` for an empty third cell.
 
     ``log`` is told of what is not as it was.
     """
-    names: list[str] = []
+    names: dict[str, None] = {}
     taken = {cell.strip() for cell in cells}
-    seen: set[str] = set()
     for position, cell in enumerate(cells, start=1):
-        name = cell.strip() or _free(f"column_{position}", taken)
-        if name in seen:
-            name = _free(name, taken, numbered=True)
-            log(f"column {position} has the name of an earlier one: it is called {name!r}")
-        elif not cell.strip():
-            log(f"column {position} has no name: it is called {name!r}")
-        seen.add(name)
+        given = cell.strip()
+        name = given or f"column_{position}"
+        if name in (names if given else taken):
+            name = next(free for n in itertools.count(1) if (free := f"{name}.{n}") not in taken)
+        if name != given:
+            trouble = "the name of an earlier one" if given else "no name"
+            log(f"{file}: column {position} has {trouble}: it is called {name!r}")
         taken.add(name)
-        names.append(name)
+        names[name] = None
     return tuple(names)
 
 
@@ -147,15 +150,6 @@ def require_header(cells: Sequence[str], file: str) -> None:
     )
 
 
-def _free(name: str, taken: set[str], *, numbered: bool = False) -> str:
-    if name not in taken and not numbered:
-        return name
-    number = 1
-    while f"{name}.{number}" in taken:
-        number += 1
-    return f"{name}.{number}"
-
-
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for its uncompressed bytes.
@@ -166,14 +160,11 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         When an archive is damaged or has not exactly one file.
     """
     try:
-        with PACKED.get(path.suffix.lower(), _plain)(path) as file:
+        unpack = PACKED.get(path.suffix.lower())
+        with path.open("rb") if unpack is None else unpack(path) as file:
             yield file
     except (gzip.BadGzipFile, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as trouble:
         raise ValueError(f"{path.name} is damaged: {trouble}") from None
-
-
-def _plain(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def _only_member(path: Path) -> IO[bytes]:
@@ -291,6 +282,12 @@ def _score(text: str, separator: str, is_whole: bool) -> tuple[float, float, int
     cells = [cell for row in rows[1:] or rows for cell in row]  # names may hold anything
     whole = sum(_NUMBER_LIKE.fullmatch(cell) is not None or others.isdisjoint(cell) for cell in cells) / len(cells)
     return round(even, 2), round(whole, 2), width
+
+
+def _has_decimal_comma(columns: Iterable[Sequence[str]]) -> bool:
+    """Whether one of some columns is numbers with a decimal comma beyond doubt."""
+    cells = ([cell for cell in column if cell not in MISSING_WORDS] for column in columns)
+    return any(proves_comma(pd.Series(column, dtype="str").drop_duplicates()) for column in cells if column)
 
 
 def _fitted(header: list[str], rows: Sequence[Sequence[str]]) -> list[str]:

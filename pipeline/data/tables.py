@@ -6,8 +6,8 @@ Nothing is fitted here: what a model may know of other rows than its training pa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,30 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require
-from depthcheck.pipeline.data.cells import Cells, Days, Texts, cells_of, proves_comma
-from depthcheck.pipeline.data.columns import Values, as_samples, listed, nearest, typed
-from depthcheck.pipeline.data.guess import guess, numbers_in, require_columns
-from depthcheck.pipeline.data.target import Target, target_of, warn_of_classes
+from depthcheck.pipeline.config import DataConfig, Task, require, suggestion
+from depthcheck.pipeline.data.arrays import are_classes
+from depthcheck.pipeline.data.cells import (
+    Cells,
+    Days,
+    Texts,
+    Values,
+    as_samples,
+    cells_of,
+    listed,
+    narrow,
+    proves_comma,
+    typed,
+)
+from depthcheck.pipeline.data.guess import guess, numbers_in
+from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 
 _N_SAMPLE = 1_000
+#: Words of a guess that a user should see.
+_ASKED = ("no cell tells", "and words:", "are left when they are scaled", COPY, ALONE)
+#: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
+_RARE = 5
 
 
 def table_dataset(
@@ -44,8 +59,6 @@ def table_dataset(
         it (pass the call that reads it), each column is let go once it is typed.
     config
         The target, and what the user says of other columns.
-    name, source
-        What the data set is called, and where it was found.
     test
         A second table whose rows are the test part; it needs the target and the same features.
     log
@@ -60,7 +73,7 @@ def table_dataset(
     assert config.target is not None
     comma = any(_sample_proves_comma(frame[column]) for column in frame.columns)
     cells = cells_of(frame[config.target])
-    target = target_of(config.target, cells, config, comma=comma)
+    target = _target_of(config.target, cells, config, comma=comma)
     answers = target.read(cells)
     has_answer = ~np.isnan(answers)
     if not has_answer.all():
@@ -72,7 +85,7 @@ def table_dataset(
         marks = _marks_of(config.test_column, _kept(frame[config.test_column], rows))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
-    parts = _Parts(config, target, marks, comma, log)
+    parts = _Parts(config, target, answers=answers[has_answer], marks=marks, comma=comma, log=log)
     while columns:
         column = next(iter(columns))
         parts.add(column, _kept(columns.pop(column), rows))
@@ -88,18 +101,38 @@ def table_dataset(
     return _dataset(parts, y, X_test, y_test, name=name, source=source)
 
 
+def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:
+    """Complain about a column that a table has not, before any row of it is read.
+
+    Raises
+    ------
+    ValueError
+        With the columns that there are, and the nearest one.
+    """
+    if config.target is None:
+        raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
+    told = ((f"column of data.columns in {where}", name) for name, _kind in config.columns)
+    for what, name in (*_roles(config).items(), *told):
+        if name not in names:
+            raise ValueError(
+                f"{what} must be one of the columns of {where}: {listed(names)}; got {name!r}{suggestion(name, names)}"
+            )
+
+
 class _Parts:
     """Columns as they are typed, one after another, the marked rows apart."""
 
     def __init__(
         self,
         config: DataConfig,
-        target: Target,
+        target: _Target,
+        *,
+        answers: NDArray[np.float64],
         marks: NDArray[np.bool_] | None,
         comma: bool,
         log: Callable[[str], None],
     ) -> None:
-        self.config, self.target, self.comma, self.log = config, target, comma, log
+        self.config, self.target, self.answers, self.comma, self.log = config, target, answers, comma, log
         self.marks = marks
         self.told = dict(config.columns)
         self.columns: list[Column] = []
@@ -127,10 +160,15 @@ class _Parts:
             return
         column = guess(name, cells, kind=self.told.get(name), comma=self.comma)
         self.columns.append(column)
-        if column.missing_texts or "no cell tells" in column.why:
+        values = typed(column, cells) if column.kind != "ignored" else None
+        if values is not None and name not in self.told:
+            leak = leak_of(values, self.answers, self.target.task)
+            if leak:
+                column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)
+                self.columns[-1] = column
+        if column.missing_texts or any(words in column.why for words in _ASKED):
             self.log(f"column {name!r}: {column.why}")
-        if column.kind != "ignored":
-            values = typed(column, cells)
+        if values is not None and column.kind != "ignored":
             self.train[name] = self._outside_test(values)
             if self.marks is not None:
                 self.test[name] = values[self.marks]
@@ -182,11 +220,12 @@ def _dataset(
     require(bool(parts.train), f"features of {name}", "at least 1", _why_none(parts.columns))
     require(len(y) > 0, f"rows of {name} outside the test part", "at least 1", 0)
     require(len(np.unique(y)) >= 2, f"target {target.column.name!r} outside the test part", "two values or more", "one")
-    dtype = np.float32 if is_regression else np.int64
+    dtype = narrow(y).dtype if is_regression else np.dtype(np.int64)
     y, y_test = y.astype(dtype), None if y_test is None else y_test.astype(dtype)
     if not is_regression:
-        _require_known_classes(target, y, y_test)
-        warn_of_classes(target, y, parts.log)
+        unknown = [] if y_test is None else [target.classes[label] for label in np.setdiff1d(y_test, y)]
+        require(not unknown, "classes of the test part", "those of the other rows", unknown[:3])
+        _warn_of_classes(target, y, parts.log)
     X = pd.DataFrame(parts.train, index=range(len(y)), copy=False)
     return Dataset(
         name=name,
@@ -207,14 +246,18 @@ def _dataset(
     )
 
 
+def _roles(config: DataConfig) -> dict[str, str]:
+    """Return the columns that the configuration names, by what for."""
+    named = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
+    return {role: column for role, column in named.items() if column is not None}
+
+
 def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     """Raise where a name that the user gives is no column, or one column is to be two things."""
     require(len(frame) > 0, "rows of the table", "at least 1", 0)
     require_columns(config, [str(column) for column in frame.columns], name)
-    roles = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
-    named = {role: column for role, column in roles.items() if column is not None}
     owner: dict[str, str] = {}
-    for role, column in [*named.items(), *(("columns", column) for column, _kind in config.columns)]:
+    for role, column in [*_roles(config).items(), *(("columns", column) for column, _kind in config.columns)]:
         if owner.setdefault(column, role) != role:
             raise ValueError(f"{role} must be another column than {owner[column]}, got {column!r} for both")
 
@@ -229,12 +272,12 @@ def _kept(column: pd.Series[Any], rows: NDArray[np.intp] | None) -> pd.Series[An
 
 
 def _test_part(
-    test: pd.DataFrame, target: Target, columns: Iterable[Column], log: Callable[[str], None]
+    test: pd.DataFrame, target: _Target, columns: Iterable[Column], log: Callable[[str], None]
 ) -> tuple[pd.DataFrame, NDArray[Any]]:
     name = target.column.name
     if name not in test.columns:
         there = [str(column) for column in test]
-        raise ValueError(f"test file must have the target {name!r}{nearest(name, there)} (columns: {listed(there)})")
+        raise ValueError(f"test file must have the target {name!r}{suggestion(name, there)} (columns: {listed(there)})")
     y = target.read(cells_of(test[name]), "the test file's target")
     has_answer = ~np.isnan(y)
     if not has_answer.all():
@@ -242,13 +285,6 @@ def _test_part(
     require(bool(has_answer.any()), "rows of the test file", "at least 1", 0)
     samples = as_samples(test, tuple(columns), where="test file")
     return samples.loc[has_answer].reset_index(drop=True), y[has_answer]
-
-
-def _require_known_classes(target: Target, y: NDArray[np.int64], y_test: NDArray[np.int64] | None) -> None:
-    if y_test is None:
-        return
-    unknown = [target.classes[label] for label in np.setdiff1d(y_test, y)]
-    require(not unknown, "classes of the test part", "those of the other rows", unknown[:3])
 
 
 def _why_none(columns: Iterable[Column]) -> str:
@@ -276,9 +312,86 @@ def _digest(
             elif column.kind != "ignored":
                 numbers = table[column.name].to_numpy()
                 # One NaN and one zero: their bits differ from one way of computing them to another.
-                take("cells", np.where(np.isnan(numbers), np.float32(np.nan), numbers + 0).astype("<f4"))
+                plain = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers + 0)
+                take("cells", plain.astype(numbers.dtype.newbyteorder("<")))
     sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
     for what, array in {"y": y, "y_test": y_test, "groups": parts.groups, "times": parts.times}.items():
         if array is not None:
             take(what, array.astype(array.dtype.newbyteorder("<")))
     return sha256.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """The target: its column, and for a classification its classes in order, which are the labels from 0 up."""
+
+    task: Task
+    column: Column
+    classes: tuple[str, ...]
+
+    def read(self, cells: Cells, where: str = "target") -> NDArray[Any]:
+        """Return float64 numbers or labels, NaN where missing; refuse a class that the training data do not have."""
+        values = typed(self.column, cells)
+        if self.task == "regression":
+            return np.asarray(values, dtype=np.float64)
+        found = tuple(str(category) for category in values.categories)  # type: ignore[union-attr]
+        unknown = [name for name in found if name not in set(self.classes)]
+        require(not unknown, f"classes of {where} {self.column.name!r}", "those of the training data", unknown[:3])
+        labels = np.array([self.classes.index(name) for name in found] + [np.nan])
+        return np.asarray(labels[values.codes])  # type: ignore[union-attr]
+
+
+def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _Target:
+    """Return what a target is: as the user says, or classes for texts and few whole numbers, else numbers."""
+    task = config.task or _task(cells, comma)
+    if task == "regression":
+        column = guess(name, cells, kind="numeric", comma=comma)
+        require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", _only(column))
+        return _Target(task=task, column=column, classes=())
+    column = guess(name, cells, kind="categorical")
+    classes = column.categories
+    n_present = int(np.count_nonzero(~cells.missing))
+    require(len(classes) >= 2, f"target {name!r}", "of two different values or more", _only(column))
+    require(
+        len(classes) <= max(2, n_present / 2),
+        f"target {name!r}",
+        "a number or a class that several rows share",
+        f"{len(classes):,} different values in {n_present:,} rows, like {column.examples[0]!r}",
+    )
+    return _Target(task=task, column=column, classes=_in_order(classes))
+
+
+def _warn_of_classes(target: _Target, y: NDArray[np.int64], log: Callable[[str], None]) -> None:
+    """Say which classes have too few rows to be learnt and checked, and which may be one class written twice."""
+    name = target.column.name
+    for label, n_rows in enumerate(np.bincount(y, minlength=len(target.classes))):
+        if n_rows < _RARE:
+            rows = "1 row" if n_rows == 1 else f"{n_rows} rows"
+            log(
+                f"target {name!r}: class {target.classes[label]!r} has {rows}: too few to be both learnt and checked; "
+                "it stays a class, but some part may have none of it. Merge it with another, or leave its rows out"
+            )
+    folded: dict[str, str] = {}
+    for written in target.classes:
+        twin = folded.setdefault(written.casefold(), written)
+        if twin != written:
+            log(f"target {name!r}: {twin!r} and {written!r} are two classes, though they differ in capitals alone")
+
+
+def _task(cells: Cells, comma: bool) -> Task:
+    numbers = numbers_in(cells, comma=comma)
+    if numbers is None:
+        return "classification"
+    return "classification" if are_classes(numbers[np.isfinite(numbers)]) else "regression"
+
+
+def _only(column: Column) -> str:
+    return f"{column.examples[0]} in every row" if column.examples else "no value at all"
+
+
+def _in_order(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return class names sorted: 2 before 10 where all are numbers, else as texts."""
+    try:
+        return tuple(sorted(classes, key=float))
+    except ValueError:
+        return tuple(sorted(classes))

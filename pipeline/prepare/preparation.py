@@ -17,10 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..data.columns import as_samples
 from ..records import Column
-
-__all__ = ["TablePreparation", "as_samples", "inputs_of", "load_preparation"]
 
 #: A feature that lies farther from its training mean than that many standard deviations is moved there: one wild cell
 #: must not drown a row, nor a validation loss.
@@ -73,15 +70,16 @@ class TablePreparation:
         return len(self.feature_names)
 
     def transform(self, samples: pd.DataFrame) -> NDArray[np.float32]:
-        """Return ``(n, n_features)`` float32 for a typed table, as of a data set or of :func:`as_samples`."""
+        """Return ``(n, n_features)`` float32 for a typed table, as of a data set or of ``cells.as_samples``."""
         return self.transform_rows(samples, np.arange(len(samples)))
 
     def transform_rows(self, samples: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features of some rows, in their order; written block by block, each row once."""
         features = empty_features(len(rows), self.n_features)
-        used = self._used_columns()
+        by_name = {column.name: column for column in self.columns}
+        used = dict(enumerate(zip((by_name[name] for name in self.used), self.categories, strict=True)))
         for block in blocks(len(rows), self.n_features):
-            found = self.transformer.transform(inputs_of(samples, used, self.categories, rows[block]))
+            found = self.transformer.transform(inputs_of(samples, used, rows[block]))
             np.clip(found, -_FARTHEST, _FARTHEST, out=features[block])
         return features
 
@@ -94,10 +92,6 @@ class TablePreparation:
         schema["columns"] = [asdict(column) for column in self.columns]
         (folder / _SCHEMA).write_text(json.dumps(schema, indent=1, ensure_ascii=False), encoding="utf-8")
         skops.io.dump(self.transformer, folder / _TRANSFORMER, compression=zipfile.ZIP_DEFLATED)
-
-    def _used_columns(self) -> tuple[Column, ...]:
-        by_name = {column.name: column for column in self.columns}
-        return tuple(by_name[name] for name in self.used)
 
 
 def load_preparation(folder: Path) -> TablePreparation:
@@ -127,19 +121,16 @@ def empty_features(n_rows: int, n_features: int) -> NDArray[np.float32]:
 
 
 def inputs_of(
-    samples: pd.DataFrame,
-    columns: Sequence[Column],
-    categories: Sequence[Sequence[str]],
-    rows: NDArray[np.int64],
+    samples: pd.DataFrame, used: Mapping[int, tuple[Column, Sequence[str]]], rows: NDArray[np.int64]
 ) -> pd.DataFrame:
     """Return what the transformer takes of some rows of a typed table.
 
-    Numbers and booleans stay float32. A category becomes its position among its column's ``categories``. A date
-    becomes its days, and where it lies in the year and in the week as sine and cosine. Inputs are called by their
-    column's position, ``3`` or ``3 week sine``, so that no two names can be the same.
+    Numbers and booleans stay as they are. A category becomes its position among its column's categories. A date becomes
+    its days, and where it lies in the year and in the week as sine and cosine. Inputs are called by their column's
+    number in ``used``, ``3`` or ``3 week sine``, so that no two names can be the same.
     """
     inputs: dict[str, NDArray[Any]] = {}
-    for position, (column, known) in enumerate(zip(columns, categories, strict=True)):
+    for position, (column, known) in used.items():
         values = samples[column.name].array
         if column.kind == "categorical":
             codes = pd.Index(list(known), dtype="str").get_indexer(values.categories)
@@ -148,8 +139,9 @@ def inputs_of(
         numbers = np.asarray(values)[rows]
         inputs[str(position)] = numbers
         if column.kind == "date":
-            for part, found in _date_parts(numbers):
-                inputs[f"{position} {part}"] = found
+            for part, period in (("year", _YEAR), ("week", _WEEK)):
+                angle = np.float32(2 * math.pi) * (numbers / np.float32(period) % 1)
+                inputs[f"{position} {part} sine"], inputs[f"{position} {part} cosine"] = np.sin(angle), np.cos(angle)
     return pd.DataFrame(inputs, index=range(len(rows)), copy=False)
 
 
@@ -160,16 +152,8 @@ def blocks(n_rows: int, n_features: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_rows))
 
 
-def _date_parts(days: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for part, period in (("year", _YEAR), ("week", _WEEK)):
-        angle = np.float32(2 * math.pi) * (days / np.float32(period) % 1)
-        yield f"{part} sine", np.sin(angle)
-        yield f"{part} cosine", np.cos(angle)
-
-
 def _with_tuples(saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: _as_tuple(value) for field, value in saved.items()}
+    def as_tuple(value: Any) -> Any:
+        return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+    return {field: as_tuple(value) for field, value in saved.items()}

@@ -1,60 +1,28 @@
-"""Prepare features: whatever is learnt of them is learnt from the training part alone, then done to every part."""
+"""Prepare features: whatever is learnt of them is learnt from the training part alone, then done to every part.
+
+A data set is prepared once for a single split, or once a fold; what the folds say is put together here as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import require
-from depthcheck.pipeline.prepare.preparation import TablePreparation, empty_features, inputs_of
-from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Preparation, Scaler, Split
+from depthcheck.pipeline.config import SplitConfig, require
+from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
+from depthcheck.pipeline.prepare.preparation import TablePreparation, blocks, empty_features, inputs_of
+from depthcheck.pipeline.prepare.split import folds, split, units_of
+from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
 
-#: Samples scaled at a time: what a step holds beside its result stays small, however many samples there are.
+#: Samples that a scaler is fitted on at a time: what a step holds stays small, however many samples there are.
 _N_BLOCK = 4_096
-
-
-def fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
-    """Return the scaler of a data set, learnt from the samples at the positions ``train``.
-
-    Pixels need nothing learnt: their largest possible value becomes 1. Other features get mean 0 and standard
-    deviation 1 over the training samples; one that is constant there is only moved to 0.
-    """
-    if dataset.pixel_max is not None:
-        return Scaler(scale=float(np.float32(1 / dataset.pixel_max)), offset=0.0)
-    from sklearn.preprocessing import StandardScaler
-
-    standard = StandardScaler()
-    for rows in _blocks(train):
-        standard.partial_fit(dataset.X[rows].reshape(len(rows), -1).astype(np.float64))
-    return Scaler(
-        scale=(1 / standard.scale_).astype(np.float32),
-        offset=(-standard.mean_ / standard.scale_).astype(np.float32),
-    )
-
-
-def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return some samples flat and in float32, exactly ``X.astype(float32) * scale + offset``; each is written once."""
-    scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
-    start = 0
-    for block in _blocks(rows):
-        window = scaled[start : start + len(block)]
-        window[:] = X[block].reshape(window.shape)
-        window *= scaler.scale
-        window += scaler.offset
-        start += len(block)
-    return scaled
-
-
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), _N_BLOCK):
-        yield rows[start : start + _N_BLOCK]
-
-
 #: A category has a feature of its own where so many training rows have it; all others share one.
 _MIN_FREQUENCY = 5
 _MAX_CATEGORIES = 32
@@ -62,6 +30,12 @@ _MAX_CATEGORIES = 32
 #: masked array takes five times their memory.
 _N_CELLS = 4_000_000
 _MAX_TOGETHER = 128
+#: Samples of one example.
+_N_EXAMPLES = 3
+#: How raw samples become the features that a network gets; fitted on the training part alone.
+Preparation = TablePreparation | Scaler
+#: A column that is used, and the categories that its training part has.
+_Used = tuple[Column, Sequence[str]]
 
 
 def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
@@ -79,13 +53,13 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
     ValueError
         When no column of a table has two different values in the training part.
     """
-    preparation: TablePreparation | Scaler
+    preparation: Preparation
     if dataset.is_table:
-        preparation = fit_table(dataset, cut.train)
+        preparation = _fit_table(dataset, cut.train)
         features: Callable[[Any, NDArray[np.int64]], NDArray[np.float32]] = preparation.transform_rows
     else:
-        preparation = fit_scaler(dataset, cut.train)
-        features = partial(_scaled, preparation)
+        preparation = _fit_scaler(dataset, cut.train)
+        features = functools.partial(_scaled, preparation)
 
     def part(X: Any, y: NDArray[Any], rows: NDArray[np.int64]) -> Part:
         return Part(X=features(X, rows), y=y[rows])
@@ -107,7 +81,72 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
     return parts, preparation
 
 
-def fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Which samples are where, the parts ready for training, and how their features were prepared."""
+
+    cut: Cut
+    split: Split
+    preparation: Preparation
+
+
+# One entry: a worker trains trial after trial on the same cut, and a large data set should not be held twice.
+@functools.lru_cache(maxsize=1)
+def prepared(dataset: Dataset, config: SplitConfig) -> tuple[Prepared, ...]:
+    """Return the data cut and prepared, one entry for a single split, else one a fold; the last call's is kept.
+
+    Each fold has a preparation of its own, fitted on what trains there. Folds have no test part.
+    """
+    if not config.folds:
+        cut = split(dataset, config)
+        return (Prepared(cut, *prepare(dataset, cut)),)
+    own = _without_test(dataset)
+    return tuple(Prepared(cut, *prepare(own, cut)) for cut in folds(dataset, config))
+
+
+@functools.lru_cache(maxsize=1)
+def whole(dataset: Dataset, config: SplitConfig) -> Prepared:
+    """Return the data with all samples in the training part and none in another; kept like :func:`prepared`."""
+    rows = np.arange(len(dataset.y))
+    cut = Cut(train=rows, valid=rows[:0], config=config)
+    return Prepared(cut, *prepare(_without_test(dataset), cut))
+
+
+def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Dataset) -> Predictions:
+    """Return predictions of all rows in their order, each by the fold that held it out."""
+
+    def gathered(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        column = np.empty(len(dataset.y), columns[0].dtype)
+        for cut, values in zip(cuts, columns, strict=True):
+            column[cut.valid] = values
+        return column
+
+    positive = [fold.positive for fold in each if fold.positive is not None]
+    return Predictions(
+        y=dataset.y,
+        predicted=gathered([fold.predicted for fold in each]),
+        probability=gathered([fold.probability for fold in each]),
+        positive=gathered(positive) if positive else None,
+        fold=gathered([np.full(len(cut.valid), number) for number, cut in enumerate(cuts)]),
+        unit=units_of(dataset, np.arange(len(dataset.y)), cuts[0].config),
+    )
+
+
+def example_samples(preparation: Preparation, dataset: Dataset) -> tuple[list[Any], NDArray[Any]]:
+    """Return a few raw samples in JSON's types, and the same as a trained model takes them.
+
+    The rows of a table are no rows of it: they are put together from the values of its columns that the saved
+    preparation names anyhow, so that nobody's record is written down.
+    """
+    if isinstance(preparation, TablePreparation):
+        cells = {column.name: _example_cells(column) for column in preparation.columns if column.kind != "ignored"}
+        rows = [{name: values[at] for name, values in cells.items()} for at in range(_N_EXAMPLES)]
+        return rows, preparation.transform(as_samples(pd.DataFrame(rows), preparation.columns))
+    features = np.asarray(dataset.X[:_N_EXAMPLES])
+    return features.tolist(), features
+
+
+def _fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
     """Return the preparation of a table, learnt from the rows at the positions ``train``.
 
     Missing numbers become the median, with a feature that says so; numbers and parts of dates get mean 0 and standard
@@ -116,42 +155,39 @@ def fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
     from sklearn.compose import ColumnTransformer
 
     columns = [column for column in dataset.columns if column.kind != "ignored"]
-    used = [column for column in columns if _varies(dataset.X[column.name].array, train)]
-    require(bool(used), "columns with two different values in the training part", "at least 1", 0)
-    categories = tuple(_categories(dataset.X[column.name].array, train) for column in used)
-    fitted = list(_fitted(dataset.X, used, categories, train))
+    values = [(column, dataset.X[column.name].array) for column in columns]
+    varying = [(column, _categories(cells, train)) for column, cells in values if _varies(cells, train)]
+    require(bool(varying), "columns with two different values in the training part", "at least 1", 0)
+    used = dict(enumerate(varying))
+    fitted = list(_fitted(dataset.X, used, train))
     # Frozen transformers are fitted already, a few columns at a time; the rows only tell it the inputs' names.
     transformer = ColumnTransformer(
         [(str(number), fit, inputs) for number, (fit, inputs) in enumerate(fitted)], verbose_feature_names_out=False
-    ).fit(inputs_of(dataset.X, used, categories, train[:1]))
+    ).fit(inputs_of(dataset.X, used, train[:1]))
     return TablePreparation(
         columns=dataset.columns,
-        used=tuple(column.name for column in used),
-        categories=categories,
+        used=tuple(column.name for column, _known in varying),
+        categories=tuple(categories for _column, categories in varying),
         transformer=transformer,
-        feature_names=tuple(name for fit, inputs in fitted for name in _feature_names(fit, inputs, used, categories)),
+        feature_names=tuple(name for fit, inputs in fitted for name in _feature_names(fit, inputs, used)),
         task=dataset.task,
         target=dataset.target,
         class_names=dataset.class_names,
     )
 
 
-def _fitted(
-    X: pd.DataFrame, used: Sequence[Column], categories: Sequence[Sequence[str]], train: NDArray[np.int64]
-) -> Iterator[tuple[Any, list[str]]]:
+def _fitted(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]) -> Iterator[tuple[Any, list[str]]]:
     """Yield transformers fitted on a few columns of one kind each, and the names of their inputs."""
     from sklearn.frozen import FrozenEstimator
 
     together = min(_MAX_TOGETHER, max(1, _N_CELLS // len(train)))
-    for kind in ("numeric", "date", "boolean", "categorical"):
-        of_kind = [position for position, column in enumerate(used) if column.kind == kind]
+    kinds = ("numeric", "date", "boolean", "categorical")
+    for kind, is_double in itertools.product(kinds, (False, True)):  # one frame is of one type
+        of_kind = [at for at, (column, _) in used.items() if (column.kind, column.is_double) == (kind, is_double)]
         width = together if kind != "date" else max(1, together // 5)
         for start in range(0, len(of_kind), width):
-            some = of_kind[start : start + width]
-            inputs = inputs_of(
-                X, [used[position] for position in some], [categories[position] for position in some], train
-            )
-            inputs.columns = pd.Index([_renumbered(str(name), some) for name in inputs.columns])
+            some = {position: used[position] for position in of_kind[start : start + width]}
+            inputs = inputs_of(X, some, train)
             names = [str(name) for name in inputs]
             own, parts = [name for name in names if " " not in name], [name for name in names if " " in name]
             yield FrozenEstimator(_transformer(kind).fit(inputs[own])), own
@@ -190,16 +226,12 @@ def _categories(values: Any, train: NDArray[np.int64]) -> tuple[str, ...]:
     return tuple(str(category) for category in values.categories[codes[codes >= 0]])
 
 
-def _renumbered(name: str, positions: Sequence[int]) -> str:
-    number, space, part = name.partition(" ")
-    return f"{positions[int(number)]}{space}{part}"
-
-
-def _feature_names(
-    fitted: Any, inputs: Sequence[str], used: Sequence[Column], categories: Sequence[Sequence[str]]
-) -> Iterator[str]:
+def _feature_names(fitted: Any, inputs: Sequence[str], used: Mapping[int, _Used]) -> Iterator[str]:
     """Yield the features of a fitted transformer under the names of their columns and categories."""
-    names = {name: _input_name(name, used) for name in inputs}
+    names = {}
+    for name in inputs:
+        number, _, part = name.partition(" ")
+        names[name] = used[int(number)][0].name + (f" ({part})" if part else "")
     for feature in fitted.get_feature_names_out():
         bare = feature.removeprefix("missingindicator_")
         if feature in names:
@@ -208,7 +240,7 @@ def _feature_names(
             yield f"{names[bare]} is missing"
         else:
             name, _, code = feature.partition("_")
-            yield f"{names[name]} = {_category_name(code, categories[int(name)])}"
+            yield f"{names[name]} = {_category_name(code, used[int(name)][1])}"
 
 
 def _category_name(code: str, categories: Sequence[str]) -> str:
@@ -217,6 +249,46 @@ def _category_name(code: str, categories: Sequence[str]) -> str:
     return "(missing)" if int(code) < 0 else categories[int(code)]
 
 
-def _input_name(name: str, used: Sequence[Column]) -> str:
-    number, _, part = name.partition(" ")
-    return used[int(number)].name + (f" ({part})" if part else "")
+def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
+    """Return the scaler of a data set, learnt from the samples at the positions ``train``.
+
+    Pixels need nothing learnt: their largest possible value becomes 1. Other features get mean 0 and standard
+    deviation 1 over the training samples; one that is constant there is only moved to 0.
+    """
+    if dataset.pixel_max is not None:
+        return Scaler(scale=float(np.float32(1 / dataset.pixel_max)), offset=0.0)
+    from sklearn.preprocessing import StandardScaler
+
+    standard = StandardScaler()
+    for start in range(0, len(train), _N_BLOCK):
+        rows = train[start : start + _N_BLOCK]
+        standard.partial_fit(dataset.X[rows].reshape(len(rows), -1).astype(np.float64))
+    return Scaler(
+        scale=(1 / standard.scale_).astype(np.float32),
+        offset=(-standard.mean_ / standard.scale_).astype(np.float32),
+    )
+
+
+def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return some samples flat and in float32, exactly ``X.astype(float32) * scale + offset``; each is written once."""
+    scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
+    for block in blocks(*scaled.shape):
+        window = scaled[block]
+        window[:] = X[rows[block]].reshape(window.shape)
+        window *= scaler.scale
+        window += scaler.offset
+    return scaled
+
+
+def _without_test(dataset: Dataset) -> Dataset:
+    return dataset if dataset.X_test is None else replace(dataset, X_test=None, y_test=None)
+
+
+def _example_cells(column: Column) -> list[str | None]:
+    """Return a few values of a column as text, or missing ones where they cannot be read: long ones were cut."""
+    cells = [*column.examples[:_N_EXAMPLES], *[None] * _N_EXAMPLES][:_N_EXAMPLES]
+    try:
+        typed(column, cells_of(pd.Series(cells, dtype=object)))
+    except ValueError:
+        return [None] * _N_EXAMPLES
+    return cells

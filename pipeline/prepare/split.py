@@ -17,27 +17,6 @@ from depthcheck.pipeline.records import Cut, Dataset
 
 #: Rows in the order of time are put into so many blocks of one size: long ones, so that they hardly hang together.
 _BLOCKS = 20
-
-
-def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConfig) -> NDArray[np.int64] | None:
-    """Return the number of each row's unit, ``(n,)``, where the data are cut by group or by time; else None.
-
-    Parameters
-    ----------
-    rows
-        Positions in the data set; None for a test part of its own, of which neither groups nor times are known.
-    """
-    if rows is None:
-        return None
-    if config.method == "group" and dataset.groups is not None:
-        return np.asarray(dataset.groups[rows], np.int64)
-    if config.method == "time" and dataset.times is not None:
-        unit = np.empty(len(rows), np.int64)
-        unit[np.argsort(dataset.times[rows], kind="stable")] = np.arange(len(rows)) * _BLOCKS // len(rows)
-        return unit
-    return None
-
-
 #: Below this number of samples one validation part is too small to tell networks apart, and folds take its place.
 SMALL = 2_000
 _FOLDS = 5
@@ -84,12 +63,9 @@ def resolve(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
 
 def part_sizes(dataset: Dataset, config: SplitConfig) -> dict[str, int]:
     """Return how many samples train, validate and test; with folds, how many a fold trains and holds out."""
-    if config.folds:
-        cut = folds(dataset, config)[0]
-        return {"train": len(cut.train), "valid": len(cut.valid), "test": 0}
-    cut = split(dataset, config)
-    n_test = len(dataset.y_test) if dataset.y_test is not None else 0 if cut.test is None else len(cut.test)
-    return {"train": len(cut.train), "valid": len(cut.valid), "test": n_test}
+    cut = folds(dataset, config)[0] if config.folds else split(dataset, config)
+    test = None if config.folds else cut.test if dataset.y_test is None else dataset.y_test
+    return {"train": len(cut.train), "valid": len(cut.valid), "test": 0 if test is None else len(test)}
 
 
 def split(dataset: Dataset, config: SplitConfig) -> Cut:
@@ -151,7 +127,7 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
     _check(dataset, config)
     rows = np.arange(len(dataset.y))
     with warnings.catch_warnings():
-        # "The least populated class has only 1 members": said here in the docstring and by rare_classes.
+        # "The least populated class has only 1 members": said in the docstring and by the table's own warning.
         warnings.simplefilter("ignore", UserWarning)
         held_out = _held_out(dataset, config)
     cuts = [Cut(train=np.setdiff1d(rows, valid), valid=valid, config=config) for valid in held_out]
@@ -159,20 +135,28 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
     return cuts
 
 
-def rare_classes(dataset: Dataset, config: SplitConfig) -> Mapping[str, int]:
-    """Return the classes with fewer samples than there are parts or folds, and how many: not every part has one."""
-    if dataset.task != "classification":
-        return {}
-    n_parts = config.folds or (3 if config.test_size and dataset.y_test is None else 2)
-    counts = np.bincount(dataset.y, minlength=dataset.n_classes)
-    return {dataset.class_names[label]: int(count) for label, count in enumerate(counts) if 0 < count < n_parts}
+def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConfig) -> NDArray[np.int64] | None:
+    """Return the number of each row's unit, ``(n,)``, where the data are cut by group or by time; else None.
+
+    Parameters
+    ----------
+    rows
+        Positions in the data set; None for a test part of its own, of which neither groups nor times are known.
+    """
+    if rows is None:
+        return None
+    if config.method == "group" and dataset.groups is not None:
+        return np.asarray(dataset.groups[rows], np.int64)
+    if config.method == "time" and dataset.times is not None:
+        unit = np.empty(len(rows), np.int64)
+        unit[np.argsort(dataset.times[rows], kind="stable")] = np.arange(len(rows)) * _BLOCKS // len(rows)
+        return unit
+    return None
 
 
 def _usual_method(dataset: Dataset) -> str:
-    if dataset.groups is not None:
-        return "group"
-    if dataset.times is not None:
-        return "time"
+    if dataset.groups is not None or dataset.times is not None:
+        return "time" if dataset.groups is None else "group"
     return "stratified" if dataset.task == "classification" and dataset.pixel_max is None else "random"
 
 
@@ -189,23 +173,21 @@ def _usual_folds(dataset: Dataset, method: str) -> int:
 def _check(dataset: Dataset, config: SplitConfig) -> None:
     """Refuse what does not go together, before anything is drawn."""
     method, n_samples = config.method, len(dataset.y)
-    if method == "group":
-        require(dataset.groups is not None, "group column of split method group", "named", None)
-    if method == "time":
-        require(dataset.times is not None, "time column of split method time", "named", None)
-        require(
-            not config.folds, "folds of split method time", "0: a later sample would train for an earlier", config.folds
-        )
-    if dataset.times is not None and method == "time":
-        n_unknown = int(np.count_nonzero(~np.isfinite(dataset.times)))
+    k = config.folds
+    column = {"group": dataset.groups, "time": dataset.times}.get(method)
+    if method in ("group", "time"):
+        require(column is not None, f"{method} column of split method {method}", "named", None)
+    if method == "time" and column is not None:
+        require(not k, "folds of split method time", "0: a later sample would train for an earlier", k)
+        n_unknown = int(np.count_nonzero(~np.isfinite(column)))
         require(n_unknown == 0, "rows without a time", "0 for split method time", n_unknown)
-    if not config.folds:
+    if not k:
         return
     require(not config.test_size, "test_size beside folds", "0: every sample is held out in one fold", config.test_size)
-    require(config.folds <= n_samples, f"folds of {n_samples} samples", f"at most {n_samples}", config.folds)
-    if method == "group" and dataset.groups is not None:
-        n_groups = len(np.unique(dataset.groups))
-        require(config.folds <= n_groups, f"folds of {n_groups} groups", f"at most {n_groups}", config.folds)
+    require(k <= n_samples, f"folds of {n_samples} samples", f"at most {n_samples}", k)
+    if method == "group" and column is not None:
+        n_groups = len(np.unique(column))
+        require(k <= n_groups, f"folds of {n_groups} groups", f"at most {n_groups}", k)
 
 
 def _require_both_classes(dataset: Dataset, cuts: Sequence[Cut]) -> None:
@@ -292,7 +274,8 @@ def _held_out(dataset: Dataset, config: SplitConfig) -> list[Positions]:
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     k, rows = config.folds, np.arange(len(dataset.y))
-    drawn = {"n_splits": k, "shuffle": True, "random_state": _seed_of_repeat(config)}
+    seed = int(np.random.SeedSequence((config.seed, config.repeat)).generate_state(1)[0])
+    drawn = {"n_splits": k, "shuffle": True, "random_state": seed}
     strata = _strata(dataset, rows, max(2, min(_BINS, len(rows) // k)))
     # A stratum with as many samples as folds is what scikit-learn asks for; without one there is nothing to stratify.
     stratifies = int(np.bincount(strata).max()) >= k
@@ -306,7 +289,3 @@ def _held_out(dataset: Dataset, config: SplitConfig) -> list[Positions]:
     if config.method == "stratified" and stratifies:
         return [held for _, held in StratifiedKFold(**drawn).split(rows, strata)]
     return [held for _, held in KFold(**drawn).split(rows)]
-
-
-def _seed_of_repeat(config: SplitConfig) -> int:
-    return int(np.random.SeedSequence((config.seed, config.repeat)).generate_state(1)[0])

@@ -43,8 +43,6 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
 
     Parameters
     ----------
-    model, optimizer
-        What to build.
     n_features, n_classes
         Width of the input and of the output; 0 classes for a regression, whose output is one standardized number.
     seed
@@ -96,7 +94,7 @@ def serving_model(
     scaler
         What was done to each raw value before training, which the model then does itself; None where samples come
         prepared.
-    goal
+    objective
         What was learned; of a regression, how the target was standardized.
 
     Returns

@@ -1,4 +1,4 @@
-"""Evaluation: a model's loss and scores on one part, and what it predicts.
+"""Evaluation: a model's loss and scores on one part, what it predicts, and why its layers learn or stand still.
 
 Validation after each epoch and the evaluation at the end are this one function, so that they agree to the last bit.
 """
@@ -6,7 +6,7 @@ Validation after each epoch and the evaluation at the end are this one function,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,16 +14,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.metrics import Objective
-from depthcheck.pipeline.records import Evaluation, Part, Predictions
+from depthcheck.pipeline.records import Evaluation, Part, PartName, Predictions
 
 #: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096
+#: Samples of the training part that are looked at, always its first ones.
+_N_SAMPLES = 256
+#: A unit is saturated on a sample where its activation's slope is below this share of the greatest slope it can have.
+_FLAT = 0.05
 _ACCURACY = Objective()
 
 
-def evaluate(
-    model: keras.Model, part: Part, name: Literal["train", "valid", "test"], objective: Objective = _ACCURACY
-) -> Evaluation:
+def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objective = _ACCURACY) -> Evaluation:
     """Return the mean loss and the scores of ``model`` on ``part``; no class weighs more than another here.
 
     Parameters
@@ -32,9 +34,7 @@ def evaluate(
         Gives logits or standardized numbers; its own compiled loss is used.
     part
         Prepared samples, as for training; at least one.
-    name
-        Which part it is.
-    goal
+    objective
         The score, and the standardization of a regression's targets.
     """
     loss_sum, chunks = 0.0, []
@@ -43,16 +43,7 @@ def evaluate(
         outputs = model(part.X[start : start + _CHUNK], training=False)
         loss_sum += float(model.loss(y, outputs)) * len(y)
         chunks.append(outputs.numpy())
-    n_samples = len(part)
-    score, secondary = objective.scores(part.y, np.concatenate(chunks))
-    return Evaluation(
-        part=name,
-        loss=loss_sum / n_samples,
-        score=score,
-        metric=objective.metric,
-        n_samples=n_samples,
-        secondary=secondary,
-    )
+    return objective.evaluation(name, loss_sum / len(part), part.y, np.concatenate(chunks))
 
 
 def served_outputs(
@@ -96,24 +87,56 @@ def judge_outputs(
         ``(n,)`` the truth.
     outputs
         As :func:`served_outputs` gives them.
-    goal
+    objective
         The score; of a regression, also the standardization in which its loss is told.
     """
     if objective.is_regression:
         # The model has put its numbers into the target's own unit already.
-        score, secondary = Objective(metric=objective.metric).scores(y, outputs)
         loss = float(np.mean((objective.targets(y) - objective.targets(outputs[:, 0])).astype(np.float64) ** 2))
-        answers = _of_numbers(y, outputs[:, 0])
-    else:
-        score, secondary = objective.scores(y, outputs)
-        # Keras's own loss keeps probabilities that far from 0.
-        of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
-        loss = float(np.mean(-np.log(of_truth)))
-        answers = _of_probabilities(y, outputs)
-    evaluation = Evaluation(
-        part="test", loss=loss, score=score, metric=objective.metric, n_samples=len(y), secondary=secondary
-    )
-    return evaluation, answers
+        own_unit = Objective(metric=objective.metric)
+        return own_unit.evaluation("test", loss, y, outputs), _of_numbers(y, outputs[:, 0])
+    # Keras's own loss keeps probabilities that far from 0.
+    of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
+    loss = float(np.mean(-np.log(of_truth)))
+    return objective.evaluation("test", loss, y, outputs), _of_probabilities(y, outputs)
+
+
+def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> dict[str, float]:
+    """Return gradient norms and saturation by layer, cheap enough for every epoch: one batch forward and backward.
+
+    Parameters
+    ----------
+    model
+        A compiled model of :func:`depthcheck.pipeline.training.build.build`; nothing of it is changed.
+    objective
+        How its targets become those of the loss.
+
+    Returns
+    -------
+    dict
+        By the keys that every log uses: ``gradient_norm/<layer>``, the Euclidean norm of the mean loss's gradient by
+        the layer's kernel, and ``saturation/<layer>``, the share in 0 to 1 of (unit, sample) pairs whose activation is
+        flat there: sigmoid and tanh far from 0, relu below 0. The output layer has no activation and no saturation.
+        Glorot and Bengio (2010) watch the same two to explain why deep sigmoid networks stand still.
+    """
+    y = tf.constant(objective.targets(part.y[:_N_SAMPLES]))
+    signal = tf.constant(part.X[:_N_SAMPLES])
+    saturation: dict[str, float] = {}
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    with tf.GradientTape() as tape:
+        for layer in dense:
+            before = tf.matmul(signal, layer.kernel.value) + layer.bias.value
+            if layer is not dense[-1]:
+                with tape.stop_recording():
+                    saturation[f"saturation/{layer.name}"] = _saturated(layer.activation, before)
+            signal = layer.activation(before)
+        loss = model.loss(y, signal)
+    gradients = tape.gradient(loss, [layer.kernel.value for layer in dense])
+    norms = {
+        f"gradient_norm/{layer.name}": float(tf.norm(gradient))
+        for layer, gradient in zip(dense, gradients, strict=True)
+    }
+    return {**norms, **saturation}
 
 
 def _of_numbers(y: NDArray[Any], numbers: NDArray[np.float32]) -> Predictions:
@@ -127,3 +150,16 @@ def _of_probabilities(y: NDArray[Any], probabilities: NDArray[np.float32]) -> Pr
         probability=probabilities.max(axis=1),
         positive=probabilities[:, 1] if probabilities.shape[1] == 2 else None,
     )
+
+
+def _saturated(activation: Callable[[Any], Any], before: tf.Tensor) -> float:
+    steepest = float(tf.reduce_max(tf.abs(_slope(activation, tf.linspace(-10.0, 10.0, 2001)))))
+    flat = tf.abs(_slope(activation, before)) < _FLAT * steepest
+    return float(np.mean(flat.numpy()))
+
+
+def _slope(activation: Callable[[Any], Any], at: tf.Tensor) -> tf.Tensor:
+    with tf.GradientTape() as tape:
+        tape.watch(at)
+        value = activation(at)
+    return tape.gradient(value, at)

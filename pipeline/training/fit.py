@@ -6,7 +6,6 @@ that the number of epochs means the same for every trial, and picking the best e
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -80,18 +79,16 @@ def fit_folds(
         Means over the splits, epoch by epoch, with the sum of their seconds; and the mean evaluation of the
         validation parts by the last epoch's weights.
     """
-    trained: list[Epoch] = []
-    history = History()
+    history, valid = History(), None
     runs = [epochs(*each, config, capacity=capacity, programs=programs) for each in zip(models, splits, strict=True)]
     for number, each in enumerate(zip(*runs, strict=True), start=1):
-        trained.append(_mean(each))
-        history = _history(trained)
+        valid = mean_evaluation([fold.valid for fold in each if fold.valid is not None])
+        history = _with_epoch(history, each, valid)
         stop = on_epoch_end is not None and on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
-        if stop or not (math.isfinite(history.train_loss[-1]) and math.isfinite(history.valid_loss[-1])):
+        if stop or history.diverged:
             break
-    last = trained[-1].valid
-    assert last is not None
-    return history, last
+    assert valid is not None
+    return history, valid
 
 
 def epochs(
@@ -132,14 +129,8 @@ def epochs(
         program.store(model)
         score = _train_score(objective, split.train.y, order, loss, kept)
         valid = evaluate(model, split.valid, "valid", objective) if len(split.valid) else None
-        seconds = time.perf_counter() - start
-        yield Epoch(
-            train_loss=loss,
-            train_score=score,
-            valid=valid,
-            learning_rate=float(model.optimizer.learning_rate),
-            seconds=seconds,
-        )
+        seconds, rate = time.perf_counter() - start, float(model.optimizer.learning_rate)
+        yield Epoch(train_loss=loss, train_score=score, valid=valid, learning_rate=rate, seconds=seconds)
 
 
 def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.int32]]:
@@ -157,27 +148,16 @@ def _train_score(
     return objective.score(y[order], kept)
 
 
-def _mean(folds: Sequence[Epoch]) -> Epoch:
-    valid = [fold.valid for fold in folds if fold.valid is not None]
-    return Epoch(
-        train_loss=sum(fold.train_loss for fold in folds) / len(folds),
-        train_score=sum(fold.train_score for fold in folds) / len(folds),
-        valid=mean_evaluation(valid),
-        learning_rate=folds[0].learning_rate,
-        seconds=sum(fold.seconds for fold in folds),
-    )
-
-
-def _history(trained: Sequence[Epoch]) -> History:
-    valid = [epoch.valid for epoch in trained if epoch.valid is not None]
+def _with_epoch(history: History, folds: Sequence[Epoch], valid: Evaluation) -> History:
+    """Return the history with one more epoch: means over the folds, and the sum of their seconds."""
     return History(
-        metric=valid[-1].metric,
-        train_loss=tuple(epoch.train_loss for epoch in trained),
-        train_score=tuple(epoch.train_score for epoch in trained),
-        valid_loss=tuple(evaluation.loss for evaluation in valid),
-        valid_score=tuple(evaluation.score for evaluation in valid),
-        learning_rate=tuple(epoch.learning_rate for epoch in trained),
-        seconds=tuple(epoch.seconds for epoch in trained),
+        metric=valid.metric,
+        train_loss=(*history.train_loss, sum(fold.train_loss for fold in folds) / len(folds)),
+        train_score=(*history.train_score, sum(fold.train_score for fold in folds) / len(folds)),
+        valid_loss=(*history.valid_loss, valid.loss),
+        valid_score=(*history.valid_score, valid.score),
+        learning_rate=(*history.learning_rate, folds[0].learning_rate),
+        seconds=(*history.seconds, sum(fold.seconds for fold in folds)),
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from depthcheck.pipeline import system
 
+_FLAG = "--tf_xla_persistent_cache_directory"
 #: What makes TensorFlow train on one thread, and keep its remarks to itself.
 ONE_THREAD = {
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -28,20 +29,9 @@ ONE_THREAD = {
 def worker_environment(cache: Path) -> dict[str, str]:
     """Return the environment variables of a worker; they must be set before TensorFlow is imported.
 
-    Parameters
-    ----------
-    cache
-        Folder for XLA's compiled programs, shared by all workers of this machine.
+    All workers of a machine share ``cache``, the folder of XLA's compiled programs.
     """
-    return {**ONE_THREAD, "TF_XLA_FLAGS": xla_flags(cache)}
-
-
-_FLAG = "--tf_xla_persistent_cache_directory"
-
-
-def xla_flags(folder: Path) -> str:
-    """Return what ``TF_XLA_FLAGS`` must be, before TensorFlow is imported, to keep compiled programs in ``folder``."""
-    return f"{_FLAG}={folder} --tf_xla_persistent_cache_device_types=CPU"
+    return {**ONE_THREAD, "TF_XLA_FLAGS": f"{_FLAG}={cache} --tf_xla_persistent_cache_device_types=CPU"}
 
 
 def programs_folder(environ: Mapping[str, str] = os.environ) -> Path | None:

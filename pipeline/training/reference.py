@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import Objective
-from depthcheck.pipeline.prepare.folds import prepared
-from depthcheck.pipeline.prepare.prepare import prepare
+from depthcheck.pipeline.prepare.prepare import prepare, prepared
 from depthcheck.pipeline.prepare.split import folds
 from depthcheck.pipeline.records import Dataset, Part, Split
 
@@ -125,17 +123,13 @@ def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
 
 
 def _score(model: Any, part: Part, parts: Split) -> float:
-    # Predictions of a regression are in the target's unit already: nothing is standardized here.
-    return Objective(metric=parts.metric).scores(part.y, _outputs(model, part, parts.n_classes))[0]
-
-
-def _outputs(model: Any, part: Part, n_classes: int) -> NDArray[np.float64]:
-    if not n_classes:
-        return np.asarray(model.predict(part.X), np.float64).reshape(-1, 1)
-    # A class without a training row has no column in the model's answer.
-    outputs = np.zeros((len(part), n_classes))
-    outputs[:, model.classes_] = model.predict_proba(part.X)
-    return outputs
+    if parts.n_classes:
+        # A class without a training row has no column in the model's answer.
+        outputs = np.zeros((len(part), parts.n_classes))
+        outputs[:, model.classes_] = model.predict_proba(part.X)
+    else:  # in the target's unit already: nothing is standardized here
+        outputs = np.asarray(model.predict(part.X), np.float64).reshape(-1, 1)
+    return Objective(metric=parts.metric).score(part.y, outputs)
 
 
 def _together(name: str, each: Sequence[Reference]) -> Reference:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.load import digest, load
+from depthcheck.pipeline.data.arrays import digest
+from depthcheck.pipeline.data.load import load
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (12, 4, 5), np.uint8)

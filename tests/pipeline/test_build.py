@@ -16,7 +16,7 @@ from depthcheck.pipeline.training.evaluate import predict_numbers, predict_proba
 SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
 #: Arguments of Keras's optimizers that nobody searches: identity, training technique, and constants of Muon's
 #: polynomial and of its choice of layers.
-NO_KNOBS = {
+NO_OPTIONS = {
     *("self", "learning_rate", "name", "kwargs", "use_ema", "ema_momentum", "ema_overwrite_frequency"),
     *("loss_scale_factor", "gradient_accumulation_steps"),
     *("muon_a", "muon_b", "muon_c", "exclude_layers", "exclude_embeddings", "adam_lr_ratio", "rms_rate"),
@@ -74,7 +74,7 @@ def test_initial_weights_are_glorots():
 def test_knobs_of_an_optimizer_are_those_of_keras(name: str):
     optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=0.5))
     arguments = set(inspect.signature(type(optimizer).__init__).parameters)
-    assert set(OPTIMIZERS[name]) == arguments - NO_KNOBS
+    assert set(OPTIMIZERS[name]) == arguments - NO_OPTIONS
     assert float(optimizer.learning_rate) == 0.5
 
 

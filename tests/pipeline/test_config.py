@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import (
     ACTIVATIONS,
-    BOOLEAN_KNOBS,
+    BOOLEAN_OPTIONS,
     COLUMN_KINDS,
-    INTEGER_KNOBS,
+    INTEGER_OPTIONS,
     METRICS,
     OPTIMIZERS,
     SPLIT_METHODS,
@@ -39,9 +39,11 @@ def models(draw: st.DrawFn) -> ModelConfig:
 
 
 def values(hyperparameter: str) -> st.SearchStrategy[bool | int | float]:
-    if hyperparameter in BOOLEAN_KNOBS:
+    if hyperparameter in BOOLEAN_OPTIONS:
         return st.booleans()
-    return st.integers(0, 100) if hyperparameter in INTEGER_KNOBS else st.floats(allow_nan=False, allow_infinity=False)
+    if hyperparameter in INTEGER_OPTIONS:
+        return st.integers(0, 100)
+    return st.floats(allow_nan=False, allow_infinity=False)
 
 
 @st.composite

@@ -7,8 +7,7 @@ import pandas as pd
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.data.tables import table_dataset
-from depthcheck.pipeline.example import example_samples
-from depthcheck.pipeline.prepare.prepare import prepare
+from depthcheck.pipeline.prepare.prepare import example_samples, prepare
 from depthcheck.pipeline.records import Cut, Dataset
 
 N = 60

@@ -15,12 +15,19 @@ import pandas as pd
 import pytest
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data import fashion_mnist as places
-from depthcheck.pipeline.data import formats
+from depthcheck.pipeline.data import published_images as places
+from depthcheck.pipeline.data.array_files import parse_idx
+from depthcheck.pipeline.data.arrays import digest
 from depthcheck.pipeline.data.fetch import fetch_file
-from depthcheck.pipeline.data.formats import DataFormat
-from depthcheck.pipeline.data.idx import parse_idx
-from depthcheck.pipeline.data.load import SOURCES, DataNotFoundError, DataSource, digest, load, read_samples
+from depthcheck.pipeline.data.load import (
+    FORMATS,
+    SOURCES,
+    DataFormat,
+    DataNotFoundError,
+    DataSource,
+    load,
+    read_samples,
+)
 
 FASHION_MNIST_SHA256 = "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda"
 DIGITS_SHA256 = "0300e60ac7199e6dfaad6e3e9b74df7a375f729982e54f0565d7e2228cff11f0"
@@ -44,7 +51,7 @@ def published(served, bare, monkeypatch, fashion_mnist_folder):
     folder, address = served
     for file in fashion_mnist_folder.iterdir():
         (folder / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), compresslevel=1))
-    monkeypatch.setattr(places, "URL", address)
+    monkeypatch.setattr(places, "FASHION_URL", address)
     return address
 
 
@@ -116,7 +123,7 @@ def test_damaged_file_is_named_and_the_next_place_is_tried(fashion_mnist_folder,
     ids=["cut off", "no gzip file", "empty"],
 )
 def test_damaged_compressed_file_is_named(fashion_mnist_folder, bare, keep, complaint):
-    for name in places.FILES:
+    for name in places.FASHION_FILES:
         (bare / name).symlink_to(fashion_mnist_folder / name)
     compressed = gzip.compress((bare / LABELS).read_bytes())
     (bare / LABELS).unlink()
@@ -127,7 +134,7 @@ def test_damaged_compressed_file_is_named(fashion_mnist_folder, bare, keep, comp
 
 
 def test_compressed_and_plain_files_may_be_mixed(fashion_mnist_folder, bare):
-    for name in places.FILES:
+    for name in places.FASHION_FILES:
         (bare / name).symlink_to(fashion_mnist_folder / name)
     (bare / f"{LABELS}.gz").write_bytes(gzip.compress((bare / LABELS).read_bytes()))
     (bare / LABELS).unlink()
@@ -161,9 +168,9 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, published):
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
         from depthcheck.pipeline.config import DataConfig
-        from depthcheck.pipeline.data import fashion_mnist
+        from depthcheck.pipeline.data import published_images
         from depthcheck.pipeline.data.load import load
-        fashion_mnist.URL = {published!r}
+        published_images.FASHION_URL = {published!r}
         dataset = load(DataConfig(name="fashion-mnist"), cache=Path({str(bare / "cache")!r}))
         print(dataset.sha256, dataset.source)
     """)
@@ -172,7 +179,7 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, published):
 
     fetched = bare / "cache" / "fashion-mnist"
     assert outputs == [f"{FASHION_MNIST_SHA256} download, {fetched}\n"] * 2
-    assert sorted(file.name for file in fetched.iterdir()) == sorted(f"{name}.gz" for name in places.FILES)
+    assert sorted(file.name for file in fetched.iterdir()) == sorted(f"{name}.gz" for name in places.FASHION_FILES)
     assert [file.name for file in fetched.parent.iterdir()] == ["fashion-mnist"]
     assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source == f"this project's cache, {fetched}"
 
@@ -253,8 +260,8 @@ def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp
     test.write_text("\n".join(map(json.dumps, rows[:5])))
     with pytest.raises(ValueError, match=r"data must be CSV, TSV, Parquet, .* got 'flowers\.jsonl'"):
         load(DataConfig(name=str(path), target="colour"), cache=tmp_path)
-    monkeypatch.setattr(formats, "FORMATS", [*formats.FORMATS, DataFormat(name="JSON lines", suffixes=(".jsonl",),
-                                                                          table=JsonLines)])  # fmt: skip
+    own = DataFormat(name="JSON lines", suffixes=(".jsonl",), table=JsonLines)
+    monkeypatch.setattr("depthcheck.pipeline.data.load.FORMATS", [*FORMATS, own])
     lines = []
 
     dataset = load(DataConfig(name=str(path), target="colour", test_file=str(test)), cache=tmp_path, log=lines.append)

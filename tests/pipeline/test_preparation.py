@@ -10,7 +10,7 @@ import skops.io
 
 import depthcheck.pipeline.prepare.prepare as stage
 from depthcheck.pipeline.config import DataConfig, SplitConfig
-from depthcheck.pipeline.data.columns import as_samples
+from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.tables import table_dataset
 from depthcheck.pipeline.prepare.preparation import load_preparation
 from depthcheck.pipeline.prepare.prepare import prepare
@@ -45,7 +45,8 @@ def dataset_of(frame: pd.DataFrame | None = None, **said) -> Dataset:
 def numbers(*values: object, **others: list[object]) -> Dataset:
     """Return a table of one number a row (its cells repeat) and others."""
     cells = [values[row % len(values)] for row in range(N)]
-    return dataset_of(pd.DataFrame({"x": cells, **others, "y": ["a", "b"] * (N // 2)}))
+    target = np.random.default_rng(5).choice(["a", "b"], N)  # no copy of a column
+    return dataset_of(pd.DataFrame({"x": cells, **others, "y": target}))
 
 
 def with_x(dataset: Dataset, rows: np.ndarray, value: float) -> Dataset:
@@ -266,6 +267,7 @@ def test_loading_and_using_a_preparation_needs_no_tensorflow_and_nothing_that_re
     program = f"""
 import sys
 from pathlib import Path
+from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.prepare.preparation import load_preparation
 load_preparation(Path({str(tmp_path)!r}))
 print(*(name for name in sys.modules if name.startswith(("depthcheck.pipeline", "tensorflow", "keras"))))
@@ -273,7 +275,7 @@ print(*(name for name in sys.modules if name.startswith(("depthcheck.pipeline", 
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    needed = ("", ".config", ".records", ".data", ".data.cells", ".data.columns", ".prepare", ".prepare.preparation")
+    needed = ("", ".config", ".records", ".data", ".data.cells", ".prepare", ".prepare.preparation")
     assert set(done.stdout.split()) == {f"depthcheck.pipeline{name}" for name in needed}
 
 

@@ -12,15 +12,15 @@ from depthcheck.pipeline.training.program_cache import (
     renew,
     session_folder,
     worker_environment,
-    xla_flags,
 )
 from tests.others import NOBODY, needs_root
 
 
 def test_the_folder_is_read_back_from_the_flags():
     folder = Path("/some where/programs")
-    assert programs_folder({"TF_XLA_FLAGS": xla_flags(folder)}) == folder
-    assert programs_folder({"TF_XLA_FLAGS": f"--tf_xla_auto_jit=2 {xla_flags(folder)}"}) == folder
+    flags = worker_environment(folder)["TF_XLA_FLAGS"]
+    assert programs_folder({"TF_XLA_FLAGS": flags}) == folder
+    assert programs_folder({"TF_XLA_FLAGS": f"--tf_xla_auto_jit=2 {flags}"}) == folder
     assert programs_folder({"TF_XLA_FLAGS": "--tf_xla_auto_jit=2"}) is None
     assert programs_folder({}) is None
 

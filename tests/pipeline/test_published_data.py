@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import _california_housing, _openml
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data import keras_files
+from depthcheck.pipeline.data import published_images
 from depthcheck.pipeline.data.load import DataNotFoundError, load
 
 RNG = np.random.default_rng(0)
@@ -69,12 +69,12 @@ def archive_of(members, folder):
 
 def publish(monkeypatch, served, name, content):
     folder, address = served
-    file = keras_files.FILES[name]
+    file = published_images.KERAS_FILES[name]
     (folder / file.names[0]).write_bytes(content)
-    published = keras_files.PublishedFile(
+    published = published_images.PublishedFile(
         url=f"{address}/{file.names[0]}", sha256=hashlib.sha256(content).hexdigest(), names=file.names
     )
-    monkeypatch.setitem(keras_files.FILES, name, published)
+    monkeypatch.setitem(published_images.KERAS_FILES, name, published)
     return published
 
 
@@ -196,7 +196,7 @@ def test_published_checksums_are_those_of_keras():
     from pathlib import Path
 
     folder = Path(find_spec("keras").origin).parent / "src" / "datasets"
-    for name, file in keras_files.FILES.items():
+    for name, file in published_images.KERAS_FILES.items():
         source = (folder / f"{name}.py").read_text()
         assert file.sha256 in source
         assert file.url.rpartition("/")[0] in source

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.prepare.folds import out_of_fold
+from depthcheck.pipeline.prepare.prepare import out_of_fold
 from depthcheck.pipeline.prepare.split import folds, split, units_of
 from depthcheck.pipeline.records import Dataset, Predictions
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from depthcheck.pipeline.config import SplitChoice, SplitConfig
-from depthcheck.pipeline.prepare.split import part_sizes, rare_classes, resolve, split
+from depthcheck.pipeline.prepare.split import part_sizes, resolve, split
 from depthcheck.pipeline.records import Cut, Dataset
 
 
@@ -118,14 +118,6 @@ def test_class_of_a_single_sample_trains(seed: int):
     dataset = labelled([60, 40, 1])
     cut = split(dataset, SplitConfig(valid_size=0.3, test_size=0.3, method="stratified", seed=seed))
     assert 2 in dataset.y[cut.train]
-
-
-def test_classes_with_fewer_samples_than_parts_are_named():
-    dataset = labelled([60, 2, 40, 1])
-    assert rare_classes(dataset, SplitConfig(valid_size=0.2)) == {"d": 1}
-    assert rare_classes(dataset, SplitConfig(valid_size=0.2, test_size=0.2)) == {"b": 2, "d": 1}
-    assert rare_classes(dataset, SplitConfig(folds=2)) == {"d": 1}
-    assert rare_classes(numbered(np.arange(9)), SplitConfig()) == {}
 
 
 def test_more_classes_than_samples_to_hold_out_are_drawn_at_random():

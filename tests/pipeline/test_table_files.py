@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import delimited
-from depthcheck.pipeline.data.formats import open_table
-from depthcheck.pipeline.data.load import DataNotFoundError, load, read_samples
+from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, read_samples
 from depthcheck.pipeline.data.sniff import sniff
 
 
@@ -273,14 +272,14 @@ def test_columnar_files_keep_their_own_types(tmp_path, suffix):
     assert frame["day"].iloc[2] == pd.Timestamp("2024-03-01")
 
 
-def test_parquet_without_rows_labels_lists_or_damage(tmp_path):
+def test_parquet_with_structures_and_without_rows_labels_lists_or_damage(tmp_path):
     lines, path = [], tmp_path / "any.parquet"
     pq.write_table(pa.table({"a": [1.0, 2.0], "l": [[1], [2]], "s": [{"p": 1}, {"p": 2}]}), path, row_group_size=1)
 
     frame = open_table(path, lines.append).read()
 
-    assert frame.to_dict("list") == {"a": [1, 2]}
-    assert [line.split(" holds ")[0] for line in lines] == ["any.parquet: 'l'", "any.parquet: 's'"]
+    assert frame.to_dict("list") == {"a": [1, 2], "s.p": [1, 2]}
+    assert [line.split(" holds ")[0] for line in lines] == ["any.parquet: 'l'"]
     FRAME.set_index("word").to_parquet(path)
     assert "word" in open_table(path).names
     FRAME.iloc[[2, 0]].to_parquet(path)

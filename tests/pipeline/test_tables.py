@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.columns import as_samples
+from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.data.tables import table_dataset
 
@@ -173,7 +173,8 @@ def test_a_date_that_can_be_read_in_two_ways_is_read_day_first_and_said():
     dataset = dataset_of({"x": cycle("03/04/1970", "05/06/1970")}, log=log)
 
     assert dataset.X["x"][0] == 31 + 28 + 31 + 3 - 1
-    assert log == ["column 'x': dates read as day/month/year (month/day/year would do too: no cell tells)"]
+    said = "(month/day/year would do too: no cell tells; say 'month first' if so)"
+    assert log == [f"column 'x': dates read as day/month/year {said}"]
 
 
 def test_points_are_marks_of_thousands_where_another_column_has_decimal_commas():

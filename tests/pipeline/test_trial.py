@@ -22,7 +22,7 @@ from depthcheck.pipeline.config import (
 )
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.pipeline.metrics import SCORERS, Scorer, dummy_evaluation, objective_of
-from depthcheck.pipeline.prepare.folds import prepared
+from depthcheck.pipeline.prepare.prepare import prepared
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import predict_proba

@@ -1,0 +1,141 @@
+"""A user's own file with answers as further columns: each cell as it stood, so that the answers can be joined back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv as arrow_csv
+from pyarrow import feather
+
+from depthcheck.pipeline.data.columnar import PARQUET
+from depthcheck.pipeline.data.delimited import DelimitedFile
+from depthcheck.pipeline.data.excel import SpreadsheetFile
+from depthcheck.pipeline.data.load import open_table
+from depthcheck.pipeline.data.sniff import Layout, full_encoding, open_bytes
+
+
+def write_answered(source: Path, answers: pd.DataFrame, output: Path) -> None:
+    """Write a table's file again, with the answers to its rows as further columns.
+
+    Text stays the text that it was, cell by cell: blanks, quotes, separator, encoding and ends of lines; the answers
+    have the file's own decimal mark. Parquet and Feather keep their types.
+
+    Parameters
+    ----------
+    source
+        A file that :func:`depthcheck.pipeline.data.load.read_samples` has read as a table.
+    answers
+        ``(n_rows, n_columns)``, a row for each of its rows, in their order. A column that the table has already gets a
+        number behind its name.
+    output
+        The new file, ``.csv`` or ``.parquet``.
+
+    Raises
+    ------
+    ValueError
+        When the file's rows are not as many as the answers.
+    """
+    table = open_table(source, lambda _line: None)
+    answers = answers.set_axis(_free_names([*map(str, answers.columns)], table.names), axis=1)
+    if isinstance(table, DelimitedFile) and output.suffix == ".csv":
+        _copy_text(source, table.layout, answers, output)
+        return
+    rows = _rows_as_they_are(source, table)
+    if rows.num_rows != len(answers):
+        raise ValueError(f"{source.name} must have {len(answers):,} rows, one an answer, got {rows.num_rows:,}")
+    added = pa.Table.from_pandas(answers, preserve_index=False)
+    for name, column in zip(added.column_names, added.columns, strict=True):
+        rows = rows.append_column(name, column)
+    if output.suffix == ".csv":
+        rows.to_pandas(types_mapper=pd.ArrowDtype).to_csv(output, index=False)
+    else:
+        pq.write_table(rows, output)
+
+
+def _rows_as_they_are(source: Path, table: object) -> pa.Table:
+    if isinstance(table, DelimitedFile):
+        layout = table.layout
+        names = dict.fromkeys(layout.names, pa.string())
+        with open_bytes(source) as file:
+            whole = file.read().decode(full_encoding(source, layout, lambda _line: None))
+        return arrow_csv.read_csv(
+            pa.BufferReader(whole.encode()),
+            read_options=arrow_csv.ReadOptions(column_names=layout.names, skip_rows=layout.n_skip),
+            parse_options=arrow_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(column_types=names, strings_can_be_null=False),
+        )
+    if isinstance(table, SpreadsheetFile):
+        return pa.Table.from_pandas(table.as_written(), preserve_index=False)
+    if source.suffix.lower() in PARQUET:
+        return pq.read_table(source, partitioning=None)
+    return feather.read_table(source)
+
+
+def _copy_text(source: Path, layout: Layout, answers: pd.DataFrame, output: Path) -> None:
+    encoding = full_encoding(source, layout, lambda _line: None)
+    with open_bytes(source) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+        records = _records(text, layout.separator)
+        head: list[tuple[str, list[str]]] = []
+        rows: list[tuple[str, list[str]]] = []
+        n_lines = 0
+        for record, cells in records:
+            n_lines += record.count("\n") or 1
+            (head if n_lines <= layout.n_skip else rows).append((record, cells))
+    data = [cells for _, cells in rows if cells]
+    if len(data) != len(answers):
+        raise ValueError(f"{source.name} must have {len(answers):,} rows, one an answer, got {len(data):,}")
+    n_names = len(head[-1][1])
+    end = "\r\n" if head[-1][0].endswith("\r\n") else "\n"
+    written = iter(_written(answers, layout, end))
+    with output.open("w", encoding=encoding, newline="") as out:
+        out.writelines(record for record, _ in head[:-1])
+        out.write(_joined(head[-1][0], next(written), layout.separator) + end)
+        for record, cells in rows:
+            if not cells:
+                out.write(record)
+                continue
+            bare = record.rstrip("\r\n")
+            if len(cells) == n_names + 1 and not cells[-1]:  # a separator at the end of each row makes no column
+                bare = bare.rstrip().removesuffix(layout.separator)
+            out.write(_joined(bare, next(written), layout.separator) + end)
+
+
+def _records(text: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row as it is written, line breaks inside quotes included, and its cells."""
+    lines: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for line in text:
+            lines.append(line)
+            yield line
+
+    csv.field_size_limit(2**31 - 1)
+    for cells in csv.reader(remembered(), delimiter=separator):
+        yield "".join(lines), cells
+        lines.clear()
+
+
+def _joined(record: str, added: str, separator: str) -> str:
+    return record.rstrip("\r\n") + separator + added.rstrip("\r\n")
+
+
+def _written(answers: pd.DataFrame, layout: Layout, end: str) -> list[str]:
+    text = answers.to_csv(index=False, sep=layout.separator, decimal="," if layout.comma else ".", lineterminator=end)
+    return ["".join(record) for record, _ in _records(io.StringIO(text, newline=""), layout.separator)]
+
+
+def _free_names(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Return names that the table has not: an input may have a column called ``prediction`` already."""
+    free: list[str] = []
+    for name in names:
+        numbered = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(1)))
+        free.append(next(new for new in numbered if new not in {*free, *taken}))
+    return free
