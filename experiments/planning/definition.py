@@ -22,7 +22,7 @@ import numpy as np
 from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import known_key
-from depthcheck.pipeline.config import METRICS, DataConfig, ParamValue, shown, suggestion
+from depthcheck.pipeline.config import COLUMN_KINDS, METRICS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions
 from depthcheck.pipeline.prepare.split import SMALL
@@ -266,8 +266,7 @@ def _target_words(dataset: Dataset) -> str:
 def _column_lines(columns: Sequence[Column]) -> list[str]:
     if not columns:
         return []
-    kinds = "numeric, boolean, date, categorical or ignored"
-    lines = ["[data.columns]  # " + kinds]
+    lines = ["[data.columns]  # " + ", ".join(COLUMN_KINDS)]
     return lines + [f"# {_key(column.name)} = {_text(column.kind)}  # {_column_words(column)}" for column in columns]
 
 

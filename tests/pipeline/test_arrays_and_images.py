@@ -1,4 +1,5 @@
 import gzip
+import pickle
 import struct
 
 import numpy as np
@@ -222,3 +223,81 @@ def test_test_image_of_an_unknown_class_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match=r"classes of .*test must be among a, b, got z"):
         load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("X_train", "y_train", "X_test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("data", "target"),
+        ("images", "labels"),
+        ("pixels", "kinds"),
+    ],
+)
+def test_arrays_have_any_usual_names(tmp_path, names):
+    arrays = dict(zip(names, (PICTURES, LABELS, PICTURES[:3], LABELS[:3]), strict=False))
+
+    dataset = load_npz(tmp_path, **arrays)
+
+    np.testing.assert_array_equal(dataset.X, PICTURES)
+    np.testing.assert_array_equal(dataset.y, LABELS)
+    assert (dataset.X_test is None) == (len(names) == 2)
+
+
+def test_whole_numbers_written_as_floats_are_classes_as_in_a_table(tmp_path):
+    dataset = load_npz(tmp_path, X=np.tile(PICTURES, (3, 1, 1)), y=np.tile(LABELS, 3).astype(np.float64))
+    assert (dataset.task, dataset.class_names) == ("classification", ("0", "1", "2"))
+
+
+def test_what_is_no_npz_file_is_one_line(tmp_path):
+    path = tmp_path / "any.npz"
+    for write, complaint in (
+        (lambda file: np.save(file, PICTURES), "any.npz must be an NPZ file of several arrays, got a single one"),
+        (lambda file: file.write(pickle.dumps([1, 2])), "any.npz must be an NPZ file, got something pickled"),
+    ):
+        with path.open("wb") as file:
+            write(file)
+        with pytest.raises(ValueError, match=complaint):
+            load(DataConfig(name=str(path)), cache=tmp_path)
+
+
+def drawings(folder, *, ink, mode="RGBA"):
+    """Write six drawings of two classes: a bar of ink on transparent ground."""
+    for number in range(6):
+        pixels = np.zeros((8, 8, 4), np.uint8)
+        pixels[number, :, :3], pixels[number, :, 3] = ink, 255
+        image = Image.fromarray(pixels).convert("RGBA")
+        if mode == "P":
+            image = image.quantize(4)
+        if mode == "LA":
+            image = image.convert("LA")
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+
+
+@pytest.mark.parametrize(("ink", "ground"), [(0, 255), (255, 0)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_drawings_stand_out_from_the_ground_that_is_named(tmp_path, ink, ground, mode):
+    drawings(tmp_path / "icons", ink=ink, mode=mode)
+    (tmp_path / "icons" / "a" / "._0.png").write_bytes(b"a file of another system's")
+    lines = []
+
+    dataset = load(DataConfig(name=str(tmp_path / "icons")), cache=tmp_path, log=lines.append)
+
+    assert len(dataset.y) == 6
+    flat = dataset.X.reshape(6, 8, 8, -1)
+    assert sorted(np.unique(flat)) == sorted({ink, ground})
+    assert (flat[0, 0] == ink).all()
+    assert (flat[0, 1:] == ground).all()
+    assert f"6 of 6 images are transparent in places: laid on {'white' if ground else 'black'}" in lines
+
+
+def test_float_and_deep_images_keep_their_range(tmp_path):
+    for number in range(4):
+        path = tmp_path / "deep" / "ab"[number % 2] / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)).save(path)
+    dataset = load(DataConfig(name=str(tmp_path / "deep")), cache=tmp_path)
+    np.testing.assert_array_equal(dataset.X[0].ravel(), np.round(np.linspace(0, 255, 16)))
