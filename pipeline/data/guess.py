@@ -110,9 +110,7 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
         return replace(column, kind="boolean", why="0 and 1", categories=("0", "1"), n_distinct=2)
     form = _date_number_form(column.name, present)
     if form:
-        days = typed(replace(column, kind="date", form=form), Numbers(numbers))
-        why = f"dates written as numbers, {_spelt(form)}"
-        return replace(_of_dates(column, np.asarray(days, np.float64), why), form=form)
+        return _written(column, Numbers(numbers).as_texts(), "date", form)
     if is_double:
         said += _lost_in_scaling(present, n_distinct)
     if not (present == np.floor(present)).all():
@@ -132,7 +130,7 @@ def _date_number_form(name: str, present: NDArray[Any]) -> str:
     is_whole = bool((present == np.floor(present)).all())
     if is_whole and _YEARS[0] * 10_000 < present[0] and present[-1] < _YEARS[1] * 10_000:
         different = pd.Series(np.unique(present).astype(np.int64)).astype("str")
-        return "%Y%m%d" if len(different) > 1 and np.isfinite(read_days(different, "%Y%m%d")).all() else ""
+        return "%Y%m%d" if len(different) > 1 and is_readable(read_days(different, "%Y%m%d")) else ""
     named = _TIME_NAME.search(name) is not None
     return YEARS if named and not is_whole and _YEARS[0] <= present[0] and present[-1] < _YEARS[1] else ""
 
@@ -339,7 +337,7 @@ def _examples(cells: Cells) -> tuple[str, ...]:
     if isinstance(cells, Texts):
         found = [str(cells.different.iloc[code]) for code in dict.fromkeys(cells.codes[first].tolist())]
     elif isinstance(cells, Numbers):
-        found = [f"{number:.6g}" for number in dict.fromkeys(cells.values[first].tolist())]
+        found = [f"{number:.{6 if abs(number) < 1e6 else 12}g}" for number in dict.fromkeys(cells.values[first].tolist())]
     else:
         found = list(Days(cells.values[first]).as_texts().different)
     return tuple(text if len(text) <= _MAX_EXAMPLE else text[: _MAX_EXAMPLE - 1] + "…" for text in found[:_N_EXAMPLES])

@@ -136,6 +136,14 @@ def test_dates_written_as_numbers_or_quarters_are_dates(name, cells, first):
     assert len(np.unique(days)) == len(np.unique(np.asarray(cells)))
 
 
+def test_day_that_there_is_not_counts_as_missing_and_is_said():
+    days = [20_160_101 + 100 * (row // 30) + row % 30 for row in range(N)]  # 30 days each month, February too
+    column, lines, dataset = understood(days)
+    assert column.kind == "date"
+    assert lines == ["column 'x': dates written yearmonthday; what is none counts as missing: '20160230'"]
+    assert dataset.X["x"].isna().sum() == 1
+
+
 def test_numbers_that_only_look_like_dates_stay_numbers():
     assert understood(20_160_131 + np.arange(N) * 7)[0].kind == "numeric"  # 20160138
     assert understood(1800.25 + np.arange(N), name="length")[0].kind == "numeric"
