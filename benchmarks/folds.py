@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.reports.compare import difference
 from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import example_scores, judged_examples
-from depthcheck.reports.compare.metric import METRICS
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores

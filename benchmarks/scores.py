@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
-from depthcheck.reports.compare.metric import METRICS
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.verdict import decide
 

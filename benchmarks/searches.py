@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.landscape import dimensions
+from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
-from depthcheck.reports.compare.metric import METRICS, Metric
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.compare.tuning import (

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.difference import paired_difference
-from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.verdict import adjust, decide
 

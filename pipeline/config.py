@@ -11,15 +11,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
+
+from .scores import METRICS, Task
 
 ParamValue = bool | int | float | str
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "linear")
 
-Task = Literal["classification", "regression"]
 TASKS: tuple[Task, ...] = ("classification", "regression")
 #: The scores that can decide, the larger the better, and the task of each; ``auc`` takes exactly two classes.
-METRICS: Mapping[str, Task] = {"accuracy": "classification", "auc": "classification", "r2": "regression"}
 #: What a column of a table can be told to be, in place of what is guessed.
 COLUMN_KINDS = (
     "numeric", "boolean", "date", "categorical", "ignored",
@@ -146,7 +146,7 @@ class DataConfig:
         require(self.task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", self.task)
         require(self.metric in (None, *METRICS), "metric", f"one of {', '.join(METRICS)}", self.metric)
         if self.metric is not None and self.task is not None:
-            takes = [name for name, task in METRICS.items() if task == self.task]
+            takes = [name for name, metric in METRICS.items() if metric.task == self.task]
             require(self.metric in takes, f"metric of {self.task}", f"one of {', '.join(takes)}", self.metric)
         require(self.group is None or self.time is None, "group and time", "one of them alone", "both")
         require(self.test_file is None or self.test_column is None, "test_file and test_column", "one alone", "both")

@@ -1,23 +1,19 @@
-"""Scores, by numpy alone: what a network's outputs are worth, and what guessing is worth.
-
-How a metric is worked out is one entry of :data:`SCORERS`; that there is one, and of which task, is said by
-:data:`depthcheck.pipeline.config.METRICS`, which the launching process reads without numpy, and how a reader sees it by
-:data:`depthcheck.reports.compare.metric.METRICS`.
+"""What a network learns and how it is scored, by numpy alone: what its outputs are worth, and what guessing is worth.
 
 A network's outputs are ``(n, n_classes)`` logits, or ``(n, 1)`` standardized numbers where the task is a regression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import METRICS, DataConfig, Task, require
+from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.records import Evaluation, PartName, Split
+from depthcheck.pipeline.scores import METRICS, Task
 
 Floats = NDArray[np.floating[Any]]
 
@@ -33,7 +29,7 @@ class Objective:
     Attributes
     ----------
     metric
-        One of :data:`depthcheck.pipeline.config.METRICS`.
+        One of :data:`depthcheck.pipeline.scores.METRICS`.
     mean, sd
         Of the training part's targets; 0 and 1 for classes.
     """
@@ -45,7 +41,7 @@ class Objective:
     @property
     def is_regression(self) -> bool:
         """Whether numbers are predicted rather than classes."""
-        return METRICS[self.metric] == "regression"
+        return METRICS[self.metric].task == "regression"
 
     def targets(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return what the loss takes: labels as they are, or standardized numbers ``(n, 1)`` float32."""
@@ -59,11 +55,11 @@ class Objective:
 
     def score(self, y: NDArray[Any], outputs: Floats) -> float:
         """Return the score that decides, of outputs for samples with targets ``y``."""
-        return SCORERS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs)
+        return METRICS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs)
 
     def evaluation(self, part: PartName, loss: float, y: NDArray[Any], outputs: Floats) -> Evaluation:
         """Return the loss and all scores of outputs for the samples of a part, whose targets are ``y``."""
-        secondary = SCORERS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs)
+        secondary = METRICS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs)
         score = self.score(y, outputs)
         return Evaluation(part=part, loss=loss, score=score, metric=self.metric, n_samples=len(y), secondary=secondary)
 
@@ -78,80 +74,6 @@ def objective_of(split: Split) -> Objective:
     return Objective(metric=split.metric, mean=float(y.mean()), sd=sd if sd > 0 else 1.0)
 
 
-def area_under_curve(y: NDArray[Any], score: Floats) -> float:
-    """Return the area under the ROC curve: how often a sample of class 1 ranks above one of class 0; ties count half.
-
-    By the ranks' sum (Mann and Whitney 1947). NaN where a score is NaN, or one class has no sample.
-    """
-    from scipy.stats import rankdata
-
-    is_positive = y == 1
-    n_positive = int(np.count_nonzero(is_positive))
-    n_negative = len(y) - n_positive
-    if not n_positive or not n_negative or bool(np.isnan(score).any()):
-        return float("nan")
-    above = rankdata(score)[is_positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
-
-
-def r2(y: NDArray[Any], predicted: Floats) -> float:
-    """Return the coefficient of determination; NaN where a prediction is not finite.
-
-    Where all targets are equal it is 1 if each is hit, else 0, as scikit-learn has it.
-    """
-    if not bool(np.isfinite(predicted).all()):
-        return float("nan")
-    y = y.astype(np.float64)
-    left = float(np.sum((y - predicted) ** 2))
-    total = float(np.sum((y - y.mean()) ** 2))
-    return 1 - left / total if total > 0 else float(left == 0)
-
-
-def errors(y: NDArray[Any], predicted: Floats) -> dict[str, float]:
-    """Return root mean squared and mean absolute error, in the unit of ``y``."""
-    error = predicted.astype(np.float64) - y.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
-
-
-def accuracy(y: NDArray[Any], outputs: Floats) -> float:
-    """Return the share of samples whose class has the largest output."""
-    return int(np.count_nonzero(np.argmax(outputs, axis=1) == y)) / len(y)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scorer:
-    """How a metric is worked out; the larger, the better.
-
-    Attributes
-    ----------
-    score
-        Takes targets ``(n,)`` and what was said of them: logits or probabilities ``(n, n_classes)``, or of a regression
-        numbers ``(n,)`` in the target's own unit.
-    secondary
-        Takes the same and returns further scores by name, which decide nothing.
-    keeps
-        What the compiled epoch keeps of its batches for the training score. ``outputs`` suits every score. Cheaper are
-        ``hits``, for the share of samples whose class has the largest output, and ``loss``, for 1 minus the loss.
-    """
-
-    score: Callable[[NDArray[Any], Floats], float]
-    secondary: Callable[[NDArray[Any], Floats], Mapping[str, float]] = lambda _y, _said: {}
-    keeps: Literal["outputs", "hits", "loss"] = "outputs"
-
-
-#: By the names in :data:`depthcheck.pipeline.config.METRICS`.
-SCORERS = {
-    "accuracy": Scorer(score=accuracy, keeps="hits"),
-    "auc": Scorer(
-        score=lambda y, said: area_under_curve(y, said[:, 1] - said[:, 0]),
-        secondary=lambda y, said: {"accuracy": accuracy(y, said)},
-    ),
-    # The mean square of standardized targets is 1, or 0 where they are all equal.
-    "r2": Scorer(score=r2, secondary=errors, keeps="loss"),
-}
-
-
 def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
     """Return the score that decides: the user's, or AUC for two classes, accuracy for more, R² for numbers.
 
@@ -161,7 +83,7 @@ def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
         When the user's is of another task, or AUC is to judge more than two classes.
     """
     metric = config.metric or ("r2" if task == "regression" else "auc" if n_classes == 2 else "accuracy")
-    possible = [known for known, of in METRICS.items() if of == task and (known != "auc" or n_classes == 2)]
+    possible = [known for known, of in METRICS.items() if of.task == task and (known != "auc" or n_classes == 2)]
     words = "regression" if task == "regression" else f"{n_classes} classes"
     require(metric in possible, f"metric of {words}", f"one of {', '.join(possible)}", metric)
     return metric

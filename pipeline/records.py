@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import METRICS, SplitConfig, Task, TrialConfig, require
+from .config import SplitConfig, TrialConfig, require
+from .scores import METRICS, Task
 
 Phase = Literal["baseline", "compare", "exploit", "confirm"]
 PartName = Literal["train", "valid", "test"]
@@ -119,7 +120,8 @@ class Dataset:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
         for name, column in (("y", self.y), ("groups", self.groups), ("times", self.times)):
             _require_shape(name, column, (len(self.X),))
-        require(METRICS.get(self.metric) == self.task, f"metric of {self.task}", "one that it can have", self.metric)
+        of_task = [name for name, metric in METRICS.items() if metric.task == self.task]
+        require(self.metric in of_task, f"metric of {self.task}", "one that it can have", self.metric)
         require((self.X_test is None) == (self.y_test is None), "X_test and y_test", "both given or both None", "one")
         if self.X_test is not None:
             shape = self.X_test.shape[1:]

@@ -22,7 +22,7 @@ from depthcheck.experiments.study.describe import tuned_in_words, values_in_word
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.metric import ACCURACY, METRICS, Metric
+from depthcheck.pipeline.scores import ACCURACY, METRICS, Metric
 from depthcheck.reports.compare.study_data import (
     DataFacts,
     Factor,

@@ -22,11 +22,12 @@ import numpy as np
 from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import known_key
-from depthcheck.pipeline.config import COLUMN_KINDS, METRICS, DataConfig, ParamValue, shown, suggestion
+from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.system import user_path
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
@@ -226,7 +227,7 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
 
 
 def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
-    metrics = [name for name, task in METRICS.items() if task == dataset.task]
+    metrics = [name for name, metric in METRICS.items() if metric.task == dataset.task]
     if dataset.n_classes > 2:
         metrics.remove("auc")
     lines = ["[data]", f"name = {_text(path)}"]

@@ -33,7 +33,6 @@ from typing_extensions import TypedDict
 from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import (
     COLUMN_KINDS,
-    METRICS,
     OPTIMIZERS,
     SPLIT_METHODS,
     TASKS,
@@ -42,6 +41,7 @@ from depthcheck.pipeline.config import (
     shown,
 )
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, Values, own_dimensions
+from depthcheck.pipeline.scores import METRICS
 
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
 MOST = 100_000

@@ -50,7 +50,7 @@ _CODE = Path(pipeline.__file__).parent
 _PACKAGE = "depthcheck_model"
 #: The modules in it: the served model's, and what it imports of this project, by relative names.
 _TRAVELS = (
-    "__init__.py", "served.py", "config.py", "records.py",
+    "__init__.py", "served.py", "config.py", "records.py", "scores.py",
     "data/__init__.py", "data/cells.py", "prepare/__init__.py", "prepare/preparation.py",
 )  # fmt: skip
 

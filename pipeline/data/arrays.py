@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, Task, require
+from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.scores import Task
 
 Samples = tuple[NDArray[Any], NDArray[Any]]
 #: A user's own arrays: X and y; those of the test part, where there is one; the classes' names, where y are labels.

@@ -337,7 +337,9 @@ def _examples(cells: Cells) -> tuple[str, ...]:
     if isinstance(cells, Texts):
         found = [str(cells.different.iloc[code]) for code in dict.fromkeys(cells.codes[first].tolist())]
     elif isinstance(cells, Numbers):
-        found = [f"{number:.{6 if abs(number) < 1e6 else 12}g}" for number in dict.fromkeys(cells.values[first].tolist())]
+        found = [
+            f"{number:.{6 if abs(number) < 1e6 else 12}g}" for number in dict.fromkeys(cells.values[first].tolist())
+        ]
     else:
         found = list(Days(cells.values[first]).as_texts().different)
     return tuple(text if len(text) <= _MAX_EXAMPLE else text[: _MAX_EXAMPLE - 1] + "…" for text in found[:_N_EXAMPLES])

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, Task, require, suggestion
+from depthcheck.pipeline.config import DataConfig, require, suggestion
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
     Cells,
@@ -33,6 +33,7 @@ from depthcheck.pipeline.data.guess import guess, numbers_in
 from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.scores import Task
 
 _N_SAMPLE = 1_000
 #: Words of a guess that a user should see.

@@ -18,8 +18,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import FitConfig, require
-from depthcheck.pipeline.metrics import SCORERS, Objective, balanced_weights, mean_evaluation, objective_of
+from depthcheck.pipeline.metrics import Objective, balanced_weights, mean_evaluation, objective_of
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.evaluate import evaluate
 from depthcheck.pipeline.training.program import Kept, ProgramCache
 
@@ -118,7 +119,7 @@ def epochs(
     X, y = _resident_tensors(split.train, objective, capacity or 0)
     class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
     program = (_programs if programs is None else programs).program(
-        model, config.batch_size, SCORERS[objective.metric].keeps
+        model, config.batch_size, METRICS[objective.metric].keeps
     )
     program.load(model)
     for order in permutations(config.seed, len(split.train), config.epochs):
@@ -144,7 +145,7 @@ def _train_score(
     objective: Objective, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, kept: Kept
 ) -> float:
     if isinstance(kept, int):
-        return 1 - loss if SCORERS[objective.metric].keeps == "loss" else kept / len(order)
+        return 1 - loss if METRICS[objective.metric].keeps == "loss" else kept / len(order)
     return objective.score(y[order], kept)
 
 

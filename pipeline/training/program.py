@@ -39,7 +39,7 @@ class EpochProgram:
     batch_size
         Samples a step; the last step of an epoch takes what is left.
     keeps
-        What is kept of the batches for the training score (:class:`depthcheck.pipeline.metrics.Scorer`).
+        What is kept of the batches for the training score (:class:`depthcheck.pipeline.scores.Metric`).
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History
-from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.pipeline.scores import ACCURACY, Metric
 from depthcheck.reports.compare.results import (
     Check,
     Comparison,

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.metric import ACCURACY
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, DifferenceMethod
 
 CONFIDENCE = 0.95

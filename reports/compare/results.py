@@ -1,7 +1,7 @@
 """The frozen records of what a comparison found.
 
 Only data live here, checked when they are made. Scores and differences are in the metric's own scale (an accuracy of
-0.885, a difference of 0.004); :class:`depthcheck.reports.compare.metric.Metric` turns them into the reader's unit.
+0.885, a difference of 0.004); :class:`depthcheck.pipeline.scores.Metric` turns them into the reader's unit.
 """
 
 from __future__ import annotations

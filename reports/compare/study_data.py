@@ -15,7 +15,7 @@ import numpy as np
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Predictions, TrialRecord
-from depthcheck.reports.compare.metric import ACCURACY, Metric
+from depthcheck.pipeline.scores import ACCURACY, Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

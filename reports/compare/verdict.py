@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.difference import CONFIDENCE
-from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 from depthcheck.reports.compare.tuning import SEARCHED, degrees_of_freedom
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import History
-from depthcheck.reports.compare.metric import Metric
+from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.results import Comparison, FinalistRow
 from depthcheck.reports.compare.study_data import Curves, StudyData
 from depthcheck.reports.figures.style import (

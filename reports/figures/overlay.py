@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from depthcheck.reports.compare.metric import ACCURACY, METRICS
+from depthcheck.pipeline.scores import ACCURACY, METRICS
 from depthcheck.reports.figures.style import (
     COLORS,
     new_figure,

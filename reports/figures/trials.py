@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from depthcheck.reports.compare.metric import Metric
+from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import (
     Factor,

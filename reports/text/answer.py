@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.checks import depth_0, linear_score
-from depthcheck.reports.compare.metric import Metric
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
 from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.text.words import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from depthcheck.reports.compare.metric import ACCURACY
+from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
 from depthcheck.reports.text.context import ReportContext

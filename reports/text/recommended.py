@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from depthcheck.reports.compare.metric import ACCURACY
+from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
-from depthcheck.reports.compare.metric import METRICS, Metric
+from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.reports.compare.results import Difference, Spread
 
 WIDTH = 100

@@ -11,14 +11,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import (
     Objective,
-    area_under_curve,
     balanced_weights,
     dummy_evaluation,
     mean_evaluation,
     objective_of,
-    r2,
 )
 from depthcheck.pipeline.records import Evaluation, Part, Split
+from depthcheck.pipeline.scores import area_under_curve, r2
 
 
 def split_of(train: list[float], valid: list[float], *, n_classes: int = 0, metric: str = "r2") -> Split:

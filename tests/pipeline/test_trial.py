@@ -11,7 +11,6 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score, roc_auc_score
 
 from depthcheck.pipeline.config import (
-    METRICS,
     OPTIMIZERS,
     DataConfig,
     FitConfig,
@@ -21,9 +20,10 @@ from depthcheck.pipeline.config import (
     TrialConfig,
 )
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
-from depthcheck.pipeline.metrics import SCORERS, Scorer, dummy_evaluation, objective_of
+from depthcheck.pipeline.metrics import dummy_evaluation, objective_of
 from depthcheck.pipeline.prepare.prepare import prepared
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import predict_proba
 from depthcheck.pipeline.training.fit import fit_folds
@@ -297,10 +297,10 @@ def _signs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_signs")
 def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_trial(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(METRICS, "balanced", "classification")
-    monkeypatch.setitem(
-        SCORERS, "balanced", Scorer(score=lambda y, said: balanced_accuracy_score(y, said.argmax(axis=1)))
+    balanced = Metric(
+        key="balanced", name="balanced accuracy", score=lambda y, said: balanced_accuracy_score(y, said.argmax(axis=1))
     )
+    monkeypatch.setitem(METRICS, "balanced", balanced)
     dataset = replace(dataset_of("accuracy"), metric="balanced")
     base = config(SplitConfig(), epochs=1)
     trial = replace(

@@ -9,8 +9,8 @@ from study_records import best_of, config, design, facts, finalist_of, history, 
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialRecord
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.reports.compare.example_scores import example_scores, fold_scores
-from depthcheck.reports.compare.metric import METRICS
 from depthcheck.reports.compare.study_data import DataFacts, ReferenceScores, SearchRange, StudyData, StudyFacts
 
 SEEDS, N, N_FOLDS = (11, 12, 13, 14, 15), 300, 5

@@ -11,9 +11,9 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
+from depthcheck.pipeline.scores import R2
 from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
-from depthcheck.reports.compare.metric import R2
 from depthcheck.reports.compare.study_data import Factor, StudyDesign
 from depthcheck.reports.figures import all_drawings, curves, differences, predictions, trials
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale

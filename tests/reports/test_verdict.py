@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from depthcheck.reports.compare.metric import Metric
+from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.verdict import adjust, advise, decide
 

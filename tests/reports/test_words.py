@@ -4,16 +4,9 @@ import pytest
 
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
-from depthcheck.reports.compare.metric import ACCURACY, AUC, METRICS, R2
+from depthcheck.pipeline.scores import ACCURACY, AUC, METRICS, R2
 from depthcheck.reports.compare.results import Spread
 from depthcheck.reports.text.words import configuration, duration, points, score, secondary, spread, with_unit
-
-
-def test_every_metric_of_the_pipeline_is_known():
-    from depthcheck.pipeline.config import METRICS as OF_THE_PIPELINE
-    from depthcheck.pipeline.metrics import SCORERS
-
-    assert set(METRICS) == set(OF_THE_PIPELINE) == set(SCORERS)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,171 @@
+"""The scores that can decide: how each is worked out, and how a reader sees it.
+
+An entry of :data:`METRICS` is all that a score needs. Scores and differences stay in the metric's own scale (an
+accuracy of 0.885, a difference of 0.004) all the way through; only what is read is in the reader's unit. The process
+that checks a definition reads this without numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A score, larger is better.
+
+    Attributes
+    ----------
+    key, name
+        As the records have it, and as a reader knows it.
+    score
+        Takes targets ``(n,)`` and what was said of them: logits or probabilities ``(n, n_classes)``, or of a regression
+        numbers ``(n,)`` in the target's own unit.
+    task
+        What it is the score of.
+    secondary
+        Takes the same and returns further scores by name, which decide nothing.
+    keeps
+        What the compiled epoch keeps of its batches for the training score. ``outputs`` suits every score. Cheaper are
+        ``hits``, for the share of samples whose class has the largest output, and ``loss``, for 1 minus the loss.
+    unit, score_unit
+        Of a difference and of the score itself; empty where it has none.
+    scale
+        What the score is multiplied by for a reader: 100 for percent.
+    is_share
+        Whether it is the mean of zeros and ones, which bounds its variance.
+    is_bounded
+        Whether it lies between 0 and 1.
+    perfect
+        The best score there is.
+    equivalence
+        Half the width of the region of practical equivalence, unless a study says otherwise.
+    learned_share
+        A network that closed less than this share of the way from the dummy baseline to perfect on its training
+        part never trained. Of R², a fiftieth: there are data of which no network explains a tenth.
+    pseudo_observations
+        What pseudo-observations add to the sum of squares over examples
+        (:func:`depthcheck.reports.compare.difference.paired_difference`).
+        None for AUC: with two, intervals on 300 examples covered up to 100 % (without, 93 to 95 %).
+    finest
+        Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
+    dummy_is
+        What scores as the dummy baseline does.
+    """
+
+    key: str
+    name: str
+    score: Callable[[NDArray[Any], Floats], float]
+    task: Task = "classification"
+    secondary: Callable[[NDArray[Any], Floats], Mapping[str, float]] = lambda _y, _said: {}
+    keeps: Literal["outputs", "hits", "loss"] = "outputs"
+    unit: str = "points"
+    score_unit: str = "%"
+    scale: float = 100.0
+    is_share: bool = False
+    is_bounded: bool = True
+    perfect: float = 1.0
+    equivalence: float = 0.003
+    learned_share: float = 0.1
+    pseudo_observations: float = 0.0
+    finest: float = 0.1
+    dummy_is: str = "accuracy of the commonest class"
+
+    @property
+    def most_decimals(self) -> int:
+        """Decimals of a score at most: a standard deviation of five runs is not known to more."""
+        return 2 if self.scale == 100 else 4
+
+    def region(self, equivalence: float) -> str:
+        """Return half the width of the region of practical equivalence, ``0.3 points``, ``0.01 of R²``."""
+        return f"{self.scale * equivalence:g} {self._unit}"
+
+    @property
+    def _unit(self) -> str:
+        return self.unit or f"of {self.name}"
+
+    def text(self, value: float, *, half_width: float | None = None, signed: bool = True, unit: bool = True) -> str:
+        """Return a difference in the reader's unit, with no more digits than its interval supports."""
+        shown = self.scale * value
+        half = abs(self.scale * half_width) if half_width else self.finest
+        decimals = min(4, max(0, 1 - math.floor(math.log10(half)))) if math.isfinite(half) and half > 0 else 2
+        number = f"{shown:{'+' if signed else ''}.{decimals}f}"
+        return f"{number} {self._unit}" if unit else number
+
+
+def area_under_curve(y: NDArray[Any], score: Floats) -> float:
+    """Return the area under the ROC curve: how often a sample of class 1 ranks above one of class 0; ties count half.
+
+    By the ranks' sum (Mann and Whitney 1947). NaN where a score is NaN, or one class has no sample.
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    is_positive = y == 1
+    n_positive = int(np.count_nonzero(is_positive))
+    n_negative = len(y) - n_positive
+    if not n_positive or not n_negative or bool(np.isnan(score).any()):
+        return float("nan")
+    above = rankdata(score)[is_positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / (n_positive * n_negative))
+
+
+def r2(y: NDArray[Any], predicted: Floats) -> float:
+    """Return the coefficient of determination; NaN where a prediction is not finite.
+
+    Where all targets are equal it is 1 if each is hit, else 0, as scikit-learn has it.
+    """
+    import numpy as np
+
+    if not bool(np.isfinite(predicted).all()):
+        return float("nan")
+    y = y.astype(np.float64)
+    left = float(np.sum((y - predicted) ** 2))
+    total = float(np.sum((y - y.mean()) ** 2))
+    return 1 - left / total if total > 0 else float(left == 0)
+
+
+def errors(y: NDArray[Any], predicted: Floats) -> dict[str, float]:
+    """Return root mean squared and mean absolute error, in the unit of ``y``."""
+    import numpy as np
+
+    error = predicted.astype(np.float64) - y.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
+
+
+def accuracy(y: NDArray[Any], outputs: Floats) -> float:
+    """Return the share of samples whose class has the largest output."""
+    import numpy as np
+
+    return int(np.count_nonzero(np.argmax(outputs, axis=1) == y)) / len(y)
+
+
+ACCURACY = Metric(
+    key="accuracy", name="accuracy", score=accuracy, keeps="hits", is_share=True, pseudo_observations=2.0,
+)  # fmt: skip
+#: The probability that an example of the second class is ranked above one of the first: a percentage as well.
+AUC = Metric(
+    key="auc", name="AUC", score=lambda y, said: area_under_curve(y, said[:, 1] - said[:, 0]),
+    secondary=lambda y, said: {"accuracy": accuracy(y, said)},
+    dummy_is="AUC of giving every example the same probability",
+)  # fmt: skip
+#: The mean square of standardized targets is 1, or 0 where they are all equal.
+R2 = Metric(
+    key="r2", name="R²", score=r2, task="regression", secondary=errors, keeps="loss", unit="", score_unit="", scale=1.0,
+    is_bounded=False, equivalence=0.01, learned_share=0.02, finest=0.01, dummy_is="R² of always giving the mean",
+)  # fmt: skip
+
+#: By the names that definitions and records have; another one is added here.
+METRICS = {metric.key: metric for metric in (ACCURACY, AUC, R2)}
