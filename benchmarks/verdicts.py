@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from depthcheck.pipeline.scores import Metric
+from depthcheck.pipeline.scores import ACCURACY as METRIC
 from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.verdict import adjust, decide
 
 ACCURACY, CHURN_WITHIN, CHURN_BETWEEN = 0.88, 0.06, 0.07
-EQUIVALENCE, MIN_SEEDS, METRIC = 0.003, 5, Metric()
+EQUIVALENCE, MIN_SEEDS = 0.003, 5
 EFFECTS, NOISES = (0.0, 0.1, 0.3, 0.5, 1.5), ((0.15, 0.15), (0.15, 0.45))
 
 
