@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from depthcheck.pipeline.scores import Metric
+from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.verdict import adjust, advise, decide
 
@@ -25,7 +25,7 @@ def difference(estimate, half, *, p=0.01, n_seeds=5, seed_variance=1e-5, example
 
 
 def word(found, p_holm, equivalence=0.003):
-    return decide(found, p_holm, equivalence=equivalence, enough=5, metric=Metric()).word
+    return decide(found, p_holm, equivalence=equivalence, enough=5, metric=ACCURACY).word
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_words(estimate, half, p_holm, expected):
 
 
 def test_an_open_verdict_never_says_no_difference():
-    verdict = decide(difference(0.01, 0.02), 0.4, equivalence=0.003, enough=5, metric=Metric())
+    verdict = decide(difference(0.01, 0.02), 0.4, equivalence=0.003, enough=5, metric=ACCURACY)
     assert verdict.because == "the interval includes zero, and differences that would matter"
 
 
@@ -61,14 +61,14 @@ def test_the_region_decides_what_matters():
 
 
 def test_too_few_seeds_ask_for_more_however_clear_the_difference():
-    verdict = decide(difference(0.2, 0.01, n_seeds=3), 0.001, equivalence=0.003, enough=5, metric=Metric())
+    verdict = decide(difference(0.2, 0.01, n_seeds=3), 0.001, equivalence=0.003, enough=5, metric=ACCURACY)
     assert verdict.word == "not enough evidence"
     assert verdict.more == 2
     assert verdict.because == "there are 3 seeds, and at least 5 are asked for"
 
 
 def test_advice_counts_seeds_or_says_that_seeds_cannot():
-    open_verdict = decide(difference(0.002, 0.004), 0.3, equivalence=0.003, enough=5, metric=Metric())
+    open_verdict = decide(difference(0.002, 0.004), 0.3, equivalence=0.003, enough=5, metric=ACCURACY)
     few_images = difference(0.002, 0.004, example_variance=1.0)
     assert advise(open_verdict, difference(0.002, 0.004), equivalence=0.003).more > 0
     advised = advise(open_verdict, few_images, equivalence=0.003)
@@ -77,7 +77,7 @@ def test_advice_counts_seeds_or_says_that_seeds_cannot():
 
 
 def test_advice_is_by_the_margin_that_the_study_asked_for():
-    open_verdict = decide(difference(0.002, 0.004), 0.3, equivalence=0.003, enough=5, metric=Metric())
+    open_verdict = decide(difference(0.002, 0.004), 0.3, equivalence=0.003, enough=5, metric=ACCURACY)
     wide, narrow = (
         advise(open_verdict, difference(0.002, 0.004, example_variance=1e-5), equivalence=margin).more
         for margin in (0.01, 0.003)
@@ -87,17 +87,17 @@ def test_advice_is_by_the_margin_that_the_study_asked_for():
 
 def test_other_verdicts_get_no_advice():
     found = difference(0.010, 0.004)
-    verdict = decide(found, 0.01, equivalence=0.003, enough=5, metric=Metric())
+    verdict = decide(found, 0.01, equivalence=0.003, enough=5, metric=ACCURACY)
     assert advise(verdict, found, equivalence=0.003) is verdict
 
 
 def test_settings_are_called_settings():
     found = dataclasses.replace(difference(0.2, 0.01), method="settings and examples")
-    assert decide(found, 0.001, equivalence=0.003, enough=6, metric=Metric()).because == (
+    assert decide(found, 0.001, equivalence=0.003, enough=6, metric=ACCURACY).because == (
         "there are 5 settings, and at least 6 are asked for"
     )
     few_rows = dataclasses.replace(difference(0.002, 0.004, example_variance=1.0), method="settings and rows")
-    open_verdict = decide(few_rows, 0.3, equivalence=0.003, enough=5, metric=Metric())
+    open_verdict = decide(few_rows, 0.3, equivalence=0.003, enough=5, metric=ACCURACY)
     assert advise(open_verdict, few_rows, equivalence=0.003).because.endswith(
         "more settings cannot settle it, more rows can"
     )
@@ -105,7 +105,7 @@ def test_settings_are_called_settings():
 
 def test_a_single_example_has_no_interval():
     bare = dataclasses.replace(difference(0.2, 0.01), low=None, high=None, p=None, df=None)
-    verdict = decide(bare, None, equivalence=0.003, enough=5, metric=Metric())
+    verdict = decide(bare, None, equivalence=0.003, enough=5, metric=ACCURACY)
     assert verdict.word == "inconclusive"
     assert verdict.because == "the part that judges has a single example: there is no interval"
 
@@ -121,4 +121,4 @@ def test_holm_steps_down_and_leaves_out_what_has_no_p():
     [(0.0042, 0.0031, "+0.42 points"), (-0.0042, 0.031, "-0.4 points"), (0.123, 0.2, "+12 points")],
 )
 def test_digits_follow_the_interval(value, half_width, text):
-    assert Metric().text(value, half_width=half_width) == text
+    assert ACCURACY.text(value, half_width=half_width) == text
