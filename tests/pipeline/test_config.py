@@ -68,7 +68,9 @@ def data(draw: st.DrawFn) -> DataConfig:
     return DataConfig(
         name=draw(st.text(min_size=1)),
         target=draw(words),
-        task=draw(st.sampled_from((None, METRICS[metric]))) if metric else draw(st.none() | st.sampled_from(TASKS)),
+        task=draw(st.sampled_from((None, METRICS[metric].task)))
+        if metric
+        else draw(st.none() | st.sampled_from(TASKS)),
         metric=metric,
         **{
             draw(st.sampled_from(("group", "time"))): together,
