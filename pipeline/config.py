@@ -1,7 +1,7 @@
 """What defines a trial: the frozen configurations, and their way into logged parameters and back.
 
-Only the standard library lives here, so that every other module, the launching process included, can import it
-without cost. Values are checked when a configuration is made: one that exists is valid.
+Only the standard library is imported, here and in ``scores``, so that every other module, the launching process
+included, can import it without cost. Values are checked when a configuration is made: one that exists is valid.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ ParamValue = bool | int | float | str
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "linear")
 
 TASKS: tuple[Task, ...] = ("classification", "regression")
-#: The scores that can decide, the larger the better, and the task of each; ``auc`` takes exactly two classes.
 #: What a column of a table can be told to be, in place of what is guessed.
 COLUMN_KINDS = (
     "numeric", "boolean", "date", "categorical", "ignored",
     "decimal comma", "decimal point", "day first", "month first",
 )  # fmt: skip
 #: What the last four say: the kind, and how its cells are written.
-TOLD_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+STATED_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "decimal comma": ("numeric", (",.", ", ", ",'")), "decimal point": ("numeric", (".,", ". ", ".'")),
     "day first": ("date", ("%d",)), "month first": ("date", ("%m", "%b")),
 }  # fmt: skip

@@ -82,30 +82,31 @@ def _rows_as_they_are(source: Path, table: object) -> pa.Table:
 def _copy_text(source: Path, layout: Layout, answers: pd.DataFrame, output: Path) -> None:
     encoding = full_encoding(source, layout, lambda _line: None)
     with open_bytes(source) as file, io.TextIOWrapper(file, encoding, newline="") as text:
-        records = _records(text, layout.separator)
-        head: list[tuple[str, list[str]]] = []
-        rows: list[tuple[str, list[str]]] = []
-        n_lines = 0
-        for record, cells in records:
-            n_lines += record.count("\n") or 1
-            (head if n_lines <= layout.n_skip else rows).append((record, cells))
-    data = [cells for _, cells in rows if cells]
-    if len(data) != len(answers):
-        raise ValueError(f"{source.name} must have {len(answers):,} rows, one an answer, got {len(data):,}")
-    n_names = len(head[-1][1])
-    end = "\r\n" if head[-1][0].endswith("\r\n") else "\n"
-    written = iter(_written(answers, layout, end))
-    with output.open("w", encoding=encoding, newline="") as out:
-        out.writelines(record for record, _ in head[:-1])
-        out.write(_joined(head[-1][0], next(written), layout.separator) + end)
-        for record, cells in rows:
-            if not cells:
-                out.write(record)
-                continue
-            bare = record.rstrip("\r\n")
-            if len(cells) == n_names + 1 and not cells[-1]:  # a separator at the end of each row makes no column
-                bare = bare.rstrip().removesuffix(layout.separator)
-            out.write(_joined(bare, next(written), layout.separator) + end)
+        records = list(_records(text, layout.separator))
+    # The names stand in the last row above the data; a line that announces the separator, or blank ones, above them.
+    ends = itertools.accumulate(record.count("\n") or 1 for record, _ in records)
+    at = sum(end <= layout.n_skip for end in ends) - 1
+    n_names = len(records[at][1])
+    n_rows = sum(bool(cells) for _, cells in records[at + 1 :])
+    if n_rows != len(answers):
+        raise ValueError(f"{source.name} must have {len(answers):,} rows, one an answer, got {n_rows:,}")
+    end = "\r\n" if records[at][0].endswith("\r\n") else "\n"
+    added = answers.to_csv(index=False, sep=layout.separator, decimal="," if layout.comma else ".", lineterminator=end)
+    new = (record for record, _ in _records(io.StringIO(added, newline=""), layout.separator))
+    parts = [record for record, _ in records[:at]]
+    for record, cells in records[at:]:
+        bare = record.rstrip("\r\n")
+        if len(cells) == n_names + 1 and not cells[-1].strip():  # a separator at the end of each row makes no column
+            bare = bare[: bare.rindex(layout.separator)]
+        parts.append(f"{bare}{layout.separator}{next(new)}" if cells else record)
+    try:
+        output.write_bytes("".join(parts).encode(encoding))
+    except UnicodeEncodeError as trouble:
+        letter = trouble.object[trouble.start]
+        raise ValueError(
+            f"the answers must be letters that the encoding of {source.name} has ({encoding}), got {letter!r}: "
+            "save that file as UTF-8"
+        ) from None
 
 
 def _records(text: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
@@ -121,15 +122,6 @@ def _records(text: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
     for cells in csv.reader(remembered(), delimiter=separator):
         yield "".join(lines), cells
         lines.clear()
-
-
-def _joined(record: str, added: str, separator: str) -> str:
-    return record.rstrip("\r\n") + separator + added.rstrip("\r\n")
-
-
-def _written(answers: pd.DataFrame, layout: Layout, end: str) -> list[str]:
-    text = answers.to_csv(index=False, sep=layout.separator, decimal="," if layout.comma else ".", lineterminator=end)
-    return ["".join(record) for record, _ in _records(io.StringIO(text, newline=""), layout.separator)]
 
 
 def _free_names(names: Sequence[str], taken: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read a user's own arrays: of an NPZ file, of a folder of IDX files, or of a folder of images.
+"""Read a user's own arrays: of an NPZ file, or of a folder of IDX files.
 
 An NPZ file is read without the pickles that it can hold. The IDX format of MNIST and its kin:
 http://yann.lecun.com/exdb/mnist, "the IDX file format".
@@ -10,10 +10,8 @@ import math
 import re
 import struct
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import require
-from depthcheck.pipeline.data.arrays import OwnArrays, Samples
+from depthcheck.pipeline.data.arrays import OwnArrays
 from depthcheck.pipeline.data.cells import listed
 from depthcheck.pipeline.data.sniff import open_bytes
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 #: The names of X, y, X_test and y_test, as Keras, scikit-learn and others write them.
 _NPZ_NAMES = (
@@ -38,12 +36,6 @@ _NPZ_NAMES = (
 _UNSIGNED_BYTE = 0x08
 #: ``train-images-idx3-ubyte``, ``t10k-labels.idx1-ubyte.gz``, ``emnist-letters-test-images-idx3-ubyte``.
 _IDX_NAME = re.compile(r"(?:.*-)?(?P<part>train|t10k|test)-(?P<what>images|labels)[-.]idx\d-ubyte(?:\.gz)?")
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
-_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-#: Images with transparent ground that are looked at to choose the ground: dark drawings get a light one.
-_N_LOOKED_AT = 50
-_N_NAMED = 5
 
 
 def read_npz(path: Path, log: Callable[[str], None]) -> OwnArrays:
@@ -138,32 +130,6 @@ def parse_idx(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=n_header).reshape(shape)
 
 
-def has_images(folder: Path) -> bool:
-    """Tell whether a folder has subfolders with images, directly or below ``train``."""
-    return bool(_images_by_class(_train_folder(folder)))
-
-
-def read_image_folder(folder: Path, log: Callable[[str], None]) -> OwnArrays:
-    """Return the images of a folder as pixels of 0 to 255, all of the size that most of the training part have.
-
-    Grey pictures stay grey if all are; else all have three colours. A class is called as its subfolder.
-
-    Raises
-    ------
-    ValueError
-        Naming the files that cannot be read, or classes of the test part that the training part has not.
-    """
-    train = _images_by_class(_train_folder(folder))
-    test = _images_by_class(folder / "test") if _train_folder(folder) != folder else {}
-    unknown = sorted(set(test) - set(train))
-    if unknown:
-        raise ValueError(f"classes of {folder / 'test'} must be among {listed(sorted(train))}, got {listed(unknown)}")
-    class_names = tuple(sorted(train))
-    form = _common_form([file for part in (train, test) for files in part.values() for file in files], log)
-    parts = [_read_images(part, class_names, form) for part in (train, test) if part]
-    return parts[0], parts[1] if len(parts) == 2 else None, class_names
-
-
 @contextmanager
 def _opened_npz(path: Path) -> Iterator[Any]:
     try:
@@ -215,102 +181,3 @@ def _read_idx(path: Path) -> NDArray[Any]:
         return parse_idx(data)
     except ValueError as trouble:
         raise ValueError(f"{path.name}: {trouble}") from None
-
-
-def _train_folder(folder: Path) -> Path:
-    return folder / "train" if (folder / "train").is_dir() else folder
-
-
-def _images_by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the images of each subfolder that has some."""
-    children = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = {
-        child.name: sorted(
-            file
-            for file in child.iterdir()
-            if file.suffix.lower() in _IMAGES and not file.name.startswith(".") and file.is_file()
-        )
-        for child in children
-        if child.is_dir() and not child.name.startswith(".")
-    }
-    return {name: files for name, files in found.items() if files}
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """What all images become: their size, width first; ``L`` or ``RGB``; the ground of what is transparent, of 255."""
-
-    size: tuple[int, int]
-    mode: str
-    ground: int
-
-
-def _common_form(files: Sequence[Path], log: Callable[[str], None]) -> _Form:
-    """Return the most common size, the mode that holds all, and the ground from which transparent ones stand out."""
-    forms: list[tuple[tuple[int, int], str]] = []
-    opaque: list[float] = []
-    n_clear = 0
-
-    def look(_position: int, image: Image.Image) -> None:
-        nonlocal n_clear
-        forms.append((image.size, image.mode))
-        if image.mode in _ALPHA_MODES or "transparency" in image.info:
-            n_clear += 1
-            if n_clear <= _N_LOOKED_AT:
-                pixels = np.asarray(image.convert("RGBA"), np.float64)
-                weight = pixels[..., 3]
-                opaque.append(float((pixels[..., :3].mean(axis=-1) * weight).sum() / max(weight.sum(), 1)))
-
-    _open_each(files, look)
-    ground = 255 if not opaque or np.mean(opaque) < 128 else 0
-    if n_clear:
-        log(f"{n_clear:,} of {len(files):,} images are transparent in places: laid on {'white' if ground else 'black'}")
-    size, n_same = Counter(size for size, _mode in forms).most_common(1)[0]
-    if n_same < len(files):
-        n_other = len(files) - n_same
-        log(f"{n_other:,} of {len(files):,} images are resized to the most common size, {size[0]} x {size[1]}")
-    return _Form(size, "L" if all(mode in _GREY_MODES for _size, mode in forms) else "RGB", ground)
-
-
-def _read_images(part: dict[str, list[Path]], class_names: tuple[str, ...], form: _Form) -> Samples:
-    files = [(file, class_names.index(name)) for name in sorted(part) for file in part[name]]
-    shape = (form.size[1], form.size[0], *((3,) if form.mode == "RGB" else ()))
-    pixels = np.empty((len(files), *shape), np.uint8)
-
-    def keep(position: int, image: Image.Image) -> None:
-        pixels[position] = _converted(image, form)
-
-    _open_each([file for file, _label in files], keep)
-    return pixels, np.array([label for _file, label in files], np.int64)
-
-
-def _open_each(files: Sequence[Path], look: Callable[[int, Image.Image], None]) -> None:
-    """Look at each image as the camera was held; complain of those that cannot be read when all were tried."""
-    from PIL import Image, ImageOps
-
-    unreadable = []
-    for position, file in enumerate(files):
-        try:
-            with Image.open(file) as image:
-                look(position, ImageOps.exif_transpose(image))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as trouble:
-            unreadable.append(f"{file}: {trouble}")
-    if unreadable:
-        more = f"; and {len(unreadable) - _N_NAMED:,} more" if len(unreadable) > _N_NAMED else ""
-        raise ValueError(f"images must be readable, got {'; '.join(unreadable[:_N_NAMED])}{more}")
-
-
-def _converted(image: Image.Image, form: _Form) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, (form.ground,) * 3 + (255,)), clear).convert("RGB")
-    if image.mode == "F":  # floats: of 0 to 1, or of 0 to 255
-        values = np.nan_to_num(np.asarray(image, np.float64))
-        image = Image.fromarray((values * (255 if values.max() <= 1 else 1)).clip(0, 255).round().astype(np.uint8))
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would cut off what is above 255
-        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
-    image = image.convert(form.mode)
-    resized = image if image.size == form.size else image.resize(form.size, Image.Resampling.BILINEAR)
-    return np.asarray(resized, np.uint8)

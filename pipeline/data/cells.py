@@ -281,6 +281,8 @@ def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
 
     Seconds since 1970, Julian days and coordinates in metres differ in digits that float32 does not have.
     """
+    if numbers.dtype == np.float32:
+        return numbers
     with np.errstate(invalid="ignore", over="ignore"):
         narrowed = numbers.astype(np.float32)
         moved = np.fmax.reduce(np.abs(numbers - narrowed), initial=0.0, where=np.abs(numbers) <= LARGEST)
@@ -290,6 +292,11 @@ def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
     if np.abs(present).max() > _WHOLE_IN_FLOAT32 or moved > _UNSEEN * (present.max() - present.min()):
         return numbers.astype(np.float64, copy=False)
     return narrowed
+
+
+def needs_double(numbers: NDArray[Any]) -> bool:
+    """Whether float32 would make several of some numbers one."""
+    return bool(narrow(numbers).dtype == np.float64)
 
 
 def number_form(texts: pd.Series[str], *, comma: bool) -> str | None:

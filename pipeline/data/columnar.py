@@ -67,14 +67,16 @@ class ColumnarFile:
         """
         columns: dict[str, Any] = {}
         try:
-            for _, some in itertools.groupby(self._places.items(), lambda item: item[1].field):
-                fields = dict(some)
-                read = {name: place for name, place in fields.items() if _is_plain(place.type)}
-                for name in fields.keys() - read.keys():
-                    self._log(f"{self._path.name}: {name!r} holds {fields[name].type}: left out")
-                if read:
-                    whole = self._read_field(next(iter(read.values())).field)
-                    columns |= {name: _plain(_member(whole, place.members)) for name, place in read.items()}
+            for field, below in itertools.groupby(self._places.items(), lambda item: item[1].field):
+                plain = []
+                for name, place in below:
+                    if _is_plain(place.type):
+                        plain.append((name, place))
+                    else:
+                        self._log(f"{self._path.name}: {name!r} holds {place.type}: left out")
+                if plain:
+                    whole = self._read_field(field)
+                    columns |= {name: _plain(_member(whole, place.members)) for name, place in plain}
         except (pa.ArrowInvalid, OSError) as trouble:
             raise ValueError(f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
         frame = pd.DataFrame(columns, copy=False)

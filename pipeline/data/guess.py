@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import TOLD_FORMS
+from depthcheck.pipeline.config import STATED_FORMS
 from depthcheck.pipeline.data.cells import (
     MISSING_AMONG_VALUES,
     QUARTERS,
@@ -28,7 +28,7 @@ from depthcheck.pipeline.data.cells import (
     date_forms,
     is_readable,
     likeliest_form,
-    narrow,
+    needs_double,
     number_form,
     other_order,
     read_days,
@@ -74,7 +74,7 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
     if kind == "ignored":
         return replace(plain, why="as you say")
     if kind is not None:
-        return _told(plain, cells, kind, comma)
+        return _stated(plain, cells, kind, comma)
     if n_missing == len(cells.missing):
         return replace(plain, why="no cell has a value")
     if isinstance(cells, Numbers):
@@ -103,7 +103,7 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     present = np.sort(numbers[~missing])
     n_distinct = 1 + int(np.count_nonzero(present[1:] != present[:-1])) if len(present) else 0
     n_infinite = int(np.count_nonzero(missing & ~np.isnan(numbers)))
-    is_double = bool(narrow(numbers).dtype == np.float64)
+    is_double = needs_double(numbers)
     column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)), is_double=is_double)
     said = what + (f"; {n_infinite:,} infinite ones, or as good as, count as missing" if n_infinite else "")
     if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1):
@@ -158,8 +158,8 @@ def _counts_rows(column: Column, numbers: NDArray[Any], present: NDArray[Any]) -
 
 
 def _of_dates(column: Column, days: NDArray[np.float64], what: str) -> Column:
-    n_distinct, is_double = len(np.unique(days[np.isfinite(days)])), bool(narrow(days).dtype == np.float64)
-    return replace(column, kind="date", why=what, n_distinct=n_distinct, is_double=is_double)
+    n_distinct = len(np.unique(days[np.isfinite(days)]))
+    return replace(column, kind="date", why=what, n_distinct=n_distinct, is_double=needs_double(days))
 
 
 def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
@@ -284,10 +284,10 @@ def _words_among_numbers(cells: Texts) -> str:
     )
 
 
-def _told(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
+def _stated(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     """Return a column of the kind that the user says."""
-    if kind in TOLD_FORMS:
-        return _told_form(column, cells, *TOLD_FORMS[kind])
+    if kind in STATED_FORMS:
+        return _stated_form(column, cells, *STATED_FORMS[kind])
     column = replace(column, kind=kind, why="as you say")
     if kind == "categorical":
         categories = tuple(sorted(cells.as_texts().different))
@@ -295,21 +295,22 @@ def _told(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     found = guess(column.name, cells, comma=comma)
     if found.kind == kind:
         return replace(found, why=f"as you say; {found.why}")
-    column = replace(column, is_double=found.is_double)
     if isinstance(cells, Texts):
-        column = _told_of_texts(column, cells, comma)
+        column = _stated_of_texts(column, cells, comma)
     elif kind == "boolean":
         column = replace(column, categories=("0", "1"))
-    values = typed(column, cells)
+    values = typed(replace(column, is_double=True), cells)
     assert isinstance(values, np.ndarray)
     present = values[~np.isnan(values)]
-    return replace(column, n_missing=len(values) - len(present), n_distinct=len(np.unique(present)))
+    return replace(
+        column, n_missing=len(values) - len(present), n_distinct=len(np.unique(present)), is_double=needs_double(values)
+    )
 
 
-def _told_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) -> Column:
+def _stated_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) -> Column:
     """Return a column whose decimal mark, or whose order of day and month, the user says."""
     if not isinstance(cells, Texts):
-        return replace(_told(column, cells, kind, comma=False), why="as you say; the file has types of its own")
+        return replace(_stated(column, cells, kind, comma=False), why="as you say; the file has types of its own")
     some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
     read = read_numbers if kind == "numeric" else read_days
     if kind == "date":
@@ -318,7 +319,7 @@ def _told_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) ->
     return replace(_written(column, cells, kind, form), kind=kind, why="as you say")
 
 
-def _told_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
+def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
     some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
     if column.kind == "boolean":
         words = sorted(set(some.str.lower()))

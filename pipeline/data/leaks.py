@@ -11,13 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.cells import Values
+from depthcheck.pipeline.scores import r2
 
 COPY = "a copy of the target under another name: left out"
 ALONE = "by itself it tells"
 #: With fewer rows two columns agree by luck; more than so many tell nothing new.
 _FEWEST, _MOST = 50, 4_000
-#: Numbers of which more are different are compared with so many beside them, in place of equal ones.
-_N_KEYS, _BESIDE = 64, 3
+#: Numbers of which more are different are compared with so many neighbours, in place of equal ones.
+_MANY, _NEIGHBOURS = 64, 3
 #: Share of the classes (their mean recall), or of a target's spread (R²), on rows held out from which on it is said.
 _NEARLY_ALL = 0.98
 _FEWEST_OF_A_CLASS = 5
@@ -37,11 +38,12 @@ def leak_of(values: Values, answers: NDArray[np.float64], task: str) -> str:
     """
     if len(answers) < _FEWEST:
         return ""
-    if _is_copy(values, answers, task):
+    rows = np.random.default_rng(0).choice(len(answers), min(len(answers), _MOST), replace=False)
+    if _is_copy(values[rows], answers[rows], task) and _is_copy(values, answers, task):  # few columns get to the second
         return COPY
-    rows = np.random.default_rng(0).permutation(len(answers))[:_MOST]
-    half = len(rows) // 2
-    score = _told_by(_said(values, answers, rows[:half], rows[half:], task), answers[rows[half:]], task)
+    known, asked = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    predicted = _predicted(_keys(values[known]), answers[known], _keys(values[asked]), task)
+    score = _score(predicted, answers[asked], task)
     if score < _NEARLY_ALL:
         return ""
     of = "classes" if task == "classification" else "target's spread"
@@ -55,39 +57,39 @@ def _is_copy(values: Values, answers: NDArray[np.float64], task: str) -> bool:
         numbers = np.asarray(values, np.float64)
         return bool(1 - abs(np.corrcoef(numbers, answers)[0, 1]) < 1e-12)
     codes = values.codes if isinstance(values, pd.Categorical) else pd.factorize(np.asarray(values))[0]
-    if (codes < 0).any():
-        return False
-    pairs = len(np.unique(np.stack([codes, answers]), axis=1).T)
-    return pairs == len(np.unique(codes)) == len(np.unique(answers))
+    pairs = pd.DataFrame({"code": codes, "answer": answers}).drop_duplicates()
+    return bool((codes >= 0).all() and pairs["code"].is_unique and pairs["answer"].is_unique)
 
 
-def _said(
-    values: Values, answers: NDArray[np.float64], known: NDArray[np.int64], asked: NDArray[np.int64], task: str
-) -> NDArray[np.float64]:
-    """Return what some rows say of others by this column: the commonest class, or the mean, of the likest ones."""
+def _keys(values: Values) -> NDArray[np.float64]:
+    """Return what rows are told apart by: the category, or the number, infinite where there is none."""
     if isinstance(values, pd.Categorical):
-        keys = np.asarray(values.codes, np.float64)
-    else:
-        keys = np.where(np.isfinite(values), values, np.inf).astype(np.float64)
-    if len(np.unique(keys[known])) > _N_KEYS:  # numbers: those beside it in order
-        order = known[np.argsort(keys[known], kind="stable")]
-        first = np.clip(np.searchsorted(keys[order], keys[asked]) - _BESIDE // 2, 0, len(order) - _BESIDE)
-        beside = answers[order[first[:, None] + np.arange(_BESIDE)]]
-        if task == "regression":
-            return np.asarray(beside.mean(axis=1))
-        votes = (beside[:, :, None] == np.unique(answers)).sum(axis=1)
-        return np.asarray(np.unique(answers)[votes.argmax(axis=1)])
-    by_key = pd.Series(answers[known]).groupby(keys[known])
-    table = by_key.mean() if task == "regression" else by_key.agg(lambda of: of.value_counts().index[0])
-    return np.asarray(pd.Series(keys[asked]).map(table).fillna(float(answers[known].mean())), np.float64)
+        return np.asarray(values.codes, np.float64)
+    return np.where(np.isfinite(values), values, np.inf).astype(np.float64)
 
 
-def _told_by(said: NDArray[np.float64], y: NDArray[np.float64], task: str) -> float:
-    """Return how well the answers were said: R², or the mean share of each class that was told."""
+def _predicted(
+    known: NDArray[np.float64], answers: NDArray[np.float64], asked: NDArray[np.float64], task: str
+) -> NDArray[np.float64]:
+    """Return the commonest class, or the mean, of the rows with the same key, or the nearest where keys are many."""
+    if len(np.unique(known)) <= _MANY:
+        by_key = pd.Series(answers).groupby(known)
+        table = by_key.mean() if task == "regression" else by_key.agg(lambda of: of.value_counts().index[0])
+        return np.asarray(pd.Series(asked).map(table).fillna(float(answers.mean())), np.float64)
+    order = np.argsort(known, kind="stable")
+    first = np.searchsorted(known[order], asked) - _NEIGHBOURS // 2
+    near = answers[order[np.clip(first, 0, len(order) - _NEIGHBOURS)[:, None] + np.arange(_NEIGHBOURS)]]
     if task == "regression":
-        spread = float(((y - y.mean()) ** 2).sum())
-        return 1 - float(((y - said) ** 2).sum()) / spread if spread > 0 else 0.0
+        return np.asarray(near.mean(axis=1))
+    classes = np.unique(answers)
+    return np.asarray(classes[(near[:, :, None] == classes).sum(axis=1).argmax(axis=1)])
+
+
+def _score(predicted: NDArray[np.float64], y: NDArray[np.float64], task: str) -> float:
+    """Return how good predictions are: R², or the mean recall of the classes; 0 where too few rows tell."""
+    if task == "regression":
+        return r2(y, predicted) if np.ptp(y) > 0 else 0.0
     classes, counts = np.unique(y, return_counts=True)
     if len(classes) < 2 or counts.min() < _FEWEST_OF_A_CLASS:
         return 0.0
-    return float(np.mean([(said[y == one] == one).mean() for one in classes]))
+    return float(np.mean([(predicted[y == one] == one).mean() for one in classes]))

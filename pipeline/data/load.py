@@ -13,20 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from depthcheck.pipeline.config import DataConfig, require, suggestion
 from depthcheck.pipeline.data import scikit_learn
-from depthcheck.pipeline.data.array_files import (
-    find_idx_files,
-    has_images,
-    read_idx_folder,
-    read_image_folder,
-    read_npz,
-    read_x,
-)
+from depthcheck.pipeline.data.array_files import find_idx_files, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
 from depthcheck.pipeline.data.cells import listed
 from depthcheck.pipeline.data.columnar import ColumnarFile
 from depthcheck.pipeline.data.delimited import DelimitedFile
 from depthcheck.pipeline.data.excel import SpreadsheetFile
 from depthcheck.pipeline.data.fetch import DataNotFoundError
+from depthcheck.pipeline.data.image_folder import has_images, read_image_folder
 from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_mnist, load_keras_file
 from depthcheck.pipeline.data.sniff import PACKED
 from depthcheck.pipeline.data.tables import require_columns, table_dataset

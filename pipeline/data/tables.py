@@ -112,8 +112,8 @@ def require_columns(config: DataConfig, names: Sequence[str], where: str) -> Non
     """
     if config.target is None:
         raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
-    told = ((f"column of data.columns in {where}", name) for name, _kind in config.columns)
-    for what, name in (*_roles(config).items(), *told):
+    stated = ((f"column of data.columns in {where}", name) for name, _kind in config.columns)
+    for what, name in (*_roles(config).items(), *stated):
         if name not in names:
             raise ValueError(
                 f"{what} must be one of the columns of {where}: {listed(names)}; got {name!r}{suggestion(name, names)}"
@@ -135,7 +135,7 @@ class _Parts:
     ) -> None:
         self.config, self.target, self.answers, self.comma, self.log = config, target, answers, comma, log
         self.marks = marks
-        self.told = dict(config.columns)
+        self.stated = dict(config.columns)
         self.columns: list[Column] = []
         self.train: dict[str, Values] = {}
         self.test: dict[str, Values] = {}
@@ -159,10 +159,10 @@ class _Parts:
             elif name == self.config.time:
                 self.times = self._outside_test(_times_of(name, cells, self.comma))
             return
-        column = guess(name, cells, kind=self.told.get(name), comma=self.comma)
+        column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
         self.columns.append(column)
         values = typed(column, cells) if column.kind != "ignored" else None
-        if values is not None and name not in self.told:
+        if values is not None and name not in self.stated:
             leak = leak_of(values, self.answers, self.target.task)
             if leak:
                 column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)

@@ -32,6 +32,7 @@ FILES = {
     "Windows' ends of lines": ("a,b\r\n1,x\r\n2,y\r\n", ","),
     "announced separator and blank lines": ("sep=;\n\na;b\n1;x\n\n2;y\n", ";"),
     "separator at the end": ("a,b,\n1,x,\n2,y,\n", ","),
+    "nothing before the tab at the end": ("a\tb\t\n1\t\t\n2\ty\t\n", "\t"),
     "no line break at the end": ("a,b\n1,x\n2,y", ","),
 }
 
@@ -57,6 +58,19 @@ def test_encoding_stays(tmp_path, encoding):
     assert answered(tmp_path, "größe,b\n1,ä\n2,é\n", encoding=encoding).startswith(
         "größe,b,prediction,probability_a\n1,ä,a"
     )
+
+
+@pytest.mark.parametrize("last", ["", '""', "  "])
+def test_cell_without_a_name_at_the_end_of_each_row_shifts_nothing(tmp_path, last):
+    written = answered(tmp_path, f"a\tb\n1\t\t{last}\n2\ty\t{last}\n")
+    assert written == "a\tb\tprediction\tprobability_a\n1\t\ta\t0.75\n2\ty\tb\t0.25\n"
+
+
+def test_answer_that_the_files_encoding_cannot_write_is_one_line_and_no_file(tmp_path):
+    answers = ANSWERS.assign(prediction=["→", "b"])
+    with pytest.raises(ValueError, match=r"the encoding of in\.csv has \(cp1252\), got '→': save that file as UTF-8"):
+        answered(tmp_path, "größe,b\n1,ä\n2,é\n", encoding="cp1252", answers=answers)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_names_that_the_table_has_are_not_taken(tmp_path):

@@ -301,3 +301,7 @@ def test_float_and_deep_images_keep_their_range(tmp_path):
         Image.fromarray(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)).save(path)
     dataset = load(DataConfig(name=str(tmp_path / "deep")), cache=tmp_path)
     np.testing.assert_array_equal(dataset.X[0].ravel(), np.round(np.linspace(0, 255, 16)))
+
+    Image.fromarray(np.full((4, 4), 200, np.float32)).save(tmp_path / "deep" / "b" / "bright.tif")
+    dataset = load(DataConfig(name=str(tmp_path / "deep")), cache=tmp_path)  # a dark one of 0 to 255 stays dark
+    assert dataset.X.reshape(5, -1).max(axis=1).tolist() == [1, 1, 1, 1, 200]
