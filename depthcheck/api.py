@@ -263,6 +263,7 @@ def run_study(
         data_folder=None if data_folder is None else Path(data_folder).expanduser().absolute(),
         decide_within=decide_within,
         tracking_uri=uri,
+        launcher="python",
     )
     found = open_study(ending.study, tracking_uri=uri)
     write_report(found)

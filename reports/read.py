@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,9 @@ from depthcheck.experiments.planning.finalists import FACTOR
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
 from depthcheck.experiments.planning.space import importances
 from depthcheck.experiments.study.describe import tuned_in_words, values_in_words
+from depthcheck.experiments.tracking import keys
+from depthcheck.pipeline import advice
+from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
@@ -112,11 +114,12 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     if not frozen and any(record.phase == "confirm" for record in records):
         raise NothingToReportError(
             f"study {summary.study!r} must have its list of finalists, got none in its run {run_id}; "
-            f"mlflow run . -e doctor -P study={summary.study} -P fix=true writes it again"
+            f"{advice.command(tracking.launcher(), 'doctor', study=summary.study, fix=True)} writes it again"
         )
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
     searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
     environment, run = tracking.study_environment(uri, run_id), tracking.read_run(uri, run_id)
+    launcher = started_by(run.tags)
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
     seeds = tuple(frozen.get("seeds", ()))
     n_seeds = len(seeds) or experiment.budget.seeds
@@ -137,6 +140,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         cores=int(environment.get("cpus") or 1),
         ranges=search_ranges(experiment),
         widenings=experiment.widenings,
+        launcher=launcher,
         earlier_test_openings=tracking.test_openings(uri, data.sha256, before=run_id),
     )
     return StudyData(
@@ -160,7 +164,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             environment=environment,
             code_version=run.tags.get("code_version", "unknown"),
             dirty=run.tags.get("dirty", "unknown"),
-            command=command(experiment, run.params, n_trials=n_searched.total(), n_seeds=n_seeds),
+            command=command(experiment, run.params, launcher, n_trials=n_searched.total(), n_seeds=n_seeds),
             importances=descriptive_importances(records, design),
             references=tuple(
                 ReferenceScores(**{name: one[name] for name in ("name", "valid", "test", "seconds")})
@@ -250,12 +254,20 @@ def _range(name: str, tuned: Tuned, optimizer: str | None) -> SearchRange | None
     )
 
 
-def command(experiment: Experiment, params: Mapping[str, str], *, n_trials: int, n_seeds: int) -> str:
+def started_by(tags: Mapping[str, str]) -> Launcher:
+    """Return what started a study, by the tags of its run: ``mlflow run`` writes another source than we do."""
+    ours: tuple[Launcher, ...] = ("depthcheck", "python")
+    return next((launcher for launcher in ours if tags.get(keys.SOURCE_NAME) == launcher), "mlflow run")
+
+
+def command(
+    experiment: Experiment, params: Mapping[str, str], launcher: Launcher, *, n_trials: int, n_seeds: int
+) -> str:
     """Return the line that runs the study again: as its run's ``params`` have it, else pieced together."""
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
     if FACTOR in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get("runs", "<run ids with commas between>")
-        return f"mlflow run . -e compare -P runs={runs} -P seeds={n_seeds}"
+        return advice.command(launcher, "compare", runs=runs, seeds=n_seeds)
     asked = ("experiment", "data", "target", "trials", "epochs", "seeds", "seed", "data_folder")
     noted = {name: given[name] for name in asked if name in given}
     if "experiment" not in noted and "data" not in noted:
@@ -268,7 +280,7 @@ def command(experiment: Experiment, params: Mapping[str, str], *, n_trials: int,
         }
     if experiment.widenings:
         noted["widen"] = ",".join(experiment.widenings)
-    return "mlflow run . " + " ".join(f"-P {name}={shlex.quote(value)}" for name, value in noted.items())
+    return advice.command(launcher, "run", **noted)
 
 
 def _data_or_experiment(experiment: Experiment) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from depthcheck.cli.options import (
 )
 from depthcheck.experiments.addresses import may_be_shown, shown, without_login
 from depthcheck.experiments.interrupts import INTERRUPTED
+from depthcheck.pipeline import advice
 
 if TYPE_CHECKING:
     from depthcheck.api import Study
@@ -237,7 +239,9 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
 def _reproduction(ending: ReproductionEnding) -> str:
     """Return the verdict, what it rests on, where the result is, and what to do next."""
     from depthcheck.experiments.reproduce.deviations import finding_lines
+    from depthcheck.experiments.tracking import launcher
 
+    given = functools.partial(advice.option, launcher())
     host, browse = _host(ending.tracking_uri)
     original = ending.finding.original.run
     both = _both(original.run_id, ending.run_id, {original.experiment_id, ending.experiment_id})
@@ -248,9 +252,9 @@ def _reproduction(ending: ReproductionEnding) -> str:
         f"  overlaid      {host}/#/metric?{both}",
     ]
     if ending.finding.verdict == "bit-equal":
-        lines.append("  more          another trial: --run-id (mlflow run: -P run_id=); --times 5 repeats it")
+        lines.append(f"  more          another trial: {given('run_id', 'RUN')}; {given('times', 5)} repeats it")
     else:
-        lines.append("  more          --times 5 shows whether repetitions agree among themselves")
+        lines.append(f"  more          {given('times', 5)} shows whether repetitions agree among themselves")
     return "\n".join(lines)
 
 

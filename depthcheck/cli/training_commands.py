@@ -80,7 +80,8 @@ def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session:
 def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
     """Run a session as it is asked for, and have its report written; return the exit code."""
     from depthcheck import api
-    from depthcheck.experiments.tracking import launch_directory
+    from depthcheck.experiments.tracking import launch_directory, launcher
+    from depthcheck.pipeline.advice import command
 
     asked["data_folder"] = folder_of(asked["data_folder"], launch_directory())
     try:
@@ -101,10 +102,8 @@ def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
             complain(error)
         else:
             traceback.print_exc()
-        print(
-            f"the report was not written; try again: python -m depthcheck report --run {ending.parent_run_id}",
-            file=sys.stderr,
-        )
+        again = command(launcher(), "report", run=ending.parent_run_id)
+        print(f"the report was not written; try again: {again}", file=sys.stderr)
         return FAILED
     return 0
 
@@ -120,7 +119,8 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
         raise ValueError("data must be a name or the path of a file, got nothing")
     from depthcheck.experiments import places
     from depthcheck.experiments.planning.definition import found_from, slug, starter_toml
-    from depthcheck.experiments.tracking import launch_directory
+    from depthcheck.experiments.tracking import launch_directory, launcher
+    from depthcheck.pipeline.advice import command
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load
     from depthcheck.pipeline.data.profile import profile_lines
@@ -130,12 +130,12 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
     # A definition that somebody has worked on is not replaced.
     written = new_file(output or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
     dataset = load(config, folder=folder_of(data_folder, base), cache=places.data_cache(), log=print)
-    command = f"mlflow run . -P experiment={os.path.relpath(written, base)}"
+    runs_it = command(launcher(), "run", experiment=os.path.relpath(written, base))
     is_path = Path(config.name).is_absolute()
     path = os.path.relpath(config.name, written.parent) if is_path else config.name
-    text = starter_toml(dataset, config, path=path, command=command)
+    text = starter_toml(dataset, config, path=path, command=runs_it)
     with written.open("x", encoding="utf-8") as file:
         file.write(text)
     print("\n".join(profile_lines(dataset)))
-    print(f"\n  definition    {written}\n  next          look through it, then: {command}")
+    print(f"\n  definition    {written}\n  next          look through it, then: {runs_it}")
     return 0

@@ -21,12 +21,12 @@ from depthcheck.experiments.doctor.sides import (
 )
 from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.reproduce.deviations import same
-from depthcheck.experiments.tracking import StoredRun, keys
+from depthcheck.experiments.tracking import StoredRun, keys, launcher
 from depthcheck.experiments.tracking.runs import RunEnd
+from depthcheck.pipeline.advice import command
 from depthcheck.pipeline.dimensions import DIMENSIONS
 
 _INTERRUPTED = {keys.STATE: "interrupted"}
-_AGAIN = "mlflow run . -e reproduce -P run_id={} trains it again and compares"
 _ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"
 
 
@@ -378,7 +378,7 @@ def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflow
     else:
         yield Finding(
             what=f"{what}; the run's curve ends at {witness!r}",
-            advice="Optuna's value cannot be changed: restore its database from a copy; " + _AGAIN.format(run.run_id),
+            advice="Optuna's value cannot be changed: restore its database from a copy; " + _again(run.run_id),
         )
 
 
@@ -392,7 +392,7 @@ def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflo
     if short:
         yield Finding(
             what=f"trial {trial.number}: of {n_epochs} epochs {', '.join(short)} (run {run.run_id})",
-            advice=_AGAIN.format(run.run_id),
+            advice=_again(run.run_id),
         )
         return
     scores = curves.get(f"valid/{optuna.resolved.metric}", {})
@@ -403,7 +403,7 @@ def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflo
         yield Finding(
             what=f"trial {trial.number}: {len(differ)} of {n_epochs} epochs have another score in MLflow than in "
             f"Optuna, the first is epoch {first}: {values} (run {run.run_id})",
-            advice=_AGAIN.format(run.run_id),
+            advice=_again(run.run_id),
         )
 
 
@@ -471,3 +471,7 @@ def _closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, s
 
 def _last(scores: Mapping[int, float]) -> float | None:
     return scores[max(scores)] if scores else None
+
+
+def _again(run_id: str) -> str:
+    return f"{command(launcher(), 'reproduce', run_id=run_id)} trains it again and compares"

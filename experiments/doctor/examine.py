@@ -14,6 +14,7 @@ from depthcheck.experiments.doctor.sides import Finding, mlflow_side, optuna_sid
 from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.tracking.runs import study_runs
+from depthcheck.pipeline.advice import command
 
 #: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
 _MOST_ROUNDS = 10
@@ -36,7 +37,7 @@ def lines(examination: Examination, *, fix: bool) -> list[str]:
     if not one.left:
         text.append("  clean: everything agrees" + (" now" if one.repaired else ""))
     if repairable and not fix:
-        text.append(f"  repair: mlflow run . -e doctor -P study={one.study} -P fix=true")
+        text.append(f"  repair: {command(tracking.launcher(), 'doctor', study=one.study, fix=True)}")
     return text
 
 

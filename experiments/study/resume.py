@@ -20,10 +20,11 @@ from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger, require_definition, study_names
 from depthcheck.experiments.study.same_data import require_same
-from depthcheck.experiments.tracking import StoredRun
+from depthcheck.experiments.tracking import StoredRun, launcher
 from depthcheck.experiments.tracking.reading import study_designs
 from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs
 from depthcheck.experiments.tracking.store import store_directory
+from depthcheck.pipeline.advice import command
 from depthcheck.pipeline.records import Dataset
 
 _ANOTHER_NAME = "begin anew under another name (study=NAME)"
@@ -126,9 +127,10 @@ class _Resumption:
             self._say_if_data_changed()
         lost = sorted(number for run_id, number in recorded.items() if run_id not in ended)
         if lost:
+            few = ", ".join(map(str, lost[:5])) + (", …" if len(lost) > 5 else "")
             self._say(
-                f"warning: {len(lost)} of {len(recorded)} trials that have ended are not in MLflow any more (trial "
-                f"{', '.join(map(str, lost[:5]))}{', …' if len(lost) > 5 else ''}); more: mlflow run . -e doctor"
+                f"warning: {len(lost)} of {len(recorded)} trials that have ended are not in MLflow any more "
+                f"(trial {few}); more: {command(launcher(), 'doctor')}"
             )
         return Ledger.open(self._place.storage, self._study, self._definition)
 
@@ -151,7 +153,7 @@ class _Resumption:
         if run.is_deleted:
             raise ValueError(
                 f"run {run_id} of study {self._study!r} must be there, and is deleted in MLflow: restore it "
-                f"(mlflow run . -e doctor -P study={self._study} -P fix=true), or {_ANOTHER_NAME}"
+                f"({command(launcher(), 'doctor', study=self._study, fix=True)}), or {_ANOTHER_NAME}"
             )
         return run
 

@@ -45,6 +45,7 @@ from depthcheck.experiments.study.same_data import changed_since, require_same, 
 from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import require_usable
+from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
@@ -77,6 +78,8 @@ class StudyRequest:
         None for the file beside the tracking database.
     deadline
         Where the study is to go on until it is decided; None for the trials that were asked for.
+    launcher
+        What asks for it.
     """
 
     experiment: Experiment
@@ -89,6 +92,7 @@ class StudyRequest:
     storage: str | None = None
     data_folder: Path | None = None
     deadline: Deadline | None = None
+    launcher: Launcher = "depthcheck"
 
 
 def run(request: StudyRequest, console: Console) -> StudyEnding:
@@ -135,7 +139,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
                 ledger=ledger,
                 experiment=experiment,
                 resolved=resolved,
-                study_run=_open_parent(recorded, dataset, uri, sizes=sizes, parts=parts),
+                study_run=_open_parent(recorded, dataset, request, sizes=sizes, parts=parts),
                 data_folder=str(request.data_folder) if request.data_folder else None,
             )
         page = StudyPage(study, dataset, parts)
@@ -236,12 +240,13 @@ def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractCont
 
 
 def _open_parent(
-    study: RecordedStudy, dataset: Dataset, uri: str, *, sizes: Mapping[str, int], parts: str
+    study: RecordedStudy, dataset: Dataset, request: StudyRequest, *, sizes: Mapping[str, int], parts: str
 ) -> tracking.StudyRun:
     experiment, ledger = study.experiment, study.ledger
     study_run = tracking.open_parent(
         study.name,
-        uri=uri,
+        uri=request.tracking_uri,
+        launcher=request.launcher,
         parent_run_id=ledger.parent_run_id,
         description=study_markdown(study, dataset, parts),
         params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},

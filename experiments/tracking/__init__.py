@@ -39,7 +39,14 @@ from depthcheck.experiments.tracking.registry import (
     serve,
 )
 from depthcheck.experiments.tracking.runs import Curves, StoredRun, find_run, read_run
-from depthcheck.experiments.tracking.store import TrackingError, is_there, launch_directory, launched_run, tracking_uri
+from depthcheck.experiments.tracking.store import (
+    TrackingError,
+    is_there,
+    launch_directory,
+    launched_run,
+    launcher,
+    tracking_uri,
+)
 from depthcheck.experiments.tracking.study_run import (
     StudyRun,
     artifact_link,
@@ -66,9 +73,9 @@ __all__ = [
     "FINALIST", "CodeVersion", "Curves", "Diagnostics", "ReproductionRun", "StoredRun", "StudyRun", "TrackingError",
     "TrialRun", "artifact_link", "best_run", "champion_address", "close_stale", "close_stale_reproductions",
     "close_unborn", "code_version", "delete_study", "describe_champion", "diagnostics", "environment", "finalists",
-    "find_run", "finished_trial", "is_there", "join_study", "launch_directory", "launched_run", "load_model",
-    "log_report", "logged_points", "looks", "model_is_gone", "note_answer", "open_parent", "predict", "progress",
-    "read_run", "references", "register_champion", "replace_version", "run_address", "running_trials",
+    "find_run", "finished_trial", "is_there", "join_study", "launch_directory", "launched_run", "launcher",
+    "load_model", "log_report", "logged_points", "looks", "model_is_gone", "note_answer", "open_parent", "predict",
+    "progress", "read_run", "references", "register_champion", "replace_version", "run_address", "running_trials",
     "score_values", "serve", "session_environments", "start_reproduction", "start_trial", "studies", "study_design",
     "study_environment", "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials",
     "whole_trial_values", "withdraw", "withdrawn",

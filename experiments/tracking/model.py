@@ -31,7 +31,8 @@ from depthcheck import pipeline
 from depthcheck.experiments.scratch import scratch
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun, get
-from depthcheck.experiments.tracking.store import client, storage
+from depthcheck.experiments.tracking.store import client, launcher, storage
+from depthcheck.pipeline.advice import command
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -162,7 +163,7 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
         if trouble is not None:
             raise ChangedModelError(
                 f"{what} must have the files that were logged, got others: {trouble}; "
-                "mlflow run . -e doctor -P fix=true makes it again from its trial"
+                f"{command(launcher(), 'doctor', fix=True)} makes it again from its trial"
             )
         for name in _LEFT_BY_LOADING:
             for path in list(copy.rglob(name)):

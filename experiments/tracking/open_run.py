@@ -179,13 +179,13 @@ def environment() -> dict[str, object]:
     }
 
 
-def source_tags(tags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def source_tags(tags: Mapping[str, str], environ: Mapping[str, str], source: str = "depthcheck") -> dict[str, str]:
     """Return the tags for MLflow's columns Source, User and Version, as far as ``mlflow run`` has set none."""
     try:
         user = environ.get("LOGNAME") or getpass.getuser()
     except (OSError, KeyError):
         user = "unknown"
-    defaults = {keys.USER: user, keys.SOURCE_NAME: "experiments", keys.SOURCE_TYPE: "PROJECT"}
+    defaults = {keys.USER: user, keys.SOURCE_NAME: source, keys.SOURCE_TYPE: "LOCAL"}
     return {key: tags.get(key, value) for key, value in defaults.items()}
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.tracking import reach
+from depthcheck.pipeline.advice import Launcher
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -104,6 +105,11 @@ def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
 def launched_run(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the run that ``mlflow run`` has made for this process, or None."""
     return environ.get("MLFLOW_RUN_ID") or None
+
+
+def launcher(environ: Mapping[str, str] = os.environ) -> Launcher:
+    """Return what this process was started by, for what its user is told to type next; Python has the same commands."""
+    return "mlflow run" if launched_run(environ) else "depthcheck"
 
 
 def is_there(uri: str) -> bool:

@@ -26,6 +26,7 @@ from depthcheck.experiments.tracking.open_run import (
 from depthcheck.experiments.tracking.reading import running_trials, study_of
 from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
+from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import Dataset
 
@@ -124,6 +125,7 @@ def open_parent(
     params: Mapping[str, ParamValue] | None = None,
     artifacts: Mapping[str, Artifact] | None = None,
     code: CodeVersion | None = None,
+    launcher: Launcher = "depthcheck",
     environ: Mapping[str, str] = os.environ,
 ) -> StudyRun:
     """Open the parent run of a new study, or of one that continues.
@@ -145,6 +147,8 @@ def open_parent(
         Those of a continued study go into a folder ``sessions/<time>``.
     code
         By default the version of the checkout that this package is in.
+    launcher
+        What starts the study, where that is not ``mlflow run``; MLflow shows it as the source of its runs.
 
     Raises
     ------
@@ -165,7 +169,7 @@ def open_parent(
             keys.STUDY: study,
             **(code or code_version()).tags(),
             keys.SCHEMA: keys.SCHEMA_VERSION,
-            **source_tags(run.tags, environ),
+            **source_tags(run.tags, environ, launcher),
         }
         own = {
             keys.PHASE: keys.PHASE_STUDY,

@@ -53,7 +53,7 @@ _FASHION_REMEDIES = f"""Any one of these helps:
   a network: then the next start downloads it
   on Debian or Ubuntu: sudo apt-get install {DEBIAN_PACKAGE}
   the four files of https://github.com/zalandoresearch/fashion-mnist in a folder of your own, named by
-    -P data_folder=FOLDER"""
+    data_folder=FOLDER"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def load_keras_file(config: DataConfig, folder: Path | None, cache: Path, log: C
     file = KERAS_FILES[config.name]
     remedies = (
         "Either of these helps:\n  a network: then the next start downloads it\n"
-        f"  the file {file.url}\n    in a folder of your own, named by -P data_folder=FOLDER"
+        f"  the file {file.url}\n    in a folder of your own, named by data_folder=FOLDER"
     )
     places = _keras_places(config.name, cache, log)
     path, source = find(config.name, folder, places, partial(_in_folder, file), remedies=remedies, log=log)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from depthcheck.pipeline.advice import Launcher, option
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History
@@ -124,6 +125,7 @@ def check_edges(
     widenings: Sequence[str] = (),
     *,
     in_lists: Collection[str] | None = None,
+    launcher: Launcher = "depthcheck",
 ) -> Check:
     """Warn where a value lies at an end of its range, and say how that is widened: the optimum may lie beyond.
 
@@ -136,6 +138,8 @@ def check_edges(
     in_lists
         Names of those that are looked for at the ends of lists too; None for all. Of a list's three values two are
         its ends: by luck alone, the best of most levels lies at one.
+    launcher
+        What started the study.
     """
     problems = []
     for name, config in configs.items():
@@ -145,7 +149,7 @@ def check_edges(
             values = _numbers(config.to_params().get(searched.parameter))
             sides = {_side_reached(value, searched) for value in values}
             reached = [side for side in searched.open_sides if side in sides]
-            problems += [f"{name}: {_at_edge(config, searched, side, widenings)}" for side in reached]
+            problems += [f"{name}: {_at_edge(config, searched, side, widenings, launcher)}" for side in reached]
     return check(
         "optimum inside its ranges",
         list(dict.fromkeys(problems)),
@@ -153,15 +157,17 @@ def check_edges(
     )
 
 
-def _at_edge(config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str]) -> str:
+def _at_edge(
+    config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str], launcher: Launcher
+) -> str:
     name = searched.parameter
-    asked = parameter(name, config.optimizer.name)
+    asked = ",".join([*widenings, f"{parameter(name, config.optimizer.name)}:{side}"])
     whose = f"{searched.when[1]}'s" if searched.when else "its"
     value = config.to_params()[name]
     return (
         f"{name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
         f"{'upper' if side == 'up' else 'lower'} end of {whose} {'list' if searched.is_list else 'range'}: "
-        f"`-P widen={','.join([*widenings, f'{asked}:{side}'])}`"
+        f"`{option(launcher, 'widen', asked)}`"
     )
 
 
@@ -313,7 +319,13 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(_at_their_best(rows, finalists), design.ranges, design.widenings, in_lists=in_lists),
+        check_edges(
+            _at_their_best(rows, finalists),
+            design.ranges,
+            design.widenings,
+            in_lists=in_lists,
+            launcher=design.launcher,
+        ),
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),

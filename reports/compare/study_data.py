@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Predictions, TrialRecord
@@ -104,6 +105,8 @@ class StudyDesign:
         Of the machine that trained, by which times to come are told.
     ranges, widenings
         Where each tuned number was searched, and which of these ranges its user had widened, ``units:up``.
+    launcher
+        What started the study, so that advice can be followed the same way.
     earlier_test_openings
         How often the test part of these data had been opened before this study, or None where nobody counted.
     """
@@ -125,6 +128,7 @@ class StudyDesign:
     cores: int = 1
     ranges: tuple[SearchRange, ...] = ()
     widenings: tuple[str, ...] = ()
+    launcher: Launcher = "depthcheck"
     earlier_test_openings: int | None = None
 
     def __post_init__(self) -> None:

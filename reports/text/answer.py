@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from depthcheck.pipeline.advice import option
 from depthcheck.pipeline.scores import Metric
 from depthcheck.reports.compare.checks import depth_0, linear_score
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
@@ -190,7 +191,8 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
         return f"; {counted} {shown_by}, and are planned already: the same command goes on"
     lasts = duration(n_trials * search.seconds / search.n_combinations / design.cores)
     time = f", {lasts} of training on {plural(design.cores, 'core')}" if search.seconds else ""
-    return f"; {counted} ({plural(n_trials, 'trial')}{time}) {shown_by}: `-P trials={budget}` goes on from here"
+    given = option(design.launcher, "trials", budget)
+    return f"; {counted} ({plural(n_trials, 'trial')}{time}) {shown_by}: `{given}` goes on from here"
 
 
 def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:

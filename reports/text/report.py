@@ -8,6 +8,7 @@ from importlib import resources
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
+from depthcheck.pipeline.advice import command
 from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
 from depthcheck.reports.text.answer import answer
 from depthcheck.reports.text.context import Drawing, ReportContext
@@ -373,5 +374,5 @@ def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
         lines.append(f"- fresh seeds: {', '.join(map(str, facts.seeds))}")
     if context.champion_runs:
         lines.append("- runs of the recommended model: " + ", ".join(f"`{run}`" for run in context.champion_runs))
-    commands = [facts.command, f"mlflow run . -e report -P study={name}"] if facts.command else []
+    commands = [facts.command, command(comparison.design.launcher, "report", study=name)] if facts.command else []
     return ["\n".join(["```sh", *commands, "```"]) if commands else "", "\n".join(lines), prose(_BITS)]

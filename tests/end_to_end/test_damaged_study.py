@@ -50,7 +50,7 @@ def test_damage_is_named_and_repaired_to_the_last_digit(hurt, undisturbed, damag
     text = lines(found, fix=False)
     for _, message in damages:
         assert any(re.search(message, line) for line in text), (message, text)
-    assert "fix=true" in text[-1]
+    assert "--fix" in text[-1]
     fixed = hurt.examine(fix=True)
     assert fixed.left == (), fixed.left
     assert len(fixed.repaired) >= len(damages)

@@ -36,6 +36,7 @@ frame = load_wine(as_frame=True).frame
 async def inside_a_running_loop():
     study = depthcheck.run_study(frame, target="target", experiment=DEFINITION, workers=1, progress=False)
     assert list(study.answers["verdict"]) == ["not enough evidence"], study.answers
+    assert "trials=" in study.answer, study.answer
     assert len(study.trials) == 7, study.trials
     assert study.report("mine").is_file()
     assert "Does a hidden layer help?" in study._repr_markdown_()

@@ -162,6 +162,8 @@ def test_mlflow_run_is_the_parent_and_more_trials_extend(folder, tiny):
         (record.tags["finalist"], record.config.fit.seed) for record in records if record.phase == "confirm"
     )
     assert max(confirmed.values()) == 1
+    page = tracking.read_run(folder.uri, folder.study().user_attrs["parent_run_id"]).tags["mlflow.note.content"]
+    assert "`-P trials=" in page
 
     runs = mlflow.MlflowClient(folder.uri).search_runs(["0"])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

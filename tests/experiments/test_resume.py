@@ -98,7 +98,7 @@ def test_study_that_mlflow_has_lost_is_refused_and_no_store_is_made(
     assert (tmp_path / "optuna.db").read_bytes() == optuna_has
 
     client(study.place.uri).delete_run(study.run.run_id)
-    assert "is deleted in MLflow: restore it (mlflow run . -e doctor -P study=mine" in refusal(study.place, data)
+    assert "is deleted in MLflow: restore it (depthcheck doctor --study mine --fix)" in refusal(study.place, data)
     client(study.place.uri).restore_run(study.run.run_id)
     client(study.place.uri).delete_run(study.ledger.trials()[1].user_attrs["run_id"])
     ledger, said = resume(study.place, data)

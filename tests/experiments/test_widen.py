@@ -163,5 +163,5 @@ def test_report_knows_which_ends_are_open_and_repeats_the_widenings():
     assert found["batch_size", True] == ("up", "down")
     assert not any(name == "activation" for name, _ in found)
     widened = EXPERIMENT.widened_as("units:up,units:up")
-    line = command(widened, {"experiment": "digits"}, n_trials=10, n_seeds=5)
-    assert line.endswith("-P widen=units:up,units:up")
+    line = command(widened, {"experiment": "digits"}, "python", n_trials=10, n_seeds=5)
+    assert line == "depthcheck run --experiment digits --widen units:up,units:up"

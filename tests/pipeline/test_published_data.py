@@ -160,7 +160,7 @@ def test_file_that_is_not_the_published_one_is_never_read(tmp_path, served, monk
         load(DataConfig(name="mnist"), cache=tmp_path / "cache", log=lines.append)
 
     assert str(raised.value).count("mnist.npz is not the published file: its SHA-256 must be") == 2
-    assert "-P data_folder=FOLDER" in str(raised.value)
+    assert "named by data_folder=FOLDER" in str(raised.value)
     assert lines[0].startswith("mnist: Keras's cache, ")
     assert not (tmp_path / "sprung").exists()
     assert list((tmp_path / "cache").rglob("*.npz")) == []

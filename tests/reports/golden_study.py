@@ -75,6 +75,7 @@ def golden_study() -> StudyData:
             compare_share=0.92,
             cores=2,
             ranges=(SearchRange(parameter="learning_rate", low=0.001, high=0.1, log=True),),
+            launcher="mlflow run",
             earlier_test_openings=3,
         ),
         records=tuple(records),

@@ -146,7 +146,7 @@ def _facts(metric: str, *, folds: bool, references: bool) -> StudyFacts:
         data,
         question="Does another hidden layer help on my table?",
         tuned=("learning_rate 0.001 to 0.1 (log)",),
-        command="mlflow run . -P data=houses.csv -P target=price",
+        command="depthcheck run --data houses.csv --target price",
         references=tuple(
             ReferenceScores(name=name, valid=valid, test=None if folds else test, seconds=0.5 + len(name) / 10)
             for name, valid, test in known

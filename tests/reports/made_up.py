@@ -257,7 +257,7 @@ class MadeUpStudy:
                 "cpus": 2,
                 "packages": {"tensorflow": "2.21.0", "keras": "3.15.0"},
             },
-            command="mlflow run . -P experiment=fashion_mnist -P trials=60 -P seeds=5",
+            command="depthcheck run --experiment fashion_mnist --trials 60 --seeds 5",
             importances=(
                 Importance(method="PED-ANOVA", n_trials=40, shares=(("learning_rate", 0.6), ("depth", 0.4))),
                 Importance(method="fANOVA", n_trials=40, shares=(("learning_rate", 0.8), ("depth", 0.2))),

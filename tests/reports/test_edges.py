@@ -12,7 +12,8 @@ BATCH = SearchRange(parameter="batch_size", low=32, high=1024, is_list=True)
 
 def test_warning_names_what_widens_the_range_beside_what_was_widened_before():
     units = SearchRange(parameter="units", low=8, high=128, open_sides=("up",))
-    found = check_edges({"one": config(2, learning_rate=0.095, units=8)}, [RATE, BATCH, units], ["units:up"])
+    of = {"one": config(2, learning_rate=0.095, units=8)}
+    found = check_edges(of, [RATE, BATCH, units], ["units:up"], launcher="mlflow run")
     assert found.state == "warn"
     assert found.detail == (
         "one: learning_rate 0.095 is at the upper end of sgd's range: `-P widen=units:up,sgd.learning_rate:up`; "
@@ -23,7 +24,7 @@ def test_warning_names_what_widens_the_range_beside_what_was_widened_before():
 def test_range_of_all_optimizers_is_named_with_the_winners():
     rate = SearchRange(parameter="learning_rate", low=1e-3, high=1.0, log=True)
     found = check_edges({"one": config(learning_rate=0.001, optimizer="adam")}, [rate])
-    assert found.detail.endswith("is at the lower end of its range: `-P widen=adam.learning_rate:down`")
+    assert found.detail.endswith("is at the lower end of its range: `--widen adam.learning_rate:down`")
 
 
 @pytest.mark.parametrize(("low", "high", "state"), [(31, 1024, "pass"), (16, 32, "warn"), (16, 33, "pass")])

@@ -62,6 +62,7 @@ def test_what_was_written_is_read_back(written, read):
     assert read.design.factors == written.design.factors
     assert set(read.design.ranges) == set(written.design.ranges)
     assert read.design.n_seeds == 3
+    assert read.design.launcher == "depthcheck"
     assert read.design.budgets == {**written.design.budgets, "confirm": 3 * len(written.finalists)}
     assert read.facts.seeds == written.facts.seeds
     assert read.facts.finalists_sha256 == written.facts.finalists_sha256
@@ -160,7 +161,7 @@ def test_a_study_whose_finalists_are_lost_is_sent_to_the_doctor(new_store):
         n_exploit=0, diverged=0, failed=0
     )
     write_study(new_store, made.confirm(made.finalists()).data())
-    with pytest.raises(NothingToReportError, match=r"must have its list of finalists, got none .* -e doctor"):
+    with pytest.raises(NothingToReportError, match=r"must have its list of finalists, got none .* --fix"):
         read_study(new_store, tracking.studies(new_store)[0])
 
 
@@ -194,25 +195,25 @@ def defined(name, **changes):
     ],
 )
 def test_command_is_the_one_that_was_typed_or_one_like_it(study, params, expected):
-    assert command(defined(study), params, n_trials=1, n_seeds=5) == f"mlflow run . -P {expected}"
+    assert command(defined(study), params, "mlflow run", n_trials=1, n_seeds=5) == f"mlflow run . -P {expected}"
 
 
 def test_command_names_what_was_widened():
     of = defined("x", widenings=("sgd.momentum:up",))
     expected = "mlflow run . -P experiment=digits -P widen=sgd.momentum:up"
-    assert command(of, {"experiment": "digits"}, n_trials=1, n_seeds=5) == expected
+    assert command(of, {"experiment": "digits"}, "mlflow run", n_trials=1, n_seeds=5) == expected
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
     of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.csv", target="price"))
-    expected = "mlflow run . -P data='my houses.csv' -P target=price -P trials=0 -P epochs=3 -P seeds=5 -P seed=7"
-    assert command(of, {}, n_trials=0, n_seeds=5) == expected
+    expected = "depthcheck run --data 'my houses.csv' --target price --trials 0 --epochs 3 --seeds 5 --seed 7"
+    assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
     of = defined("pairwise-0123abcd", compare={"configuration": ("a", "b")})
     expected = "mlflow run . -e compare -P runs=a,b -P seeds=5"
-    assert command(of, {"runs": "a,b"}, n_trials=0, n_seeds=5) == expected
+    assert command(of, {"runs": "a,b"}, "mlflow run", n_trials=0, n_seeds=5) == expected
 
 
 @pytest.mark.parametrize(("metric", "folds"), [("r2", False), ("auc", True)])

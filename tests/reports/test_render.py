@@ -202,7 +202,7 @@ def test_not_enough_evidence_counts_settings_and_names_the_command(n_settings, t
     assert "**not enough evidence**" in text
     assert f"{there}, and at least 6 are asked for" in text
     assert more in text
-    assert re.search(rf"of training on 2 cores\) would give a verdict: `-P trials={budget}` goes on from here\.", text)
+    assert re.search(rf"of training on 2 cores\) would give a verdict: `--trials {budget}` goes on from here\.", text)
     assert "about" not in text
 
 
