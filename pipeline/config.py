@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -270,14 +270,22 @@ def _size_from_text(text: str) -> float | int:
 class ModelConfig:
     """Units of each hidden layer (depth is their number), activation and dropout behind each hidden layer.
 
-    Without a hidden layer there is nothing to activate or drop: activation is None and dropout 0.
+    Without a hidden layer there is nothing to activate or drop: activation is None and dropout 0. ``options`` are
+    sorted pairs of name and value of the dimensions that say themselves how a network is built with them.
     """
 
     units: tuple[int, ...]
     activation: str | None
     dropout: float = 0.0
+    options: tuple[tuple[str, ParamValue], ...] = ()
 
     def __post_init__(self) -> None:
+        from depthcheck.pipeline.dimensions import DIMENSIONS
+
+        known = [name for name, dimension in DIMENSIONS.items() if dimension.part == "options"]
+        object.__setattr__(self, "options", _sorted_options(self.options, known, "the model"))
+        for name, value in self.options:
+            DIMENSIONS[name].check(value, name)
         for n_units in self.units:
             require(_is_int(n_units) and n_units >= 1, "units", "whole numbers of at least 1", n_units)
         if self.units:
@@ -305,13 +313,21 @@ class OptimizerConfig:
         from depthcheck.pipeline.dimensions import options_of
 
         require(self.name in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}", self.name)
-        rate, options = self.learning_rate, tuple(sorted(self.hyperparameters))
+        rate = self.learning_rate
         require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0", rate)
+        options = _sorted_options(self.hyperparameters, options_of(self.name), self.name)
         object.__setattr__(self, "hyperparameters", options)
-        known = options_of(self.name)
-        for option, _value in options:
-            require(option in known, f"hyperparameter of {self.name}", f"one of {', '.join(known)}", option)
-        require(len(dict(options)) == len(options), f"hyperparameters of {self.name}", "named once each", options)
+
+
+def _sorted_options(
+    given: Iterable[tuple[str, ParamValue]], known: Sequence[str], owner: str
+) -> tuple[tuple[str, ParamValue], ...]:
+    """Return pairs of name and value in order, or complain of a name that its owner does not know, or has twice."""
+    options = tuple(sorted(given))
+    for option, _value in options:
+        require(option in known, f"hyperparameter of {owner}", f"one of {', '.join(known)}", option)
+    require(len(dict(options)) == len(options), f"hyperparameters of {owner}", "named once each", options)
+    return options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,7 +375,9 @@ class TrialConfig:
         """Make the configuration of values by dimension; those that are inactive there are not looked at."""
         from depthcheck.pipeline.dimensions import Draft, active
 
-        draft: Draft = {"model": {"units": (), "activation": None}, "optimizer": {}, "hyperparameters": {}, "fit": {}}
+        draft: Draft = {
+            "model": {"units": (), "activation": None}, "options": {}, "optimizer": {}, "hyperparameters": {}, "fit": {}
+        }  # fmt: skip
         for dimension in active(str(values["optimizer"]), int(values["depth"])):
             value = values.get(dimension.name, dimension.default)
             if value is not None:
@@ -368,7 +386,7 @@ class TrialConfig:
             data=data,
             data_sha256=data_sha256,
             split=split,
-            model=ModelConfig(**draft["model"]),
+            model=ModelConfig(**draft["model"], options=tuple(draft["options"].items())),
             optimizer=OptimizerConfig(**draft["optimizer"], hyperparameters=tuple(draft["hyperparameters"].items())),
             fit=FitConfig(**draft["fit"], epochs=epochs, seed=seed, class_weight=class_weight),
         )

@@ -1,8 +1,8 @@
 """What a configuration can vary in: one object a dimension, in one registry, :data:`DIMENSIONS`.
 
 A dimension is compared (a factor with levels), tuned (with a range or choices) or fixed (one value). Definitions,
-plans, Optuna's space, logged parameters and reports ask the object; none of them lists dimensions again. So a further
-entry is a further dimension: how an option of an optimizer is added stands at :class:`Dimension`.
+plans, Optuna's space, logged parameters, reports and the building of networks ask the object; none of them lists
+dimensions again. So a further entry is a further dimension: how one is added stands at :class:`Dimension`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Whole numbers of TOML have no end; what lies beyond this is no value of anything (and infinity and NaN are none).
 _LARGEST = 1e300
 #: The fields of a configuration's parts while it is being made, and the optimizer's options.
-Draft = Mapping[Literal["model", "optimizer", "hyperparameters", "fit"], dict[str, Any]]
+Draft = Mapping[Literal["model", "options", "optimizer", "hyperparameters", "fit"], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,41 @@ class Values:
         return text if self.kind == "choice" or "," in text else int(text) if self.kind == "int" else float(text)
 
 
-def _with_hidden_layers(_optimizer: str, depth: int) -> bool:
+def with_hidden_layers(_optimizer: str, depth: int) -> bool:
+    """Tell whether there are hidden layers, for dimensions that are about them."""
     return depth > 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Blueprint:
+    """What a network is about to be built of and trained with, for dimensions to change.
+
+    Attributes
+    ----------
+    keras
+        The module, which nothing but training imports.
+    n_classes
+        0 for a regression.
+    hidden
+        Arguments of the ``keras.layers.Dense`` of each hidden layer, such as ``activation`` or ``kernel_regularizer``.
+    initializer
+        What makes of ``seed=`` the initializer of a layer's weights.
+    behind
+        What stands behind each hidden layer, in order: a name, and what makes of a layer's name and a seed of its own
+        a layer of Keras that looks at each sample by itself.
+    loss
+        What training minimizes, beside regularizers. Evaluating keeps to the loss of the task: levels stay comparable.
+    optimizer
+        Keras's optimizer.
+    """
+
+    keras: Any
+    n_classes: int
+    hidden: dict[str, Any]
+    initializer: Callable[..., Any]
+    behind: dict[str, Callable[[str, int], Any]]
+    loss: Any
+    optimizer: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,13 +161,25 @@ class Dimension(Values):
     """One dimension: its limits, when it is active, how it is applied, read, logged (under its name) and said.
 
     As it stands it is an option of every optimizer, handed to Keras's optimizer by its name:
-    ``DIMENSIONS["use_ema"] = Dimension(name="use_ema", kind="bool")``.
+    ``DIMENSIONS["use_ema"] = Dimension(name="use_ema", kind="bool")``. One that changes the network or what training
+    minimizes says how::
+
+        def add_noise(network: Blueprint, value: float) -> None:
+            noise = network.keras.layers.GaussianNoise
+            network.behind["noise"] = lambda name, seed: noise(value, name=name, seed=seed)
+
+        DIMENSIONS["noise"] = Dimension(
+            name="noise", kind="float", low=0, part="options", build=add_noise,
+            is_active=with_hidden_layers, per_optimizer=False,
+        )
 
     Attributes
     ----------
     part, field
         Where it stands in a configuration: ``model``, ``fit``, ``optimizer`` or, as an option of the optimizer's,
-        ``hyperparameters``; and under which name, if not its own.
+        ``hyperparameters``; and under which name, if not its own. ``options`` are the model's, with ``build``.
+    build
+        How it changes a network that is to be built, and its training.
     is_active
         Whether a configuration with that optimizer and that many hidden layers has it.
     per_optimizer
@@ -154,8 +199,9 @@ class Dimension(Values):
     """
 
     name: str
-    part: Literal["model", "optimizer", "hyperparameters", "fit"] = "hyperparameters"
+    part: Literal["model", "options", "optimizer", "hyperparameters", "fit"] = "hyperparameters"
     field: str = ""
+    build: Callable[[Blueprint, Any], None] | None = None
     is_active: Callable[[str, int], bool] = lambda _optimizer, _depth: True
     per_optimizer: bool = True
     is_required: bool = False
@@ -174,8 +220,9 @@ class Dimension(Values):
 
     def read(self, config: TrialConfig) -> ParamValue | None:
         """Return a configuration's value, or None where it has none; layers of unequal width are one text."""
-        if self.part == "hyperparameters":
-            return dict(config.optimizer.hyperparameters).get(self.name)
+        if self.part in ("options", "hyperparameters"):
+            held = config.model.options if self.part == "options" else config.optimizer.hyperparameters
+            return dict(held).get(self.name)
         found = getattr(getattr(config, self.part), self.field or self.name)
         if isinstance(found, tuple):
             return ",".join(map(str, found)) if len(set(found)) > 1 else found[0]
@@ -225,15 +272,15 @@ DIMENSIONS: dict[str, Dimension] = {
             "depth", kind="int", low=0, most=1_000, part="model", is_required=True, baseline=1, put=_put_depth,
         ),
         _shared(
-            "units", kind="int", low=1, most=1_000_000, part="model", is_active=_with_hidden_layers, is_required=True,
+            "units", kind="int", low=1, most=1_000_000, part="model", is_active=with_hidden_layers, is_required=True,
             log=True, words="{value} {name}", put=_put_units,
         ),
         _shared(
-            "activation", kind="choice", choices=ACTIVATIONS, part="model", is_active=_with_hidden_layers,
+            "activation", kind="choice", choices=ACTIVATIONS, part="model", is_active=with_hidden_layers,
             is_required=True, words="{value}",
         ),
         _shared(
-            "dropout", kind="float", low=0, high=1, open_high=True, part="model", is_active=_with_hidden_layers,
+            "dropout", kind="float", low=0, high=1, open_high=True, part="model", is_active=with_hidden_layers,
             default=0.0,
         ),
         _shared(

@@ -6,7 +6,9 @@ logits is exact. Probabilities, and the unit of a number, belong to :func:`servi
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import keras
@@ -15,6 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Scaler
 
@@ -50,20 +53,44 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
+    plan = Blueprint(
+        keras=keras,
+        n_classes=n_classes,
+        hidden={"activation": model.activation},
+        initializer=keras.initializers.GlorotUniform,
+        behind={},
+        loss=task_loss(is_regression=not n_classes),
+        optimizer=build_optimizer(optimizer),
+    )
+    if model.dropout > 0:
+        plan.behind["dropout"] = lambda name, seed: ThreefryDropout(model.dropout, seed=seed, name=name)
+    for name, value in model.options:
+        if (change := DIMENSIONS[name].build) is not None:
+            change(plan, value)
     layers: list[Any] = [keras.Input((n_features,))]
     for number, n_units in enumerate(model.units, start=1):
         weight_seed, dropout_seed = next(seeds), next(seeds)
-        layers.append(_dense(n_units, model.activation, weight_seed, name=f"hidden_{number}"))
-        if model.dropout > 0:
-            layers.append(ThreefryDropout(model.dropout, seed=dropout_seed, name=f"dropout_{number}"))
-    layers.append(_dense(n_classes or 1, None, output_seed, name="logits" if n_classes else "number"))
+        initializer = plan.initializer(seed=weight_seed)
+        layers.append(
+            keras.layers.Dense(n_units, kernel_initializer=initializer, name=f"hidden_{number}", **plan.hidden)
+        )
+        for name, make in plan.behind.items():
+            layers.append(make(f"{name}_{number}", dropout_seed if name == "dropout" else _own(dropout_seed, name)))
+    initializer = plan.initializer(seed=output_seed)
+    name = "logits" if n_classes else "number"
+    layers.append(keras.layers.Dense(n_classes or 1, kernel_initializer=initializer, name=name))
     network = keras.Sequential(layers, name="mlp")
-    if n_classes:
-        loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
-    else:
-        loss, metrics = keras.losses.MeanSquaredError(), []
-    network.compile(optimizer=build_optimizer(optimizer), loss=loss, metrics=metrics)
+    network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
+    network.options = model.options  # whatever a layer's or a loss's configuration says of them
     return network
+
+
+@cache
+def task_loss(*, is_regression: bool) -> keras.losses.Loss:
+    """Return the loss that networks are judged by, and trained by unless a dimension has another."""
+    if is_regression:
+        return keras.losses.MeanSquaredError()
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
@@ -120,16 +147,16 @@ def serving_model(
     return serving
 
 
-def _dense(n_units: int, activation: str | None, seed: int, *, name: str) -> keras.layers.Dense:
-    initializer = keras.initializers.GlorotUniform(seed=seed)
-    return keras.layers.Dense(n_units, activation=activation, kernel_initializer=initializer, name=name)
-
-
 def _layer_seeds(seed: int) -> Iterator[int]:
     """Yield one independent seed after another; below 2**31, as Keras's generators take them."""
     rng = np.random.default_rng(seed)
     while True:
         yield int(rng.integers(2**31))
+
+
+def _own(seed: int, name: str) -> int:
+    """Return the seed of one of several layers behind the same hidden layer; it is the same whatever the others are."""
+    return int(np.random.default_rng((seed, zlib.crc32(name.encode()))).integers(2**31))
 
 
 def _plain(value: float | NDArray[np.float32]) -> float | list[float]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Evaluation, Part, PartName, Predictions
+from depthcheck.pipeline.training.build import task_loss
 
 #: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096
@@ -31,17 +32,17 @@ def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objectiv
     Parameters
     ----------
     model
-        Gives logits or standardized numbers; its own compiled loss is used.
+        Gives logits or standardized numbers; what it was trained by plays no part.
     part
         Prepared samples, as for training; at least one.
     objective
         The score, and the standardization of a regression's targets.
     """
-    loss_sum, chunks = 0.0, []
+    loss_sum, chunks, loss = 0.0, [], task_loss(is_regression=objective.is_regression)
     for start in range(0, len(part), _CHUNK):
         y = objective.targets(part.y[start : start + _CHUNK])
         outputs = model(part.X[start : start + _CHUNK], training=False)
-        loss_sum += float(model.loss(y, outputs)) * len(y)
+        loss_sum += float(loss(y, outputs)) * len(y)
         chunks.append(outputs.numpy())
     return objective.evaluation(name, loss_sum / len(part), part.y, np.concatenate(chunks))
 
@@ -124,7 +125,10 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
     saturation: dict[str, float] = {}
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     with tf.GradientTape() as tape:
-        for layer in dense:
+        for layer in model.layers:
+            if not isinstance(layer, keras.layers.Dense):
+                signal = layer(signal, training=False)
+                continue
             before = tf.matmul(signal, layer.kernel.value) + layer.bias.value
             if layer is not dense[-1]:
                 with tape.stop_recording():

@@ -118,9 +118,10 @@ def epochs(
     objective = objective_of(split)
     X, y = _resident_tensors(split.train, objective, capacity or 0)
     class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
-    program = (_programs if programs is None else programs).program(
-        model, config.batch_size, METRICS[objective.metric].keeps
-    )
+    keeps = METRICS[objective.metric].keeps
+    if keeps == "loss" and not isinstance(model.loss, keras.losses.MeanSquaredError):
+        keeps = "outputs"  # another loss does not say what the score is
+    program = (_programs if programs is None else programs).program(model, config.batch_size, keeps)
     program.load(model)
     for order in permutations(config.seed, len(split.train), config.epochs):
         start = time.perf_counter()

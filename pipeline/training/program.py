@@ -52,7 +52,9 @@ class EpochProgram:
         self._loaded: weakref.ref[Any] | None = None
         self._batch_size = batch_size
         self._keeps = keeps
-        self._model = keras.models.clone_model(model)
+        # Keras's clone_model would compile it again by the loss's configuration, which need not say all of it.
+        copies = [layer.__class__.from_config(layer.get_config()) for layer in model.layers]
+        self._model = keras.Sequential([keras.Input(model.input_shape[1:]), *copies])
         self._loss = model.loss
         self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
         self._optimizer.build(self._model.trainable_variables)
@@ -166,7 +168,8 @@ class EpochProgram:
         with tf.GradientTape() as tape:
             outputs = self._model(x, training=True)
             loss = self._loss(y, outputs, sample_weight=weights)
-        self._apply(tape.gradient(loss, variables), variables)
+            regularized = sum((of.regularizer(of) for of in variables if of.regularizer is not None), start=loss)
+        self._apply(tape.gradient(regularized, variables), variables)
         return loss, outputs
 
     def _nothing_kept(self, n_steps: int, batch_size: int) -> Any:
@@ -228,6 +231,7 @@ def _structure(model: keras.Model, batch_size: int, keeps: str) -> str:
     if isinstance(optimizer["learning_rate"], int | float):
         del optimizer["learning_rate"]
     parts = [model.get_config(), type(model.optimizer).__name__, optimizer, model.loss.get_config()]
+    parts.append(getattr(model, "options", ()))
     return json.dumps([_without_values(parts), batch_size, keeps], sort_keys=True)
 
 

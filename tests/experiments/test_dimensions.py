@@ -1,12 +1,19 @@
 """A dimension is one entry of one registry: everything that varies configurations asks it."""
 
+from pathlib import Path
+
 import pytest
 
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.worker import TrialTask, run_task
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.space import in_words
-from depthcheck.pipeline.config import SplitConfig, TrialConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
+from depthcheck.experiments.reproduce import original
+from depthcheck.pipeline.config import DataConfig, ModelConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint, Dimension, with_hidden_layers
 from depthcheck.reports.compare.study_data import Factor
+from depthcheck.reports.text.words import configuration
 
 DOCUMENT = {
     "data": {"name": "digits"},
@@ -80,3 +87,48 @@ def test_limits_of_a_dimension_from_outside_hold(tables, message):
 def test_without_it_the_name_is_unknown():
     with pytest.raises(ValueError, match=r"\[compare\] has no key 'gradient_accumulation_steps'"):
         definition.parse(DOCUMENT, name="outside")
+
+
+def add_noise(network: Blueprint, value: float) -> None:
+    noise = network.keras.layers.GaussianNoise
+    network.behind["noise"] = lambda name, seed: noise(value, name=name, seed=seed)
+
+
+def test_dimension_of_the_network_from_outside_is_searched_trained_logged_said_and_reproduced(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the functions that workers and the doctor call: the numbers of a second training equal those logged."""
+    noise = Dimension(
+        name="noise", kind="float", low=0, part="options", build=add_noise,
+        is_active=with_hidden_layers, per_optimizer=False,
+    )  # fmt: skip
+    monkeypatch.setitem(DIMENSIONS, "noise", noise)
+    tables = {"compare": {"noise": [0.0, 0.5]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "adam"}}
+    tables["tune"] = {name: of for name, of in DOCUMENT["tune"].items() if name != "ema_momentum"}
+    experiment = definition.parse({**DOCUMENT, **tables}, name="outside")
+    digits = load(DataConfig(name="digits"), cache=tmp_path)
+    study = tracking.open_parent("outside", uri=uri, environ={})
+    configs = {}
+    for planned in design.plan(experiment, [design.SearchRound(trials=10)])[1:3]:
+        config = space.to_config(experiment, planned.point, seed=1, data_sha256=digits.sha256, split=SplitConfig())
+        configs[planned.combination["noise"]] = config
+        task = TrialTask(study_run=study, number=planned.number, phase="compare", combination={}, config=config)
+        assert run_task(task).state == "finished"
+    assert "noise" in space.propose(experiment, [], seed=1)
+
+    trials = {dict(trial.config.model.options)["noise"]: trial for trial in tracking.trials(uri, study.run_id)}
+    assert {level: trial.config for level, trial in trials.items()} == configs
+    assert trials[0.0].history.train_loss != trials[0.5].history.train_loss
+    assert configuration(trials[0.5].config).endswith("noise 0.5")
+    assert "noise 0.5" in in_words(space.from_config(trials[0.5].config))
+    for level, trial in trials.items():
+        assert tracking.read_run(uri, trial.run_id).params["noise"] == str(level)
+        assert original.write_model_again(original.find(uri, run_id=trial.run_id, study=None), study) is None
+        (layer,) = (one for one in tracking.load_model(uri, trial.run_id).layers if one.name == "noise_1")
+        assert layer.stddev == level
+
+    with pytest.raises(ValueError, match=r"^noise must be a number of at least 0, got -1"):
+        ModelConfig(units=(8,), activation="relu", options=(("noise", -1),))
+    monkeypatch.delitem(DIMENSIONS, "noise")
+    with pytest.raises(ValueError, match=r"^hyperparameter of the model must be one of .*, got 'noise'"):
+        ModelConfig(units=(8,), activation="relu", options=(("noise", 0.5),))

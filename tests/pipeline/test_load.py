@@ -155,7 +155,7 @@ def test_data_found_nowhere_give_one_message_with_each_place_and_the_remedies(ba
         "Debian's package",
         "apt-get is not on this machine",
         "sudo apt-get install dataset-fashion-mnist",
-        "named by data_folder=FOLDER",
+        "named by\n    data_folder=FOLDER",
     ):
         assert expected in message
     assert not list((bare / "cache").glob(".fetch-*"))

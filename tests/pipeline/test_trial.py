@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score, roc_auc_score
 
@@ -19,7 +20,7 @@ from depthcheck.pipeline.config import (
     SplitConfig,
     TrialConfig,
 )
-from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
+from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint, Dimension
 from depthcheck.pipeline.metrics import dummy_evaluation, objective_of
 from depthcheck.pipeline.prepare.prepare import prepared
 from depthcheck.pipeline.records import Column, Dataset
@@ -322,3 +323,53 @@ def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_tri
     said = predict_proba(start, valid.X).argmax(axis=1)
     assert trained.result.valid.score == balanced_accuracy_score(valid.y, said)
     assert TrialConfig.from_params(trial.to_params()) == trial
+
+
+class Smoothed(keras.losses.Loss):
+    """Cross-entropy with smoothed labels; its configuration does not say by how much."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+
+    def call(self, y, outputs):
+        truth = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y, (-1,)), "int32"), outputs.shape[-1])
+        share = self.share
+        return keras.losses.categorical_crossentropy(truth, outputs, from_logits=True, label_smoothing=share)
+
+
+def smooth(network: Blueprint, share: float) -> None:
+    network.loss = Smoothed(share)
+
+
+def penalize(network: Blueprint, strength: float) -> None:
+    network.hidden["kernel_regularizer"] = network.keras.regularizers.L2(strength)
+
+
+def test_dimensions_that_were_added_from_outside_change_what_training_minimizes(monkeypatch: pytest.MonkeyPatch):
+    for name, build_with in (("smoothing", smooth), ("l2", penalize)):
+        more = Dimension(name=name, kind="float", low=0, part="options", build=build_with)
+        monkeypatch.setitem(DIMENSIONS, name, more)
+    dataset = dataset_of("accuracy")
+    base = config(SplitConfig(), units=(8,), epochs=1, rate=0.5, name="sgd")
+    for strength, share in ((0.1, 0.2), (0.1, 0.0)):
+        options = (("smoothing", share), ("l2", strength))
+        trial = replace(base, model=replace(base.model, options=options), fit=replace(base.fit, batch_size=N))
+
+        trained = run_trial(trial, dataset)
+
+        (data,) = prepared(dataset, trial.split)
+        start = build(trial.model, trial.optimizer, n_features=N_FEATURES, n_classes=2, seed=trial.fit.seed)
+        truth = np.eye(2)[data.split.train.y].astype(np.float32) * (1 - share) + share / 2
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(tf.reduce_sum(truth * tf.nn.log_softmax(start(data.split.train.X)), axis=1))
+            penalty = strength * tf.reduce_sum(tf.square(start.layers[0].kernel.value))
+            minimized = loss + penalty
+        gradients = tape.gradient(minimized, [weight.value for weight in start.trainable_variables])
+        for before, gradient, after in zip(start.get_weights(), gradients, trained.model.get_weights(), strict=True):
+            np.testing.assert_allclose(after, before - 0.5 * gradient, rtol=1e-4, atol=1e-6)
+        assert trained.result.history.train_loss[0] == pytest.approx(float(loss), rel=1e-5)
+        start.set_weights(trained.model.get_weights())
+        of_truth = predict_proba(start, data.split.valid.X)[np.arange(len(data.split.valid.y)), data.split.valid.y]
+        assert trained.result.valid.loss == pytest.approx(float(np.mean(-np.log(of_truth))), rel=1e-4)
+        assert TrialConfig.from_params(trial.to_params()) == trial
