@@ -169,17 +169,16 @@ class Dimension(Values):
             network.behind["noise"] = lambda name, seed: noise(value, name=name, seed=seed)
 
         DIMENSIONS["noise"] = Dimension(
-            name="noise", kind="float", low=0, part="options", build=add_noise,
-            is_active=with_hidden_layers, per_optimizer=False,
+            name="noise", kind="float", low=0, build=add_noise, is_active=with_hidden_layers, per_optimizer=False
         )
 
     Attributes
     ----------
     part, field
         Where it stands in a configuration: ``model``, ``fit``, ``optimizer`` or, as an option of the optimizer's,
-        ``hyperparameters``; and under which name, if not its own. ``options`` are the model's, with ``build``.
+        ``hyperparameters``; and under which name, if not its own. With ``build`` it is one of the model's ``options``.
     build
-        How it changes a network that is to be built, and its training.
+        How it changes a network that is to be built, and its training; those of the registry act in its order.
     is_active
         Whether a configuration with that optimizer and that many hidden layers has it.
     per_optimizer
@@ -210,6 +209,10 @@ class Dimension(Values):
     log: bool = False
     words: str = "{name} {value}"
     put: Callable[[Draft, ParamValue], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.build is not None:
+            object.__setattr__(self, "part", "options")
 
     def apply(self, draft: Draft, value: ParamValue) -> None:
         """Write the value into a configuration that is being made."""

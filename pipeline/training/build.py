@@ -64,7 +64,7 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
     )
     if model.dropout > 0:
         plan.behind["dropout"] = lambda name, seed: ThreefryDropout(model.dropout, seed=seed, name=name)
-    for name, value in model.options:
+    for name, value in sorted(model.options, key=lambda option: list(DIMENSIONS).index(option[0])):
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
     layers: list[Any] = [keras.Input((n_features,))]

@@ -99,9 +99,8 @@ def test_dimension_of_the_network_from_outside_is_searched_trained_logged_said_a
 ) -> None:
     """By the functions that workers and the doctor call: the numbers of a second training equal those logged."""
     noise = Dimension(
-        name="noise", kind="float", low=0, part="options", build=add_noise,
-        is_active=with_hidden_layers, per_optimizer=False,
-    )  # fmt: skip
+        name="noise", kind="float", low=0, build=add_noise, is_active=with_hidden_layers, per_optimizer=False
+    )
     monkeypatch.setitem(DIMENSIONS, "noise", noise)
     tables = {"compare": {"noise": [0.0, 0.5]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "adam"}}
     tables["tune"] = {name: of for name, of in DOCUMENT["tune"].items() if name != "ema_momentum"}

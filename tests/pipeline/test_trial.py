@@ -348,7 +348,7 @@ def penalize(network: Blueprint, strength: float) -> None:
 
 def test_dimensions_that_were_added_from_outside_change_what_training_minimizes(monkeypatch: pytest.MonkeyPatch):
     for name, build_with in (("smoothing", smooth), ("l2", penalize)):
-        more = Dimension(name=name, kind="float", low=0, part="options", build=build_with)
+        more = Dimension(name=name, kind="float", low=0, build=build_with)
         monkeypatch.setitem(DIMENSIONS, name, more)
     dataset = dataset_of("accuracy")
     base = config(SplitConfig(), units=(8,), epochs=1, rate=0.5, name="sgd")
