@@ -281,7 +281,9 @@ def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> 
 
 
 def _without_test(dataset: Dataset) -> Dataset:
-    return dataset if dataset.X_test is None else replace(dataset, X_test=None, y_test=None)
+    if dataset.X_test is None:
+        return dataset
+    return replace(dataset, X_test=None, y_test=None, groups_test=None, times_test=None)
 
 
 def _example_cells(column: Column) -> list[str | None]:
