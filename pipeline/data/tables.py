@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require, suggestion
+from depthcheck.pipeline.config import DataConfig, require, several_targets, suggestion
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
     Cells,
@@ -113,6 +113,9 @@ def require_columns(config: DataConfig, names: Sequence[str], where: str) -> Non
     """
     if config.target is None:
         raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
+    targets = [part.strip() for part in config.target.split(",")]
+    if config.target not in names and len(targets) > 1 and set(targets) <= set(names):
+        raise several_targets(targets)
     stated = ((f"column of data.columns in {where}", name) for name, _kind in config.columns)
     for what, name in (*_roles(config).items(), *stated):
         if name not in names:

@@ -335,6 +335,8 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
             {"config": {"target": "Y "}},
             "target must be one of the columns of t.csv: x, colour, y; got 'Y '; did you mean 'y'?",
         ),
+        ({"config": {"target": "x, y"}}, "target must be one column, got several: 'x', 'y'; run a study for each of them"),
+        ({"config": {"target": ["x", "y"]}}, "target must be one column, got several: 'x', 'y'; run a study for each"),
         ({"config": {"target": None}}, "target must be one of the columns of t.csv: x, colour, y; got none"),
         ({"target": cycle("one")}, "target 'y' must be of two different values or more, got 'one in every row'"),
         ({"target": cycle(None)}, "target 'y' must be of two different values or more, got 'no value at all'"),
