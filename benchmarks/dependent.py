@@ -81,7 +81,11 @@ def common(of: Scenario, unit: NDArray[np.int64], rng: np.random.Generator) -> A
 def study(of: Scenario, rng: np.random.Generator) -> tuple[list[Array], NDArray[np.int64]]:
     """Return the pseudo-values of both levels' tuned scores, ``(n_settings, n_rows)`` each, and the rows' units."""
     unit, shape = members(of, rng), (of.n_settings, of.n_rows)
-    quality, shared, answer = SETTING_SD * rng.standard_normal(of.n_settings), common(of, unit, rng), common(of, unit, rng)
+    quality, shared, answer = (
+        SETTING_SD * rng.standard_normal(of.n_settings),
+        common(of, unit, rng),
+        common(of, unit, rng),
+    )
     tuned = []
     for _level in range(2):
         said = ROW_SD * common(of, unit, rng) + NETWORK_SD * rng.standard_normal(shape)
@@ -126,7 +130,9 @@ def scenarios() -> list[Scenario]:
 
 def run(n_studies: int, seed: int) -> None:
     """Print how often the intervals cover 0, and how wide they are."""
-    print("| score | rows of | sizes | alike | each row for itself: covers | half width | by units: covers | half width |")
+    print(
+        "| score | rows of | sizes | alike | each row for itself: covers | half width | by units: covers | half width |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for number, of in enumerate(scenarios()):
         rng, covered, half = np.random.default_rng((seed, number)), np.zeros(2), np.zeros(2)
@@ -135,9 +141,8 @@ def run(n_studies: int, seed: int) -> None:
             known = units_of([ExampleScores(scores=tuned[0][0], unit=unit)], "group" if of.n_groups else "time")
             for way, units in enumerate((None, known)):
                 found = judged(of, tuned, units)
-                assert found.low is not None and found.high is not None
-                covered[way] += found.low <= 0 <= found.high
-                half[way] += METRICS[of.metric].scale * (found.high - found.low) / 2
+                covered[way] += abs(found.estimate) <= (found.half_width or 0.0)
+                half[way] += METRICS[of.metric].scale * (found.half_width or 0.0)
         cells = [f"{100 * c / n_studies:.1f} % | ±{h / n_studies:.3g}" for c, h in zip(covered, half, strict=True)]
         print(f"| {of} | {' | '.join(cells)} |", flush=True)
 

@@ -21,7 +21,7 @@ ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_
 TASKS: tuple[Task, ...] = ("classification", "regression")
 #: What a column of a table can be told to be, in place of what is guessed.
 COLUMN_KINDS = (
-    "numeric", "boolean", "date", "categorical", "ignored",
+    "numeric", "boolean", "date", "categorical", "text", "ignored",
     "decimal comma", "decimal point", "day first", "month first",
 )  # fmt: skip
 #: What the last four say: the kind, and how its cells are written.

@@ -239,7 +239,11 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
         "Data",
         {
             "name": Annotated[_words(), Field(description="A known name, or the path of a file or folder.")],
-            "target": Annotated[str, Checked(_target, {"type": "string"}), Field(description="The column of a table that is to be predicted.")],
+            "target": Annotated[
+                str,
+                Checked(_target, {"type": "string"}),
+                Field(description="The column of a table that is to be predicted."),
+            ],
             "task": _words(TASKS),
             "metric": _words(tuple(METRICS)),
             "group": Annotated[_words(), Field(description="A column whose rows of one value stay in one part.")],
@@ -328,9 +332,9 @@ def _said(error: ValidationError) -> str:
         whole, inside = what.rpartition(".")[0], loc[:-1]
         if inside == ("data",) and loc[-1] in _WEIGHTS:
             return (
-                f"[data] must be without weights of rows, got {loc[-1]} = {shown(value)}: every row counts the same, in "
-                "training and in scores. Say 'ignored' of that column in [data.columns], so that it is no feature; where "
-                "it counts rows, repeat each so often, and name a column that numbers the rows before as group"
+                f"[data] must be without weights of rows, got {loc[-1]} = {shown(value)}: every row counts the same, "
+                "in training and in scores. Say 'ignored' of that column in [data.columns], so that it is no feature; "
+                "where it counts rows, repeat each so often, and name a column that numbers the rows before as group"
             )
         is_table = bool(inside) and inside[-1] != _RANGE
         known = _known(inside)

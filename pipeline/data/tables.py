@@ -37,7 +37,7 @@ from depthcheck.pipeline.scores import Task
 
 _N_SAMPLE = 1_000
 #: Words of a guess that a user should see.
-_ASKED = ("no cell tells", "and words:", "are left when they are scaled", COPY, ALONE)
+_ASKED = ("no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COPY, ALONE)
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -342,7 +342,7 @@ def _digest(
     for table in (X,) if X_test is None else (X, X_test):
         for column in parts.columns:
             sha256.update(f"{column.name}\0{column.kind}\0".encode())
-            if column.kind == "categorical":
+            if column.kind in ("categorical", "text"):
                 values = table[column.name].array
                 sha256.update("\0".join(values.categories).encode())
                 take("codes", values.codes.astype("<i4"))

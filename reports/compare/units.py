@@ -8,7 +8,7 @@ the score again, and their spread that of cluster-robust standard errors (Liang 
 A unit that has much of all rows draws the mean towards itself, so that its distance is too short, and the spread hangs
 on few units. Both are mended as Bell and McCaffrey (2002) do, for units whose rows are wholly alike: distances are
 lengthened to what they are expected to be, and the degrees of freedom are Satterthwaite's, fewer than units less one
-where units differ in size. Without it intervals over 8 groups of very unequal size covered 86 to 90 %
+where units differ in size. Without it intervals over 5 to 12 groups of very unequal size covered 83 to 90 %
 (docs/search-simulations.md).
 
 Blocks of time that follow each other may still be alike. Their correlation is estimated, and they count as the smaller
