@@ -554,9 +554,16 @@ def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
     import numpy as np
     import pandas as pd
 
-    from depthcheck.pipeline.config import DataConfig
+    from depthcheck.pipeline.config import DataConfig, several_targets
 
-    if data is None or isinstance(data, (str, Path)):
+    is_named = data is None or isinstance(data, (str, Path))
+    if isinstance(target, (list, tuple)) and (
+        is_named or (isinstance(data, pd.DataFrame) and {*target} <= {*data.columns})
+    ):
+        raise several_targets(target)
+    if np.ndim(target) == 2 and np.shape(target)[1] > 1:
+        raise several_targets(getattr(target, "columns", range(np.shape(target)[1])))
+    if is_named:
         if target is not None and not isinstance(target, str):
             raise ValueError("target must be the name of a column where data are named, got an array")
         return None if data is None else DataConfig(name=str(data), target=target)

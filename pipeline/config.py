@@ -21,7 +21,7 @@ ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_
 TASKS: tuple[Task, ...] = ("classification", "regression")
 #: What a column of a table can be told to be, in place of what is guessed.
 COLUMN_KINDS = (
-    "numeric", "boolean", "date", "categorical", "ignored",
+    "numeric", "boolean", "date", "categorical", "text", "ignored",
     "decimal comma", "decimal point", "day first", "month first",
 )  # fmt: skip
 #: What the last four say: the kind, and how its cells are written.
@@ -87,6 +87,15 @@ def require(holds: bool, what: str, expected: str, got: object) -> None:
         raise ValueError(f"{what} must be {expected}, got {shown(got)}")
 
 
+def several_targets(names: Iterable[object]) -> ValueError:
+    """Return the complaint about several columns that are to be predicted at once, which says what to do."""
+    got = ", ".join(map(shown, names))
+    return ValueError(
+        f"target must be one column, got several: {got}; run a study for each of them, and say 'ignored' of the others "
+        "in [data.columns], which might give it away"
+    )
+
+
 def suggestion(word: object, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known word that is most like one, whatever its capitals, or nothing."""
     folded = {name.casefold().strip(): name for name in reversed(list(known))}
@@ -142,6 +151,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.name), "data", "a name or a path", self.name)
+        if isinstance(self.target, list | tuple):
+            raise several_targets(self.target)
         require(self.task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", self.task)
         require(self.metric in (None, *METRICS), "metric", f"one of {', '.join(METRICS)}", self.metric)
         if self.metric is not None and self.task is not None:

@@ -97,6 +97,8 @@ class Dataset:
         Of a table: every column but the target, those that are ignored too; empty for arrays.
     groups, times
         ``(n_samples,)`` int64 or float64: the group of each row, or when it was recorded; None where there is none.
+    groups_test, times_test
+        The same of the rows of ``X_test``, with the same numbers.
     """
 
     name: str
@@ -115,6 +117,8 @@ class Dataset:
     columns: tuple[Column, ...] = ()
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
+    groups_test: NDArray[np.int64] | None = None
+    times_test: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
@@ -126,7 +130,10 @@ class Dataset:
         if self.X_test is not None:
             shape = self.X_test.shape[1:]
             require(shape == self.X.shape[1:], "sample shape of X_test", str(self.X.shape[1:]), shape)
-            _require_shape("y_test", self.y_test, (len(self.X_test),))
+            for name, column in (
+                ("y_test", self.y_test), ("groups_test", self.groups_test), ("times_test", self.times_test)
+            ):  # fmt: skip
+                _require_shape(name, column, (len(self.X_test),))
         if self.task == "regression":
             require(bool(np.isfinite(self.y).all()), "targets", "finite numbers", "one that is not")
             return

@@ -1,5 +1,7 @@
 """What the Python interface takes, as far as no training shows it; the rest is in end_to_end/test_notebook.py."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import depthcheck
@@ -28,6 +30,24 @@ DEFINITION = {
 def test_trial_of_wrong_hyperparameters_is_refused_in_a_line(given, said):
     with pytest.raises(ValueError, match=said):
         depthcheck.run_trial(given, depthcheck.load_data("digits"))
+
+
+ROWS = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "target", "named"),
+    [
+        ("people.csv", ["a", "b"], "'a', 'b'"),
+        (pd.DataFrame(ROWS, columns=["a", "b"]), ["a", "b"], "'a', 'b'"),
+        (pd.DataFrame({"x": [1, 2, 3]}), pd.DataFrame(ROWS, columns=["a", "b"]), "'a', 'b'"),
+        (ROWS, ROWS, "0, 1"),
+    ],
+)
+def test_several_targets_are_refused_with_what_to_do(data, target, named, tmp_path):
+    with pytest.raises(ValueError, match=f"target must be one column, got several: {named}; run a study for each"):
+        depthcheck.run_study(data, target=target, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert not list(tmp_path.iterdir())
 
 
 def test_definition_in_a_dictionary_finds_its_data_from_the_working_directory(tmp_path, monkeypatch):

@@ -38,6 +38,7 @@ from depthcheck.pipeline.config import (
     TASKS,
     ParamValue,
     SplitChoice,
+    several_targets,
     shown,
 )
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, Values, own_dimensions
@@ -53,6 +54,8 @@ _FINEST_STEP = 1e-6
 SCHEMA_FILE = Path(__file__).parents[1] / "definitions" / "definition.schema.json"
 #: Which kind of a tuned dimension's two a place in an error belongs to; no key of a file.
 _RANGE, _LIST = "{}", "[]"
+#: What a column of sample weights is called by those who look for it.
+_WEIGHTS = {"weight", "weights", "sample_weight", "sample_weights"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +93,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f" must be a text, got {shown(value)}")
     return value
+
+
+def _target(value: object) -> str:
+    if isinstance(value, list | tuple):
+        raise several_targets(value)
+    return _text(value)
 
 
 def _words(choices: Sequence[str] = ()) -> Any:
@@ -230,7 +239,11 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
         "Data",
         {
             "name": Annotated[_words(), Field(description="A known name, or the path of a file or folder.")],
-            "target": Annotated[_words(), Field(description="The column of a table that is to be predicted.")],
+            "target": Annotated[
+                str,
+                Checked(_target, {"type": "string"}),
+                Field(description="The column of a table that is to be predicted."),
+            ],
             "task": _words(TASKS),
             "metric": _words(tuple(METRICS)),
             "group": Annotated[_words(), Field(description="A column whose rows of one value stay in one part.")],
@@ -317,6 +330,12 @@ def _said(error: ValidationError) -> str:
         return f"{what}{text}" if text[0] in " ." else text
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         whole, inside = what.rpartition(".")[0], loc[:-1]
+        if inside == ("data",) and loc[-1] in _WEIGHTS:
+            return (
+                f"[data] must be without weights of rows, got {loc[-1]} = {shown(value)}: every row counts the same, "
+                "in training and in scores. Say 'ignored' of that column in [data.columns], so that it is no feature; "
+                "where it counts rows, repeat each so often, and name a column that numbers the rows before as group"
+            )
         is_table = bool(inside) and inside[-1] != _RANGE
         known = _known(inside)
         known_key(str(loc[-1]), known, f"[{keys[-2]}]" if is_table else whole or "the definition")

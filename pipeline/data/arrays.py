@@ -141,6 +141,12 @@ def _features(X: NDArray[Any], what: str) -> NDArray[Any]:
 
 def _column(y: NDArray[Any], what: str, n_samples: int) -> NDArray[Any]:
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim == 2 and len(y) == n_samples:
+        is_one_hot = y.dtype.kind in "biuf" and bool((y.sum(axis=1) == 1).all()) and bool(np.isin(y, (0, 1)).all())
+        how = (
+            "a class each? then write y.argmax(axis=1)" if is_one_hot else "write one of them, and run a study for each"
+        )
+        raise ValueError(f"{what} must have one target a sample, got {y.shape[1]} columns: {how}")
     require(y.shape == (n_samples,), f"shape of {what}", f"({n_samples},), one label a sample", y.shape)
     require(y.dtype.kind in "biufUS", f"type of {what}", "numbers or text", str(y.dtype))
     return y

@@ -164,6 +164,8 @@ def typed(column: Column, cells: Cells) -> Values:
     ValueError
         When a cell cannot be read; names the column, the row (from 1) and the cell.
     """
+    if column.kind == "text":
+        return _categorical(cells.as_texts())
     if column.kind == "categorical":
         texts = cells.as_texts()
         return _categorical(_as_known(texts, column.categories) if isinstance(cells, Numbers) else texts)

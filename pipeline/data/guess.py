@@ -51,6 +51,8 @@ _YEARS = (1500, 2200)
 _TIME_NAME = re.compile(r"date|time|year|jahr|zeit|epoch", re.IGNORECASE)
 #: From that share of numbers among a column's different texts on, its words are asked about; looked for in so many.
 _MOSTLY, _FIRST = 0.5, 1_000
+#: Blanks of a text, on average, from which on it is taken for sentences.
+_BLANKS = 3
 _ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|rownames|index)$|[a-z]I[dD]$")
 
 
@@ -258,14 +260,21 @@ def _spelt(form: str) -> str:
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
     n_present = len(cells.missing) - column.n_missing
     is_free = column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical"
+    its_words = "; say text to learn from its words" if _are_sentences(cells.different) else ""
     words = _words_among_numbers(cells) if is_free or column.n_distinct == n_present else ""
     if words:
         return replace(column, why=words)
     if column.n_distinct == n_present > 1:
-        return replace(column, why=f"{what}, another in every row: an identifier or free text")
+        which = "free text" if its_words else "an identifier or free text"
+        return replace(column, why=f"{what}, another in every row: {which}{its_words}")
     if is_free:
-        return replace(column, why=f"{what}, {column.n_distinct:,} different ones: too many to learn from")
+        return replace(column, why=f"{what}, {column.n_distinct:,} different ones: too many to learn from{its_words}")
     return replace(column, kind="categorical", why=what, categories=tuple(sorted(cells.different)))
+
+
+def _are_sentences(texts: pd.Series[str]) -> bool:
+    """Whether texts are of so many words that they are written for a reader."""
+    return bool(texts.head(_FIRST).str.count(r"\s+").mean() >= _BLANKS)
 
 
 def _words_among_numbers(cells: Texts) -> str:
@@ -289,6 +298,13 @@ def _stated(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     if kind in STATED_FORMS:
         return _stated_form(column, cells, *STATED_FORMS[kind])
     column = replace(column, kind=kind, why="as you say")
+    if kind == "text":
+        texts = cells.as_texts()
+        if not (isinstance(cells, Texts) and texts.different.str.contains(r"[^\W\d_]{2}").any()):
+            raise ValueError(
+                f"column {column.name!r} must have words to be text, got {', '.join(column.examples) or 'no value'}"
+            )
+        return replace(column, n_distinct=len(texts.different), why="as you say; its words become features")
     if kind == "categorical":
         categories = tuple(sorted(cells.as_texts().different))
         return replace(column, categories=categories, n_distinct=len(categories))

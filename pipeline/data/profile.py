@@ -8,7 +8,7 @@ import numpy as np
 
 from depthcheck.pipeline.records import Column, Dataset
 
-_KINDS = ("numeric", "boolean", "date", "categorical", "ignored")
+_KINDS = ("numeric", "boolean", "date", "categorical", "text", "ignored")
 _HEAD = ("column", "kind", "missing", "distinct", "examples", "why")
 _RIGHT = (2, 3)
 _MAX_NAME = 32

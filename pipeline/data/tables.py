@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require, suggestion
+from depthcheck.pipeline.config import DataConfig, require, several_targets, suggestion
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
     Cells,
@@ -37,7 +37,7 @@ from depthcheck.pipeline.scores import Task
 
 _N_SAMPLE = 1_000
 #: Words of a guess that a user should see.
-_ASKED = ("no cell tells", "and words:", "are left when they are scaled", COPY, ALONE)
+_ASKED = ("no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COPY, ALONE)
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -86,7 +86,7 @@ def table_dataset(
         marks = _marks_of(config.test_column, _kept(frame[config.test_column], rows))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
-    parts = _Parts(config, target, answers=answers[has_answer], marks=marks, comma=comma, log=log)
+    parts = _Parts(config, target, answers=answers[has_answer], marks=marks, test_file=test, comma=comma, log=log)
     while columns:
         column = next(iter(columns))
         parts.add(column, _kept(columns.pop(column), rows))
@@ -95,7 +95,8 @@ def table_dataset(
     y = answers[has_answer]
     X_test, y_test = None, None
     if test is not None:
-        X_test, y_test = _test_part(test, target, parts.columns, log)
+        X_test, y_test, rows = _test_part(test, target, parts.columns, log)
+        parts.keep_of_test(rows)
     elif marks is not None:
         X_test, y_test = pd.DataFrame(parts.test, index=range(int(marks.sum())), copy=False), y[marks]
         y = y[~marks]
@@ -112,6 +113,9 @@ def require_columns(config: DataConfig, names: Sequence[str], where: str) -> Non
     """
     if config.target is None:
         raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
+    targets = [part.strip() for part in config.target.split(",")]
+    if config.target not in names and len(targets) > 1 and set(targets) <= set(names):
+        raise several_targets(targets)
     stated = ((f"column of data.columns in {where}", name) for name, _kind in config.columns)
     for what, name in (*_roles(config).items(), *stated):
         if name not in names:
@@ -130,22 +134,24 @@ class _Parts:
         *,
         answers: NDArray[np.float64],
         marks: NDArray[np.bool_] | None,
+        test_file: pd.DataFrame | None,
         comma: bool,
         log: Callable[[str], None],
     ) -> None:
         self.config, self.target, self.answers, self.comma, self.log = config, target, answers, comma, log
-        self.marks = marks
+        self.marks, self.test_file = marks, test_file
         self.stated = dict(config.columns)
         self.columns: list[Column] = []
         self.train: dict[str, Values] = {}
         self.test: dict[str, Values] = {}
         self.groups: NDArray[np.int64] | None = None
         self.times: NDArray[np.float64] | None = None
+        self.groups_test: NDArray[np.int64] | None = None
+        self.times_test: NDArray[np.float64] | None = None
 
     def add(self, name: str, series: pd.Series[Any]) -> None:
         """Understand a column and keep what it gives."""
         cells = cells_of(series)
-        del series
         roles = {
             self.config.group: "tells which rows belong together",
             self.config.time: "tells when a row was recorded",
@@ -155,10 +161,12 @@ class _Parts:
             column = guess(name, cells, kind="ignored")
             self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
             if name == self.config.group:
-                self.groups = self._outside_test(_groups_of(name, cells, self.log))
+                self.groups, self.groups_test = self._in_both(name, series, lambda of: _groups_of(name, of, self.log))
+                self._warn_of_groups(name)
             elif name == self.config.time:
-                self.times = self._outside_test(_times_of(name, cells, self.comma))
+                self.times, self.times_test = self._in_both(name, series, lambda of: _times_of(name, of, self.comma))
             return
+        del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
         self.columns.append(column)
         values = typed(column, cells) if column.kind != "ignored" else None
@@ -173,6 +181,32 @@ class _Parts:
             self.train[name] = self._outside_test(values)
             if self.marks is not None:
                 self.test[name] = values[self.marks]
+
+    def keep_of_test(self, rows: NDArray[np.bool_]) -> None:
+        """Leave out of groups and times the rows of the test file that are not kept."""
+        self.groups_test = None if self.groups_test is None else self.groups_test[rows]
+        self.times_test = None if self.times_test is None else self.times_test[rows]
+
+    def _in_both(
+        self, name: str, series: pd.Series[Any], read: Callable[[Cells], NDArray[Any]]
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return what a column says of the rows outside the test part, and of those in it, where it says so."""
+        if self.test_file is None or name not in self.test_file.columns:
+            if self.test_file is not None:
+                self.log(f"test file: there is no {name!r}, so that each of its rows counts as a draw of its own")
+            values = read(cells_of(series))
+            return self._outside_test(values), None if self.marks is None else values[self.marks]
+        values = read(cells_of(pd.concat([series, self.test_file[name]], ignore_index=True)))
+        return values[: len(series)], values[len(series) :]
+
+    def _warn_of_groups(self, name: str) -> None:
+        """Say that groups are on both sides of a test part: the network has seen what their rows have in common."""
+        if self.groups_test is None:
+            return
+        there = np.unique(self.groups_test)
+        n_known = int(np.isin(there, self.groups).sum())
+        if n_known:
+            self.log(f"group {name!r}: {n_known:,} of {len(there):,} groups of the test part have rows that train, too")
 
     def _outside_test(self, values: Any) -> Any:
         return values if self.marks is None else values[~self.marks]
@@ -244,6 +278,8 @@ def _dataset(
         columns=tuple(parts.columns),
         groups=parts.groups,
         times=parts.times,
+        groups_test=parts.groups_test,
+        times_test=parts.times_test,
     )
 
 
@@ -274,7 +310,7 @@ def _kept(column: pd.Series[Any], rows: NDArray[np.intp] | None) -> pd.Series[An
 
 def _test_part(
     test: pd.DataFrame, target: _Target, columns: Iterable[Column], log: Callable[[str], None]
-) -> tuple[pd.DataFrame, NDArray[Any]]:
+) -> tuple[pd.DataFrame, NDArray[Any], NDArray[np.bool_]]:
     name = target.column.name
     if name not in test.columns:
         there = [str(column) for column in test]
@@ -285,7 +321,7 @@ def _test_part(
         log(f"test file: {np.count_nonzero(~has_answer):,} of {len(y):,} rows have no target: they are left out")
     require(bool(has_answer.any()), "rows of the test file", "at least 1", 0)
     samples = as_samples(test, tuple(columns), where="test file")
-    return samples.loc[has_answer].reset_index(drop=True), y[has_answer]
+    return samples.loc[has_answer].reset_index(drop=True), y[has_answer], has_answer
 
 
 def _why_none(columns: Iterable[Column]) -> str:
@@ -306,7 +342,7 @@ def _digest(
     for table in (X,) if X_test is None else (X, X_test):
         for column in parts.columns:
             sha256.update(f"{column.name}\0{column.kind}\0".encode())
-            if column.kind == "categorical":
+            if column.kind in ("categorical", "text"):
                 values = table[column.name].array
                 sha256.update("\0".join(values.categories).encode())
                 take("codes", values.codes.astype("<i4"))
@@ -316,7 +352,10 @@ def _digest(
                 plain = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers + 0)
                 take("cells", plain.astype(numbers.dtype.newbyteorder("<")))
     sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
-    for what, array in {"y": y, "y_test": y_test, "groups": parts.groups, "times": parts.times}.items():
+    further = {"y": y, "y_test": y_test} | {
+        what: getattr(parts, what) for what in ("groups", "times", "groups_test", "times_test")
+    }
+    for what, array in further.items():
         if array is not None:
             take(what, array.astype(array.dtype.newbyteorder("<")))
     return sha256.hexdigest()

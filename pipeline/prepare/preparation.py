@@ -50,7 +50,8 @@ class TablePreparation:
     transformer
         A fitted ``ColumnTransformer``; its inputs are those of :func:`inputs_of`.
     feature_names
-        One a feature, for people: ``age``, ``age is missing``, ``colour = red``, ``colour = (rare)``.
+        One a feature, for people: ``age``, ``age is missing``, ``colour = red``, ``colour = (rare)``,
+        ``review, words 1``.
     task, target, class_names
         What is predicted.
     """
@@ -125,13 +126,18 @@ def inputs_of(
 ) -> pd.DataFrame:
     """Return what the transformer takes of some rows of a typed table.
 
-    Numbers and booleans stay as they are. A category becomes its position among its column's categories. A date becomes
-    its days, and where it lies in the year and in the week as sine and cosine. Inputs are called by their column's
-    number in ``used``, ``3`` or ``3 week sine``, so that no two names can be the same.
+    Numbers, booleans and texts stay as they are; a missing text is empty. A category becomes its position among its
+    column's categories. A date becomes its days, and where it lies in the year and in the week as sine and cosine.
+    Inputs are called by their column's number in ``used``, ``3`` or ``3 week sine``, so that no two names can be the
+    same.
     """
     inputs: dict[str, NDArray[Any]] = {}
     for position, (column, known) in used.items():
         values = samples[column.name].array
+        if column.kind == "text":
+            texts = np.append(np.asarray(values.categories, dtype=object), "")
+            inputs[str(position)] = texts[values.codes[rows]]
+            continue
         if column.kind == "categorical":
             codes = pd.Index(list(known), dtype="str").get_indexer(values.categories)
             inputs[str(position)] = np.append(codes, _MISSING).astype(np.int32)[values.codes[rows]]

@@ -32,6 +32,10 @@ _N_CELLS = 4_000_000
 _MAX_TOGETHER = 128
 #: Samples of one example.
 _N_EXAMPLES = 3
+#: Features that the words of a text column become at most, different words that count, and rows they are learnt from.
+_TEXT_FEATURES, _MOST_WORDS, _MOST_TEXTS = 64, 20_000, 20_000
+#: A direction of which texts have less than that share of what they have of the first one is taken for none.
+_LEAST_DIRECTION = 1e-3
 #: How raw samples become the features that a network gets; fitted on the training part alone.
 Preparation = TablePreparation | Scaler
 #: A column that is used, and the categories that its training part has.
@@ -150,16 +154,18 @@ def _fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
     """Return the preparation of a table, learnt from the rows at the positions ``train``.
 
     Missing numbers become the median, with a feature that says so; numbers and parts of dates get mean 0 and standard
-    deviation 1; booleans stay 0 and 1; categories become one feature each, rare and unknown ones one together.
+    deviation 1; booleans stay 0 and 1; categories become one feature each, rare and unknown ones one together; texts
+    become the main directions in which their words differ.
     """
     from sklearn.compose import ColumnTransformer
 
     columns = [column for column in dataset.columns if column.kind != "ignored"]
     values = [(column, dataset.X[column.name].array) for column in columns]
-    varying = [(column, _categories(cells, train)) for column, cells in values if _varies(cells, train)]
+    varying = [(column, _categories(column, cells, train)) for column, cells in values if _varies(cells, train)]
     require(bool(varying), "columns with two different values in the training part", "at least 1", 0)
     used = dict(enumerate(varying))
-    fitted = list(_fitted(dataset.X, used, train))
+    fitted = [*_fitted(dataset.X, used, train), *_fitted_texts(dataset.X, used, train)]
+    require(bool(fitted), "columns with words that two rows of the training part share", "at least 1", 0)
     # Frozen transformers are fitted already, a few columns at a time; the rows only tell it the inputs' names.
     transformer = ColumnTransformer(
         [(str(number), fit, inputs) for number, (fit, inputs) in enumerate(fitted)], verbose_feature_names_out=False
@@ -195,6 +201,39 @@ def _fitted(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]
                 yield FrozenEstimator(_transformer("part of a date").fit(inputs[parts])), parts
 
 
+def _fitted_texts(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]) -> Iterator[tuple[Any, str]]:
+    """Yield a transformer for each column of texts, and the name of its input: TF-IDF, then its main directions.
+
+    (Deerwester et al. 1990: latent semantic analysis.) A word counts that two training rows have; a text without any
+    becomes what the mean text is not far from. A column whose rows share no word has nothing to yield.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    some = train[np.linspace(0, len(train) - 1, min(len(train), _MOST_TEXTS)).astype(np.int64)]
+    for position in [position for position, (column, _) in used.items() if column.kind == "text"]:
+        name = str(position)
+        words = TfidfVectorizer(
+            strip_accents="unicode", sublinear_tf=True, min_df=2, max_features=_MOST_WORDS, dtype=np.float32
+        )
+        try:
+            counted = words.fit_transform(inputs_of(X, {position: used[position]}, some)[name])
+        except ValueError:  # "empty vocabulary", or "no terms remain"
+            continue
+        directions, scaler = TruncatedSVD(min(_TEXT_FEATURES, *counted.shape), random_state=0), StandardScaler()
+        with threadpool_limits(1):  # sums in one order, whatever the number of cores
+            found = directions.fit_transform(counted)
+        # Words that always come together leave a direction of rounding errors, which scaling would make a feature of.
+        n_real = int(np.count_nonzero(directions.singular_values_ > _LEAST_DIRECTION * directions.singular_values_[0]))
+        directions.components_ = directions.components_[:n_real]
+        scaler.fit(found[:, :n_real])
+        yield FrozenEstimator(make_pipeline(words, directions, scaler)), name
+
+
 def _transformer(kind: str) -> Any:
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -218,16 +257,20 @@ def _varies(values: Any, train: NDArray[np.int64]) -> bool:
     return bool(((cells != cells[0]) & ~((cells != cells) & (cells[0] != cells[0]))).any())  # noqa: PLR0124
 
 
-def _categories(values: Any, train: NDArray[np.int64]) -> tuple[str, ...]:
+def _categories(column: Column, values: Any, train: NDArray[np.int64]) -> tuple[str, ...]:
     """Return the categories that the training part has, sorted as they are; of other columns none."""
-    if not isinstance(values, pd.Categorical):
+    if column.kind != "categorical":
         return ()
     codes = np.unique(values.codes[train])
     return tuple(str(category) for category in values.categories[codes[codes >= 0]])
 
 
-def _feature_names(fitted: Any, inputs: Sequence[str], used: Mapping[int, _Used]) -> Iterator[str]:
+def _feature_names(fitted: Any, inputs: Sequence[str] | str, used: Mapping[int, _Used]) -> Iterator[str]:
     """Yield the features of a fitted transformer under the names of their columns and categories."""
+    if isinstance(inputs, str):
+        n_features = len(fitted.get_feature_names_out())
+        yield from (f"{used[int(inputs)][0].name}, words {number}" for number in range(1, n_features + 1))
+        return
     names = {}
     for name in inputs:
         number, _, part = name.partition(" ")
@@ -281,7 +324,9 @@ def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> 
 
 
 def _without_test(dataset: Dataset) -> Dataset:
-    return dataset if dataset.X_test is None else replace(dataset, X_test=None, y_test=None)
+    if dataset.X_test is None:
+        return dataset
+    return replace(dataset, X_test=None, y_test=None, groups_test=None, times_test=None)
 
 
 def _example_cells(column: Column) -> list[str | None]:

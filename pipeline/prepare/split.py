@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,22 +137,28 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
 
 
 def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConfig) -> NDArray[np.int64] | None:
-    """Return the number of each row's unit, ``(n,)``, where the data are cut by group or by time; else None.
+    """Return the number of each row's unit, ``(n,)``: its group, however the data are cut, or its block of time.
+
+    None where neither is known, or times are and the data are not cut by them.
 
     Parameters
     ----------
     rows
-        Positions in the data set; None for a test part of its own, of which neither groups nor times are known.
+        Positions in the data set; None for its own test part.
     """
-    if rows is None:
-        return None
-    if config.method == "group" and dataset.groups is not None:
-        return np.asarray(dataset.groups[rows], np.int64)
-    if config.method == "time" and dataset.times is not None:
-        unit = np.empty(len(rows), np.int64)
-        unit[np.argsort(dataset.times[rows], kind="stable")] = np.arange(len(rows)) * _BLOCKS // len(rows)
-        return unit
+    groups, times = (dataset.groups_test, dataset.times_test) if rows is None else (dataset.groups, dataset.times)
+    if groups is not None:
+        return np.asarray(groups if rows is None else groups[rows], np.int64)
+    if times is not None and config.method == "time":
+        return time_blocks(times if rows is None else times[rows])
     return None
+
+
+def time_blocks(times: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the block of time that each row lies in, ``(n,)``, all of one size."""
+    block = np.empty(len(times), np.int64)
+    block[np.argsort(times, kind="stable")] = np.arange(len(times)) * _BLOCKS // len(times)
+    return block
 
 
 def _usual_method(dataset: Dataset) -> str:

@@ -305,6 +305,7 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
     differences = {f"{c.factor} {c.level}": c.difference for q in questions for c in q.contrasts if c.difference}
     if found.recommendation is not None and found.recommendation.difference is not None and search is not None:
         differences["the best alternative"] = found.recommendation.difference
+    are_alike = design.split_method in ("group", "time") or any(of.drawn != "examples" for of in differences.values())
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     in_lists = [row.finalist.id for row in finalists]
     return (
@@ -314,7 +315,7 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
         check_judged_on_test(found.part, design.folds, is_search=search is not None),
         *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),
-        *([check_independence(design, differences.values())] if design.split_method in ("group", "time") else []),
+        *([check_independence(design, differences.values())] if are_alike else []),
         check_trained(rows),
         check_divergence(rows, finalists),
         check_failures(rows),

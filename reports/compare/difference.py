@@ -5,11 +5,7 @@ at seed *s* on example *i*, the mean over both varies by ``seed_variance / S + e
 A t test over five seeds alone forgets the second part, which does not shrink with more seeds; McNemar's test on one
 pair of models forgets the first.
 
-Examples may come in units of dependent ones, whole groups or blocks of time: rows of one patient are alike, and a
-thousand rows of twelve patients are twelve draws, not a thousand. A unit's value is the mean score plus the sum of its
-examples' distances from it, times units over examples. So the mean over units is the score again, and their spread that
-of cluster-robust standard errors, also where units differ in size (the linear part of a ratio; for AUC, Obuchowski
-1997).
+Examples that belong together are put into units first (:mod:`depthcheck.reports.compare.units`).
 
 Where cross-validation takes the place of a test part, the folds of one partition share most of their training rows,
 and each row is held out once in every repeat: their scores are no independent draws, and a plain t test over them says
@@ -19,17 +15,15 @@ and each row is held out once in every repeat: their scores are no independent d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from depthcheck.pipeline.scores import ACCURACY
-from depthcheck.reports.compare.example_scores import ExampleScores
-from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, DifferenceMethod
+from depthcheck.reports.compare.results import Difference, DifferenceMethod
 
 CONFIDENCE = 0.95
 #: One example in favour of each side.
@@ -47,6 +41,8 @@ def paired_difference(
     n_folds: int = 0,
     confidence: float = CONFIDENCE,
     df_rows: float | None = None,
+    most_df_examples: float = math.inf,
+    independent: float = 1.0,
 ) -> Difference:
     """Estimate the expected score of A minus that of B over fresh seeds (or settings) and fresh examples.
 
@@ -75,6 +71,11 @@ def paired_difference(
     df_rows
         Degrees of freedom of the rows' part of the variance, where they are not as many as rows, less one
         (:func:`depthcheck.reports.compare.tuning.degrees_of_freedom`).
+    most_df_examples
+        Most degrees of freedom that the examples' part can have
+        (:attr:`depthcheck.reports.compare.units.Units.degrees_of_freedom`).
+    independent
+        How many independent examples these are worth, as a share of them, where each is like the one before.
     confidence
         Of the interval for itself; more than 95 % where the study is looked at more than once.
 
@@ -96,6 +97,7 @@ def paired_difference(
     squares_seed = n_examples * float(((by_seed - estimate) ** 2).sum())
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
     df_examples = n_examples - 1 if pseudo_observations is not None else _effective_degrees(by_example - estimate)
+    df_examples = min(df_examples, most_df_examples)
     pseudo_observations = max(pseudo_observations or 0.0, 0.0 if d.any() else FEWEST_PSEUDO_OBSERVATIONS)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
@@ -104,6 +106,7 @@ def paired_difference(
     # The mean square of the seeds stays as it is, be it below the rest's: raised to it, the
     # interval of five seeds on 1,000 examples covered 97.7 %.
     ms_example = max(ms_example, ms_rest)
+    ms_example = ms_rest + (ms_example - ms_rest) / independent
     if n_folds:
         ms_example += SHARED_TRAINING_ROWS * (ms_example - ms_rest)
     df_rows = n_seeds - 1 if df_rows is None else df_rows
@@ -243,56 +246,6 @@ def _interval(
     error = float(np.sqrt(variance))
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
     return estimate - half, estimate + half, float(2 * stats.t.sf(abs(estimate) / error, df)), float(df)
-
-
-#: What the units of a split are called.
-_NOUNS = {"group": "groups", "time": "blocks of time"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Units:
-    """The unit of each example, ``(n_examples,)``, numbered from 0, how many there are, and what they are called."""
-
-    of_example: NDArray[np.int64]
-    n: int
-    noun: str
-
-    def values(self, scores: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Return ``(n_rows, n_units)`` for scores ``(n_rows, n_examples)``; the mean of each row stays."""
-        mean = float(scores.mean())
-        sums = [np.bincount(self.of_example, weights=row - mean, minlength=self.n) for row in scores.astype(np.float64)]
-        return np.asarray(mean + np.stack(sums) * (self.n / len(self.of_example)), dtype=np.float64)
-
-
-def units_of(answers: Iterable[ExampleScores], split_method: str) -> Units | None:
-    """Return the units of examples that all networks answered, where they are known: all have the same."""
-    unit = next((of.unit for of in answers if of.unit is not None), None)
-    if unit is None:
-        return None
-    names, numbers = np.unique(unit, return_inverse=True)
-    return Units(of_example=numbers, n=len(names), noun=_NOUNS.get(split_method, "groups"))
-
-
-def difference_by_units(
-    a: NDArray[Any],
-    b: NDArray[Any],
-    units: Units | None,
-    *,
-    method: DifferenceMethod = "seeds and examples",
-    **how: Any,
-) -> Difference:
-    """Return what :func:`paired_difference` does, with units for examples.
-
-    Without units they are examples. Of fewer than five there is an estimate, and no interval.
-    """
-    if units is None or a.shape[1] != len(units.of_example):
-        return paired_difference(a, b, method=method, **how)
-    a, b = units.values(a), units.values(b)
-    if units.n < FEWEST_UNITS:
-        difference = found((a - b).mean(axis=1), (), n_examples=units.n, method=method)
-    else:
-        difference = paired_difference(a, b, method=method, **how)
-    return replace(difference, drawn=units.noun)
 
 
 def fold_difference(

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.difference import (
-    Units,
-    difference_by_units,
     difference_of_means,
     fold_difference,
     found,
     probability_better,
-    units_of,
 )
 from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
@@ -31,6 +28,7 @@ from depthcheck.reports.compare.study_data import (
     is_untrained,
     valid_score,
 )
+from depthcheck.reports.compare.units import Units, difference_by_units, units_of
 
 JudgingPart = Literal["test", "valid"]
 #: A logged score of a cross-validation is a mean over folds, or over rows: folds may differ by a row in size.

@@ -169,6 +169,8 @@ def test_notebook_is_the_origin_exactly():
         ("tune/sgd/momentum", {"low": 0.1, "high": 0.2, "step": 1e-9}, "momentum.step must be at least a millionth"),
         ("compare/dropout", [i / 10**6 for i in range(99_999)], r"\[compare\] must have at most 100000 combinations"),
         ("data/name", 5, "data.name must be a text, got 5"),
+        ("data/target", ["a", "b"], "target must be one column, got several: 'a', 'b'; run a study for each of them"),
+        ("data/weight", "w", r"\[data\] must be without weights of rows, got weight = 'w': every row counts the same"),
         ("data", [], "data must be a table"),
         ("baseline/depth", 1, r"\[baseline\] must have optimizer"),
     ],

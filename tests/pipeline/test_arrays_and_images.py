@@ -63,8 +63,9 @@ def test_fractions_are_to_be_predicted_unless_told_otherwise(tmp_path):
     [
         ({"X": PICTURES}, r"any\.npz must have arrays X and y \(and X_test and y_test\), got X"),
         ({"X": PICTURES, "y": LABELS, "X_test": PICTURES}, "must have both X_test and y_test or neither"),
+        ({"X": PICTURES, "y": np.ones((12, 2))}, "y must have one target a sample, got 2 columns: write one of them"),
+        ({"X": PICTURES, "y": np.eye(12)}, r"got 12 columns: a class each\? then write y.argmax\(axis=1\)"),
         ({"X": PICTURES, "y": LABELS[1:]}, r"shape of y must be \(12,\), one label a sample, got \(11,\)"),
-        ({"X": PICTURES, "y": np.eye(12)}, r"shape of y must be \(12,\)"),
         ({"X": LABELS, "y": LABELS}, r"shape of X must be \(samples, features\)"),
         ({"X": PICTURES[:0], "y": LABELS[:0]}, "shape of X must be one without a 0"),
         ({"X": PICTURES.astype("U3"), "y": LABELS}, "type of X must be numbers"),

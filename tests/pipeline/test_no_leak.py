@@ -15,7 +15,8 @@ from depthcheck.pipeline.records import Cut, Dataset
 N, N_TEST = 120, 20
 TRAIN, VALID = np.arange(0, N, 2), np.arange(1, N, 4)
 HELD_BACK = np.arange(3, N, 4)
-KINDS = ("numeric", "boolean", "date", "categorical")
+KINDS = ("numeric", "boolean", "date", "categorical", "text")
+WORDS = ["a", "good", "film", "bad", "plot", "with", "songs"]
 
 
 def table() -> Dataset:
@@ -31,6 +32,7 @@ def table() -> Dataset:
             "y": rng.choice(["no", "yes"], n),
         }
     )
+    frame["text"] = [" ".join(words) for words in rng.choice(WORDS, (n, 4))]
     for kind in KINDS:
         frame[f"{kind} with gaps"] = frame[kind].astype(object).where(rng.random(n) > 0.2, None)
     frame["date with gaps"] = pd.to_datetime(frame["date with gaps"])
@@ -38,9 +40,10 @@ def table() -> Dataset:
     for kind in KINDS:
         frame[f"{kind} constant in training"] = frame[kind].where(late, frame[kind][0])
     test = frame.iloc[N:].reset_index(drop=True)
-    dataset = table_dataset(frame.iloc[:N], DataConfig(name="t", target="y"), name="t", source="here", test=test)
+    config = DataConfig(name="t", target="y", columns=tuple((name, "text") for name in frame if name[:4] == "text"))
+    dataset = table_dataset(frame.iloc[:N], config, name="t", source="here", test=test)
     assert {column.kind for column in dataset.columns} == set(KINDS)
-    assert len(dataset.X.columns) == 12
+    assert len(dataset.X.columns) == 15
     return dataset
 
 

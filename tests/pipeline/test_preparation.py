@@ -235,6 +235,48 @@ def test_a_saved_preparation_does_to_raw_rows_what_training_did(tmp_path):
     assert [getattr(loaded, field) for field in fields] == [getattr(preparation, field) for field in fields]
 
 
+def reviews(**said) -> Dataset:
+    """Return texts of 40 films, of which every fifth is missing, beside a number."""
+    texts = [f"a {('good', 'bad')[n % 2]} film{', dull plot' * (n % 3)} once{n}" for n in range(40)]
+    frame = pd.DataFrame(
+        {"review": [None if n % 5 == 4 else text for n, text in enumerate(texts)], "x": np.sqrt(range(40))}
+    )
+    config = DataConfig(name="t", target="y", columns=(("review", "text"),), **said)
+    return table_dataset(frame.assign(y=["no", "yes"] * 20), config, name="t", source="here")
+
+
+OF_REVIEWS = Cut(train=ROWS[:30], valid=ROWS[30:40], config=SplitConfig())
+
+
+def test_words_of_a_text_become_few_features_that_travel_with_the_model(tmp_path):
+    dataset = reviews()
+    parts, preparation = prepare(dataset, OF_REVIEWS)
+    # Five words are in two training rows: dull comes with plot, and film with either good or bad. Three tell it all.
+    assert preparation.feature_names == ("x", *(f"review, words {number}" for number in range(1, 4)))
+    assert parts.train.X.mean(axis=0) == pytest.approx(0, abs=1e-5)
+    texts = dataset.X["review"].astype(object)
+    there = texts.notna().to_numpy()
+    is_good = texts[there].str.startswith("a good").to_numpy()
+    words = np.column_stack([np.concatenate([parts.train.X, parts.valid.X])[there, 1:], np.ones(there.sum())])
+    weights, *_ = np.linalg.lstsq(words, is_good.astype(float))
+    assert ((words @ weights > 0.5) == is_good).all()
+    preparation.save(tmp_path)
+    again = load_preparation(tmp_path)
+    new = pd.DataFrame({"x": np.sqrt(range(30, 40)), "review": texts[30:].to_numpy()})
+    assert (again.transform(as_samples(new, again.columns)) == parts.valid.X).all()
+    assert "once7" not in (tmp_path / "schema.json").read_text()
+
+
+def test_texts_that_share_no_word_have_nothing_to_tell():
+    dataset = reviews()
+    texts = pd.Categorical([f"lonely{n} words{n}" for n in range(40)])
+    alone = dataclasses.replace(dataset, X=dataset.X.assign(review=texts))
+    _, preparation = prepare(alone, OF_REVIEWS)
+    assert preparation.feature_names == ("x",)
+    with pytest.raises(ValueError, match="columns with words that two rows of the training part share"):
+        prepare(dataclasses.replace(alone, columns=alone.columns[:1]), OF_REVIEWS)
+
+
 def test_what_is_saved_is_json_and_scikit_learns_own_types(tmp_path):
     _, preparation = prepare(dataset_of(), CUT)
     preparation.save(tmp_path)

@@ -325,6 +325,16 @@ def test_test_file_is_read_as_the_training_file_with_columns_in_any_order():
     assert log == ["test file: 1 of 3 rows have no target: they are left out"]
 
 
+def test_free_text_is_said_and_learnt_from_on_request():
+    reviews = [f"a film with {row} good songs and no plot" for row in range(N)]
+    log: list[str] = []
+    left_out = dataset_of({"x": cycle(0.5, 1.5), "review": reviews}, log=log).columns[1]
+    said = "texts, another in every row: free text; say text to learn from its words"
+    assert (left_out.kind, left_out.why, log) == ("ignored", said, [f"column 'review': {said}"])
+    column = dataset_of({"x": cycle(0.5, 1.5), "review": reviews}, columns=(("review", "text"),)).columns[1]
+    assert (column.kind, column.n_distinct, column.categories) == ("text", N, ())
+
+
 FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
 
 
@@ -335,6 +345,11 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
             {"config": {"target": "Y "}},
             "target must be one of the columns of t.csv: x, colour, y; got 'Y '; did you mean 'y'?",
         ),
+        (
+            {"config": {"target": "x, y"}},
+            "target must be one column, got several: 'x', 'y'; run a study for each of them",
+        ),
+        ({"config": {"target": ["x", "y"]}}, "target must be one column, got several: 'x', 'y'; run a study for each"),
         ({"config": {"target": None}}, "target must be one of the columns of t.csv: x, colour, y; got none"),
         ({"target": cycle("one")}, "target 'y' must be of two different values or more, got 'one in every row'"),
         ({"target": cycle(None)}, "target 'y' must be of two different values or more, got 'no value at all'"),
@@ -346,6 +361,7 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
             f"row 1 of numeric column 'colour' must be a number, got 'red' (and {N - 1} more such cells)",
         ),
         ({"config": {"columns": (("x", "date"),)}}, "row 1 of date column 'x' must be a date, got '0.5'"),
+        ({"config": {"columns": (("x", "text"),)}}, "column 'x' must have words to be text, got 0.5, 1.5, 2.5"),
         ({"config": {"columns": (("x", "boolean"),)}}, "row 1 of boolean column 'x' must be no or yes, got '0.5'"),
         (
             {"config": {"columns": (("colour", "boolean"),)}},

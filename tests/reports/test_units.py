@@ -6,9 +6,10 @@ from study_records import config, design, trial
 
 from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare
-from depthcheck.reports.compare.difference import Units, difference_by_units, paired_difference, units_of
+from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.study_data import Factor
+from depthcheck.reports.compare.units import Units, difference_by_units, units_of
 from depthcheck.reports.text.answer import answer
 
 ROWS, COPIES = 300, 10
@@ -54,9 +55,9 @@ def test_rows_that_stand_there_ten_times_say_no_more_than_once():
 def test_fresh_seeds_are_judged_by_the_same_units():
     rng = np.random.default_rng(2)
     a, b = (rng.random((5, ROWS)) < share for share in (0.8, 0.7))
-    units = Units(of_example=np.repeat(np.arange(ROWS), COPIES), n=ROWS, noun="groups")
+    units = Units(of_example=np.repeat(np.arange(ROWS), COPIES), n=ROWS)
     found = difference_by_units(*(np.repeat(of, COPIES, axis=1) for of in (a, b)), units, pseudo_observations=2.0)
-    single = paired_difference(a, b, pseudo_observations=2.0)
+    single = paired_difference(a, b, pseudo_observations=None)
     assert (found.low, found.high) == pytest.approx((single.low, single.high))
 
 
@@ -65,13 +66,40 @@ def test_mean_stays_where_units_differ_in_size_and_have_any_number():
     units = units_of([ExampleScores(scores=np.zeros(5)), ExampleScores(scores=np.zeros(5), unit=unit)], "time")
     values = units.values(np.array([[1.0, 0.0, 0.5, 1.0, 0.0]]))
     assert values.mean() == pytest.approx(0.5)
-    assert values.tolist() == [pytest.approx([0.2, 1.1, 0.2])]
+    assert np.sign(values[0] - 0.5).tolist() == [-1, 1, -1]
     assert (units.n, units.noun) == (3, "blocks of time")
 
 
+UNEQUAL = Units(of_example=np.repeat(np.arange(6), [1, 9, 2, 30, 5, 3]), n=6)
+
+
 def test_size_of_a_unit_is_no_spread_of_the_score():
-    units = Units(of_example=np.repeat([0, 1, 2, 3, 4, 5], [1, 9, 2, 30, 5, 3]), n=6, noun="groups")
-    assert units.values(np.full((2, 50), 0.8)) == pytest.approx(0.8)
+    level = np.array([[0.8], [0.3]])
+    assert UNEQUAL.values(np.repeat(level, 50, axis=1)) == pytest.approx(np.repeat(level, 6, axis=1))
+
+
+def test_spread_of_unequal_units_is_neither_too_small_nor_taken_for_well_known():
+    """Of rows that are what their group is, the mean varies by the sum of the squares of the groups' shares."""
+    shares = np.bincount(UNEQUAL.of_example) / 50
+    groups = np.random.default_rng(3).standard_normal((4_000, 6))
+    values = UNEQUAL.values(groups[:, UNEQUAL.of_example])
+    found = values.var(axis=1, ddof=1) / 6
+    assert found.mean() == pytest.approx(shares @ shares, rel=0.1)
+    assert 2 * found.mean() ** 2 / found.var() == pytest.approx(UNEQUAL.degrees_of_freedom, rel=0.25)
+    equal = Units(of_example=np.arange(60) % 6, n=6)
+    assert equal.degrees_of_freedom == pytest.approx(5)
+
+
+def test_blocks_of_time_that_drift_count_as_fewer():
+    drifting, rng = np.repeat(np.linspace(-1, 1, 20), 5), np.random.default_rng(4)
+    a, b = rng.standard_normal((6, 100)) + drifting, np.zeros((6, 100))
+    of_row = np.repeat(np.arange(20), 5)
+    blocks, groups = (
+        difference_by_units(a, b, Units(of_example=of_row, n=20, are_blocks=in_time), pseudo_observations=None)
+        for in_time in (True, False)
+    )
+    assert blocks.half_width > 2 * groups.half_width
+    assert (blocks.drawn, groups.drawn) == ("blocks of time", "groups")
 
 
 def test_answer_and_check_name_what_was_drawn():
