@@ -95,8 +95,8 @@ def table_dataset(
     y = answers[has_answer]
     X_test, y_test = None, None
     if test is not None:
-        X_test, y_test, rows = _test_part(test, target, parts.columns, log)
-        parts.keep_of_test(rows)
+        X_test, y_test, answered = _test_part(test, target, parts.columns, log)
+        parts.keep_of_test(answered)
     elif marks is not None:
         X_test, y_test = pd.DataFrame(parts.test, index=range(int(marks.sum())), copy=False), y[marks]
         y = y[~marks]
@@ -201,7 +201,7 @@ class _Parts:
 
     def _warn_of_groups(self, name: str) -> None:
         """Say that groups are on both sides of a test part: the network has seen what their rows have in common."""
-        if self.groups_test is None:
+        if self.groups is None or self.groups_test is None:
             return
         there = np.unique(self.groups_test)
         n_known = int(np.isin(there, self.groups).sum())
