@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -130,7 +131,7 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
     # A definition that somebody has worked on is not replaced.
     written = new_file(output or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
     dataset = load(config, folder=folder_of(data_folder, base), cache=places.data_cache(), log=print)
-    command = f"mlflow run . -P experiment={os.path.relpath(written, base)}"
+    command = f"mlflow run . -P experiment={shlex.quote(os.path.relpath(written, base))}"
     is_path = Path(config.name).is_absolute()
     path = os.path.relpath(config.name, written.parent) if is_path else config.name
     text = starter_toml(dataset, config, path=path, command=command)
