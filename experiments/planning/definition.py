@@ -37,6 +37,8 @@ SHIPPED = Path(__file__).parents[1] / "definitions"
 _RARE = 0.1
 #: Longer cells are cut in the comments.
 _WIDTH = 90
+#: A file's name has 255 bytes, and the study's a hash behind it.
+_LONGEST_SLUG = 180
 
 
 def shipped_names() -> list[str]:
@@ -122,8 +124,9 @@ def found_from(data: DataConfig, base: Path) -> DataConfig:
 
 
 def slug(text: str) -> str:
-    """Return a text as a name that a file, a lock and a registered model can have."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "study"
+    """Return a text as a name that a file, a lock and a registered model can have: of so many bytes at most."""
+    short = re.sub(r"[^\w.-]+", "_", text).encode(errors="ignore")[:_LONGEST_SLUG].decode(errors="ignore")
+    return short.strip("._") or "study"
 
 
 def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = None) -> Experiment:

@@ -113,7 +113,7 @@ class DelimitedFile:
             cells = columns.pop(name)
             values, words = cells.finish(), sorted(cells.words)
             if words and isinstance(values, np.ndarray):
-                self._log(f"column {name!r}: among its numbers {', '.join(map(repr, words))} count as missing")
+                self._log(f"column {name!r}: missing among its numbers: {', '.join(map(repr, words))}")
             if name in self.layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
                 self._log(f"{self._path.name}: {name!r} is empty and has no name: left out")
             else:
