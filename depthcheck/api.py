@@ -162,9 +162,10 @@ class Study:
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the answers as a table."""
+        from depthcheck.pipeline.verbatim import in_markdown
         from depthcheck.reports.text.answer import as_table
 
-        lines = [f"**{self.question or self.name}**", self.answer, as_table(self.comparison)]
+        lines = [f"**{in_markdown(self.question or self.name, None)}**", self.answer, as_table(self.comparison)]
         return "\n\n".join(line for line in lines if line)
 
 
@@ -507,7 +508,7 @@ def train(
     )
     with _in_this_process():
         ending = session.run(request, console)
-    console.print(ending_lines(ending, seconds=time.monotonic() - started), markup=False)
+    console.print(ending_lines(ending, seconds=time.monotonic() - started))
     return ending
 
 
@@ -519,7 +520,11 @@ def console(progress: bool) -> Console:
     from rich.console import Console
 
     is_terminal = None if sys.stdout.isatty() else False
-    return Console(highlight=False, soft_wrap=True, quiet=not progress, force_terminal=is_terminal, force_jupyter=False)
+    return Console(
+        # What a user's data are called is no markup, and ``:car:`` no picture.
+        highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not progress, force_terminal=is_terminal,
+        force_jupyter=False,
+    )  # fmt: skip
 
 
 def _answers(uri: str, run_id: str) -> Mapping[str, Any]:

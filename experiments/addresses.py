@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -19,6 +20,11 @@ _SECRET = re.compile(r"pass(word|wd|phrase)?$|pwd$|secret|token|odbc_connect", r
 _HIDDEN = "***"
 #: What stands behind ``://``; the password has every ``@`` up to the last one before a question mark.
 _LOGIN = re.compile(r"(?P<user>[^:/]*):(?P<password>[^@]*(?:@[^@?]*)*)@(?P<place>.*)", re.DOTALL)
+
+
+def sqlite_address(file: Path | str) -> str:
+    """Return the address of an SQLite file; SQLAlchemy takes ``%41`` for a letter and ``?`` for the path's end."""
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 
 def shown(address: str) -> str:

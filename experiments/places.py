@@ -21,6 +21,7 @@ from pathlib import Path
 
 import platformdirs
 
+from depthcheck.experiments.addresses import sqlite_address
 from depthcheck.experiments.tracking.store import launch_directory, store_directory, tracking_uri
 from depthcheck.pipeline import system
 
@@ -69,7 +70,7 @@ class Place:
     def of(cls, uri: str, storage: str | None) -> Place:
         """Return the place that belongs to a tracking store; its storage is ``optuna.db`` unless another is named."""
         folder = storage_folder(uri)
-        return cls(uri=uri, storage=storage or f"sqlite:///{folder / 'optuna.db'}", folder=folder)
+        return cls(uri=uri, storage=storage or sqlite_address(folder / "optuna.db"), folder=folder)
 
 
 def least_room(addresses: Iterable[str]) -> str:

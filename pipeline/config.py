@@ -22,9 +22,11 @@ TASKS: tuple[Task, ...] = ("classification", "regression")
 #: What a column of a table can be told to be, in place of what is guessed.
 COLUMN_KINDS = (
     "numeric", "boolean", "date", "categorical", "text", "ignored",
-    "decimal comma", "decimal point", "day first", "month first",
+    "decimal comma", "decimal point", "day first", "month first", "categorical with NA",
 )  # fmt: skip
-#: What the last four say: the kind, and how its cells are written.
+#: What is said of a column where ``NA``, ``null`` or ``?`` are names: only an empty cell is missing then.
+WITH_NA = COLUMN_KINDS[-1]
+#: What the four before say: the kind, and how its cells are written.
 STATED_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "decimal comma": ("numeric", (",.", ", ", ",'")), "decimal point": ("numeric", (".,", ". ", ".'")),
     "day first": ("date", ("%d",)), "month first": ("date", ("%m", "%b")),
@@ -163,20 +165,25 @@ class DataConfig:
         object.__setattr__(self, "columns", tuple(sorted((str(name), str(kind)) for name, kind in self.columns)))
         for name, kind in self.columns:
             require(kind in COLUMN_KINDS, f"kind of column {name!r}", f"one of {', '.join(COLUMN_KINDS)}", kind)
-        length = len(json.dumps(dict(self.columns)))
-        require(length <= _MAX_TEXT, "data.columns", f"at most {_MAX_TEXT} characters, all that a log holds", length)
 
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log, only those that say more than a guess would."""
         texts = {logged: getattr(self, name) for name, logged in _LOGGED_TEXTS.items()}
-        columns = json.dumps(dict(self.columns)) if self.columns else None
-        return {name: text for name, text in {**texts, "columns": columns}.items() if text is not None}
+        columns = json.dumps(dict(self.columns)) if self.columns else ""
+        # MLflow holds so much in one parameter: those of a wide table go on in columns_2, columns_3, …
+        parts = {
+            f"columns_{1 + start // _MAX_TEXT}" if start else "columns": columns[start : start + _MAX_TEXT]
+            for start in range(0, len(columns), _MAX_TEXT)
+        }
+        return {name: text for name, text in texts.items() if text is not None} | parts
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> DataConfig:
         """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
         texts: dict[str, Any] = {name: params[logged] for name, logged in _LOGGED_TEXTS.items() if logged in params}
-        return cls(**texts, columns=tuple(json.loads(params.get("columns", "{}")).items()))
+        more = (params.get(f"columns_{number}", "") for number in range(2, 2 + len(params)))
+        columns = json.loads(params.get("columns", "{}") + "".join(more))
+        return cls(**texts, columns=tuple(columns.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

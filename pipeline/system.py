@@ -6,8 +6,10 @@ Linux is what is tried. macOS lacks some of this, Windows most: there the code d
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +43,49 @@ def user_path(text: str, what: str) -> Path:
     except RuntimeError as error:
         user = Path(text).parts[0]
         raise ValueError(f"{what} must be a path on this machine, got {text!r}: {user} is no user's home") from error
+
+
+def kind_of(path: Path, what: str) -> str:
+    """Return what a user's path leads to, ``file`` or ``folder``; nothing where nothing is there.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be read, and why: no permission, links in a circle or to nowhere, or a pipe, which would be
+        waited for; names ``what`` the path is of.
+    """
+    try:
+        str(path).encode()  # other names go neither into a log nor into a database
+        mode = path.stat().st_mode
+        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_symlink():
+            return ""
+        reason = f"a link to {path.readlink()}, which is not there"
+    except (OSError, ValueError) as error:  # a ValueError is about a character that no path can have
+        reason = getattr(error, "strerror", None) or str(error)
+    else:
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return "folder" if stat.S_ISDIR(mode) else "file"
+        reason = "a pipe, a socket or a device"
+    raise ValueError(f"{what} must be a file or folder that can be read, got {str(path)!r} ({reason})")
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what the system says of a user's file or folder that is being read into a complaint in one line.
+
+    Raises
+    ------
+    ValueError
+        For every OSError inside; names ``what`` the path is of.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{what} must be readable, got {str(error.filename or path)!r} ({reason})") from error
 
 
 def user_id() -> int:

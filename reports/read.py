@@ -25,6 +25,7 @@ from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, Tria
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.pipeline.scores import ACCURACY, METRICS, Metric
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.study_data import (
     DataFacts,
     Factor,
@@ -80,6 +81,10 @@ def choose_study(
         known = ", ".join(dict.fromkeys(one.study for one in found[:10]))
         raise NothingToReportError(f"study must be one of {known}, got {study!r} (in {uri})")
     launched = tracking.launched_run(environ)
+    if launched and tracking.find_run(uri, launched) is None:
+        raise NothingToReportError(
+            f"MLFLOW_RUN_ID must name a run of {uri}, got {launched}, which is not there: unset it"
+        )
     return by_run.get(tracking.study_of(uri, launched) or "", found[0]) if launched else found[0]
 
 
@@ -183,7 +188,7 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
     """Return what the study noted of its data, and how they were cut in words."""
     counts = tuple(stored.get("class_counts", ()))
     column = data.group if split.method == "group" else data.time
-    named = f" (column {column})" if column else ""
+    named = f" (column {in_markdown(column)})" if column else ""
     how = {
         "random": [],
         "stratified": [f"stratified: {_ALIKE[stored['task']]}"],
@@ -201,6 +206,9 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
         n_valid=stored["n_samples"] if split.folds else stored["n_valid"],
         majority_share=max(counts) / sum(counts) if counts else None,
         how=", ".join(drawn + how),
+        leaks=tuple((name, words, left_out) for name, words, left_out in stored["leaks"])
+        if "leaks" in stored
+        else None,
     )
 
 

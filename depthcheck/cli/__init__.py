@@ -6,6 +6,7 @@ second to import is imported inside a command, after the cheap checks.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -64,6 +65,9 @@ def commands() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     stop_politely()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = commands.main(arguments, prog_name="depthcheck", standalone_mode=False)
     except click.UsageError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from depthcheck.cli.options import asked_model, new_file, option
-from depthcheck.pipeline.system import user_path
+from depthcheck.pipeline.system import kind_of, user_path
 
 _LAST_PORT = 65_535
 
@@ -40,8 +40,10 @@ def _input(asked: str | None, base: Path) -> Path:
     if asked is None:
         raise ValueError("input must be a file, got nothing")
     path = base / user_path(asked, "input")
-    if not path.is_file():
-        raise ValueError(f"input must be a file, got {asked!r}: there is no {path}")
+    kind = kind_of(path, "input")
+    if kind != "file":
+        what = "it is a folder" if kind else f"there is no {path}"
+        raise ValueError(f"input must be a file, got {asked!r}: {what}")
     return path
 
 

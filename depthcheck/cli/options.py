@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import click
 
 from depthcheck.experiments.addresses import given_addresses, may_be_shown
-from depthcheck.pipeline.system import user_path
+from depthcheck.pipeline.system import reading, user_path
+from depthcheck.pipeline.verbatim import one_line
 
 #: What MLproject hands down for a parameter that the user did not give.
 _NOT_GIVEN = ("", "auto")
@@ -166,16 +167,18 @@ def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
     path = base / user_path(asked, "output")
     if path.suffix not in suffixes:
         raise ValueError(f"output must be {kinds}, got {asked!r}")
-    if path.exists():
-        raise ValueError(f"output must be a new file, got {path}, which is there already")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
         raise ValueError(f"output must be in a folder that can be written to, got {path.parent}")
+    with reading(path, "output"):  # a name may be too long
+        is_there = path.exists() or path.is_symlink()
+    if is_there:
+        raise ValueError(f"output must be a new file, got {path}, which is there already")
     return path
 
 
 def complain(about: object, then: str = "") -> None:
     """Print the line of what is wrong and what comes then; of a full disk also where it is, which databases do not."""
-    text = may_be_shown(about)
+    text = "\n".join(map(one_line, may_be_shown(about).split("\n")))
     if re.search(r"disk is full|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
         from depthcheck.experiments.places import least_room
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -24,6 +25,7 @@ from depthcheck.cli.options import (
 from depthcheck.experiments.addresses import may_be_shown, shown, without_login
 from depthcheck.experiments.interrupts import INTERRUPTED
 from depthcheck.pipeline import advice
+from depthcheck.pipeline.verbatim import one_line
 
 if TYPE_CHECKING:
     from depthcheck.api import Study
@@ -56,7 +58,6 @@ def list_(as_json: bool) -> int:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -66,9 +67,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         trials = f"{row['n_ended']} of {row['n_planned']}"
         table.add_row(
-            row["study"], escape(row["question"]), row["state"], trials, row["started"][:16].replace("T", " ")
+            row["study"], one_line(row["question"]), row["state"], trials, row["started"][:16].replace("T", " ")
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 @click.command(epilog="Example: depthcheck show digits-1a2b3c4d")
@@ -98,7 +99,7 @@ def _answers(study: Study) -> dict[str, Any]:
 def _say_answer(study: Study) -> None:
     from depthcheck.reports.text.words import paragraph
 
-    print(f"\n{study.name}: {study.question or 'no question was asked'}\n")
+    print(f"\n{study.name}: {one_line(study.question) or 'no question was asked'}\n")
     print("\n\n".join(paragraph(text) for text in study.answer.split("\n\n")))
 
 
@@ -118,7 +119,7 @@ def _host(uri: str) -> tuple[str, str | None]:
     """Return the address of MLflow's pages, and the command that starts them where no server does."""
     if uri.startswith("http"):
         return without_login(uri).rstrip("/"), None
-    return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shown(uri)}"
+    return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}"
 
 
 @click.command(epilog="Example: depthcheck report --study digits-1a2b3c4d --output my-report")

@@ -6,6 +6,7 @@ configurations it leads to stands in `design`.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import json
@@ -28,13 +29,16 @@ from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimen
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import METRICS
-from depthcheck.pipeline.system import user_path
+from depthcheck.pipeline.system import kind_of, user_path
+from depthcheck.pipeline.verbatim import one_line
 
 SHIPPED = Path(__file__).parents[1] / "definitions"
 #: Of a class, below which share its weight in the loss is worth a thought.
 _RARE = 0.1
 #: Longer cells are cut in the comments.
 _WIDTH = 90
+#: A file's name has 255 bytes, and the study's a hash behind it.
+_LONGEST_SLUG = 180
 
 
 def shipped_names() -> list[str]:
@@ -53,7 +57,7 @@ def find(name_or_path: str, base: Path | None = None) -> Path:
     if name_or_path in shipped_names():
         return SHIPPED / f"{name_or_path}.toml"
     path = (base or Path.cwd()) / user_path(name_or_path, "experiment")
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml" and kind_of(path, "experiment") == "file":
         return path
     names = shipped_names()
     raise ValueError(
@@ -78,17 +82,28 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
     """
     try:
         # The name goes into that of the study, its lock's file and its registered model: nothing that these refuse.
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(_utf8(path.read_bytes()))
         experiment = parse(document, name=slug(path.stem), data=data)
         if data is not None:
             return replace(experiment, name=slug(Path(data.name).stem))
         return replace(experiment, data=found_from(experiment.data, path.parent))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors too
+    except ValueError as error:  # TOMLDecodeError is one, too
         raise ValueError(f"{path}: {error}") from error
     except RecursionError:
         raise ValueError(f"{path}: its lists or tables must not be nested that deeply") from None
+
+
+def _utf8(content: bytes) -> str:
+    """Return the text of a TOML file, which is UTF-8 by its standard, without the mark that Windows' editors write."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        raise ValueError(
+            f"must be a text in UTF-8, got {'UTF-16' if is_utf16 else 'another'}; save it as such"
+        ) from None
 
 
 def found_from(data: DataConfig, base: Path) -> DataConfig:
@@ -98,15 +113,20 @@ def found_from(data: DataConfig, base: Path) -> DataConfig:
     """
 
     def found(text: str | None, what: str) -> str | None:
-        path = base / user_path(text, what) if text and text not in NAMES else None
-        return str(path.resolve()) if path is not None and path.exists() else text
+        if not text or text in NAMES:
+            return text
+        path = base / user_path(text, what)
+        with contextlib.suppress(ValueError):  # whoever reads it says why it cannot be read
+            return str(path.resolve()) if kind_of(path, what) else text
+        return str(path.absolute())
 
     return replace(data, name=found(data.name, "data") or data.name, test_file=found(data.test_file, "test_file"))
 
 
 def slug(text: str) -> str:
-    """Return a text as a name that a file, a lock and a registered model can have."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "study"
+    """Return a text as a name that a file, a lock and a registered model can have: of so many bytes at most."""
+    short = re.sub(r"[^\w.-]+", "_", text).encode(errors="ignore")[:_LONGEST_SLUG].decode(errors="ignore")
+    return short.strip("._") or "study"
 
 
 def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = None) -> Experiment:
@@ -207,14 +227,14 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
     command
         What runs the definition.
     """
-    name = config.name.rsplit("/", 1)[-1]
+    name = one_line(config.name.rsplit("/", 1)[-1])
     blocks = [
         [
             # Editors complete and check the file by it; a path on this machine works without a network.
             f"#:schema {SCHEMA_FILE.as_uri()}",
             f"# {len(dataset.X):,} rows of {name}, and what was understood of them. A line like '# key = value' is a",
             "# guess: where it is wrong, take its # away and correct it. Run this file with",
-            f"#   {command}",
+            f"#   {one_line(command)}",
             f"question = {_text(f'Does another hidden layer help on {name}, and does Adam help over SGD?')}",
             "seed = 1234",
         ],
@@ -304,8 +324,8 @@ def _design_lines() -> list[str]:
 
 
 def _text(value: str) -> str:
-    """Return a TOML string: JSON's escapes are TOML's too."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a TOML string: JSON's escapes are TOML's too, which wants one more character escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
@@ -313,5 +333,4 @@ def _key(name: str) -> str:
 
 
 def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _WIDTH else flat[: _WIDTH - 1] + "…"
+    return one_line(" ".join(text.split()), _WIDTH)

@@ -48,7 +48,7 @@ class ReproductionProgress(LiveBar):
 
     def __enter__(self) -> Self:
         if not self.is_shown:
-            self.console.print("training again", markup=False)
+            self.console.print("training again")
         return super().__enter__()
 
     def epoch(self, number: int, epoch: int, first: Deviation | None) -> None:
@@ -58,13 +58,13 @@ class ReproductionProgress(LiveBar):
         self._epochs_of[number] = max(epoch, self._epochs_of.get(number, 0))
         if first is not None and self._first is None:
             self._first = first
-            self.console.print(f"  epoch {first.epoch} is the first that differs: {first.curve}", markup=False)
+            self.console.print(f"  epoch {first.epoch} is the first that differs: {first.curve}")
         done = sum(self._epochs_of.values())
         so_far = "every number the same so far" if self._first is None else "not the same"
         status = f"{done}/{self._total} epochs, {so_far}, left {self._left(done)}"
         self.show(done, status)
         if not self.is_shown and done % self._every == 0:
-            self.console.print(f"  {status}", markup=False)
+            self.console.print(f"  {status}")
 
     def _left(self, done: int) -> str:
         measured = done - len(self._epochs_of)
@@ -121,7 +121,7 @@ def reproduce(
     found = differences(original.code, before, tracking.code_version(), environment)
     notes = _notes(original)
     tracking.close_stale_reproductions(uri)
-    console.print(_announcement(original, found, notes, request.times), markup=False)
+    console.print(_announcement(original, found, notes, request.times))
     n_workers = min(request.times, launch.n_cores())
     with launch.embedded(n_workers, places.program_cache()) as client:
         run = tracking.start_reproduction(
@@ -259,7 +259,7 @@ def _write(
         run.log_artifact(keys.OVERLAY, draw(content))
         picture = tracking.artifact_link(run.tracking_uri, run.run_id, keys.OVERLAY, folder="")
     except tracking.TrackingError as error:
-        console.print(f"warning: {may_be_shown(error)}", markup=False)
+        console.print(f"warning: {may_be_shown(error)}")
     run.end(
         "FINISHED" if finding.is_reproduced else "FAILED",
         state="reproduced" if finding.is_reproduced else "not reproduced",

@@ -308,7 +308,7 @@ def log_references(study: RunningStudy, dataset: Dataset, client: Client, consol
         given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
         found = client.submit(score_references, *given, pure=False).result()
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
-        console.print(f"scikit-learn's models could not be scored: {error}", markup=False)
+        console.print(f"scikit-learn's models could not be scored: {error}")
         return
     run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
 

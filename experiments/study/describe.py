@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,9 @@ from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
+from depthcheck.pipeline.data import leaks
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.verbatim import in_markdown
 
 #: Least time between two updates of the page while the study runs.
 _NOTE_SECONDS = 15.0
@@ -108,9 +111,9 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     if ending.champion is not None:
         lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
     lines += [
-        f"  browse        mlflow ui --backend-store-uri {shown(ending.tracking_uri)}",
+        f"  browse        mlflow ui --backend-store-uri {shlex.quote(shown(ending.tracking_uri))}",
         f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
-        f"  study         optuna-dashboard {shown(ending.storage)}",
+        f"  study         optuna-dashboard {shlex.quote(shown(ending.storage))}",
         "  more          the same command with more trials or more seeds extends this study",
     ]
     return "\n".join(lines)
@@ -131,6 +134,7 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
         "n_test": sizes["test"] or None,
         "parts": parts,
         "is_table": dataset.is_table,
+        **({"leaks": leaks.said_of(dataset.columns)} if dataset.is_table else {}),
     }
     if dataset.task == "regression":
         return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
@@ -144,7 +148,7 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     ``parts`` says how the data are cut (:func:`parts_in_words`).
     """
     experiment, n_planned, trials = study.experiment, len(study.plan), study.ended
-    lines = [f"**{experiment.question}**" if experiment.question else f"**Study {study.name}**", ""]
+    lines = [f"**{in_markdown(experiment.question, None)}**" if experiment.question else f"**Study {study.name}**", ""]
     states = Counter(str(trial.state) for trial in trials)
     ended = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     lines += [f"{len(trials)} of {n_planned} trials have ended" + (f": {ended}." if ended else "."), ""]
@@ -155,7 +159,8 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
         score = f"validation {dataset.metric} {best.score:.4f}"
         lines.append(f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point)}.")
     lines += ["", "| | |", "|---|---|"]
-    lines += [f"| {name} | {text} |" for name, text in _design_rows(experiment, dataset, trials, n_planned, parts)]
+    rows = _design_rows(experiment, dataset, trials, n_planned, parts)
+    lines += ["| {} | {} |".format(name, text.replace("|", r"\|")) for name, text in rows]
     lines += [
         "",
         "The table of runs shows one child a trial. The best single trial is no answer to the question: it is the "
@@ -187,8 +192,8 @@ def _design_rows(
     phases = Counter(trial.phase for trial in trials)
     task = "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
     rows = [
-        ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
-        ("predicted", f"{dataset.target or 'the label'}, {task}, judged by {dataset.metric}"),
+        ("data", f"{in_markdown(dataset.name, None)}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
+        ("predicted", f"{in_markdown(dataset.target) or 'the label'}, {task}, judged by {dataset.metric}"),
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(values_in_words(experiment.fixed)) or "nothing"),

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ContextDecorator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -24,7 +23,7 @@ from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, R
 from depthcheck.experiments.planning.experiment import SCHEMA_VERSION
 from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.planning.space import Point
-from depthcheck.experiments.tracking.reach import BUSY_SECONDS
+from depthcheck.experiments.tracking.reach import BUSY_SECONDS, sqlite_file
 from depthcheck.experiments.tracking.store import TrackingError, reason
 from depthcheck.experiments.tracking.store import storage as stored
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-_SQLITE = "sqlite:///"
 _STATES = {
     "finished": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
@@ -239,7 +237,8 @@ def study_names(storage: str) -> list[str]:
     ValueError
         When the storage cannot be opened.
     """
-    if storage.startswith(_SQLITE) and not Path(storage.removeprefix(_SQLITE)).exists():
+    file = sqlite_file(storage)
+    if file is not None and not file.exists():
         return []
     try:
         return list(optuna.get_all_study_names(_connected(storage)))

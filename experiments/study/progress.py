@@ -78,7 +78,7 @@ class StudyProgress(LiveBar):
         if not self.is_shown:
             line = f"[{self._n_ended}/{self._n_trials}] {line}  best {self._best_text()}  left {self._left()}"
         if not self.is_shown or outcome.state == "failed":
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(line)
         self._draw()
 
     def _draw(self) -> None:

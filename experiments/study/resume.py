@@ -47,7 +47,8 @@ def resumed(
         When the study cannot go on: it runs, here or elsewhere, is defined otherwise, is of other data, or a store has
         lost it for good. Nothing has been trained.
     """
-    _require_not_running_elsewhere(place, study)
+    with usable():
+        _require_not_running_elsewhere(place, study)
     with held(place.folder, study):
         with usable():
             ledger = _Resumption(place, study, experiment, dataset, console).open(is_search=is_search)
@@ -135,7 +136,7 @@ class _Resumption:
         return Ledger.open(self._place.storage, self._study, self._definition)
 
     def _say(self, line: str) -> None:
-        self._console.print(without_password(line), markup=False)
+        self._console.print(without_password(line))
 
     def _require_definition(self, before: Mapping[str, Any]) -> None:
         """Complain about other data or another definition than those with which the study was begun."""

@@ -113,13 +113,14 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     uri = request.tracking_uri
     place = places.Place.of(uri, request.storage)
     places.require_writable(place.folder, "the folder of the study's storage")
-    require_usable(uri, place.storage)
+    with usable():
+        require_usable(uri, place.storage)
     files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     if request.data_sha256 is not None:
         require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
     if dataset.is_table:
-        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n", markup=False)
+        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
     split = resolve(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
@@ -145,10 +146,10 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         page = StudyPage(study, dataset, parts)
         with _ends_well(client, page, console):
             recover(ledger, study.study_run)
-            console.print(_announcement(study, place.storage), markup=False)
+            console.print(_announcement(study, place.storage))
             address = _train(study, client, request=request, dataset=dataset, page=page, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
-        console.print(warning, markup=False)
+        console.print(warning)
     return StudyEnding(
         study=name,
         tracking_uri=uri,
@@ -177,7 +178,7 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
             page.abandon("KILLED" if interrupted else "FAILED")
         except tracking.TrackingError as trouble:
             if interrupted:  # otherwise the error that is on its way says it
-                console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}", markup=False)
+                console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}")
         raise
     launch.kill_workers(client)
     page.close("FINISHED")
@@ -235,7 +236,7 @@ def _train(
 
 def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
     if request.scheduler is not None:
-        return launch.connected(request.scheduler, lambda line: console.print(line, markup=False))
+        return launch.connected(request.scheduler, console.print)
     return launch.embedded(request.workers or launch.n_cores(), places.program_cache())
 
 

@@ -229,7 +229,8 @@ def _trouble_without_hashes(folder: Path) -> str | None:
 
 def _on_disk(location: str) -> Path | None:
     address = urlparse(location)
-    return Path(url2pathname(address.path)) if address.scheme in ("", "file") else None
+    # MLflow takes a plain path for one of an address, too; a # in it is no part of an address.
+    return Path(url2pathname(address.path if address.scheme else location)) if address.scheme in ("", "file") else None
 
 
 def _copied(uri: str, location: str, folder: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
+from depthcheck.experiments.addresses import sqlite_address
 from depthcheck.experiments.tracking import reach
 from depthcheck.pipeline.advice import Launcher
 
@@ -81,12 +83,13 @@ def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = Non
     if not uri.startswith(SQLITE) or path.startswith("/") or ":" in path or not path:
         return uri
     base = cwd or launch_directory(environ)
-    return f"{SQLITE}{base.resolve() / path}"
+    return f"{sqlite_address(base.resolve())}/{path.removeprefix('./')}"
 
 
 def store_directory(uri: str) -> Path | None:
     """Return the folder that an SQLite store lives in, or None where the store is a server."""
-    return Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else None
+    file = reach.sqlite_file(uri)
+    return None if file is None else file.parent
 
 
 def launch_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -114,7 +117,8 @@ def launcher(environ: Mapping[str, str] = os.environ) -> Launcher:
 
 def is_there(uri: str) -> bool:
     """Tell whether a store exists that could hold a study: to open an SQLite store that is not there would make it."""
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+    file = reach.sqlite_file(uri)
+    return file is None or file.exists()
 
 
 @contextmanager
@@ -135,8 +139,21 @@ def storage(action: str, *more: type[Exception]) -> Iterator[None]:
         raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from error
 
 
+@contextmanager
+def hinted(sign: str, hint: str) -> Iterator[None]:
+    """Add what helps to trouble of which the text has a sign."""
+    try:
+        yield
+    except TrackingError as error:
+        if sign not in str(error):
+            raise
+        raise TrackingError(f"{str(error).rstrip('.')}: {hint}", lasts=error.lasts) from error
+
+
 def _lasts(error: BaseException) -> bool:
     error = _innermost(error)
+    if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError)):
+        return True
     if isinstance(error, sqlite3.Error):
         missing = str(error).startswith(("no such table", "no such column"))
         return missing or not isinstance(error, sqlite3.OperationalError)
@@ -204,12 +221,24 @@ def _client(uri: str, _process: int) -> MlflowClient:
             if database is None:
                 return MlflowClient(tracking_uri=uri)
             with reach.made_whole(database) as place:
-                MlflowClient(tracking_uri=f"{SQLITE}{place}")
+                MlflowClient(tracking_uri=sqlite_address(place))
             return MlflowClient(tracking_uri=uri)
         except (MlflowException, CommandError) as error:
             if isinstance(_innermost(error), (MlflowException, CommandError)):  # another schema, or a store of no kind
-                raise TrackingError(f"cannot use the tracking store {uri}: {reason(error)}", lasts=True) from error
+                raise TrackingError(
+                    f"cannot use the tracking store {uri}: {_newer_schema(error) or reason(error)}", lasts=True
+                ) from error
             raise
+
+
+def _newer_schema(error: BaseException) -> str:
+    """Return what to say of a schema that this MLflow does not know, which it calls out of date; else nothing."""
+    import mlflow
+
+    found = re.search(r"database schema \(found version (\w+), but expected", reason(error))
+    if not found or list((Path(mlflow.__file__).parent / "store/db_migrations/versions").glob(f"{found[1]}_*.py")):
+        return ""
+    return f"its schema {found[1]} is none that MLflow {mlflow.__version__} knows: use the newer one that made it"
 
 
 @cache

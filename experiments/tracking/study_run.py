@@ -24,8 +24,16 @@ from depthcheck.experiments.tracking.open_run import (
     source_tags,
 )
 from depthcheck.experiments.tracking.reading import running_trials, study_of
-from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, get, search
-from depthcheck.experiments.tracking.store import client, log_batch, storage, store_directory, tracking_uri
+from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, find_run, get, search
+from depthcheck.experiments.tracking.store import (
+    client,
+    hinted,
+    launched_run,
+    log_batch,
+    storage,
+    store_directory,
+    tracking_uri,
+)
 from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import Dataset
@@ -153,13 +161,21 @@ def open_parent(
     Raises
     ------
     ValueError
-        When a newer version wrote the run ``parent_run_id``.
+        When a newer version wrote the run ``parent_run_id``, or ``MLFLOW_RUN_ID`` names none that ``mlflow run`` has
+        made for this study.
+    TrackingError
+        When the store cannot be used, or its experiment is deleted.
     """
     uri = uri or tracking_uri(environ)
-    launched = environ.get("MLFLOW_RUN_ID")
+    launched = launched_run(environ)
+    if launched is not None:
+        _require_new(launched, study, uri)
     api = client(uri)
     stamp = datetime.now().astimezone()
-    with storage(f"cannot open the run of study {study} in {uri}"):
+    back = "mlflow experiments restore brings it back, and MLFLOW_EXPERIMENT_NAME names another one"
+    if parent_run_id is not None:
+        back = f"mlflow run . -e doctor -P study={study} -P fix=true brings it back"
+    with hinted("'active' state", back), storage(f"cannot open the run of study {study} in {uri}"):
         if parent_run_id is not None:
             get(api, parent_run_id).require_readable(f"study {study!r}")
         run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
@@ -197,6 +213,19 @@ def open_parent(
     folder = f"sessions/{stamp:%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
     opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
     return opened
+
+
+def _require_new(run_id: str, study: str, uri: str) -> None:
+    """Complain about a run that ``mlflow run`` has not just made: a variable that was left in a shell names any."""
+    run = find_run(uri, run_id)
+    trouble = "there is none" if run is None else "it is deleted" if run.is_deleted else ""
+    if run is not None and run.tags.get(keys.STUDY, study) != study:
+        trouble = f"it is one of study {run.tags[keys.STUDY]}"
+    if trouble:
+        raise ValueError(
+            f"MLFLOW_RUN_ID must name the run that mlflow run has just made in {uri}, got {run_id} ({trouble}): "
+            "unset it"
+        )
 
 
 def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> None:

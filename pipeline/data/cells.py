@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..config import suggestion
+from ..config import WITH_NA, suggestion
 from ..records import Column
 
 #: Texts, in small letters, that stand for a missing value in any column.
@@ -102,14 +102,20 @@ class Days:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """Cells that are texts: the different ones, and of each cell the position of its own, int64, -1 where missing.
+    """Cells that are texts: the different ones, and of each cell the position of its own, int64, below 0 where missing.
 
-    ``stated`` is ``boolean`` or ``categorical`` where the type of the column says so.
+    Attributes
+    ----------
+    stated
+        ``boolean`` or ``categorical`` where the type of the column says so.
+    taken
+        Different texts that were taken for missing: a cell of the first has the code -2, of the second -3.
     """
 
     different: pd.Series[str]
     codes: NDArray[np.int64]
     stated: str = ""
+    taken: tuple[str, ...] = ()
 
     @property
     def missing(self) -> NDArray[np.bool_]:
@@ -122,14 +128,24 @@ class Texts:
 
     def spread(self, values: NDArray[Any], missing: Any) -> NDArray[Any]:
         """Return for each cell the value of its text, of one value a different text."""
-        return np.append(values, missing)[self.codes]
+        return np.append(values, missing)[np.maximum(self.codes, -1)]
+
+    def with_na(self) -> Texts:
+        """Return the cells with those as texts again that were taken for missing for how they are written."""
+        n = len(self.different)
+        codes = np.where(self.codes < -1, n - 2 - self.codes, self.codes)
+        return Texts(pd.Series([*self.different, *self.taken], dtype="str"), codes, self.stated)
 
     def without(self, dropped: NDArray[np.bool_]) -> Texts:
         """Return the cells with some of the different texts counted as missing."""
         if not dropped.any():
             return self
+        taken = [str(text) for text in self.different[dropped] if text]
         positions = np.where(dropped, -1, np.cumsum(~dropped) - 1)
-        return Texts(self.different[~dropped].reset_index(drop=True), self.spread(positions, -1), self.stated)
+        positions[dropped & self.different.ne("").to_numpy(dtype=bool)] = -2 - np.arange(len(taken))
+        return Texts(
+            self.different[~dropped].reset_index(drop=True), self.spread(positions, -1), self.stated, tuple(taken)
+        )
 
 
 Cells: TypeAlias = Numbers | Days | Texts
@@ -168,6 +184,8 @@ def typed(column: Column, cells: Cells) -> Values:
         return _categorical(cells.as_texts())
     if column.kind == "categorical":
         texts = cells.as_texts()
+        if column.form == WITH_NA:
+            texts = texts.with_na()
         return _categorical(_as_known(texts, column.categories) if isinstance(cells, Numbers) else texts)
     if isinstance(cells, Texts):
         return _read(column, cells)
@@ -438,8 +456,7 @@ def _texts(column: pd.Series[Any]) -> Texts:
     if column.dtype == object:
         column = column.map(str, na_action="ignore")
     codes, found = pd.factorize(column.astype("str").str.strip())
-    different = pd.Series(found, dtype="str")
-    return Texts(different, codes.astype(np.int64)).without(different.str.lower().isin(MISSING).to_numpy(dtype=bool))
+    return _marked(Texts(pd.Series(found, dtype="str"), codes.astype(np.int64)))
 
 
 def _is_beyond_double(column: pd.Series[Any]) -> bool:
@@ -451,11 +468,17 @@ def _is_beyond_double(column: pd.Series[Any]) -> bool:
 
 
 def _categories(column: pd.Series[Any]) -> Texts:
-    categories = cells_of(pd.Series(column.cat.categories)).as_texts()
-    positions = column.cat.codes.to_numpy()
-    codes = np.asarray(np.append(categories.codes, -1)[positions], dtype=np.int64)
-    unused = np.bincount(codes[codes >= 0], minlength=len(categories.different)) == 0
-    return Texts(categories.different, codes, "categorical").without(unused)
+    categories = cells_of(pd.Series(column.cat.categories)).as_texts().with_na()
+    codes = np.append(categories.codes, -1)[column.cat.codes.to_numpy()]
+    used = np.unique(codes[codes >= 0])
+    places = np.full(len(categories.different) + 1, -1, np.int64)
+    places[used] = np.arange(len(used))
+    return _marked(Texts(categories.different.iloc[used].reset_index(drop=True), places[codes], "categorical"))
+
+
+def _marked(texts: Texts) -> Texts:
+    """Return the cells with those marked as missing whose text says so in any column."""
+    return texts.without(texts.different.str.lower().isin(MISSING).to_numpy(dtype=bool))
 
 
 def _days(dates: pd.Series[Any]) -> NDArray[np.float64]:

@@ -47,6 +47,13 @@ class ColumnarFile:
         except (pa.ArrowInvalid, OSError) as trouble:
             kind = "Parquet" if self._is_parquet else "Feather (version 2)"
             raise ValueError(f"{path.name} is no whole {kind} file: {str(trouble).splitlines()[0]}") from None
+        said = (schema.pandas_metadata or {}).get("columns", [])
+        are_categories = {of.get("field_name") for of in said if of.get("pandas_type") == "categorical"}
+        self._categories = {
+            position
+            for position, field in enumerate(schema)
+            if field.name in are_categories and any(test(_plain_type(field.type)) for test in _NUMBERS)
+        }
         places = [
             (name, place)
             for position, field in enumerate(schema)
@@ -76,7 +83,9 @@ class ColumnarFile:
                         self._log(f"{self._path.name}: {name!r} holds {place.type}: left out")
                 if plain:
                     whole = self._read_field(field)
-                    columns |= {name: _plain(_member(whole, place.members)) for name, place in plain}
+                    for name, place in plain:
+                        values = _member(whole, place.members)
+                        columns[name] = _categories(values) if field in self._categories else _plain(values)
         except (pa.ArrowInvalid, OSError) as trouble:
             raise ValueError(f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
         frame = pd.DataFrame(columns, copy=False)
@@ -122,6 +131,12 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 def _is_plain(kind: pa.DataType) -> bool:
     """Whether values are numbers, text, booleans, dates or times."""
     return any(test(_plain_type(kind)) for test in (*_NUMBERS, *_TEXTS, *_DATES, pa.types.is_boolean, pa.types.is_null))
+
+
+def _categories(values: pa.ChunkedArray) -> pd.Series[Any]:
+    """Return numbers that pandas has written as categories: they are names."""
+    found: pd.Series[Any] = values.to_pandas().astype("category")
+    return found
 
 
 def _plain(values: pa.ChunkedArray) -> Any:

@@ -110,7 +110,10 @@ class DelimitedFile:
     def _finished(self, columns: dict[str, _Cells]) -> dict[str, Any]:
         frame: dict[str, Any] = {}
         for name in self.names:
-            values = columns.pop(name).finish()
+            cells = columns.pop(name)
+            values, words = cells.finish(), sorted(cells.words)
+            if words and isinstance(values, np.ndarray):
+                self._log(f"column {name!r}: missing among its numbers: {', '.join(map(repr, words))}")
             if name in self.layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
                 self._log(f"{self._path.name}: {name!r} is empty and has no name: left out")
             else:
@@ -141,17 +144,21 @@ class _Numbers:
 
 
 class _Cells:
-    """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers."""
+    """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers.
+
+    ``words`` are those among the numbers that were taken for missing.
+    """
 
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text, self.is_late = is_text, False
+        self.words: set[str] = set()
         self.numbers: _Numbers | None = None
         self.texts: list[pa.Array] = []
 
     def add(self, block: pa.Array, *, comma: bool) -> None:
         """Put a block behind the others; one that is no numbers makes the whole column text."""
         if not self.is_text:
-            values = _plain_numbers(block, comma=comma)
+            values = _plain_numbers(block, self.words, comma=comma)
             if values is not None:
                 self.numbers = self.numbers or _Numbers()
                 self.numbers.add(values)
@@ -176,12 +183,12 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
 
 
-def _plain_numbers(text: pa.Array, *, comma: bool) -> NDArray[Any] | None:
+def _plain_numbers(text: pa.Array, words: set[str], *, comma: bool) -> NDArray[Any] | None:
     """Return a block of cells as numbers, NaN where missing, if every one is written with a decimal point or none.
 
     A code such as 01234 is no number: what is written before the first other digit would be lost. Neither is one of so
     many digits that a float would make several of them one. In a file with decimal commas (``comma``) a point is none
-    either: it may separate thousands.
+    either: it may separate thousands. Words that are taken for missing are added to ``words``.
     """
     if comma and pc.any(pc.match_substring(text, ".")).as_py():
         return None
@@ -191,8 +198,9 @@ def _plain_numbers(text: pa.Array, *, comma: bool) -> NDArray[Any] | None:
         is_missing = pc.is_in(trimmed, value_set=pa.array(list(MISSING_WORDS)))
         text = pc.if_else(is_missing, pa.scalar(None, pa.string()), trimmed)
         numbers = _cast(text)
-    if numbers is None:
-        return None
+        if numbers is None:
+            return None
+        words |= {word for word in pc.unique(trimmed.filter(is_missing)).to_pylist() if word}
     # Only whole numbers can be codes; looking for those costs as much as reading the numbers.
     is_whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())
     if is_whole and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import STATED_FORMS
+from depthcheck.pipeline.config import STATED_FORMS, WITH_NA
 from depthcheck.pipeline.data.cells import (
     MISSING_AMONG_VALUES,
     QUARTERS,
@@ -53,6 +53,8 @@ _TIME_NAME = re.compile(r"date|time|year|jahr|zeit|epoch", re.IGNORECASE)
 _MOSTLY, _FIRST = 0.5, 1_000
 #: Blanks of a text, on average, from which on it is taken for sentences.
 _BLANKS = 3
+#: How it is said that words were taken for missing.
+COUNT_AS_MISSING = "count as missing for what they say"
 _ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|rownames|index)$|[a-z]I[dD]$")
 
 
@@ -215,12 +217,15 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
     usual = cells.different.str.lower().isin(MISSING_AMONG_VALUES).to_numpy(dtype=bool)
     others = tuple(cells.different[np.isnan(values) & ~usual])
     numbers = cells.spread(values, np.nan)
+    words = [*cells.taken, *cells.different[np.isnan(values) & usual]]
     column = replace(column, form=form, missing_texts=others, n_missing=int(np.isnan(numbers).sum()))
     read = cells.different[~np.isnan(values)]
     if kind == "numeric":
         found = _of_numbers(column, numbers, _number_words(read, form, comma=comma))
     else:
         found = _of_dates(column, numbers, _date_words(read, form))
+    if words:
+        found = replace(found, why=f"{found.why}; missing: {', '.join(map(repr, words))}")
     if not others:
         return found
     listed = ", ".join(map(repr, others[:3])) + (", …" if len(others) > 3 else "")
@@ -269,7 +274,20 @@ def _of_names(column: Column, cells: Texts, what: str) -> Column:
         return replace(column, why=f"{what}, another in every row: {which}{its_words}")
     if is_free:
         return replace(column, why=f"{what}, {column.n_distinct:,} different ones: too many to learn from{its_words}")
-    return replace(column, kind="categorical", why=what, categories=tuple(sorted(cells.different)))
+    return replace(
+        column, kind="categorical", why=what + taken_for_missing(cells), categories=tuple(sorted(cells.different))
+    )
+
+
+def taken_for_missing(cells: Cells) -> str:
+    """Return what to say of texts that were taken for missing and may be names: NA is Namibia, too; usually nothing."""
+    taken = cells.taken if isinstance(cells, Texts) else ()
+    if not taken:
+        return ""
+    assert isinstance(cells, Texts)
+    n_cells = int(np.count_nonzero(cells.codes < -1))
+    words = ", ".join(map(repr, taken))
+    return f"; {n_cells:,} cells {COUNT_AS_MISSING}: {words} (if that is a name, say '{WITH_NA}')"
 
 
 def _are_sentences(texts: pd.Series[str]) -> bool:
@@ -295,6 +313,13 @@ def _words_among_numbers(cells: Texts) -> str:
 
 def _stated(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     """Return a column of the kind that the user says."""
+    if kind == WITH_NA:
+        texts = cells.as_texts().with_na()
+        n_missing, categories = int(np.count_nonzero(texts.missing)), tuple(sorted(texts.different))
+        return replace(
+            column, kind="categorical", why="as you say", form=WITH_NA, categories=categories, n_missing=n_missing,
+            n_distinct=len(categories),
+        )  # fmt: skip
     if kind in STATED_FORMS:
         return _stated_form(column, cells, *STATED_FORMS[kind])
     column = replace(column, kind=kind, why="as you say")

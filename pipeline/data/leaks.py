@@ -6,11 +6,14 @@ target make every model look perfect. Nothing is fitted that a network gets to s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.cells import Values
+from depthcheck.pipeline.records import Column
 from depthcheck.pipeline.scores import r2
 
 COPY = "a copy of the target under another name: left out"
@@ -48,6 +51,12 @@ def leak_of(values: Values, answers: NDArray[np.float64], task: str) -> str:
         return ""
     of = "classes" if task == "classification" else "target's spread"
     return f"{ALONE} {score:.1%} of the {of} on rows held out: is it known before the target is?"
+
+
+def said_of(columns: Sequence[Column]) -> list[tuple[str, str, bool]]:
+    """Return the name of each column of which that was said, what was said, and whether it was left out for it."""
+    last = ((column, column.why.rpartition("; ")[2]) for column in columns)
+    return [(column.name, words, words == COPY) for column, words in last if words.startswith((COPY, ALONE))]
 
 
 def _is_copy(values: Values, answers: NDArray[np.float64], task: str) -> bool:

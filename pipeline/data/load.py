@@ -6,6 +6,8 @@ else lists them.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +27,8 @@ from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_
 from depthcheck.pipeline.data.sniff import PACKED
 from depthcheck.pipeline.data.tables import require_columns, table_dataset
 from depthcheck.pipeline.records import Dataset
-from depthcheck.pipeline.system import user_path
+from depthcheck.pipeline.system import kind_of, reading, user_path
+from depthcheck.pipeline.verbatim import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +114,9 @@ class DataFormat:
         return path.suffix.lower() in self.suffixes
 
 
+#: Fewer lines that are alike are told one by one; of the first of more, so much is repeated.
+_MANY_LINES, _SHOWN = 3, 60
+_QUOTED = re.compile("'[^']*'")
 _TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED)
 #: The first that fits is taken.
 FORMATS = [
@@ -145,6 +151,14 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
     ValueError
         When no data set has this name, or it is not as it must be.
     """
+    told = _Told(log)
+    try:
+        return _loaded(config, folder, cache, told)
+    finally:
+        told.finish()
+
+
+def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> Dataset:
     source = _source_of(config.name)
     if source is None:
         path, test_file = _own_places(config, folder)
@@ -171,7 +185,12 @@ def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
     is_known = _source_of(config.name) is not None
     path, test_file = _own_places(config, None if is_known else folder)
     places = [*([] if is_known else [path]), *([] if test_file is None else [test_file])]
-    return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    # os.path tells, and complains of nothing: whoever reads them does.
+    return [
+        file
+        for place in places
+        for file in (sorted(place.rglob("*")) if os.path.isdir(place) else [place])  # noqa: PTH112
+    ]
 
 
 def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
@@ -184,6 +203,11 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
         R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
     _require_file(path)
+    with reading(path, "input"):
+        return _samples(path, log)
+
+
+def _samples(path: Path, log: Log) -> Any:
     read = next((known.samples for known in FORMATS if known.samples and known.fits(path)), None)
     if read is not None:
         return read(path)
@@ -213,6 +237,34 @@ def open_table(path: Path, log: Log = lambda _line: None) -> TableFile:
     return next((known.table for known in FORMATS if known.table and known.fits(path)), DelimitedFile)(path, log)
 
 
+class _Told:
+    """Tells lines that stay lines, whatever a file or a column is called, and of many that are alike the first one.
+
+    Lines are alike where they differ in numbers and quoted names; up to three are told.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._later = log, dict[str, list[str]]()
+
+    def __call__(self, line: str) -> None:
+        """Tell a line, or keep it for later."""
+        key = re.sub(r"[\d.,]+", "", _QUOTED.sub("", line))
+        if key not in self._later:
+            self._log(one_line(line))
+        self._later.setdefault(key, []).append(line)
+
+    def finish(self) -> None:
+        """Tell what was kept: two lines more, or one for all others of a kind."""
+        for first, *others in self._later.values():
+            if len(others) < _MANY_LINES:
+                for line in others:
+                    self._log(one_line(line))
+                continue
+            names = [next((name for name in _QUOTED.findall(line) if name not in first), "…") for line in others]
+            self._log(one_line(f"… and {len(others):,} more lines like “{one_line(first, _SHOWN)}”: {listed(names)}"))
+        self._later.clear()
+
+
 def _source_of(name: str) -> DataSource | None:
     prefix, colon, _ = name.partition(":")
     return SOURCES.get(name) or SOURCES.get(prefix + colon)
@@ -228,8 +280,13 @@ def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | N
 
 
 def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
-    if not path.exists():
+    if not kind_of(path, "data"):
         raise _unknown(path)
+    with reading(path, "data"):
+        return _read_own(config, path, log)
+
+
+def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
     known = _format_of(path)
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
@@ -256,12 +313,13 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
     if config.test_file is None:
         return None
     path = user_path(config.test_file, "test_file")
-    table = open_table(path, log)
-    if config.target not in table.names:
-        raise ValueError(
-            f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
-        )
-    return table.read()
+    with reading(path, "test_file"):
+        table = open_table(path, log)
+        if config.target not in table.names:
+            raise ValueError(
+                f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
+            )
+        return table.read()
 
 
 def _format_of(path: Path) -> DataFormat:
@@ -277,9 +335,10 @@ def _format_of(path: Path) -> DataFormat:
 
 
 def _require_file(path: Path) -> None:
-    if path.is_dir():
+    kind = kind_of(path, "a table")
+    if kind == "folder":
         raise DataNotFoundError(f"a table must be a file, got the folder {path}")
-    if not path.is_file():
+    if not kind:
         raise DataNotFoundError(f"there is no file {path}{_instead_of(path)}")
 
 
@@ -288,7 +347,7 @@ def _instead_of(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"
-    return suggestion(path.name, (child.name for child in folder.iterdir()))
+    return suggestion(path.name, (child.name for child in folder.iterdir()) if os.access(folder, os.R_OK) else ())
 
 
 def _unknown(path: Path) -> DataNotFoundError:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.verbatim import one_line
 
 _KINDS = ("numeric", "boolean", "date", "categorical", "text", "ignored")
 _HEAD = ("column", "kind", "missing", "distinct", "examples", "why")
@@ -40,21 +41,21 @@ def _size(dataset: Dataset) -> str:
     n_test = "" if dataset.y_test is None else f", {len(dataset.y_test):,} more in its test part"
     if not dataset.is_table:
         shape = " x ".join(map(str, dataset.sample_shape))
-        return f"{dataset.name}: {len(dataset.y):,} samples of {shape} values{n_test}"
+        return f"{one_line(dataset.name)}: {len(dataset.y):,} samples of {shape} values{n_test}"
     counts = {kind: sum(column.kind == kind for column in dataset.columns) for kind in _KINDS}
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    return f"{dataset.name}: {len(dataset.y):,} rows{n_test}; {len(dataset.columns):,} columns: {kinds}"
+    return f"{one_line(dataset.name)}: {len(dataset.y):,} rows{n_test}; {len(dataset.columns):,} columns: {kinds}"
 
 
 def _target(dataset: Dataset) -> str:
-    name = f"target {dataset.target}: " if dataset.target else "target: "
+    name = f"target {one_line(dataset.target, _MAX_NAME)}: " if dataset.target else "target: "
     if dataset.task == "regression":
         low, middle, high = np.percentile(dataset.y, (0, 50, 100))
         spread = f"{low:.6g} to {high:.6g}, median {middle:.6g}"
         return f"{name}regression (numbers {spread}), judged by {dataset.metric}"
     counts = np.bincount(dataset.y, minlength=dataset.n_classes)
     shown = [
-        f"{class_name} {count:,} ({count / len(dataset.y):.1%})"
+        f"{one_line(class_name, _MAX_NAME)} {count:,} ({count / len(dataset.y):.1%})"
         for class_name, count in zip(dataset.class_names[:_N_CLASSES], counts, strict=False)
     ]
     more = ["…"] if dataset.n_classes > _N_CLASSES else []
@@ -62,10 +63,10 @@ def _target(dataset: Dataset) -> str:
 
 
 def _row(column: Column, n_rows: int) -> tuple[str, ...]:
-    name = column.name if len(column.name) <= _MAX_NAME else column.name[: _MAX_NAME - 1] + "…"
     missing = f"{column.n_missing / n_rows:.1%}" if column.n_missing else "–"
     distinct = f"{column.n_distinct:,}" if column.n_distinct else "–"
-    return name, column.kind, missing, distinct, ", ".join(column.examples), column.why
+    name, examples = one_line(column.name, _MAX_NAME), one_line(", ".join(column.examples))
+    return name, column.kind, missing, distinct, examples, one_line(column.why)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require, several_targets, suggestion
+from depthcheck.pipeline.config import WITH_NA, DataConfig, require, several_targets, suggestion
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
     Cells,
@@ -29,7 +29,7 @@ from depthcheck.pipeline.data.cells import (
     proves_comma,
     typed,
 )
-from depthcheck.pipeline.data.guess import guess, numbers_in
+from depthcheck.pipeline.data.guess import COUNT_AS_MISSING, guess, numbers_in, taken_for_missing
 from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
@@ -37,7 +37,10 @@ from depthcheck.pipeline.scores import Task
 
 _N_SAMPLE = 1_000
 #: Words of a guess that a user should see.
-_ASKED = ("no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COPY, ALONE)
+_ASKED = (
+    "no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COUNT_AS_MISSING,
+    COPY, ALONE,
+)  # fmt: skip
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -79,7 +82,8 @@ def table_dataset(
     has_answer = ~np.isnan(answers)
     if not has_answer.all():
         n_out = int(np.count_nonzero(~has_answer))
-        log(f"target {config.target!r} has no value in {n_out:,} of {len(answers):,} rows: they are left out")
+        words = taken_for_missing(cells)
+        log(f"target {config.target!r} has no value in {n_out:,} of {len(answers):,} rows: they are left out{words}")
     rows = None if has_answer.all() else np.flatnonzero(has_answer)
     marks = None
     if config.test_column is not None:
@@ -228,7 +232,7 @@ def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
 
 def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[np.int64]:
     """Return the group of each row, numbered as they come; a row without one is a group of its own."""
-    values = cells.codes if isinstance(cells, Texts) else cells.values
+    values = np.maximum(cells.codes, -1) if isinstance(cells, Texts) else cells.values
     groups = pd.factorize(values)[0].astype(np.int64)
     alone = np.flatnonzero(cells.missing)
     if len(alone):
@@ -294,7 +298,8 @@ def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     require(len(frame) > 0, "rows of the table", "at least 1", 0)
     require_columns(config, [str(column) for column in frame.columns], name)
     owner: dict[str, str] = {}
-    for role, column in [*_roles(config).items(), *(("columns", column) for column, _kind in config.columns)]:
+    stated = (("columns", column) for column, kind in config.columns if (column, kind) != (config.target, WITH_NA))
+    for role, column in [*_roles(config).items(), *stated]:
         if owner.setdefault(column, role) != role:
             raise ValueError(f"{role} must be another column than {owner[column]}, got {column!r} for both")
 
@@ -383,15 +388,21 @@ class _Target:
 
 def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _Target:
     """Return what a target is: as the user says, or classes for texts and few whole numbers, else numbers."""
-    task = config.task or _task(cells, comma)
+    with_na = dict(config.columns).get(name) == WITH_NA
+    task = config.task or ("classification" if with_na else _task(cells, comma))
     if task == "regression":
         column = guess(name, cells, kind="numeric", comma=comma)
         require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", _only(column))
         return _Target(task=task, column=column, classes=())
-    column = guess(name, cells, kind="categorical")
+    column = guess(name, cells, kind=WITH_NA if with_na else "categorical")
     classes = column.categories
-    n_present = int(np.count_nonzero(~cells.missing))
-    require(len(classes) >= 2, f"target {name!r}", "of two different values or more", _only(column))
+    n_present = len(cells.missing) - column.n_missing
+    require(
+        len(classes) >= 2,
+        f"target {name!r}",
+        "of two different values or more",
+        _only(column) + taken_for_missing(cells),
+    )
     require(
         len(classes) <= max(2, n_present / 2),
         f"target {name!r}",

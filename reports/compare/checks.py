@@ -15,6 +15,7 @@ from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History
 from depthcheck.pipeline.scores import ACCURACY, Metric
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import (
     Check,
     Comparison,
@@ -54,6 +55,15 @@ def check_still_improving(
             epochs = "epoch" if late == 1 else f"{late} epochs"
             problems.append(f"{name} gained {metric.text(gain, signed=False)} in its last {epochs}")
     return check("trained to the end", problems, "no finalist was still improving at the last epoch")
+
+
+def check_leaks(leaks: Sequence[tuple[str, str, bool]]) -> Check:
+    """Warn where a column that a network gets gives the target away; what was left out for that is only told."""
+    said = [(f"column {in_markdown(name)}: {words}", is_left_out) for name, words, is_left_out in leaks]
+    problems = [text for text, is_left_out in said if not is_left_out]
+    left_out = "; ".join(text for text, is_left_out in said if is_left_out)
+    otherwise = left_out or "no column by itself tells nearly all of the target"
+    return check("no column gives the target away", problems, otherwise)
 
 
 def check_overfitting(histories: Mapping[str, Sequence[History]]) -> Check:

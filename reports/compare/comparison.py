@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.checks import all_checks, linear_model
+from depthcheck.reports.compare.checks import all_checks, check_leaks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
 from depthcheck.reports.compare.results import (
@@ -51,7 +51,7 @@ def compare_study(study: StudyData) -> Comparison:
     key, predictions = study.design.metric.key, study.predictions
     answers = {run_id: judged_examples(key, of) for run_id, of in predictions.items()}
     by_fold = {run_id: fold_scores(key, of) for run_id, of in predictions.items()}
-    return compare(
+    found = compare(
         study.design,
         study.records,
         study.finalists,
@@ -59,6 +59,8 @@ def compare_study(study: StudyData) -> Comparison:
         {run_id: scores for run_id, scores in by_fold.items() if scores is not None},
         linear=linear_model(study.facts.references),
     )
+    leaks = study.facts.data.leaks
+    return found if leaks is None else replace(found, checks=(check_leaks(leaks), *found.checks))
 
 
 def compare(

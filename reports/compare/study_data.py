@@ -209,6 +209,8 @@ class DataFacts:
         Those that are cut, without a test part of their own; share of the commonest class among them.
     how
         How they were cut, in words: by which share and seed, the method and its column.
+    leaks
+        Columns that give the target away: name, what was said, and whether it was left out; None where nobody looked.
     """
 
     name: str
@@ -226,6 +228,7 @@ class DataFacts:
     n_test: int | None = None
     majority_share: float | None = None
     how: str = ""
+    leaks: tuple[tuple[str, str, bool], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.verbatim import one_line
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import COLORS, GREY, new_figure
@@ -18,6 +19,8 @@ from depthcheck.reports.text.words import count, plural
 
 #: With more classes, cells are too small for numbers.
 _MOST_NUMBERED, _MOST_NAMED = 15, 40
+#: Longer names of classes and targets are cut.
+_LONGEST_NAME = 24
 
 
 def confusion_matrix(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
@@ -65,8 +68,9 @@ def draw_confusion(table: NDArray[np.float64], class_names: Sequence[str]) -> Fi
                     color="white" if dark else GREY if row == column else "black",
                 )  # fmt: skip
     if n_classes <= _MOST_NAMED:
-        axes.set_xticks(range(n_classes), class_names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(n_classes), class_names)
+        names = [one_line(name, _LONGEST_NAME) for name in class_names]
+        axes.set_xticks(range(n_classes), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(n_classes), names)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set_xlabel("predicted class")
@@ -103,7 +107,9 @@ def fit(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         f"{_held_out(comparison)}{some}. Left: predicted against true; on the line a prediction is right. Right: "
         "predicted minus true against predicted; a bend or a funnel is what the network missed, or what varies by "
         "itself.",
-        draw=functools.partial(draw_fit, y[shown], predicted[shown], study.facts.data.target or "target"),
+        draw=functools.partial(
+            draw_fit, y[shown], predicted[shown], one_line(study.facts.data.target, _LONGEST_NAME) or "target"
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ _STYLE_SHEET = Path(__file__).with_name("report.mplstyle")
 def picture(draw: Callable[[], Figure]) -> bytes:
     """Draw and return the content of an SVG file, the same bytes for the same data."""
     buffer = io.BytesIO()
-    with mpl.style.context(_STYLE_SHEET, after_reset=True):
+    with mpl.style.context(_STYLE_SHEET, after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # of an emoji; the tables of the report have it
         draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
@@ -137,9 +139,13 @@ def plain_log(axes: Axes, *, along: str = "y") -> None:
 
     def text(value: float, _at: int | None) -> str:
         low, high = axis.get_view_interval()
-        return f"{value:g}" if _is_short(low, high) else f"$10^{{{round(math.log10(value))}}}$"
+        return f"{value:g}" if _is_short(low, high) else f"10{str(round(math.log10(value))).translate(_RAISED)}"
 
     axis.set_major_formatter(FuncFormatter(text))
+
+
+#: Digits as an exponent: nothing in a figure is read as a formula, since a class may be called ``$x^2$``.
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _is_short(low: float, high: float) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
 from depthcheck.reports.text.words import count
@@ -155,8 +156,8 @@ def _class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[st
     for at in np.flatnonzero(table.sum(axis=1)):
         total, others = table[at].sum(), np.where(np.arange(len(names)) == at, 0, table[at])
         error, worst = others.sum() / total, int(others.argmax())
-        taken_for = f"{names[worst]} ({100 * (others[worst] / total):.1f} %)" if others[worst] else "–"
-        rows.append((error, [names[at], count(round(total / n_runs)), f"{100 * error:.1f}", taken_for]))
+        taken_for = f"{in_markdown(names[worst])} ({100 * (others[worst] / total):.1f} %)" if others[worst] else "–"
+        rows.append((error, [in_markdown(names[at]), count(round(total / n_runs)), f"{100 * error:.1f}", taken_for]))
     return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 
 

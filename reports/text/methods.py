@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from depthcheck.pipeline.scores import ACCURACY
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
 from depthcheck.reports.text.context import ReportContext
@@ -62,7 +63,7 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
 
 def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
     facts, data, of = context.facts, context.facts.data, comparison.design
-    yield "data", f"{data.name}{f' ({data.source})' if data.source else ''}"
+    yield "data", in_markdown(f"{data.name}{f' ({data.source})' if data.source else ''}", None)
     yield "SHA-256 of the data", data.sha256
     yield "target", _target(data)
     unit = " in percent; a point is a percentage point" if of.metric.score_unit else ""
@@ -87,12 +88,13 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
 def _target(data: DataFacts) -> str:
     if not data.target:
         return ""
+    name = in_markdown(data.target)
     if data.task == "regression":
         known = data.target_mean is not None and data.target_sd is not None
-        return data.target + (f", a number: mean {data.target_mean:.4g}, sd {data.target_sd:.3g}" if known else "")
-    named = [f"{name} {count(n)}" for name, n in zip(data.class_names, data.class_counts, strict=False)]
+        return name + (f", a number: mean {data.target_mean:.4g}, sd {data.target_sd:.3g}" if known else "")
+    named = [f"{in_markdown(one)} {count(n)}" for one, n in zip(data.class_names, data.class_counts, strict=False)]
     listed = f": {enumeration(named)}" if 0 < len(named) <= _MOST_CLASSES else ""
-    return f"{data.target}, {plural(len(data.class_names), 'class').replace('classs', 'classes')}{listed}"
+    return f"{name}, {plural(len(data.class_names), 'class').replace('classs', 'classes')}{listed}"
 
 
 def _parts(data: DataFacts) -> str:
@@ -126,7 +128,7 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def _failures(context: ReportContext) -> str:
     if not context.failures:
         return ""
-    shown = "; ".join(f"{plural(n, 'trial')}: {reason}" for reason, n in context.failures[:3])
+    shown = "; ".join(f"{plural(n, 'trial')}: {in_markdown(reason, None)}" for reason, n in context.failures[:3])
     more = f"; and {plural(len(context.failures) - 3, 'other reason')}" if len(context.failures) > 3 else ""
     return prose(f"Reasons of the failed trials: {shown}{more}.")
 
@@ -210,7 +212,7 @@ def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
         header = ["class", "examples", "errors (%)", "most often taken for"]
         yield from ("### Errors by class", table(header, context.class_errors, right=[1, 2]), prose(text))
     if context.target_errors:
-        header = [context.facts.data.target or "target", "examples", "RMSE", "MAE", "mean error"]
+        header = [in_markdown(context.facts.data.target) or "target", "examples", "RMSE", "MAE", "mean error"]
         text += (
             " *Mean error* is predicted minus true: above zero for small values and below for large ones means that "
             "predictions keep to the middle."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from depthcheck.pipeline.scores import ACCURACY
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (
@@ -140,7 +141,7 @@ def known(comparison: Comparison, context: ReportContext) -> list[str]:
     published = KNOWN.get(context.facts.data.name)
     if published is not None:
         return blocks + _published(published, comparison, context)
-    return blocks or [prose(f"Nothing published is on file for {context.facts.data.name}.")]
+    return blocks or [prose(f"Nothing published is on file for {in_markdown(context.facts.data.name)}.")]
 
 
 def _published(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:

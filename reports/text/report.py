@@ -9,6 +9,7 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from depthcheck.pipeline.advice import command
+from depthcheck.pipeline.verbatim import in_code, in_markdown, one_line
 from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
 from depthcheck.reports.text.answer import answer
 from depthcheck.reports.text.context import Drawing, ReportContext
@@ -53,7 +54,7 @@ def sections(comparison: Comparison, context: ReportContext) -> dict[str, str]:
     n_valid = context.facts.data.n_valid
     tables = [block for question in comparison.questions for block in _factor(question, comparison, n_valid)]
     blocks = {
-        "title": [context.facts.question or f"Study {comparison.design.name}"],
+        "title": [in_markdown(context.facts.question, None) or f"Study {comparison.design.name}"],
         "byline": [prose(_byline(comparison, context))],
         "answer": _answer(comparison, context),
         "recommended": recommended(comparison, context),
@@ -113,7 +114,9 @@ def _byline(comparison: Comparison, context: ReportContext) -> str:
     ended = sum(count.ended for count in context.phases)
     n_warnings = len(comparison.warnings)
     trust = f"{plural(n_warnings, 'warning')} in section 7" if n_warnings else "no warning in section 7"
-    return f"Study {comparison.design.name} on {context.facts.data.name}: {plural(ended, 'trial')}, {trust}."
+    return (
+        f"Study {comparison.design.name} on {in_markdown(context.facts.data.name)}: {plural(ended, 'trial')}, {trust}."
+    )
 
 
 def _answer(comparison: Comparison, context: ReportContext) -> list[str]:
@@ -155,7 +158,7 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     trained = f" and {epochs} epochs of training" if epochs else ""
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
-    holds = f"This holds for {context.facts.data.name}, {ranges}{trained}."
+    holds = f"This holds for {in_markdown(context.facts.data.name)}, {ranges}{trained}."
     if search is None:
         return holds
     if not any(question.curves for question in comparison.questions):
@@ -367,12 +370,14 @@ def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
     lines = [
         f"- study: `{name}`, its run `{facts.run_id}`",
         f"- code: commit `{facts.code_version}`{dirty}",
-        f"- store: `{facts.tracking_uri}`",
+        f"- store: {in_code(facts.tracking_uri)}",
         f"- data: SHA-256 `{facts.data.sha256}`",
     ]
     if facts.seeds:
         lines.append(f"- fresh seeds: {', '.join(map(str, facts.seeds))}")
     if context.champion_runs:
         lines.append("- runs of the recommended model: " + ", ".join(f"`{run}`" for run in context.champion_runs))
-    commands = [facts.command, command(comparison.design.launcher, "report", study=name)] if facts.command else []
+    commands = (
+        [one_line(facts.command), command(comparison.design.launcher, "report", study=name)] if facts.command else []
+    )
     return ["\n".join(["```sh", *commands, "```"]) if commands else "", "\n".join(lines), prose(_BITS)]

@@ -237,7 +237,9 @@ def rows(database: Path, question: str) -> list[tuple[Any, ...]]:
     """Ask a database that may not exist yet, or be locked at this moment."""
     with (
         contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as connection,
+        contextlib.closing(
+            sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        ) as connection,
     ):
         return connection.execute(question).fetchall()
     return []

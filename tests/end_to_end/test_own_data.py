@@ -1,19 +1,24 @@
 """A user's own table from the first look to the served champion, as commands in an empty folder."""
 
 import csv
+import html
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import optuna
@@ -25,13 +30,21 @@ from conftest import Folder, wait_for
 from mlflow import MlflowClient
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.addresses import sqlite_address
+from depthcheck.pipeline.verbatim import in_markdown, one_line
 
 ROOT = Path(__file__).parent.parent.parent
+#: What a column, a category and a class are called here, and parts of it the folder and the file.
+NASTY = "[/b] $x^{|`![](u)<b>:car:\u200f\u202eé🚀%41#1\n$*_~&amp; y$"
+FOLDER, PEOPLE = "shop é %41 #1 [x] $y$ `q` &", "people [b] $x^{|`![](u)<i>é🚀%41#1$*_~&amp; y$.csv"
+COLOUR = f"{NASTY} colour"
+NAMES = f'age,"{COLOUR}",member,joined\n'
 
-DESIGN = """
+DESIGN = f"""
 seed = 3
+question = {json.dumps(f"Does [/b] {PEOPLE} help?", ensure_ascii=False)}
 [data]
-name = "people.csv"
+name = {json.dumps(PEOPLE, ensure_ascii=False)}
 target = "bought"
 [budget]
 trials = 3
@@ -54,13 +67,13 @@ def write_people(path: Path, n_rows: int, *, with_target: bool = True) -> None:
     rng = random.Random(n_rows)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "age", "colour", "member", "joined", *(["bought"] if with_target else [])])
+        writer.writerow(["id", "age", COLOUR, "member", "joined", *(["bought"] if with_target else [])])
         for row in range(n_rows):
             age = rng.randint(18, 80)
-            colour = rng.choice(["red", "green", "blue"])
+            colour = rng.choice(["red", NASTY, "blue"])
             cells = [f"p{row:04}", age if rng.random() > 0.05 else "", colour, rng.choice(["yes", "no", ""]),
                      f"2024-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"]  # fmt: skip
-            writer.writerow([*cells, *(["yes" if age + 20 * (colour == "red") > 60 else "no"] if with_target else [])])
+            writer.writerow([*cells, *(["yes" if age + 20 * (colour == "red") > 60 else NASTY] if with_target else [])])
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Shop:
 
     @property
     def uri(self) -> str:
-        return f"sqlite:///{self.path / 'mlflow.db'}"
+        return sqlite_address(self.path / "mlflow.db")
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
@@ -89,15 +102,16 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, str]:
     """The folder, and what the study printed; the data were another file's once its worker had read them."""
-    folder = Shop(path=tmp_path_factory.mktemp("shop"), home=home)
-    write_people(folder.path / "people.csv", 150)
+    folder = Shop(path=tmp_path_factory.mktemp("shop") / FOLDER, home=home)
+    folder.path.mkdir()
+    write_people(folder.path / PEOPLE, 150)
     write_people(folder.path / "new.csv", 7, with_target=False)
     (folder.path / "people.toml").write_text(DESIGN)
-    people = folder.path / "people.csv"
+    people = folder.path / PEOPLE
     whole = people.read_bytes()
     running = Folder(path=folder.path, home=home).start("--experiment", "people.toml", "--workers", "1")
     wait_for(lambda: n_told(folder.path) >= 1 or running.poll() is not None, seconds=600)
-    people.write_bytes(whole.replace(b"yes", b"no", 1))
+    people.write_bytes(whole.replace(b"blue", b"red", 1))
     output, _ = running.communicate(timeout=600)
     people.write_bytes(whole)
     assert running.returncode == 0, output
@@ -118,11 +132,32 @@ def test_study_of_a_table_says_what_it_understood_and_ends_with_a_champion(shop)
 
 
 @pytest.mark.slow
+def test_nasty_names_arrive_whole_in_log_report_figures_and_mlflow(shop):
+    folder, output = shop
+    assert f"{one_line(NASTY, 32)} " in output
+    assert f"{PEOPLE}: 150 rows" in output
+    (report,) = (folder.path / "reports/output").rglob("report.md")
+    markdown, page = report.read_text(), report.with_suffix(".html").read_text()
+    assert markdown.startswith(f"# Does \\[/b\\] {in_markdown(PEOPLE, None)} help?\n")
+    assert f"<h1>Does [/b] {html.escape(PEOPLE)} help?</h1>" in page
+    assert re.search(rf"<td[^>]*>{re.escape(html.escape(one_line(NASTY)))}</td>", page)  # of the errors by class
+    assert not re.search('<b>|<i>|<img[^>]*src="[^d]|<script', page)
+    assert (report.parent / "figures/confusion.svg").read_bytes().startswith(b"<?xml")
+    (study,) = tracking.studies(folder.uri)
+    said, name = tracking.read_run(folder.uri, study.run_id).tags["mlflow.note.content"], in_markdown(PEOPLE, None)
+    assert f"**Does \\[/b\\] {name} help?**" in said
+    assert f"| data | {name.replace('|', chr(92) + '|')}: 150 in 5-fold" in said
+    assert {record.config.data.name for record in tracking.trials(folder.uri, study.run_id)} == {
+        str(folder.path / PEOPLE)
+    }
+
+
+@pytest.mark.slow
 def test_study_warns_at_its_end_of_data_that_changed_while_it_ran(shop):
     folder, output = shop
     (line,) = [line for line in output.splitlines() if "were written while the study ran" in line]
     assert line.startswith("warning: the files of the data were written while the study ran; data must be those of ")
-    assert f"(file {folder.path / 'people.csv'}): put them back as they were" in line
+    assert f"(file {folder.path / PEOPLE}): put them back as they were" in line
 
 
 @pytest.mark.slow
@@ -132,27 +167,27 @@ def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop):
     assert done.returncode == 0, done.stderr
     answers = pd.read_csv(folder.path / "answers.csv")
     assert len(answers) == 7
-    assert set(answers["prediction"]) <= {"yes", "no"}
-    assert np.allclose(answers["probability_yes"] + answers["probability_no"], 1, atol=1e-6)
+    assert set(answers["prediction"]) <= {"yes", NASTY}
+    assert np.allclose(answers["probability_yes"] + answers[f"probability_{NASTY}"], 1, atol=1e-6)
 
-    bad = pd.read_csv(folder.path / "new.csv").drop(columns="colour")
+    bad = pd.read_csv(folder.path / "new.csv").drop(columns=COLOUR)
     bad.to_csv(folder.path / "bad.csv", index=False)
     done = folder.run("predict", "--input", "bad.csv", "--output", "other.csv")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "colour" in done.stderr
+    assert f"{COLOUR!r} missing" in done.stderr
     assert not (folder.path / "other.csv").exists()
 
 
 @pytest.mark.slow
 def test_data_that_have_changed_do_not_go_into_the_study(shop):
     folder, _ = shop
-    path = folder.path / "people.csv"
+    path = folder.path / PEOPLE
     before, study = path.read_bytes(), tracking.studies(folder.uri)[0].study
-    path.write_bytes(before.replace(b"yes", b"no", 1))
+    path.write_bytes(before.replace(b"blue", b"red", 1))
     done = folder.run("run", "--experiment", "people.toml", "--study", study)
     path.write_bytes(before)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert f"error: data must be those of study '{study}', people.csv with SHA-256 " in done.stderr
+    assert f"error: data must be those of study '{study}', {PEOPLE} with SHA-256 " in done.stderr
     assert f"(file {path}): put them back as they were, or begin anew under another name" in done.stderr
 
 
@@ -161,9 +196,9 @@ def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(sho
     folder, _ = shop
     version = MlflowClient(folder.uri).get_model_version_by_alias(tracking.studies(folder.uri)[0].study, "champion")
     location = MlflowClient(folder.uri).get_logged_model(version.source.removeprefix("models:/")).artifact_location
-    (path,) = Path(location.removeprefix("file://")).rglob("served.json")
+    (path,) = Path(url2pathname(urlsplit(location).path)).rglob("served.json")
     whole = path.read_text()
-    path.write_text(whole.replace('["no", "yes"]', '["yes", "no"]'))
+    path.write_text(whole.replace(json.dumps([NASTY, "yes"]), json.dumps(["yes", NASTY])))
     assert path.read_text() != whole
     for words in (["predict", "--input", "new.csv", "--output", "swapped.csv", "--trust"], ["serve", "--port", "5999"]):
         done = folder.run(*words)
@@ -217,7 +252,7 @@ def test_doctor_and_reproduction_know_tables_and_folds(shop):
     done = folder.run("doctor", "--fix", "true")
     assert done.returncode == 0, done.stdout
     assert "Optuna's study is written again from MLflow's runs" in done.stdout
-    old, new = (optuna.storages.RDBStorage(f"sqlite:///{folder.path / name}") for name in ("kept.db", "optuna.db"))
+    old, new = (optuna.storages.RDBStorage(sqlite_address(folder.path / name)) for name in ("kept.db", "optuna.db"))
     (study,) = optuna.get_all_study_names(old)
     before, after = (optuna.load_study(study_name=study, storage=storage).trials for storage in (old, new))
     assert [(t.number, t.state, t.params, t.values) for t in after] == [
@@ -226,9 +261,9 @@ def test_doctor_and_reproduction_know_tables_and_folds(shop):
 
     moved = folder.path / "elsewhere"
     moved.mkdir()
-    (folder.path / "people.csv").rename(moved / "people.csv")
+    (folder.path / PEOPLE).rename(moved / PEOPLE)
     done = folder.run("reproduce", "--data-folder", "elsewhere")
-    (moved / "people.csv").rename(folder.path / "people.csv")
+    (moved / PEOPLE).rename(folder.path / PEOPLE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "reproduced: bit-equal, every number of every epoch" in done.stdout
 
@@ -283,7 +318,7 @@ def test_served_champion_answers_json_and_csv_of_the_original_columns_alike(shop
     from_csv = pd.DataFrame(json.loads(as_csv)["predictions"])
     from_json = pd.DataFrame(json.loads(as_json)["predictions"])
     pd.testing.assert_frame_equal(from_csv, from_json)
-    assert set(from_csv["prediction"]) <= {"yes", "no"}
+    assert set(from_csv["prediction"]) <= {"yes", NASTY}
 
     local = tracking.predict(folder.uri, tracking.champion_address(folder.uri, None), frame)
     assert np.allclose(from_csv["probability_yes"], local["probability_yes"], atol=1e-6)
@@ -293,9 +328,9 @@ def test_served_champion_answers_json_and_csv_of_the_original_columns_alike(shop
 @pytest.mark.parametrize(
     ("cells", "named"),
     [
-        ({"age": 30, "member": "yes", "joined": "2024-01-01"}, "colour"),
-        ({"age": "thirty", "colour": "red", "member": "yes", "joined": "2024-01-01"}, "age"),
-        ({"age": 30, "colour": "red", "member": "yes", "joined": "some day"}, "joined"),
+        ({"age": 30, "member": "yes", "joined": "2024-01-01"}, "must have the columns of the training data"),
+        ({"age": "thirty", COLOUR: "red", "member": "yes", "joined": "2024-01-01"}, "age"),
+        ({"age": 30, COLOUR: "red", "member": "yes", "joined": "some day"}, "joined"),
     ],
 )
 def test_bad_request_gets_400_and_the_name_of_the_column(served, cells, named):
@@ -309,9 +344,10 @@ def test_bad_request_gets_400_and_the_name_of_the_column(served, cells, named):
 def test_infinite_numbers_are_missing_cells_whether_json_csv_or_text(served):
     def answer(age: str, kind: str = "application/json") -> str:
         cells = f'[{age}, "red", "yes", "2024-01-01"]'
-        body = f'{{"dataframe_split": {{"columns": ["age", "colour", "member", "joined"], "data": [{cells}]}}}}'
+        names = json.dumps(["age", COLOUR, "member", "joined"])
+        body = f'{{"dataframe_split": {{"columns": {names}, "data": [{cells}]}}}}'
         if kind == "text/csv":
-            body = f"age,colour,member,joined\n{age},red,yes,2024-01-01\n"
+            body = f"{NAMES}{age},red,yes,2024-01-01\n"
         status, text = ask(served, body, kind)
         assert status == 200, text
         return text
@@ -328,13 +364,13 @@ def test_infinite_numbers_are_missing_cells_whether_json_csv_or_text(served):
 @pytest.mark.parametrize("rows", ["0,30,red,yes,2024-01-01\n", "0,1,red,yes,2024-01-01\n1,2,red,yes,2024-01-01\n",
                                   "30,red,yes,2024-01-01,\n31,red,yes,2024-01-01\n"])  # fmt: skip
 def test_csv_row_with_a_cell_too_many_is_refused_and_never_shifted(served, rows):
-    status, text = ask(served, f"age,colour,member,joined\n{rows}", "text/csv")
+    status, text = ask(served, f"{NAMES}{rows}", "text/csv")
     assert status == 400
     assert "row 1 must have 4 cells, as the line of names has, got 5" in text
-    later = "age,colour,member,joined\n30,red,yes,2024-01-01\n" + rows
+    later = f"{NAMES}30,red,yes,2024-01-01\n{rows}"
     status, text = ask(served, later, "text/csv")
     assert status == 400
-    assert "Expected 4 fields in line 3, saw 5" in text
+    assert re.search(r"Expected 4 fields in line \d, saw 5", text)
 
 
 @pytest.mark.slow
@@ -349,7 +385,7 @@ def test_json_that_is_too_much_for_python_is_refused(served, value, named):
 
 @pytest.mark.slow
 def test_category_never_seen_is_answered(served):
-    cells = {"age": 30, "colour": "a colour never seen", "member": None, "joined": None}
+    cells = {"age": 30, COLOUR: "a colour never seen", "member": None, "joined": None}
     status, text = ask(served, json.dumps({"dataframe_records": [cells]}), "application/json")
 
     assert status == 200, text
@@ -362,7 +398,7 @@ def test_champion_holds_no_pickle(shop):
     version = MlflowClient(folder.uri).get_model_version_by_alias(study, "champion")
     model_id = version.source.removeprefix("models:/")
     location = MlflowClient(folder.uri).get_logged_model(model_id).artifact_location
-    files = {path.suffix for path in Path(location.removeprefix("file://")).rglob("*") if path.is_file()}
+    files = {path.suffix for path in Path(url2pathname(urlsplit(location).path)).rglob("*") if path.is_file()}
 
     assert ".skops" in files
     assert not files & {".pkl", ".pickle", ".joblib"}
@@ -371,12 +407,13 @@ def test_champion_holds_no_pickle(shop):
 @pytest.mark.slow
 def test_init_writes_a_definition_that_runs_and_never_replaces_one(shop):
     folder, _ = shop
-    done = folder.run("init", "--data", "people.csv", "--target", "bought", "--output", "begin.toml")
+    done = folder.run("init", "--data", PEOPLE, "--target", "bought", "--output", "begin.toml")
     assert done.returncode == 0, done.stderr
-    assert "colour" in done.stdout
+    assert one_line(COLOUR, 32) in done.stdout
     text = (folder.path / "begin.toml").read_text()
-    assert 'colour = "categorical"' in text
+    assert f'{json.dumps(COLOUR, ensure_ascii=False)} = "categorical"' in text
+    assert tomllib.loads(text)["data"]["name"] == PEOPLE
 
-    again = folder.run("init", "--data", "people.csv", "--target", "bought", "--output", "begin.toml")
+    again = folder.run("init", "--data", PEOPLE, "--target", "bought", "--output", "begin.toml")
     assert again.returncode == 2
     assert (folder.path / "begin.toml").read_text() == text

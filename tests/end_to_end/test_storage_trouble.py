@@ -148,7 +148,9 @@ def test_deleted_experiment_is_one_line_and_does_not_go_on(folder, tiny):
     api.delete_experiment(api.create_experiment("depthcheck"))
     code, output = folder.run("--experiment", tiny, "--workers", "1")
     assert code == 2, output
-    assert re.fullmatch(r"error: cannot open the run of study .* must be in the 'active' state.*deleted\.\n", output)
+    assert re.fullmatch(
+        r"error: cannot open the run of study .* must be in the 'active' state.*restore brings.*\n", output
+    )
 
 
 @pytest.mark.slow

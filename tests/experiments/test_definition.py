@@ -1,9 +1,11 @@
 """Definitions: the shipped ones, what is refused and how, and the name that is derived from them."""
 
+import codecs
 import copy
 import datetime
 import json
 import math
+import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -186,6 +188,19 @@ def test_broken_file_is_named(tmp_path: Path):
     path.write_text("[budget\n")
     with pytest.raises(ValueError, match=r"mine\.toml: "):
         definition.read(path)
+
+
+def test_definition_of_a_windows_editor_is_read_and_another_encoding_is_named(tmp_path: Path):
+    path, shipped = tmp_path / "mine.toml", definition.find("digits")
+    path.write_bytes(codecs.BOM_UTF8 + shipped.read_bytes())
+    assert definition.read(path).budget == definition.read(shipped).budget
+    for encoding, name in (("utf-16", "UTF-16"), ("latin-1", "another")):
+        path.write_text("# Größe\n" + shipped.read_text("utf-8"), encoding=encoding)
+        with pytest.raises(ValueError, match=rf"mine\.toml: must be a text in UTF-8, got {name}; save it as such$"):
+            definition.read(path)
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(ValueError, match=r"experiment must be a file or folder that can be read, got .*pipe\.toml"):
+        definition.find("pipe.toml", tmp_path)
 
 
 def test_unknown_experiment_names_the_shipped_ones():

@@ -339,6 +339,18 @@ def test_run_of_mlflow_run_becomes_the_parent_of_a_new_study(uri: str) -> None:
     assert client(uri).get_run(launched).data.params == {"trials": "50", "seed": "1"}
 
 
+def test_run_that_is_not_of_this_mlflow_run_is_refused(study: tracking.StudyRun, uri: str) -> None:
+    deleted = client(uri).create_run("0").info.run_id
+    client(uri).delete_run(deleted)
+    for run_id, what in {
+        "0" * 32: "there is none",
+        deleted: "it is deleted",
+        study.run_id: "one of study digits-1",
+    }.items():
+        with pytest.raises(ValueError, match=f"MLFLOW_RUN_ID must name the run .*{run_id} \\(.*{what}\\): unset it"):
+            tracking.open_parent("another", uri=uri, environ={"MLFLOW_RUN_ID": run_id})
+
+
 def test_run_of_mlflow_run_becomes_a_child_of_a_study_that_continues(study: tracking.StudyRun, uri: str) -> None:
     study.finish("KILLED")
     stale = client(uri).create_run(study.experiment_id).info.run_id
@@ -529,8 +541,8 @@ def test_parent_run_that_is_not_in_the_store_is_one_clear_line(uri: str) -> None
 def test_deleted_experiment_and_another_schema_last_and_a_lock_does_not(uri: str, tmp_path: Path) -> None:
     study = tracking.open_parent("s", uri=uri, environ={})
     client(uri).delete_experiment(study.experiment_id)
-    for again in (None, study.run_id):
-        with pytest.raises(tracking.TrackingError, match="must be in the 'active' state") as caught:
+    for again, advice in ((None, "mlflow experiments restore"), (study.run_id, "-e doctor -P study=s -P fix=true")):
+        with pytest.raises(tracking.TrackingError, match=f"must be in the 'active' state.*{advice} brings") as caught:
             tracking.open_parent("s", uri=uri, parent_run_id=again, environ={})
         assert caught.value.lasts
         assert pickle.loads(pickle.dumps(caught.value)).lasts  # it comes from workers, too
@@ -539,10 +551,10 @@ def test_deleted_experiment_and_another_schema_last_and_a_lock_does_not(uri: str
         raise sqlite3.OperationalError("database is locked")
     assert not caught.value.lasts
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'of another MLflow'")
+        connection.execute("UPDATE alembic_version SET version_num = 'of_another'")
     other = f"sqlite:///{tmp_path / 'other.db'}"
     (tmp_path / "mlflow.db").rename(tmp_path / "other.db")
-    with pytest.raises(tracking.TrackingError, match=r"cannot use the tracking store .* database schema") as caught:
+    with pytest.raises(tracking.TrackingError, match=r"cannot use .*: its schema of_another is none that") as caught:
         tracking.studies(other)
     assert caught.value.lasts
 

@@ -126,6 +126,13 @@ def test_trial_survives_its_parameters_as_the_strings_that_a_tracking_server_ret
     assert TrialConfig.from_params({**as_logged, "someone_elses": "note"}) == trial
 
 
+def test_what_is_said_of_a_wide_table_goes_into_as_many_parameters_as_it_takes():
+    wide = DataConfig(name="t.csv", columns=tuple((f"Spalte {n:04} ä", "categorical") for n in range(1000)))
+    logged = {key: str(value) for key, value in wide.to_params().items()}
+    assert max(map(len, logged.values())) <= 6000  # all that MLflow keeps of one
+    assert DataConfig.from_params(logged) == wide
+
+
 @given(trials, trials)
 def test_different_trials_have_different_parameters(one, other):
     assert (one == other) == (one.to_params() == other.to_params())

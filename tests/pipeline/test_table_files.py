@@ -1,4 +1,5 @@
 import gzip
+import os
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import delimited
+from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, read_samples
 from depthcheck.pipeline.data.sniff import sniff
 
@@ -33,7 +35,7 @@ def test_plain_numbers_become_float32_and_words_text(tmp_path):
     assert list(frame.dtypes) == [np.float32, "str", "str"]
     np.testing.assert_array_equal(frame["n"], [1, -2500, np.nan])
     assert frame["word"].isna().tolist() == [False, True, False]
-    assert lines == []
+    assert lines == ["column 'n': missing among its numbers: '?'"]
 
 
 @pytest.mark.parametrize("word", ["", "NA", "N/A", "null", "?", "-", "NaN", "None", "  "])
@@ -460,3 +462,94 @@ def test_data_that_are_nowhere_are_refused_with_the_nearest_name(tmp_path, name,
 
     with pytest.raises(ValueError, match=complaint):
         load(DataConfig(name=name.format(folder=tmp_path)), cache=tmp_path)
+
+
+def made(tmp_path, kind):
+    """Return the path of something that cannot be read as a file."""
+    path = tmp_path / "any.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind in ("circle", "nowhere", "disk"):
+        path.symlink_to({"circle": path, "nowhere": tmp_path / "gone", "disk": "/proc/self/mem"}[kind])
+    elif kind == "long":
+        path = tmp_path / ("a" * 300 + ".csv")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = written(tmp_path, "x,y\n1,a\n")
+        (path if kind == "closed" else tmp_path).chmod(0)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        ("pipe", "a pipe, a socket or a device"),
+        ("circle", "Too many levels of symbolic links"),
+        ("nowhere", "a link to .*gone, which is not there"),
+        ("disk", "Input/output error"),  # reading the first byte of a process's memory fails as a broken disk does
+        ("long", "File name too long"),
+        ("folder", "must have four IDX files|must be a file, got the folder"),
+        ("closed", "Permission denied"),
+        ("closed folder", "Permission denied"),
+    ],
+)
+def test_what_cannot_be_read_is_one_true_line(shared_folder, kind, complaint):
+    folder = shared_folder / "own"
+    folder.mkdir()
+    path = made(folder, kind)
+    is_root = os.geteuid() == 0
+    if is_root and kind.startswith("closed"):
+        os.seteuid(65_534)  # root may read everything
+    try:
+        for read_it in (lambda: load(DataConfig(name=str(path), target="y"), cache=folder), lambda: read_samples(path)):
+            with pytest.raises(ValueError, match=complaint) as refused:
+                read_it()
+            assert "\n" not in str(refused.value)
+            assert "did you mean" not in str(refused.value)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+def test_words_for_missing_among_names_are_said_and_can_be_kept(tmp_path):
+    rows = "".join(f"{('NA', 'DE', '')[n % 3]},{n % 7},{('EU', 'NA')[n % 2]}\n" for n in range(60))
+    path, lines = written(tmp_path, "country,x,y\n" + rows.replace("DE,3", "?,3")), []
+    with pytest.raises(
+        ValueError, match=r"got \"EU in every row; 30 cells count as missing .*: 'NA' \(if that is a name"
+    ):
+        load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+    keep = (("country", "categorical with NA"), ("y", "categorical with NA"))
+    said = load(DataConfig(name=str(path), target="y", columns=keep[1:]), cache=tmp_path, log=lines.append)
+    kept = load(DataConfig(name=str(path), target="y", columns=keep), cache=tmp_path)
+    assert lines == [f"column 'country': {said.columns[0].why}"]
+    assert said.columns[0].why.endswith("for what they say: 'NA', '?' (if that is a name, say 'categorical with NA')")
+    assert said.columns[0].categories == ("DE",)
+    assert kept.class_names == ("EU", "NA")
+    assert (kept.columns[0].categories, kept.columns[0].n_missing) == (("?", "DE", "NA"), 20)
+    samples = as_samples(read_samples(path), kept.columns)
+    assert samples["country"].astype(object).iloc[:2].tolist() == ["NA", "DE"]
+    assert samples["country"].isna().sum() == 20
+
+
+def test_many_lines_that_are_alike_become_two(tmp_path):
+    names = [f"c{n}" for n in range(40)]
+    rows = "".join(",".join(("NA", "a", "b")[(n + at) % 3] for at in range(40)) + f",{n % 2}\n" for n in range(60))
+    lines = []
+    load(DataConfig(name=str(written(tmp_path, ",".join(names) + ",y\n" + rows)), target="y"), cache=tmp_path,
+         log=lines.append)  # fmt: skip
+    assert lines[0].startswith("column 'c0': texts; 20 cells count as missing")
+    assert lines[1].startswith("… and 39 more lines like “column 'c0': texts;")
+    assert "'c1', 'c2'" in lines[1]
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_categories_that_are_numbers_stay_categories(tmp_path, suffix):
+    frame = pd.DataFrame({"grade": pd.Categorical([1, 2, 3] * 20), "share": pd.Categorical([0.1, 0.2, None] * 20)})
+    frame = frame.assign(x=np.arange(60) % 7, y=["a", "b"] * 30)
+    path = tmp_path / f"any.{suffix}"
+    getattr(frame, f"to_{suffix}")(path)
+    dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+    assert [column.categories for column in dataset.columns[:2]] == [("1", "2", "3"), ("0.1", "0.2")]

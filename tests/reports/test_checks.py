@@ -12,6 +12,7 @@ from depthcheck.reports.compare.checks import (
     check_edges,
     check_failures,
     check_judged_on_test,
+    check_leaks,
     check_overfitting,
     check_predictions,
     check_region,
@@ -197,3 +198,13 @@ def test_a_region_as_wide_as_what_is_left_is_warned_of():
     assert "0.3 points is 60% of what is left" in found.detail
     assert check_region([dataclasses.replace(rows[0], valid=Spread(mean=1.0, sd=0.0, n=5))], wide).state == "warn"
     assert check_region([], wide).state == "pass"
+
+
+def test_a_column_that_gives_the_target_away_is_a_warning_unless_it_was_left_out():
+    alone, copy = ("line [1]", "by itself it tells 100.0% of the classes", False), ("twin", "a copy: left out", True)
+    assert check_leaks(()).state == check_leaks((copy,)).state == "pass"
+    assert check_leaks((copy,)).detail == "column twin: a copy: left out"
+    warning = check_leaks((copy, alone))
+    assert (warning.state, warning.detail) == (
+        "warn", r"column line \[1\]: by itself it tells 100.0% of the classes"
+    )  # fmt: skip

@@ -303,3 +303,13 @@ def test_r2_below_zero_keeps_its_place_on_an_axis():
     assert scale.is_log
     assert axes.get_ylim()[0] < -30
     assert next(label.get_text() for label in axes.get_yticklabels()).startswith("-")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_in_figures_are_no_formulas():
+    names = ["$x^{", "$a$ $b$", "🚀\u202e\n", "x" * 300]
+    for draw in (
+        lambda: predictions.draw_confusion(np.eye(4) + 1, names),
+        lambda: predictions.draw_fit(np.arange(9.0), np.arange(9.0), "$x^{ $"),
+    ):
+        assert picture(draw).startswith(b"<?xml")

@@ -124,7 +124,7 @@ def test_a_template_of_the_users_own_says_what_goes_where(whole):
     )
     study = dataclasses.replace(whole, facts=dataclasses.replace(whole.facts, question="<b>Does</b> it?"))
     markdown = make_report(study, template=template).markdown
-    assert markdown.startswith("# Mine: <b>Does</b> it?\n\nDepth. Depth ".replace("Depth. D", "**Depth.** D"))
+    assert markdown.startswith("# Mine: \\<b\\>Does\\</b\\> it?\n\nDepth. Depth ".replace("Depth. D", "**Depth.** D"))
     assert markdown.endswith("figures/cost.svg")
     assert headings(markdown) == []
 
