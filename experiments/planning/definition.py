@@ -98,7 +98,7 @@ def found_from(data: DataConfig, base: Path) -> DataConfig:
     """
 
     def found(text: str | None, what: str) -> str | None:
-        path = base / user_path(text, what) if text and text not in NAMES else None
+        path = base / user_path(text, what) if text and "://" not in text and text not in NAMES else None
         return str(path.resolve()) if path is not None and path.exists() else text
 
     return replace(data, name=found(data.name, "data") or data.name, test_file=found(data.test_file, "test_file"))
@@ -231,8 +231,9 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
     if dataset.n_classes > 2:
         metrics.remove("auc")
     lines = ["[data]", f"name = {_text(path)}"]
-    if config.target is not None:
-        lines.append(f"target = {_text(config.target)}")
+    for key in ("sheet", "query", "target"):
+        if getattr(config, key) is not None:
+            lines.append(f"{key} = {_text(getattr(config, key))}")
     lines += [
         f"# task = {_text(dataset.task)}  # {_target_words(dataset)}",
         f"# metric = {_text(dataset.metric)}  # the score that decides: {' or '.join(metrics)}",
