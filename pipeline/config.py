@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from .scores import METRICS, Task
 
@@ -156,7 +157,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         for field in ("name", "test_file"):
             address = getattr(self, field)
-            if address is not None and _SECRET.search(address):
+            if address is not None and (_SECRET.search(address) or _SECRET.search(unquote(address))):
                 scheme = address.partition("://")[0]
                 raise ValueError(
                     f"data must be an address without a password, which would be logged, got {scheme}://… with one "

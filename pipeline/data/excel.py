@@ -83,7 +83,7 @@ def _named(
             end = max(end, low[0] + 1 + (low[1] > top[1]))
     n_filled = _spread(rows, merged, first, end)
     if n_filled:
-        log(f"{file}: {n_filled:,} cells are merged with the one above them: they have its value")
+        log(f"{file}: cells that are merged with the one above them have its value: {n_filled:,}")
     body = [row for row in rows[end:] if any(cell is not None for cell in row)]
     if not body:
         n_rows = sum(any(cell is not None for cell in row) for row in rows)
@@ -138,7 +138,7 @@ def _without_far_cells(path: Path, log: Callable[[str], None]) -> Path | IO[byte
                     n_far += n_cells
                 copy.writestr(name, data)
     rule = " or ".join(f"{n:,} empty {what}s" for what, n in _GAPS.items())
-    log(f"{path.name}: {n_far:,} cells lie far from the table, beyond {rule}: left out")
+    log(f"{path.name}: cells far from the table, behind {rule}, are left out: {n_far:,}")
     kept.seek(0)
     return kept
 

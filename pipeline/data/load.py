@@ -60,7 +60,7 @@ class DataSource:
     table: Callable[[DataConfig, Path, Log], tuple[pd.DataFrame, DataConfig, str]] | None = None
     has_files: bool = False
     takes: str | None = None
-    rest: str = ""
+    rest: str = "<number or name>"
 
 
 #: By the name of the data; a name that ends in a colon stands for every name that begins with it.
@@ -69,7 +69,7 @@ SOURCES = {
     **{name: DataSource(arrays=load_keras_file, has_files=True) for name in KERAS_FILES},
     "digits": DataSource(arrays=scikit_learn.load_digits),
     **{name: DataSource(table=scikit_learn.read_table) for name in scikit_learn.TABLES},
-    scikit_learn.OPENML: DataSource(table=scikit_learn.read_openml, rest="<number or name>"),
+    scikit_learn.OPENML: DataSource(table=scikit_learn.read_openml),
     POSTGRESQL: DataSource(table=read_postgresql, takes="query", rest="//user@host/database"),
 }
 #: What has a name: a view, to which a source that is added later belongs.
@@ -355,7 +355,7 @@ def _unknown(path: Path) -> DataNotFoundError:
     """Return the complaint about what is neither a name nor there: as a name if it looks like one, else as a path."""
     name = str(path)
     if path.parent == Path() and not path.suffix:
-        names = [known + source.rest for known, source in SOURCES.items()]
+        names = [known + source.rest if known.endswith(":") else known for known, source in SOURCES.items()]
         there = f"one of {', '.join(names)}, or the path of a file or folder"
         return DataNotFoundError(f"data must be {there}, got {name!r}{suggestion(name, NAMES)}")
     return DataNotFoundError(f"data must be a path that exists, got {name!r}{_instead_of(path)}")

@@ -396,7 +396,9 @@ def test_cells_far_from_the_table_cost_nothing_and_are_said(tmp_path):
     frame = open_table(path, lines.append).read()
 
     assert frame.to_dict("list") == {"n": [1.5, 3], "y": ["a", "b"]}
-    assert lines == ["any.xlsx: 2 cells lie far from the table, beyond 1,000 empty rows or 100 empty columns: left out"]
+    assert lines == [
+        "any.xlsx: cells far from the table, behind 1,000 empty rows or 100 empty columns, are left out: 2"
+    ]
 
 
 def test_merged_cells_are_names_of_two_levels_and_values_of_every_row(tmp_path):
@@ -417,7 +419,7 @@ def test_merged_cells_are_names_of_two_levels_and_values_of_every_row(tmp_path):
     assert frame[["2019.Q1", "2019.Q2"]].to_numpy().tolist() == [[1, 2], [3, 4], [5, 6]]
     assert lines == [
         "any.xlsx: row 1 is one merged cell, 'Sales': passed over as a title",
-        "any.xlsx: 1 cells are merged with the one above them: they have its value",
+        "any.xlsx: cells that are merged with the one above them have its value: 1",
         "any.xlsx: the names stand in 2 rows, as merged cells tell: Region, 2019.Q1, 2019.Q2, note",
     ]
     with pytest.raises(

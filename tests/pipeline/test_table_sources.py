@@ -134,6 +134,7 @@ def test_file_with_an_address_is_fetched_once_and_then_read_without_a_network(se
         "postgresql://me:s3cret@host/x",
         "postgresql+psycopg://me:s3/c:ret@host:5432/x",
         "postgresql://host/x?user=me&password=s3cret",
+        "postgresql://host/x?pass%77ord=s3cret",
         "https://me:s3cret@host/a.csv",
         "https://host/a.csv?version=2&access_token=s3cret",
     ],
