@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 from .scores import METRICS, Task
 
@@ -157,7 +156,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         for field in ("name", "test_file"):
             address = getattr(self, field)
-            if address is not None and (_SECRET.search(address) or _SECRET.search(unquote(address))):
+            plain = re.sub("%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), address or "")
+            if _SECRET.search(address or "") or _SECRET.search(plain):
                 scheme = address.partition("://")[0]
                 raise ValueError(
                     f"data must be an address without a password, which would be logged, got {scheme}://… with one "
@@ -172,6 +172,7 @@ class DataConfig:
             require(self.metric in takes, f"metric of {self.task}", f"one of {', '.join(takes)}", self.metric)
         require(self.group is None or self.time is None, "group and time", "one of them alone", "both")
         require(self.test_file is None or self.test_column is None, "test_file and test_column", "one alone", "both")
+        require(len(self.query or "") <= _MAX_TEXT, "query", f"at most {_MAX_TEXT} characters", len(self.query or ""))
         object.__setattr__(self, "columns", tuple(sorted((str(name), str(kind)) for name, kind in self.columns)))
         for name, kind in self.columns:
             require(kind in COLUMN_KINDS, f"kind of column {name!r}", f"one of {', '.join(COLUMN_KINDS)}", kind)
