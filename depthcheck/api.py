@@ -173,6 +173,8 @@ def run_study(
     data: str | Path | pd.DataFrame | NDArray[np.generic] | None = None,
     *,
     target: str | pd.Series[Any] | NDArray[np.generic] | None = None,
+    sheet: str | None = None,
+    query: str | None = None,
     experiment: str | Path | Mapping[str, Any] | None = None,
     trials: int | None = None,
     decide_within: float | None = None,
@@ -200,6 +202,8 @@ def run_study(
         is written beside the tracking store first, since workers, and whoever reproduces a trial, read it from there.
     target
         The column that is to be predicted, or ``(n,)`` targets.
+    sheet, query
+        The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
     experiment
         The name of a shipped definition, the path of a TOML file, or a definition as nested dictionaries. None: the
         one that belongs to the data, or ``any``.
@@ -252,8 +256,10 @@ def run_study(
     from depthcheck.experiments import tracking
 
     uri = tracking_uri or tracking.tracking_uri()
-    column = target if isinstance(target, str) else None
-    asked = read_experiment(experiment, data=_on_disk(data, target, uri), target=column)
+    said = {"target": target if isinstance(target, str) else None, "sheet": sheet, "query": query}
+    named = _on_disk(data, target, uri)
+    named = None if named is None else replace(named, sheet=sheet, query=query)
+    asked = read_experiment(experiment, data=named, **said)
     ending = train(
         asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen),
         console(progress),
@@ -305,13 +311,19 @@ def list_studies(*, tracking_uri: str | None = None) -> list[Study]:
 
 
 def load_data(
-    data: str | Path, *, target: str | None = None, data_folder: str | Path | None = None, progress: bool = False
+    data: str | Path,
+    *,
+    target: str | None = None,
+    sheet: str | None = None,
+    query: str | None = None,
+    data_folder: str | Path | None = None,
+    progress: bool = False,
 ) -> Dataset:
     """Return a data set by its name or path, as a study reads it: nothing cut, nothing scaled.
 
     Parameters
     ----------
-    data, target, data_folder
+    data, target, sheet, query, data_folder
         As of :func:`run_study`.
     progress
         Whether to say what takes long, and what was guessed.
@@ -331,7 +343,7 @@ def load_data(
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load
 
-    config = found_from(DataConfig(name=str(data), target=target), Path.cwd())
+    config = found_from(DataConfig(name=str(data), target=target, sheet=sheet, query=query), Path.cwd())
     folder = None if data_folder is None else Path(data_folder)
     return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
 
@@ -460,11 +472,12 @@ def write_report(study: Study, folder: str | Path | None = None, *, template: st
 
 
 def read_experiment(
-    experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None, target: str | None = None
+    experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None, **said: str | None
 ) -> Experiment:
     """Return the experiment that is asked for, as :func:`run_study` has it.
 
-    ``data`` take the place of the definition's own, ``target`` that of its own target where its own data stay.
+    ``data`` take the place of the definition's own; where its own stay, ``said`` (``target``, ``sheet``, ``query``)
+    takes the place of what it says of them.
     """
     from depthcheck.experiments.planning import definition
     from depthcheck.experiments.tracking import launch_directory
@@ -481,7 +494,7 @@ def read_experiment(
         keeps_its_data |= named == own
         asked = None if data is None or keeps_its_data else definition.found_from(data, base)
         found = definition.read(path, data=asked)
-    return found.with_target(target) if keeps_its_data and target is not None else found
+    return found.with_data(**said) if keeps_its_data else found
 
 
 def train(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,10 +115,17 @@ def _require_whole(what: str, value: int, least: int) -> None:
     require(_is_int(value) and value >= least, what, f"a whole number of at least {least}", value)
 
 
+#: What makes the path of a file the address of a database.
+_SQLITE = "sqlite:///"
+#: A password in an address, before a host or behind a question mark.
+_SECRET = re.compile(
+    r"^\w[\w+.-]*://([^/?#]*:(?!\d+/).*@|.*[?&][^=&]*(pass(word|wd|phrase)?|pwd|token|secret|signature|key|sig)=)",
+    re.IGNORECASE,
+)
 #: Names of the texts of a DataConfig, here and among a trial's parameters.
 _LOGGED_TEXTS = {
     "name": "data", "target": "target", "task": "task", "metric": "metric", "group": "group_column",
-    "time": "time_column", "test_file": "test_file", "test_column": "test_column",
+    "time": "time_column", "test_file": "test_file", "test_column": "test_column", "sheet": "sheet", "query": "query",
 }  # fmt: skip
 
 
@@ -128,7 +136,8 @@ class DataConfig:
     Attributes
     ----------
     name
-        A known name (``fashion-mnist``, ``openml:61``) or the path of a file or folder.
+        A known name (``fashion-mnist``, ``openml:61``), the path of a file or folder, or an address: of a file, or of a
+        database. That of a SQLite database is the path of its file.
     target
         The column that is to be predicted; only tables have one.
     task, metric
@@ -137,6 +146,8 @@ class DataConfig:
         The columns that tell which rows belong together, or when each was recorded; neither is a feature.
     test_file, test_column
         A second file whose rows are the test part, or a column of true and false that marks them.
+    sheet, query
+        The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
     columns
         Sorted pairs of a column's name and its kind, one of :data:`COLUMN_KINDS`.
     """
@@ -149,9 +160,21 @@ class DataConfig:
     time: str | None = None
     test_file: str | None = None
     test_column: str | None = None
+    sheet: str | None = None
+    query: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        for field in ("name", "test_file"):
+            address = getattr(self, field)
+            plain = re.sub("%([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), address or "")
+            if _SECRET.search(address or "") or _SECRET.search(plain):
+                scheme = address.partition("://")[0]
+                raise ValueError(
+                    f"data must be an address without a password, which would be logged, got {scheme}://… with one "
+                    "(PostgreSQL finds it in PGPASSWORD or ~/.pgpass; a file can be downloaded and named by its path)"
+                )
+            object.__setattr__(self, field, address and address.removeprefix(_SQLITE))
         require(bool(self.name), "data", "a name or a path", self.name)
         if isinstance(self.target, list | tuple):
             raise several_targets(self.target)
@@ -162,6 +185,7 @@ class DataConfig:
             require(self.metric in takes, f"metric of {self.task}", f"one of {', '.join(takes)}", self.metric)
         require(self.group is None or self.time is None, "group and time", "one of them alone", "both")
         require(self.test_file is None or self.test_column is None, "test_file and test_column", "one alone", "both")
+        require(len(self.query or "") <= _MAX_TEXT, "query", f"at most {_MAX_TEXT} characters", len(self.query or ""))
         object.__setattr__(self, "columns", tuple(sorted((str(name), str(kind)) for name, kind in self.columns)))
         for name, kind in self.columns:
             require(kind in COLUMN_KINDS, f"kind of column {name!r}", f"one of {', '.join(COLUMN_KINDS)}", kind)

@@ -45,7 +45,7 @@ class Column:
         is up to its training part. Of a boolean one: how it writes no and yes.
     form
         How its cells are written: of numbers, the decimal mark and the one between thousands (``,.``; empty for plain
-        ones); of dates, the format of ``strptime``; empty where the file itself has types.
+        ones), ``hh:mm`` of times of day; of dates, the format of ``strptime``; empty where the file itself has types.
     missing_texts
         Further texts that stand for a missing value, beside the usual ones: the few that are no numbers or no dates.
     is_double

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from depthcheck.cli.options import asked_model, new_file, option
+from depthcheck.cli.options import asked_model, new_file, option, sheet
 from depthcheck.pipeline.system import kind_of, user_path
 
 _LAST_PORT = 65_535
@@ -17,8 +17,11 @@ _LAST_PORT = 65_535
 @click.command(epilog="Example: depthcheck predict --input new.csv --output answers.csv")
 @option("--input", "source", metavar="FILE", help="File with the original columns, or an .npz with X.")
 @option("--output", metavar="FILE", help="The .csv or .parquet file to write.")
+@sheet
 @asked_model
-def predict(source: str | None, output: str | None, study: str | None, model: str | None, trust: bool) -> int:
+def predict(
+    *, source: str | None, output: str | None, sheet: str | None, study: str | None, model: str | None, trust: bool
+) -> int:
     """Let a champion predict the rows of a file."""
     from depthcheck.experiments import tracking
 
@@ -29,9 +32,9 @@ def predict(source: str | None, output: str | None, study: str | None, model: st
 
     uri = tracking.tracking_uri()
     address = model or tracking.champion_address(uri, study)
-    samples = read_samples(read_from)
+    samples = read_samples(read_from, sheet=sheet)
     answers = tracking.predict(uri, address, samples, trust=trust)
-    _write(read_from, samples, answers, target)
+    _write(read_from, sheet, samples, answers, target)
     print(f"{len(answers):,} rows predicted by {address}\n  answers       {target}")
     return 0
 
@@ -47,14 +50,14 @@ def _input(asked: str | None, base: Path) -> Path:
     return path
 
 
-def _write(source: Path, samples: Any, answers: Any, output: Path) -> None:
+def _write(source: Path, sheet: str | None, samples: Any, answers: Any, output: Path) -> None:
     """Write the answers beside the columns that they answer, each cell as it stood; pixels are not repeated."""
     import pandas as pd
 
     from depthcheck.pipeline.data.answered import write_answered
 
     if isinstance(samples, pd.DataFrame):
-        write_answered(source, answers, output)
+        write_answered(source, answers, output, sheet=sheet)
     elif output.suffix == ".csv":
         answers.to_csv(output, index=False)
     else:

@@ -147,6 +147,12 @@ training = options(
     option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]"),
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
+sheet = option("--sheet", metavar="NAME", help="Sheet of a spreadsheet. [default: the first]")
+table = options(
+    option("--target", metavar="COLUMN", help="Column of a table that is to be predicted."),
+    sheet,
+    option("--query", metavar="TABLE|SELECT", help="What a database is asked for."),
+)
 asked_model = options(
     option("--study", type=StudyName(), help="Name of the study. [default: the latest with a champion]"),
     option("--model", metavar="ADDRESS", help="Another model, models:/<name>/<version>."),

@@ -113,7 +113,7 @@ def found_from(data: DataConfig, base: Path) -> DataConfig:
     """
 
     def found(text: str | None, what: str) -> str | None:
-        if not text or text in NAMES:
+        if not text or "://" in text or text in NAMES:
             return text
         path = base / user_path(text, what)
         with contextlib.suppress(ValueError):  # whoever reads it says why it cannot be read
@@ -251,8 +251,9 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
     if dataset.n_classes > 2:
         metrics.remove("auc")
     lines = ["[data]", f"name = {_text(path)}"]
-    if config.target is not None:
-        lines.append(f"target = {_text(config.target)}")
+    for key in ("sheet", "query", "target"):
+        if getattr(config, key) is not None:
+            lines.append(f"{key} = {_text(getattr(config, key))}")
     lines += [
         f"# task = {_text(dataset.task)}  # {_target_words(dataset)}",
         f"# metric = {_text(dataset.metric)}  # the score that decides: {' or '.join(metrics)}",

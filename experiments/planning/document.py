@@ -238,7 +238,11 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
     data = _table(
         "Data",
         {
-            "name": Annotated[_words(), Field(description="A known name, or the path of a file or folder.")],
+            "name": Annotated[
+                _words(), Field(description="A known name, the path of a file or folder, or an address.")
+            ],
+            "sheet": Annotated[_words(), Field(description="The sheet of a spreadsheet. [default: the first]")],
+            "query": Annotated[_words(), Field(description="A table's name or a SELECT, of a database.")],
             "target": Annotated[
                 str,
                 Checked(_target, {"type": "string"}),

@@ -157,9 +157,9 @@ class Experiment:
             budget = replace(self.budget, **{name: n for name, n in asked.items() if n is not None})
         return replace(self, budget=budget, seed=self.seed if seed is None else seed)
 
-    def with_target(self, target: str) -> Experiment:
-        """Return the definition with another column to predict."""
-        return replace(self, data=replace(self.data, target=target))
+    def with_data(self, **said: Any) -> Experiment:
+        """Return the definition with what is said of its data, another column to predict, in place of its own words."""
+        return replace(self, data=replace(self.data, **{word: text for word, text in said.items() if text is not None}))
 
     def widened_as(self, asked: str | None) -> Experiment:
         """Return the definition with the ranges widened that are named: ``sgd.learning_rate:up,units:down``.

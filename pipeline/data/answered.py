@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 from pyarrow import feather
 
+from depthcheck.pipeline.data.cell_table import CellTable
 from depthcheck.pipeline.data.columnar import PARQUET
 from depthcheck.pipeline.data.delimited import DelimitedFile
-from depthcheck.pipeline.data.excel import SpreadsheetFile
 from depthcheck.pipeline.data.load import open_table
 from depthcheck.pipeline.data.sniff import Layout, full_encoding, open_bytes
 
 
-def write_answered(source: Path, answers: pd.DataFrame, output: Path) -> None:
+def write_answered(source: Path, answers: pd.DataFrame, output: Path, *, sheet: str | None = None) -> None:
     """Write a table's file again, with the answers to its rows as further columns.
 
     Text stays the text that it was, cell by cell: blanks, quotes, separator, encoding and ends of lines; the answers
@@ -37,13 +37,15 @@ def write_answered(source: Path, answers: pd.DataFrame, output: Path) -> None:
         number behind its name.
     output
         The new file, ``.csv`` or ``.parquet``.
+    sheet
+        Of a spreadsheet, which one.
 
     Raises
     ------
     ValueError
         When the file's rows are not as many as the answers.
     """
-    table = open_table(source, lambda _line: None)
+    table = open_table(source, sheet=sheet)
     answers = answers.set_axis(_free_names([*map(str, answers.columns)], table.names), axis=1)
     if isinstance(table, DelimitedFile) and output.suffix == ".csv":
         _copy_text(source, table.layout, answers, output)
@@ -72,7 +74,7 @@ def _rows_as_they_are(source: Path, table: object) -> pa.Table:
             parse_options=arrow_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(column_types=names, strings_can_be_null=False),
         )
-    if isinstance(table, SpreadsheetFile):
+    if isinstance(table, CellTable):
         return pa.Table.from_pandas(table.as_written(), preserve_index=False)
     if source.suffix.lower() in PARQUET:
         return pq.read_table(source, partitioning=None)

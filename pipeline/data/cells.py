@@ -33,6 +33,9 @@ LARGEST = 1e37
 #: Decimal mark and mark between thousands; the first that reads most of a column is taken.
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
 _DECIMAL_COMMA = ",."
+#: Times of day, 13:30 or 1:30 pm, which are numbers of hours.
+CLOCK = "hh:mm"
+_CLOCK = r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?)?$"
 #: Up to here float32 holds every whole number.
 _WHOLE_IN_FLOAT32 = 2**24
 _DAYS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
@@ -244,6 +247,8 @@ def read_numbers(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the numbers that texts hold, ``(n,)``, NaN where a text is none in that form."""
     if not form:
         return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
+    if form == CLOCK:
+        return _hours(texts)
     decimal, thousands = re.escape(form[0]), re.escape(form[1])
     plain, factors = _bare_of(texts, form[2:])
     # Between thousands stand three digits, or two as in India, and no number of thousands begins with a zero.
@@ -251,6 +256,16 @@ def read_numbers(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     fits = plain.str.fullmatch(rf"[+-]?({whole})?({decimal}\d*)?([eE][+-]?\d+)?")
     bare = plain.str.replace(form[1], "", regex=False).str.replace(form[0], ".", regex=False)
     return np.asarray(pd.to_numeric(bare.where(fits), errors="coerce"), dtype=np.float64) * factors
+
+
+def _hours(texts: pd.Series[str]) -> NDArray[np.float64]:
+    """Return the hours since midnight that times of day are, 13.5 for 13:30."""
+    parts = texts.str.extract(_CLOCK)
+    hours = parts[0].astype("float64")
+    half = parts[3].str.lower()
+    hours = hours.where(half.isna(), hours % 12 + 12 * half.eq("p"))
+    hours += parts[1].astype("float64") / 60 + parts[2].astype("float64").fillna(0) / 3600
+    return np.asarray(hours, dtype=np.float64)
 
 
 def _bare_of(texts: pd.Series[str], unit: str) -> tuple[pd.Series[str], NDArray[np.float64]]:
@@ -334,7 +349,7 @@ def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
     sample = texts.iloc[:_N_SAMPLE]
     unit = _unit_of(sample)
     known = (_DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
-    forms = [form + unit for form in known if form or not unit]
+    forms = [*(form + unit for form in known if form or not unit), CLOCK]
 
     def n_read(form: str, some: pd.Series[str]) -> int:
         return int(np.isfinite(read_numbers(some, form)).sum())

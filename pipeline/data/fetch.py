@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 T = TypeVar("T")
 #: Bounds each step of apt-get and dpkg-deb.
@@ -121,6 +122,36 @@ def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silen
             raise DataNotFoundError(f"{url}: {trouble}") from None
         check(work / target.name)
         (work / target.name).replace(target)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a file that can be fetched, and no path."""
+    return text.startswith(("http://", "https://"))
+
+
+def fetched(url: str, cache: Path, log: Callable[[str], None]) -> Path:
+    """Return the file that an address leads to, in the cache: fetched once, and then read without a network.
+
+    Raises
+    ------
+    DataNotFoundError
+        With the network's reason, or when a page for people came.
+    """
+    name = Path(unquote(urlsplit(url).path)).name or "data"
+    path = cache / "addresses" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    if path.is_file():
+        log(f"{url}: read as it was fetched, from {path}; remove that file to fetch it anew")
+        return path
+    log(f"{url}: not on this machine; downloading it")
+    fetch_file(url, path, _require_no_page)
+    return path
+
+
+def _require_no_page(path: Path) -> None:
+    with path.open("rb") as file:
+        begin = file.read(1_000).lstrip().lower()
+    if begin.startswith((b"<!doctype html", b"<html")):
+        raise DataNotFoundError(f"the address of {path.name} must lead to a file of data, got a web page (HTML)")
 
 
 def fetch_debian_folder(package: str, folder: str, target: Path) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import STATED_FORMS, WITH_NA
 from depthcheck.pipeline.data.cells import (
+    CLOCK,
     MISSING_AMONG_VALUES,
     QUARTERS,
     TRUTHS,
@@ -235,6 +236,8 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
 def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> str:
     if not form:
         return "numbers"
+    if form == CLOCK:
+        return "times of day, as hours"
     decimal, thousands, unit = form[0], form[1], form[2:]
     of_unit = f" in {unit}" if unit else ""
     if not texts.str.contains(f"[{re.escape(form[:2])}]").any():

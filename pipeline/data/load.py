@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from depthcheck.pipeline.config import DataConfig, require, suggestion
 from depthcheck.pipeline.data import scikit_learn
 from depthcheck.pipeline.data.array_files import find_idx_files, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
+from depthcheck.pipeline.data.cell_table import JsonLinesFile
 from depthcheck.pipeline.data.cells import listed
 from depthcheck.pipeline.data.columnar import ColumnarFile
+from depthcheck.pipeline.data.database import POSTGRESQL, SqliteFile, read_postgresql
 from depthcheck.pipeline.data.delimited import DelimitedFile
 from depthcheck.pipeline.data.excel import SpreadsheetFile
-from depthcheck.pipeline.data.fetch import DataNotFoundError
+from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
 from depthcheck.pipeline.data.image_folder import has_images, read_image_folder
 from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_mnist, load_keras_file
 from depthcheck.pipeline.data.sniff import PACKED
@@ -50,11 +53,17 @@ class DataSource:
         words for where it was.
     has_files
         Whether the data lie in files, whose folder a user can name.
+    takes
+        Which word of the configuration says what is read of it, if one does: ``query``.
+    rest
+        Of a name that ends in a colon: what stands behind it, in words.
     """
 
     arrays: Callable[[DataConfig, Path | None, Path, Log], Dataset] | None = None
     table: Callable[[DataConfig, Path, Log], tuple[pd.DataFrame, DataConfig, str]] | None = None
     has_files: bool = False
+    takes: str | None = None
+    rest: str = "<number or name>"
 
 
 #: By the name of the data; a name that ends in a colon stands for every name that begins with it.
@@ -64,6 +73,7 @@ SOURCES = {
     "digits": DataSource(arrays=scikit_learn.load_digits),
     **{name: DataSource(table=scikit_learn.read_table) for name in scikit_learn.TABLES},
     scikit_learn.OPENML: DataSource(table=scikit_learn.read_openml),
+    POSTGRESQL: DataSource(table=read_postgresql, takes="query", rest="//user@host/database"),
 }
 #: What has a name: a view, to which a source that is added later belongs.
 NAMES = SOURCES.keys()
@@ -93,7 +103,10 @@ class DataFormat:
     in_folder
         Of a folder: whether one holds data of this kind.
     table
-        Opens a table, reading no more than its columns' names need. Told, a line at a time, of every guess.
+        Opens a table, reading no more than its columns' names need. Told, a line at a time, of every guess; and, as
+        its third argument, what the word that it ``takes`` says.
+    takes
+        Which word of the configuration says what is read of such a file, if one does: ``sheet`` or ``query``.
     arrays
         Reads arrays; told of every guess as well.
     samples
@@ -103,7 +116,8 @@ class DataFormat:
     name: str
     suffixes: tuple[str, ...] = ()
     in_folder: Callable[[Path], bool] | None = None
-    table: Callable[[Path, Log], TableFile] | None = None
+    table: Callable[..., TableFile] | None = None
+    takes: str | None = None
     arrays: Callable[[Path, Log], OwnArrays] | None = None
     samples: Callable[[Path], Any] | None = None
 
@@ -111,18 +125,24 @@ class DataFormat:
         """Tell whether a file or folder is of this format."""
         if path.is_dir():
             return self.in_folder is not None and self.in_folder(path)
-        return path.suffix.lower() in self.suffixes
+        return path.name.lower().endswith(self.suffixes)
 
 
 #: Fewer lines that are alike are told one by one; of the first of more, so much is repeated.
 _MANY_LINES, _SHOWN = 3, 60
 _QUOTED = re.compile("'[^']*'")
-_TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED)
+_CSV = DataFormat(
+    name="CSV, TSV", suffixes=(".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED), table=DelimitedFile
+)
+_JSON_LINES = tuple(name + packed for name in (".jsonl", ".ndjson") for packed in ("", *PACKED))
+_SHEETS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 #: The first that fits is taken.
 FORMATS = [
-    DataFormat(name="CSV, TSV", suffixes=_TEXT, table=DelimitedFile),
+    DataFormat(name="JSON Lines", suffixes=_JSON_LINES, table=JsonLinesFile),
+    _CSV,
     DataFormat(name="Parquet, Feather", suffixes=(".parquet", ".pq", ".feather", ".arrow", ".ipc"), table=ColumnarFile),
-    DataFormat(name="a spreadsheet", suffixes=(".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"), table=SpreadsheetFile),
+    DataFormat(name="a spreadsheet", suffixes=_SHEETS, table=SpreadsheetFile, takes="sheet"),
+    DataFormat(name="SQLite", suffixes=(".db", ".sqlite", ".sqlite3"), table=SqliteFile, takes="query"),
     DataFormat(name="an NPZ file", suffixes=(".npz",), arrays=read_npz, samples=read_x),
     DataFormat(name="four IDX files", in_folder=lambda path: bool(find_idx_files(path)), arrays=read_idx_folder),
     DataFormat(name="a subfolder of images for each class", in_folder=has_images, arrays=read_image_folder),
@@ -160,15 +180,18 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
 
 def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> Dataset:
     source = _source_of(config.name)
+    own = folder if source is None else None
+    if config.test_file is not None:
+        config = replace(config, test_file=str(_placed(config.test_file, "test_file", own, cache, log)))
     if source is None:
-        path, test_file = _own_places(config, folder)
-        return _load_own(replace(config, test_file=None if test_file is None else str(test_file)), path, log)
+        return _load_own(config, _placed(config.name, "data", own, cache, log), log)
     require(
         folder is None or source.has_files,
         f"folder of {config.name}",
-        "left out: it is fetched or comes with scikit-learn",
+        "left out: it is read from no folder",
         str(folder),
     )
+    _refuse_parts(_parts(config), source.takes, config.name)
     if source.arrays is not None:
         _refuse_columns(config, config.name)
         return source.arrays(config, folder, cache, log)
@@ -183,8 +206,10 @@ def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
     The parameters are those of :func:`load`.
     """
     is_known = _source_of(config.name) is not None
-    path, test_file = _own_places(config, None if is_known else folder)
-    places = [*([] if is_known else [path]), *([] if test_file is None else [test_file])]
+    own = None if is_known else folder
+    named = [] if is_known else [(config.name, "data")]
+    named += [] if config.test_file is None else [(config.test_file, "test_file")]
+    places = [_own_place(text, what, own) for text, what in named if own is not None or not is_address(text)]
     # os.path tells, and complains of nothing: whoever reads them does.
     return [
         file
@@ -193,8 +218,10 @@ def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
     ]
 
 
-def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
+def read_samples(path: Path, *, sheet: str | None = None, log: Log = lambda _line: None) -> Any:
     """Return the samples of a file without their targets being known: a table's rows, or ``X`` of an NPZ file.
+
+    ``sheet`` is that of a spreadsheet.
 
     Raises
     ------
@@ -204,14 +231,14 @@ def read_samples(path: Path, *, log: Log = lambda _line: None) -> Any:
     """
     _require_file(path)
     with reading(path, "input"):
-        return _samples(path, log)
+        return _samples(path, sheet, log)
 
 
-def _samples(path: Path, log: Log) -> Any:
+def _samples(path: Path, sheet: str | None, log: Log) -> Any:
     read = next((known.samples for known in FORMATS if known.samples and known.fits(path)), None)
     if read is not None:
         return read(path)
-    table = open_table(path, log)
+    table = open_table(path, log, sheet=sheet)
     if isinstance(table, DelimitedFile) and table.has_row_names:
         n_cells = len(table.names)
         raise ValueError(
@@ -221,20 +248,45 @@ def _samples(path: Path, log: Log) -> Any:
     return table.read()
 
 
-def open_table(path: Path, log: Log = lambda _line: None) -> TableFile:
+def open_table(
+    path: Path, log: Log = lambda _line: None, *, sheet: str | None = None, query: str | None = None
+) -> TableFile:
     """Return a table's file, of which no more is read than its columns' names need.
 
-    Its suffix tells the format; what no table's suffix is known of is taken for CSV. ``log`` is told of every guess.
+    Its suffix tells the format; what no table's suffix is known of is taken for CSV. ``log`` is told of every guess,
+    ``sheet`` is that of a spreadsheet, ``query`` what a database is asked.
 
     Raises
     ------
     DataNotFoundError
         When there is no such file.
     ValueError
-        When it is damaged, empty or has no names of columns.
+        When it is damaged, empty or has no names of columns; or has no sheets, or takes no query.
     """
     _require_file(path)
-    return next((known.table for known in FORMATS if known.table and known.fits(path)), DelimitedFile)(path, log)
+    return _opened(_table_format(path), path, {"sheet": sheet, "query": query}, log)
+
+
+def _opened(known: DataFormat, path: Path, parts: Mapping[str, str | None], log: Log) -> TableFile:
+    assert known.table is not None
+    _refuse_parts(parts, known.takes, path.name)
+    return known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
+
+
+def _table_format(path: Path) -> DataFormat:
+    return next((known for known in FORMATS if known.table and known.fits(path)), _CSV)
+
+
+def _parts(config: DataConfig) -> dict[str, str | None]:
+    """Return what the configuration says of the part of a file or database that is read, word by word."""
+    return {"sheet": config.sheet, "query": config.query}
+
+
+def _refuse_parts(parts: Mapping[str, str | None], takes: str | None, what: str) -> None:
+    """Complain about a sheet of what has none, and of a query of what is no database."""
+    for word, part in parts.items():
+        if part is not None and word != takes:
+            raise ValueError(f"{word} must be left out: {what} takes none, got {part!r}")
 
 
 class _Told:
@@ -267,16 +319,22 @@ class _Told:
 
 def _source_of(name: str) -> DataSource | None:
     prefix, colon, _ = name.partition(":")
-    return SOURCES.get(name) or SOURCES.get(prefix + colon)
+    return SOURCES.get(name) or SOURCES.get(prefix.partition("+")[0] + colon)
 
 
-def _own_places(config: DataConfig, folder: Path | None) -> tuple[Path, Path | None]:
-    """Return where a user's data lie, and their test part where it has a file of its own."""
-    path = user_path(config.name, "data")
-    test_file = None if config.test_file is None else user_path(config.test_file, "test_file")
-    if folder is None:
-        return path, test_file
-    return folder / path.name, None if test_file is None else folder / test_file.name
+def _placed(text: str, what: str, folder: Path | None, cache: Path, log: Log) -> Path:
+    """Return where a user's file or folder lies by now; what has an address is fetched unless a folder is named."""
+    if folder is None and is_address(text):
+        return fetched(text, cache, log)
+    if "://" in text and not is_address(text):
+        known = "http://, https://, postgresql:// or sqlite:///"
+        raise DataNotFoundError(f"{what} must be a path or an address that begins with {known}, got {text!r}")
+    return _own_place(text, what, folder)
+
+
+def _own_place(text: str, what: str, folder: Path | None) -> Path:
+    path = Path(urlsplit(text).path) if is_address(text) else user_path(text, what)
+    return path if folder is None else folder / path.name
 
 
 def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
@@ -290,11 +348,12 @@ def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
     known = _format_of(path)
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
-        table = known.table(path, log)
+        table = _opened(known, path, _parts(config), log)
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         return table_dataset(table.read(), config, name=path.name, source=source, test=test, log=log)
     assert known.arrays is not None
+    _refuse_parts(_parts(config), None, path.name)
     _refuse_columns(config, path.name)
     samples, own_test, class_names = known.arrays(path, log)
     return array_dataset(config, name=path.name, source=source, samples=samples, test=own_test, class_names=class_names)
@@ -312,9 +371,10 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
     """Return the rows of the second file, where one is named; that it has the target is told before they are read."""
     if config.test_file is None:
         return None
-    path = user_path(config.test_file, "test_file")
+    path = Path(config.test_file)
+    takes = _table_format(path).takes
     with reading(path, "test_file"):
-        table = open_table(path, log)
+        table = open_table(path, log, **{word: part for word, part in _parts(config).items() if word == takes})
         if config.target not in table.names:
             raise ValueError(
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
@@ -354,7 +414,7 @@ def _unknown(path: Path) -> DataNotFoundError:
     """Return the complaint about what is neither a name nor there: as a name if it looks like one, else as a path."""
     name = str(path)
     if path.parent == Path() and not path.suffix:
-        names = [f"{known}<number or name>" if known.endswith(":") else known for known in NAMES]
+        names = [known + source.rest if known.endswith(":") else known for known, source in SOURCES.items()]
         there = f"one of {', '.join(names)}, or the path of a file or folder"
         return DataNotFoundError(f"data must be {there}, got {name!r}{suggestion(name, NAMES)}")
     return DataNotFoundError(f"data must be a path that exists, got {name!r}{_instead_of(path)}")

@@ -6,15 +6,20 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import Folder, wait_for
 from mounts import fill, locked, mounted, needs_mounts, read_only
 from servers import mlflow_server, postgres
+from sqlalchemy import create_engine
 
 from depthcheck.experiments.tracking.runs import search
 from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.load import load
 
 GOES_ON = "; the same command goes on where it stopped"
 
@@ -183,9 +188,38 @@ def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed,
         assert patient.fingerprint() == undisturbed.fingerprint()
 
 
+def assert_a_query_is_read(address: str) -> None:
+    """Write a table, and read it by name and by a query as data."""
+    rows = {"id": [2, 1, 4, 3], "big": [2**60, 2**60 + 1, 7, 8], "share": ["5%", None, "7%", "7%"], "y": [1.5, 2, 3, 4]}
+    engine = create_engine(address)
+    with engine.begin() as connection:
+        pd.DataFrame(rows).to_sql("orders", connection, index=False)
+        connection.exec_driver_sql("ALTER TABLE orders ADD PRIMARY KEY (id)")
+    engine.dispose()
+    lines: list[str] = []
+    for query, y in (
+        ("orders", [2, 1.5, 4, 3]),
+        ("SELECT * FROM orders WHERE share LIKE '7%' ORDER BY id::text", [4, 3]),
+    ):
+        config = DataConfig(name=address.replace("+psycopg", ""), query=query, target="y", task="regression")
+        dataset = load(config, cache=Path(), log=lines.append)
+        assert dataset.y.tolist() == y
+        assert dataset.columns[1].kind == "numeric" if "7%" in query else ": codes" in dataset.columns[1].why
+    for query, complaint in (
+        ("order", "query must be a SELECT or a table of optuna: orders; got 'order'; did you mean 'orders'?"),
+        ("DELETE FROM orders", "optuna cannot be read: cannot execute DELETE in a read-only transaction"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(complaint)):
+            load(replace(config, query=query), cache=Path(), log=lines.append)
+    assert [line for line in lines if "ORDER BY" in line] == [
+        "optuna: nothing says in which order rows come; in another one they are other data: use ORDER BY"
+    ]
+
+
 @pytest.mark.slow
-def test_postgresql_that_is_restarted_loses_nothing(folder, tiny, undisturbed):
+def test_postgresql_is_read_as_data_and_loses_nothing_of_a_study_when_it_is_restarted(folder, tiny, undisturbed):
     with postgres() as server:
+        assert_a_query_is_read(server.url("optuna"))
         served = Served(folder.path, folder.home, server.url("mlflow"), server.url("optuna"))
         command = ["--experiment", tiny, "--workers", "1", "--storage", served.storage]
         process = start_until(served, command, 3)

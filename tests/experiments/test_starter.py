@@ -54,7 +54,7 @@ def test_every_guess_can_be_uncommented_and_stays_what_was_guessed():
     assert (experiment.class_weight, experiment.split.folds, experiment.split.method) == ("balanced", 5, "stratified")
 
 
-@pytest.mark.parametrize("key", ["group", "time"])
+@pytest.mark.parametrize("key", ["group", "time", "sheet", "query"])
 def test_named_columns_are_written_as_given(key):
     config = DataConfig(name="people.csv", target="y", **{key: "joined" if key == "time" else 'odd "name" = #'})
 

@@ -103,15 +103,22 @@ def test_parquet_keeps_its_types(tmp_path):
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("1152921504606846977,1970-01-02,")
 
 
-def test_text_and_spreadsheets_can_become_parquet(tmp_path):
+def test_text_can_become_parquet_and_spreadsheets_and_json_lines_text(tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("id,x\n007,1.50\n1234567890123456789,2\n")
     write_answered(source, ANSWERS, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet").to_pydict()
     assert (found["id"], found["x"]) == (["007", "1234567890123456789"], ["1.50", "2"])
-    book = workbook(tmp_path / "in.xlsx", [["n", "word"], [1, "x"], [2.5, "y"]])
-    write_answered(book, ANSWERS, tmp_path / "book.csv")
+    book = workbook(tmp_path / "in.xlsx", [["n"], [0]], more={"2024": [["n", "word"], [1, "x"], [2.5, "y"]]})
+    write_answered(book, ANSWERS, tmp_path / "book.csv", sheet="2024")
     assert (tmp_path / "book.csv").read_text() == "n,word,prediction,probability_a\n1,x,a,0.75\n2.5,y,b,0.25\n"
+    lines = tmp_path / "in.jsonl"
+    lines.write_text('{"id": 12345678901234567890, "of": {"ok": true}}\n{"id": 2, "tags": [1]}\n')
+    write_answered(lines, ANSWERS, tmp_path / "lines.csv")
+    assert (tmp_path / "lines.csv").read_text().splitlines()[1:] == [
+        "12345678901234567890,true,,a,0.75",
+        "2,,[1],b,0.25",
+    ]
 
 
 def test_file_that_has_changed_since_is_refused(tmp_path):

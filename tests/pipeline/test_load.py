@@ -238,7 +238,7 @@ def test_data_with_a_name_come_from_a_source_that_was_added_from_outside(tmp_pat
         load(DataConfig(name="toy"), cache=tmp_path)
 
 
-class JsonLines:
+class ObjectLines:
     """A file with an object a line, as a format that the product does not know."""
 
     def __init__(self, path, log):
@@ -254,22 +254,22 @@ class JsonLines:
 
 
 def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp_path, monkeypatch):
-    path, test = tmp_path / "flowers.jsonl", tmp_path / "more.jsonl"
+    path, test = tmp_path / "flowers.objects", tmp_path / "more.objects"
     rows = [{"petal": number / 7, "colour": ["red", "blue"][number % 3 > 0]} for number in range(20)]
     path.write_text("\n".join(map(json.dumps, rows)))
     test.write_text("\n".join(map(json.dumps, rows[:5])))
-    with pytest.raises(ValueError, match=r"data must be CSV, TSV, Parquet, .* got 'flowers\.jsonl'"):
+    with pytest.raises(ValueError, match=r"data must be JSON Lines, CSV, TSV, Parquet, .* got 'flowers\.objects'"):
         load(DataConfig(name=str(path), target="colour"), cache=tmp_path)
-    own = DataFormat(name="JSON lines", suffixes=(".jsonl",), table=JsonLines)
+    own = DataFormat(name="objects", suffixes=(".objects",), table=ObjectLines)
     monkeypatch.setattr("depthcheck.pipeline.data.load.FORMATS", [*FORMATS, own])
     lines = []
 
     dataset = load(DataConfig(name=str(path), target="colour", test_file=str(test)), cache=tmp_path, log=lines.append)
 
     assert (dataset.class_names, dataset.feature_names, len(dataset.X_test)) == (("blue", "red"), ("petal",), 5)
-    assert lines == ["flowers.jsonl: 20 objects", "more.jsonl: 5 objects"]
+    assert lines == ["flowers.objects: 20 objects", "more.objects: 5 objects"]
     assert read_samples(path)["petal"][7] == 1
-    with pytest.raises(ValueError, match=r"target must be one of the columns of flowers\.jsonl: petal, colour"):
+    with pytest.raises(ValueError, match=r"target must be one of the columns of flowers\.objects: petal, colour"):
         load(DataConfig(name=str(path), target="color"), cache=tmp_path)
 
 

@@ -1,6 +1,7 @@
 import gzip
 import os
 import zipfile
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
@@ -291,38 +292,55 @@ def test_parquet_with_structures_and_without_rows_labels_lists_or_damage(tmp_pat
         open_table(path)
 
 
-def workbook(path, rows, n_sheets=1):
-    """Write a spreadsheet as Excel does, as small as it can be: texts in the cells, day 45292 is 2024-01-01."""
+def workbook(path, rows, *, more=None, merged=(), below=""):
+    """Write a spreadsheet as Excel does, as small as it can be: texts in the cells, day 45292 is 2024-01-01.
 
-    def cell(value):
+    A tuple is a number and its style: 1 a date, 2 a date with its time, 3 a time, 4 a duration. ``below`` is XML of
+    further rows, ``more`` are the rows of further sheets by their names.
+    """
+
+    def cell(value, column, row):
+        place = f'r="{(chr(64 + column // 26) if column >= 26 else "") + chr(65 + column % 26)}{row}"'
         if value is None:
-            return "<c/>"
+            return f"<c {place}/>"
         if isinstance(value, bool):
-            return f'<c t="b"><v>{int(value)}</v></c>'
+            return f'<c {place} t="b"><v>{int(value)}</v></c>'
         if isinstance(value, str):
-            return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
-        return f'<c s="1"><v>{value[0]}</v></c>' if isinstance(value, tuple) else f"<c><v>{value}</v></c>"
+            return f'<c {place} t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+        return (
+            f'<c {place} s="{(*value, 1)[1]}"><v>{value[0]}</v></c>'
+            if isinstance(value, tuple)
+            else (f"<c {place}><v>{value}</v></c>")
+        )
 
     main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     links = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    body = "".join(f"<row>{''.join(cell(value) for value in row)}</row>" for row in rows)
-    sheets = range(1, n_sheets + 1)
+
+    def sheet(rows):
+        return "".join(
+            f'<row r="{at}">{"".join(cell(value, column, at) for column, value in enumerate(row))}</row>'
+            for at, row in enumerate(rows, start=1)
+        )
+
+    ranges = "".join(f'<mergeCell ref="{one}"/>' for one in merged)
+    ranges = f"<mergeCells>{ranges}</mergeCells>" if merged else ""
+    sheets = {"S1": sheet(rows) + below} | {name: sheet(others) for name, others in (more or {}).items()}
+    named = dict(enumerate(sheets.items(), start=1))
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
     parts = {
         "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r" Type="{links}/officeDocument" '
         'Target="xl/workbook.xml"/></Relationships>',
         "xl/workbook.xml": f'<workbook {main} xmlns:r="{links}"><sheets>'
-        + "".join(f'<sheet name="S{n}" sheetId="{n}" r:id="r{n}"/>' for n in sheets)
+        + "".join(f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, (name, _) in named.items())
         + "</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}">'
-        + "".join(
-            f'<Relationship Id="r{n}" Type="{links}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in sheets
-        )
+        + "".join(f'<Relationship Id="r{n}" Type="{links}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in named)
         + f'<Relationship Id="s" Type="{links}/styles" Target="styles.xml"/></Relationships>',
-        "xl/styles.xml": f'<styleSheet {main}><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>',
+        "xl/styles.xml": f'<styleSheet {main}><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/>'
+        '<xf numFmtId="22"/><xf numFmtId="20"/><xf numFmtId="46"/></cellXfs></styleSheet>',
         **{
-            f"xl/worksheets/sheet{n}.xml": f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>"
-            for n in sheets
+            f"xl/worksheets/sheet{n}.xml": f"<worksheet {main}><sheetData>{xml}</sheetData>{ranges}</worksheet>"
+            for n, (_, xml) in named.items()
         },
     }
     with zipfile.ZipFile(path, "w") as archive:
@@ -339,7 +357,7 @@ def test_spreadsheet_gives_numbers_truths_dates_and_text(tmp_path):
     ]
     lines = []
 
-    table = open_table(workbook(tmp_path / "any.xlsx", rows, n_sheets=2), lines.append)
+    table = open_table(workbook(tmp_path / "any.xlsx", rows, more={"2024": rows}), lines.append)
     frame = table.read()
 
     assert table.names == ("n", "yes", "day", "word", "mixed", "n.1")
@@ -353,9 +371,76 @@ def test_spreadsheet_gives_numbers_truths_dates_and_text(tmp_path):
     assert frame["day"].tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")]
     assert frame["mixed"].tolist() == ["7", "seven"]
     assert lines == [
-        "any.xlsx: has 2 sheets; the first, 'S1', is read",
+        "any.xlsx: has 2 sheets, 'S1', '2024': the first is read (sheet, or --sheet, names another)",
         "any.xlsx: column 6 has the name of an earlier one: it is called 'n.1'",
     ]
+
+
+def test_sheet_is_chosen_by_its_name_and_another_format_has_none(tmp_path):
+    lines = []
+    path = workbook(tmp_path / "any.xlsx", [["n"], [1]], more={"2024": [["n", "y"], [2.5, 10], [3, 20]]})
+
+    assert open_table(path, lines.append, sheet="2024").read()["n"].tolist() == [2.5, 3]
+    assert lines == []
+    with pytest.raises(ValueError, match=r"sheet must be one of those of any\.xlsx: 'S1', '2024'; got '204'; did you"):
+        open_table(path, sheet="204")
+    with pytest.raises(ValueError, match=r"sheet must be left out: any\.csv takes none, got '2024'"):
+        open_table(written(tmp_path, "a,b\n1,2\n"), sheet="2024")
+    config = DataConfig(name=str(path), target="y", sheet="2024", task="regression", test_file=str(path))
+    dataset = load(config, cache=tmp_path)
+    assert dataset.X["n"].tolist() == dataset.X_test["n"].tolist() == [2.5, 3]
+
+
+def test_cells_far_from_the_table_cost_nothing_and_are_said(tmp_path):
+    far = '<row r="5"><c r="CZ5"><v>7</v></c></row><row r="1048576"><c s="0" r="XFD1048576"><v>1</v></c></row>'
+    path, lines = workbook(tmp_path / "any.xlsx", [["n", "y"], [1.5, "a"], [3, "b"]], below=far), []
+
+    frame = open_table(path, lines.append).read()
+
+    assert frame.to_dict("list") == {"n": [1.5, 3], "y": ["a", "b"]}
+    assert lines == [
+        "any.xlsx: cells far from the table, behind 1,000 empty rows or 100 empty columns, are left out: 2"
+    ]
+
+
+def test_merged_cells_are_names_of_two_levels_and_values_of_every_row(tmp_path):
+    rows = [
+        ["Sales", None, None, None],
+        ["Region", 2019, None, "note"],
+        [None, "Q1", "Q2", None],
+        ["North", 1, 2, "a"],
+        [None, 3, 4, "b"],
+        ["South", 5, 6, "c"],
+    ]
+    lines = []
+    path = workbook(tmp_path / "any.xlsx", rows, merged=("A1:D1", "A2:A3", "B2:C2", "D2:D3", "A4:A5"))
+
+    frame = open_table(path, lines.append).read()
+
+    assert frame["Region"].tolist() == ["North", "North", "South"]
+    assert frame[["2019.Q1", "2019.Q2"]].to_numpy().tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert lines == [
+        "any.xlsx: row 1 is one merged cell, 'Sales': passed over as a title",
+        "any.xlsx: cells that are merged with the one above them have its value: 1",
+        "any.xlsx: the names stand in 2 rows, as merged cells tell: Region, 2019.Q1, 2019.Q2, note",
+    ]
+    with pytest.raises(
+        ValueError, match=r"any\.xlsx must have its names in one row, or in merged cells, got 'Q2' below"
+    ):
+        open_table(workbook(path, rows[1:]))
+
+
+def test_times_of_day_and_durations_are_hours_whatever_the_format(tmp_path):
+    rows = [["at", "took", "y"], [(0.5625, 3), (1.25, 4), 1], [(0.25, 3), (0.5, 4), 2], [(0, 3), None, 3]]
+    text = "at,late,y\n13:30,1:30 pm,1\n6:00,12:05:30 am,2\n0:00,,3\n"
+    for path in (workbook(tmp_path / "any.xlsx", rows), written(tmp_path, text)):
+        dataset = load(DataConfig(name=str(path), target="y", task="regression"), cache=tmp_path)
+        assert dataset.X["at"].tolist() == [13.5, 6, 0]
+        assert dataset.columns[0].why.startswith("times of day, as hours")
+        if path.suffix == ".csv":
+            assert dataset.X["late"].tolist()[:2] == pytest.approx([13.5, 5.5 / 60])
+        else:
+            assert dataset.X["took"].tolist()[:2] == [30, 12]
 
 
 def test_file_that_is_no_spreadsheet_is_refused(tmp_path):
@@ -449,7 +534,7 @@ def test_samples_with_a_cell_too_many_are_refused_and_never_shifted(tmp_path, te
         ("irirs", r"data must be one of fashion-mnist, .*, got 'irirs'; did you mean 'iris'\?"),
         ("{folder}/mi.csv", r"data must be a path that exists, got '.*/mi\.csv'; did you mean 'my\.csv'\?"),
         ("{folder}/no/my.csv", r"data must be a path that exists, got '.*': there is no folder .*/no"),
-        ("{folder}/any.docx", r"data must be CSV, TSV, Parquet, .* got '.*any\.docx'"),
+        ("{folder}/any.docx", r"data must be JSON Lines, CSV, TSV, Parquet, .* got '.*any\.docx'"),
         (
             "{folder}",
             r"must have four IDX files, or a subfolder of images for each class, got .* with any\.docx, my\.csv",

@@ -1,0 +1,137 @@
+"""Tables whose cells came as Python objects: of a spreadsheet, of JSON Lines, of a database."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from depthcheck.pipeline.config import shown
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
+from depthcheck.pipeline.data.sniff import open_bytes, unique_names
+
+_DAYS = {datetime.date, datetime.datetime}
+#: What is no cell, and what it is called.
+_NO_CELLS = {list: "lists", tuple: "lists", dict: "objects", bytes: "bytes", memoryview: "bytes"}
+
+
+class CellTable:
+    """A table that is in memory as it came; its ``names`` are unique.
+
+    Parameters
+    ----------
+    header, columns
+        The columns' names as they stand, and the cells of each; None where there is no value.
+    file
+        What lines and complaints call the table.
+    """
+
+    def __init__(
+        self, header: Sequence[str], columns: Sequence[Sequence[Any]], file: str, log: Callable[[str], None]
+    ) -> None:
+        self._columns, self._file, self._log = columns, file, log
+        self.names = unique_names(header, file, log)
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows: numbers, booleans and dates as the cells have them, mixed columns as text.
+
+        Raises
+        ------
+        ValueError
+            When there are none.
+        """
+        columns = {}
+        for name, cells in zip(self.names, self._columns, strict=True):
+            kinds = set(map(type, cells)) - {type(None)}
+            other = next((words for kind, words in _NO_CELLS.items() if kind in kinds), None)
+            if other is None:
+                columns[name] = _column(cells, kinds)
+            else:
+                self._log(f"{self._file}: {name!r} holds {other}: left out")
+        frame = pd.DataFrame(columns, copy=False)
+        if frame.empty:
+            raise ValueError(f"{self._file} must have rows of numbers, text, booleans or dates, got none")
+        return frame
+
+    def as_written(self) -> pd.DataFrame:
+        """Return all rows as text: whole numbers without a decimal mark, dates in ISO form, None for empty cells."""
+        columns = {name: list(map(as_text, cells)) for name, cells in zip(self.names, self._columns, strict=True)}
+        return pd.DataFrame(columns, dtype="str")
+
+
+class JsonLinesFile(CellTable):
+    """A file with a JSON object in each line; one in another becomes a column for each member, ``place.lat``."""
+
+    def __init__(self, path: Path, log: Callable[[str], None]) -> None:
+        columns: dict[tuple[str, ...], list[Any]] = {}
+        n_rows = 0
+        with open_bytes(path) as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                for name, cell in _members(_object_of(line, f"line {number:,} of {path.name}")).items():
+                    cells = columns.setdefault(name, [])
+                    cells.extend([None] * (n_rows - len(cells)))
+                    cells.append(cell)
+                n_rows += 1
+        for cells in columns.values():
+            cells.extend([None] * (n_rows - len(cells)))
+        super().__init__([".".join(name) for name in columns], [*columns.values()], path.name, log)
+
+
+def _object_of(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as trouble:
+        reason = "too many levels" if isinstance(trouble, RecursionError) else getattr(trouble, "msg", trouble)
+        text = line.decode(errors="replace").strip()
+        raise ValueError(f"{where} must be a JSON object, got {shown(text)}: {reason}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} must be a JSON object, got {shown(found)}")
+    return found
+
+
+def _members(found: dict[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return what an object holds, that of the objects in it included, by the names that lead there."""
+    members: dict[tuple[str, ...], Any] = {}
+    for name, cell in found.items():
+        members |= _members(cell, (*above, name)) if isinstance(cell, dict) and cell else {(*above, name): cell}
+    return members
+
+
+def _column(cells: Sequence[Any], kinds: set[type]) -> Any:
+    if kinds == {bool}:
+        return pd.array(cells, dtype="boolean")
+    if kinds and kinds <= {int, float, bool, Decimal} and not _are_beyond_double(cells, kinds):
+        return narrow(np.array([np.nan if cell is None else cell for cell in cells], np.float64))
+    if kinds and kinds <= _DAYS:
+        return pd.to_datetime(pd.Series(cells, dtype=object), utc=True).dt.tz_localize(None)
+    if kinds == {datetime.timedelta}:  # in hours, as times of day are
+        return narrow(np.array([np.nan if cell is None else cell.total_seconds() / 3600 for cell in cells]))
+    return pd.Series(list(map(as_text, cells)), dtype="str")
+
+
+def _are_beyond_double(cells: Sequence[Any], kinds: set[type]) -> bool:
+    """Whether whole numbers are so large that a float would make several of them one: identifiers, then."""
+    return int in kinds and any(type(cell) is int and abs(cell) > WHOLE_IN_FLOAT64 for cell in cells)
+
+
+def as_text(cell: Any) -> str | None:
+    """Return a cell as it would be written: whole numbers without a decimal mark, dates in ISO form."""
+    if cell is None:
+        return None
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    if isinstance(cell, list | dict):
+        return json.dumps(cell, ensure_ascii=False)
+    return str(cell)

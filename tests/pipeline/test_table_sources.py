@@ -1,0 +1,155 @@
+"""Tables of JSON Lines, of databases, and of files that have an address."""
+
+import gzip
+import sqlite3
+
+import pytest
+
+from depthcheck.experiments.planning.definition import found_from
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, own_files
+
+
+def read(path, **part):
+    lines = []
+    return open_table(path, lines.append, **part).read(), lines
+
+
+def test_json_lines_keep_types_digits_and_what_stands_in_objects(tmp_path):
+    path = tmp_path / "any.jsonl.gz"
+    text = '{"n": 1, "at": {"lat": 1.5, "on": true}, "code": 12345678901234567890}\n\n'
+    path.write_bytes(
+        gzip.compress((text + '{"n": 2.5, "tags": [1], "code": 12345678901234567891, "w": "ä"}\n').encode())
+    )
+
+    frame, lines = read(path)
+
+    assert frame["n"].tolist() == [1, 2.5]
+    assert frame["code"].tolist() == ["12345678901234567890", "12345678901234567891"]
+    assert [frame[name].isna().tolist() for name in ("at.lat", "at.on", "w")] == [
+        [False, True],
+        [False, True],
+        [True, False],
+    ]
+    assert lines == ["any.jsonl.gz: 'tags' holds lists: left out"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"a": 1}\n[2]\n', r"line 2 of any\.ndjson must be a JSON object, got \[2\]$"),
+        ('{"a": 1}\n{"a": \n', r"line 2 of any\.ndjson must be a JSON object, got '{\"a\":': Expecting value$"),
+        ("{}\n" + '{"a":' * 9_999, r"line 2 of any\.ndjson must be a JSON object, got .*: too many levels$"),
+        ("\n", r"any\.ndjson must have rows of numbers, text, booleans or dates, got none$"),
+    ],
+)
+def test_what_is_no_json_lines_is_refused_in_one_line(tmp_path, text, complaint):
+    path = tmp_path / "any.ndjson"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read(path)
+
+
+@pytest.fixture
+def sales(tmp_path):
+    path = tmp_path / "sales.db"
+    with sqlite3.connect(path) as database:
+        database.executescript(
+            """
+            CREATE TABLE orders (id INTEGER PRIMARY KEY DESC, price REAL, share TEXT, scan BLOB, day DATE);
+            INSERT INTO orders VALUES (2, 1.5, '5%', x'00', '12.3.2021'), (1, NULL, 'a:b', NULL, '2020-01-02');
+            CREATE TABLE "my table" (x);
+            INSERT INTO "my table" VALUES (9007199254740993), (1);
+            CREATE VIEW dear AS SELECT price FROM orders WHERE price > 1;
+            """
+        )
+    database.close()
+    return path
+
+
+def test_sqlite_gives_a_table_a_view_or_what_a_query_asks(sales):
+    before = sales.read_bytes()
+    frame, lines = read(sales, query="orders")
+
+    assert frame.drop(columns="price").to_dict("list") == {
+        "id": [1, 2],
+        "share": ["a:b", "5%"],
+        "day": ["2020-01-02", "12.3.2021"],
+    }
+    assert lines == ["sales.db: 'scan' holds bytes: left out"]
+    assert read(sales, query="my table")[0]["x"].tolist() == ["9007199254740993", "1"]
+    assert read(sales, query="dear")[0]["price"].tolist() == [1.5]
+    assert read(sales, query="SELECT share AS s FROM orders WHERE share LIKE '%:b'")[0].to_dict("list") == {
+        "s": ["a:b"]
+    }
+    for query, complaint in (
+        (None, r"query must be a SELECT or a table of sales\.db: dear, my table, orders; got none$"),
+        ("order", r"got 'order'; did you mean 'orders'\?$"),
+        ("SELECT nope FROM orders", r"sales\.db cannot be read: no such column: nope$"),
+        ("DELETE FROM orders", r"sales\.db cannot be read: attempt to write a readonly database$"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            read(sales, query=query)
+    assert sales.read_bytes() == before
+
+
+def test_address_of_a_sqlite_database_is_the_path_of_its_file(sales):
+    config = DataConfig(name="sqlite:///sales.db", target="price", query="orders", task="regression")
+    assert config.to_params()["query"] == "orders"
+    assert DataConfig.from_params(config.to_params()) == config
+    assert found_from(config, sales.parent).name == str(sales)
+
+
+def test_file_with_an_address_is_fetched_once_and_then_read_without_a_network(served, tmp_path):
+    folder, address = served
+    (folder / "a b.csv").write_text("x,y\n1,2\n2,3\n4,9\n")
+    (folder / "page.csv").write_text("<!DOCTYPE html><html></html>")
+    config = DataConfig(name=f"{address}/a%20b.csv?raw=true", target="y", task="regression")
+    lines = []
+
+    first = load(config, cache=tmp_path / "cache", log=lines.append)
+    (folder / "a b.csv").unlink()
+    again = load(config, cache=tmp_path / "cache", log=lines.append)
+
+    assert first.sha256 == again.sha256
+    assert first.name == "a b.csv"
+    assert [line.partition(": ")[2].partition(",")[0] for line in lines] == [
+        "not on this machine; downloading it", "read as it was fetched",
+    ]  # fmt: skip
+    assert own_files(config) == []
+    assert found_from(config, tmp_path) == config
+    for name, complaint in (
+        ("page.csv", r"the address of page\.csv must lead to a file of data, got a web page \(HTML\)"),
+        ("none.csv", r"/none\.csv: HTTP Error 404"),
+    ):
+        with pytest.raises(DataNotFoundError, match=complaint):
+            load(DataConfig(name=f"{address}/{name}", target="y"), cache=tmp_path / "cache")
+    with pytest.raises(DataNotFoundError, match=r"data must be a path or an address .*, got 's3://bucket/a\.csv'$"):
+        load(DataConfig(name="s3://bucket/a.csv", target="y"), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:s3cret@host/x",
+        "postgresql+psycopg://me:s3/c:ret@host:5432/x",
+        "postgresql://host/x?user=me&password=s3cret",
+        "postgresql://host/x?pass%77ord=s3cret",
+        "https://me:s3cret@host/a.csv",
+        "https://host/a.csv?version=2&access_token=s3cret",
+    ],
+)
+def test_password_in_an_address_is_refused_before_anything_can_log_it(address):
+    with pytest.raises(
+        ValueError, match="data must be an address without a password, which would be logged"
+    ) as refused:
+        DataConfig(name=address)
+    assert "s3" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://me@host:5432/x", "https://host:8080/@me/a.csv?raw=true", "https://host/@a:b.csv", "C:/a@b.csv"],
+)
+def test_address_without_a_password_is_taken(address):
+    assert DataConfig(name=address).name == address
