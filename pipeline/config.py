@@ -32,7 +32,7 @@ STATED_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _MAX_TEXT = 6_000
 #: Characters of a wrong value that a message repeats.
 LONGEST_SHOWN = 120
-SPLIT_METHODS = ("random", "stratified", "group", "time")
+SPLIT_METHODS = ("random", "stratified", "group", "time", "own")
 
 _COMMON_OPTIONS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 _ADAM_OPTIONS = ("beta_1", "beta_2", "epsilon")
@@ -128,6 +128,9 @@ class DataConfig:
         A second file whose rows are the test part, or a column of true and false that marks them.
     columns
         Sorted pairs of a column's name and its kind, one of :data:`COLUMN_KINDS`.
+    rows, rows_seed
+        How many rows or samples a sample of them is to have, which is drawn while they are read, and the seed it is
+        drawn by; None for all. A test part of its own stays whole.
     """
 
     name: str
@@ -139,8 +142,13 @@ class DataConfig:
     test_file: str | None = None
     test_column: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    rows: int | None = None
+    rows_seed: int = 1234
 
     def __post_init__(self) -> None:
+        if self.rows is not None:
+            _require_whole("rows", self.rows, 2)
+        _require_whole("rows_seed", self.rows_seed, 0)
         require(bool(self.name), "data", "a name or a path", self.name)
         require(self.task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", self.task)
         require(self.metric in (None, *METRICS), "metric", f"one of {', '.join(METRICS)}", self.metric)
@@ -159,13 +167,16 @@ class DataConfig:
         """Return the parameters to log, only those that say more than a guess would."""
         texts = {logged: getattr(self, name) for name, logged in _LOGGED_TEXTS.items()}
         columns = json.dumps(dict(self.columns)) if self.columns else None
-        return {name: text for name, text in {**texts, "columns": columns}.items() if text is not None}
+        seed = None if self.rows is None else self.rows_seed
+        every = {**texts, "columns": columns, "rows": self.rows, "rows_seed": seed}
+        return {name: value for name, value in every.items() if value is not None}
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> DataConfig:
         """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
         texts: dict[str, Any] = {name: params[logged] for name, logged in _LOGGED_TEXTS.items() if logged in params}
-        return cls(**texts, columns=tuple(json.loads(params.get("columns", "{}")).items()))
+        drawn: dict[str, Any] = {name: int(params[name]) for name in ("rows", "rows_seed") if name in params}
+        return cls(**texts, **drawn, columns=tuple(json.loads(params.get("columns", "{}")).items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +222,8 @@ class SplitConfig:
         Of the draw.
     method
         ``random``; ``stratified`` by class (or by quantile of a number); ``group`` keeps rows of one group in one
-        part; ``time`` takes the latest rows for the test part, and the latest of the rest for validation.
+        part; ``time`` takes the latest rows for the test part, and the latest of the rest for validation; ``own``
+        takes the validation part that the data bring, whatever ``valid_size``.
     folds
         0 for one split; k for cross-validation with k folds in place of the validation part.
     repeat

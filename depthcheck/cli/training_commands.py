@@ -36,6 +36,7 @@ _SEEDS = 10
 @option("--experiment", type=Definition(), help="A shipped definition, or a .toml file. [default: the data's own]")
 @option("--data", metavar="NAME|PATH", help="Your data. [default: of the definition; fashion-mnist without any]")
 @option("--target", metavar="COLUMN", help="Column of a table that is to be predicted.")
+@option("--rows", type=Count(2), help="Draw a sample of so many rows, and read no others.")
 @option("--trials", type=Count(), help="Trials of all phases together. [default: of the definition]")
 @option("--decide-within", type=Duration(), help="Go on until every question is decided, for 30m at most.")
 @option("--epochs", type=Count(), help="Epochs of each trial. [default: of the definition]")
@@ -47,6 +48,7 @@ def run(
     experiment: str | None,
     data: str | None,
     target: str | None,
+    rows: int | None,
     trials: int | None,
     epochs: int | None,
     widen: str | None,
@@ -60,7 +62,7 @@ def run(
 
     named = None if data is None else DataConfig(name=data, target=target)
     asked = api.read_experiment(experiment, data=named, target=target)
-    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen)
+    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)
     return _trained(asked, session)
 
 
@@ -112,9 +114,10 @@ def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
 @click.command(epilog="Example: depthcheck init --data table.csv --target price")
 @option("--data", metavar="NAME|PATH", help="A name, or the path of a file or folder.")
 @option("--target", metavar="COLUMN", help="Column of a table that is to be predicted.")
+@option("--rows", type=Count(2), help="Draw a sample of so many rows, and read no others.")
 @option("--output", metavar="FILE", help="The .toml file to write. [default: <data>.toml]")
 @option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in.")
-def init(data: str | None, target: str | None, output: str | None, data_folder: str | None) -> int:
+def init(data: str | None, target: str | None, rows: int | None, output: str | None, data_folder: str | None) -> int:
     """Write a commented definition to start from, for your own data."""
     if data is None:
         raise ValueError("data must be a name or the path of a file, got nothing")
@@ -126,7 +129,7 @@ def init(data: str | None, target: str | None, output: str | None, data_folder: 
     from depthcheck.pipeline.data.profile import profile_lines
 
     base = launch_directory()
-    config = found_from(DataConfig(name=data, target=target), base)
+    config = found_from(DataConfig(name=data, target=target, rows=rows), base)
     # A definition that somebody has worked on is not replaced.
     written = new_file(output or f"{slug(Path(config.name).stem)}.toml", base, (".toml",))
     dataset = load(config, folder=folder_of(data_folder, base), cache=places.data_cache(), log=print)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.cells import narrow
+from depthcheck.pipeline.data.sizes import ReadingSize
 from depthcheck.pipeline.data.sniff import require_header, unique_names
 
 _DAY = datetime.date
+_TIMES_UNPACKED = 2
+
+
+def spreadsheet_size(path: Path) -> ReadingSize:
+    """Return what reading a spreadsheet takes: every cell becomes an object of Python's."""
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return ReadingSize(n_bytes=_TIMES_UNPACKED * sum(member.file_size for member in archive.infolist()))
+    return ReadingSize(n_bytes=_TIMES_UNPACKED * path.stat().st_size)
 
 
 class SpreadsheetFile:
@@ -31,10 +43,15 @@ class SpreadsheetFile:
         self._columns = [cells for _name, cells in kept]
         self.names = unique_names([name for name, _cells in kept], path.name, log)
 
-    def read(self) -> pd.DataFrame:
-        """Return all rows: numbers, booleans and dates as the cells have them, mixed columns as text."""
-        columns = {name: _column(cells) for name, cells in zip(self.names, self._columns, strict=True)}
-        return pd.DataFrame(columns, copy=False)
+    def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return rows (all unless named): numbers, booleans and dates as the cells have them, mixed columns as text."""
+        found = {
+            name: _column(cells)
+            for name, cells in zip(self.names, self._columns, strict=True)
+            if columns is None or name in columns
+        }
+        frame = pd.DataFrame(found, copy=False)
+        return frame if rows is None else frame.iloc[rows].reset_index(drop=True)
 
     def as_written(self) -> pd.DataFrame:
         """Return all rows as text: whole numbers without a decimal mark, dates in ISO form, None for empty cells."""
