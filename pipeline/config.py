@@ -35,7 +35,7 @@ STATED_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _MAX_TEXT = 6_000
 #: Characters of a wrong value that a message repeats.
 LONGEST_SHOWN = 120
-SPLIT_METHODS = ("random", "stratified", "group", "time")
+SPLIT_METHODS = ("random", "stratified", "group", "time", "own")
 
 _COMMON_OPTIONS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 _ADAM_OPTIONS = ("beta_1", "beta_2", "epsilon")
@@ -150,6 +150,9 @@ class DataConfig:
         The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
     columns
         Sorted pairs of a column's name and its kind, one of :data:`COLUMN_KINDS`.
+    rows, rows_seed
+        How many rows or samples a sample of them is to have, which is drawn while they are read, and the seed it is
+        drawn by; None for all. A test part of its own stays whole.
     """
 
     name: str
@@ -163,6 +166,8 @@ class DataConfig:
     sheet: str | None = None
     query: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    rows: int | None = None
+    rows_seed: int = 1234
 
     def __post_init__(self) -> None:
         for field in ("name", "test_file"):
@@ -175,6 +180,9 @@ class DataConfig:
                     "(PostgreSQL finds it in PGPASSWORD or ~/.pgpass; a file can be downloaded and named by its path)"
                 )
             object.__setattr__(self, field, address and address.removeprefix(_SQLITE))
+        if self.rows is not None:
+            _require_whole("rows", self.rows, 2)
+        _require_whole("rows_seed", self.rows_seed, 0)
         require(bool(self.name), "data", "a name or a path", self.name)
         if isinstance(self.target, list | tuple):
             raise several_targets(self.target)
@@ -199,15 +207,18 @@ class DataConfig:
             f"columns_{1 + start // _MAX_TEXT}" if start else "columns": columns[start : start + _MAX_TEXT]
             for start in range(0, len(columns), _MAX_TEXT)
         }
-        return {name: text for name, text in texts.items() if text is not None} | parts
+        seed = None if self.rows is None else self.rows_seed
+        every = {**texts, "rows": self.rows, "rows_seed": seed}
+        return {name: value for name, value in every.items() if value is not None} | parts
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> DataConfig:
         """Rebuild it from logged parameters; the inverse of :meth:`to_params`."""
         texts: dict[str, Any] = {name: params[logged] for name, logged in _LOGGED_TEXTS.items() if logged in params}
+        drawn: dict[str, Any] = {name: int(params[name]) for name in ("rows", "rows_seed") if name in params}
         more = (params.get(f"columns_{number}", "") for number in range(2, 2 + len(params)))
         columns = json.loads(params.get("columns", "{}") + "".join(more))
-        return cls(**texts, columns=tuple(columns.items()))
+        return cls(**texts, **drawn, columns=tuple(columns.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +264,8 @@ class SplitConfig:
         Of the draw.
     method
         ``random``; ``stratified`` by class (or by quantile of a number); ``group`` keeps rows of one group in one
-        part; ``time`` takes the latest rows for the test part, and the latest of the rest for validation.
+        part; ``time`` takes the latest rows for the test part, and the latest of the rest for validation; ``own``
+        takes the validation part that the data bring, whatever ``valid_size``.
     folds
         0 for one split; k for cross-validation with k folds in place of the validation part.
     repeat

@@ -80,9 +80,14 @@ class Dataset:
     X, y
         ``(n_samples, *sample_shape)`` or a table of ``n_samples`` rows whose columns are ``columns`` (numbers, booleans
         and dates as float32 with NaN where missing, dates in days since 1970; categories as pandas categories of text);
-        and ``(n_samples,)``: int64 labels in ``0 .. n_classes - 1``, or float32 where the task is a regression.
+        and ``(n_samples,)``: int64 labels in ``0 .. n_classes - 1``, or float32 where the task is a regression. Numbers
+        are float64 where float32 would make several of them one.
     X_test, y_test
         The test part that the source itself sets aside, or both None.
+    is_valid
+        ``(n_samples,)``: which samples the source itself sets aside for validation; None where it does not.
+    is_known
+        Whether it is one of the data sets that everybody cuts at random.
     class_names
         One a class; empty for a regression.
     feature_names
@@ -108,6 +113,8 @@ class Dataset:
     y: NDArray[Any]
     X_test: Any = None
     y_test: NDArray[Any] | None = None
+    is_valid: NDArray[np.bool_] | None = None
+    is_known: bool = False
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     pixel_max: float | None = None
@@ -122,7 +129,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
-        for name, column in (("y", self.y), ("groups", self.groups), ("times", self.times)):
+        for name, column in (
+            ("y", self.y), ("is_valid", self.is_valid), ("groups", self.groups), ("times", self.times)
+        ):  # fmt: skip
             _require_shape(name, column, (len(self.X),))
         of_task = [name for name, metric in METRICS.items() if metric.task == self.task]
         require(self.metric in of_task, f"metric of {self.task}", "one that it can have", self.metric)
@@ -187,9 +196,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scaler:
-    """The scaling of features, ``x * scale + offset`` in float32; the served model does the same with its own layer.
+    """The scaling of features, ``x * scale + offset``; the served model does the same with its own layer.
 
-    Either two plain numbers for all features, or two arrays ``(n_features,)`` float32.
+    Either two plain numbers for all features, or two arrays ``(n_features,)``: of float32, which is computed in then,
+    or of float64 where float32 would make several values of a feature one before they are scaled.
     """
 
     scale: float | NDArray[np.float32]
@@ -197,18 +207,24 @@ class Scaler:
 
     def transform(self, samples: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return ``(n, n_features)`` float32: the samples flat and scaled."""
-        flat = np.asarray(samples).reshape(len(samples), -1).astype(np.float32)
-        return flat * self.scale + self.offset
+        flat = np.asarray(samples).reshape(len(samples), -1).astype(self.dtype)
+        return (flat * self.scale + self.offset).astype(np.float32, copy=False)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What is computed in, and what a sample must not be narrower than."""
+        return self.scale.dtype if isinstance(self.scale, np.ndarray) else np.dtype(np.float32)
 
     def __post_init__(self) -> None:
         require(
             np.shape(self.scale) == np.shape(self.offset), "shape of offset", "that of scale", np.shape(self.offset)
         )
         for name, value in (("scale", self.scale), ("offset", self.offset)):
-            is_float32 = (
-                value.dtype == np.float32 if isinstance(value, np.ndarray) else float(np.float32(value)) == value
-            )
-            require(is_float32, name, "of float32's precision", value)
+            if isinstance(value, np.ndarray):
+                fits = value.dtype in (np.float32, np.float64)
+            else:
+                fits = float(np.float32(value)) == value
+            require(fits, name, "of float32's precision", value)
             require(bool(np.isfinite(value).all()), name, "finite", value)
 
 

@@ -74,7 +74,7 @@ class ServedModel:
         if self._preparation is not None:
             frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
             return np.asarray(self._preparation.transform(as_samples(frame, self._preparation.columns)))
-        return _as_array(model_input, tuple(self.facts["sample_shape"]))
+        return _as_array(model_input, tuple(self.facts["sample_shape"]), self._model.inputs[0].dtype)
 
     def _outputs(self, features: NDArray[Any]) -> NDArray[np.float32]:
         chunks = [
@@ -91,12 +91,12 @@ class ServedModel:
         return pd.DataFrame({"prediction": names[outputs.argmax(axis=1)], **columns})
 
 
-def _as_array(samples: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return samples ``(n, *shape)`` as float32; flat rows, such as a table of pixels, are taken as well."""
+def _as_array(samples: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Return samples ``(n, *shape)`` as the model takes them; flat rows, such as a table of pixels, will do as well."""
     expected = f"(n, {', '.join(map(str, shape))}) or flat"
     try:
         with np.errstate(over="ignore"):  # what becomes infinite is refused below
-            array = np.asarray(samples, dtype=np.float32)
+            array = np.asarray(samples, dtype=dtype)
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"samples must be numbers of shape {expected}, got {error}") from error
     n_values = int(np.prod(shape))

@@ -26,6 +26,8 @@ except ModuleNotFoundError:  # Windows
 AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 #: Whether a folder can be locked. Elsewhere the system has to remove what killed sessions left in the temporary folder.
 LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
+#: Where Linux has the limits of containers (version 2).
+_CGROUPS = Path("/sys/fs/cgroup")
 #: Ends a process at once; on Windows every signal does.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -121,6 +123,26 @@ def share_folder(descriptor: int) -> None:
     """
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def available_memory() -> int:
+    """Return how many bytes this process can still take: of the machine's memory, and of its container's.
+
+    What a container has used of its own limit counts without the files that it only remembers.
+    """
+    import psutil  # type: ignore[import-untyped]
+
+    room = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        own = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].splitlines()[0]
+        for folder in (_CGROUPS / own, *(_CGROUPS / own).parents):
+            if not folder.is_relative_to(_CGROUPS):
+                break
+            with contextlib.suppress(OSError, ValueError):  # no such file, or the limit is "max"
+                stated = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
+                limit, used = (int((folder / f"memory.{name}").read_text("ascii")) for name in ("max", "current"))
+                room = min(room, limit - used + int(stated["inactive_file"]))
+    return max(room, 0)
 
 
 def bound_data(n_bytes: int) -> None:

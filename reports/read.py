@@ -194,8 +194,9 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
         "stratified": [f"stratified: {_ALIKE[stored['task']]}"],
         "group": [f"whole groups to one part{named}"],
         "time": [f"the latest to test, those before to validate{named}"],
+        "own": ["the validation part is the data's own"],
     }[split.method]
-    drawn = [] if split.folds else [f"share {split.valid_size:g} drawn by seed {split.seed}"]
+    drawn = [] if split.folds or split.method == "own" else [f"share {split.valid_size:g} drawn by seed {split.seed}"]
     return DataFacts(
         **{name: stored[name] for name in ("name", "sha256", "source", "task", "n_samples", "n_train", "n_test")},
         class_names=tuple(stored.get("class_names", ())),
@@ -276,7 +277,19 @@ def command(
     if FACTOR in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get("runs", "<run ids with commas between>")
         return advice.command(launcher, "compare", runs=runs, seeds=n_seeds)
-    asked = ("experiment", "data", "target", "trials", "epochs", "seeds", "seed", "data_folder")
+    asked = (
+        "experiment",
+        "data",
+        "target",
+        "sheet",
+        "query",
+        "rows",
+        "trials",
+        "epochs",
+        "seeds",
+        "seed",
+        "data_folder",
+    )
     noted = {name: given[name] for name in asked if name in given}
     if "experiment" not in noted and "data" not in noted:
         noted = {
@@ -297,7 +310,8 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
     name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
     if name in shipped_names() or name != slug(PurePath(data.name).stem):
         return {"experiment": name if name in shipped_names() else f"{name}.toml"}
-    return {"data": data.name, **({"target": data.target} if data.target else {})}
+    named = {"data": data.name, "target": data.target, "rows": data.rows}
+    return {name: str(value) for name, value in named.items() if value}
 
 
 def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Importance, ...]:

@@ -152,6 +152,7 @@ table = options(
     option("--target", metavar="COLUMN", help="Column of a table that is to be predicted."),
     sheet,
     option("--query", metavar="TABLE|SELECT", help="What a database is asked for."),
+    option("--rows", type=Count(2), help="Draw a sample of so many rows, and read no others."),
 )
 asked_model = options(
     option("--study", type=StudyName(), help="Name of the study. [default: the latest with a champion]"),

@@ -50,6 +50,7 @@ def run(
     target: str | None,
     sheet: str | None,
     query: str | None,
+    rows: int | None,
     trials: int | None,
     epochs: int | None,
     widen: str | None,
@@ -64,7 +65,7 @@ def run(
     said: dict[str, Any] = {"target": target, "sheet": sheet, "query": query}
     named = None if data is None else DataConfig(name=data, **said)
     asked = api.read_experiment(experiment, data=named, **said)
-    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen)
+    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)
     return _trained(asked, session)
 
 

@@ -261,13 +261,14 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
     if dataset.task == "classification":
         lines.append('# class_weight = "balanced"  # every class weighs the same in the loss, however rare it is')
     for key, value, why in (
+        ("rows", config.rows, "draw so many rows while the file is read, by the seed of [split]"),
         ("group", config.group, "a column whose rows of one value must stay in one part (a patient, a customer)"),
         ("time", config.time, "a column of times: the latest rows validate and test"),
         ("test_file", config.test_file, "a file whose rows are the test part"),
         ("test_column", config.test_column, "a column of true and false that marks the test part"),
     ):
         if value is not None:
-            lines.append(f"{key} = {_text(value)}")
+            lines.append(f"{key} = {_text(value) if isinstance(value, str) else value}")
         elif dataset.is_table:
             lines.append(f"# {key} = ...  # {why}")
     return lines
@@ -308,7 +309,7 @@ def _split_lines(dataset: Dataset) -> list[str]:
     lines += ["valid = 0.2  # a share, or a number of rows", "seed = 1234"]
     if dataset.y_test is None:
         lines.append("# test = 0.2  # set aside, and opened when the search is over")
-    return [*lines, '# method = "stratified"  # or random, group, time']
+    return [*lines, '# method = "stratified"  # or random, group, time, own']
 
 
 def _design_lines() -> list[str]:

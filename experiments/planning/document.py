@@ -254,6 +254,7 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
             "time": Annotated[_words(), Field(description="A column of times: the latest rows validate and test.")],
             "test_file": Annotated[_words(), Field(description="A file whose rows are the test part.")],
             "test_column": Annotated[_words(), Field(description="A column of true and false: the test part.")],
+            "rows": Annotated[int, _whole(2, LARGEST_SEED), Field(description="Draw so many rows and read no others.")],
             "columns": Annotated[dict[str, _words(COLUMN_KINDS)], Field(description="What a column is.")],  # type: ignore[misc]
             "class_weight": Annotated[str, Checked.by(Values(kind="choice", choices=("balanced",)))],
         },

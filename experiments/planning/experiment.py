@@ -57,6 +57,11 @@ class Experiment:
     class_weight: str | None = None
     widenings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        # One seed for whatever is drawn of the data; a trial's own parameters name it, so that it can be drawn again.
+        if self.data.rows is not None and self.data.rows_seed != self.split.seed:
+            object.__setattr__(self, "data", replace(self.data, rows_seed=self.split.seed))
+
     def levels(self, name: str) -> tuple[ParamValue, ...]:
         """Return every value that a dimension with few values can take: its levels, choices or fixed value."""
         if name in self.compare:
@@ -149,13 +154,20 @@ class Experiment:
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def with_overrides(
-        self, *, trials: int | None = None, epochs: int | None = None, seeds: int | None = None, seed: int | None = None
+        self,
+        *,
+        trials: int | None = None,
+        epochs: int | None = None,
+        seeds: int | None = None,
+        seed: int | None = None,
+        rows: int | None = None,
     ) -> Experiment:
         """Return the definition with what the command line gave in place of the file's values."""
         asked: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds}
         with one_line():
             budget = replace(self.budget, **{name: n for name, n in asked.items() if n is not None})
-        return replace(self, budget=budget, seed=self.seed if seed is None else seed)
+        data = self.data if rows is None else replace(self.data, rows=rows)
+        return replace(self, budget=budget, data=data, seed=self.seed if seed is None else seed)
 
     def with_data(self, **said: Any) -> Experiment:
         """Return the definition with what is said of its data, another column to predict, in place of its own words."""

@@ -171,7 +171,13 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
 
 def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int]) -> str:
     """Return how a data set is cut: ``48,000 train, 12,000 valid, 10,000 test``, or its folds."""
-    how = {"stratified": ", stratified", "group": ", whole groups", "time": ", the latest last"}.get(split.method, "")
+    words = {
+        "stratified": "stratified",
+        "group": "whole groups",
+        "time": "the latest last",
+        "own": "validation as given",
+    }
+    how = f", {words[split.method]}" if split.method in words else ""
     if split.folds:
         return f"{len(dataset.y):,} in {split.folds}-fold cross-validation{how}; other folds for each fresh seed"
     return ", ".join(f"{n:,} {part}" for part, n in sizes.items()) + how

@@ -41,7 +41,8 @@ def load_again(config: DataConfig, folder: Path | None, sha256: str) -> Dataset:
         When they have changed, or cannot be read any more: no configuration of a trial is to blame for that.
     """
     try:
-        dataset = load(config, folder=folder, cache=places.data_cache())
+        # A worker: the session has looked at the size, and by now other workers take their share of the memory.
+        dataset = load(config, folder=folder, cache=places.data_cache(), looks_at_size=False)
     except Exception as error:  # whatever a file that is half written makes of its reader
         raise RuntimeError(f"cannot read the data {config.name} again ({type(error).__name__}: {error})") from error
     try:

@@ -6,6 +6,7 @@ http://yann.lecun.com/exdb/mnist, "the IDX file format".
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import struct
@@ -13,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import require
 from depthcheck.pipeline.data.arrays import OwnArrays
 from depthcheck.pipeline.data.cells import listed
-from depthcheck.pipeline.data.sniff import open_bytes
+from depthcheck.pipeline.data.sizes import ReadingSize
+from depthcheck.pipeline.data.sniff import open_bytes, unpacked_bytes
 
-if TYPE_CHECKING:
-    pass
-
+#: How a validation part is called beside one for testing, in names of arrays and folders.
+VALIDATION = ("valid", "val", "validation", "dev")
 #: The names of X, y, X_test and y_test, as Keras, scikit-learn and others write them.
 _NPZ_NAMES = (
     ("X", "y", "X_test", "y_test"), ("x_train", "y_train", "x_test", "y_test"), ("x", "y", "x_test", "y_test"),
@@ -52,8 +53,24 @@ def read_npz(path: Path, log: Callable[[str], None]) -> OwnArrays:
         When an array is missing, or is not as it must be.
     """
     with _opened_npz(path) as stored:
-        arrays = [_array_of(stored, name, path) for name in _npz_names(stored, path, log)]
-    return (arrays[0], arrays[1]), (arrays[2], arrays[3]) if len(arrays) == 4 else None, None
+        parts: dict[str, Any] = {
+            part: (_array_of(stored, X, path), _array_of(stored, y, path))
+            for part, (X, y) in _npz_names(stored, path, log).items()
+        }
+    return OwnArrays(**parts)
+
+
+def npz_size(path: Path) -> ReadingSize:
+    """Return what reading a file takes, as the headers of its arrays tell; nothing of one that is damaged."""
+    n_bytes = 0.0
+    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                np.lib.format.read_magic(file)
+                kind = np.lib.format.read_array_header_1_0(file)[2]
+            # Pixels stay as they are; other numbers become float32 beside the array that was read.
+            n_bytes += member.file_size * (1 if kind in (np.uint8, np.float32) else 1 + 4 / max(kind.itemsize, 1))
+    return ReadingSize(n_bytes=n_bytes)
 
 
 def read_x(path: Path) -> NDArray[Any]:
@@ -98,7 +115,12 @@ def read_idx_folder(folder: Path, _log: Callable[[str], None]) -> OwnArrays:
                 raise ValueError(f"{folder} must have {part}-{what} beside {there}, got no such IDX file")
     arrays = {key: _read_idx(path) for key, path in files.items()}
     samples, *test = [(arrays[part, "images"], arrays[part, "labels"].astype(np.int64)) for part in parts]
-    return samples, test[0] if test else None, None
+    return OwnArrays(samples=samples, test=test[0] if test else None)
+
+
+def idx_size(folder: Path) -> ReadingSize:
+    """Return what reading the pictures of a folder takes: as much as its files, unpacked."""
+    return ReadingSize(n_bytes=sum(unpacked_bytes(path) for path in find_idx_files(folder).values()))
 
 
 def parse_idx(data: bytes) -> NDArray[np.uint8]:
@@ -149,19 +171,30 @@ def _opened_npz(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path.name} is no whole NPZ file: {trouble}") from None
 
 
-def _npz_names(stored: Any, path: Path, log: Callable[[str], None]) -> tuple[str, ...]:
+def _npz_names(stored: Any, path: Path, log: Callable[[str], None]) -> dict[str, tuple[str, str]]:
+    """Return the names of X and y by part; what belongs to none is said."""
     there = list(stored)
     for X, y, X_test, y_test in _NPZ_NAMES:
-        if X in there and y in there:
-            if (X_test in there) != (y_test in there):
-                raise ValueError(f"{path.name} must have both {X_test} and {y_test} or neither, got {listed(there)}")
-            return (X, y, X_test, y_test) if X_test in there else (X, y)
+        if X not in there or y not in there:
+            continue
+        found = {"samples": (X, y)}
+        for part, word in (("test", "test"), *(("valid", word) for word in VALIDATION)):
+            pair = (X_test.replace("test", word), y_test.replace("test", word))
+            n_there = sum(name in there for name in pair)
+            if n_there == 1:
+                raise ValueError(f"{path.name} must have both {pair[0]} and {pair[1]} or neither, got {listed(there)}")
+            if n_there:
+                found.setdefault(part, pair)
+        left = [name for name in there if name not in {name for pair in found.values() for name in pair}]
+        if left:
+            log(f"{path.name}: {listed(left)} left out: neither samples nor what is to be learned")
+        return found
     if len(there) == 2:
         arrays = {name: _array_of(stored, name, path) for name in there}
         X, y = sorted(there, key=lambda name: -arrays[name].ndim)
         if arrays[X].ndim >= 2 > arrays[y].ndim and arrays[X].shape[:1] == arrays[y].shape[:1]:
             log(f"{path.name}: {X!r} is read as the samples and {y!r} as what is to be learned")
-            return X, y
+            return {"samples": (X, y)}
     raise ValueError(f"{path.name} must have arrays X and y (and X_test and y_test), got {listed(there) or 'none'}")
 
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.data.cells import merged, narrow
+from depthcheck.pipeline.data.sample import in_shares, sample_words
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.scores import Task
 
 Samples = tuple[NDArray[Any], NDArray[Any]]
-#: A user's own arrays: X and y; those of the test part, where there is one; the classes' names, where y are labels.
-OwnArrays = tuple[Samples, Samples | None, tuple[str, ...] | None]
 #: From here on, whole numbers of which most are different are rather numbers to predict than classes.
 _N_MANY_CLASSES = 50
 #: Whole numbers with so few different values are classes, if there are so many rows for each.
 _MAX_WHOLE_CLASSES, _ROWS_A_CLASS = 20, 5
+#: Samples that are looked at at a time.
+_N_BLOCK = 4_096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OwnArrays:
+    """A user's own arrays: X and y of each part that there is; the classes' names, where y are labels already."""
+
+    samples: Samples
+    valid: Samples | None = None
+    test: Samples | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def digest(*arrays: NDArray[np.generic]) -> str:
@@ -52,53 +65,60 @@ def known_pictures(
     require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
     X, y, X_test, y_test = arrays
     samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
-    own = array_dataset(config, name=config.name, source=source, samples=samples, test=test, class_names=class_names)
-    return replace(own, pixel_max=pixel_max)
+    known = OwnArrays(samples=samples, test=test, class_names=class_names)
+    return replace(array_dataset(config, known, name=config.name, source=source), pixel_max=pixel_max, is_known=True)
 
 
 def array_dataset(
-    config: DataConfig,
-    *,
-    name: str,
-    source: str,
-    samples: Samples,
-    test: Samples | None = None,
-    class_names: tuple[str, ...] | None = None,
+    config: DataConfig, arrays: OwnArrays, *, name: str, source: str, log: Callable[[str], None] = lambda _line: None
 ) -> Dataset:
-    """Return the data set of a user's own arrays: text and whole numbers are classes, other numbers to be predicted.
+    """Return the data set of arrays: text and whole numbers are classes, other numbers to be predicted.
 
     Parameters
     ----------
-    samples, test
+    arrays
         X ``(n_samples, ...)`` and y ``(n_samples,)``. X of uint8 are pixels, 0 to 255; of other types features.
-    class_names
-        Where y are already labels in ``0 .. n_classes - 1``.
+    log
+        Told of the sample, where one is drawn.
 
     Raises
     ------
     ValueError
         Saying which of the arrays is not as it must be, or that the test part has a class that the rest has not.
     """
-    X, y = _features(samples[0], "X"), _column(samples[1], "y", len(samples[0]))
+    class_names, (X, y), is_valid = arrays.class_names, _part(arrays.samples, ""), None
+    if arrays.valid is not None:
+        X_valid, y_valid = _part(arrays.valid, "_valid", like=X)
+        is_valid = np.repeat([False, True], [len(X), len(X_valid)])
+        X, y = np.concatenate([X, X_valid]), np.concatenate([y, y_valid])
     X_test, y_test = None, None
-    if test is not None:
-        X_test, y_test = _features(test[0], "X_test"), _column(test[1], "y_test", len(test[0]))
-        require(X_test.dtype == X.dtype, "type of X_test", f"that of X, {samples[0].dtype}", str(test[0].dtype))
+    if arrays.test is not None:
+        X_test, y_test = _part(arrays.test, "_test", like=X)
     task: Task = config.task or ("regression" if y.dtype.kind == "f" and not are_classes(y) else "classification")
+    if config.rows is not None and config.rows < len(y):
+        strata = np.unique(y, return_inverse=True)[1] if task == "classification" else np.zeros(len(y), np.int64)
+        strata = strata * 2 + (0 if is_valid is None else is_valid)
+        rows = in_shares(strata, config.rows, np.random.default_rng(config.rows_seed))
+        how = "each class in its share" if task == "classification" else "at random"
+        words = sample_words(len(rows), len(y), how, config)
+        X, y, is_valid, source = X[rows], y[rows], None if is_valid is None else is_valid[rows], f"{source}, {words}"
+        log(f"{name}: {words}")
     if task == "regression":
-        y, y_test, class_names = _finite(y, "y"), None if y_test is None else _finite(y_test, "y"), ()
+        y, class_names = _numbers(y, "y"), ()
+        y_test = None if y_test is None else _numbers(y_test, "y").astype(y.dtype)
     else:
         if class_names is None:
             class_names, y, y_test = _classes(y, y_test)
         require(len(class_names) >= 2, "number of classes in y", "at least 2", len(class_names))
     return Dataset(
         name=name,
-        sha256=digest(*(array for array in (X, y, X_test, y_test) if array is not None)),
+        sha256=digest(*(array for array in (X, y, X_test, y_test, is_valid) if array is not None)),
         source=source,
         X=X,
         y=y,
         X_test=X_test,
         y_test=y_test,
+        is_valid=is_valid,
         class_names=class_names,
         pixel_max=255 if X.dtype == np.uint8 else None,
         task=task,
@@ -132,11 +152,39 @@ def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, .
     return tuple(names), labels.astype(np.int64), test_labels
 
 
+def _part(samples: Samples, suffix: str, *, like: NDArray[Any] | None = None) -> Samples:
+    """Return X and y of a part, which both must be as they have to, and X as that of the training part."""
+    what = f"X{suffix}"
+    X = _features(samples[0], what)
+    if like is not None:
+        X = X.astype(like.dtype) if X.dtype != np.uint8 != like.dtype else X
+        require(X.dtype == like.dtype, f"type of {what}", f"that of X, {like.dtype}", str(samples[0].dtype))
+        require(X.shape[1:] == like.shape[1:], f"sample shape of {what}", str(like.shape[1:]), X.shape[1:])
+    return X, _column(samples[1], f"y{suffix}", len(X))
+
+
 def _features(X: NDArray[Any], what: str) -> NDArray[Any]:
     require(X.dtype.kind in "biuf", f"type of {what}", "numbers", str(X.dtype))
     require(X.ndim >= 2, f"shape of {what}", "(samples, features) or (samples, height, width[, colours])", X.shape)
     require(X.size > 0, f"shape of {what}", "one without a 0", X.shape)
-    return X if X.dtype == np.uint8 else _finite(X, what)
+    if X.dtype == np.uint8:
+        return X
+    _require_finite(X, what)
+    return X.astype(np.float64 if _needs_double(X) else np.float32, copy=False)
+
+
+def _needs_double(X: NDArray[Any]) -> bool:
+    """Whether float32 would make several values of some feature one: they are scaled as float64 then."""
+    if X.dtype.itemsize <= 2 or X.dtype == np.float32:
+        return False
+    flat = X.reshape(len(X), -1)
+    moved, low, high = np.zeros(flat.shape[1]), np.full(flat.shape[1], np.inf), np.full(flat.shape[1], -np.inf)
+    for start in range(0, len(flat), _N_BLOCK):
+        block = flat[start : start + _N_BLOCK].astype(np.float64)
+        np.maximum(moved, np.abs(block - block.astype(np.float32)).max(axis=0), out=moved)
+        np.minimum(low, block.min(axis=0), out=low)
+        np.maximum(high, block.max(axis=0), out=high)
+    return bool(merged(moved, low, high).any())
 
 
 def _column(y: NDArray[Any], what: str, n_samples: int) -> NDArray[Any]:
@@ -152,11 +200,18 @@ def _column(y: NDArray[Any], what: str, n_samples: int) -> NDArray[Any]:
     return y
 
 
-def _finite(values: NDArray[Any], what: str) -> NDArray[np.float32]:
-    require(values.dtype.kind in "biuf", f"{what} of a regression", "numbers", str(values.dtype))
-    numbers = values.astype(np.float32)
-    finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise ValueError(f"{what} must hold finite numbers of float32, got another in sample {first:,} (from 0)")
-    return numbers
+def _numbers(y: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return what a regression predicts, float32 or, where that would make several of them one, float64."""
+    require(y.dtype.kind in "biuf", f"{what} of a regression", "numbers", str(y.dtype))
+    _require_finite(y, what)
+    return narrow(y)
+
+
+def _require_finite(values: NDArray[Any], what: str) -> None:
+    for start in range(0, len(values), _N_BLOCK):
+        block = values[start : start + _N_BLOCK]
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(block.astype(np.float32, copy=False)).reshape(len(block), -1).all(axis=1)
+        if not finite.all():
+            first = start + int(np.argmin(finite))
+            raise ValueError(f"{what} must hold finite numbers of float32, got another in sample {first:,} (from 0)")

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import shown
 from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
-from depthcheck.pipeline.data.sniff import open_bytes, unique_names
+from depthcheck.pipeline.data.sizes import ReadingSize
+from depthcheck.pipeline.data.sniff import open_bytes, unique_names, unpacked_bytes
 
+#: Bytes of memory for each byte of a file whose cells become objects of Python's.
+OBJECTS_PER_BYTE = 2
 _DAYS = {datetime.date, datetime.datetime}
 #: What is no cell, and what it is called.
 _NO_CELLS = {list: "lists", tuple: "lists", dict: "objects", bytes: "bytes", memoryview: "bytes"}
@@ -38,31 +42,38 @@ class CellTable:
         self._columns, self._file, self._log = columns, file, log
         self.names = unique_names(header, file, log)
 
-    def read(self) -> pd.DataFrame:
-        """Return all rows: numbers, booleans and dates as the cells have them, mixed columns as text.
+    def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return rows (all unless named): numbers, booleans and dates as the cells have them, mixed columns as text.
 
         Raises
         ------
         ValueError
             When there are none.
         """
-        columns = {}
+        found = {}
         for name, cells in zip(self.names, self._columns, strict=True):
+            if columns is not None and name not in columns:
+                continue
             kinds = set(map(type, cells)) - {type(None)}
             other = next((words for kind, words in _NO_CELLS.items() if kind in kinds), None)
             if other is None:
-                columns[name] = _column(cells, kinds)
+                found[name] = _column(cells, kinds)
             else:
                 self._log(f"{self._file}: {name!r} holds {other}: left out")
-        frame = pd.DataFrame(columns, copy=False)
+        frame = pd.DataFrame(found, copy=False)
         if frame.empty:
             raise ValueError(f"{self._file} must have rows of numbers, text, booleans or dates, got none")
-        return frame
+        return frame if rows is None else frame.iloc[rows].reset_index(drop=True)
 
     def as_written(self) -> pd.DataFrame:
         """Return all rows as text: whole numbers without a decimal mark, dates in ISO form, None for empty cells."""
         columns = {name: list(map(as_text, cells)) for name, cells in zip(self.names, self._columns, strict=True)}
         return pd.DataFrame(columns, dtype="str")
+
+
+def json_lines_size(path: Path) -> ReadingSize:
+    """Return what reading JSON Lines takes: every cell becomes an object of Python's."""
+    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * unpacked_bytes(path))
 
 
 class JsonLinesFile(CellTable):

@@ -8,7 +8,7 @@ A form is found once, over the whole column, and kept with it. Training data and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -54,6 +54,7 @@ WHOLE_IN_FLOAT64 = 2**53
 _UNSEEN = 2.0**-20
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _N_SAMPLE = 1_000
+_N_BLOCK = 2**16
 #: Share of the different texts of a column that have to be readable for it to be numbers or dates, and how many of
 #: them may be something else: a few dirty cells make no column of names.
 _READABLE = 0.95
@@ -160,8 +161,10 @@ Values: TypeAlias = "Floats | pd.Categorical"
 def cells_of(column: pd.Series[Any]) -> Cells:
     """Return the cells of a column of any type, nothing yet guessed: texts stripped, the missing ones marked."""
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return _categories(column)
+    if isinstance(dtype, (pd.CategoricalDtype, pd.ArrowDtype)):
+        coded = _coded(column)
+        if coded is not None:
+            return coded
     if pd.api.types.is_bool_dtype(dtype):
         codes = np.asarray(column.astype("Int8").fillna(-1), dtype=np.int64)
         return Texts(pd.Series(["false", "true"], dtype="str"), codes, "boolean")
@@ -245,6 +248,16 @@ def listed(names: Sequence[str]) -> str:
 
 def read_numbers(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the numbers that texts hold, ``(n,)``, NaN where a text is none in that form."""
+    return _by_block(texts, lambda block: _numbers_of(block, form))
+
+
+def _by_block(texts: pd.Series[str], read: Callable[[pd.Series[str]], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Read texts a block at a time: every step of it makes a copy, and a whole column's would be too many."""
+    starts = range(0, max(1, len(texts)), _N_BLOCK)
+    return np.concatenate([read(texts.iloc[start : start + _N_BLOCK]) for start in starts])
+
+
+def _numbers_of(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     if not form:
         return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
     if form == CLOCK:
@@ -296,6 +309,10 @@ def _unit_of(texts: pd.Series[str]) -> str:
 
 def read_days(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the days since 1970 that texts hold, ``(n,)``, NaN where a text is no date of that form."""
+    return _by_block(texts, lambda block: _days_of(block, form))
+
+
+def _days_of(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     if form == QUARTERS:
         found = texts.str.extract(r"^(?:(\d{4})[ \-/]?Q([1-4])|Q([1-4])[ \-/]?(\d{4}))$", flags=re.IGNORECASE)
         months = found[1].fillna(found[2]).astype("float64") * 3 - 2
@@ -324,9 +341,14 @@ def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
     if moved == 0:
         return narrowed
     present = numbers[np.abs(numbers) <= LARGEST]
-    if np.abs(present).max() > _WHOLE_IN_FLOAT32 or moved > _UNSEEN * (present.max() - present.min()):
-        return numbers.astype(np.float64, copy=False)
-    return narrowed
+    is_double = merged(moved, present.min(), present.max())
+    return numbers.astype(np.float64, copy=False) if is_double else narrowed
+
+
+def merged(moved: Any, low: Any, high: Any) -> Any:
+    """Whether float32 makes several of some numbers one that lie between ``low`` and ``high``, by its largest step."""
+    is_large = np.maximum(np.abs(low), np.abs(high)) > _WHOLE_IN_FLOAT32
+    return (moved > 0) & (is_large | (moved > _UNSEEN * (high - low)))
 
 
 def needs_double(numbers: NDArray[Any]) -> bool:
@@ -482,13 +504,21 @@ def _is_beyond_double(column: pd.Series[Any]) -> bool:
     return any(not pd.isna(end) and abs(int(end)) > WHOLE_IN_FLOAT64 for end in ends)
 
 
-def _categories(column: pd.Series[Any]) -> Texts:
-    categories = cells_of(pd.Series(column.cat.categories)).as_texts().with_na()
-    codes = np.append(categories.codes, -1)[column.cat.codes.to_numpy()]
+def _coded(column: pd.Series[Any]) -> Texts | None:
+    """Return cells that are kept as positions among some values, without those that no cell has; None for others."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values, positions, stated = column.cat.categories, column.cat.codes.to_numpy(), "categorical"
+    elif str(column.dtype).startswith("dictionary"):
+        packed = column.array.__arrow_array__().combine_chunks()
+        values, positions, stated = packed.dictionary.to_pandas(), packed.indices.fill_null(-1).to_numpy(), ""
+    else:
+        return None
+    known = cells_of(pd.Series(values)).as_texts().with_na()
+    codes = np.append(known.codes, -1)[positions]
     used = np.unique(codes[codes >= 0])
-    places = np.full(len(categories.different) + 1, -1, np.int64)
+    places = np.full(len(known.different) + 1, -1, np.int64)
     places[used] = np.arange(len(used))
-    return _marked(Texts(categories.different.iloc[used].reset_index(drop=True), places[codes], "categorical"))
+    return _marked(Texts(known.different.iloc[used].reset_index(drop=True), places[codes], stated))
 
 
 def _marked(texts: Texts) -> Texts:

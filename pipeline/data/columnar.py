@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,70 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
+from depthcheck.pipeline.data.sizes import ReadingProgress, ReadingSize
 from depthcheck.pipeline.data.sniff import unique_names
 
 PARQUET = (".parquet", ".pq")
+#: Bytes that a cell takes at the peak of reading.
+_CELL_BYTES, _TEXT_BYTES = 8, 16
+#: Up to so many different texts of a column are looked up in every block; in the first, half of its cells at most.
+_MOST_DIFFERENT, _REPEATED = 2**14, 0.5
+_SMALL_BYTES = 2**18
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _DATES = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_time)
+
+
+class PackedTexts:
+    """Texts of a column, block by block: positions among the different ones where these are few, else as they are.
+
+    A date, a yes or a name takes four bytes a cell then, in place of fourteen and more in pandas's own type. Small
+    blocks are put together: between them lie those of other columns, and what is let go would leave holes of no use.
+    """
+
+    def __init__(self) -> None:
+        self._known: pa.Array | None = pa.array([], pa.string())
+        self._blocks: list[pa.Array] = []
+        self._small: list[pa.Array] = []
+
+    def add(self, block: pa.Array) -> None:
+        """Put a block of strings behind the others."""
+        if self._known is not None:
+            block = self._positions(self._known, block)
+        self._small.append(block)
+        if sum(small.nbytes for small in self._small) >= _SMALL_BYTES:
+            self._put_together()
+
+    def finish(self) -> Any:
+        """Return the column as pandas holds Arrow's own types, and forget it here."""
+        self._put_together()
+        blocks, self._blocks = self._blocks, []
+        if self._known is not None:
+            blocks = [pa.DictionaryArray.from_arrays(codes, self._known) for codes in blocks]
+        kind = pa.string() if self._known is None else pa.dictionary(pa.int32(), pa.string())
+        return pd.arrays.ArrowExtensionArray(pa.chunked_array(blocks, kind))
+
+    def _positions(self, known: pa.Array, block: pa.Array) -> pa.Array:
+        """Return where a block's texts stand among the different ones; the block itself where these become too many."""
+        positions = pc.index_in(block, known)
+        if positions.null_count == block.null_count:
+            return positions
+        is_first = not self._blocks and not self._small
+        self._known = pa.concat_arrays([known, block.filter(pc.is_null(positions)).drop_null().unique()])
+        if len(self._known) <= _MOST_DIFFERENT and not (is_first and len(self._known) > _REPEATED * len(block)):
+            return pc.index_in(block, self._known)
+        self._known = None
+        for several in (self._blocks, self._small):
+            several[:] = [known.take(codes) for codes in several]
+        return block
+
+    def _put_together(self) -> None:
+        if self._small:
+            self._blocks.append(pa.concat_arrays(self._small))
+            self._small.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +118,31 @@ class ColumnarFile:
             for name, place in _places(field.name, _Place(position, (), field.type))
         ]
         self.names = unique_names([name for name, _ in places], path.name, log)
+        self._schema = schema
         self._places = dict(zip(self.names, (place for _, place in places), strict=True))
 
-    def read(self) -> pd.DataFrame:
-        """Return all rows, each column as the file's own type says.
+    def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the rows, each column as the file's own type says.
+
+        Parameters
+        ----------
+        rows
+            Positions, rising, of the rows that are wanted; None for all. Of a column no more is held than these, and
+            one group of rows of the file.
+        columns
+            Those that are wanted; None for all.
 
         Raises
         ------
         ValueError
             When there are none, or the file is damaged.
         """
-        columns: dict[str, Any] = {}
+        found: dict[str, Any] = {}
+        wanted = {name: self._places[name] for name in (self.names if columns is None else columns)}
+        progress = ReadingProgress(self._path.name, self._path.stat().st_size, self._log)
         try:
-            for field, below in itertools.groupby(self._places.items(), lambda item: item[1].field):
+            for number, (field, below) in enumerate(itertools.groupby(wanted.items(), lambda item: item[1].field)):
+                progress.reached(number / len(wanted) * self._path.stat().st_size)
                 plain = []
                 for name, place in below:
                     if _is_plain(place.type):
@@ -82,23 +150,78 @@ class ColumnarFile:
                     else:
                         self._log(f"{self._path.name}: {name!r} holds {place.type}: left out")
                 if plain:
-                    whole = self._read_field(field)
+                    whole = self._read_field(field, rows)
                     for name, place in plain:
                         values = _member(whole, place.members)
-                        columns[name] = _categories(values) if field in self._categories else _plain(values)
+                        found[name] = _categories(values) if field in self._categories else _plain(values)
         except (pa.ArrowInvalid, OSError) as trouble:
             raise ValueError(f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
-        frame = pd.DataFrame(columns, copy=False)
+        frame = pd.DataFrame(found, copy=False)
         if frame.empty:
             raise ValueError(f"{self._path.name} must have rows of numbers, text, booleans or dates, got none")
         return frame
 
-    def _read_field(self, position: int) -> pa.ChunkedArray:
+    def _read_field(self, position: int, rows: NDArray[np.int64] | None) -> pa.ChunkedArray:
+        if rows is not None:
+            return self._some_of(position, rows)
         if not self._is_parquet:
             options = pa.ipc.IpcReadOptions(included_fields=[position])
             return pa.ipc.open_file(pa.memory_map(str(self._path)), options=options).read_all().column(0)
         with pq.ParquetFile(self._path, memory_map=True) as file:
             return file.reader.read_column(position)  # the place among the top-level fields, nested or not
+
+    def _some_of(self, position: int, rows: NDArray[np.int64]) -> pa.ChunkedArray:
+        """Return some rows of a top-level field, one group of the file after another."""
+        kept, n_rows = [], 0
+        for group in self._groups(position):
+            kept.append(group.take(within(rows, n_rows, len(group))))
+            n_rows += len(group)
+        return pa.chunked_array([chunk for group in kept for chunk in group.chunks], self._schema.field(position).type)
+
+    def _groups(self, position: int) -> Iterator[pa.ChunkedArray]:
+        if self._is_parquet:
+            leaves = [_n_leaves(field.type) for field in self._schema]
+            first = sum(leaves[:position])
+            with pq.ParquetFile(self._path, memory_map=True) as file:
+                for group in range(file.num_row_groups):
+                    # By the places of its leaves: names may be there twice.
+                    own = list(range(first, first + leaves[position]))
+                    yield file.reader.read_row_group(group, column_indices=own).column(0)
+            return
+        options = pa.ipc.IpcReadOptions(included_fields=[position])
+        file = pa.ipc.open_file(pa.memory_map(str(self._path)), options=options)
+        for batch in range(file.num_record_batches):
+            yield pa.chunked_array([file.get_batch(batch).column(0)])
+
+
+def within(rows: NDArray[np.int64], start: int, n_rows: int) -> pa.Array:
+    """Return those of some rising positions that lie in a block of rows, counted from its start."""
+    first, end = np.searchsorted(rows, (start, start + n_rows))
+    return pa.array(rows[first:end] - start)
+
+
+def columnar_size(path: Path) -> ReadingSize:
+    """Return what reading a file takes, as its metadata tell; nothing of one that is damaged."""
+    try:
+        if path.suffix.lower() in PARQUET:
+            n_rows, schema = pq.read_metadata(path).num_rows, pq.read_schema(path)
+        else:
+            from pyarrow import dataset
+
+            file = dataset.dataset(path, format="feather")
+            n_rows, schema = file.count_rows(), file.schema
+    except (pa.ArrowInvalid, OSError):
+        return ReadingSize(n_bytes=0)
+    kinds = [place.type for field in schema for _, place in _places(field.name, _Place(0, (), field.type))]
+    row = sum(_TEXT_BYTES if any(test(_plain_type(kind)) for test in _TEXTS) else _CELL_BYTES for kind in kinds)
+    return ReadingSize(n_bytes=max(row * n_rows, path.stat().st_size), n_rows=n_rows)
+
+
+def _n_leaves(kind: pa.DataType) -> int:
+    """Return how many columns of Parquet a field of that type is."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _n_leaves(kind.storage_type)
+    return sum(_n_leaves(kind.field(number).type) for number in range(kind.num_fields)) or 1
 
 
 def _places(name: str, place: _Place) -> Iterator[tuple[str, _Place]]:
@@ -161,7 +284,10 @@ def _plain(values: pa.ChunkedArray) -> Any:
         return np.full(len(values), np.nan, np.float32)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return values.cast(pa.timestamp("us"), safe=False).to_pandas()
-    return values.cast(pa.string()).to_pandas()
+    texts = PackedTexts()
+    for chunk in values.cast(pa.string()).chunks:
+        texts.add(chunk)
+    return texts.finish()
 
 
 def _is_beyond_double(values: pa.ChunkedArray) -> bool:

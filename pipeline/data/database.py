@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.pipeline.config import DataConfig, suggestion
-from depthcheck.pipeline.data.cell_table import CellTable
+from depthcheck.pipeline.data.cell_table import OBJECTS_PER_BYTE, CellTable
 from depthcheck.pipeline.data.cells import listed
+from depthcheck.pipeline.data.sizes import ReadingSize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 #: How addresses of PostgreSQL begin.
 POSTGRESQL = "postgresql:"
 _SILENCE_SECONDS = 20
+
+
+def sqlite_size(path: Path) -> ReadingSize:
+    """Return what reading a database may take: a query of all that it holds."""
+    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * path.stat().st_size)
 
 
 class SqliteFile(CellTable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import itertools
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from depthcheck.pipeline.config import suggestion
-from depthcheck.pipeline.data.cell_table import CellTable, as_text
+from depthcheck.pipeline.data.cell_table import OBJECTS_PER_BYTE, CellTable, as_text
 from depthcheck.pipeline.data.cells import listed
+from depthcheck.pipeline.data.sizes import ReadingSize
 from depthcheck.pipeline.data.sniff import require_header
 
 #: Beyond so many empty rows or columns a cell is not of the table: one in the last corner of a sheet would make
@@ -27,6 +29,13 @@ _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _N_BLOCK = 1 << 20
 
 _Merged = Sequence[tuple[tuple[int, int], tuple[int, int]]]
+
+
+def spreadsheet_size(path: Path) -> ReadingSize:
+    """Return what reading a spreadsheet takes, of what it is unpacked."""
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return ReadingSize(n_bytes=OBJECTS_PER_BYTE * sum(member.file_size for member in archive.infolist()))
+    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * path.stat().st_size)
 
 
 class SpreadsheetFile(CellTable):

@@ -1,7 +1,9 @@
-"""Read a user's folder of images, one subfolder a class, perhaps below ``train`` and ``test``."""
+"""Read a user's folder of images, one subfolder a class, perhaps below ``train``, ``valid`` and ``test``."""
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from depthcheck.pipeline.data.array_files import VALIDATION
 from depthcheck.pipeline.data.arrays import OwnArrays, Samples
 from depthcheck.pipeline.data.cells import listed
+from depthcheck.pipeline.data.sizes import ReadingProgress, ReadingSize
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
 _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
 _N_NAMED = 5
+#: Images whose heads tell how large all of them are.
+_N_LOOK = 200
+#: By part of the data: its folder, and its images by class.
+_Found = dict[str, tuple[Path, dict[str, list[Path]]]]
 
 
 def has_images(folder: Path) -> bool:
@@ -35,17 +43,57 @@ def read_image_folder(folder: Path, log: Callable[[str], None]) -> OwnArrays:
     Raises
     ------
     ValueError
-        Naming the files that cannot be read, or classes of the test part that the training part has not.
+        Naming the files that cannot be read, or classes of another part that the training part has not.
     """
-    train = _images_by_class(_train_folder(folder))
-    test = _images_by_class(folder / "test") if _train_folder(folder) != folder else {}
-    unknown = sorted(set(test) - set(train))
-    if unknown:
-        raise ValueError(f"classes of {folder / 'test'} must be among {listed(sorted(train))}, got {listed(unknown)}")
+    found = _parts(folder)
+    train = found["samples"][1]
+    for place, images in found.values():
+        unknown = sorted(set(images) - set(train))
+        if unknown:
+            raise ValueError(f"classes of {place} must be among {listed(sorted(train))}, got {listed(unknown)}")
     class_names = tuple(sorted(train))
-    form = _common_form([file for part in (train, test) for files in part.values() for file in files], log)
-    parts = [_read_images(part, class_names, form) for part in (train, test) if part]
-    return parts[0], parts[1] if len(parts) == 2 else None, class_names
+    form = _common_form([file for _, images in found.values() for files in images.values() for file in files], log)
+    progress = ReadingProgress(folder.name, _n_bytes(form.size, form.mode, found), log)
+    parts = {part: _read_images(images, class_names, form, progress) for part, (_, images) in found.items()}
+    return OwnArrays(**parts, class_names=class_names)
+
+
+def image_size(folder: Path) -> ReadingSize:
+    """Return what reading the images of a folder takes, as the heads of some of them tell."""
+    from PIL import Image
+
+    found = _parts(folder)
+    files = [file for _, images in found.values() for of_class in images.values() for file in of_class]
+    sizes: Counter[tuple[int, int]] = Counter()
+    modes: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for file in files[:: max(1, len(files) // _N_LOOK)]:
+            unreadable = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+            with contextlib.suppress(*unreadable), Image.open(file) as image:
+                sizes[image.size] += 1
+                modes.add(image.mode)
+    if not sizes:
+        return ReadingSize(n_bytes=0)
+    return ReadingSize(n_bytes=_n_bytes(sizes.most_common(1)[0][0], "L" if modes <= _GREY_MODES else "RGB", found))
+
+
+def _n_bytes(size: tuple[int, int], mode: str, found: _Found) -> int:
+    """Return how many bytes all pixels take."""
+    n_images = sum(len(files) for _, images in found.values() for files in images.values())
+    return n_images * size[0] * size[1] * (3 if mode == "RGB" else 1)
+
+
+def _parts(folder: Path) -> _Found:
+    """Return the images of each part that there is, and its folder; the training part is called ``samples``."""
+    place = _train_folder(folder)
+    found = {"samples": (place, _images_by_class(place))}
+    if place != folder:
+        for part, names in (("valid", VALIDATION), ("test", ("test",))):
+            for name in names:
+                if images := _images_by_class(folder / name):
+                    found[part] = (folder / name, images)
+    return found
 
 
 def _train_folder(folder: Path) -> Path:
@@ -117,13 +165,16 @@ def _common_form(files: Sequence[Path], log: Callable[[str], None]) -> _Form:
     return _Form(size, "L" if modes <= _GREY_MODES else "RGB", ground, float_scale)
 
 
-def _read_images(part: dict[str, list[Path]], class_names: tuple[str, ...], form: _Form) -> Samples:
+def _read_images(
+    part: dict[str, list[Path]], class_names: tuple[str, ...], form: _Form, progress: ReadingProgress
+) -> Samples:
     files = [(file, class_names.index(name)) for name in sorted(part) for file in part[name]]
     shape = (form.size[1], form.size[0], *((3,) if form.mode == "RGB" else ()))
     pixels = np.empty((len(files), *shape), np.uint8)
 
     def keep(position: int, image: Image.Image) -> None:
         pixels[position] = _converted(image, form)
+        progress.reached(pixels[: position + 1].nbytes)
 
     _open_each([file for file, _label in files], keep)
     return pixels, np.array([label for _file, label in files], np.int64)
@@ -134,12 +185,16 @@ def _open_each(files: Sequence[Path], look: Callable[[int, Image.Image], None]) 
     from PIL import Image, ImageOps
 
     unreadable = []
-    for position, file in enumerate(files):
-        try:
-            with Image.open(file) as image:
-                look(position, ImageOps.exif_transpose(image))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as trouble:
-            unreadable.append(f"{file}: {trouble}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for position, file in enumerate(files):
+            try:
+                with Image.open(file) as image:
+                    look(position, ImageOps.exif_transpose(image))
+            except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+                unreadable.append(f"{file}: it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller")
+            except (OSError, ValueError, SyntaxError) as trouble:
+                unreadable.append(f"{file}: {trouble}")
     if unreadable:
         more = f"; and {len(unreadable) - _N_NAMED:,} more" if len(unreadable) > _N_NAMED else ""
         raise ValueError(f"images must be readable, got {'; '.join(unreadable[:_N_NAMED])}{more}")

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from depthcheck.pipeline.config import DataConfig, require, suggestion
 from depthcheck.pipeline.data import scikit_learn
-from depthcheck.pipeline.data.array_files import find_idx_files, read_idx_folder, read_npz, read_x
+from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
-from depthcheck.pipeline.data.cell_table import JsonLinesFile
-from depthcheck.pipeline.data.cells import listed
-from depthcheck.pipeline.data.columnar import ColumnarFile
-from depthcheck.pipeline.data.database import POSTGRESQL, SqliteFile, read_postgresql
-from depthcheck.pipeline.data.delimited import DelimitedFile
-from depthcheck.pipeline.data.excel import SpreadsheetFile
+from depthcheck.pipeline.data.cell_table import JsonLinesFile, json_lines_size
+from depthcheck.pipeline.data.cells import cells_of, listed
+from depthcheck.pipeline.data.columnar import ColumnarFile, columnar_size
+from depthcheck.pipeline.data.database import POSTGRESQL, SqliteFile, read_postgresql, sqlite_size
+from depthcheck.pipeline.data.delimited import DelimitedFile, delimited_size
+from depthcheck.pipeline.data.excel import SpreadsheetFile, spreadsheet_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
-from depthcheck.pipeline.data.image_folder import has_images, read_image_folder
+from depthcheck.pipeline.data.image_folder import has_images, image_size, read_image_folder
 from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_mnist, load_keras_file
+from depthcheck.pipeline.data.sample import DrawnRows, drawing_columns, drawn_rows
+from depthcheck.pipeline.data.sizes import ReadingSize, require_room
 from depthcheck.pipeline.data.sniff import PACKED
-from depthcheck.pipeline.data.tables import require_columns, table_dataset
+from depthcheck.pipeline.data.tables import require_columns, table_dataset, task_of
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.system import kind_of, reading, user_path
 from depthcheck.pipeline.verbatim import one_line
@@ -80,14 +85,14 @@ NAMES = SOURCES.keys()
 
 
 class TableFile(Protocol):
-    """A file that knows the names of its columns, and can be read."""
+    """A file that knows the names of its columns, and can be read, in whole or in part."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns, unique."""
 
-    def read(self) -> pd.DataFrame:
-        """Return all rows; cells are numbers, booleans, dates, or text with None where missing."""
+    def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return rows, at rising positions; cells are numbers, booleans, dates, or text with None where missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,8 @@ class DataFormat:
     ----------
     name
         What a user is told that the data can be; of a folder, what it must have.
+    size
+        Tells what reading one takes, from a look at it.
     suffixes
         By which a file is known, in small letters with their point.
     in_folder
@@ -114,6 +121,7 @@ class DataFormat:
     """
 
     name: str
+    size: Callable[[Path], ReadingSize]
     suffixes: tuple[str, ...] = ()
     in_folder: Callable[[Path], bool] | None = None
     table: Callable[..., TableFile] | None = None
@@ -132,24 +140,43 @@ class DataFormat:
 _MANY_LINES, _SHOWN = 3, 60
 _QUOTED = re.compile("'[^']*'")
 _CSV = DataFormat(
-    name="CSV, TSV", suffixes=(".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED), table=DelimitedFile
+    name="CSV, TSV",
+    suffixes=(".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED),
+    table=DelimitedFile,
+    size=delimited_size,
 )
+_COLUMNAR = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
+_SQLITE = (".db", ".sqlite", ".sqlite3")
 _JSON_LINES = tuple(name + packed for name in (".jsonl", ".ndjson") for packed in ("", *PACKED))
 _SHEETS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 #: The first that fits is taken.
 FORMATS = [
-    DataFormat(name="JSON Lines", suffixes=_JSON_LINES, table=JsonLinesFile),
+    DataFormat(name="JSON Lines", suffixes=_JSON_LINES, table=JsonLinesFile, size=json_lines_size),
     _CSV,
-    DataFormat(name="Parquet, Feather", suffixes=(".parquet", ".pq", ".feather", ".arrow", ".ipc"), table=ColumnarFile),
-    DataFormat(name="a spreadsheet", suffixes=_SHEETS, table=SpreadsheetFile, takes="sheet"),
-    DataFormat(name="SQLite", suffixes=(".db", ".sqlite", ".sqlite3"), table=SqliteFile, takes="query"),
-    DataFormat(name="an NPZ file", suffixes=(".npz",), arrays=read_npz, samples=read_x),
-    DataFormat(name="four IDX files", in_folder=lambda path: bool(find_idx_files(path)), arrays=read_idx_folder),
-    DataFormat(name="a subfolder of images for each class", in_folder=has_images, arrays=read_image_folder),
+    DataFormat(name="Parquet, Feather", suffixes=_COLUMNAR, table=ColumnarFile, size=columnar_size),
+    DataFormat(name="a spreadsheet", suffixes=_SHEETS, table=SpreadsheetFile, takes="sheet", size=spreadsheet_size),
+    DataFormat(name="SQLite", suffixes=_SQLITE, table=SqliteFile, takes="query", size=sqlite_size),
+    DataFormat(name="an NPZ file", suffixes=(".npz",), arrays=read_npz, samples=read_x, size=npz_size),
+    DataFormat(
+        name="four IDX files",
+        in_folder=lambda path: bool(find_idx_files(path)),
+        arrays=read_idx_folder,
+        size=idx_size,
+    ),
+    DataFormat(
+        name="a subfolder of images for each class", in_folder=has_images, arrays=read_image_folder, size=image_size
+    ),
 ]
 
 
-def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Log = lambda _line: None) -> Dataset:
+def load(
+    config: DataConfig,
+    *,
+    folder: Path | None = None,
+    cache: Path,
+    log: Log = lambda _line: None,
+    looks_at_size: bool = True,
+) -> Dataset:
     """Return a data set as its source has it: nothing cut, nothing scaled.
 
     Parameters
@@ -163,6 +190,8 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
         Folder of this project, for what it fetches itself; made when needed.
     log
         Told, a line at a time, of whatever takes long, was guessed, or went wrong without ending the search.
+    looks_at_size
+        Whether the user's own data are held against the memory that is left, before they are read.
 
     Raises
     ------
@@ -173,18 +202,22 @@ def load(config: DataConfig, *, folder: Path | None = None, cache: Path, log: Lo
     """
     told = _Told(log)
     try:
-        return _loaded(config, folder, cache, told)
+        return _loaded(config, folder, cache, told, looks_at_size=looks_at_size)
     finally:
         told.finish()
 
 
-def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> Dataset:
+def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, looks_at_size: bool) -> Dataset:
     source = _source_of(config.name)
     own = folder if source is None else None
     if config.test_file is not None:
         config = replace(config, test_file=str(_placed(config.test_file, "test_file", own, cache, log)))
     if source is None:
-        return _load_own(config, _placed(config.name, "data", own, cache, log), log)
+        path = _placed(config.name, "data", own, cache, log)
+        if looks_at_size and kind_of(path, "data"):
+            with reading(path, "data"):
+                require_room(path, _format_of(path).size(path), rows=config.rows)
+        return _load_own(config, path, log)
     require(
         folder is None or source.has_files,
         f"folder of {config.name}",
@@ -197,6 +230,10 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log) -> D
         return source.arrays(config, folder, cache, log)
     assert source.table is not None
     table, config, where = source.table(config, cache, log)
+    require_columns(config, [*map(str, table.columns)], config.name)
+    drawn = _drawn(table[drawing_columns(config)], config, config.name, log) if config.rows else None
+    if drawn is not None:
+        table, where = table.iloc[drawn.positions], f"{where}, {drawn.words}"
     return table_dataset(table, config, name=config.name, source=where, test=_read_test(config, log), log=log)
 
 
@@ -351,12 +388,22 @@ def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
         table = _opened(known, path, _parts(config), log)
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
-        return table_dataset(table.read(), config, name=path.name, source=source, test=test, log=log)
+        drawn = _drawn(table.read(columns=drawing_columns(config)), config, path.name, log) if config.rows else None
+        rows, source = (None, source) if drawn is None else (drawn.positions, f"{source}, {drawn.words}")
+        return table_dataset(
+            table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows, log=log
+        )
     assert known.arrays is not None
     _refuse_parts(_parts(config), None, path.name)
     _refuse_columns(config, path.name)
-    samples, own_test, class_names = known.arrays(path, log)
-    return array_dataset(config, name=path.name, source=source, samples=samples, test=own_test, class_names=class_names)
+    return array_dataset(config, known.arrays(path, log), name=path.name, source=source, log=log)
+
+
+def _drawn(columns: pd.DataFrame, config: DataConfig, name: str, log: Log) -> DrawnRows | None:
+    """Return which rows are to be read, and say so; None for all."""
+    drawn = drawn_rows(columns, config, config.task or task_of(cells_of(columns[config.target])))
+    log(f"{name}: {f'all {len(columns):,} rows are read' if drawn is None else drawn.words}")
+    return drawn
 
 
 def _refuse_columns(config: DataConfig, what: str) -> None:

@@ -25,6 +25,7 @@ from depthcheck.pipeline.data.cells import MISSING, MISSING_AMONG_VALUES, proves
 
 _N_SAMPLE = 1 << 18
 _N_BLOCK = 1 << 20
+_N_UNPACKED = 1 << 22
 _SEPARATORS = (",", ";", "\t", "|")
 _NUMBER_LIKE = re.compile(r"[+\-−]?[\d.,' \u00a0\u202f]+")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
@@ -175,9 +176,25 @@ def _only_member(path: Path) -> IO[bytes]:
 
 
 #: What unpacks a file, by its suffix.
-PACKED: Mapping[str, Callable[[Path], Any]] = {
-    ".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile, ".zip": _only_member,
+PACKED: Mapping[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _only_member,
 }  # fmt: skip
+
+
+def unpacked_bytes(path: Path) -> float:
+    """Return the length of a file's content, of a packed one as far as its beginning tells."""
+    n_bytes, suffix = path.stat().st_size, path.suffix.lower()
+    try:
+        if suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return sum(member.file_size for member in archive.infolist())
+        if suffix in PACKED:
+            with path.open("rb") as packed, PACKED[suffix](packed) as file:
+                n_read = len(file.read(_N_UNPACKED))
+                return n_read if n_read < _N_UNPACKED else n_bytes * n_read / packed.tell()
+    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error):
+        pass  # whoever reads it says what is wrong
+    return n_bytes
 
 
 def full_encoding(path: Path, layout: Layout, log: Callable[[str], None]) -> str:

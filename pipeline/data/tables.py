@@ -20,6 +20,7 @@ from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
     Cells,
     Days,
+    Numbers,
     Texts,
     Values,
     as_samples,
@@ -31,6 +32,7 @@ from depthcheck.pipeline.data.cells import (
 )
 from depthcheck.pipeline.data.guess import COUNT_AS_MISSING, guess, numbers_in, taken_for_missing
 from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
+from depthcheck.pipeline.data.sizes import ReadingProgress
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task
@@ -52,6 +54,7 @@ def table_dataset(
     name: str,
     source: str,
     test: pd.DataFrame | None = None,
+    rows: NDArray[np.int64] | None = None,
     log: Callable[[str], None] = lambda _line: None,
 ) -> Dataset:
     """Return a table as a data set.
@@ -65,6 +68,8 @@ def table_dataset(
         The target, and what the user says of other columns.
     test
         A second table whose rows are the test part; it needs the target and the same features.
+    rows
+        Where the rows stood in the table that they are a sample of.
     log
         Told, a line at a time, of what a user should know: rows left out, cells counted as missing, rare classes.
 
@@ -84,18 +89,24 @@ def table_dataset(
         n_out = int(np.count_nonzero(~has_answer))
         words = taken_for_missing(cells)
         log(f"target {config.target!r} has no value in {n_out:,} of {len(answers):,} rows: they are left out{words}")
-    rows = None if has_answer.all() else np.flatnonzero(has_answer)
+    kept = None if has_answer.all() else np.flatnonzero(has_answer)
     marks = None
     if config.test_column is not None:
-        marks = _marks_of(config.test_column, _kept(frame[config.test_column], rows))
+        marks = _marks_of(config.test_column, _kept(frame[config.test_column], kept))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
-    parts = _Parts(config, target, answers=answers[has_answer], marks=marks, test_file=test, comma=comma, log=log)
+    places = None if rows is None else rows[has_answer]
+    parts = _Parts(
+        config, target, answers=answers[has_answer], marks=marks, test_file=test, places=places, comma=comma, log=log
+    )
+    n_columns = len(columns)
+    progress = ReadingProgress(name, n_columns * len(answers), log, done="of the columns understood")
     while columns:
         column = next(iter(columns))
-        parts.add(column, _kept(columns.pop(column), rows))
-    # Arrow keeps the memory of texts that are gone for the next ones: a third of a large table.
-    pyarrow.default_memory_pool().release_unused()
+        progress.reached((n_columns - len(columns)) * len(answers))
+        parts.add(column, _kept(columns.pop(column), kept))
+        # Arrow keeps the memory of texts that are gone for the next ones: a third of a large table.
+        pyarrow.default_memory_pool().release_unused()
     y = answers[has_answer]
     X_test, y_test = None, None
     if test is not None:
@@ -139,11 +150,12 @@ class _Parts:
         answers: NDArray[np.float64],
         marks: NDArray[np.bool_] | None,
         test_file: pd.DataFrame | None,
+        places: NDArray[np.int64] | None,
         comma: bool,
         log: Callable[[str], None],
     ) -> None:
         self.config, self.target, self.answers, self.comma, self.log = config, target, answers, comma, log
-        self.marks, self.test_file = marks, test_file
+        self.marks, self.test_file, self.places = marks, test_file, places
         self.stated = dict(config.columns)
         self.columns: list[Column] = []
         self.train: dict[str, Values] = {}
@@ -173,6 +185,9 @@ class _Parts:
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
         self.columns.append(column)
+        if column.kind == "numeric" and name not in self.stated and self._counts_all_rows(cells):
+            column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier")
+            self.columns[-1] = column
         values = typed(column, cells) if column.kind != "ignored" else None
         if values is not None and name not in self.stated:
             leak = leak_of(values, self.answers, self.target.task)
@@ -211,6 +226,14 @@ class _Parts:
         n_known = int(np.isin(there, self.groups).sum())
         if n_known:
             self.log(f"group {name!r}: {n_known:,} of {len(there):,} groups of the test part have rows that train, too")
+
+    def _counts_all_rows(self, cells: Cells) -> bool:
+        """Whether whole numbers count the rows of the table that these are a sample of; some of it may have gone."""
+        if self.places is None or not isinstance(cells, Numbers) or len(self.places) < 2:
+            return False
+        steps = np.diff(cells.values.astype(np.float64))
+        n_spanned = int(self.places[-1] - self.places[0])
+        return bool((steps >= 1).all() and (steps % 1 == 0).all() and steps.sum() < 1.5 * n_spanned)
 
     def _outside_test(self, values: Any) -> Any:
         return values if self.marks is None else values[~self.marks]
@@ -305,7 +328,8 @@ def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
 
 
 def _sample_proves_comma(column: pd.Series[Any]) -> bool:
-    cells = cells_of(column.iloc[:_N_SAMPLE]) if column.dtype in (object, "str") else None
+    is_text = isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")
+    cells = cells_of(column.iloc[:_N_SAMPLE]) if is_text else None
     return isinstance(cells, Texts) and proves_comma(cells.different)
 
 
@@ -389,7 +413,7 @@ class _Target:
 def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _Target:
     """Return what a target is: as the user says, or classes for texts and few whole numbers, else numbers."""
     with_na = dict(config.columns).get(name) == WITH_NA
-    task = config.task or ("classification" if with_na else _task(cells, comma))
+    task = config.task or ("classification" if with_na else task_of(cells, comma=comma))
     if task == "regression":
         column = guess(name, cells, kind="numeric", comma=comma)
         require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", _only(column))
@@ -429,7 +453,8 @@ def _warn_of_classes(target: _Target, y: NDArray[np.int64], log: Callable[[str],
             log(f"target {name!r}: {twin!r} and {written!r} are two classes, though they differ in capitals alone")
 
 
-def _task(cells: Cells, comma: bool) -> Task:
+def task_of(cells: Cells, *, comma: bool = False) -> Task:
+    """Return what a target that nobody speaks of asks for: numbers unless they are few and whole, else classes."""
     numbers = numbers_in(cells, comma=comma)
     if numbers is None:
         return "classification"

@@ -306,20 +306,15 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
     for start in range(0, len(train), _N_BLOCK):
         rows = train[start : start + _N_BLOCK]
         standard.partial_fit(dataset.X[rows].reshape(len(rows), -1).astype(np.float64))
-    return Scaler(
-        scale=(1 / standard.scale_).astype(np.float32),
-        offset=(-standard.mean_ / standard.scale_).astype(np.float32),
-    )
+    dtype = np.float64 if dataset.X.dtype == np.float64 else np.float32
+    return Scaler(scale=(1 / standard.scale_).astype(dtype), offset=(-standard.mean_ / standard.scale_).astype(dtype))
 
 
 def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return some samples flat and in float32, exactly ``X.astype(float32) * scale + offset``; each is written once."""
+    """Return some samples flat and scaled, a block at a time; each is written once."""
     scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
     for block in blocks(*scaled.shape):
-        window = scaled[block]
-        window[:] = X[rows[block]].reshape(window.shape)
-        window *= scaler.scale
-        window += scaler.offset
+        scaled[block] = scaler.transform(X[rows[block]])
     return scaled
 
 

@@ -22,6 +22,8 @@ _BLOCKS = 20
 SMALL = 2_000
 _FOLDS = 5
 _TEST_SIZE = 0.2
+#: Methods by which one part alone can validate.
+_WITHOUT_FOLDS = ("time", "own")
 #: Most bins that the numbers of a regression are put in to stratify them.
 _BINS = 10
 
@@ -32,10 +34,10 @@ Draw = Callable[[Dataset, Positions, int, SplitConfig], tuple[Positions, Positio
 def resolve(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
     """Return how a data set is cut, where the definition leaves it open.
 
-    The method follows the columns that the data name: groups, times, else by class; pictures and numbers are drawn at
-    random. A test part is set aside where the data bring none, unless there are so few samples (under :data:`SMALL`)
-    that cross-validation takes the place of both parts: with 5 folds, or as many as there are groups or, for AUC,
-    samples of the rarer class.
+    The method follows the columns that the data name, groups or times, or the validation part that they bring; else
+    samples are cut by class, numbers and the known pictures at random. A test part is set aside where the data bring
+    none, unless there are so few samples (under :data:`SMALL`) that cross-validation takes the place of both parts:
+    with 5 folds, or as many as there are groups or, for AUC, samples of the rarer class.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def resolve(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
     method = choice.method or _usual_method(dataset)
     n_folds = choice.folds
     if n_folds is None:
-        needs_none = own_test or method == "time" or choice.test_size or len(dataset.y) >= SMALL
+        needs_none = own_test or method in _WITHOUT_FOLDS or choice.test_size or len(dataset.y) >= SMALL
         n_folds = 0 if needs_none else _usual_folds(dataset, method)
     test_size = choice.test_size
     if test_size is None:
@@ -77,6 +79,7 @@ def split(dataset: Dataset, config: SplitConfig) -> Cut:
       single sample trains; where there are more classes than samples to hold out, these are drawn at random.
     - ``group``: whole groups in random order, as many as the part has room for, at least one.
     - ``time``: the latest samples; of equal times the later rows.
+    - ``own``: the validation part that the data bring; a test part is drawn of the others, by class.
 
     Parameters
     ----------
@@ -95,7 +98,11 @@ def split(dataset: Dataset, config: SplitConfig) -> Cut:
     n_samples = len(dataset.y)
     own_test = dataset.y_test is not None
     n_test = 0 if own_test else _count(config.test_size, n_samples)
-    n_valid = _count(config.valid_size, n_samples)
+    own_valid = None
+    if config.method == "own":
+        assert dataset.is_valid is not None  # the check above
+        own_valid = np.flatnonzero(dataset.is_valid)
+    n_valid = _count(config.valid_size, n_samples) if own_valid is None else len(own_valid)
     sizes = (config.valid_size, config.test_size) if n_test else config.valid_size
     require(
         n_valid + n_test < n_samples,
@@ -104,9 +111,11 @@ def split(dataset: Dataset, config: SplitConfig) -> Cut:
         sizes,
     )
     draw, rest, test = _DRAWS[config.method], np.arange(n_samples), None
+    if own_valid is not None:
+        rest = np.setdiff1d(rest, own_valid)
     if n_test:
         rest, test = draw(dataset, rest, n_test, config)
-    train, valid = draw(dataset, rest, n_valid, config)
+    train, valid = draw(dataset, rest, n_valid, config) if own_valid is None else (rest, own_valid)
     cut = Cut(train=train, valid=valid, test=test, config=config)
     _require_both_classes(dataset, [cut])
     return cut
@@ -164,7 +173,9 @@ def time_blocks(times: NDArray[Any]) -> NDArray[np.int64]:
 def _usual_method(dataset: Dataset) -> str:
     if dataset.groups is not None or dataset.times is not None:
         return "time" if dataset.groups is None else "group"
-    return "stratified" if dataset.task == "classification" and dataset.pixel_max is None else "random"
+    if dataset.is_valid is not None:
+        return "own"
+    return "stratified" if dataset.task == "classification" and not dataset.is_known else "random"
 
 
 def _usual_folds(dataset: Dataset, method: str) -> int:
@@ -184,6 +195,9 @@ def _check(dataset: Dataset, config: SplitConfig) -> None:
     column = {"group": dataset.groups, "time": dataset.times}.get(method)
     if method in ("group", "time"):
         require(column is not None, f"{method} column of split method {method}", "named", None)
+    if method == "own":
+        require(dataset.is_valid is not None, "the validation part of split method own", "brought by the data", None)
+        require(not k, "folds of split method own", "0: the data bring a validation part", k)
     if method == "time" and column is not None:
         require(not k, "folds of split method time", "0: a later sample would train for an earlier", k)
         n_unknown = int(np.count_nonzero(~np.isfinite(column)))
@@ -274,7 +288,9 @@ def _time(dataset: Dataset, rows: Positions, n_held: int, config: SplitConfig) -
     return in_order[:-n_held], in_order[-n_held:]
 
 
-_DRAWS: Mapping[str, Draw] = {"random": _random, "stratified": _stratified, "group": _group, "time": _time}
+_DRAWS: Mapping[str, Draw] = {
+    "random": _random, "stratified": _stratified, "group": _group, "time": _time, "own": _stratified,
+}  # fmt: skip
 
 
 def _held_out(dataset: Dataset, config: SplitConfig) -> list[Positions]:

@@ -127,20 +127,21 @@ def serving_model(
     Returns
     -------
     keras.Model
-        ``(n, *sample_shape)`` to probabilities ``(n, n_classes)`` or numbers ``(n, 1)``, float32.
+        ``(n, *sample_shape)``, of what the scaler computes in, to probabilities ``(n, n_classes)`` or numbers
+        ``(n, 1)``, float32.
     """
     trained = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
     copies = [layer.__class__.from_config(layer.get_config()) for layer in trained]
     before = [] if scaler is None else [
-        keras.layers.Flatten(name="flatten"),
-        keras.layers.Rescaling(_plain(scaler.scale), _plain(scaler.offset), name="scale"),
+        keras.layers.Flatten(name="flatten", dtype=scaler.dtype.name),
+        keras.layers.Rescaling(_plain(scaler.scale), _plain(scaler.offset), name="scale", dtype=scaler.dtype.name),
     ]  # fmt: skip
     last = (
         keras.layers.Rescaling(objective.sd, objective.mean, name="unit")
         if objective.is_regression
         else keras.layers.Softmax(name="probabilities")
     )
-    samples = keras.Input(sample_shape, name="sample")
+    samples = keras.Input(sample_shape, name="sample", dtype=scaler.dtype.name if scaler is not None else None)
     serving = keras.Sequential([samples, *before, *copies, last], name="mlp_serving")
     for layer, copy in zip(trained, copies, strict=True):
         copy.set_weights(layer.get_weights())
@@ -159,7 +160,7 @@ def _own(seed: int, name: str) -> int:
     return int(np.random.default_rng((seed, zlib.crc32(name.encode()))).integers(2**31))
 
 
-def _plain(value: float | NDArray[np.float32]) -> float | list[float]:
+def _plain(value: float | NDArray[np.floating]) -> float | list[float]:
     """Return ``value`` as a layer's configuration can hold it in JSON."""
-    array = np.asarray(value, dtype=np.float32)
+    array = np.asarray(value)
     return float(array) if array.ndim == 0 else [float(entry) for entry in array.ravel()]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.config import DataConfig, SplitChoice
 from depthcheck.pipeline.data.arrays import digest
 from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.prepare.split import resolve, split
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (12, 4, 5), np.uint8)
@@ -306,3 +307,68 @@ def test_float_and_deep_images_keep_their_range(tmp_path):
     Image.fromarray(np.full((4, 4), 200, np.float32)).save(tmp_path / "deep" / "b" / "bright.tif")
     dataset = load(DataConfig(name=str(tmp_path / "deep")), cache=tmp_path)  # a dark one of 0 to 255 stays dark
     assert dataset.X.reshape(5, -1).max(axis=1).tolist() == [1, 1, 1, 1, 200]
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "validation", "dev"])
+def test_images_for_validation_are_the_validation_part(tmp_path, word):
+    for number, part in enumerate(["train"] * 4 + [word] * 2 + ["test"]):
+        for name in "ab":
+            save(tmp_path / part / name, f"{number}.png", PICTURES[number])
+
+    dataset = load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+    assert (len(dataset.y), len(dataset.y_test)) == (12, 2)
+    cut = split(dataset, resolve(SplitChoice(), dataset))
+    np.testing.assert_array_equal(dataset.X[cut.valid], [*PICTURES[4:6], *PICTURES[4:6]])
+    np.testing.assert_array_equal(dataset.X[cut.train], [*PICTURES[:4], *PICTURES[:4]])
+    save(tmp_path / word / "z", "1.png", PICTURES[0])
+    with pytest.raises(ValueError, match=rf"classes of .*{word} must be among a, b, got z"):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+
+def test_arrays_for_validation_are_the_validation_part_and_others_are_named(tmp_path):
+    path, lines = tmp_path / "any.npz", []
+    np.savez(path, X_train=PICTURES, y_train=LABELS, X_val=PICTURES[:3], y_val=LABELS[:3], weights=LABELS, note=LABELS)
+
+    dataset = load(DataConfig(name=str(path)), cache=tmp_path, log=lines.append)
+
+    assert np.flatnonzero(dataset.is_valid).tolist() == [12, 13, 14]
+    np.testing.assert_array_equal(dataset.y, [*LABELS, *LABELS[:3]])
+    assert lines == ["any.npz: weights, note left out: neither samples nor what is to be learned"]
+    with pytest.raises(ValueError, match=r"must have both X_valid and y_valid or neither"):
+        load_npz(tmp_path, X=PICTURES, y=LABELS, X_valid=PICTURES)
+
+
+def test_parts_of_a_small_folder_have_every_class(tmp_path):
+    for number in range(8):
+        for name in "abc":
+            save(tmp_path / name, f"{number}.png", PICTURES[number])
+    dataset = load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+    cut = split(dataset, resolve(SplitChoice(folds=0), dataset))
+    for part in (cut.train, cut.valid, cut.test):
+        assert set(dataset.y[part]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("limit", [15, 25], ids=["warned of", "refused"])
+def test_an_image_that_is_far_too_large_is_one_line(tmp_path, monkeypatch, limit):
+    for name in "ab":
+        save(tmp_path / name, "1.png", np.zeros((1, 1), np.uint8))
+    save(tmp_path / "b", "large.png", np.zeros((2 * limit, 1), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(ValueError, match=r"images must be readable, got .*/b/large\.png: it has more than 20 pixels"):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+
+def test_numbers_of_arrays_that_float32_would_merge_stay_apart(tmp_path):
+    seconds = 1_700_000_000 + np.arange(100)
+    X = np.stack([np.linspace(0, 1, 100), seconds], axis=1)
+
+    dataset = load_npz(tmp_path, X=X, y=seconds + 0.5, X_test=X[:2, ::-1] * 0, y_test=seconds[:2] + 0.5)
+
+    assert (dataset.X.dtype, dataset.X_test.dtype, dataset.y.dtype) == (np.float64, np.float64, np.float64)
+    np.testing.assert_array_equal(dataset.X, X)
+    np.testing.assert_array_equal(dataset.y, seconds + 0.5)
+    whole = load_npz(tmp_path, X=seconds[:, None], y=np.tile([0, 1], 50))
+    assert len(np.unique(whole.X)) == 100
+    # Fractions that float32 rounds, without making two of them one, are no reason.
+    assert load_npz(tmp_path, X=X[:, :1], y=seconds % 2).X.dtype == np.float32

@@ -20,9 +20,9 @@ def table(n_samples: int = 6, n_features: int = 4, n_test: int = 3) -> Dataset:
         name="table",
         sha256="0" * 64,
         source="made here",
-        X=rng.normal(5, 3, (n_samples, n_features)),
+        X=rng.normal(5, 3, (n_samples, n_features)).astype(np.float32),
         y=np.arange(n_samples) % 2,
-        X_test=rng.normal(5, 3, (n_test, n_features)),
+        X_test=rng.normal(5, 3, (n_test, n_features)).astype(np.float32),
         y_test=np.arange(n_test) % 2,
         class_names=("even", "odd"),
     )
@@ -96,6 +96,17 @@ def test_features_are_standardised_as_scikit_learn_does_over_many_blocks():
     np.testing.assert_allclose(parts.train.X.std(axis=0), 1, atol=1e-5)
 
 
+def test_values_that_float32_would_merge_are_scaled_apart():
+    days = 2_460_000 + np.arange(6)[:, None] / 1_440
+    dataset = dataclasses.replace(table(), X=days * [1, 2], X_test=days[:3] * [1, 2])
+
+    parts, scaler = prepare(dataset, CUT)
+
+    assert (scaler.scale.dtype, parts.train.X.dtype) == (np.float64, np.float32)
+    assert len(np.unique(np.concatenate([parts.train.X, parts.valid.X])[:, 0])) == 5
+    np.testing.assert_allclose(parts.train.X.std(axis=0), 1, atol=1e-5)
+
+
 def test_feature_that_is_constant_in_the_training_part_is_moved_to_zero():
     dataset = table()
     dataset.X[TRAIN, 2] = 7.0
@@ -125,7 +136,7 @@ def test_data_set_without_test_part_gives_a_split_without_one():
     ("scale_", "offset", "message"),
     [
         (1 / 255, 0.0, "scale must be of float32's precision"),
-        (np.ones(2), np.zeros(2), "scale must be of float32's precision"),
+        (np.ones(2, int), np.zeros(2, int), "scale must be of float32's precision"),
         (np.ones(2, np.float32), 0.0, "shape of offset must be that of scale"),
         (float("inf"), 0.0, "scale must be finite"),
     ],

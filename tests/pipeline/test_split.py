@@ -204,14 +204,19 @@ def test_own_test_part_with_one_class_alone_is_refused_for_auc():
 
 
 PICTURES = {"pixel_max": 255.0}
+KNOWN = {**PICTURES, "is_known": True}
 TEST = {"X_test": np.zeros((2, 1)), "y_test": np.array([0, 1])}
 
 
 @pytest.mark.parametrize(
     ("dataset", "choice", "resolved"),
     [
-        (labelled([9_000, 1_000], **PICTURES, **TEST), {}, {}),
-        (labelled([9_000, 1_000], **PICTURES), {}, {"test_size": 0.2}),
+        (labelled([9_000, 1_000], **KNOWN, **TEST), {}, {}),
+        (labelled([9_000, 1_000], **KNOWN), {}, {"test_size": 0.2}),
+        (labelled([9_000, 1_000], **PICTURES, **TEST), {}, {"method": "stratified"}),
+        (labelled([90, 10], is_valid=np.arange(100) < 10), {}, {"method": "own", "test_size": 0.2}),
+        (labelled([90, 10], is_valid=np.arange(100) < 10, **TEST), {}, {"method": "own"}),
+        (labelled([90, 10], is_valid=np.arange(100) < 10), {"method": "random"}, {"folds": 5}),
         (labelled([9_000, 1_000]), {}, {"test_size": 0.2, "method": "stratified"}),
         (labelled([900, 100], **TEST), {}, {"method": "stratified"}),
         (labelled([900, 100]), {}, {"folds": 5, "method": "stratified"}),
@@ -239,8 +244,21 @@ def test_what_is_left_open_is_resolved_by_the_data(dataset: Dataset, choice: dic
         (labelled([9, 9]), {"method": "group"}, "group column of split method group must be named"),
         (labelled([9, 9], groups=np.arange(18) % 3), {"folds": 4}, "folds of 3 groups must be at most 3, got 4"),
         (labelled([2, 1]), {"folds": 4}, "folds of 3 samples must be at most 3, got 4"),
+        (labelled([9, 9]), {"method": "own"}, "the validation part of split method own must be brought by the data"),
+        (labelled([9, 9], is_valid=np.arange(18) < 3), {"folds": 3}, "folds of split method own must be 0"),
     ],
 )
 def test_what_does_not_fit_the_data_is_refused(dataset: Dataset, choice: dict, message: str):
     with pytest.raises(ValueError, match=message):
         resolve(SplitChoice(**choice), dataset)
+
+
+def test_validation_part_that_the_data_bring_is_the_one_that_is_taken():
+    dataset = labelled([60, 40], is_valid=np.arange(100) % 10 == 0)
+    cut = split(dataset, SplitConfig(method="own", test_size=0.2))
+    assert cut.valid.tolist() == list(range(0, 100, 10))
+    assert len(cut.test) == 20
+    assert not set(cut.test) & set(cut.valid)
+    # By class, so that a small folder's classes are all there.
+    assert np.bincount(dataset.y[cut.test]).min() >= 7
+    assert (len(cut.train), split(dataset, SplitConfig(method="own")).test) == (70, None)
