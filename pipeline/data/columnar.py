@@ -256,7 +256,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     return any(test(_plain_type(kind)) for test in (*_NUMBERS, *_TEXTS, *_DATES, pa.types.is_boolean, pa.types.is_null))
 
 
-def _categories(values: pa.ChunkedArray) -> pd.Series[Any]:
+def _categories(values: pa.ChunkedArray) -> Any:
     """Return numbers that pandas has written as categories: they are names."""
     found: pd.Series[Any] = values.to_pandas().astype("category")
     return found
