@@ -176,7 +176,7 @@ def _only_member(path: Path) -> IO[bytes]:
 
 
 #: What unpacks a file, by its suffix.
-PACKED: Mapping[str, Callable[[Path], Any]] = {
+PACKED: Mapping[str, Callable[[Any], Any]] = {
     ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _only_member,
 }  # fmt: skip
 
