@@ -220,10 +220,7 @@ class Scaler:
             np.shape(self.scale) == np.shape(self.offset), "shape of offset", "that of scale", np.shape(self.offset)
         )
         for name, value in (("scale", self.scale), ("offset", self.offset)):
-            if isinstance(value, np.ndarray):
-                fits = value.dtype in (np.float32, np.float64)
-            else:
-                fits = float(np.float32(value)) == value
+            fits = value.dtype.kind == "f" if isinstance(value, np.ndarray) else float(np.float32(value)) == value
             require(fits, name, "of float32's precision", value)
             require(bool(np.isfinite(value).all()), name, "finite", value)
 

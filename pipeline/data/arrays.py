@@ -65,8 +65,8 @@ def known_pictures(
     require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
     X, y, X_test, y_test = arrays
     samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
-    known = OwnArrays(samples=samples, test=test, class_names=class_names)
-    return replace(array_dataset(config, known, name=config.name, source=source), pixel_max=pixel_max, is_known=True)
+    own = OwnArrays(samples=samples, test=test, class_names=class_names)
+    return replace(array_dataset(config, own, name=config.name, source=source), pixel_max=pixel_max, is_known=True)
 
 
 def array_dataset(

@@ -98,10 +98,8 @@ def split(dataset: Dataset, config: SplitConfig) -> Cut:
     n_samples = len(dataset.y)
     own_test = dataset.y_test is not None
     n_test = 0 if own_test else _count(config.test_size, n_samples)
-    own_valid = None
-    if config.method == "own":
-        assert dataset.is_valid is not None  # the check above
-        own_valid = np.flatnonzero(dataset.is_valid)
+    is_own = config.method == "own" and dataset.is_valid is not None
+    own_valid = np.flatnonzero(np.asarray(dataset.is_valid)) if is_own else None
     n_valid = _count(config.valid_size, n_samples) if own_valid is None else len(own_valid)
     sizes = (config.valid_size, config.test_size) if n_test else config.valid_size
     require(

@@ -33,7 +33,7 @@ def read(tmp_path, content, name="any.csv"):
 def test_plain_numbers_become_float32_and_words_text(tmp_path):
     frame, lines = read(tmp_path, "n,word,word too\n1, x ,a\n-2.5e3,,b\n?,y,\n")
 
-    assert list(frame.dtypes) == [np.float32, "str", "str"]
+    assert [str(dtype) for dtype in frame.dtypes] == ["float32", "string[pyarrow]", "string[pyarrow]"]
     np.testing.assert_array_equal(frame["n"], [1, -2500, np.nan])
     assert frame["word"].isna().tolist() == [False, True, False]
     assert lines == ["column 'n': missing among its numbers: '?'"]
@@ -268,7 +268,7 @@ def test_columnar_files_keep_their_own_types(tmp_path, suffix):
     frame = open_table(path).read()
 
     assert [str(dtype) for dtype in frame.dtypes] == [
-        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "str", "str",
+        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "string[pyarrow]", "string[pyarrow]",
     ]  # fmt: skip
     assert frame["large"].tolist() == [2**40, 2**40 + 1, 2**40 + 2]
     assert frame["kind"].isna().tolist() == [False, False, True]
