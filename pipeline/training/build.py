@@ -132,10 +132,7 @@ def serving_model(
     """
     trained = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
     copies = [layer.__class__.from_config(layer.get_config()) for layer in trained]
-    before = [] if scaler is None else [
-        keras.layers.Flatten(name="flatten", dtype=scaler.dtype.name),
-        keras.layers.Rescaling(_plain(scaler.scale), _plain(scaler.offset), name="scale", dtype=scaler.dtype.name),
-    ]  # fmt: skip
+    before = [] if scaler is None else _scaling(scaler)
     last = (
         keras.layers.Rescaling(objective.sd, objective.mean, name="unit")
         if objective.is_regression
@@ -146,6 +143,25 @@ def serving_model(
     for layer, copy in zip(trained, copies, strict=True):
         copy.set_weights(layer.get_weights())
     return serving
+
+
+def _scaling(scaler: Scaler) -> list[Any]:
+    """Return the layers that do what a scaler does.
+
+    Keras reads the numbers of a layer's configuration as float32, whatever the layer computes in. So samples of float64
+    are first moved by a centre that float32 holds exactly; what is left to move them by is small.
+    """
+    dtype, scale, offset = scaler.dtype.name, scaler.scale, scaler.offset
+    moved = []
+    if isinstance(scale, np.ndarray) and dtype == "float64":
+        centre = (-offset / scale).astype(np.float32).astype(np.float64)
+        moved.append(keras.layers.Rescaling(1.0, _plain(-centre), name="centre", dtype=dtype))
+        offset = offset + centre * scale
+    return [
+        keras.layers.Flatten(name="flatten", dtype=dtype),
+        *moved,
+        keras.layers.Rescaling(_plain(scale), _plain(offset), name="scale", dtype=dtype),
+    ]
 
 
 def _layer_seeds(seed: int) -> Iterator[int]:
