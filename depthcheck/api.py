@@ -175,6 +175,7 @@ def run_study(
     target: str | pd.Series[Any] | NDArray[np.generic] | None = None,
     sheet: str | None = None,
     query: str | None = None,
+    rows: int | None = None,
     experiment: str | Path | Mapping[str, Any] | None = None,
     trials: int | None = None,
     decide_within: float | None = None,
@@ -204,6 +205,8 @@ def run_study(
         The column that is to be predicted, or ``(n,)`` targets.
     sheet, query
         The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
+    rows
+        Draw a sample of so many rows or samples; None for all.
     experiment
         The name of a shipped definition, the path of a TOML file, or a definition as nested dictionaries. None: the
         one that belongs to the data, or ``any``.
@@ -261,7 +264,7 @@ def run_study(
     named = None if named is None else replace(named, sheet=sheet, query=query)
     asked = read_experiment(experiment, data=named, **said)
     ending = train(
-        asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed).widened_as(widen),
+        asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen),
         console(progress),
         study=study,
         workers=workers,
@@ -316,6 +319,7 @@ def load_data(
     target: str | None = None,
     sheet: str | None = None,
     query: str | None = None,
+    rows: int | None = None,
     data_folder: str | Path | None = None,
     progress: bool = False,
 ) -> Dataset:
@@ -323,7 +327,7 @@ def load_data(
 
     Parameters
     ----------
-    data, target, sheet, query, data_folder
+    data, target, sheet, query, rows, data_folder
         As of :func:`run_study`.
     progress
         Whether to say what takes long, and what was guessed.
@@ -343,7 +347,7 @@ def load_data(
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load
 
-    config = found_from(DataConfig(name=str(data), target=target, sheet=sheet, query=query), Path.cwd())
+    config = found_from(DataConfig(name=str(data), target=target, sheet=sheet, query=query, rows=rows), Path.cwd())
     folder = None if data_folder is None else Path(data_folder)
     return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
 

@@ -141,7 +141,7 @@ def available_memory() -> int:
             with contextlib.suppress(OSError, ValueError):  # no such file, or the limit is "max"
                 stated = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
                 limit, used = (int((folder / f"memory.{name}").read_text("ascii")) for name in ("max", "current"))
-                room = min(room, limit - used + int(stated["inactive_file"]))
+                room = min(room, limit - used + int(stated["active_file"]) + int(stated["inactive_file"]))
     return max(room, 0)
 
 

@@ -1,13 +1,19 @@
-"""A user's own texts (names of files, columns and classes, cells) as a log, a figure or markdown shows them.
+"""What is shown word for word: a user's own texts (names of files, columns and classes, cells), and what to type.
 
-Nothing in them is a command to what shows them: no markup, no line break, no mark that turns the direction of writing.
+Nothing in a user's text is a command to the log, figure or markdown that shows it: no markup, no line break, no mark
+that turns the direction of writing. What a user is told to type has the form that their way in takes: ``mlflow run``,
+the command line, or Python.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
+from typing import Literal
 
+#: What a study, or a process, was started by.
+Launcher = Literal["mlflow run", "depthcheck", "python"]
 #: Control characters, marks of direction and the like, ends of lines and paragraphs, halves of a character.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 #: What joins letters in Persian and in emoji, or keeps them apart.
@@ -41,3 +47,27 @@ def in_code(text: str) -> str:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
     padding = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{fence}{padding}{flat}{padding}{fence}"
+
+
+def option(launcher: Launcher, name: str, value: int | str) -> str:
+    """Return a parameter as it is given: ``-P trials=160``, ``--trials 160`` or, in Python, ``trials=160``."""
+    if launcher == "python":
+        return f"{name}={value!r}"
+    text = str(value).lower() if isinstance(value, bool) else shlex.quote(str(value))
+    if launcher == "mlflow run":
+        return f"-P {name}={text}"
+    flag = f"--{name.replace('_', '-')}"
+    return flag if value is True else f"{flag} {text}"
+
+
+def command(launcher: Launcher, name: str, **options: int | str | None) -> str:
+    """Return a line for a shell, ``depthcheck doctor --fix``; it does as well for what was begun in Python.
+
+    Options that are None or False are as by default, and left out.
+    """
+    if launcher != "mlflow run":
+        launcher, start = "depthcheck", f"depthcheck {name}"
+    else:
+        start = "mlflow run ." if name == "run" else f"mlflow run . -e {name}"
+    given = ((name, value) for name, value in options.items() if value is not None and value is not False)
+    return " ".join([start, *(option(launcher, name, value) for name, value in given)])

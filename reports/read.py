@@ -19,13 +19,12 @@ from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, 
 from depthcheck.experiments.planning.space import importances
 from depthcheck.experiments.study.describe import tuned_in_words, values_in_words
 from depthcheck.experiments.tracking import keys
-from depthcheck.pipeline import advice
-from depthcheck.pipeline.advice import Launcher
+from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.pipeline.scores import ACCURACY, METRICS, Metric
-from depthcheck.pipeline.verbatim import in_markdown
+from depthcheck.pipeline.verbatim import Launcher, in_markdown
 from depthcheck.reports.compare.study_data import (
     DataFacts,
     Factor,
@@ -40,6 +39,8 @@ from depthcheck.reports.compare.study_data import (
 )
 
 _ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
+#: What is said of data beside their name, as parameters of a run and of their configuration.
+_SAID_OF_DATA = ("target", "sheet", "query", "rows")
 
 
 class NothingToReportError(ValueError):
@@ -119,7 +120,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     if not frozen and any(record.phase == "confirm" for record in records):
         raise NothingToReportError(
             f"study {summary.study!r} must have its list of finalists, got none in its run {run_id}; "
-            f"{advice.command(tracking.launcher(), 'doctor', study=summary.study, fix=True)} writes it again"
+            f"{verbatim.command(tracking.launcher(), 'doctor', study=summary.study, fix=True)} writes it again"
         )
     confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
     searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
@@ -276,20 +277,8 @@ def command(
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
     if FACTOR in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get("runs", "<run ids with commas between>")
-        return advice.command(launcher, "compare", runs=runs, seeds=n_seeds)
-    asked = (
-        "experiment",
-        "data",
-        "target",
-        "sheet",
-        "query",
-        "rows",
-        "trials",
-        "epochs",
-        "seeds",
-        "seed",
-        "data_folder",
-    )
+        return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds)
+    asked = ("experiment", "data", *_SAID_OF_DATA, "trials", "epochs", "seeds", "seed", "data_folder")
     noted = {name: given[name] for name in asked if name in given}
     if "experiment" not in noted and "data" not in noted:
         noted = {
@@ -301,7 +290,7 @@ def command(
         }
     if experiment.widenings:
         noted["widen"] = ",".join(experiment.widenings)
-    return advice.command(launcher, "run", **noted)
+    return verbatim.command(launcher, "run", **noted)
 
 
 def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
@@ -309,8 +298,9 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
     of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", experiment.name)
     name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
     if name in shipped_names() or name != slug(PurePath(data.name).stem):
-        return {"experiment": name if name in shipped_names() else f"{name}.toml"}
-    named = {"data": data.name, "target": data.target, "rows": data.rows}
+        named = {"experiment": name if name in shipped_names() else f"{name}.toml", "rows": data.rows}
+    else:
+        named = {"data": data.name, **{word: getattr(data, word) for word in _SAID_OF_DATA}}
     return {name: str(value) for name, value in named.items() if value}
 
 

@@ -24,7 +24,7 @@ from depthcheck.cli.options import (
 )
 from depthcheck.experiments.addresses import may_be_shown, shown, without_login
 from depthcheck.experiments.interrupts import INTERRUPTED
-from depthcheck.pipeline import advice
+from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.verbatim import one_line
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _reproduction(ending: ReproductionEnding) -> str:
     from depthcheck.experiments.reproduce.deviations import finding_lines
     from depthcheck.experiments.tracking import launcher
 
-    given = functools.partial(advice.option, launcher())
+    given = functools.partial(verbatim.option, launcher())
     host, browse = _host(ending.tracking_uri)
     original = ending.finding.original.run
     both = _both(original.run_id, ending.run_id, {original.experiment_id, ending.experiment_id})

@@ -86,7 +86,7 @@ def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
     """Run a session as it is asked for, and have its report written; return the exit code."""
     from depthcheck import api
     from depthcheck.experiments.tracking import launch_directory, launcher
-    from depthcheck.pipeline.advice import command
+    from depthcheck.pipeline.verbatim import command
 
     asked["data_folder"] = folder_of(asked["data_folder"], launch_directory())
     try:
@@ -125,10 +125,10 @@ def init(data: str | None, output: str | None, data_folder: str | None, **said: 
     from depthcheck.experiments import places
     from depthcheck.experiments.planning.definition import found_from, slug, starter_toml
     from depthcheck.experiments.tracking import launch_directory, launcher
-    from depthcheck.pipeline.advice import command
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load
     from depthcheck.pipeline.data.profile import profile_lines
+    from depthcheck.pipeline.verbatim import command
 
     base = launch_directory()
     config = found_from(DataConfig(name=data, **said), base)

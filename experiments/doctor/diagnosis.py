@@ -23,8 +23,8 @@ from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.reproduce.deviations import same
 from depthcheck.experiments.tracking import StoredRun, keys, launcher
 from depthcheck.experiments.tracking.runs import RunEnd
-from depthcheck.pipeline.advice import command
 from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.verbatim import command
 
 _INTERRUPTED = {keys.STATE: "interrupted"}
 _ELSEWHERE = "left alone: the study has not run on this machine, and its process may be alive on another"

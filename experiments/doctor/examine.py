@@ -14,7 +14,7 @@ from depthcheck.experiments.doctor.sides import Finding, mlflow_side, optuna_sid
 from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.tracking.runs import study_runs
-from depthcheck.pipeline.advice import command
+from depthcheck.pipeline.verbatim import command
 
 #: A repair can bring others to light: a restored run may have wrong tags. No study needs more rounds than this.
 _MOST_ROUNDS = 10

@@ -85,7 +85,7 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
         document = tomllib.loads(_utf8(path.read_bytes()))
         experiment = parse(document, name=slug(path.stem), data=data)
         if data is not None:
-            return replace(experiment, name=slug(Path(data.name).stem))
+            experiment = replace(experiment, name=slug(Path(data.name).stem))
         return replace(experiment, data=found_from(experiment.data, path.parent))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
@@ -135,7 +135,8 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     Parameters
     ----------
     data
-        Takes the place of its ``[data]``.
+        Takes the place of its ``[data]``; what a ``[data]`` without a name says is of these data, where they leave it
+        open.
 
     Raises
     ------
@@ -146,11 +147,14 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     table = found.get("data", {})
     if data is None and "name" not in table:
         raise ValueError(f"[data] must have name, got {shown(table)}")
-    fields = {key: value for key, value in table.items() if key not in ("columns", "class_weight")}
+    said = {key: value for key, value in table.items() if key != "class_weight"}
+    said["columns"] = tuple(table.get("columns", {}).items())
+    if data is not None and "name" not in table:
+        data = replace(data, **{key: value for key, value in said.items() if not getattr(data, key)})
     experiment = Experiment.of(
         found,
         name=name,
-        data=data or DataConfig(**fields, columns=tuple(table.get("columns", {}).items())),
+        data=data or DataConfig(**said),
         class_weight=table.get("class_weight"),
     )
     _check_complete(experiment)

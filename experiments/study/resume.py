@@ -24,8 +24,8 @@ from depthcheck.experiments.tracking import StoredRun, launcher
 from depthcheck.experiments.tracking.reading import study_designs
 from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs
 from depthcheck.experiments.tracking.store import store_directory
-from depthcheck.pipeline.advice import command
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.verbatim import command
 
 _ANOTHER_NAME = "begin anew under another name (study=NAME)"
 

@@ -45,11 +45,11 @@ from depthcheck.experiments.study.same_data import changed_since, require_same, 
 from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import require_usable
-from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.verbatim import Launcher
 
 #: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
 _COLUMNS_SHOWN = 40

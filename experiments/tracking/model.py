@@ -32,7 +32,7 @@ from depthcheck.experiments.scratch import scratch
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun, get
 from depthcheck.experiments.tracking.store import client, launcher, storage
-from depthcheck.pipeline.advice import command
+from depthcheck.pipeline.verbatim import command
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

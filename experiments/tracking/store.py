@@ -21,7 +21,7 @@ import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.addresses import sqlite_address
 from depthcheck.experiments.tracking import reach
-from depthcheck.pipeline.advice import Launcher
+from depthcheck.pipeline.verbatim import Launcher
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

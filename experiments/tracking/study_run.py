@@ -34,9 +34,9 @@ from depthcheck.experiments.tracking.store import (
     store_directory,
     tracking_uri,
 )
-from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.verbatim import Launcher, command
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -174,7 +174,8 @@ def open_parent(
     stamp = datetime.now().astimezone()
     back = "mlflow experiments restore brings it back, and MLFLOW_EXPERIMENT_NAME names another one"
     if parent_run_id is not None:
-        back = f"mlflow run . -e doctor -P study={study} -P fix=true brings it back"
+        started = "mlflow run" if launched else launcher
+        back = f"{command(started, 'doctor', study=study, fix=True)} brings it back"
     with hinted("'active' state", back), storage(f"cannot open the run of study {study} in {uri}"):
         if parent_run_id is not None:
             get(api, parent_run_id).require_readable(f"study {study!r}")

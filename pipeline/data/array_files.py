@@ -11,6 +11,7 @@ import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import require
+from depthcheck.pipeline.data.amount import ReadingSize
 from depthcheck.pipeline.data.arrays import OwnArrays
 from depthcheck.pipeline.data.cells import listed
-from depthcheck.pipeline.data.sizes import ReadingSize
 from depthcheck.pipeline.data.sniff import open_bytes, unpacked_bytes
 
+#: What a file that is cut short, overwritten or encrypted raises.
+_DAMAGE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 #: How a validation part is called beside one for testing, in names of arrays and folders.
 VALIDATION = ("valid", "val", "validation", "dev")
 #: The names of X, y, X_test and y_test, as Keras, scikit-learn and others write them.
@@ -63,7 +66,7 @@ def read_npz(path: Path, log: Callable[[str], None]) -> OwnArrays:
 def npz_size(path: Path) -> ReadingSize:
     """Return what reading a file takes, as the headers of its arrays tell; nothing of one that is damaged."""
     n_bytes = 0.0
-    with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with contextlib.suppress(ValueError, *_DAMAGE), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:
                 np.lib.format.read_magic(file)
@@ -158,7 +161,7 @@ def _opened_npz(path: Path) -> Iterator[Any]:
         stored = np.load(path, allow_pickle=False)
         if not isinstance(stored, np.lib.npyio.NpzFile):
             raise ValueError(f"{path.name} must be an NPZ file of several arrays, got a single one (an .npy file)")
-    except (OSError, EOFError, zipfile.BadZipFile) as trouble:
+    except _DAMAGE as trouble:
         raise ValueError(f"{path.name} is no whole NPZ file: {trouble}") from None
     except ValueError as trouble:
         if "pickle" not in str(trouble):
@@ -167,7 +170,7 @@ def _opened_npz(path: Path) -> Iterator[Any]:
     try:
         with stored:
             yield stored
-    except (OSError, EOFError, zipfile.BadZipFile) as trouble:
+    except _DAMAGE as trouble:
         raise ValueError(f"{path.name} is no whole NPZ file: {trouble}") from None
 
 

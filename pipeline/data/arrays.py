@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.data.amount import in_shares, sample_words
 from depthcheck.pipeline.data.cells import merged, narrow
-from depthcheck.pipeline.data.sample import in_shares, sample_words
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.scores import Task
@@ -60,13 +60,15 @@ def known_pictures(
     *,
     class_names: tuple[str, ...],
     pixel_max: float,
+    log: Callable[[str], None],
 ) -> Dataset:
     """Return one of the known data sets of pictures: X, y, X_test and y_test with labels as they are published."""
     require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
     X, y, X_test, y_test = arrays
     samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
     own = OwnArrays(samples=samples, test=test, class_names=class_names)
-    return replace(array_dataset(config, own, name=config.name, source=source), pixel_max=pixel_max, is_known=True)
+    dataset = array_dataset(config, own, name=config.name, source=source, log=log)
+    return replace(dataset, pixel_max=pixel_max, is_known=True)
 
 
 def array_dataset(

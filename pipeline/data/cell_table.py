@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import shown
+from depthcheck.pipeline.data.amount import ReadingSize
 from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
-from depthcheck.pipeline.data.sizes import ReadingSize
 from depthcheck.pipeline.data.sniff import open_bytes, unique_names, unpacked_bytes
 
 #: Bytes of memory for each byte of a file whose cells become objects of Python's.

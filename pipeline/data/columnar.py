@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
 from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
-from depthcheck.pipeline.data.sizes import ReadingProgress, ReadingSize
 from depthcheck.pipeline.data.sniff import unique_names
 
 PARQUET = (".parquet", ".pq")

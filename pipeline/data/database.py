@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.pipeline.config import DataConfig, suggestion
+from depthcheck.pipeline.data.amount import ReadingSize
 from depthcheck.pipeline.data.cell_table import OBJECTS_PER_BYTE, CellTable
 from depthcheck.pipeline.data.cells import listed
-from depthcheck.pipeline.data.sizes import ReadingSize
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
 from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
 from depthcheck.pipeline.data.columnar import PackedTexts, within
-from depthcheck.pipeline.data.sizes import ReadingProgress, ReadingSize
 from depthcheck.pipeline.data.sniff import (
     MISSING_WORDS,
     PACKED,

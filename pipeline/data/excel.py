@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from depthcheck.pipeline.config import suggestion
+from depthcheck.pipeline.data.amount import ReadingSize
 from depthcheck.pipeline.data.cell_table import OBJECTS_PER_BYTE, CellTable, as_text
 from depthcheck.pipeline.data.cells import listed
-from depthcheck.pipeline.data.sizes import ReadingSize
 from depthcheck.pipeline.data.sniff import require_header
 
 #: Beyond so many empty rows or columns a cell is not of the table: one in the last corner of a sheet would make

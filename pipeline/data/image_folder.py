@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
 from depthcheck.pipeline.data.array_files import VALIDATION
 from depthcheck.pipeline.data.arrays import OwnArrays, Samples
 from depthcheck.pipeline.data.cells import listed
-from depthcheck.pipeline.data.sizes import ReadingProgress, ReadingSize
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -19,6 +19,14 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require, suggestion
 from depthcheck.pipeline.data import scikit_learn
+from depthcheck.pipeline.data.amount import (
+    DrawnRows,
+    ProgressLine,
+    ReadingSize,
+    drawing_columns,
+    drawn_rows,
+    require_room,
+)
 from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
 from depthcheck.pipeline.data.cell_table import JsonLinesFile, json_lines_size
@@ -30,8 +38,6 @@ from depthcheck.pipeline.data.excel import SpreadsheetFile, spreadsheet_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
 from depthcheck.pipeline.data.image_folder import has_images, image_size, read_image_folder
 from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_mnist, load_keras_file
-from depthcheck.pipeline.data.sample import DrawnRows, drawing_columns, drawn_rows
-from depthcheck.pipeline.data.sizes import ReadingSize, require_room
 from depthcheck.pipeline.data.sniff import PACKED
 from depthcheck.pipeline.data.tables import require_columns, table_dataset, task_of
 from depthcheck.pipeline.records import Dataset
@@ -214,7 +220,8 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
         config = replace(config, test_file=str(_placed(config.test_file, "test_file", own, cache, log)))
     if source is None:
         path = _placed(config.name, "data", own, cache, log)
-        if looks_at_size and kind_of(path, "data"):
+        # What a query gives is known to the database alone.
+        if looks_at_size and config.query is None and kind_of(path, "data"):
             with reading(path, "data"):
                 require_room(path, _format_of(path).size(path), rows=config.rows)
         return _load_own(config, path, log)
@@ -232,9 +239,12 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
     table, config, where = source.table(config, cache, log)
     require_columns(config, [*map(str, table.columns)], config.name)
     drawn = _drawn(table[drawing_columns(config)], config, config.name, log) if config.rows else None
+    rows = None if drawn is None else drawn.positions
     if drawn is not None:
         table, where = table.iloc[drawn.positions], f"{where}, {drawn.words}"
-    return table_dataset(table, config, name=config.name, source=where, test=_read_test(config, log), log=log)
+        config = replace(config, task=drawn.task)
+    test = _read_test(config, log)
+    return table_dataset(table, config, name=config.name, source=where, test=test, rows=rows, log=log)
 
 
 def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
@@ -337,6 +347,9 @@ class _Told:
 
     def __call__(self, line: str) -> None:
         """Tell a line, or keep it for later."""
+        if isinstance(line, ProgressLine):
+            self._log(one_line(line))
+            return
         key = re.sub(r"[\d.,]+", "", _QUOTED.sub("", line))
         if key not in self._later:
             self._log(one_line(line))
@@ -389,7 +402,9 @@ def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         drawn = _drawn(table.read(columns=drawing_columns(config)), config, path.name, log) if config.rows else None
-        rows, source = (None, source) if drawn is None else (drawn.positions, f"{source}, {drawn.words}")
+        rows = None if drawn is None else drawn.positions
+        if drawn is not None:
+            source, config = f"{source}, {drawn.words}", replace(config, task=drawn.task)
         return table_dataset(
             table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows, log=log
         )
@@ -401,7 +416,9 @@ def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
 
 def _drawn(columns: pd.DataFrame, config: DataConfig, name: str, log: Log) -> DrawnRows | None:
     """Return which rows are to be read, and say so; None for all."""
-    drawn = drawn_rows(columns, config, config.task or task_of(cells_of(columns[config.target])))
+    if not set(columns) >= set(drawing_columns(config)):
+        return None  # one holds what is no cell: whoever reads all of them says so
+    drawn = drawn_rows(columns, config, task_of(cells_of(columns[config.target]), config))
     log(f"{name}: {f'all {len(columns):,} rows are read' if drawn is None else drawn.words}")
     return drawn
 

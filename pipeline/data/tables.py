@@ -16,6 +16,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import WITH_NA, DataConfig, require, several_targets, suggestion
+from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
     Cells,
@@ -32,7 +33,6 @@ from depthcheck.pipeline.data.cells import (
 )
 from depthcheck.pipeline.data.guess import COUNT_AS_MISSING, guess, numbers_in, taken_for_missing
 from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
-from depthcheck.pipeline.data.sizes import ReadingProgress
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task
@@ -411,9 +411,9 @@ class _Target:
 
 
 def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _Target:
-    """Return what a target is: as the user says, or classes for texts and few whole numbers, else numbers."""
+    """Return what a target is, and what of it can be learned."""
     with_na = dict(config.columns).get(name) == WITH_NA
-    task = config.task or ("classification" if with_na else task_of(cells, comma=comma))
+    task = task_of(cells, config, comma=comma)
     if task == "regression":
         column = guess(name, cells, kind="numeric", comma=comma)
         require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", _only(column))
@@ -453,8 +453,10 @@ def _warn_of_classes(target: _Target, y: NDArray[np.int64], log: Callable[[str],
             log(f"target {name!r}: {twin!r} and {written!r} are two classes, though they differ in capitals alone")
 
 
-def task_of(cells: Cells, *, comma: bool = False) -> Task:
-    """Return what a target that nobody speaks of asks for: numbers unless they are few and whole, else classes."""
+def task_of(cells: Cells, config: DataConfig, *, comma: bool = False) -> Task:
+    """Return what is learned: as the user says, or classes for texts and few whole numbers, else numbers."""
+    if config.task is not None or dict(config.columns).get(str(config.target)) == WITH_NA:
+        return config.task or "classification"
     numbers = numbers_in(cells, comma=comma)
     if numbers is None:
         return "classification"

@@ -10,12 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.advice import Launcher, option
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History
 from depthcheck.pipeline.scores import ACCURACY, Metric
-from depthcheck.pipeline.verbatim import in_markdown
+from depthcheck.pipeline.verbatim import Launcher, in_markdown, option
 from depthcheck.reports.compare.results import (
     Check,
     Comparison,

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from depthcheck.pipeline.advice import Launcher
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Predictions, TrialRecord
 from depthcheck.pipeline.scores import ACCURACY, Metric
+from depthcheck.pipeline.verbatim import Launcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

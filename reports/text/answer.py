@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from depthcheck.pipeline.advice import option
 from depthcheck.pipeline.scores import Metric
+from depthcheck.pipeline.verbatim import option
 from depthcheck.reports.compare.checks import depth_0, linear_score
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
 from depthcheck.reports.compare.study_data import StudyDesign

@@ -8,8 +8,7 @@ from importlib import resources
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
-from depthcheck.pipeline.advice import command
-from depthcheck.pipeline.verbatim import in_code, in_markdown, one_line
+from depthcheck.pipeline.verbatim import command, in_code, in_markdown, one_line
 from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
 from depthcheck.reports.text.answer import answer
 from depthcheck.reports.text.context import Drawing, ReportContext

@@ -119,6 +119,15 @@ def test_schema_accepts_the_shipped_definitions_and_refuses_what_the_models_refu
         assert not schema.is_valid(changed(path, value)), path
 
 
+def test_what_data_without_a_name_say_is_of_the_data_that_are_named():
+    said = {"target": "x", "group": "patient", "rows": 90, "columns": {"age": "numeric"}}
+    document = tomllib.loads((definition.SHIPPED / "any.toml").read_text()) | {"data": said}
+    found = definition.parse(document, name="any", data=DataConfig(name="a.csv", target="y"))
+    assert found.data == DataConfig(name="a.csv", target="y", group="patient", rows=90, columns=(("age", "numeric"),))
+    document["data"]["name"] = "b.csv"
+    assert definition.parse(document, name="any", data=DataConfig(name="a.csv")).data == DataConfig(name="a.csv")
+
+
 def test_definition_for_any_data_asks_for_data():
     with pytest.raises(ValueError, match=r"any\.toml: \[data\] must have name, got \{\}"):
         definition.read(definition.find("any"))

@@ -114,6 +114,12 @@ def test_damaged_npz_is_named(tmp_path):
 
     with pytest.raises(ValueError, match=r"any\.npz is no whole NPZ file"):
         load(DataConfig(name=str(tmp_path / "any.npz")), cache=tmp_path)
+    np.savez_compressed(tmp_path / "any.npz", X=np.random.default_rng(0).normal(size=(100, 3)), y=np.arange(100) % 2)
+    content = bytearray((tmp_path / "any.npz").read_bytes())
+    content[60:400] = bytes(byte ^ 0x5A for byte in content[60:400])
+    (tmp_path / "any.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"any\.npz is no whole NPZ file"):
+        load(DataConfig(name=str(tmp_path / "any.npz")), cache=tmp_path)
 
 
 def idx(array):

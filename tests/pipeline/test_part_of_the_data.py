@@ -1,6 +1,8 @@
 """Data larger than memory: what they will take is told before, a sample of them is drawn while they are read."""
 
+import contextlib
 import gzip
+import sqlite3
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ from PIL import Image
 from pyarrow import feather
 from test_table_files import workbook
 
+from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data import sizes
-from depthcheck.pipeline.data.load import load
-from depthcheck.pipeline.data.sizes import ReadingProgress
+from depthcheck.pipeline.data import amount
+from depthcheck.pipeline.data.amount import ReadingProgress
+from depthcheck.pipeline.data.load import _Told, load
 from depthcheck.pipeline.system import available_memory
 
 N = 1_000
@@ -97,20 +100,33 @@ def test_sample_keeps_the_share_of_the_marked_test_part_and_never_more_rows_than
     assert len(sampled(tmp_path / "t.csv", 100, target="x").y) == 100
 
 
+def test_sample_is_of_what_all_rows_say_is_to_be_learned(tmp_path):
+    FRAME.assign(land=np.resize(["DE", "NA"], N), grade=np.arange(N) % 10).to_csv(tmp_path / "t.csv", index=False)
+    named = sampled(tmp_path / "t.csv", 100, target="land", columns=(("land", "categorical with NA"),))
+    assert dict(zip(named.class_names, np.bincount(named.y), strict=True)) == {"DE": 50, "NA": 50}
+    # Four rows of each whole number would be taken for numbers to predict.
+    assert sampled(tmp_path / "t.csv", 40, target="grade").task == "classification"
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"x": {n}, "who": [{n}], "y": {n % 2}}}\n' for n in range(50)))
+    with pytest.raises(ValueError, match=r"group must be one of the columns of t\.jsonl: x, y; got 'who'"):
+        sampled(tmp_path / "t.jsonl", 20, group="who")
+
+
 def test_arrays_and_known_pictures_are_sampled_too(tmp_path):
     y = np.repeat([0, 1], [900, 100])
     np.savez(tmp_path / "a.npz", X=np.arange(1_000.0)[:, None] * [1, 2], y=y)
     dataset = load(DataConfig(name=str(tmp_path / "a.npz"), rows=100), cache=tmp_path)
     assert np.bincount(dataset.y).tolist() == [90, 10]
     assert (y[dataset.X[:, 0].astype(int)] == dataset.y).all()
-    digits = load(DataConfig(name="digits", rows=200), cache=tmp_path)
+    lines = []
+    digits = load(DataConfig(name="digits", rows=200), cache=tmp_path, log=lines.append)
+    assert lines == ["digits: a sample of 200 of 1,437 rows, each class in its share, drawn by seed 1234"]
     assert (len(digits.y), len(digits.y_test)) == (200, 360)
     assert digits.source.endswith("a sample of 200 of 1,437 rows, each class in its share, drawn by seed 1234")
 
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr(sizes, "available_memory", lambda: 10_000)
+    monkeypatch.setattr(amount, "available_memory", lambda: 10_000)
 
 
 def images(folder):
@@ -152,10 +168,10 @@ def test_data_larger_than_memory_are_refused_before_they_are_read(tmp_path, monk
     with pytest.raises(ValueError, match=complaint):
         load(DataConfig(name=str(path), target=target), cache=tmp_path)
     # The figure is that of what reading takes, within a factor of a few.
-    monkeypatch.setattr(sizes, "available_memory", lambda: least * 1_000)
+    monkeypatch.setattr(amount, "available_memory", lambda: least * 1_000)
     with pytest.raises(ValueError, match="must take no more memory"):
         load(DataConfig(name=str(path), target=target), cache=tmp_path)
-    monkeypatch.setattr(sizes, "available_memory", lambda: 20 * least * 1_000)
+    monkeypatch.setattr(amount, "available_memory", lambda: 20 * least * 1_000)
     load(DataConfig(name=str(path), target=target), cache=tmp_path)
 
 
@@ -166,15 +182,31 @@ def test_sample_of_data_larger_than_memory_is_read(tmp_path):
         sampled(tmp_path / "t.csv", 300)
 
 
-def test_memory_that_is_left_is_some_and_no_more_than_the_machine_has():
+@pytest.mark.usefixtures("little_memory")
+def test_query_is_asked_of_a_database_larger_than_memory(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as database:
+        FRAME.to_sql("t", database, index=False)
+    with pytest.raises(ValueError, match="must take no more memory"):
+        load(DataConfig(name=str(tmp_path / "t.db"), target="y"), cache=tmp_path)
+    few = DataConfig(name=str(tmp_path / "t.db"), target="y", query="SELECT * FROM t LIMIT 40")
+    assert len(load(few, cache=tmp_path).y) == 40
+
+
+def test_memory_that_is_left_is_some_and_no_more_than_the_machine_or_the_container_has(tmp_path, monkeypatch):
     import psutil
 
     assert 0 < available_memory() <= psutil.virtual_memory().total
+    # What a container remembers of files makes room where it is needed, however often they were read.
+    monkeypatch.setattr(system, "_CGROUPS", tmp_path)
+    stated = {"max": "1000", "current": "900", "stat": "anon 400\nactive_file 300\ninactive_file 200\n"}
+    for name, text in stated.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert available_memory() == 600
 
 
 def test_long_reading_says_how_far_it_has_come_ever_more_rarely():
     lines, now = [], iter(range(0, 1_000, 1))
-    progress = ReadingProgress("big.csv", 1e9, lines.append, clock=lambda: float(next(now)))
+    progress = ReadingProgress("big.csv", 1e9, _Told(lines.append), clock=lambda: float(next(now)))
     for step in range(1, 20):
         progress.reached(step * 5e7)
     assert lines == [f"big.csv: {5 * s}% read after {s} s" for s in (2, 4, 8, 16)]

@@ -205,8 +205,13 @@ def test_command_names_what_was_widened():
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
-    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.csv", target="price"))
-    expected = "depthcheck run --data 'my houses.csv' --target price --trials 0 --epochs 3 --seeds 5 --seed 7"
+    said = {"target": "price", "sheet": "in 2024", "rows": 900}
+    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.xlsx", **said))
+    asked = "--data 'my houses.xlsx' --target price --sheet 'in 2024' --rows 900"
+    expected = f"depthcheck run {asked} --trials 0 --epochs 3 --seeds 5 --seed 7"
+    assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    of = defined("digits-0123abcd", data=DataConfig(name="digits", rows=900))
+    expected = "depthcheck run --experiment digits --rows 900 --trials 0 --epochs 3 --seeds 5 --seed 7"
     assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
 
 
