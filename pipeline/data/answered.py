@@ -71,7 +71,9 @@ def _rows_as_they_are(source: Path, table: object) -> pa.Table:
         return arrow_csv.read_csv(
             pa.BufferReader(whole.encode()),
             read_options=arrow_csv.ReadOptions(column_names=layout.names, skip_rows=layout.n_skip),
-            parse_options=arrow_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=layout.separator, quote_char=layout.quote, newlines_in_values=True
+            ),
             convert_options=arrow_csv.ConvertOptions(column_types=names, strings_can_be_null=False),
         )
     if isinstance(table, CellTable):
@@ -84,7 +86,7 @@ def _rows_as_they_are(source: Path, table: object) -> pa.Table:
 def _copy_text(source: Path, layout: Layout, answers: pd.DataFrame, output: Path) -> None:
     encoding = full_encoding(source, layout, lambda _line: None)
     with open_bytes(source) as file, io.TextIOWrapper(file, encoding, newline="") as text:
-        records = list(_records(text, layout.separator))
+        records = list(_records(text, layout))
     # The names stand in the last row above the data; a line that announces the separator, or blank ones, above them.
     ends = itertools.accumulate(record.count("\n") or 1 for record, _ in records)
     at = sum(end <= layout.n_skip for end in ends) - 1
@@ -93,8 +95,11 @@ def _copy_text(source: Path, layout: Layout, answers: pd.DataFrame, output: Path
     if n_rows != len(answers):
         raise ValueError(f"{source.name} must have {len(answers):,} rows, one an answer, got {n_rows:,}")
     end = "\r\n" if records[at][0].endswith("\r\n") else "\n"
-    added = answers.to_csv(index=False, sep=layout.separator, decimal="," if layout.comma else ".", lineterminator=end)
-    new = (record for record, _ in _records(io.StringIO(added, newline=""), layout.separator))
+    added = answers.to_csv(
+        index=False, sep=layout.separator, decimal="," if layout.comma else ".", lineterminator=end,
+        quotechar=layout.quote, quoting=csv.QUOTE_MINIMAL if layout.quote == '"' else csv.QUOTE_NONNUMERIC,
+    )  # fmt: skip
+    new = (record for record, _ in _records(io.StringIO(added, newline=""), layout))
     parts = [record for record, _ in records[:at]]
     for record, cells in records[at:]:
         bare = record.rstrip("\r\n")
@@ -111,7 +116,7 @@ def _copy_text(source: Path, layout: Layout, answers: pd.DataFrame, output: Path
         ) from None
 
 
-def _records(text: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
+def _records(text: TextIO, layout: Layout) -> Iterator[tuple[str, list[str]]]:
     """Yield each row as it is written, line breaks inside quotes included, and its cells."""
     lines: list[str] = []
 
@@ -121,7 +126,7 @@ def _records(text: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
             yield line
 
     csv.field_size_limit(2**31 - 1)
-    for cells in csv.reader(remembered(), delimiter=separator):
+    for cells in csv.reader(remembered(), delimiter=layout.separator, quotechar=layout.quote):
         yield "".join(lines), cells
         lines.clear()
 

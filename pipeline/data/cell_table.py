@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from depthcheck.pipeline.data.sniff import open_bytes, unique_names, unpacked_by
 
 #: Bytes of memory for each byte of a file whose cells become objects of Python's.
 OBJECTS_PER_BYTE = 2
+_WHOLE_PER_BYTE = 6
 _DAYS = {datetime.date, datetime.datetime}
 #: What is no cell, and what it is called.
 _NO_CELLS = {list: "lists", tuple: "lists", dict: "objects", bytes: "bytes", memoryview: "bytes"}
@@ -71,29 +73,61 @@ class CellTable:
         return pd.DataFrame(columns, dtype="str")
 
 
-def json_lines_size(path: Path) -> ReadingSize:
-    """Return what reading JSON Lines takes: every cell becomes an object of Python's."""
-    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * unpacked_bytes(path))
+def json_size(path: Path) -> ReadingSize:
+    """Return what reading JSON takes: every cell becomes an object of Python's, and those of a list all at once."""
+    return ReadingSize(n_bytes=(_WHOLE_PER_BYTE if _is_whole(path) else OBJECTS_PER_BYTE) * unpacked_bytes(path))
 
 
-class JsonLinesFile(CellTable):
-    """A file with a JSON object in each line; one in another becomes a column for each member, ``place.lat``."""
+class JsonFile(CellTable):
+    """A file with a JSON object in each line, or in ``.json`` also in a list; one in another becomes ``place.lat``.
+
+    One object of columns, each an object with an entry a row, is what pandas writes unless told otherwise.
+    """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         columns: dict[tuple[str, ...], list[Any]] = {}
         n_rows = 0
-        with open_bytes(path) as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                for name, cell in _members(_object_of(line, f"line {number:,} of {path.name}")).items():
-                    cells = columns.setdefault(name, [])
-                    cells.extend([None] * (n_rows - len(cells)))
-                    cells.append(cell)
-                n_rows += 1
+        for found in _objects_of(path):
+            for name, cell in _members(found).items():
+                cells = columns.setdefault(name, [])
+                cells.extend([None] * (n_rows - len(cells)))
+                cells.append(cell)
+            n_rows += 1
         for cells in columns.values():
             cells.extend([None] * (n_rows - len(cells)))
         super().__init__([".".join(name) for name in columns], [*columns.values()], path.name, log)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file may be one JSON value over many lines."""
+    return ".json" in path.suffixes[-2:]
+
+
+def _objects_of(path: Path) -> Iterator[dict[str, Any]]:
+    with open_bytes(path) as file:
+        whole = file.read() if _is_whole(path) else b""
+        try:
+            found = json.loads(whole) if whole else None
+        except (ValueError, RecursionError) as trouble:
+            if whole.lstrip()[:1] == b"[":
+                raise ValueError(f"{path.name} must be a list of JSON objects: {_reason(trouble)}") from None
+            found = None  # an object in each line
+        if isinstance(found, dict) and found and all(isinstance(column, dict) for column in found.values()):
+            rows = dict.fromkeys(row for column in found.values() for row in column)
+            found = [{name: column.get(row) for name, column in found.items()} for row in rows]
+        if isinstance(found, list):
+            for number, entry in enumerate(found, start=1):
+                if not isinstance(entry, dict):
+                    raise ValueError(f"entry {number:,} of {path.name} must be a JSON object, got {shown(entry)}")
+                yield entry
+            return
+        for number, line in enumerate(io.BytesIO(whole) if whole else file, start=1):
+            if line.strip():
+                yield _object_of(line, f"line {number:,} of {path.name}")
+
+
+def _reason(trouble: ValueError | RecursionError) -> str:
+    return "too many levels" if isinstance(trouble, RecursionError) else str(trouble)
 
 
 def _object_of(line: bytes, where: str) -> dict[str, Any]:

@@ -39,10 +39,16 @@ _CLOCK = r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?
 #: Up to here float32 holds every whole number.
 _WHOLE_IN_FLOAT32 = 2**24
 _DAYS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
+_MONTHS = ("%Y-%m", "%m/%Y", "%Y/%m", "%m-%Y")
+#: Once weekdays, commas, points, hyphens and the ends of 1st and 2nd are gone, which people set as they like.
 _NAMED_MONTHS = (
-    "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d. %b %Y", "%d. %B %Y",
-    "%b-%d-%Y", "%Y-%m", "%m/%Y", "%b %Y", "%B %Y",
+    "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%Y %b %d", "%Y %B %d", "%d %b %y", "%d%b%Y", "%d%b%y",
+    "%b %Y", "%B %Y", "%Y %b", "%b %y",
 )  # fmt: skip
+#: As ``date`` and the Internet's protocols write moments, the weekday gone.
+_MOMENTS = ("%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y", "%d %b %Y %H:%M:%S %z")
+_WEEKDAY = r"^(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\b[., ]*"
+_BETWEEN = r"(?<=\d)(?:st|nd|rd|th)\b|[.,](?=\s|$)|(?<=[A-Za-z])[.,/-](?=\d)|(?<=\d)[.,/-](?=[A-Za-z])|,(?=\d{4}\b)"
 #: Dates as 2016Q3, and as 2016.5 where the column's name speaks of time.
 QUARTERS, YEARS = "quarters", "years"
 _CURRENCY = r"(?:[€$£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|INR)"
@@ -322,6 +328,9 @@ def _days_of(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
         years = read_numbers(texts, "")
         begun = pd.to_datetime(pd.Series(np.floor(years)).map("{:04.0f}-01-01".format), errors="coerce", utc=True)
         return _days(begun) + (years - np.floor(years)) * 365.25
+    if "%b" in form or "%B" in form:
+        bare = texts.str.replace(_WEEKDAY, "", regex=True, flags=re.IGNORECASE)
+        texts = bare.str.replace(_BETWEEN, " ", regex=True).str.replace(r"\s+", " ", regex=True).str.strip()
     dates = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
     if form == "ISO8601":  # which would take 2024 alone, or 20240131, as well
         dates = dates.where(texts.str.match(r"\d{4}-\d\d?-\d\d?"))
@@ -359,14 +368,15 @@ def needs_double(numbers: NDArray[Any]) -> bool:
 def number_form(texts: pd.Series[str], *, comma: bool) -> str | None:
     """Return the form in which different texts are numbers, or None; ``comma``: 1.234 is more than a thousand here."""
     form = likeliest_form(texts, comma=comma)
-    return form if is_readable(read_numbers(texts, form)) else None
+    n_others = int(np.isnan(read_numbers(texts.iloc[:_N_SAMPLE], form)).sum())
+    return form if n_others <= _N_OTHERS and is_readable(read_numbers(texts, form)) else None
 
 
 def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
     """Return the form in which most of a column's different texts are numbers, be they many or few.
 
     Looked for in a sample, and where that one does not read every text, in all of them: the only cell that tells may be
-    the last one.
+    the last one. Where no form reads enough of the sample, none is that of numbers, and the others need not be read.
     """
     sample = texts.iloc[:_N_SAMPLE]
     unit = _unit_of(sample)
@@ -378,7 +388,9 @@ def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
 
     # max returns the first of equals: their order decides what can be read in two ways.
     form = max(forms, key=lambda form: n_read(form, sample))
-    if len(texts) == len(sample) or n_read(form, texts) == len(texts):
+    if len(texts) == len(sample) or n_read(form, sample) < len(sample) - _N_OTHERS:
+        return form
+    if n_read(form, texts) == len(texts):
         return form
     return max(forms, key=lambda form: n_read(form, texts))
 
@@ -484,8 +496,9 @@ def _categorical(cells: Texts) -> pd.Categorical:
 def date_forms() -> Iterator[str]:
     """Yield the forms in which dates are looked for, the likeliest first."""
     yield "ISO8601"
-    for day in (*(form.format(mark) for form in _DAYS for mark in "/.-"), *_NAMED_MONTHS):
+    for day in (*(form.format(mark) for form in _DAYS for mark in "/.-"), *_MONTHS, *_NAMED_MONTHS):
         yield from (day + time for time in _TIMES)
+    yield from _MOMENTS
     yield QUARTERS
 
 

@@ -120,7 +120,10 @@ class DelimitedFile:
                         block_size=_N_BLOCK,
                     ),
                     parse_options=csv.ParseOptions(
-                        delimiter=self.layout.separator, newlines_in_values=True, invalid_row_handler=note
+                        delimiter=self.layout.separator,
+                        quote_char=self.layout.quote,
+                        newlines_in_values=True,
+                        invalid_row_handler=note,
                     ),
                     convert_options=csv.ConvertOptions(
                         column_types=dict.fromkeys(self.names, pa.string()),
@@ -140,7 +143,7 @@ class DelimitedFile:
             return f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}"
         row = wrong[0]
         text = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
-        line = first_line_of_width(self._path, encoding, self.layout.separator, row.actual_columns)
+        line = first_line_of_width(self._path, encoding, self.layout, row.actual_columns)
         return (
             f"{self._path.name} must have {row.expected_columns} cells in each row, as its first line has, "
             f"got {row.actual_columns} in line {line:,}: {text!r}"

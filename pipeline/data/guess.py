@@ -56,7 +56,14 @@ _MOSTLY, _FIRST = 0.5, 1_000
 _BLANKS = 3
 #: How it is said that words were taken for missing.
 COUNT_AS_MISSING = "count as missing for what they say"
-_ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|rownames|index)$|[a-z]I[dD]$")
+#: A column without a name that another program wrote numbers the rows, whatever rows were left out since.
+_ID_NAME = re.compile(
+    r"(?i:(^|[_\-. ])(id|uuid|guid|rownames|index)$|^column_\d+(\.\d+)?$|^unnamed: ?\d+$)|[a-z]I[dD]$"
+)
+#: Fewer different identifiers than these are as likely codes of a few kinds.
+_N_OWNERS = 20
+#: How it is said that rows with one identifier may be one person's.
+NAME_AS_GROUP = "rows share it; if those belong together, name it as group"
 
 
 def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = False) -> Column:
@@ -91,6 +98,15 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
     if found.n_distinct == 1 and found.n_missing == 0:
         return replace(found, kind="ignored", why=f"always {found.examples[0]}", categories=())
     return found
+
+
+def owner_hint(column: Column, n_rows: int) -> str:
+    """Return what to say of a column that is called an identifier while rows share it; usually nothing.
+
+    Records of one person on both sides of a split make every model look better than it will be.
+    """
+    is_shared = _N_OWNERS < column.n_distinct < n_rows - column.n_missing
+    return NAME_AS_GROUP if is_shared and _ID_NAME.search(column.name) else ""
 
 
 def numbers_in(cells: Cells, *, comma: bool = False) -> NDArray[Any] | None:
@@ -208,7 +224,8 @@ def _as_boolean(column: Column, cells: Texts, truths: tuple[str, str]) -> Column
     values = typed(replace(column, kind="boolean"), cells)
     present = np.unique(values[~np.isnan(values)])
     n_missing = int(np.isnan(values).sum())
-    why = f"{truths[0]} and {truths[1]}"
+    usual = cells.different[cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
+    why = f"{truths[0]} and {truths[1]}" + _missing_words([*cells.taken, *usual])
     return replace(column, kind="boolean", why=why, n_distinct=len(present), n_missing=n_missing)
 
 
@@ -225,12 +242,15 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
         found = _of_numbers(column, numbers, _number_words(read, form, comma=comma))
     else:
         found = _of_dates(column, numbers, _date_words(read, form))
-    if words:
-        found = replace(found, why=f"{found.why}; missing: {', '.join(map(repr, words))}")
+    found = replace(found, why=found.why + _missing_words(words))
     if not others:
         return found
     listed = ", ".join(map(repr, others[:3])) + (", …" if len(others) > 3 else "")
     return replace(found, why=f"{found.why}; what is none counts as missing: {listed}")
+
+
+def _missing_words(words: Sequence[str]) -> str:
+    return f"; missing: {', '.join(map(repr, words))}" if words else ""
 
 
 def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> str:
@@ -303,7 +323,10 @@ def _words_among_numbers(cells: Texts) -> str:
     texts = cells.different
     if _are_codes(texts):
         return ""
-    read = np.isfinite(read_numbers(texts, likeliest_form(texts.head(_FIRST), comma=False)))
+    form = likeliest_form(texts.head(_FIRST), comma=False)
+    if np.isfinite(read_numbers(texts.head(_FIRST), form)).mean() < _MOSTLY / 2:  # to read all takes long
+        return ""
+    read = np.isfinite(read_numbers(texts, form))
     if read.mean() < _MOSTLY:
         return ""
     words = texts[~read]
@@ -378,7 +401,8 @@ def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
 
 def _examples(cells: Cells) -> tuple[str, ...]:
     """Return the first few different values as text."""
-    first = np.flatnonzero(~cells.missing)[:200]
+    present = np.flatnonzero(~cells.missing)
+    first = np.append(present[:200], present[200 :: max(1, len(present) // 200)])  # a sorted file begins with one value
     if isinstance(cells, Texts):
         found = [str(cells.different.iloc[code]) for code in dict.fromkeys(cells.codes[first].tolist())]
     elif isinstance(cells, Numbers):

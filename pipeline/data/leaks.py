@@ -27,7 +27,7 @@ _NEARLY_ALL = 0.98
 _FEWEST_OF_A_CLASS = 5
 
 
-def leak_of(values: Values, answers: NDArray[np.float64], task: str) -> str:
+def leak_of(values: Values, answers: NDArray[np.float64], task: str, *, is_date: bool = False) -> str:
     """Return what to say of a column that gives the target away, or nothing.
 
     Parameters
@@ -38,6 +38,8 @@ def leak_of(values: Values, answers: NDArray[np.float64], task: str) -> str:
         ``(n,)`` the target: labels from 0 up, or numbers; none missing.
     task
         ``classification`` or ``regression``.
+    is_date
+        Whether the column is dates: of those it is known beforehand, and rows near each other tell of each other.
     """
     if len(answers) < _FEWEST:
         return ""
@@ -50,7 +52,8 @@ def leak_of(values: Values, answers: NDArray[np.float64], task: str) -> str:
     if score < _NEARLY_ALL:
         return ""
     of = "classes" if task == "classification" else "target's spread"
-    return f"{ALONE} {score:.1%} of the {of} on rows held out: is it known before the target is?"
+    asked_for = "name it as time if later rows are to be predicted" if is_date else "is it known before the target is?"
+    return f"{ALONE} {score:.1%} of the {of} on rows held out: {asked_for}"
 
 
 def said_of(columns: Sequence[Column]) -> list[tuple[str, str, bool]]:

@@ -29,7 +29,7 @@ from depthcheck.pipeline.data.amount import (
 )
 from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
-from depthcheck.pipeline.data.cell_table import JsonLinesFile, json_lines_size
+from depthcheck.pipeline.data.cell_table import JsonFile, json_size
 from depthcheck.pipeline.data.cells import cells_of, listed
 from depthcheck.pipeline.data.columnar import ColumnarFile, columnar_size
 from depthcheck.pipeline.data.database import POSTGRESQL, SqliteFile, read_postgresql, sqlite_size
@@ -153,11 +153,11 @@ _CSV = DataFormat(
 )
 _COLUMNAR = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
 _SQLITE = (".db", ".sqlite", ".sqlite3")
-_JSON_LINES = tuple(name + packed for name in (".jsonl", ".ndjson") for packed in ("", *PACKED))
+_JSON = tuple(name + packed for name in (".jsonl", ".ndjson", ".json") for packed in ("", *PACKED))
 _SHEETS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 #: The first that fits is taken.
 FORMATS = [
-    DataFormat(name="JSON Lines", suffixes=_JSON_LINES, table=JsonLinesFile, size=json_lines_size),
+    DataFormat(name="JSON, JSON Lines", suffixes=_JSON, table=JsonFile, size=json_size),
     _CSV,
     DataFormat(name="Parquet, Feather", suffixes=_COLUMNAR, table=ColumnarFile, size=columnar_size),
     DataFormat(name="a spreadsheet", suffixes=_SHEETS, table=SpreadsheetFile, takes="sheet", size=spreadsheet_size),

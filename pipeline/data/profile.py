@@ -55,7 +55,7 @@ def _target(dataset: Dataset) -> str:
         return f"{name}regression (numbers {spread}), judged by {dataset.metric}"
     counts = np.bincount(dataset.y, minlength=dataset.n_classes)
     shown = [
-        f"{one_line(class_name, _MAX_NAME)} {count:,} ({count / len(dataset.y):.1%})"
+        f"{one_line(class_name, _MAX_NAME)} {count:,} ({_share(count, len(dataset.y))})"
         for class_name, count in zip(dataset.class_names[:_N_CLASSES], counts, strict=False)
     ]
     more = ["…"] if dataset.n_classes > _N_CLASSES else []
@@ -63,10 +63,17 @@ def _target(dataset: Dataset) -> str:
 
 
 def _row(column: Column, n_rows: int) -> tuple[str, ...]:
-    missing = f"{column.n_missing / n_rows:.1%}" if column.n_missing else "–"
+    missing = _share(column.n_missing, n_rows) if column.n_missing else "–"
     distinct = f"{column.n_distinct:,}" if column.n_distinct else "–"
     name, examples = one_line(column.name, _MAX_NAME), one_line(", ".join(column.examples))
     return name, column.kind, missing, distinct, examples, one_line(column.why)
+
+
+def _share(n: int, of: int) -> str:
+    """Return a share in percent; few of many are not 0.0 % of them, nor are nearly all of them all."""
+    if 0 < n / of < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= n / of < 1 else f"{n / of:.1%}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

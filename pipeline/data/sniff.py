@@ -59,6 +59,8 @@ class Layout:
         Whether rows begin with a cell more than there are headers.
     n_skip
         Lines up to the first row of data.
+    quote
+        Around cells: a double one, or a single one where the names all stand in those.
     """
 
     encoding: str
@@ -69,6 +71,7 @@ class Layout:
     nameless: frozenset[str]
     has_row_names: bool
     n_skip: int
+    quote: str
 
 
 def sniff(path: Path, log: Callable[[str], None]) -> Layout:
@@ -91,6 +94,11 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     text, separator, n_before = _announced_separator(text)
     separator = separator or _separator(text, is_whole, path.name)
     rows, n_header = _rows(text, separator, is_whole)
+    quote = '"'
+    if len(rows[0]) > 1 and all(re.fullmatch("'[^']+'", cell) for cell in rows[0]):
+        quote = "'"
+        log(f"{path.name}: its names stand in single quotes: these are read as quotes, there and around cells")
+        rows, n_header = _rows(text, separator, is_whole, quote)
     header, rows = rows[0], [row for row in rows[1:] if row]
     require_header(header, path.name)
     given, header = header, _fitted(header, rows)
@@ -105,6 +113,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
         nameless=frozenset(name for name, cell in zip(names, header, strict=True) if not cell.strip()),
         has_row_names=header == ["", *given],
         n_skip=n_before + n_header,
+        quote=quote,
     )
 
 
@@ -212,10 +221,10 @@ def full_encoding(path: Path, layout: Layout, log: Callable[[str], None]) -> str
     return encoding
 
 
-def first_line_of_width(path: Path, encoding: str, separator: str, width: int) -> int:
+def first_line_of_width(path: Path, encoding: str, layout: Layout, width: int) -> int:
     """Return the number of the line, from 1, on which the first row with so many cells ends."""
     with open_bytes(path) as file, io.TextIOWrapper(file, encoding, errors="replace", newline="") as text:
-        reader = csv.reader(text, delimiter=separator)
+        reader = csv.reader(text, delimiter=layout.separator, quotechar=layout.quote)
         return next((reader.line_num for row in reader if len(row) == width), 0)
 
 
@@ -254,9 +263,9 @@ def _announced_separator(text: str) -> tuple[str, str | None, int]:
         text, n_before = rest, n_before + 1
 
 
-def _rows(text: str, separator: str, is_whole: bool) -> tuple[list[list[str]], int]:
+def _rows(text: str, separator: str, is_whole: bool, quote: str = '"') -> tuple[list[list[str]], int]:
     """Return the rows of a sample, without a last one that is cut, and the number of lines that the first one takes."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
     rows: list[list[str]] = []
     n_header = 1
     try:

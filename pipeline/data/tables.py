@@ -31,7 +31,14 @@ from depthcheck.pipeline.data.cells import (
     proves_comma,
     typed,
 )
-from depthcheck.pipeline.data.guess import COUNT_AS_MISSING, guess, numbers_in, taken_for_missing
+from depthcheck.pipeline.data.guess import (
+    COUNT_AS_MISSING,
+    NAME_AS_GROUP,
+    guess,
+    numbers_in,
+    owner_hint,
+    taken_for_missing,
+)
 from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
@@ -41,7 +48,7 @@ _N_SAMPLE = 1_000
 #: Words of a guess that a user should see.
 _ASKED = (
     "no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COUNT_AS_MISSING,
-    COPY, ALONE,
+    COPY, ALONE, NAME_AS_GROUP,
 )  # fmt: skip
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
@@ -188,9 +195,13 @@ class _Parts:
         if column.kind == "numeric" and name not in self.stated and self._counts_all_rows(cells):
             column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier")
             self.columns[-1] = column
+        if self.config.group is None and name not in self.stated:
+            hint = owner_hint(column, len(self.answers))
+            column = replace(column, why=f"{column.why}; {hint}") if hint else column
+            self.columns[-1] = column
         values = typed(column, cells) if column.kind != "ignored" else None
         if values is not None and name not in self.stated:
-            leak = leak_of(values, self.answers, self.target.task)
+            leak = leak_of(values, self.answers, self.target.task, is_date=column.kind == "date")
             if leak:
                 column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)
                 self.columns[-1] = column

@@ -33,6 +33,7 @@ FILES = {
     "announced separator and blank lines": ("sep=;\n\na;b\n1;x\n\n2;y\n", ";"),
     "separator at the end": ("a,b,\n1,x,\n2,y,\n", ","),
     "nothing before the tab at the end": ("a\tb\t\n1\t\t\n2\ty\t\n", "\t"),
+    "single quotes": ("'a','b, c'\n'it, 1',x\n2,'y'\n", ","),
     "no line break at the end": ("a,b\n1,x\n2,y", ","),
 }
 
@@ -47,6 +48,8 @@ def test_text_comes_back_as_it_was(tmp_path, text, separator):
     ]
     if separator == ";":
         added = [part.replace("0.75", "0,75").replace("0.25", "0,25") if "1,5" in text else part for part in added]
+    if text.startswith("'"):
+        added = [",'prediction','probability_a'", ",'a',0.75", ",'b',0.25"]
     for part in added:
         assert part in written, written
         written = written.replace(part, "", 1)

@@ -9,6 +9,7 @@ import pytest
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.data.tables import table_dataset
 from depthcheck.pipeline.prepare.prepare import prepare
 from depthcheck.pipeline.records import Cut
@@ -151,6 +152,32 @@ def test_dates_that_are_said_to_be_numbers_stay_apart():
     assert len(np.unique(dataset.X["x"])) == N
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%b %d %Y", "%b. %d, %Y", "%B %d,%Y", "%a %b %d %Y", "%A, %d %B %Y", "%Y %b %d", "%Y-%b-%d", "%d%b%Y",
+        "%d/%b/%Y %H:%M", "%d. %B %Y", "%dth %B %Y", "%d-%b-%y", "%B %d %Y %I:%M %p", "%a %b %d %H:%M:%S %Y",
+        "%a %b %d %H:%M:%S +0000 %Y", "%a, %d %b %Y %H:%M:%S +0100", "%Y/%m", "%b-%y", "%b %Y",
+    ],
+)  # fmt: skip
+def test_months_by_name_are_dates_however_they_are_set(form):
+    days = pd.date_range("2001-01-05", periods=N, freq="40D")
+    column, lines, dataset = understood(days.strftime(form))
+    assert column.kind == "date", column.why
+    assert lines == []
+    asked = (days if "%d" in form else days.to_period("M").to_timestamp()) - pd.Timestamp(0)
+    assert np.abs(dataset.X["x"] - asked.days.to_numpy()).max() <= 1 / 24
+
+
+def test_words_with_numbers_are_no_dates():
+    for cells in (
+        [f"May {row % 90 + 10}" for row in range(N)],
+        [f"model {1990 + row % 30}" for row in range(N)],
+        [f"{row % 60} Sun St" for row in range(N)],
+    ):
+        assert understood(cells)[0].kind == "categorical"
+
+
 def test_numbers_that_only_look_like_dates_stay_numbers():
     assert understood(20_160_131 + np.arange(N) * 7)[0].kind == "numeric"  # 20160138
     assert understood(1800.25 + np.arange(N), name="length")[0].kind == "numeric"
@@ -241,3 +268,54 @@ def test_cases_that_went_wrong_are_read_as_they_are(tmp_path):
     dataset, lines = read_csv(f"a,y,b,y\n{rows}\n", tmp_path)
     assert list(dataset.X.columns) == ["a", "b"]
     assert any("'y.1': " in line and "copy of the target" in line for line in lines)
+
+
+def test_numbers_of_rows_that_were_left_out_are_no_feature():
+    rises = np.cumsum(1 + np.arange(N) % 7)
+    assert understood(rises, name="column_1")[0].kind == "ignored"  # as R and pandas write what is left of a table
+    assert understood(rises, name="Unnamed: 0")[0].kind == "ignored"
+    for name in ("ID", "Id", "PassengerId", "Customer ID"):
+        assert understood(rises[::-1], name=name)[0].kind == "ignored"
+    assert understood(rises, name="metres")[0].kind == "numeric"
+
+
+@pytest.mark.parametrize("of", [str, int])
+def test_identifier_that_rows_share_is_asked_about_unless_it_is_the_group(tmp_path, of):
+    owners = [of(row // 3) for row in range(N)]
+    column, lines, _ = understood(owners, name="Individual ID")
+    assert lines == [f"column 'Individual ID': {column.why}"]
+    assert column.why.endswith("rows share it; if those belong together, name it as group")
+    text = pd.DataFrame({"Individual ID": owners, "shop ID": owners, "noise": np.sin(np.arange(N)), "y": Y})
+    _, lines = read_csv(text.to_csv(index=False), tmp_path, group="Individual ID")
+    assert lines == []
+    assert understood([row % 9 for row in range(N)], name="type_id")[1] == []
+
+
+def test_word_taken_for_missing_among_truth_values_is_said():
+    column, _, _ = understood([("no", "yes", "NA", "unknown")[min(row % 7, 3)] for row in range(N)])
+    assert (column.kind, column.why) == ("boolean", "no and yes; missing: 'NA', 'unknown'")
+
+
+def test_date_that_tells_the_target_asks_for_the_time():
+    days = pd.date_range("2001-01-05", periods=N)
+    column, lines, _ = understood(days, target=list(np.arange(N) * 0.5))
+    assert column.kind == "date"
+    assert lines[0].endswith("rows held out: name it as time if later rows are to be predicted")
+
+
+def test_few_of_many_are_not_none_of_them():
+    cells = [np.nan, *(np.arange(2_999) / 7)]
+    lines = profile_lines(understood(cells, target=["rare", *["usual"] * 2_999])[2])
+    assert "(rare 1 (<0.1%), usual 2,999 (>99.9%))" in lines[1]
+    assert lines[4].split()[:3] == ["x", "numeric", "<0.1%"]
+
+
+def test_examples_are_of_the_whole_file():
+    assert understood(np.repeat([0.5, 7.25, 9.0], N))[0].examples == ("0.5", "7.25", "9")
+
+
+def test_names_in_single_quotes_are_those_inside(tmp_path):
+    rows = "\n".join(f"{row}\t'it, {row % 5}'\t{Y[row]}" for row in range(90))
+    dataset, lines = read_csv(f"'a'\t'b'\t'y'\n{rows}\n", tmp_path)
+    assert lines[0] == "any.csv: its names stand in single quotes: these are read as quotes, there and around cells"
+    assert dataset.columns[1].categories == tuple(f"it, {row}" for row in range(5))

@@ -534,7 +534,7 @@ def test_samples_with_a_cell_too_many_are_refused_and_never_shifted(tmp_path, te
         ("irirs", r"data must be one of fashion-mnist, .*, got 'irirs'; did you mean 'iris'\?"),
         ("{folder}/mi.csv", r"data must be a path that exists, got '.*/mi\.csv'; did you mean 'my\.csv'\?"),
         ("{folder}/no/my.csv", r"data must be a path that exists, got '.*': there is no folder .*/no"),
-        ("{folder}/any.docx", r"data must be JSON Lines, CSV, TSV, Parquet, .* got '.*any\.docx'"),
+        ("{folder}/any.docx", r"data must be JSON, JSON Lines, CSV, TSV, Parquet, .* got '.*any\.docx'"),
         (
             "{folder}",
             r"must have four IDX files, or a subfolder of images for each class, got .* with any\.docx, my\.csv",

@@ -39,12 +39,50 @@ def test_json_lines_keep_types_digits_and_what_stands_in_objects(tmp_path):
     [
         ('{"a": 1}\n[2]\n', r"line 2 of any\.ndjson must be a JSON object, got \[2\]$"),
         ('{"a": 1}\n{"a": \n', r"line 2 of any\.ndjson must be a JSON object, got '{\"a\":': Expecting value$"),
+        ("[" * 9_999, r"line 1 of any\.ndjson must be a JSON object, got .*: too many levels$"),
         ("{}\n" + '{"a":' * 9_999, r"line 2 of any\.ndjson must be a JSON object, got .*: too many levels$"),
         ("\n", r"any\.ndjson must have rows of numbers, text, booleans or dates, got none$"),
     ],
 )
 def test_what_is_no_json_lines_is_refused_in_one_line(tmp_path, text, complaint):
     path = tmp_path / "any.ndjson"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[\n  {"n": 1, "at": {"lat": 1.5}},\n  {"n": null, "at": {"lat": 2.5}, "w": "ä"}\n]\n',
+        '{"n": {"0": 1, "1": null}, "at.lat": {"0": 1.5, "1": 2.5}, "w": {"1": "ä"}}',  # as pandas writes a table
+        '{"n": 1, "at": {"lat": 1.5}}\n{"at": {"lat": 2.5}, "w": "ä"}\n',
+    ],
+)
+def test_json_may_be_a_list_of_objects_one_of_columns_or_an_object_in_each_line(tmp_path, text):
+    path = tmp_path / "any.json"
+    path.write_text(text)
+    frame, lines = read(path)
+    assert lines == []
+    assert [[None if cell != cell else cell for cell in row] for row in frame.to_numpy(object).tolist()] == [
+        [1.0, 1.5, None],
+        [None, 2.5, "ä"],
+    ]
+    assert list(frame.columns) == ["n", "at.lat", "w"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[{"a": 1},\n {"a": ', r"any\.json must be a list of JSON objects: Expecting value: line 2 column 8 "),
+        ('[{"a": 1}, 2]', r"entry 2 of any\.json must be a JSON object, got 2$"),
+        ("[" * 9_999, r"any\.json must be a list of JSON objects: too many levels$"),
+        ("[]", r"any\.json must have rows of numbers, text, booleans or dates, got none$"),
+        ("7", r"line 1 of any\.json must be a JSON object, got 7$"),
+    ],
+)
+def test_what_is_no_list_of_objects_is_refused_in_one_line(tmp_path, text, complaint):
+    path = tmp_path / "any.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=complaint):
         read(path)
