@@ -269,7 +269,11 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
     owners = ", ".join(_text(column.name) for column in dataset.columns if NAME_AS_GROUP in column.why)
     for key, value, why in (
         ("rows", config.rows, "draw so many rows while the file is read, by the seed of [split]"),
-        ("group", config.group, f"a column whose rows of one value must stay in one part ({owners or 'a patient, a customer'})"),
+        (
+            "group",
+            config.group,
+            f"a column whose rows of one value must stay in one part ({owners or 'a patient, a customer'})",
+        ),
         ("time", config.time, f"a column of times{f' ({dates})' if dates else ''}: the latest rows validate and test"),
         ("test_file", config.test_file, "a file whose rows are the test part"),
         ("test_column", config.test_column, "a column of true and false that marks the test part"),

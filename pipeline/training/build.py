@@ -151,7 +151,8 @@ def _scaling(scaler: Scaler) -> list[Any]:
     Keras reads the numbers of a layer's configuration as float32, whatever the layer computes in. So samples of float64
     are first moved by a centre that float32 holds exactly; what is left to move them by is small.
     """
-    dtype, scale, offset = scaler.dtype.name, scaler.scale, scaler.offset
+    dtype, scale = scaler.dtype.name, scaler.scale
+    offset: float | NDArray[np.floating] = scaler.offset
     moved = []
     if isinstance(scale, np.ndarray) and dtype == "float64":
         centre = (-offset / scale).astype(np.float32).astype(np.float64)
