@@ -127,7 +127,7 @@ class DataFormat:
     """
 
     name: str
-    size: Callable[[Path], ReadingSize]
+    size: Callable[[Path], ReadingSize] = lambda path: ReadingSize(n_bytes=path.stat().st_size)
     suffixes: tuple[str, ...] = ()
     in_folder: Callable[[Path], bool] | None = None
     table: Callable[..., TableFile] | None = None

@@ -249,8 +249,9 @@ class ObjectLines:
     def names(self):
         return tuple(self._rows[0])
 
-    def read(self):
-        return pd.DataFrame(self._rows)
+    def read(self, *, rows=None, columns=None):
+        frame = pd.DataFrame(self._rows, columns=columns)
+        return frame if rows is None else frame.iloc[rows]
 
 
 def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp_path, monkeypatch):
