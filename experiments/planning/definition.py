@@ -267,13 +267,10 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
         lines.append('# class_weight = "balanced"  # every class weighs the same in the loss, however rare it is')
     dates = ", ".join(_text(column.name) for column in dataset.columns if column.kind == "date")
     owners = ", ".join(_text(column.name) for column in dataset.columns if NAME_AS_GROUP in column.why)
+    owners = owners or "a patient, a customer"
     for key, value, why in (
         ("rows", config.rows, "draw so many rows while the file is read, by the seed of [split]"),
-        (
-            "group",
-            config.group,
-            f"a column whose rows of one value must stay in one part ({owners or 'a patient, a customer'})",
-        ),
+        ("group", config.group, f"a column whose rows of one value must stay in one part ({owners})"),
         ("time", config.time, f"a column of times{f' ({dates})' if dates else ''}: the latest rows validate and test"),
         ("test_file", config.test_file, "a file whose rows are the test part"),
         ("test_column", config.test_column, "a column of true and false that marks the test part"),

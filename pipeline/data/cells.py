@@ -43,7 +43,7 @@ _MONTHS = ("%Y-%m", "%m/%Y", "%Y/%m", "%m-%Y")
 #: Once weekdays, commas, points, hyphens and the ends of 1st and 2nd are gone, which people set as they like.
 _NAMED_MONTHS = (
     "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y", "%Y %b %d", "%Y %B %d", "%d %b %y", "%d%b%Y", "%d%b%y",
-    "%b %Y", "%B %Y", "%Y %b", "%b %y",
+    "%b %Y", "%B %Y", "%Y %b",
 )  # fmt: skip
 #: As ``date`` and the Internet's protocols write moments, the weekday gone.
 _MOMENTS = ("%b %d %H:%M:%S %Y", "%b %d %H:%M:%S %z %Y", "%d %b %Y %H:%M:%S %z")
@@ -400,7 +400,13 @@ def date_form(texts: pd.Series[str]) -> str | None:
     first, sample = texts.iloc[:20], texts.iloc[:_N_SAMPLE]
     if not first.str.contains(r"\d", regex=True).mean() > 1 / 2:
         return None
-    likely = [form for form in date_forms() if np.isfinite(read_days(first, form)).mean() > 1 / 2]
+    has_names, has_clock = first.str.contains("[A-Za-z]{3}").any(), first.str.contains(":").any()
+    possible = [
+        form
+        for form in date_forms()
+        if (has_names or not re.search("%[bB]", form)) and (has_clock or not re.search("%[HI]", form))
+    ]
+    likely = [form for form in possible if np.isfinite(read_days(first, form)).mean() > 1 / 2]
     form = max(likely, key=lambda form: int(np.isfinite(read_days(sample, form)).sum()), default=None)
     return form if form is not None and is_readable(read_days(texts, form)) else None
 

@@ -93,12 +93,11 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
         raise ValueError(f"{path.name} must have a line of names and rows below it, got an empty file")
     text, separator, n_before = _announced_separator(text)
     separator = separator or _separator(text, is_whole, path.name)
-    rows, n_header = _rows(text, separator, is_whole)
     quote = '"'
-    if len(rows[0]) > 1 and all(re.fullmatch("'[^']+'", cell) for cell in rows[0]):
+    if re.fullmatch(f"'[^']+'({re.escape(separator)}'[^']+')+", text.partition("\n")[0].strip()):
         quote = "'"
         log(f"{path.name}: its names stand in single quotes: these are read as quotes, there and around cells")
-        rows, n_header = _rows(text, separator, is_whole, quote)
+    rows, n_header = _rows(text, separator, is_whole, quote)
     header, rows = rows[0], [row for row in rows[1:] if row]
     require_header(header, path.name)
     given, header = header, _fitted(header, rows)

@@ -3,7 +3,6 @@
 import gzip
 import sqlite3
 
-import pandas as pd
 import pytest
 
 from depthcheck.experiments.planning.definition import found_from
@@ -65,10 +64,8 @@ def test_json_may_be_a_list_of_objects_one_of_columns_or_an_object_in_each_line(
     path.write_text(text)
     frame, lines = read(path)
     assert lines == []
-    assert [[None if pd.isna(cell) else cell for cell in row] for row in frame.to_numpy(object).tolist()] == [
-        [1.0, 1.5, None],
-        [None, 2.5, "ä"],
-    ]
+    assert frame.isna().to_numpy().tolist() == [[False, False, True], [True, False, False]]
+    assert (frame["n"][0], [*frame["at.lat"]], frame["w"][1]) == (1, [1.5, 2.5], "ä")
     assert list(frame.columns) == ["n", "at.lat", "w"]
 
 
