@@ -20,10 +20,16 @@ from scipy.signal import lfilter
 
 from depthcheck.pipeline.prepare.split import time_blocks
 from depthcheck.pipeline.scores import METRICS
-from depthcheck.reports.compare.example_scores import ExampleScores, auc_scores, r2_scores
+from depthcheck.reports.compare.example_scores import (
+    ExampleScores,
+    Units,
+    auc_scores,
+    difference_by_units,
+    r2_scores,
+    units_of,
+)
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, tuned_scores
-from depthcheck.reports.compare.units import Units, difference_by_units, units_of
 
 Array = NDArray[np.float64]
 #: Standard deviations: between settings, of the noise of one network, and of what a row is to both levels.

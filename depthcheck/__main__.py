@@ -3,7 +3,7 @@
 import os
 import sys
 
-from depthcheck.experiments.interrupts import INTERRUPTED, stop_at_once
+from depthcheck.pipeline.system import INTERRUPTED, stop_at_once
 
 stop_at_once()  # the next imports take a second
 

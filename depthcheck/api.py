@@ -151,11 +151,11 @@ class Study:
             Whether to say what happens.
         """
         from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
-        from depthcheck.reports.figures.overlay import as_svg
+        from depthcheck.reports.figures.curves import overlay_as_svg
 
         request = ReproductionRequest(study=self.name, times=times, tracking_uri=self.tracking_uri)
         with _in_this_process():
-            return reproduce(request, console(progress), draw=as_svg)
+            return reproduce(request, console(progress), draw=overlay_as_svg)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {self.state}, {self.tracking_uri!r})"

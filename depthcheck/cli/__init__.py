@@ -19,7 +19,7 @@ from depthcheck.cli.options import BAD_INPUT, FAILED, complain, failure_code
 from depthcheck.cli.study_commands import delete, doctor, list_, report, reproduce, show
 from depthcheck.cli.training_commands import compare, init, run
 from depthcheck.experiments import scratch
-from depthcheck.experiments.interrupts import INTERRUPTED, cleaning_up, stop_politely
+from depthcheck.pipeline.system import INTERRUPTED, cleaning_up, stop_politely
 
 
 class _Commands(click.Group):

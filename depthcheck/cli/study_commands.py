@@ -23,8 +23,8 @@ from depthcheck.cli.options import (
     switch,
 )
 from depthcheck.experiments.addresses import may_be_shown, shown, without_login
-from depthcheck.experiments.interrupts import INTERRUPTED
 from depthcheck.pipeline import verbatim
+from depthcheck.pipeline.system import INTERRUPTED
 from depthcheck.pipeline.verbatim import one_line
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     from depthcheck.experiments.reproduce import deviations as words
     from depthcheck.experiments.reproduce.reproduction import ReproductionRequest
     from depthcheck.experiments.reproduce.reproduction import reproduce as train_again
-    from depthcheck.reports.figures.overlay import as_svg
+    from depthcheck.reports.figures.curves import overlay_as_svg
 
     request = ReproductionRequest(
         run_id=run_id,
@@ -223,7 +223,7 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
         tracking_uri=tracking.tracking_uri(),
     )
     try:
-        ending = train_again(request, api.console(progress=not as_json), draw=as_svg)
+        ending = train_again(request, api.console(progress=not as_json), draw=overlay_as_svg)
     except KeyboardInterrupt:
         print("interrupted; nothing was found out, and the same command begins anew", file=sys.stderr)
         return INTERRUPTED

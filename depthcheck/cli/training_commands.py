@@ -23,7 +23,7 @@ from depthcheck.cli.options import (
     table,
     training,
 )
-from depthcheck.experiments.interrupts import INTERRUPTED, cleaning_up
+from depthcheck.pipeline.system import INTERRUPTED, cleaning_up
 
 if TYPE_CHECKING:
     from depthcheck.experiments.planning.experiment import Experiment

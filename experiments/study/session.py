@@ -25,7 +25,6 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.interrupts import cleaning_up
 from depthcheck.experiments.planning import design
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import Finalist
@@ -49,6 +48,7 @@ from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.system import cleaning_up
 from depthcheck.pipeline.verbatim import Launcher
 
 #: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.

@@ -29,10 +29,16 @@ from depthcheck.pipeline.data.amount import (
 )
 from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
-from depthcheck.pipeline.data.cell_table import JsonFile, json_size
+from depthcheck.pipeline.data.cell_table import (
+    POSTGRESQL,
+    JsonFile,
+    SqliteFile,
+    json_size,
+    read_postgresql,
+    sqlite_size,
+)
 from depthcheck.pipeline.data.cells import cells_of, listed
 from depthcheck.pipeline.data.columnar import ColumnarFile, columnar_size
-from depthcheck.pipeline.data.database import POSTGRESQL, SqliteFile, read_postgresql, sqlite_size
 from depthcheck.pipeline.data.delimited import DelimitedFile, delimited_size
 from depthcheck.pipeline.data.excel import SpreadsheetFile, spreadsheet_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address

@@ -5,7 +5,7 @@ at seed *s* on example *i*, the mean over both varies by ``seed_variance / S + e
 A t test over five seeds alone forgets the second part, which does not shrink with more seeds; McNemar's test on one
 pair of models forgets the first.
 
-Examples that belong together are put into units first (:mod:`depthcheck.reports.compare.units`).
+Examples that belong together are put into units first (:mod:`depthcheck.reports.compare.example_scores`).
 
 Where cross-validation takes the place of a test part, the folds of one partition share most of their training rows,
 and each row is held out once in every repeat: their scores are no independent draws, and a plain t test over them says
@@ -73,7 +73,7 @@ def paired_difference(
         (:func:`depthcheck.reports.compare.tuning.degrees_of_freedom`).
     most_df_examples
         Most degrees of freedom that the examples' part can have
-        (:attr:`depthcheck.reports.compare.units.Units.degrees_of_freedom`).
+        (:attr:`depthcheck.reports.compare.example_scores.Units.degrees_of_freedom`).
     independent
         How many independent examples these are worth, as a share of them, where each is like the one before.
     confidence

@@ -16,7 +16,7 @@ from depthcheck.reports.compare.difference import (
     found,
     probability_better,
 )
-from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
+from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
 from depthcheck.reports.compare.settings import Settings, settings_of
 from depthcheck.reports.compare.study_data import (
@@ -28,7 +28,6 @@ from depthcheck.reports.compare.study_data import (
     is_untrained,
     valid_score,
 )
-from depthcheck.reports.compare.units import Units, difference_by_units, units_of
 
 JudgingPart = Literal["test", "valid"]
 #: A logged score of a cross-validation is a mean over folds, or over rows: folds may differ by a row in size.

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores
+from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.results import Difference, LevelCurve, Search
 from depthcheck.reports.compare.study_data import StudyDesign, record_level, valid_score
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
-from depthcheck.reports.compare.units import Units, difference_by_units, units_of
 from depthcheck.reports.compare.verdict import error_of_look
 
 #: Sizes of subsets for which a curve is drawn.

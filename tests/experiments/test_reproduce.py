@@ -34,7 +34,7 @@ from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
-from depthcheck.reports.figures.overlay import as_svg, draw
+from depthcheck.reports.figures.curves import draw_overlay, overlay_as_svg
 
 CONFIG = TrialConfig(
     data=DataConfig(name="digits"),
@@ -295,10 +295,10 @@ def test_json_is_strict_and_the_figure_is_drawn_from_it(uri: str) -> None:
     text = json.dumps(words.as_json(result, HERE), allow_nan=False)
     content = json.loads(text)
     assert content["comparisons"][0]["train/loss"]["first"] == {"epoch": 2, "before": "inf", "now": 7.0}
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in draw(content).axes[0].lines}
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in draw_overlay(content).axes[0].lines}
     assert drawn["training, as logged"] == [[1, 0.5]]  # what is not finite is text in JSON, and is left out here
     assert drawn["training, again"] == [[1, 0.5], [2, 7.0]]
-    assert as_svg(content).startswith("<?xml")
+    assert overlay_as_svg(content).startswith("<?xml")
 
 
 # Which trial.

@@ -7,9 +7,8 @@ from study_records import config, design, trial
 from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.difference import paired_difference
-from depthcheck.reports.compare.example_scores import ExampleScores
+from depthcheck.reports.compare.example_scores import ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.study_data import Factor
-from depthcheck.reports.compare.units import Units, difference_by_units, units_of
 from depthcheck.reports.text.answer import answer
 
 ROWS, COPIES = 300, 10
