@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.config import DataConfig, InWords, require
 from depthcheck.pipeline.data.cells import merged, narrow
 from depthcheck.pipeline.data.sample import in_shares, sample_words
 from depthcheck.pipeline.metrics import metric_of
@@ -60,13 +60,16 @@ def known_pictures(
     *,
     class_names: tuple[str, ...],
     pixel_max: float,
+    log: Callable[[str], None],
 ) -> Dataset:
     """Return one of the known data sets of pictures: X, y, X_test and y_test with labels as they are published."""
     require(config.task in (None, "classification"), f"task of {config.name}", "classification", config.task)
     X, y, X_test, y_test = arrays
     samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
     own = OwnArrays(samples=samples, test=test, class_names=class_names)
-    return replace(array_dataset(config, own, name=config.name, source=source), pixel_max=pixel_max, is_known=True)
+    return replace(
+        array_dataset(config, own, name=config.name, source=source, log=log), pixel_max=pixel_max, is_known=True
+    )
 
 
 def array_dataset(
@@ -135,7 +138,7 @@ def are_classes(numbers: NDArray[Any]) -> bool:
 
 def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:
     if y.dtype.kind == "f":
-        require(bool((y == np.floor(y)).all()), "y of a classification", "whole numbers or text", "fractions")
+        require(bool((y == np.floor(y)).all()), "y of a classification", "whole numbers or text", InWords("fractions"))
         y, y_test = y.astype(np.int64), None if y_test is None else y_test.astype(np.int64)
     classes, labels = np.unique(y, return_inverse=True)
     if y.dtype.kind in "iu" and len(classes) > max(_N_MANY_CLASSES, len(y) / 2):

@@ -95,7 +95,7 @@ def load_fashion_mnist(config: DataConfig, folder: Path | None, cache: Path, log
     """
     places = _fashion_places(cache, log)
     arrays, source = find("fashion-mnist", folder, places, _read_fashion, remedies=_FASHION_REMEDIES, log=log)
-    return known_pictures(config, source, arrays, class_names=CLASS_NAMES, pixel_max=255)
+    return known_pictures(config, source, arrays, class_names=CLASS_NAMES, pixel_max=255, log=log)
 
 
 def load_keras_file(config: DataConfig, folder: Path | None, cache: Path, log: Callable[[str], None]) -> Dataset:
@@ -119,7 +119,7 @@ def load_keras_file(config: DataConfig, folder: Path | None, cache: Path, log: C
         class_names = tuple("0123456789")
     else:
         arrays, class_names = _read_cifar(path, config.name)
-    return known_pictures(config, source, arrays, class_names=class_names, pixel_max=255)
+    return known_pictures(config, source, arrays, class_names=class_names, pixel_max=255, log=log)
 
 
 def _fashion_places(cache: Path, log: Callable[[str], None]) -> Places:

@@ -27,7 +27,7 @@ OPENML = "openml:"
 _SILENCE_SECONDS = 20
 
 
-def load_digits(config: DataConfig, _folder: Path | None, _cache: Path, _log: Callable[[str], None]) -> Dataset:
+def load_digits(config: DataConfig, _folder: Path | None, _cache: Path, log: Callable[[str], None]) -> Dataset:
     """Return scikit-learn's 1,797 digits of 8 x 8 pixels, 0 to 16.
 
     They have no official test part: a fifth is set aside here, stratified, by one fixed seed that no study can
@@ -40,7 +40,8 @@ def load_digits(config: DataConfig, _folder: Path | None, _cache: Path, _log: Ca
     images, labels = digits.images.astype(np.uint8), digits.target
     X, X_test, y, y_test = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
     class_names = tuple(str(label) for label in digits.target_names)
-    return known_pictures(config, "scikit-learn", (X, y, X_test, y_test), class_names=class_names, pixel_max=16)
+    arrays = (X, y, X_test, y_test)
+    return known_pictures(config, "scikit-learn", arrays, class_names=class_names, pixel_max=16, log=log)
 
 
 def read_table(config: DataConfig, cache: Path, log: Callable[[str], None]) -> tuple[pd.DataFrame, DataConfig, str]:

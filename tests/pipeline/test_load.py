@@ -18,6 +18,7 @@ from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import published_images as places
 from depthcheck.pipeline.data.array_files import parse_idx
 from depthcheck.pipeline.data.arrays import digest
+from depthcheck.pipeline.data.cell_table import json_lines_size
 from depthcheck.pipeline.data.fetch import fetch_file
 from depthcheck.pipeline.data.load import (
     FORMATS,
@@ -232,7 +233,7 @@ def test_data_with_a_name_come_from_a_source_that_was_added_from_outside(tmp_pat
 
     assert (dataset.name, dataset.source, dataset.task, len(dataset.X)) == ("toy:40", "a toy", "regression", 40)
     assert lines == ["counting for toy:40"]
-    with pytest.raises(ValueError, match="folder of toy:40 must be left out"):
+    with pytest.raises(ValueError, match="data_folder must be left out: toy:40 is read from no folder"):
         load(DataConfig(name="toy:40"), folder=tmp_path, cache=tmp_path)
     with pytest.raises(ValueError, match=r"data must be one of .*, toy:<number or name>, or the path"):
         load(DataConfig(name="toy"), cache=tmp_path)
@@ -260,7 +261,7 @@ def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp
     test.write_text("\n".join(map(json.dumps, rows[:5])))
     with pytest.raises(ValueError, match=r"data must be JSON Lines, CSV, TSV, Parquet, .* got 'flowers\.objects'"):
         load(DataConfig(name=str(path), target="colour"), cache=tmp_path)
-    own = DataFormat(name="objects", suffixes=(".objects",), table=ObjectLines)
+    own = DataFormat(name="objects", suffixes=(".objects",), table=ObjectLines, size=json_lines_size)
     monkeypatch.setattr("depthcheck.pipeline.data.load.FORMATS", [*FORMATS, own])
     lines = []
 
@@ -278,7 +279,7 @@ def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_pat
         ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits'; did you mean 'mnist'"
     ):
         load(DataConfig(name="mnits"), cache=tmp_path)
-    with pytest.raises(ValueError, match="folder of digits must be left out"):
+    with pytest.raises(ValueError, match="data_folder must be left out: digits is read from no folder"):
         load(DataConfig(name="digits"), folder=tmp_path, cache=tmp_path)
 
 
