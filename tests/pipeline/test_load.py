@@ -18,7 +18,6 @@ from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import published_images as places
 from depthcheck.pipeline.data.array_files import parse_idx
 from depthcheck.pipeline.data.arrays import digest
-from depthcheck.pipeline.data.cell_table import json_lines_size
 from depthcheck.pipeline.data.fetch import fetch_file
 from depthcheck.pipeline.data.load import (
     FORMATS,
@@ -261,7 +260,7 @@ def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp
     test.write_text("\n".join(map(json.dumps, rows[:5])))
     with pytest.raises(ValueError, match=r"data must be JSON Lines, CSV, TSV, Parquet, .* got 'flowers\.objects'"):
         load(DataConfig(name=str(path), target="colour"), cache=tmp_path)
-    own = DataFormat(name="objects", suffixes=(".objects",), table=ObjectLines, size=json_lines_size)
+    own = DataFormat(name="objects", suffixes=(".objects",), table=ObjectLines)
     monkeypatch.setattr("depthcheck.pipeline.data.load.FORMATS", [*FORMATS, own])
     lines = []
 
