@@ -67,9 +67,8 @@ def known_pictures(
     X, y, X_test, y_test = arrays
     samples, test = (X, y.astype(np.int64)), (X_test, y_test.astype(np.int64))
     own = OwnArrays(samples=samples, test=test, class_names=class_names)
-    return replace(
-        array_dataset(config, own, name=config.name, source=source, log=log), pixel_max=pixel_max, is_known=True
-    )
+    dataset = array_dataset(config, own, name=config.name, source=source, log=log)
+    return replace(dataset, pixel_max=pixel_max, is_known=True)
 
 
 def array_dataset(

@@ -40,7 +40,7 @@ def load_digits(config: DataConfig, _folder: Path | None, _cache: Path, log: Cal
     images, labels = digits.images.astype(np.uint8), digits.target
     X, X_test, y, y_test = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
     class_names = tuple(str(label) for label in digits.target_names)
-    arrays = (X, y, X_test, y_test)
+    arrays = X, y, X_test, y_test
     return known_pictures(config, "scikit-learn", arrays, class_names=class_names, pixel_max=16, log=log)
 
 

@@ -105,9 +105,9 @@ def test_arrays_and_known_pictures_are_sampled_too(tmp_path):
     assert (y[dataset.X[:, 0].astype(int)] == dataset.y).all()
     lines = []
     digits = load(DataConfig(name="digits", rows=200), cache=tmp_path, log=lines.append)
+    assert lines == ["digits: a sample of 200 of 1,437 rows, each class in its share, drawn by seed 1234"]
     assert (len(digits.y), len(digits.y_test)) == (200, 360)
     assert digits.source.endswith("a sample of 200 of 1,437 rows, each class in its share, drawn by seed 1234")
-    assert lines == ["digits: a sample of 200 of 1,437 rows, each class in its share, drawn by seed 1234"]
 
 
 @pytest.fixture
