@@ -75,6 +75,13 @@ BOOLEAN_OPTIONS = frozenset({"nesterov", "centered", "amsgrad"})
 INTEGER_OPTIONS = frozenset({"ns_steps"})
 
 
+class InWords(str):
+    """What came, told in words of ours: a message shows it without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
 def shown(value: object) -> str:
     """Return a value as a message shows it: on one line, and no longer than one that a user reads."""
     try:
@@ -191,8 +198,13 @@ class DataConfig:
         if self.metric is not None and self.task is not None:
             takes = [name for name, metric in METRICS.items() if metric.task == self.task]
             require(self.metric in takes, f"metric of {self.task}", f"one of {', '.join(takes)}", self.metric)
-        require(self.group is None or self.time is None, "group and time", "one of them alone", "both")
-        require(self.test_file is None or self.test_column is None, "test_file and test_column", "one alone", "both")
+        require(self.group is None or self.time is None, "group and time", "one of them alone", InWords("both"))
+        require(
+            self.test_file is None or self.test_column is None,
+            "test_file and test_column",
+            "one alone",
+            InWords("both"),
+        )
         require(len(self.query or "") <= _MAX_TEXT, "query", f"at most {_MAX_TEXT} characters", len(self.query or ""))
         object.__setattr__(self, "columns", tuple(sorted((str(name), str(kind)) for name, kind in self.columns)))
         for name, kind in self.columns:

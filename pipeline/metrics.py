@@ -85,7 +85,7 @@ def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
     metric = config.metric or ("r2" if task == "regression" else "auc" if n_classes == 2 else "accuracy")
     possible = [known for known, of in METRICS.items() if of.task == task and (known != "auc" or n_classes == 2)]
     words = "regression" if task == "regression" else f"{n_classes} classes"
-    require(metric in possible, f"metric of {words}", f"one of {', '.join(possible)}", metric)
+    require(metric in possible, f"metric of {words}", " or ".join(possible), metric)
     return metric
 
 

@@ -190,7 +190,7 @@ def _npz_names(stored: Any, path: Path, log: Callable[[str], None]) -> dict[str,
                 found.setdefault(part, pair)
         left = [name for name in there if name not in {name for pair in found.values() for name in pair}]
         if left:
-            log(f"{path.name}: {listed(left)} left out: neither samples nor what is to be learned")
+            log(f"{path.name}: {listed([*map(repr, left)])} left out: neither samples nor what is to be learned")
         return found
     if len(there) == 2:
         arrays = {name: _array_of(stored, name, path) for name in there}

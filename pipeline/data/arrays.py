@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require
+from depthcheck.pipeline.config import DataConfig, InWords, require
 from depthcheck.pipeline.data.amount import in_shares, sample_words
 from depthcheck.pipeline.data.cells import merged, narrow
 from depthcheck.pipeline.metrics import metric_of
@@ -137,7 +137,7 @@ def are_classes(numbers: NDArray[Any]) -> bool:
 
 def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:
     if y.dtype.kind == "f":
-        require(bool((y == np.floor(y)).all()), "y of a classification", "whole numbers or text", "fractions")
+        require(bool((y == np.floor(y)).all()), "y of a classification", "whole numbers or text", InWords("fractions"))
         y, y_test = y.astype(np.int64), None if y_test is None else y_test.astype(np.int64)
     classes, labels = np.unique(y, return_inverse=True)
     if y.dtype.kind in "iu" and len(classes) > max(_N_MANY_CLASSES, len(y) / 2):

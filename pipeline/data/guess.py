@@ -126,7 +126,7 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     n_infinite = int(np.count_nonzero(missing & ~np.isnan(numbers)))
     is_double = needs_double(numbers)
     column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)), is_double=is_double)
-    said = what + (f"; {n_infinite:,} infinite ones, or as good as, count as missing" if n_infinite else "")
+    said = what + (f"; infinite ones, or as good as that, count as missing: {n_infinite:,}" if n_infinite else "")
     if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1):
         return replace(column, kind="boolean", why="0 and 1", categories=("0", "1"), n_distinct=2)
     form = _date_number_form(column.name, present)
@@ -242,11 +242,12 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
         found = _of_numbers(column, numbers, _number_words(read, form, comma=comma))
     else:
         found = _of_dates(column, numbers, _date_words(read, form))
-    found = replace(found, why=found.why + _missing_words(words))
-    if not others:
-        return found
-    listed = ", ".join(map(repr, others[:3])) + (", …" if len(others) > 3 else "")
-    return replace(found, why=f"{found.why}; what is none counts as missing: {listed}")
+    return replace(found, why=found.why + _missing_words(words) + _counted_as_missing(others))
+
+
+def _counted_as_missing(words: Sequence[str]) -> str:
+    shown = ", ".join(repr(word[:_MAX_EXAMPLE]) for word in words[:3]) + (", …" if len(words) > 3 else "")
+    return f"; what is none counts as missing: {shown}" if words else ""
 
 
 def _missing_words(words: Sequence[str]) -> str:
@@ -280,9 +281,15 @@ def _date_words(texts: pd.Series[str], form: str) -> str:
 
 
 def _spelt(form: str) -> str:
-    known = {"ISO8601": "year-month-day", QUARTERS: "year and quarter", YEARS: "years and parts of a year"}
-    words = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year", "%b": "month", "%B": "month"}
-    return known.get(form) or re.sub("%[dmYybB]", lambda hit: words[hit[0]], form)
+    known = {
+        "ISO8601": "year-month-day", "%Y%m%d": "year, month and day in eight digits",
+        QUARTERS: "year and quarter", YEARS: "years and parts of a year",
+    }  # fmt: skip
+    words = {
+        "%d": "day", "%m": "month", "%Y": "year", "%y": "year", "%b": "month", "%B": "month",
+        "%H": "hour", "%I": "hour", "%M": "minute", "%S": "second", "%f": "fraction", "%p": "am or pm",
+    }  # fmt: skip
+    return known.get(form) or re.sub("%[a-zA-Z]", lambda hit: words[hit[0]], form)
 
 
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
@@ -383,7 +390,7 @@ def _stated_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) 
     if kind == "date":
         forms = [form for form in date_forms() if form.startswith(tuple(forms))]
     form = max(forms, key=lambda form: int(np.isfinite(read(some, form)).sum()))
-    return replace(_written(column, cells, kind, form), kind=kind, why="as you say")
+    return _as_stated(_written(column, cells, kind, form), kind)
 
 
 def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
@@ -394,9 +401,15 @@ def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
             raise ValueError(f"column {column.name!r} must have two different values to be boolean, got {len(words)}")
         return replace(column, categories=tuple(words))
     form = number_form(some, comma=comma) if column.kind == "numeric" else date_form(some)
+    if form is None and column.kind == "numeric" and _words_among_numbers(cells):  # which asked for this
+        form = likeliest_form(some, comma=comma)
     if form is None:  # typed() will name the first cell that is none
         return replace(column, form="" if column.kind == "numeric" else "ISO8601")
-    return replace(_written(column, cells, column.kind, form, comma=comma), kind=column.kind, why=column.why)
+    return _as_stated(_written(column, cells, column.kind, form, comma=comma), column.kind)
+
+
+def _as_stated(found: Column, kind: str) -> Column:
+    return replace(found, kind=kind, why="as you say" + _counted_as_missing(found.missing_texts))
 
 
 def _examples(cells: Cells) -> tuple[str, ...]:

@@ -233,8 +233,8 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
         return _load_own(config, path, log)
     require(
         folder is None or source.has_files,
-        f"folder of {config.name}",
-        "left out: it is read from no folder",
+        "data_folder",
+        f"left out: {config.name} is read from no folder",
         str(folder),
     )
     _refuse_parts(_parts(config), source.takes, config.name)

@@ -43,8 +43,9 @@ def _size(dataset: Dataset) -> str:
         shape = " x ".join(map(str, dataset.sample_shape))
         return f"{one_line(dataset.name)}: {len(dataset.y):,} samples of {shape} values{n_test}"
     counts = {kind: sum(column.kind == kind for column in dataset.columns) for kind in _KINDS}
+    many = "" if len(dataset.columns) == 1 else "s"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    return f"{one_line(dataset.name)}: {len(dataset.y):,} rows{n_test}; {len(dataset.columns):,} columns: {kinds}"
+    return f"{one_line(dataset.name)}: {len(dataset.y):,} rows{n_test}; {len(dataset.columns):,} column{many}: {kinds}"
 
 
 def _target(dataset: Dataset) -> str:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from depthcheck.pipeline.config import require
+from depthcheck.pipeline.config import InWords, require
 from depthcheck.pipeline.data.cells import MISSING, MISSING_AMONG_VALUES, proves_comma
 
 _N_SAMPLE = 1 << 18
@@ -242,7 +242,7 @@ def _is_utf8(path: Path) -> bool:
 def _encoding(data: bytes, is_whole: bool, file: str) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    require(b"\0" not in data, file, "a text file", "one with zero bytes")
+    require(b"\0" not in data, file, "a text file", InWords("one with zero bytes"))
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
     except UnicodeDecodeError:

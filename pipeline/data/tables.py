@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import WITH_NA, DataConfig, require, several_targets, suggestion
+from depthcheck.pipeline.config import WITH_NA, DataConfig, InWords, require, several_targets, suggestion
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
@@ -138,7 +138,7 @@ def require_columns(config: DataConfig, names: Sequence[str], where: str) -> Non
     targets = [part.strip() for part in config.target.split(",")]
     if config.target not in names and len(targets) > 1 and set(targets) <= set(names):
         raise several_targets(targets)
-    stated = ((f"column of data.columns in {where}", name) for name, _kind in config.columns)
+    stated = (("a column of [data.columns]", name) for name, _kind in config.columns)
     for what, name in (*_roles(config).items(), *stated):
         if name not in names:
             raise ValueError(
@@ -290,9 +290,14 @@ def _dataset(
 ) -> Dataset:
     target = parts.target
     is_regression = target.task == "regression"
-    require(bool(parts.train), f"features of {name}", "at least 1", _why_none(parts.columns))
+    require(bool(parts.train), name, "a table with a column to learn from", _why_none(parts.columns))
     require(len(y) > 0, f"rows of {name} outside the test part", "at least 1", 0)
-    require(len(np.unique(y)) >= 2, f"target {target.column.name!r} outside the test part", "two values or more", "one")
+    require(
+        len(np.unique(y)) >= 2,
+        f"target {target.column.name!r} outside the test part",
+        "of two values or more",
+        InWords("one"),
+    )
     dtype = narrow(y).dtype if is_regression else np.dtype(np.int64)
     y, y_test = y.astype(dtype), None if y_test is None else y_test.astype(dtype)
     if not is_regression:
@@ -364,9 +369,9 @@ def _test_part(
     return samples.loc[has_answer].reset_index(drop=True), y[has_answer], has_answer
 
 
-def _why_none(columns: Iterable[Column]) -> str:
+def _why_none(columns: Iterable[Column]) -> InWords:
     reasons = [f"{column.name}: {column.why}" for column in columns]
-    return "none (" + "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "") + ")"
+    return InWords("none (" + "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "") + ")")
 
 
 def _digest(
@@ -427,7 +432,7 @@ def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _
     task = task_of(cells, config, comma=comma)
     if task == "regression":
         column = guess(name, cells, kind="numeric", comma=comma)
-        require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", _only(column))
+        require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", InWords(_only(column)))
         return _Target(task=task, column=column, classes=())
     column = guess(name, cells, kind=WITH_NA if with_na else "categorical")
     classes = column.categories
@@ -436,13 +441,13 @@ def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _
         len(classes) >= 2,
         f"target {name!r}",
         "of two different values or more",
-        _only(column) + taken_for_missing(cells),
+        InWords(_only(column) + taken_for_missing(cells)),
     )
     require(
         len(classes) <= max(2, n_present / 2),
         f"target {name!r}",
         "a number or a class that several rows share",
-        f"{len(classes):,} different values in {n_present:,} rows, like {column.examples[0]!r}",
+        InWords(f"{len(classes):,} different values in {n_present:,} rows, like {column.examples[0]!r}"),
     )
     return _Target(task=task, column=column, classes=_in_order(classes))
 

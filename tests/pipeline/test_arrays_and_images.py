@@ -340,7 +340,7 @@ def test_arrays_for_validation_are_the_validation_part_and_others_are_named(tmp_
 
     assert np.flatnonzero(dataset.is_valid).tolist() == [12, 13, 14]
     np.testing.assert_array_equal(dataset.y, [*LABELS, *LABELS[:3]])
-    assert lines == ["any.npz: weights, note left out: neither samples nor what is to be learned"]
+    assert lines == ["any.npz: 'weights', 'note' left out: neither samples nor what is to be learned"]
     with pytest.raises(ValueError, match=r"must have both X_valid and y_valid or neither"):
         load_npz(tmp_path, X=PICTURES, y=LABELS, X_valid=PICTURES)
 

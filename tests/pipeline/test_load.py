@@ -232,7 +232,7 @@ def test_data_with_a_name_come_from_a_source_that_was_added_from_outside(tmp_pat
 
     assert (dataset.name, dataset.source, dataset.task, len(dataset.X)) == ("toy:40", "a toy", "regression", 40)
     assert lines == ["counting for toy:40"]
-    with pytest.raises(ValueError, match="folder of toy:40 must be left out"):
+    with pytest.raises(ValueError, match="data_folder must be left out: toy:40 is read from no folder"):
         load(DataConfig(name="toy:40"), folder=tmp_path, cache=tmp_path)
     with pytest.raises(ValueError, match=r"data must be one of .*, toy:<number or name>, or the path"):
         load(DataConfig(name="toy"), cache=tmp_path)
@@ -279,7 +279,7 @@ def test_unknown_name_and_folder_of_a_data_set_without_files_are_refused(tmp_pat
         ValueError, match=r"data must be one of fashion-mnist, mnist, .*, got 'mnits'; did you mean 'mnist'"
     ):
         load(DataConfig(name="mnits"), cache=tmp_path)
-    with pytest.raises(ValueError, match="folder of digits must be left out"):
+    with pytest.raises(ValueError, match="data_folder must be left out: digits is read from no folder"):
         load(DataConfig(name="digits"), folder=tmp_path, cache=tmp_path)
 
 

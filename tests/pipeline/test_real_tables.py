@@ -141,7 +141,8 @@ def test_day_that_there_is_not_counts_as_missing_and_is_said():
     days = [20_160_101 + 100 * (row // 30) + row % 30 for row in range(N)]  # 30 days each month, February too
     column, lines, dataset = understood(days)
     assert column.kind == "date"
-    assert lines == ["column 'x': dates written yearmonthday; what is none counts as missing: '20160230'"]
+    said = "dates written year, month and day in eight digits; what is none counts as missing: '20160230'"
+    assert lines == [f"column 'x': {said}"]
     assert dataset.X["x"].isna().sum() == 1
 
 
@@ -229,6 +230,9 @@ def test_numbers_with_a_few_words_are_asked_about():
     assert column.kind == "ignored"
     assert "words: 'about 0', 'about 10', 'about 20', …" in lines[0]
     assert "Say numeric if these count as missing, or categorical" in lines[0]
+    column, lines, dataset = understood(cells, kind="numeric")
+    assert lines == ["column 'x': as you say; what is none counts as missing: 'about 0', 'about 10', 'about 20', …"]
+    assert np.isnan(dataset.X["x"]).sum() == np.ceil(N / 10)
 
 
 COPIES = {
