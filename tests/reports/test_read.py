@@ -205,9 +205,13 @@ def test_command_names_what_was_widened():
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
-    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.csv", target="price"))
+    question = definition.read(definition.find("any")).question
+    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.csv", target="price"), question=question)
     expected = "depthcheck run --data 'my houses.csv' --target price --trials 0 --epochs 3 --seeds 5 --seed 7"
     assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    from_init = dataclasses.replace(of, question="Does another hidden layer help on my houses.csv?")
+    expected = "depthcheck run --experiment my_houses.toml --trials 0 --epochs 3 --seeds 5 --seed 7"
+    assert command(from_init, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
