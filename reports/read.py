@@ -310,7 +310,7 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
     of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", experiment.name)
     name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
     # ``init`` calls a definition as its data are called, too: that one asks its own question.
-    is_own = experiment.question != read_definition(find("any")).question
+    is_own = experiment.question != read_definition(find("any"), data=data).question
     if name in shipped_names() or name != slug(PurePath(data.name).stem) or is_own:
         return {"experiment": name if name in shipped_names() else f"{name}.toml"}
     named = {"data": data.name, "target": data.target, "rows": data.rows}

@@ -205,8 +205,9 @@ def test_command_names_what_was_widened():
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
-    question = definition.read(definition.find("any")).question
-    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.csv", target="price"), question=question)
+    data = DataConfig(name="my houses.csv", target="price")
+    question = definition.read(definition.find("any"), data=data).question
+    of = defined("my_houses-0123abcd", data=data, question=question)
     expected = "depthcheck run --data 'my houses.csv' --target price --trials 0 --epochs 3 --seeds 5 --seed 7"
     assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
     from_init = dataclasses.replace(of, question="Does another hidden layer help on my houses.csv?")
