@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import shown
-from depthcheck.experiments.planning.definition import shipped_names, slug
+from depthcheck.experiments.planning.definition import find, shipped_names, slug
+from depthcheck.experiments.planning.definition import read as read_definition
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import FACTOR
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
@@ -297,7 +298,10 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
     """Return what was named: a study that is called as its data are had no definition of its own."""
     of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", experiment.name)
     name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
-    if name in shipped_names() or name != slug(PurePath(data.name).stem):
+    # ``init`` calls a definition as its data are called, too: that one asks its own question.
+    is_own = experiment.question != read_definition(find("any"), data=data).question
+    named: dict[str, str | int | None]
+    if name in shipped_names() or name != slug(PurePath(data.name).stem) or is_own:
         named = {"experiment": name if name in shipped_names() else f"{name}.toml", "rows": data.rows}
     else:
         named = {"data": data.name, **{word: getattr(data, word) for word in _SAID_OF_DATA}}

@@ -205,14 +205,18 @@ def test_command_names_what_was_widened():
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
-    said = {"target": "price", "sheet": "in 2024", "rows": 900}
-    of = defined("my_houses-0123abcd", data=DataConfig(name="my houses.xlsx", **said))
+    data = DataConfig(name="my houses.xlsx", target="price", sheet="in 2024", rows=900)
+    question = definition.read(definition.find("any"), data=data).question
+    of = defined("my_houses-0123abcd", data=data, question=question)
     asked = "--data 'my houses.xlsx' --target price --sheet 'in 2024' --rows 900"
     expected = f"depthcheck run {asked} --trials 0 --epochs 3 --seeds 5 --seed 7"
     assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
-    of = defined("digits-0123abcd", data=DataConfig(name="digits", rows=900))
+    digits = defined("digits-0123abcd", data=DataConfig(name="digits", rows=900))
     expected = "depthcheck run --experiment digits --rows 900 --trials 0 --epochs 3 --seeds 5 --seed 7"
-    assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    assert command(digits, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    from_init = dataclasses.replace(of, question="Does another hidden layer help on my houses.csv?")
+    expected = "depthcheck run --experiment my_houses.toml --rows 900 --trials 0 --epochs 3 --seeds 5 --seed 7"
+    assert command(from_init, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
