@@ -214,7 +214,9 @@ def test_trial_that_kills_its_worker_and_trial_that_is_too_large_fail_alone(fold
     states = [trial.state for trial in trials]
     ended, interrupted = attempts(folder.uri, folder.study().user_attrs["parent_run_id"])
     assert set(ended.values()) == {1}
-    assert interrupted == {"1": 6}
+    # A minute after a death Dask looks whether that worker is back, and ends a nanny whose worker is down by another
+    # death just then: one that begins no run.
+    assert (set(interrupted), interrupted["1"] in (5, 6)) == ({"1"}, True)
     assert states[1] == TrialState.FAIL
     assert "its worker died each time" in trials[1].user_attrs["failure"]
     large = [t for t in trials if t.user_attrs["point"].get("units") == 30000 and t.number != 1]
