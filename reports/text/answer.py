@@ -51,10 +51,10 @@ def _model(comparison: Comparison) -> list[str]:
         found, where = of.recommended.test, "test"
     if found is None:
         return []
-    seeds = plural(found.n, f"fresh {comparison.design.again}")
+    seeds, how = plural(found.n, f"fresh {comparison.design.again}"), " (mean ± standard deviation)" if found.sd else ""
     text = (
         f"**Recommended model.** {of.recommended.finalist.id}, {configuration(of.recommended.finalist.config)}: "
-        f"{with_unit(spread(metric, found), metric)} of {where} {metric.name} over {seeds} (mean ± standard deviation)."
+        f"{with_unit(spread(metric, found), metric)} of {where} {metric.name} over {seeds}{how}."
     )
     if of.alternative is None or of.difference is None or of.verdict is None:
         return [text]

@@ -15,6 +15,8 @@ WIDTH = 100
 #: Two standard errors, where a single score on so many examples is all that is known.
 _TWO_SIDED = 1.96
 _MINUS = "−"
+#: What is said where a mean is that of one run.
+_SINGLE = " (1 run)"
 
 
 def count(number: int | None) -> str:
@@ -79,7 +81,7 @@ def spread(metric: Metric, of: Spread | None) -> str:
     if of is None:
         return "–"
     if of.sd is None:
-        return f"{_number(metric.scale * of.mean, metric.most_decimals - 1)} (1 run)"
+        return f"{_number(metric.scale * of.mean, metric.most_decimals - 1)}{_SINGLE}"
     decimals = _decimals(metric, of.mean, None, of.sd)
     return f"{_number(metric.scale * of.mean, decimals)} ± {metric.scale * of.sd:.{decimals}f}"
 
@@ -89,15 +91,16 @@ def secondary(name: str, of: Spread) -> str:
     if name in METRICS:
         return with_unit(spread(METRICS[name], of), METRICS[name])
     if of.sd is None:
-        return f"{of.mean:.3g} (1 run)"
+        return f"{of.mean:.3g}{_SINGLE}"
     size = max(abs(of.mean), of.sd)
     decimals = max(0, 2 - math.floor(math.log10(size))) if size > 0 and math.isfinite(size) else 2
     return f"{of.mean:,.{decimals}f} ± {of.sd:,.{decimals}f}"
 
 
 def with_unit(text: str, metric: Metric) -> str:
-    """Return a score with its unit, ``88.5 %``; R² has none."""
-    return f"{text} {metric.score_unit}".rstrip()
+    """Return a score with its unit, ``88.5 %`` or ``88.5 % (1 run)``; R² has none."""
+    number, single, _ = text.partition(_SINGLE)
+    return f"{number} {metric.score_unit}".rstrip() + single
 
 
 def _number(value: float, decimals: int) -> str:

@@ -28,7 +28,8 @@ def test_scores_are_percent_but_for_r2():
     assert with_unit(spread(AUC, of), AUC) == "85.3 ± 1.2 %"
     assert with_unit(spread(R2, of), R2) == "0.853 ± 0.012"
     assert score(R2, -12.3456) == "−12.346"
-    assert spread(R2, Spread(mean=0.5, sd=None, n=1)) == "0.500 (1 run)"
+    single = Spread(mean=0.5, sd=None, n=1)
+    assert (spread(R2, single), with_unit(spread(AUC, single), AUC)) == ("0.500 (1 run)", "50.0 % (1 run)")
 
 
 def test_regions_are_said_in_the_readers_unit():
