@@ -541,7 +541,7 @@ def test_parent_run_that_is_not_in_the_store_is_one_clear_line(uri: str) -> None
 def test_deleted_experiment_and_another_schema_last_and_a_lock_does_not(uri: str, tmp_path: Path) -> None:
     study = tracking.open_parent("s", uri=uri, environ={})
     client(uri).delete_experiment(study.experiment_id)
-    for again, advice in ((None, "mlflow experiments restore"), (study.run_id, "-e doctor -P study=s -P fix=true")):
+    for again, advice in ((None, "mlflow experiments restore"), (study.run_id, "depthcheck doctor --study s --fix")):
         with pytest.raises(tracking.TrackingError, match=f"must be in the 'active' state.*{advice} brings") as caught:
             tracking.open_parent("s", uri=uri, parent_run_id=again, environ={})
         assert caught.value.lasts
