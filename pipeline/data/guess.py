@@ -288,6 +288,7 @@ def _spelt(form: str) -> str:
     words = {
         "%d": "day", "%m": "month", "%Y": "year", "%y": "year", "%b": "month", "%B": "month",
         "%H": "hour", "%I": "hour", "%M": "minute", "%S": "second", "%f": "fraction", "%p": "am or pm",
+        "%z": "offset",
     }  # fmt: skip
     return known.get(form) or re.sub("%[a-zA-Z]", lambda hit: words[hit[0]], form)
 
