@@ -36,7 +36,7 @@ from depthcheck.pipeline.verbatim import in_markdown, one_line
 ROOT = Path(__file__).parent.parent.parent
 #: What a column, a category and a class are called here, and parts of it the folder and the file.
 NASTY = "[/b] $x^{|`![](u)<b>:car:\u200f\u202eé🚀%41#1\n$*_~&amp; y$"
-FOLDER, PEOPLE = "shop é %41 #1 [x] $y$ `q` &", "people [b] $x^{|`![](u)<i>é🚀%41#1$*_~&amp; y$.csv"
+FOLDER, PEOPLE = "shop é 41% #1 [x] $y$ `q` &", "people [b] $x^{|`![](u)<i>é🚀%41#1$*_~&amp; y$.csv"
 COLOUR = f"{NASTY} colour"
 NAMES = f'age,"{COLOUR}",member,joined\n'
 
