@@ -11,7 +11,6 @@ import re
 import shlex
 import sys
 import unicodedata
-from pathlib import Path
 from typing import Literal
 
 #: What a study, or a process, was started by.
@@ -77,5 +76,5 @@ def command(launcher: Launcher, name: str, **options: int | str | None) -> str:
 
 def _itself() -> str:
     """Return how the command line was called: a bare checkout has no command ``depthcheck``."""
-    is_module = Path(sys.argv[0]).parts[-2:] == ("depthcheck", "__main__.py")
+    is_module = sys.argv[0].replace("\\", "/").endswith("depthcheck/__main__.py")
     return "python -m depthcheck" if is_module else "depthcheck"
