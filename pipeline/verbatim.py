@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 import unicodedata
 from typing import Literal
 
@@ -67,14 +66,8 @@ def command(launcher: Launcher, name: str, **options: int | str | None) -> str:
     Options that are None or False are as by default, and left out.
     """
     if launcher != "mlflow run":
-        launcher, start = "depthcheck", f"{_itself()} {name}"
+        launcher, start = "depthcheck", f"depthcheck {name}"
     else:
         start = "mlflow run ." if name == "run" else f"mlflow run . -e {name}"
     given = ((name, value) for name, value in options.items() if value is not None and value is not False)
     return " ".join([start, *(option(launcher, name, value) for name, value in given)])
-
-
-def _itself() -> str:
-    """Return how the command line was called: a bare checkout has no command ``depthcheck``."""
-    is_module = sys.argv[0].replace("\\", "/").endswith("depthcheck/__main__.py")
-    return "python -m depthcheck" if is_module else "depthcheck"

@@ -155,7 +155,7 @@ def test_study_without_its_run_gets_another_one_and_goes_on_even_where_no_report
     code, output = hurt.run("--experiment", tiny, "--workers", "1")
     assert code == 1, output
     assert "error: output must be a folder that can be written to" in output
-    assert "the report was not written; try again: python -m depthcheck report --run " in output
+    assert "the report was not written; try again: depthcheck report --run " in output
     assert [record.run_id for record in hurt.records()] == run_ids
     assert hurt.examine().left == ()
 
