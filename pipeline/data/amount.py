@@ -96,23 +96,16 @@ def _in_words(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DrawnRows:
-    """Positions of the rows that were drawn, rising, the words for how, and what all rows say that is to be learned."""
-
-    positions: NDArray[np.int64]
-    words: str
-    task: Task
-
-
 def drawing_columns(config: DataConfig) -> list[str]:
     """Return the columns that a sample of a table is drawn by; they are read whole, and first."""
     named = (config.target, config.group, config.test_column)
     return [name for name in dict.fromkeys(named) if name is not None]
 
 
-def drawn_rows(columns: pd.DataFrame, config: DataConfig, task: Task) -> DrawnRows | None:
-    """Return which rows of a table to read: as many of each class as is its share, or whole groups; None for all.
+def drawn_rows(columns: pd.DataFrame, config: DataConfig, task: Task) -> tuple[NDArray[np.int64], str] | None:
+    """Return which rows of a table to read, rising, and the words for how they were drawn; None for all.
+
+    They are as many of each class as is its share, or whole groups.
 
     Parameters
     ----------
@@ -146,7 +139,7 @@ def drawn_rows(columns: pd.DataFrame, config: DataConfig, task: Task) -> DrawnRo
         drawn = in_shares(strata[has_answer], config.rows, rng)
         how = "each class in its share" if is_classes else "at random"
     words = sample_words(len(drawn), len(columns), how, config)
-    return DrawnRows(positions=has_answer[drawn], words=words, task=task)
+    return has_answer[drawn], words
 
 
 def in_shares(strata: NDArray[np.int64], n_wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -168,9 +161,8 @@ def sample_words(n_drawn: int, n_all: int, how: str, config: DataConfig) -> str:
 
 def _whole_groups(groups: NDArray[np.int64], n_wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
     sizes = np.bincount(groups)
-    require(
-        n_wanted >= sizes[sizes > 0].min(), "rows", f"at least those of the smallest group, {sizes.min()}", n_wanted
-    )
+    smallest = sizes[sizes > 0].min()  # a number may be that of a group without an answer
+    require(n_wanted >= smallest, "rows", f"at least those of the smallest group, {smallest}", n_wanted)
     chosen, n_chosen = np.zeros(len(sizes), bool), 0
     for group in rng.permutation(len(sizes)):
         if n_chosen + sizes[group] <= n_wanted:

@@ -246,8 +246,12 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
 
 
 def _counted_as_missing(words: Sequence[str]) -> str:
-    shown = ", ".join(repr(word[:_MAX_EXAMPLE]) for word in words[:3]) + (", …" if len(words) > 3 else "")
-    return f"; what is none counts as missing: {shown}" if words else ""
+    return f"; what is none counts as missing: {_some(words)}" if words else ""
+
+
+def _some(words: Sequence[str]) -> str:
+    """Return the first few words as a line shows them."""
+    return ", ".join(repr(word[:_MAX_EXAMPLE]) for word in words[:3]) + (", …" if len(words) > 3 else "")
 
 
 def _missing_words(words: Sequence[str]) -> str:
@@ -337,10 +341,9 @@ def _words_among_numbers(cells: Texts) -> str:
     read = np.isfinite(read_numbers(texts, form))
     if read.mean() < _MOSTLY:
         return ""
-    words = texts[~read]
-    shown = ", ".join(repr(str(word)[:_MAX_EXAMPLE]) for word in words.iloc[:3]) + (", …" if len(words) > 3 else "")
     return (
-        f"numbers in {np.count_nonzero(read):,} of {len(texts):,} different cells, and words: {shown}; left out. "
+        f"numbers in {np.count_nonzero(read):,} of {len(texts):,} different cells, and words: "
+        f"{_some(texts[~read].tolist())}; left out. "
         "Say numeric if these count as missing, or categorical"
     )
 

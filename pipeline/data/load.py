@@ -19,14 +19,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require, suggestion
 from depthcheck.pipeline.data import scikit_learn
-from depthcheck.pipeline.data.amount import (
-    DrawnRows,
-    ProgressLine,
-    ReadingSize,
-    drawing_columns,
-    drawn_rows,
-    require_room,
-)
+from depthcheck.pipeline.data.amount import ProgressLine, ReadingSize, drawing_columns, drawn_rows, require_room
 from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
 from depthcheck.pipeline.data.cell_table import (
@@ -212,11 +205,11 @@ def load(
     ValueError
         When no data set has this name, or it is not as it must be.
     """
-    told = _Told(log)
+    lines = _SimilarLines(log)
     try:
-        return _loaded(config, folder, cache, told, looks_at_size=looks_at_size)
+        return _loaded(config, folder, cache, lines, looks_at_size=looks_at_size)
     finally:
-        told.finish()
+        lines.finish()
 
 
 def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, looks_at_size: bool) -> Dataset:
@@ -225,12 +218,7 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
     if config.test_file is not None:
         config = replace(config, test_file=str(_placed(config.test_file, "test_file", own, cache, log)))
     if source is None:
-        path = _placed(config.name, "data", own, cache, log)
-        # What a query gives is known to the database alone.
-        if looks_at_size and config.query is None and kind_of(path, "data"):
-            with reading(path, "data"):
-                require_room(path, _format_of(path).size(path), rows=config.rows)
-        return _load_own(config, path, log)
+        return _load_own(config, _placed(config.name, "data", own, cache, log), log, looks_at_size=looks_at_size)
     require(
         folder is None or source.has_files,
         "data_folder",
@@ -244,11 +232,9 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
     assert source.table is not None
     table, config, where = source.table(config, cache, log)
     require_columns(config, [*map(str, table.columns)], config.name)
-    drawn = _drawn(table[drawing_columns(config)], config, config.name, log) if config.rows else None
-    rows = None if drawn is None else drawn.positions
-    if drawn is not None:
-        table, where = table.iloc[drawn.positions], f"{where}, {drawn.words}"
-        config = replace(config, task=drawn.task)
+    config, rows, where = _sampled(config, lambda names: table[names], config.name, where, log)
+    if rows is not None:
+        table = table.iloc[rows]
     test = _read_test(config, log)
     return table_dataset(table, config, name=config.name, source=where, test=test, rows=rows, log=log)
 
@@ -342,7 +328,7 @@ def _refuse_parts(parts: Mapping[str, str | None], takes: str | None, what: str)
             raise ValueError(f"{word} must be left out: {what} takes none, got {part!r}")
 
 
-class _Told:
+class _SimilarLines:
     """Tells lines that stay lines, whatever a file or a column is called, and of many that are alike the first one.
 
     Lines are alike where they differ in numbers and quoted names; up to three are told.
@@ -393,24 +379,23 @@ def _own_place(text: str, what: str, folder: Path | None) -> Path:
     return path if folder is None else folder / path.name
 
 
-def _load_own(config: DataConfig, path: Path, log: Log) -> Dataset:
+def _load_own(config: DataConfig, path: Path, log: Log, *, looks_at_size: bool) -> Dataset:
     if not kind_of(path, "data"):
         raise _unknown(path)
     with reading(path, "data"):
-        return _read_own(config, path, log)
+        known = _format_of(path)
+        if looks_at_size and config.query is None:  # what a query gives is known to the database alone
+            require_room(path, known.size(path), rows=config.rows)
+        return _read_own(config, path, known, log)
 
 
-def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
-    known = _format_of(path)
+def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Dataset:
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
         table = _opened(known, path, _parts(config), log)
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
-        drawn = _drawn(table.read(columns=drawing_columns(config)), config, path.name, log) if config.rows else None
-        rows = None if drawn is None else drawn.positions
-        if drawn is not None:
-            source, config = f"{source}, {drawn.words}", replace(config, task=drawn.task)
+        config, rows, source = _sampled(config, lambda names: table.read(columns=names), path.name, source, log)
         return table_dataset(
             table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows, log=log
         )
@@ -420,13 +405,26 @@ def _read_own(config: DataConfig, path: Path, log: Log) -> Dataset:
     return array_dataset(config, known.arrays(path, log), name=path.name, source=source, log=log)
 
 
-def _drawn(columns: pd.DataFrame, config: DataConfig, name: str, log: Log) -> DrawnRows | None:
-    """Return which rows are to be read, and say so; None for all."""
+def _sampled(
+    config: DataConfig, read: Callable[[list[str]], pd.DataFrame], name: str, where: str, log: Log
+) -> tuple[DataConfig, NDArray[np.int64] | None, str]:
+    """Return the configuration, the rows to be read (None: all), and where they are; what is drawn is said.
+
+    All rows tell what is learned, not the sample alone.
+    """
+    if config.rows is None:
+        return config, None, where
+    columns = read(drawing_columns(config))
     if not set(columns) >= set(drawing_columns(config)):
-        return None  # one holds what is no cell: whoever reads all of them says so
-    drawn = drawn_rows(columns, config, task_of(cells_of(columns[config.target]), config))
-    log(f"{name}: {f'all {len(columns):,} rows are read' if drawn is None else drawn.words}")
-    return drawn
+        return config, None, where  # one holds what is no cell: whoever reads all of them says so
+    task = task_of(cells_of(columns[config.target]), config)
+    drawn = drawn_rows(columns, config, task)
+    if drawn is None:
+        log(f"{name}: all {len(columns):,} rows are read")
+        return config, None, where
+    rows, words = drawn
+    log(f"{name}: {words}")
+    return replace(config, task=task), rows, f"{where}, {words}"
 
 
 def _refuse_columns(config: DataConfig, what: str) -> None:

@@ -191,20 +191,17 @@ class _Parts:
             return
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
-        self.columns.append(column)
         if column.kind == "numeric" and name not in self.stated and self._counts_all_rows(cells):
             column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier")
-            self.columns[-1] = column
         if self.config.group is None and name not in self.stated:
             hint = owner_hint(column, len(self.answers))
             column = replace(column, why=f"{column.why}; {hint}") if hint else column
-            self.columns[-1] = column
         values = typed(column, cells) if column.kind != "ignored" else None
         if values is not None and name not in self.stated:
             leak = leak_of(values, self.answers, self.target.task, is_date=column.kind == "date")
             if leak:
                 column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)
-                self.columns[-1] = column
+        self.columns.append(column)
         if column.missing_texts or any(words in column.why for words in _ASKED):
             self.log(f"column {name!r}: {column.why}")
         if values is not None and column.kind != "ignored":
@@ -464,9 +461,9 @@ def _warn_of_classes(target: _Target, y: NDArray[np.int64], log: Callable[[str],
             )
     folded: dict[str, str] = {}
     for written in target.classes:
-        twin = folded.setdefault(written.casefold(), written)
-        if twin != written:
-            log(f"target {name!r}: {twin!r} and {written!r} are two classes, though they differ in capitals alone")
+        first = folded.setdefault(written.casefold(), written)
+        if first != written:
+            log(f"target {name!r}: {first!r} and {written!r} are two classes, though they differ in capitals alone")
 
 
 def task_of(cells: Cells, config: DataConfig, *, comma: bool = False) -> Task:

@@ -17,7 +17,7 @@ from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import amount
 from depthcheck.pipeline.data.amount import ReadingProgress
-from depthcheck.pipeline.data.load import _Told, load
+from depthcheck.pipeline.data.load import _SimilarLines, load
 from depthcheck.pipeline.system import available_memory
 
 N = 1_000
@@ -88,6 +88,15 @@ def test_sample_takes_whole_groups_and_as_many_rows_as_fit(tmp_path):
     assert set(sizes_there) <= set(all_sizes)
     with pytest.raises(ValueError, match=r"rows must be at least those of the smallest group, \d+, got 2"):
         sampled(write(tmp_path / "t.csv"), 2, group="word")
+
+
+def test_smallest_group_is_one_that_has_answers(tmp_path):
+    frame = pd.DataFrame({"who": np.repeat([0, 1, 2], 5), "x": np.arange(15) / 7, "y": [1.5, 2.5, 3.5, 4.5, 5.5] * 3})
+    frame.loc[frame.who == 1, "y"] = np.nan
+    frame.to_csv(tmp_path / "few.csv", index=False)
+    config = DataConfig(name=str(tmp_path / "few.csv"), target="y", group="who", rows=4)
+    with pytest.raises(ValueError, match="rows must be at least those of the smallest group, 5, got 4"):
+        load(config, cache=tmp_path)
 
 
 def test_sample_keeps_the_share_of_the_marked_test_part_and_never_more_rows_than_there_are(tmp_path):
@@ -206,7 +215,7 @@ def test_memory_that_is_left_is_some_and_no_more_than_the_machine_or_the_contain
 
 def test_long_reading_says_how_far_it_has_come_ever_more_rarely():
     lines, now = [], iter(range(0, 1_000, 1))
-    progress = ReadingProgress("big.csv", 1e9, _Told(lines.append), clock=lambda: float(next(now)))
+    progress = ReadingProgress("big.csv", 1e9, _SimilarLines(lines.append), clock=lambda: float(next(now)))
     for step in range(1, 20):
         progress.reached(step * 5e7)
     assert lines == [f"big.csv: {5 * s}% read after {s} s" for s in (2, 4, 8, 16)]
