@@ -399,7 +399,7 @@ def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) 
 
 def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfig:
     """Return the configuration that plain hyperparameters mean on these data."""
-    from depthcheck.experiments.planning.definition import check_network
+    from depthcheck.experiments.planning.definition import check_network, check_values
     from depthcheck.experiments.planning.document import LARGEST_SEED, MOST
     from depthcheck.experiments.planning.ranges import known_key
     from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
@@ -418,6 +418,7 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
     check_network({name: value for name, value in checked.items() if name in DIMENSIONS}, "a trial")
     if "epochs" not in checked:
         raise ValueError("a trial must have epochs, got none")
+    check_values(checked, dataset)
     data = DataConfig(
         name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
     ).to_params()

@@ -33,6 +33,8 @@ STATED_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "day first": ("date", ("%d",)), "month first": ("date", ("%m", "%b")),
 }  # fmt: skip
 _MAX_TEXT = 6_000
+#: What a definition says once for all trials, unless it is one of its dimensions.
+VARIED = ("class_weight", "epochs")
 #: Characters of a wrong value that a message repeats.
 LONGEST_SHOWN = 120
 SPLIT_METHODS = ("random", "stratified", "group", "time", "own")
@@ -401,19 +403,24 @@ def _sorted_options(
 class FitConfig:
     """Number of epochs, samples a batch, and the seed of weights, order and dropout.
 
-    ``class_weight`` is None, or ``balanced``: then each class weighs the same in the loss, however rare it is.
+    ``class_weight`` is None, ``none``, or ``balanced``: then each class weighs the same in the loss, however rare it
+    is. ``varied`` names, in order, which of the two that a definition says once for all are values of dimensions here.
     """
 
     epochs: int
     batch_size: int
     seed: int
     class_weight: str | None = None
+    varied: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_whole("epochs", self.epochs, 1)
         _require_whole("batch_size", self.batch_size, 1)
         _require_whole("seed", self.seed, 0)
-        require(self.class_weight in (None, "balanced"), "class_weight", "balanced or left out", self.class_weight)
+        known = (None, "none", "balanced")
+        require(self.class_weight in known, "class_weight", "balanced, none or left out", self.class_weight)
+        for name in self.varied:
+            require(name in VARIED, "varied", f"some of {', '.join(VARIED)}", self.varied)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,7 +462,11 @@ class TrialConfig:
             split=split,
             model=ModelConfig(**draft["model"], options=tuple(draft["options"].items())),
             optimizer=OptimizerConfig(**draft["optimizer"], hyperparameters=tuple(draft["hyperparameters"].items())),
-            fit=FitConfig(**draft["fit"], epochs=epochs, seed=seed, class_weight=class_weight),
+            fit=FitConfig(
+                **{"epochs": epochs, "class_weight": class_weight, **draft["fit"]},
+                seed=seed,
+                varied=tuple(name for name in VARIED if name in draft["fit"]),
+            ),
         )
 
     def values(self) -> dict[str, ParamValue]:
@@ -475,6 +486,7 @@ class TrialConfig:
             "epochs": self.fit.epochs,
             "seed": self.fit.seed,
             **({} if self.fit.class_weight is None else {"class_weight": self.fit.class_weight}),
+            **({"varied": ",".join(self.fit.varied)} if self.fit.varied else {}),
         }
 
     @classmethod
@@ -496,8 +508,9 @@ class TrialConfig:
         required = ("data", "data_sha256", "valid_size", "split_seed", *always, "epochs", "seed")
         missing = [key for key in required if key not in text]
         require(not missing, "parameters of a trial", f"complete ({', '.join(required)})", f"none for {missing}")
+        here = text.keys() - (set(VARIED) - set(text.get("varied", "").split(",")))
         return cls.of(
-            {one.name: one.from_text(text[one.name], one.name) for one in dimensions if one.name in text},
+            {one.name: one.from_text(text[one.name], one.name) for one in dimensions if one.name in here},
             data=DataConfig.from_params(text),
             data_sha256=text["data_sha256"],
             split=SplitConfig.from_params(text),

@@ -30,7 +30,7 @@ from depthcheck.pipeline.training.evaluate import (
     predictions,
     served_outputs,
 )
-from depthcheck.pipeline.training.fit import EpochCallback, epochs, fit_folds
+from depthcheck.pipeline.training.fit import EpochCallback, counted, epochs, fit_folds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def run_trial(
     """
     require(dataset.sha256 == config.data_sha256, f"SHA-256 of {config.data.name}", config.data_sha256, dataset.sha256)
     folds = prepared(dataset, config.split)
-    networks = [_network(config, fold) for fold in folds]
+    networks = [_network(config, fold, dataset) for fold in folds]
     first, network = folds[0].split, networks[0]
     diagnostics = (lambda: layer_diagnostics(network, first.train, objective_of(first))) if confirm else dict
     watcher = _Watcher(prune_below, on_epoch_end, diagnostics)
@@ -104,7 +104,7 @@ def run_trial(
     test = first.test if confirm else None
     product, its_data = network, folds[0]
     if confirm and config.split.folds and not history.diverged:
-        product, its_data = _trained_on_all(config, dataset, history.n_epochs)
+        product, its_data = _trained_on_all(config, dataset, counted(history, network.plan.patience))
     result = TrialResult(
         config=config,
         state="diverged" if history.diverged else "pruned" if watcher.pruned else "finished",
@@ -172,13 +172,14 @@ class _Watcher:
         return stop or self.pruned
 
 
-def _network(config: TrialConfig, data: Prepared) -> keras.Model:
+def _network(config: TrialConfig, data: Prepared, dataset: Dataset) -> keras.Model:
     return build(
         config.model,
         config.optimizer,
         n_features=data.split.n_features,
         n_classes=data.split.n_classes,
         seed=config.fit.seed,
+        sample_shape=None if dataset.is_table else dataset.sample_shape,
     )
 
 
@@ -189,7 +190,7 @@ def _capacity(dataset: Dataset, config: TrialConfig) -> int | None:
 
 def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:
     data = whole(dataset, replace(config.split, repeat=0))
-    network = _network(config, data)
+    network = _network(config, data, dataset)
     for _epoch in itertools.islice(
         epochs(network, data.split, config.fit, capacity=_capacity(dataset, config)), n_epochs
     ):

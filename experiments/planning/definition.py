@@ -22,7 +22,7 @@ import numpy as np
 
 from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.ranges import known_key
+from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.guess import NAME_AS_GROUP
 from depthcheck.pipeline.data.load import NAMES
@@ -220,6 +220,35 @@ def check_network(values: Mapping[str, ParamValue], where: str) -> None:
     for name in sorted(values):
         if DIMENSIONS[name].per_optimizer:
             known_key(name, own_dimensions(str(values["optimizer"])), f"{where} with {values['optimizer']}")
+
+
+def check_fits(experiment: Experiment, dataset: Dataset) -> None:
+    """Complain of a level, a choice or a fixed value that asks for other data than these.
+
+    Raises
+    ------
+    ValueError
+        With one line: convolutions need images, and a loss of numbers needs numbers to predict.
+    """
+    for values in (experiment.fixed, experiment.baseline, {"class_weight": experiment.class_weight or "none"}):
+        check_values(values, dataset)
+    for ranges in (experiment.compare, experiment.tune, *experiment.tune_for.values()):
+        for name, of in ranges.items():
+            known = of.values if isinstance(of, Choices) else (of.high,) if isinstance(of, Range) else of
+            for value in known:
+                check_values({name: value}, dataset)
+
+
+def check_values(values: Mapping[str, ParamValue], dataset: Dataset) -> None:
+    """Complain of a value that asks for other data than these."""
+    is_image = not dataset.is_table and len(dataset.sample_shape) in (2, 3)
+    has = {"images": is_image, "classes": dataset.n_classes > 0, "numbers": dataset.n_classes == 0}
+    words = {"images": "samples of height and width", "classes": "classes to predict", "numbers": "numbers to predict"}
+    for name, value in values.items():
+        needed = DIMENSIONS[name].needs(value) if name in DIMENSIONS else None
+        if needed is not None and not has[needed]:
+            got = f"samples of shape {dataset.sample_shape}" if needed == "images" else f"{dataset.task}"
+            raise ValueError(f"{name} = {shown(value)} must have data with {words[needed]}, got {got} in {dataset.name}")
 
 
 def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: str) -> str:

@@ -26,6 +26,7 @@ from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.planning import design
+from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks
@@ -121,6 +122,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
     if dataset.is_table:
         console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
+    check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)

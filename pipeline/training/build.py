@@ -7,38 +7,32 @@ logits is exact. Probabilities, and the unit of a number, belong to :func:`servi
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Scaler
+from depthcheck.pipeline.training import layers
 
 
-class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
-    """Keras's Dropout, its mask drawn by the Threefry generator.
-
-    Keras leaves the generator to TensorFlow, and what XLA then compiles for a processor takes 400 ns a number; Threefry
-    takes 2 to 7. With 154 units in batches of 64 an epoch of Fashion-MNIST was ten times as long for it.
-    """
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> Any:
-        """Set a share ``rate`` of the inputs to 0 while training, and scale the others up to keep their sum."""
-        if not training or self.rate == 0:
-            return inputs
-        seed = tf.cast(self.seed_generator.next(), tf.int32)
-        drawn = tf.random.stateless_uniform(tf.shape(inputs), seed, alg="threefry")
-        return tf.where(drawn >= self.rate, inputs / (1 - self.rate), tf.zeros_like(inputs))
-
-
-def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_classes: int, seed: int) -> keras.Model:
+def build(
+    model: ModelConfig,
+    optimizer: OptimizerConfig,
+    *,
+    n_features: int,
+    n_classes: int,
+    seed: int,
+    sample_shape: tuple[int, ...] | None = None,
+    is_served: bool = False,
+) -> keras.Model:
     """Return a compiled Keras model: flat samples in; logits out, or one number.
 
     Hidden layer ``i`` starts from the same weights whatever comes behind it, so that networks of different depth
@@ -50,39 +44,97 @@ def build(model: ModelConfig, optimizer: OptimizerConfig, *, n_features: int, n_
         Width of the input and of the output; 0 classes for a regression, whose output is one standardized number.
     seed
         Of the initial weights and of dropout; each layer gets its own stream.
+    sample_shape
+        Of a sample before it was flattened, for layers that look at images.
+    is_served
+        Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
+
+    Returns
+    -------
+    keras.Model
+        With three attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for
+        models whose compiled programs are the same but for the values of variables; and ``again``, which builds it
+        again.
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
     plan = Blueprint(
         keras=keras,
+        own=layers,
         n_classes=n_classes,
-        hidden={"activation": model.activation},
+        sample_shape=sample_shape or (n_features,),
+        units=model.units,
+        activation=model.activation,
+        layer=keras.layers.Dense,
         initializer=keras.initializers.GlorotUniform,
-        behind={},
         loss=task_loss(is_regression=not n_classes),
         optimizer=build_optimizer(optimizer),
     )
     if model.dropout > 0:
-        plan.behind["dropout"] = lambda name, seed: ThreefryDropout(model.dropout, seed=seed, name=name)
-    for name, value in sorted(model.options, key=lambda option: list(DIMENSIONS).index(option[0])):
+        plan.behind["dropout"] = lambda name, seed: layers.ThreefryDropout(model.dropout, seed=seed, name=name)
+    options = sorted(model.options, key=lambda option: list(DIMENSIONS).index(option[0]))
+    for name, value in options:
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
-    layers: list[Any] = [keras.Input((n_features,))]
-    for number, n_units in enumerate(model.units, start=1):
-        weight_seed, dropout_seed = next(seeds), next(seeds)
-        initializer = plan.initializer(seed=weight_seed)
-        layers.append(
-            keras.layers.Dense(n_units, kernel_initializer=initializer, name=f"hidden_{number}", **plan.hidden)
-        )
-        for name, make in plan.behind.items():
-            layers.append(make(f"{name}_{number}", dropout_seed if name == "dropout" else _own(dropout_seed, name)))
-    initializer = plan.initializer(seed=output_seed)
-    name = "logits" if n_classes else "number"
-    layers.append(keras.layers.Dense(n_classes or 1, kernel_initializer=initializer, name=name))
-    network = keras.Sequential(layers, name="mlp")
-    network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
-    network.options = model.options  # whatever a layer's or a loss's configuration says of them
+    blocks = list(_blocks(plan, seeds, output_seed))
+    if is_served:
+        blocks = [[layer for layer in block if not layers.is_for_training(layer)] for block in blocks]
+    network = _network([keras.Input((n_features,)), *blocks], adds=plan.adds)
+    if not is_served:
+        network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
+    compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
+    network.plan = plan
+    network.key = repr((compiled, replace(optimizer, learning_rate=1.0), plan.sample_shape, n_classes))
+    network.again = partial(
+        build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
+    )
     return network
+
+
+def _blocks(plan: Blueprint, seeds: Iterator[int], output_seed: int) -> Iterator[list[Any]]:
+    """Yield the layers before the first hidden layer, those of each hidden layer, and those behind the last."""
+    yield [make(name, _own(output_seed, name)) for name, make in plan.start.items()]
+    # Between a layer and its activation something may stand; else the two are one layer, as the notebook has it.
+    hidden = plan.hidden if plan.between else {"activation": plan.activation, **plan.hidden}
+    for number, n_units in enumerate(plan.units, start=1):
+        weight_seed, own_seed = next(seeds), next(seeds)
+        block = [
+            plan.layer(
+                n_units, kernel_initializer=plan.initializer(seed=weight_seed), name=f"hidden_{number}", **hidden
+            )
+        ]
+        block += [make(f"{name}_{number}", _own(own_seed, name)) for name, make in plan.between.items()]
+        if plan.between:
+            block.append(keras.layers.Activation(plan.activation, name=f"activation_{number}"))
+        for name, make in plan.behind.items():
+            block.append(make(f"{name}_{number}", own_seed if name == "dropout" else _own(own_seed, name)))
+        yield block
+    name = "logits" if plan.n_classes else "number"
+    initializer = plan.initializer(seed=output_seed)
+    last = keras.layers.Dense(plan.n_classes or 1, kernel_initializer=initializer, name=name, **plan.output)
+    yield [*(make(name, _own(output_seed, name)) for name, make in plan.end.items()), last]
+
+
+def _network(parts: Sequence[Any], *, adds: bool) -> keras.Model:
+    """Return the model of an input and blocks of layers; with ``adds``, each hidden one adds its input where it fits.
+
+    Sources: He et al. (2016) add, and add nothing where the shapes differ, as with the first hidden layer.
+    """
+    inputs, start, *hidden, last = parts
+    if not adds:
+        return keras.Sequential([inputs, *start, *(layer for block in hidden for layer in block), *last], name="mlp")
+    signal = inputs
+    for layer in start:
+        signal = layer(signal)
+    for number, block in enumerate(hidden, start=1):
+        before = signal
+        for layer in block:
+            signal = layer(signal)
+        if signal.shape == before.shape:
+            signal = keras.layers.Add(name=f"added_{number}")([before, signal])
+    for layer in last:
+        signal = layer(signal)
+    return keras.Model(inputs, signal, name="mlp")
 
 
 @cache
@@ -130,8 +182,8 @@ def serving_model(
         ``(n, *sample_shape)``, of what the scaler computes in, to probabilities ``(n, n_classes)`` or numbers
         ``(n, 1)``, float32.
     """
-    trained = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
-    copies = [layer.__class__.from_config(layer.get_config()) for layer in trained]
+    twin = model.again(is_served=True)
+    twin.set_weights(model.get_weights())
     before = [] if scaler is None else _scaling(scaler)
     last = (
         keras.layers.Rescaling(objective.sd, objective.mean, name="unit")
@@ -139,10 +191,8 @@ def serving_model(
         else keras.layers.Softmax(name="probabilities")
     )
     samples = keras.Input(sample_shape, name="sample", dtype=scaler.dtype.name if scaler is not None else None)
-    serving = keras.Sequential([samples, *before, *copies, last], name="mlp_serving")
-    for layer, copy in zip(trained, copies, strict=True):
-        copy.set_weights(layer.get_weights())
-    return serving
+    network = twin.layers if isinstance(twin, keras.Sequential) else [twin]
+    return keras.Sequential([samples, *before, *network, last], name="mlp_serving")
 
 
 def _scaling(scaler: Scaler) -> list[Any]:

@@ -5,7 +5,8 @@ Validation after each epoch and the evaluation at the end are this one function,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -121,26 +122,45 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
         Glorot and Bengio (2010) watch the same two to explain why deep sigmoid networks stand still.
     """
     y = tf.constant(objective.targets(part.y[:_N_SAMPLES]))
-    signal = tf.constant(part.X[:_N_SAMPLES])
-    saturation: dict[str, float] = {}
-    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-    with tf.GradientTape() as tape:
-        for layer in model.layers:
-            if not isinstance(layer, keras.layers.Dense):
-                signal = layer(signal, training=False)
-                continue
-            before = tf.matmul(signal, layer.kernel.value) + layer.bias.value
-            if layer is not dense[-1]:
-                with tape.stop_recording():
-                    saturation[f"saturation/{layer.name}"] = _saturated(layer.activation, before)
-            signal = layer.activation(before)
-        loss = model.loss(y, signal)
-    gradients = tape.gradient(loss, [layer.kernel.value for layer in dense])
+    *hidden, _ = weighted = [layer for layer in _flat(model) if getattr(layer, "kernel", None) is not None]
+    active = [layer for layer in _flat(model) if getattr(layer, "activation", None) is not None and layer in hidden]
+    active += [layer for layer in _flat(model) if isinstance(layer, keras.layers.Activation)]
+    with _watched(active) as seen, tf.GradientTape() as tape:
+        loss = model.loss(y, model(tf.constant(part.X[:_N_SAMPLES]), training=False))
+    gradients = tape.gradient(loss, [layer.kernel.value for layer in weighted])
     norms = {
         f"gradient_norm/{layer.name}": float(tf.norm(gradient))
-        for layer, gradient in zip(dense, gradients, strict=True)
+        for layer, gradient in zip(weighted, gradients, strict=True)
     }
-    return {**norms, **saturation}
+    return {**norms, **{f"saturation/{name}": share for name, share in seen.items()}}
+
+
+def _flat(model: keras.Model) -> list[Any]:
+    """Return the layers of a model and of the models inside it, each once."""
+    inner = [_flat(layer) if hasattr(layer, "layers") else [layer] for layer in model.layers]
+    return list(dict.fromkeys(layer for layers in inner for layer in layers))
+
+
+@contextmanager
+def _watched(layers: Sequence[Any]) -> Iterator[dict[str, float]]:
+    """Yield the share of flat activations by hidden layer, filled in while a model with these layers is called."""
+    seen: dict[str, float] = {}
+    activations = [layer.activation for layer in layers]
+
+    def watched(name: str, activation: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def call(before: tf.Tensor) -> Any:
+            seen[name] = _saturated(activation, tf.stop_gradient(before))
+            return activation(before)
+
+        return call
+
+    for layer, activation in zip(layers, activations, strict=True):
+        layer.activation = watched(layer.name.replace("activation_", "hidden_"), activation)
+    try:
+        yield seen
+    finally:
+        for layer, activation in zip(layers, activations, strict=True):
+            layer.activation = activation
 
 
 def _of_numbers(y: NDArray[Any], numbers: NDArray[np.float32]) -> Predictions:

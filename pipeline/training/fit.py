@@ -1,7 +1,8 @@
 """Fit: compiled models trained on their training parts, epoch by epoch, with validation after each.
 
-One rule on which epoch counts, the same everywhere: **the last**. Weights are never restored from an earlier epoch, so
-that the number of epochs means the same for every trial, and picking the best epoch does not flatter the score.
+Which epoch counts is one rule, the same everywhere: **the last**. Weights are not restored from an earlier epoch, so
+that the number of epochs means the same for every trial, and picking the best epoch does not flatter the score. A
+configuration with early stopping has another rule, which is part of its level: the epoch of the lowest validation loss.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from depthcheck.pipeline.metrics import Objective, balanced_weights, mean_evalua
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.evaluate import evaluate
-from depthcheck.pipeline.training.program import Kept, ProgramCache
+from depthcheck.pipeline.training.program import Kept, ProgramCache, can_fill
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
@@ -54,7 +55,8 @@ def fit_folds(
     """Train each model in place on its own split, one epoch after another, so that their means are curves.
 
     Stops at once behind an epoch whose mean training or validation loss is not finite; that epoch is part of the
-    history. At the end each model holds its last epoch's weights. One call at a time in a process.
+    history. At the end each model holds the weights of the epoch that counts (:func:`counted`): with early stopping
+    the one of the lowest mean validation loss, otherwise the last. One call at a time in a process.
 
     Parameters
     ----------
@@ -78,18 +80,33 @@ def fit_folds(
     -------
     History, Evaluation
         Means over the splits, epoch by epoch, with the sum of their seconds; and the mean evaluation of the
-        validation parts by the last epoch's weights.
+        validation parts by the weights of the epoch that counts.
     """
     history, valid = History(), None
+    patience, best = models[0].plan.patience, None
     runs = [epochs(*each, config, capacity=capacity, programs=programs) for each in zip(models, splits, strict=True)]
     for number, each in enumerate(zip(*runs, strict=True), start=1):
         valid = mean_evaluation([fold.valid for fold in each if fold.valid is not None])
         history = _with_epoch(history, each, valid)
         stop = on_epoch_end is not None and on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
-        if stop or history.diverged:
+        if history.diverged:
+            return history, valid
+        if patience is not None and counted(history, patience) == number:
+            best = valid, [model.get_weights() for model in models]
+        if stop or (patience is not None and number - counted(history, patience) >= patience):
             break
     assert valid is not None
+    if best is not None:
+        valid, weights = best
+        for model, of_best in zip(models, weights, strict=True):
+            model.set_weights(of_best)
     return history, valid
+
+
+def counted(history: History, patience: int | None) -> int:
+    """Return the number of the epoch whose weights count, from 1: the last, or the first of the lowest loss."""
+    losses = history.valid_loss
+    return history.n_epochs if patience is None else losses.index(min(losses)) + 1
 
 
 def epochs(
@@ -109,30 +126,42 @@ def epochs(
     capacity
         More than the number of training samples: then one compiled program serves training parts of any size below.
         Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
+        Not heeded where batches cannot be filled up (:func:`depthcheck.pipeline.training.program.can_fill`).
     """
     require(len(split.train) > 0, "number of training samples", "at least 1", len(split.train))
-    weighted = config.class_weight is not None
+    weighted = config.class_weight == "balanced"
     require(not (weighted and split.task == "regression"), "class_weight of a regression", "left out", "balanced")
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     objective = objective_of(split)
-    X, y = _resident_tensors(split.train, objective, capacity or 0)
-    class_weights = balanced_weights(split.train.y, split.n_classes) if weighted else None
+    X, y = _resident_tensors(split.train, objective, (capacity or 0) if can_fill(model) else 0)
+    weights = balanced_weights(split.train.y, split.n_classes)[split.train.y] if weighted else None
+    rates = _rates(model, len(split.train), config)
     keeps = METRICS[objective.metric].keeps
     if keeps == "loss" and not isinstance(model.loss, keras.losses.MeanSquaredError):
         keeps = "outputs"  # another loss does not say what the score is
     program = (_programs if programs is None else programs).program(model, config.batch_size, keeps)
     program.load(model)
-    for order in permutations(config.seed, len(split.train), config.epochs):
+    for order, of_epoch in zip(permutations(config.seed, len(split.train), config.epochs), rates, strict=True):
         start = time.perf_counter()
         if not program.holds(model):
             program.load(model)
-        loss, kept = program.run(X, y, order, class_weights=class_weights)
+        loss, kept = program.run(X, y, order, weights=weights, rates=of_epoch)
         program.store(model)
         score = _train_score(objective, split.train.y, order, loss, kept)
         valid = evaluate(model, split.valid, "valid", objective) if len(split.valid) else None
         seconds, rate = time.perf_counter() - start, float(model.optimizer.learning_rate)
         yield Epoch(train_loss=loss, train_score=score, valid=valid, learning_rate=rate, seconds=seconds)
+
+
+def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> Sequence[NDArray[np.float32] | None]:
+    """Return the learning rate of each step, epoch by epoch, ``(n_steps,)`` float32; None where it is constant."""
+    if model.plan.rate is None:
+        return [None] * config.epochs
+    n_steps = -(-n_samples // config.batch_size)
+    total = n_steps * config.epochs
+    rates = float(model.optimizer.learning_rate) * model.plan.rate((np.arange(total) + 0.5) / total)
+    return list(rates.astype(np.float32).reshape(config.epochs, n_steps))
 
 
 def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.int32]]:

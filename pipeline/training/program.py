@@ -6,9 +6,9 @@ whole epoch is one program: Keras's model, loss and optimizer inside, and the lo
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,16 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from depthcheck.pipeline.training.layers import TrainingLayer
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 
-#: Entries of a Keras configuration that are values of variables, or mere names: they leave the program as it is.
-_VALUE_KEYS = frozenset({"name", "seed"})
+_LAYERS = keras.layers
+#: Layers that look at each sample by itself: what fills a batch up reaches no other sample through them.
+_BY_SAMPLE = (
+    _LAYERS.InputLayer, _LAYERS.Dense, _LAYERS.Conv2D, _LAYERS.Activation, _LAYERS.Dropout, _LAYERS.GaussianNoise,
+    _LAYERS.LayerNormalization, _LAYERS.MaxPooling2D, _LAYERS.AveragePooling2D, _LAYERS.GlobalAveragePooling2D,
+    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer,
+)  # fmt: skip
 #: What the training score of an epoch is made of: the number of hits (0 where its loss says all), or the outputs
 #: ``(n_samples, n_outputs)`` in the order of training.
 Kept = int | NDArray[np.float32]
@@ -52,12 +58,11 @@ class EpochProgram:
         self._loaded: weakref.ref[Any] | None = None
         self._batch_size = batch_size
         self._keeps = keeps
-        # Keras's clone_model would compile it again by the loss's configuration, which need not say all of it.
-        copies = [layer.__class__.from_config(layer.get_config()) for layer in model.layers]
-        self._model = keras.Sequential([keras.Input(model.input_shape[1:]), *copies])
-        self._loss = model.loss
-        self._optimizer = model.optimizer.__class__.from_config(model.optimizer.get_config())
+        self._model = model.again()
+        self._loss = self._model.loss
+        self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
+        self._fills = can_fill(self._model)
         self._run = self._compiled()
 
     def load(self, model: keras.Model) -> None:
@@ -74,7 +79,13 @@ class EpochProgram:
         _copy_values(self._model, self._optimizer, model, model.optimizer)
 
     def run(
-        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *, class_weights: NDArray[np.float32] | None = None
+        self,
+        X: tf.Tensor,
+        y: tf.Tensor,
+        order: NDArray[np.int32],
+        *,
+        weights: NDArray[np.float32] | None = None,
+        rates: NDArray[np.float32] | None = None,
     ) -> tuple[float, Kept]:
         """Train one epoch.
 
@@ -82,11 +93,13 @@ class EpochProgram:
         ----------
         X, y
             ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``order`` has
-            positions the program is one for any number of samples up to ``n``.
+            positions the program is one for any number of samples up to ``n``; not where :func:`can_fill` says no.
         order
             ``(n_samples,)`` int32: the positions of the samples in the order of training.
-        class_weights
-            ``(n_classes,)``: the weight of each class in the loss.
+        weights
+            ``(n_samples,)``: the weight of each sample in the loss.
+        rates
+            ``(n_steps,)``: the learning rate of each step; the optimizer keeps the last one.
 
         Returns
         -------
@@ -96,8 +109,13 @@ class EpochProgram:
         n_samples = len(order)
         capacity = int(X.shape[0])
         some = tf.constant(n_samples) if capacity > n_samples else None
-        weights = None if class_weights is None else tf.constant(class_weights)
-        given = (X, y, tf.constant(np.pad(order, (0, capacity - n_samples))), some, weights)
+        more = capacity - n_samples
+        weighted = None if weights is None else tf.constant(np.pad(weights, (0, more)))
+        scheduled = None
+        if rates is not None:
+            most_steps = -(-capacity // min(self._batch_size, capacity))
+            scheduled = tf.constant(np.pad(rates, (0, most_steps - len(rates))))
+        given = (X, y, tf.constant(np.pad(order, (0, more))), some, weighted, scheduled)
         n_traces = self.n_traces
         try:
             loss_sum, kept = self._run(*given)
@@ -127,8 +145,9 @@ class EpochProgram:
         return tf.function(self._epoch, jit_compile=True, autograph=False)
 
     def _epoch(
-        self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, class_weights: tf.Tensor | None
+        self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, *more: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        weights, rates = more
         self.n_traces += 1
         capacity = int(order.shape[0])
         n_samples = capacity if some is None else some
@@ -139,36 +158,42 @@ class EpochProgram:
         fills = some is not None or n_missing > 0
         order = tf.pad(order, [[0, n_missing]])
 
-        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any) -> tuple[Any, ...]:
+        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any, size: int = batch_size) -> tuple[Any, ...]:
             start = number * batch_size
-            batch = tf.slice(order, [start], [batch_size])
-            n_real = tf.minimum(batch_size, n_samples - start)
-            is_real = tf.range(batch_size) < n_real if fills else None
-            x, labels = tf.gather(X, batch), tf.gather(y, batch)
-            loss, outputs = self._step(x, labels, is_real, class_weights)
+            batch = tf.slice(order, [start], [size])
+            n_real = tf.minimum(size, n_samples - start)
+            is_real = tf.range(size) < n_real if fills and self._fills else None
+            if rates is not None:
+                self._optimizer.learning_rate.assign(rates[number])
+            labels = tf.gather(y, batch)
+            loss, outputs = self._step(tf.gather(X, batch), labels, is_real, _taken(weights, batch))
             kept = self._keep(kept, number, labels, outputs, is_real)
             return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), kept
 
         state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(most_steps, batch_size))
-        _, loss_sum, kept = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+        if n_missing and not self._fills:
+            # Compiled a second time for the smaller batch, which is all that the last step may see.
+            state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
+            state = partial(step, size=batch_size - n_missing)(*state)
+        else:
+            state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+        _, loss_sum, kept = state
         return loss_sum, kept.stack() if self._keeps == "outputs" else kept
 
     def _step(
-        self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, class_weights: tf.Tensor | None
+        self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, weights: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Make one step; samples that are not real fill the last batch up and have no weight.
 
         A second copy of the step for the smaller batch would double the seconds to compile and the program's memory.
         """
         variables = self._model.trainable_variables
-        weights = None if is_real is None else _mean_weights(is_real)
-        if class_weights is not None:
-            of_class = tf.gather(class_weights, y)
-            weights = of_class if weights is None else weights * of_class
+        if is_real is not None:
+            weights = _mean_weights(is_real) if weights is None else _mean_weights(is_real) * weights
         with tf.GradientTape() as tape:
             outputs = self._model(x, training=True)
             loss = self._loss(y, outputs, sample_weight=weights)
-            regularized = sum((of.regularizer(of) for of in variables if of.regularizer is not None), start=loss)
+            regularized = sum(self._model.losses, start=loss)
         self._apply(tape.gradient(regularized, variables), variables)
         return loss, outputs
 
@@ -180,7 +205,8 @@ class EpochProgram:
     def _keep(self, kept: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
         """Count hits, or keep the outputs; where the score follows from the loss there is nothing to keep."""
         if self._keeps == "outputs":
-            return kept.write(number, outputs)
+            n_missing = kept.element_shape[0] - outputs.shape[0]
+            return kept.write(number, tf.pad(outputs, [[0, n_missing], [0, 0]]) if n_missing else outputs)
         if self._keeps == "loss":
             return kept
         hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y)
@@ -202,11 +228,11 @@ class ProgramCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._programs: OrderedDict[str, EpochProgram] = OrderedDict()
+        self._programs: OrderedDict[tuple[str, int, str], EpochProgram] = OrderedDict()
 
     def program(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> EpochProgram:
         """Return the program for this architecture, optimizer, batch size and what is kept; make it if need be."""
-        key = _structure(model, batch_size, keeps)
+        key = (model.key, batch_size, keeps)
         program = self._programs.pop(key, None) or EpochProgram(model, batch_size, keeps)
         self._programs[key] = program
         while len(self._programs) > self._size:
@@ -225,22 +251,13 @@ def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
     return real / tf.reduce_mean(real)
 
 
-def _structure(model: keras.Model, batch_size: int, keeps: str) -> str:
-    """Return what a program depends on: all but the values of variables."""
-    optimizer = model.optimizer.get_config()
-    if isinstance(optimizer["learning_rate"], int | float):
-        del optimizer["learning_rate"]
-    parts = [model.get_config(), type(model.optimizer).__name__, optimizer, model.loss.get_config()]
-    parts.append(getattr(model, "options", ()))
-    return json.dumps([_without_values(parts), batch_size, keeps], sort_keys=True)
+def _taken(weights: tf.Tensor | None, batch: tf.Tensor) -> tf.Tensor | None:
+    return None if weights is None else tf.gather(weights, batch)
 
 
-def _without_values(config: Any) -> Any:
-    if isinstance(config, dict):
-        return {key: _without_values(value) for key, value in config.items() if key not in _VALUE_KEYS}
-    if isinstance(config, list | tuple):
-        return [_without_values(value) for value in config]
-    return config
+def can_fill(model: keras.Model) -> bool:
+    """Tell whether samples without weight may fill a batch up: not where a layer may mix samples, as statistics do."""
+    return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
 
 
 def _copy_values(
@@ -257,5 +274,5 @@ def _copy_values(
 
 
 def _model_variables(model: keras.Model) -> list[keras.Variable]:
-    """Return weights and the states of dropout's random generators, layer by layer."""
+    """Return weights and the states of random generators, layer by layer."""
     return [variable for layer in model.layers for variable in layer.variables]

@@ -4,6 +4,7 @@ import gc
 import hashlib
 import math
 import weakref
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
 from depthcheck.pipeline.metrics import balanced_weights, objective_of
 from depthcheck.pipeline.records import History, Part, Split
+from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba
 from depthcheck.pipeline.training.fit import epochs, fit_folds, permutations
@@ -51,13 +53,20 @@ def network(
     dropout: float = 0.0,
     seed: int = 3,
     n_classes: int = N_CLASSES,
+    options: dict[str, object] | None = None,
 ) -> keras.Model:
     return build(
-        ModelConfig(units=units, activation=activation if units else None, dropout=dropout),
+        ModelConfig(
+            units=units,
+            activation=activation if units else None,
+            dropout=dropout,
+            options=tuple((options or {}).items()),
+        ),
         OptimizerConfig(name=optimizer, learning_rate=rate, hyperparameters=hyperparameters),
         n_features=N_FEATURES,
         n_classes=n_classes,
         seed=seed,
+        sample_shape=(4, 5),
     )
 
 
@@ -70,15 +79,31 @@ def config(epochs: int = 2, batch_size: int = 32, seed: int = 7, class_weight: s
 
 
 def trained_by_keras(
-    model: keras.Model, split: Split, config: FitConfig, *, compiled: bool = False
+    model: keras.Model, split: Split, config: FitConfig, *, compiled: bool = False, rates: Sequence[float] = ()
 ) -> dict[str, list[float]]:
-    """Train by Keras's own loop on the same batches; return its history. To compile takes longer than to train."""
+    """Train by Keras's own loop on the same batches; return its history. To compile takes longer than to train.
+
+    ``rates`` are the learning rates of all steps, where they are not constant.
+    """
     model.run_eagerly, model.jit_compile = not compiled, compiled
     curves: dict[str, list[float]] = {}
     train, valid = split.train, (split.valid.X, split.valid.y)
+    left = iter(rates)
+    callbacks = [
+        keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda _batch, _logs: setattr(model.optimizer, "learning_rate", next(left))
+        )
+    ]
     for order in permutations(config.seed, len(train), config.epochs):
-        X, y = train.X[order], train.y[order]
-        epoch = model.fit(X, y, batch_size=config.batch_size, shuffle=False, validation_data=valid, verbose=0)
+        epoch = model.fit(
+            train.X[order],
+            train.y[order],
+            batch_size=config.batch_size,
+            shuffle=False,
+            validation_data=valid,
+            verbose=0,
+            callbacks=callbacks if rates else [],
+        )
         for key, values in epoch.history.items():
             curves.setdefault(key, []).extend(values)
     return curves
@@ -125,6 +150,90 @@ def test_last_batch_counts_however_small(n_train: int, batch_size: int):
     assert_same_weights(ours, theirs, atol=1e-5)
     np.testing.assert_allclose(history.train_loss, curves["loss"], atol=1e-5)
     np.testing.assert_allclose(history.train_score, curves["accuracy"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalization": "batch"},
+        {"normalization": "layer", "residual": True},
+        {"family": "conv", "normalization": "batch", "residual": True},
+        {"family": "conv", "width_shape": "pyramid", "initializer": "he_normal"},
+        {"l2": 0.01, "gradient_clip": 0.1, "width_shape": "funnel", "initializer": "orthogonal"},
+        {"loss": "focal", "label_smoothing": 0.1},
+    ],
+    ids=lambda options: ", ".join(options),
+)
+def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dict[str, object]):
+    """The last batch has 12 of 32 samples: no statistic of a batch may see what is not in it."""
+    ours, theirs, plain = (network(8, 8, options=each) for each in (options, options, {}))
+    history = fit(ours, split, config())
+    curves = trained_by_keras(theirs, split, config())
+    assert_same_weights(ours, theirs, atol=2e-5)
+    np.testing.assert_allclose(history.train_score, curves["accuracy"], atol=1e-6)
+    np.testing.assert_allclose(history.valid_score, curves["val_accuracy"], atol=1e-6)
+    fit(plain, split, config())
+    assert [w.shape for w in plain.get_weights()] != [w.shape for w in ours.get_weights()] or not np.allclose(
+        plain.get_weights()[0], ours.get_weights()[0], atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("capacity", [None, 400])
+@pytest.mark.parametrize(
+    ("options", "at_ends"),
+    [
+        ({"schedule": "cosine"}, (0.5, 0.0)),
+        ({"schedule": "exponential"}, (0.1, 0.01)),
+        ({"schedule": "step"}, (0.1, 0.01)),
+        ({"warmup": 1.0}, (0.5, 1.0)),
+        ({"schedule": "cosine", "warmup": 0.5}, (0.5, 0.0)),
+    ],
+    ids=str,
+)
+def test_learning_rate_follows_its_schedule(
+    split: Split, options: dict[str, object], at_ends: tuple[float, float], capacity: int | None
+):
+    ours, theirs = (network(8, options=options, optimizer="sgd", rate=0.1) for _ in range(2))
+    history, _ = fit_folds([ours], [split], config(), capacity=capacity)
+    np.testing.assert_allclose(history.learning_rate, np.multiply(0.1, at_ends), atol=0.1 * 0.09)
+    done = (np.arange(20) + 0.5) / 20  # two epochs of ten steps
+    trained_by_keras(theirs, split, config(), rates=[0.1 * rate for rate in theirs.plan.rate(done).tolist()])
+    assert_same_weights(ours, theirs, atol=1e-5)
+
+
+def test_early_stopping_ends_behind_its_patience_and_the_best_epoch_counts(split: Split):
+    stopped, whole = (network(32, rate=0.1, options=options) for options in ({"early_stopping": 2}, {}))
+    history, valid = fit_folds([stopped], [split], config(epochs=30))
+    best = history.valid_loss.index(min(history.valid_loss)) + 1
+    assert history.n_epochs == best + 2 < 30
+    assert valid.loss == min(history.valid_loss) < history.valid_loss[-1]
+    assert evaluate(stopped, split.valid, "valid").loss == valid.loss
+    fit(whole, split, config(epochs=best))
+    assert_same_weights(stopped, whole)
+
+
+def test_augmentation_changes_training_alone_and_its_draws_are_the_seeds(split: Split):
+    first, again, other, plain = (
+        network(8, optimizer="sgd", seed=seed, options={"augmentation": value})
+        for seed, value in ((3, "both"), (3, "both"), (4, "both"), (3, "none"))
+    )
+    other.set_weights(first.get_weights())
+    losses = [fit(model, split, config()).train_loss for model in (first, again, other, plain)]
+    assert losses[0] == losses[1]
+    assert len(set(losses)) == 3
+    plain.set_weights(first.get_weights())
+    assert evaluate(first, split.valid, "valid") == evaluate(plain, split.valid, "valid")
+
+
+def test_images_are_shifted_by_whole_pixels_and_mirrored():
+    image = np.arange(1.0, 21.0, dtype=np.float32).reshape(1, 4, 5, 1)
+    for seed in range(12):
+        (flipped,) = layers.RandomFlip(seed=seed)(image, training=True).numpy()
+        assert any(np.array_equal(flipped, wanted) for wanted in (image[0], image[0, :, ::-1]))
+        (moved,) = layers.RandomShift(0.3, seed=seed)(image, training=True).numpy()
+        padded = np.pad(image[0], ((2, 2), (2, 2), (0, 0)))
+        windows = [padded[down : down + 4, right : right + 5] for down in range(5) for right in range(5)]
+        assert any(np.array_equal(moved, window) for window in windows)
 
 
 @pytest.mark.slow

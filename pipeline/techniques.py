@@ -1,0 +1,204 @@
+"""What else a network can be built of and trained with: each technique is one entry, and one function beside it.
+
+An entry is all that a technique needs to be compared, tuned or fixed, logged, said and reproduced
+(:class:`depthcheck.pipeline.blueprint.Dimension`); its function changes the blueprint of a network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from depthcheck.pipeline.blueprint import Blueprint, Dimension, with_hidden_layers
+
+#: Of the learning rate, what is left at the end of an exponential schedule, and at each of the two steps of a step one.
+_LEFT, _STEP = 0.01, 0.1
+#: Half of an image's height and width that a shift reaches at most, in shares.
+_SHIFT = 0.1
+#: Of the focal loss, Lin et al. (2017): what was learned well already weighs less by this power.
+_GAMMA = 2.0
+_CLASS_LOSSES = ("crossentropy", "focal")
+_NUMBER_LOSSES = ("squared", "absolute", "huber")
+
+
+def _family(network: Blueprint, value: str) -> None:
+    """Make hidden layers blocks: convolution of 3 × 3, normalization if any, activation, maximum of 2 × 2."""
+    if value == "mlp":
+        return
+    layers = network.keras.layers
+    _as_images(network)
+    network.layer = partial(layers.Conv2D, kernel_size=3, padding="same")
+    network.behind = {"pooled": _without_seed(partial(layers.MaxPooling2D, padding="same")), **network.behind}
+    network.end["flat"] = _without_seed(layers.Flatten)
+
+
+def _as_images(network: Blueprint) -> None:
+    """Give the samples their height, width and channels back before anything else."""
+    height, width, *channels = network.sample_shape
+    shape = (height, width, *(channels or (1,)))
+    network.start.setdefault("image", _without_seed(partial(network.keras.layers.Reshape, shape)))
+
+
+def _without_seed(layer: Callable[..., Any]) -> Callable[[str, int], Any]:
+    return lambda name, _seed: layer(name=name)
+
+
+def _augmentation(network: Blueprint, value: str) -> None:
+    """Shift images at random by up to a tenth of their size, mirror every second one, or both; only while training."""
+    if value == "none":
+        return
+    is_flat = "image" not in network.start
+    _as_images(network)
+    if value in ("shift", "both"):
+        network.start["shift"] = lambda name, seed: network.own.RandomShift(_SHIFT, seed=seed, name=name)
+    if value in ("flip", "both"):
+        network.start["flip"] = lambda name, seed: network.own.RandomFlip(seed=seed, name=name)
+    if is_flat:
+        network.start["flat_again"] = _without_seed(network.keras.layers.Flatten)
+
+
+def _width_shape(network: Blueprint, value: str) -> None:
+    """Halve the width from layer to layer (pyramid), or take equal steps down (funnel)."""
+    depth = len(network.units)
+    if value == "pyramid":
+        network.units = tuple(max(1, units >> number) for number, units in enumerate(network.units))
+    elif value == "funnel":
+        network.units = tuple(
+            max(1, round(units * (depth - number) / depth)) for number, units in enumerate(network.units)
+        )
+
+
+def _normalization(network: Blueprint, value: str) -> None:
+    """Normalize between a layer and its activation: Ioffe and Szegedy (2015), Ba et al. (2016)."""
+    layers = network.keras.layers
+    if value != "none":
+        kind = layers.BatchNormalization if value == "batch" else layers.LayerNormalization
+        network.between["normalized"] = _without_seed(kind)
+
+
+def _residual(network: Blueprint, value: bool) -> None:
+    network.adds = value
+
+
+def _initializer(network: Blueprint, value: str) -> None:
+    kinds = network.keras.initializers
+    network.initializer = getattr(kinds, "".join(word.capitalize() for word in value.split("_")), kinds.Orthogonal)
+
+
+def _l2(network: Blueprint, value: float) -> None:
+    if value > 0:
+        for layer in (network.hidden, network.output):
+            layer["kernel_regularizer"] = network.keras.regularizers.L2(value)
+
+
+def _loss(network: Blueprint, value: str) -> None:
+    losses = network.keras.losses
+    numbers = {"squared": losses.MeanSquaredError, "absolute": losses.MeanAbsoluteError, "huber": losses.Huber}
+    if value in numbers:
+        network.loss = numbers[value]()
+    elif value == "focal":
+        network.loss = network.own.ClassLoss(network.n_classes, gamma=_GAMMA)
+
+
+def _label_smoothing(network: Blueprint, value: float) -> None:
+    """Ask for a little of every class beside the true one: Szegedy et al. (2016)."""
+    if value > 0:
+        gamma = getattr(network.loss, "gamma", 0.0)
+        network.loss = network.own.ClassLoss(network.n_classes, gamma=gamma, smoothing=value)
+
+
+def _gradient_clip(network: Blueprint, value: float) -> None:
+    if value > 0:
+        network.optimizer.global_clipnorm = value
+
+
+def _schedule(network: Blueprint, value: str) -> None:
+    import numpy as np
+
+    if value == "cosine":  # Loshchilov and Hutter (2017), without restarts
+        network.rate = lambda done: 0.5 * (1 + np.cos(math.pi * done))
+    elif value == "exponential":
+        network.rate = lambda done: _LEFT**done
+    elif value == "step":
+        network.rate = lambda done: _STEP ** np.floor(3 * done)
+
+
+def _warmup(network: Blueprint, value: float) -> None:
+    import numpy as np
+
+    if value > 0:
+        rest = network.rate or np.ones_like
+        network.rate = lambda done: np.minimum(1.0, done / value) * rest(done)
+
+
+def _early_stopping(network: Blueprint, value: int) -> None:
+    network.patience = value or None
+
+
+def _of_network(name: str, build: Callable[[Blueprint, Any], None] | None, **fields: Any) -> Dimension:
+    return Dimension(name=name, build=build, per_optimizer=False, baseline=fields.get("off"), **fields)
+
+
+TECHNIQUES = (
+    _of_network(
+        "family", _family, kind="choice", choices=("mlp", "conv"), off="mlp", words="{value}",
+        needs=lambda value: "images" if value == "conv" else None,
+    ),
+    _of_network(
+        "augmentation", _augmentation, kind="choice", choices=("none", "shift", "flip", "both"), off="none",
+        words="augmentation by {value}", off_words="no augmentation",
+        needs=lambda value: None if value == "none" else "images",
+    ),
+    _of_network(
+        "width_shape", _width_shape, kind="choice", choices=("constant", "pyramid", "funnel"), off="constant",
+        words="{value} width", is_active=with_hidden_layers,
+    ),
+    _of_network(
+        "normalization", _normalization, kind="choice", choices=("none", "batch", "layer"), off="none",
+        words="{value} normalization", off_words="no normalization", is_active=with_hidden_layers,
+    ),
+    _of_network(
+        "residual", _residual, kind="bool", off=False, words="residual connections",
+        off_words="no residual connections", is_active=with_hidden_layers,
+    ),
+    _of_network(
+        "initializer", _initializer, kind="choice", words="{value}", off="glorot_uniform",
+        choices=(
+            "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
+        ),
+    ),
+    _of_network("l2", _l2, kind="float", low=0, off=0.0, off_words="no l2", log=True),
+    _of_network(
+        "loss", _loss, kind="choice", choices=(*_CLASS_LOSSES, *_NUMBER_LOSSES), words="{value} loss",
+        needs=lambda value: "classes" if value in _CLASS_LOSSES else "numbers",
+    ),
+    _of_network(
+        "label_smoothing", _label_smoothing, kind="float", low=0, high=1, open_high=True, off=0.0,
+        off_words="no label smoothing", needs=lambda value: "classes" if value else None,
+    ),
+    _of_network(
+        "gradient_clip", _gradient_clip, kind="float", low=0, off=0.0, off_words="no gradient clipping",
+        words="gradients clipped to {value}", log=True,
+    ),
+    _of_network(
+        "schedule", _schedule, kind="choice", choices=("constant", "cosine", "exponential", "step"), off="constant",
+        words="{value} schedule", off_words="constant learning rate", is_compiled=False,
+    ),
+    _of_network(
+        "warmup", _warmup, kind="float", low=0, high=1, off=0.0, words="warm-up of {value}", off_words="no warm-up",
+        is_compiled=False,
+    ),
+    _of_network(
+        "early_stopping", _early_stopping, kind="int", low=0, most=100_000, off=0, is_compiled=False,
+        words="early stopping after {value} epochs without a better one, the best counts",
+        off_words="no early stopping, the last epoch counts",
+    ),
+    _of_network("epochs", None, part="fit", kind="int", low=1, most=100_000, log=True),
+    _of_network(
+        "class_weight", None, part="fit", kind="choice", choices=("none", "balanced"), off="none",
+        words="{value} classes", off_words="classes as they are",
+        needs=lambda value: "classes" if value == "balanced" else None,
+    ),
+)  # fmt: skip
