@@ -27,11 +27,10 @@ def _family(network: Blueprint, value: str) -> None:
     """Make hidden layers blocks: convolution of 3 × 3, normalization if any, activation, maximum of 2 × 2."""
     if value == "mlp":
         return
-    layers = network.keras.layers
     _as_images(network)
-    network.layer = partial(layers.Conv2D, kernel_size=3, padding="same")
-    network.behind = {"pooled": _without_seed(partial(layers.MaxPooling2D, padding="same")), **network.behind}
-    network.end["flat"] = _without_seed(layers.Flatten)
+    network.layer = partial(network.own.Convolution, kernel_size=3, padding="same")
+    network.behind = {"pooled": _without_seed(partial(network.own.Pooling, padding="same")), **network.behind}
+    network.end["flat"] = _without_seed(network.keras.layers.Flatten)
 
 
 def _as_images(network: Blueprint) -> None:
@@ -76,6 +75,8 @@ def _normalization(network: Blueprint, value: str) -> None:
     if value != "none":
         kind = layers.BatchNormalization if value == "batch" else layers.LayerNormalization
         network.between["normalized"] = _without_seed(kind)
+    if value == "batch":  # it takes the mean away, and with it whatever a bias adds
+        network.hidden["use_bias"] = False
 
 
 def _residual(network: Blueprint, value: bool) -> None:
@@ -192,8 +193,8 @@ TECHNIQUES = (
     ),
     _of_network(
         "early_stopping", _early_stopping, kind="int", low=0, most=100_000, off=0, is_compiled=False,
-        words="early stopping after {value} epochs without a better one, the best counts",
-        off_words="no early stopping, the last epoch counts",
+        words="early stopping after {value} (the best epoch counts)",
+        off_words="no early stopping (the last epoch counts)",
     ),
     _of_network("epochs", None, part="fit", kind="int", low=1, most=100_000, log=True),
     _of_network(

@@ -78,7 +78,7 @@ def build(
             change(plan, value)
     blocks = list(_blocks(plan, seeds, output_seed))
     if is_served:
-        blocks = [[layer for layer in block if not layers.is_for_training(layer)] for block in blocks]
+        blocks = [layers.served(block) for block in blocks]
     network = _network([keras.Input((n_features,)), *blocks], adds=plan.adds)
     if not is_served:
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -46,9 +47,46 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
         return tf.where(drawn >= self.rate, inputs / (1 - self.rate), tf.zeros_like(inputs))
 
 
-def is_for_training(layer: Any) -> bool:
-    """Tell whether a layer does nothing but while training."""
-    return isinstance(layer, TrainingLayer | keras.layers.Dropout)
+class Convolution(keras.layers.Conv2D):  # type: ignore[misc]
+    """Keras's Conv2D of stride 1 with zeros around, as one product of matrices.
+
+    What XLA compiles of a convolution for a processor takes several times as long (docs/decisions/compiled-fit.md).
+    """
+
+    def call(self, inputs: tf.Tensor) -> Any:
+        """Return ``(n, height, width, filters)`` for ``(n, height, width, channels)``."""
+        height, width, channels = inputs.shape[1:]
+        rows, columns = self.kernel_size
+        around = [[0, 0], [(rows - 1) // 2, rows // 2], [(columns - 1) // 2, columns // 2], [0, 0]]
+        padded = tf.pad(inputs, around)
+        seen = [padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)]
+        patches = tf.reshape(tf.concat(seen, axis=3), [-1, rows * columns * channels])
+        outputs = patches @ tf.reshape(self.kernel.value, [-1, self.filters])
+        if self.use_bias:
+            outputs += self.bias.value
+        return self.activation(tf.reshape(outputs, [-1, height, width, self.filters]))
+
+
+class Pooling(keras.layers.MaxPooling2D):  # type: ignore[misc]
+    """Keras's MaxPooling2D of 2 × 2 with stride 2; an odd edge is the maximum of what is there."""
+
+    def call(self, inputs: tf.Tensor) -> Any:
+        """Return ``(n, ⌈height / 2⌉, ⌈width / 2⌉, channels)``."""
+        height, width, channels = inputs.shape[1:]
+        missing = [[0, 0], [0, height % 2], [0, width % 2], [0, 0]]
+        padded = tf.pad(inputs, missing, constant_values=inputs.dtype.min)
+        squares = [-1, -(-height // 2), 2, -(-width // 2), 2, channels]
+        return tf.reduce_max(tf.reshape(padded, squares), axis=[2, 4])
+
+
+#: What stands in a served model for a layer of ours; others are stock layers already.
+_STOCK = {Convolution: keras.layers.Conv2D, Pooling: keras.layers.MaxPooling2D}
+
+
+def served(layers: Iterable[Any]) -> list[Any]:
+    """Return stock layers that do the same once training is over, without weights yet."""
+    kept = [layer for layer in layers if not isinstance(layer, TrainingLayer | keras.layers.Dropout)]
+    return [_STOCK[type(of)].from_config(of.get_config()) if type(of) in _STOCK else of for of in kept]
 
 
 class RandomShift(TrainingLayer):

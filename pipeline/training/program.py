@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +173,8 @@ class EpochProgram:
         if n_missing and not self._fills:
             # Compiled a second time for the smaller batch, which is all that the last step may see.
             state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
-            state = partial(step, size=batch_size - n_missing)(*state)
+            number, loss_sum, kept = state
+            state = step(number, loss_sum, kept, batch_size - n_missing)
         else:
             state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
         _, loss_sum, kept = state

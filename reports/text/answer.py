@@ -26,6 +26,9 @@ from depthcheck.reports.text.words import (
     spread,
     with_unit,
 )
+from depthcheck.reports.text.words import (
+    level as level_name,
+)
 
 #: Verdicts that more settings may change.
 OPEN = ("inconclusive", "not enough evidence")
@@ -92,7 +95,7 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
     headline = _headline(question)
     sentences = [title]
     if question.best_level == factor.reference:
-        sentences.append(f"{_name(factor.name, factor.reference)}, the reference, has the best validation score.")
+        sentences.append(f"{level_name(factor.name, factor.reference)}, the reference, has the best validation score.")
     sentences.append(sentence(headline, question, comparison))
     others = [contrast for contrast in question.contrasts if contrast is not headline]
     if others:
@@ -133,7 +136,7 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     rows = {row.level: row for row in question.rows}
     level, reference = rows[contrast.level], rows[contrast.reference]
     verdict = contrast.verdict
-    name, against = _name(contrast.factor, contrast.level), _name(contrast.factor, contrast.reference).lower()
+    name, against = level_name(contrast.factor, contrast.level), level_name(contrast.factor, contrast.reference).lower()
     if verdict.word == "never trained" or contrast.difference is None:
         because = f"{verdict.because[:1].upper()}{verdict.because[1:]}"
         return f"{name} against {against}: **{verdict.word}**. {because}{to_know(contrast, comparison)}."
@@ -205,7 +208,7 @@ def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:
         if row.best is not None
     ]
     if comparison.search is None:
-        return f"{_name(level.factor, level.level)} is {words[0]}; {reference.level} is {words[1]}."
+        return f"{level_name(level.factor, level.level)} is {words[0]}; {reference.level} is {words[1]}."
     name = level.factor.replace("_", " ")
     return f"Best single network at {name} {level.level}: {words[0]}; at {name} {reference.level}: {words[1]}."
 
@@ -224,15 +227,11 @@ def _others(contrasts: Sequence[Contrast], design: StudyDesign) -> str:
 
 
 def _brief(contrast: Contrast, design: StudyDesign) -> str:
-    name, difference = _name(contrast.factor, contrast.level).lower(), contrast.difference
+    name, difference = level_name(contrast.factor, contrast.level).lower(), contrast.difference
     if difference is None or contrast.verdict.word == "never trained":
         return name
     known = "" if difference.low is None else f", {interval(design.metric, difference)}"
     return f"{name} ({effect(design.metric, difference)}{known})"
-
-
-def _name(factor: str, level: str) -> str:
-    return f"{factor.replace('_', ' ').capitalize()} {level}"
 
 
 def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:

@@ -118,6 +118,15 @@ def _decimals(metric: Metric, value: float, n_examples: int | None, half_width: 
     return min(metric.most_decimals, max(0, 1 - math.floor(math.log10(shown))))
 
 
+def level(factor: str, value: str) -> str:
+    """Return a level as it stands at the beginning of a sentence: ``Depth 2``, ``Batch normalization``."""
+    dimension = DIMENSIONS.get(factor)
+    if dimension is not None and dimension.off_words:
+        text = dimension.said(dimension.from_text(value, factor))
+        return text[0].upper() + text[1:]
+    return f"{factor.replace('_', ' ').capitalize()} {value}"
+
+
 def p_value(p: float | None) -> str:
     """Return p with two digits that count."""
     if p is None:

@@ -213,7 +213,7 @@ def test_definition_of_a_windows_editor_is_read_and_another_encoding_is_named(tm
 
 
 def test_unknown_experiment_names_the_shipped_ones():
-    with pytest.raises(ValueError, match=r"digits, fashion_mnist.*did you mean 'fashion_mnist'"):
+    with pytest.raises(ValueError, match=r"digits, early_stopping, fashion_mnist.*did you mean 'fashion_mnist'"):
         definition.find("fashion_mist")
 
 

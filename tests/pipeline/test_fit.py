@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.metrics import r2_score, roc_auc_score
 
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
@@ -91,7 +92,7 @@ def trained_by_keras(
     left = iter(rates)
     callbacks = [
         keras.callbacks.LambdaCallback(
-            on_train_batch_begin=lambda _batch, _logs: setattr(model.optimizer, "learning_rate", next(left))
+            on_train_batch_begin=lambda batch, logs: setattr(model.optimizer, "learning_rate", next(left))
         )
     ]
     for order in permutations(config.seed, len(train), config.epochs):
@@ -162,7 +163,7 @@ def test_last_batch_counts_however_small(n_train: int, batch_size: int):
         {"l2": 0.01, "gradient_clip": 0.1, "width_shape": "funnel", "initializer": "orthogonal"},
         {"loss": "focal", "label_smoothing": 0.1},
     ],
-    ids=lambda options: ", ".join(options),
+    ids=", ".join,
 )
 def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dict[str, object]):
     """The last batch has 12 of 32 samples: no statistic of a batch may see what is not in it."""
@@ -227,13 +228,17 @@ def test_augmentation_changes_training_alone_and_its_draws_are_the_seeds(split: 
 
 def test_images_are_shifted_by_whole_pixels_and_mirrored():
     image = np.arange(1.0, 21.0, dtype=np.float32).reshape(1, 4, 5, 1)
-    for seed in range(12):
-        (flipped,) = layers.RandomFlip(seed=seed)(image, training=True).numpy()
-        assert any(np.array_equal(flipped, wanted) for wanted in (image[0], image[0, :, ::-1]))
-        (moved,) = layers.RandomShift(0.3, seed=seed)(image, training=True).numpy()
-        padded = np.pad(image[0], ((2, 2), (2, 2), (0, 0)))
-        windows = [padded[down : down + 4, right : right + 5] for down in range(5) for right in range(5)]
-        assert any(np.array_equal(moved, window) for window in windows)
+    many = np.repeat(image, 50, axis=0)
+    padded = np.pad(image[0], ((2, 2), (2, 2), (0, 0)))
+    windows = [padded[down : down + 4, right : right + 5] for down in range(1, 4) for right in range(5)]
+    for layer, wanted, at_least in (
+        (layers.RandomFlip(seed=1), [image[0], image[0, :, ::-1]], 2),
+        (layers.RandomShift(0.3, seed=1), windows, 8),
+    ):
+        changed = tf.function(layer, jit_compile=True)(many, training=True).numpy()
+        found = [[index for index, of in enumerate(wanted) if np.array_equal(of, each)] for each in changed]
+        assert all(found)
+        assert len({indices[0] for indices in found}) >= at_least
 
 
 @pytest.mark.slow
