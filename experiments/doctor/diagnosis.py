@@ -367,7 +367,10 @@ def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflow
     wanted = trial.score if trial.score is not None else _last(trial.scores)
     if wanted is None or same(logged, wanted):
         return
-    witness = _last(mlflow.curves.get(run.run_id, {}).get(f"valid/{optuna.resolved.metric}", {}))
+    curves = mlflow.curves.get(run.run_id, {})
+    scores, losses = curves.get(f"valid/{optuna.resolved.metric}", {}), curves.get("valid/loss", {})
+    stopped = _stops_early(trial, optuna) and bool(losses)
+    witness = scores.get(min(losses, key=lambda epoch: losses[epoch])) if stopped else _last(scores)
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
     if trial.state == "diverged" or same(witness, wanted):
         yield Finding(
@@ -382,9 +385,15 @@ def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflow
         )
 
 
+def _stops_early(trial: StudyTrial, optuna: OptunaSide) -> bool:
+    """Tell whether early stopping says how many epochs there are, and that not the last one counts."""
+    return optuna.params[trial.number].get("early_stopping", "0") != "0"
+
+
 def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     curves = mlflow.curves.get(run.run_id, {})
-    n_epochs = optuna.epochs if trial.state == "finished" else max(trial.scores, default=0)
+    ends_by_itself = trial.state == "finished" and not _stops_early(trial, optuna)
+    n_epochs = int(optuna.params[trial.number]["epochs"]) if ends_by_itself else max(trial.scores, default=0)
     wanted = set(range(1, n_epochs + 1))
     short = [
         f"{key} has {len(wanted & set(points))}" for key, points in sorted(curves.items()) if set(points) != wanted

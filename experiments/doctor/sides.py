@@ -90,7 +90,7 @@ class OptunaSide:
     Attributes
     ----------
     epochs
-        Of every trial.
+        That a trial has at most.
     trials
         Of this project; one that a user asked for by hand is among ``foreign``, by its number.
     params
@@ -142,7 +142,7 @@ def optuna_side(ledger: Ledger) -> OptunaSide:
         name=study.name,
         definition=ledger.definition,
         parent_run_id=ledger.parent_run_id,
-        epochs=study.experiment.budget.epochs,
+        epochs=max([study.experiment.budget.epochs, *(int(of["epochs"]) for of in params.values())]),
         resolved=study.resolved,
         trials=tuple(trials),
         foreign=tuple(foreign),

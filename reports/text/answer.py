@@ -99,7 +99,7 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
     sentences.append(sentence(headline, question, comparison))
     others = [contrast for contrast in question.contrasts if contrast is not headline]
     if others:
-        sentences.append(_others(others, comparison.design))
+        sentences.append(_others(others, question, comparison.design))
     return [*sentences, *(_against_linear(comparison) if factor.name == "depth" else [])]
 
 
@@ -137,10 +137,18 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     level, reference = rows[contrast.level], rows[contrast.reference]
     verdict = contrast.verdict
     name, against = level_name(contrast.factor, contrast.level), level_name(contrast.factor, contrast.reference).lower()
+    metric = comparison.design.metric
+    if trains_alone(level, reference):
+        best = with_unit(score(metric, level.selected_score), metric)
+        return (
+            f"{name} **trains**, {against} never did: {level.n_finished - level.n_untrained} of "
+            f"{plural(level.n_finished, 'network')} beat the dummy baseline on the training part, the best with {best} "
+            f"of validation {metric.name}, and none of {count(reference.n_finished)} with {against}. That is a failure "
+            "of optimization there, of which no difference is told."
+        )
     if verdict.word == "never trained" or contrast.difference is None:
         because = f"{verdict.because[:1].upper()}{verdict.because[1:]}"
         return f"{name} against {against}: **{verdict.word}**. {because}{to_know(contrast, comparison)}."
-    metric = comparison.design.metric
     of = f"{effect(metric, contrast.difference, unit=bool(metric.unit))} of {comparison.judged} {metric.name}"
     text = {
         "helps": f"{name} **helps**: {of} over {against}",
@@ -153,6 +161,11 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     if verdict.word in OPEN:
         text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()
+
+
+def trains_alone(level: LevelRow, reference: LevelRow) -> bool:
+    """Tell whether networks of a level learned something where none of the reference's did."""
+    return reference.status == "never trained" and level.n_finished > level.n_untrained
 
 
 def _effect_and_interval(difference: Difference, metric: Metric) -> str:
@@ -209,20 +222,30 @@ def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:
     ]
     if comparison.search is None:
         return f"{level_name(level.factor, level.level)} is {words[0]}; {reference.level} is {words[1]}."
-    name = level.factor.replace("_", " ")
-    return f"Best single network at {name} {level.level}: {words[0]}; at {name} {reference.level}: {words[1]}."
+    at, against = _at(level), _at(reference)
+    return f"Best single network {at}: {words[0]}; {against}: {words[1]}."
 
 
-def _others(contrasts: Sequence[Contrast], design: StudyDesign) -> str:
+def _at(row: LevelRow) -> str:
+    said, plain = level_name(row.factor, row.level).lower(), f"{row.factor.replace('_', ' ')} {row.level}"
+    return f"at {plain}" if said == plain else f"with {said}"
+
+
+def _others(contrasts: Sequence[Contrast], question: Question, design: StudyDesign) -> str:
     """Return the other levels, by verdict, with effect and interval as long as they are few."""
+    rows = {row.level: row for row in question.rows}
+
+    def word(of: Contrast) -> str:
+        return "trains" if trains_alone(rows[of.level], rows[of.reference]) else of.verdict.word
+
     if len(contrasts) > _MOST_NAMED:
-        words = [contrast.verdict.word for contrast in contrasts]
+        words = [word(contrast) for contrast in contrasts]
         counted = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
         return f"The other {len(contrasts)} levels: {enumeration(counted)}; the tables below have each."
     groups: dict[str, list[Contrast]] = {}
     for contrast in contrasts:
-        groups.setdefault(contrast.verdict.word, []).append(contrast)
-    named = [f"{word}: {enumeration([_brief(contrast, design) for contrast in of])}" for word, of in groups.items()]
+        groups.setdefault(word(contrast), []).append(contrast)
+    named = [f"{verdict}: {enumeration([_brief(each, design) for each in of])}" for verdict, of in groups.items()]
     return f"The other {'level' if len(contrasts) == 1 else 'levels'} – {'; '.join(named)}."
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
+from depthcheck.reports.compare.study_data import DataFacts, StudyDesign, StudyFacts
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (
     bullets,
@@ -61,6 +61,15 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
     yield from (text for phase, text in told.items() if phase in phases)
 
 
+def _epochs(comparison: Comparison, facts: StudyFacts) -> str:
+    """Return how many epochs there are and which one counts; both may be a part of what is compared or tuned."""
+    varied = [f.name for f in comparison.design.factors] + [text.split(" ")[0] for text in (*facts.tuned, *facts.fixed)]
+    number = "as many as the level says" if "epochs" in varied else f"{facts.epochs or '?'} in every trial"
+    if "early_stopping" not in varied:
+        return f"{number}; the last one counts"
+    return f"{number} at most; with early stopping the one of the lowest validation loss counts, without it the last"
+
+
 def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
     facts, data, of = context.facts, context.facts.data, comparison.design
     yield "data", in_markdown(f"{data.name}{f' ({data.source})' if data.source else ''}", None)
@@ -72,7 +81,7 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
     yield "tuned", "; ".join(facts.tuned)
     yield "fixed", "; ".join(facts.fixed)
-    yield "epochs", f"{facts.epochs or '?'} in every trial; the last one counts"
+    yield "epochs", _epochs(comparison, facts)
     yield "seed of the study", "" if facts.seed is None else str(facts.seed)
     yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256
