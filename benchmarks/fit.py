@@ -168,8 +168,9 @@ def _compiled_fit(options: argparse.Namespace) -> Callable[[], float]:
 
 
 def _keras_fit(options: argparse.Namespace, compile_arguments: dict[str, Any]) -> Callable[[], float]:
-    model, split = _model(options), _split(options.rows)
-    model.compile(optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"], **compile_arguments)
+    ours, split = _model(options), _split(options.rows)
+    model = ours.again(is_served=True)  # of Keras's own layers alone
+    model.compile(optimizer=ours.optimizer, loss=ours.loss, metrics=["accuracy"], **compile_arguments)
     train, valid = split.train, (split.valid.X, split.valid.y)
 
     def epoch() -> float:

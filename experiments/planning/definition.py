@@ -248,9 +248,7 @@ def check_values(values: Mapping[str, ParamValue], dataset: Dataset) -> None:
         needed = DIMENSIONS[name].needs(value) if name in DIMENSIONS else None
         if needed is not None and not has[needed]:
             got = f"samples of shape {dataset.sample_shape}" if needed == "images" else f"{dataset.task}"
-            raise ValueError(
-                f"{name} = {shown(value)} must have data with {words[needed]}, got {got} in {dataset.name}"
-            )
+            raise ValueError(f"{name} = {shown(value)} must be for {words[needed]}, got {got} in {dataset.name}")
 
 
 def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: str) -> str:
