@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +37,7 @@ class Values:
         Where a whole number is no value that anybody means: a mistake that would fill the memory.
     """
 
-    kind: Literal["int", "float", "bool", "choice"]
+    kind: Literal["int", "float", "bool", "choice", "any"]
     low: float = -_LARGEST
     high: float = _LARGEST
     open_low: bool = False
@@ -51,6 +52,8 @@ class Values:
             return f"one of {', '.join(self.choices)}"
         if self.kind == "bool":
             return "true or false"
+        if self.kind == "any":
+            return "a number, true or false, or a text that is neither"
         noun = "a whole number" if self.kind == "int" else "a number"
         limits = []
         if self.low > -_LARGEST:
@@ -66,6 +69,8 @@ class Values:
             return {"enum": list(self.choices)}
         if self.kind == "bool":
             return {"type": "boolean"}
+        if self.kind == "any":
+            return {"type": ["number", "boolean", "string"]}
         schema: dict[str, Any] = {"type": "integer" if self.kind == "int" else "number"}
         if self.low > -_LARGEST:
             schema["exclusiveMinimum" if self.open_low else "minimum"] = self.low
@@ -85,6 +90,11 @@ class Values:
             if isinstance(value, str) and value in self.choices:
                 return value
             raise ValueError(f"{what} must be {self.expected}, got {shown(value)}{suggestion(value, self.choices)}")
+        is_plain = isinstance(value, bool | int | float | str)
+        if (
+            self.kind == "any" and is_plain and self.from_text(str(value), what) == value
+        ):  # parameters are logged as texts
+            return value
         is_bool = isinstance(value, bool)
         if self.kind == "bool" and isinstance(value, bool):
             return value
@@ -106,6 +116,13 @@ class Values:
         if self.kind == "bool":
             require(text in ("True", "False"), what, "True or False", text)
             return text == "True"
+        if self.kind == "any":
+            if text in ("True", "False"):
+                return text == "True"
+            for number in (int, float):
+                with contextlib.suppress(ValueError):
+                    return number(text)
+            return text
         # Layers of unequal width are logged as several numbers.
         return text if self.kind == "choice" or "," in text else int(text) if self.kind == "int" else float(text)
 
@@ -220,6 +237,10 @@ class Dimension(Values):
         Whether a program that was compiled for one value is another's: not where it only says when training ends.
     needs
         What a value asks of the data: ``images``, ``classes``, ``numbers`` (to predict), or nothing.
+    of_training
+        Whether it leaves the network as it is: then a user's own model has it, too.
+    is_own
+        Whether it is a hyperparameter of a user's own model, and of nothing else.
     put
         How it is written into a configuration, where that is more than setting a field.
     """
@@ -239,11 +260,18 @@ class Dimension(Values):
     off_words: str = ""
     is_compiled: bool = True
     needs: Callable[[ParamValue], Needed | None] = lambda _value: None
+    of_training: bool = False
+    is_own: bool = False
     put: Callable[[Draft, ParamValue], None] | None = None
 
     def __post_init__(self) -> None:
         if self.build is not None:
             object.__setattr__(self, "part", "options")
+
+    @property
+    def of_network(self) -> bool:
+        """Whether it says how a network is built: a user's own model has it only where its function takes it."""
+        return self.part in ("model", "options") and not self.of_training
 
     def apply(self, draft: Draft, value: ParamValue) -> None:
         """Write the value into a configuration that is being made."""

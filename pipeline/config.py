@@ -10,10 +10,11 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .own import OwnModel
 from .scores import METRICS, Task
 
 ParamValue = bool | int | float | str
@@ -340,21 +341,32 @@ class ModelConfig:
     """Units of each hidden layer (depth is their number), activation and dropout behind each hidden layer.
 
     Without a hidden layer there is nothing to activate or drop: activation is None and dropout 0. ``options`` are
-    sorted pairs of name and value of the dimensions that say themselves how a network is built with them.
+    sorted pairs of name and value of the dimensions that say themselves how a network is built with them. ``own`` is a
+    user's own model, which takes of all these what its signature names.
     """
 
     units: tuple[int, ...]
     activation: str | None
     dropout: float = 0.0
     options: tuple[tuple[str, ParamValue], ...] = ()
+    own: OwnModel | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., ModelConfig], tuple[Any, ...]]:
+        """Make it anew where it arrives, so that the hyperparameters of a user's own model are dimensions there too."""
+        return _model_config, (self.units, self.activation, self.dropout, self.options, self.own)
 
     def __post_init__(self) -> None:
-        from depthcheck.pipeline.dimensions import DIMENSIONS
+        from depthcheck.pipeline.dimensions import DIMENSIONS, know_own
 
+        if self.own is not None:
+            know_own(self.own)
         known = [name for name, dimension in DIMENSIONS.items() if dimension.part == "options"]
         object.__setattr__(self, "options", _sorted_options(self.options, known, "the model"))
+        taken = {} if self.own is None else self.own.defaults()
         for name, value in self.options:
             DIMENSIONS[name].check(value, name)
+            is_for = DIMENSIONS[name].is_own or (self.own is not None and DIMENSIONS[name].of_network)
+            require(not is_for or name in taken, f"hyperparameter of {self.name}", ", ".join(taken) or "none", name)
         for n_units in self.units:
             require(_is_int(n_units) and n_units >= 1, "units", "whole numbers of at least 1", n_units)
         if self.units:
@@ -368,6 +380,17 @@ class ModelConfig:
     def depth(self) -> int:
         """Number of hidden layers."""
         return len(self.units)
+
+    @property
+    def name(self) -> str:
+        """The user's own model's, or ``the network``."""
+        return "the network" if self.own is None else self.own.name
+
+
+def _model_config(
+    units: tuple[int, ...], activation: str | None, dropout: float, options: Any, own: OwnModel | None
+) -> ModelConfig:
+    return ModelConfig(units=units, activation=activation, dropout=dropout, options=options, own=own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,6 +468,7 @@ class TrialConfig:
         epochs: int,
         seed: int,
         class_weight: str | None = None,
+        own: OwnModel | None = None,
     ) -> TrialConfig:
         """Make the configuration of values by dimension; those that are inactive there are not looked at."""
         from depthcheck.pipeline.dimensions import Draft, active
@@ -460,7 +484,7 @@ class TrialConfig:
             data=data,
             data_sha256=data_sha256,
             split=split,
-            model=ModelConfig(**draft["model"], options=tuple(draft["options"].items())),
+            model=ModelConfig(**draft["model"], options=tuple(draft["options"].items()), own=own),
             optimizer=OptimizerConfig(**draft["optimizer"], hyperparameters=tuple(draft["hyperparameters"].items())),
             fit=FitConfig(
                 **{"epochs": epochs, "class_weight": class_weight, **draft["fit"]},
@@ -482,6 +506,7 @@ class TrialConfig:
             **self.data.to_params(),
             "data_sha256": self.data_sha256,
             **self.split.to_params(),
+            **_own_params(self.model.own),
             **self.values(),
             "epochs": self.fit.epochs,
             "seed": self.fit.seed,
@@ -500,9 +525,12 @@ class TrialConfig:
         ValueError
             When a parameter is missing or has no valid value.
         """
-        from depthcheck.pipeline.dimensions import active
+        from depthcheck.pipeline.dimensions import active, know_own
 
         text = {key: str(value) for key, value in params.items()}
+        own = _own_from_params(text)
+        if own is not None:
+            know_own(own)
         dimensions = list(active(text.get("optimizer", ""), 0 if text.get("depth") == "0" else 1))
         always = (one.name for one in dimensions if one.is_required or one.default is not None)
         required = ("data", "data_sha256", "valid_size", "split_seed", *always, "epochs", "seed")
@@ -517,4 +545,22 @@ class TrialConfig:
             epochs=int(text["epochs"]),
             seed=int(text["seed"]),
             class_weight=text.get("class_weight"),
+            own=own,
         )
+
+
+def _own_params(own: OwnModel | None) -> dict[str, ParamValue]:
+    """Return the parameters of a user's own model, its text among them: a trial is trained again by them alone."""
+    if own is None:
+        return {}
+    starts = range(0, len(own.source), _MAX_TEXT)
+    texts = {f"model_source_{1 + at // _MAX_TEXT}": own.source[at : at + _MAX_TEXT] for at in starts}
+    return {"model": own.name, **texts}
+
+
+def _own_from_params(params: Mapping[str, str]) -> OwnModel | None:
+    if "model" not in params:
+        return None
+    file, _, function = params["model"].rpartition(":")
+    source = "".join(params.get(f"model_source_{number}", "") for number in range(1, 1 + len(params)))
+    return OwnModel(file=file, function=function, source=source)

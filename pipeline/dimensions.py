@@ -12,6 +12,7 @@ from typing import Any
 
 from depthcheck.pipeline.blueprint import Blueprint, Dimension, Draft, Values, with_hidden_layers
 from depthcheck.pipeline.config import ACTIVATIONS, BOOLEAN_OPTIONS, INTEGER_OPTIONS, OPTIMIZERS, ParamValue, require
+from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.techniques import TECHNIQUES
 
 __all__ = ["DIMENSIONS", "Blueprint", "Dimension", "Draft", "Values", "with_hidden_layers"]
@@ -76,6 +77,27 @@ DIMENSIONS: dict[str, Dimension] = {
         _shared("batch_size", kind="int", low=1, most=1_000_000_000, part="fit", is_required=True, log=True),
     )
 }  # fmt: skip
+
+
+def know_own(own: OwnModel) -> None:
+    """Make the hyperparameters of a user's own model dimensions, as far as they are none yet.
+
+    Raises
+    ------
+    ValueError
+        When the function takes what belongs to training, or a part of what makes hidden layers.
+    """
+    taken = own.defaults()
+    layers = [name for name in ("depth", "units", "activation") if name in taken]
+    require(len(layers) in (0, 3), f"{own.name}", "of depth, units and activation all or none", ", ".join(layers))
+    for name in taken:
+        known = DIMENSIONS.get(name)
+        is_free = known is None or known.is_own or known.of_network
+        require(is_free, f"hyperparameter of {own.name}", "none of those of training and optimizers", name)
+        if known is None:
+            DIMENSIONS[name] = Dimension(
+                name=name, kind="any", build=lambda _network, _value: None, per_optimizer=False, is_own=True
+            )
 
 
 def active(optimizer: str, depth: int) -> Iterator[Dimension]:

@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .data.cells import LARGEST, as_samples
+from .own import OwnModel, load_keras
 from .prepare.preparation import load_preparation
 
 #: Rows a step: enough to make the overhead of a step vanish, few enough to bound memory.
@@ -39,10 +40,9 @@ class ServedModel:
 
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import keras
-
         self.facts: dict[str, Any] = json.loads((folder / "served.json").read_text(encoding="utf-8"))
-        self._model = keras.models.load_model(folder / "model.keras", compile=False)
+        own = self.facts.get("own")
+        self._model = load_keras(folder / "model.keras", own and OwnModel(**own))
         self._preparation = load_preparation(folder / "preparation") if self.facts["is_table"] else None
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:

@@ -142,6 +142,10 @@ def _of_network(name: str, build: Callable[[Blueprint, Any], None] | None, **fie
     return Dimension(name=name, build=build, per_optimizer=False, baseline=fields.get("off"), **fields)
 
 
+def _of_training(name: str, build: Callable[[Blueprint, Any], None], **fields: Any) -> Dimension:
+    return _of_network(name, build, of_training=True, **fields)
+
+
 TECHNIQUES = (
     _of_network(
         "family", _family, kind="choice", choices=("mlp", "conv"), off="mlp", words="{value}",
@@ -171,27 +175,27 @@ TECHNIQUES = (
         ),
     ),
     _of_network("l2", _l2, kind="float", low=0, off=0.0, off_words="no l2", log=True),
-    _of_network(
+    _of_training(
         "loss", _loss, kind="choice", choices=(*_CLASS_LOSSES, *_NUMBER_LOSSES), words="{value} loss",
         needs=lambda value: "classes" if value in _CLASS_LOSSES else "numbers",
     ),
-    _of_network(
+    _of_training(
         "label_smoothing", _label_smoothing, kind="float", low=0, high=1, open_high=True, off=0.0,
         off_words="no label smoothing", needs=lambda value: "classes" if value else None,
     ),
-    _of_network(
+    _of_training(
         "gradient_clip", _gradient_clip, kind="float", low=0, off=0.0, off_words="no gradient clipping",
         words="gradients clipped to {value}", log=True,
     ),
-    _of_network(
+    _of_training(
         "schedule", _schedule, kind="choice", choices=("constant", "cosine", "exponential", "step"), off="constant",
         words="{value} schedule", off_words="constant learning rate", is_compiled=False,
     ),
-    _of_network(
+    _of_training(
         "warmup", _warmup, kind="float", low=0, high=1, off=0.0, words="warm-up of {value}", off_words="no warm-up",
         is_compiled=False,
     ),
-    _of_network(
+    _of_training(
         "early_stopping", _early_stopping, kind="int", low=0, most=100_000, off=0, is_compiled=False,
         words="early stopping after {value} (the best epoch counts)",
         off_words="no early stopping (the last epoch counts)",

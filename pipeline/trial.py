@@ -13,12 +13,16 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
+import numpy as np
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
+from depthcheck.pipeline.own import OwnCodeError, load_keras
 from depthcheck.pipeline.prepare.prepare import Preparation, Prepared, example_samples, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, TrialResult
@@ -48,6 +52,8 @@ class TrainedTrial:
     predictions
         With folds, of each row by the network that was not trained on it, in the order of rows. Else on the test part,
         in phase *confirm* alone: what a searched network says of it :func:`judge` finds when the search is over.
+    engine
+        ``compiled``, or ``step by step`` for a user's own model that XLA cannot compile.
     example
         In phase *confirm* a few raw ``samples`` and the model's ``outputs`` for them: the champion is one of these.
     """
@@ -56,6 +62,7 @@ class TrainedTrial:
     model: keras.Model
     preparation: Preparation
     predictions: Predictions | None
+    engine: str = "compiled"
     example: dict[str, Any] | None = None
 
 
@@ -119,9 +126,36 @@ def run_trial(
         result=result,
         model=model,
         preparation=its_data.preparation,
+        engine=network.engine,
         predictions=_predictions(networks, folds, dataset) if confirm or config.split.folds else None,
         example=_example(model, its_data, dataset) if confirm else None,
     )
+
+
+def try_own(config: TrialConfig, dataset: Dataset) -> None:
+    """Build a user's own model once, call it, save it and read it back, before anything is trained.
+
+    Raises
+    ------
+    OwnCodeError
+        When one of these does not work; one line.
+    """
+    data = prepared(dataset, config.split)[0]
+    network = _network(config, data, dataset)
+    samples = data.split.train.X[:2]
+    said = served_outputs(network, samples)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            network.save(path)
+            again = load_keras(path, config.model.own)
+            if not np.allclose(served_outputs(again, samples), said, atol=1e-5):
+                raise ValueError("it gives other outputs when it is read back")
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise OwnCodeError(
+                f"{config.model.name} must be a model that Keras can save and read back: {reason}"[:500]
+            ) from error
 
 
 def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Evaluation, Predictions]:

@@ -11,7 +11,10 @@ import io
 import ipaddress
 import logging
 import os
+import pickle
 import socket
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -31,7 +34,10 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.scratch import environment, scratch
 from depthcheck.pipeline import system
-from depthcheck.pipeline.training.program_cache import session_folder, worker_environment
+from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.own import OwnCodeError
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.training.program_cache import ONE_THREAD, session_folder, worker_environment
 
 _START_ATTEMPTS = 5
 #: How often the number of workers is set right.
@@ -285,3 +291,25 @@ def _packed_code() -> bytes:
                 if path.suffix in (".py", ".toml"):
                     archive.write(path, path.relative_to(_CODE.parent))
     return buffer.getvalue()
+
+
+def try_elsewhere(config: TrialConfig, dataset: Dataset) -> None:
+    """Try a user's own model once, in a process that ends with it: this one never imports what trains.
+
+    Raises
+    ------
+    OwnCodeError
+        When it cannot be built, called, saved and read back; one line.
+    """
+    call = "import pickle, sys; from depthcheck.pipeline.trial import try_own; try_own(*pickle.load(sys.stdin.buffer))"
+    paths = [str(_CODE.parent), os.environ.get("PYTHONPATH", "")]
+    ended = subprocess.run(
+        [sys.executable, "-c", call],
+        input=pickle.dumps((config, dataset)),
+        env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        check=False,
+    )
+    if ended.returncode:
+        last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
+        raise OwnCodeError(last.removeprefix("depthcheck.pipeline.own.OwnCodeError: "))

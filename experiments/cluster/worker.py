@@ -188,6 +188,8 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         run.log_predictions(trained.predictions)
     if trained.example is not None:
         run.log_example(trained.example)
+    if trained.engine != "compiled":
+        run.log_engine(trained.engine)
     run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
     result = trained.result
     return Outcome(

@@ -26,7 +26,8 @@ from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.guess import NAME_AS_GROUP
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, know_own, own_dimensions
+from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import METRICS
@@ -84,7 +85,7 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
     try:
         # The name goes into that of the study, its lock's file and its registered model: nothing that these refuse.
         document = tomllib.loads(_utf8(path.read_bytes()))
-        experiment = parse(document, name=slug(path.stem), data=data)
+        experiment = parse(document, name=slug(path.stem), data=data, base=path.parent)
         if data is not None:
             experiment = replace(experiment, name=slug(Path(data.name).stem))
         return replace(experiment, data=found_from(experiment.data, path.parent))
@@ -130,7 +131,9 @@ def slug(text: str) -> str:
     return short.strip("._") or "study"
 
 
-def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = None) -> Experiment:
+def parse(
+    document: Mapping[str, Any], *, name: str, data: DataConfig | None = None, base: Path | None = None
+) -> Experiment:
     """Return the experiment of a parsed TOML document.
 
     Parameters
@@ -138,13 +141,16 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
     data
         Takes the place of its ``[data]``; what a ``[data]`` without a name says is of these data, where they leave it
         open.
+    base
+        What the file of a user's own model is relative to; by default the working directory.
 
     Raises
     ------
     ValueError
         When a key is unknown, a value is not allowed, or a dimension that every network needs is left open.
     """
-    found = validated({"budget": {}, **document})
+    own = _own_model(document, base or Path.cwd())
+    found = validated({"budget": {}, **_without_layers(document, own)})
     table = found.get("data", {})
     if data is None and "name" not in table:
         raise ValueError(f"[data] must have name, got {shown(table)}")
@@ -157,9 +163,29 @@ def parse(document: Mapping[str, Any], *, name: str, data: DataConfig | None = N
         name=name,
         data=data or DataConfig(**said),
         class_weight=table.get("class_weight"),
+        model=own,
     )
     _check_complete(experiment)
     return experiment
+
+
+def _own_model(document: Mapping[str, Any], base: Path) -> OwnModel | None:
+    """Return the user's own model that a definition names, its hyperparameters known as dimensions."""
+    if "model" not in document:
+        return None
+    if not isinstance(document["model"], str):
+        raise ValueError(f"model must be a text, got {shown(document['model'])}")
+    own = OwnModel.read(document["model"], base)
+    know_own(own)
+    return own
+
+
+def _without_layers(document: Mapping[str, Any], own: OwnModel | None) -> Mapping[str, Any]:
+    """Return the definition with no hidden layers of ours where a user's own model does not take their number."""
+    if own is None or "depth" in own.defaults():
+        return document
+    baseline = document.get("baseline") or {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32}
+    return {**document, "fixed": {"depth": 0, **document.get("fixed", {})}, "baseline": {"depth": 0, **baseline}}
 
 
 def whole_number(text: str, what: str, *, lowest: int = 1) -> int:
@@ -176,6 +202,13 @@ def _check_complete(experiment: Experiment) -> None:
     for one, other in (("compare", "tune"), ("compare", "fixed"), ("tune", "fixed")):
         for name in sorted(roles[one] & roles[other]):
             raise ValueError(f"{name} must be either compared, tuned or fixed, got it in [{one}] and in [{other}]")
+    named = set().union(*roles.values(), *experiment.tune_for.values())
+    taken = () if experiment.model is None else tuple(experiment.model.defaults())
+    for name in sorted((named | experiment.baseline.keys()) - {"depth", *taken}):
+        if DIMENSIONS[name].is_own or (experiment.model is not None and DIMENSIONS[name].of_network):
+            whom = "a model" if experiment.model is None else experiment.model.name
+            known = f" ({', '.join(taken)})" if taken else ""
+            raise ValueError(f"{name} must be a hyperparameter of {whom}{known}, got another{suggestion(name, taken)}")
     named = set().union(*roles.values())
     optimizers = [str(optimizer) for optimizer in experiment.levels("optimizer")]
     used = list(itertools.product(optimizers or [""], map(int, experiment.levels("depth") or [0])))

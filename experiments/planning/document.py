@@ -200,6 +200,7 @@ def _tuned(dimension: Dimension) -> Any:
 
 def _range(dimension: Dimension, table: Mapping[str, Any]) -> Range:
     low, high, log, step = table["low"], table["high"], table.get("log", False), table.get("step")
+    is_whole = dimension.kind == "int" or all(isinstance(end, int) for end in (low, high))
     if low >= high:
         raise ValueError(f" must have low below high, got low = {low}, high = {high}")
     if log and (low <= 0 or step is not None):
@@ -207,11 +208,11 @@ def _range(dimension: Dimension, table: Mapping[str, Any]) -> Range:
     if step is not None:
         if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low:
             raise ValueError(f".step must be a number above 0 and within the range, got {shown(step)}")
-        if dimension.kind == "int" and not isinstance(step, int):
+        if is_whole and not isinstance(step, int):
             raise ValueError(f".step must be a whole number, got {shown(step)}")
         if step < _FINEST_STEP * max(abs(low), abs(high)):
             raise ValueError(f".step must be at least a millionth of the range's larger end, got {shown(step)}")
-    return Range(low=low, high=high, log=log, step=step, integer=dimension.kind == "int")
+    return Range(low=low, high=high, log=log, step=step, integer=is_whole)
 
 
 @functools.lru_cache(maxsize=8)
@@ -265,6 +266,9 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
             {
                 "question": _words(),
                 "seed": Annotated[int, _whole(0, LARGEST_SEED), Field(json_schema_extra=seed)],
+                "model": Annotated[
+                    _words(), Field(description="A model of your own: my_models.py:build, a file and a function.")
+                ],
                 "data": data,
                 "split": Annotated[split, AfterValidator(_split_choice)],
                 "budget": Required[Budget],

@@ -13,7 +13,8 @@ from typing import Any
 from depthcheck.experiments.planning.document import Budget, one_line, validated
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, parse_widenings, widen
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown, suggestion
-from depthcheck.pipeline.dimensions import DIMENSIONS, active, parameter
+from depthcheck.pipeline.dimensions import DIMENSIONS, active, know_own, parameter
+from depthcheck.pipeline.own import OwnModel
 
 SCHEMA_VERSION = 2
 #: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
@@ -56,6 +57,7 @@ class Experiment:
     baseline: Mapping[str, ParamValue] = field(default_factory=lambda: NOTEBOOK_BASELINE)
     class_weight: str | None = None
     widenings: tuple[str, ...] = ()
+    model: OwnModel | None = None
 
     def __post_init__(self) -> None:
         # One seed for whatever is drawn of the data; a trial's own parameters name it, so that it can be drawn again.
@@ -97,6 +99,7 @@ class Experiment:
             **_data_identity(self.data),
             "split": self.split.as_json(),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
+            **({"model": self.model.as_json()} if self.model else {}),
             "seed": self.seed,
             **{theirs: of for theirs, ours in _OF_BUDGET.items() if (of := getattr(self.budget, ours)) is not None},
             "compare": {name: list(levels) for name, levels in self.compare.items()},
@@ -123,6 +126,9 @@ class Experiment:
         try:
             budget = {ours: stored[theirs] for theirs, ours in _OF_BUDGET.items() if theirs in stored}
             document = {key: stored[key] for key in ("split", "seed", "fixed", "baseline")}
+            model = OwnModel(**stored["model"]) if "model" in stored else None
+            if model is not None:
+                know_own(model)
             found = validated(
                 {**document, "tune": {**stored["tune"], **stored["tune_for"]}, "budget": {"trials": 1, **budget}}
             )
@@ -131,6 +137,7 @@ class Experiment:
                 name=name,
                 data=DataConfig.from_params({key: str(value) for key, value in stored.items()}),
                 class_weight=stored.get("class_weight"),
+                model=model,
                 compare={factor: tuple(levels) for factor, levels in stored["compare"].items()},
             )
         except (KeyError, TypeError, AttributeError) as error:

@@ -211,6 +211,7 @@ def pairwise(
             ("data", config.data_sha256, first.data_sha256),
             ("split", replace(config.split, repeat=0), replace(first.split, repeat=0)),
             ("epochs", config.fit.epochs, first.fit.epochs),
+            ("model", config.model.name, first.model.name),
         ):
             if value != expected:
                 raise ValueError(f"{name} of run {record.run_id} must be that of the first, {expected}, got {value}")
@@ -223,6 +224,7 @@ def pairwise(
         data=first.data,
         split=_choice(first.split),
         class_weight=first.fit.class_weight,
+        model=first.model.own,
         budget=Budget(trials=1, epochs=first.fit.epochs, seeds=seeds),
         seed=seed,
         compare={FACTOR: tuple(finalist.id for finalist in finalists)},

@@ -52,6 +52,7 @@ def to_config(
         epochs=experiment.budget.epochs,
         seed=seed,
         class_weight=experiment.class_weight,
+        own=experiment.model,
     )
 
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.planning import design
+from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import Finalist
@@ -126,6 +126,12 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     split = resolve(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
+    if experiment.model is not None:
+        console.print(f"trying {experiment.model.name} once")
+        shares = design.common_settings(experiment, 1)[0].tolist()
+        at = design.combination_point(experiment, design.combinations(experiment)[0], shares)
+        config = space.to_config(experiment, at, seed=0, data_sha256=dataset.sha256, split=split)
+        launch.try_elsewhere(config, dataset)
     name = request.study or experiment.study_name(dataset.sha256)
     with (
         watched(uri, console.print),

@@ -32,6 +32,7 @@ from depthcheck.experiments.scratch import scratch
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun, get
 from depthcheck.experiments.tracking.store import client, launcher, storage
+from depthcheck.pipeline.own import OwnModel, load_keras
 from depthcheck.pipeline.verbatim import command
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ _LEFT_BY_LOADING = {"__pycache__", "registered_model_meta"}
 _REQUIRED = ("tensorflow", "keras", "numpy")
 _PRODUCT_REQUIRED = (*_REQUIRED, "pandas", "scikit-learn", "skops", "mlflow")
 _CODE = Path(pipeline.__file__).parent
+#: Where the text of a user's own model is kept, beside the model that was made by it.
+_OWN = "own_model.json"
 #: The package inside the model, named so that it hides no package of its user.
 _PACKAGE = "depthcheck_model"
 #: The modules in it: the served model's, and what it imports of this project, by relative names.
 _TRAVELS = (
-    "__init__.py", "served.py", "config.py", "records.py", "scores.py",
+    "__init__.py", "served.py", "config.py", "own.py", "records.py", "scores.py",
     "data/__init__.py", "data/cells.py", "prepare/__init__.py", "prepare/preparation.py",
 )  # fmt: skip
 
@@ -251,6 +254,7 @@ def log_model(
     *,
     params: Mapping[str, object],
     preparation: Any = None,
+    own: OwnModel | None = None,
 ) -> str:
     """Write the model as the run's logged model; return its id.
 
@@ -268,6 +272,8 @@ def log_model(
     preparation
         What makes the model's features of a table's columns, kept beside it in a folder of its own; None where the
         model takes raw samples.
+    own
+        The user's own model that it was made by, whose text is kept beside it.
     """
     import mlflow.tensorflow
     from mlflow.entities import LoggedModelOutput
@@ -294,6 +300,8 @@ def log_model(
         record.save(str(path / "MLmodel"))
         if preparation is not None:
             preparation.save(path / keys.PREPARATION)
+        if own is not None:
+            (path / _OWN).write_text(json.dumps(own.as_json()), encoding="utf-8")
         log_files(api, logged.model_id, path)
     api.finalize_logged_model(logged.model_id, "READY")
     api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=get(api, run_id).model_step + 1)])
@@ -317,7 +325,15 @@ def load_model(uri: str, run_id: str) -> Any:
             raise OSError("it has none")
         model = api.get_logged_model(model_id)
         with checked_copy("it", uri, model.artifact_location, model, trust=False) as folder:
+            if (own := _own(folder)) is not None:
+                return load_keras(next(folder.rglob("*.keras")), own)
             return mlflow.tensorflow.load_model(str(folder))
+
+
+def _own(folder: Path) -> OwnModel | None:
+    """Return the user's own model whose text lies in a model's folder, or None."""
+    file = folder / _OWN
+    return OwnModel(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
 def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, Any]) -> str:
@@ -382,7 +398,9 @@ def _write_data(source: Path, data: Path, facts: Mapping[str, Any]) -> None:
     shutil.copy(keras_file, data / "model.keras")
     if facts["is_table"]:
         shutil.copytree(source / keys.PREPARATION, data / "preparation")
-    (data / "served.json").write_text(json.dumps(dict(facts)), encoding="utf-8")
+    own = _own(source)
+    known = {**facts, **({} if own is None else {"own": own.as_json()})}
+    (data / "served.json").write_text(json.dumps(known), encoding="utf-8")
 
 
 def _signature(facts: Mapping[str, Any]) -> ModelSignature:

@@ -62,6 +62,11 @@ class TrialRun(OpenRun):
             sha256 = hashlib.sha256(content.encode()).hexdigest()
             log_batch(self._api, self.run_id, tags={keys.EXAMPLE_SHA256: sha256})
 
+    def log_engine(self, engine: str) -> None:
+        """Say how the epochs were trained, where that is not by a compiled program."""
+        with storage(f"cannot write the engine of run {self.run_id}"):
+            log_batch(self._api, self.run_id, tags={keys.ENGINE: engine})
+
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve (:meth:`depthcheck.pipeline.records.History.curves`); epochs are counted from 1."""
         self.log_points({key: {epoch: value} for key, value in metrics.items()})
@@ -100,10 +105,9 @@ class TrialRun(OpenRun):
     def log_model(self, result: TrialResult, model: Any, preparation: Any) -> str:
         """Write the model as the run's last one, which is the one that counts; return its id."""
         with storage(f"cannot write the result of run {self.run_id}"):
-            params = result.config.to_params()
-            return log_model(
-                self._api, self.study.experiment_id, self.run_id, model, params=params, preparation=preparation
-            )
+            params, own = result.config.to_params(), result.config.model.own
+            api, experiment = self._api, self.study.experiment_id
+            return log_model(api, experiment, self.run_id, model, params=params, preparation=preparation, own=own)
 
     def log_score(self, test: Evaluation, predictions: Predictions) -> None:
         """Add to a run that has ended what its model says of the test part, and what that is worth."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint
 from depthcheck.pipeline.metrics import Objective
+from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training import layers
 
@@ -76,10 +77,14 @@ def build(
     for name, value in options:
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
-    blocks = list(_blocks(plan, seeds, output_seed))
-    if is_served:
-        blocks = [layers.served(block) for block in blocks]
-    network = _network([keras.Input((n_features,)), *blocks], adds=plan.adds)
+    inputs = keras.Input((n_features,))
+    if model.own is not None:
+        network = keras.Sequential([inputs, *_own_network(model, plan, seed)], name="own")
+    else:
+        blocks = list(_blocks(plan, seeds, output_seed))
+        if is_served:
+            blocks = [layers.served(block) for block in blocks]
+        network = _network([inputs, *blocks], adds=plan.adds)
     if not is_served:
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
@@ -89,6 +94,39 @@ def build(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )
     return network
+
+
+def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any]:
+    """Yield the layers of a user's own model, which takes samples in their own shape.
+
+    Raises
+    ------
+    OwnCodeError
+        When its function raises, or returns no model that gives so many numbers a sample.
+    """
+    own, n_outputs = model.own, plan.n_classes or 1
+    assert own is not None
+    # Layers that are given no seed draw one from here.
+    keras.utils.set_random_seed(seed % 2**32)
+    held = {**dict(model.options), "depth": model.depth, "activation": model.activation, "dropout": model.dropout}
+    held["units"] = model.units[0] if model.units else 0
+    values = {name: held[name] for name in own.defaults() if name in held}
+    body = own.build(input_shape=plan.sample_shape, n_outputs=n_outputs, values=values)
+    if not isinstance(body, keras.Model):
+        raise OwnCodeError(f"{own.name} must return a keras.Model, got {type(body).__name__}")
+    if body.compiled or type(body).train_step is not keras.Model.train_step:
+        raise OwnCodeError(f"{own.name} must return a model that is not compiled and trains as Keras's do")
+    if len(plan.sample_shape) > 1:
+        yield keras.layers.Reshape(plan.sample_shape, name="sample_shape")
+    samples = keras.KerasTensor((None, *plan.sample_shape), dtype="float32")
+    try:
+        shape = tuple(body(samples).shape)
+    except Exception as error:
+        raise OwnCodeError(f"{own.name}: {type(error).__name__}: {' '.join(str(error).split())}"[:500]) from error
+    if shape != (None, n_outputs):
+        wanted = f"({n_outputs},), a number a class" if plan.n_classes else "(1,)"
+        raise OwnCodeError(f"{own.name} must give outputs of shape {wanted}, got {shape[1:]}")
+    yield body
 
 
 def _blocks(plan: Blueprint, seeds: Iterator[int], output_seed: int) -> Iterator[list[Any]]:

@@ -122,7 +122,8 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
         Glorot and Bengio (2010) watch the same two to explain why deep sigmoid networks stand still.
     """
     y = tf.constant(objective.targets(part.y[:_N_SAMPLES]))
-    *hidden, _ = weighted = [layer for layer in _flat(model) if getattr(layer, "kernel", None) is not None]
+    weighted = [layer for layer in _flat(model) if isinstance(getattr(layer, "kernel", None), keras.Variable)]
+    hidden = weighted[:-1]
     active = [layer for layer in _flat(model) if getattr(layer, "activation", None) is not None and layer in hidden]
     active += [layer for layer in _flat(model) if isinstance(layer, keras.layers.Activation)]
     with _watched(active) as seen, tf.GradientTape() as tape:

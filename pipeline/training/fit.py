@@ -147,6 +147,7 @@ def epochs(
         if not program.holds(model):
             program.load(model)
         loss, kept = program.run(X, y, order, weights=weights, rates=of_epoch)
+        model.engine = program.engine
         program.store(model)
         score = _train_score(objective, split.train.y, order, loss, kept)
         valid = evaluate(model, split.valid, "valid", objective) if len(split.valid) else None

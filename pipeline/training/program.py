@@ -20,6 +20,7 @@ from depthcheck.pipeline.training.layers import TrainingLayer
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 
 _LAYERS = keras.layers
+_FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_input))
 #: Layers that look at each sample by itself: what fills a batch up reaches no other sample through them.
 _BY_SAMPLE = (
     _LAYERS.InputLayer, _LAYERS.Dense, _LAYERS.Conv2D, _LAYERS.Activation, _LAYERS.Dropout, _LAYERS.GaussianNoise,
@@ -50,6 +51,8 @@ class EpochProgram:
     ----------
     n_traces
         How often the program was traced, and compiled: once for each shape of data.
+    engine
+        ``compiled``, or ``step by step`` where XLA cannot compile a user's own model.
     """
 
     def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> None:
@@ -58,10 +61,12 @@ class EpochProgram:
         self._batch_size = batch_size
         self._keeps = keeps
         self._model = model.again()
+        self._is_own = self._model.name == "own"
         self._loss = self._model.loss
         self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
         self._fills = can_fill(self._model)
+        self.engine = "compiled"
         self._run = self._compiled()
 
     def load(self, model: keras.Model) -> None:
@@ -115,21 +120,57 @@ class EpochProgram:
             most_steps = -(-capacity // min(self._batch_size, capacity))
             scheduled = tf.constant(np.pad(rates, (0, most_steps - len(rates))))
         given = (X, y, tf.constant(np.pad(order, (0, more))), some, weighted, scheduled)
+        if self.engine == "compiled":
+            try:
+                loss_sum, kept = self._run_compiled(given)
+            except Exception as error:
+                # An error of training itself is one step by step, too; a lack of memory is none that helps there.
+                if not self._is_own or _is_out_of_memory(error):
+                    raise
+                self.engine = "step by step"
+                self._run = tf.function(self._step, autograph=False, reduce_retracing=True)
+        if self.engine != "compiled":
+            return self._run_by_steps(X, y, order, weights, rates)
+        if self._keeps == "outputs":
+            return float(loss_sum) / n_samples, kept.numpy().reshape(-1, kept.shape[-1])[:n_samples]
+        return float(loss_sum) / n_samples, int(kept)
+
+    def _run_compiled(self, given: tuple[Any, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         n_traces = self.n_traces
         try:
             loss_sum, kept = self._run(*given)
         except tf.errors.OpError as error:
             folder = programs_folder()
-            if self.n_traces == n_traces or folder is None or _is_out_of_memory(error):
+            unsupported = self._is_own and isinstance(
+                error, tf.errors.InvalidArgumentError | tf.errors.UnimplementedError
+            )
+            if self.n_traces == n_traces or folder is None or _is_out_of_memory(error) or unsupported:
                 raise
             # It failed before its first step, while it was compiled or read from a damaged folder. XLA remembers that
             # for this function; another one is compiled anew, with the values that the variables still have.
             renew(folder)
             self._run = self._compiled()
             loss_sum, kept = self._run_again(given, folder)
-        if self._keeps == "outputs":
-            return float(loss_sum) / n_samples, kept.numpy().reshape(-1, kept.shape[-1])[:n_samples]
-        return float(loss_sum) / n_samples, int(kept)
+        return loss_sum, kept
+
+    def _run_by_steps(
+        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *more: NDArray[np.float32] | None
+    ) -> tuple[float, Kept]:
+        """Train one epoch without XLA: a step of TensorFlow at a time, on batches of their own size."""
+        weights, rates = more
+        loss_sum, said = 0.0, []
+        for number, start in enumerate(range(0, len(order), self._batch_size)):
+            batch = order[start : start + self._batch_size]
+            if rates is not None:
+                self._optimizer.learning_rate.assign(rates[number])
+            weighted = None if weights is None else tf.constant(weights[batch])
+            loss, outputs = self._run(tf.gather(X, batch), tf.gather(y, batch), None, weighted)
+            loss_sum += float(loss) * len(batch)
+            said.append(outputs.numpy())
+        outputs = np.concatenate(said)
+        if self._keeps == "hits":
+            return loss_sum / len(order), int(np.count_nonzero(outputs.argmax(axis=1) == y.numpy()[order]))
+        return loss_sum / len(order), outputs if self._keeps == "outputs" else 0
 
     def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[tf.Tensor, tf.Tensor]:
         try:
@@ -257,6 +298,8 @@ def _taken(weights: tf.Tensor | None, batch: tf.Tensor) -> tf.Tensor | None:
 
 def can_fill(model: keras.Model) -> bool:
     """Tell whether samples without weight may fill a batch up: not where a layer may mix samples, as statistics do."""
+    if not isinstance(model, keras.Sequential | _FUNCTIONAL):
+        return False  # what else it does in its call nobody knows
     return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
 
 

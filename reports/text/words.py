@@ -148,13 +148,15 @@ def configuration(config: TrialConfig, *, without: str = "") -> str:
         A dimension that the reader knows already.
     """
     units = config.model.units
-    layers = "no hidden layer"
-    if units:
+    layers = "no hidden layer" if config.model.own is None else config.model.name
+    if units and config.model.own is None:
         layers = f"{len(units)} × {units[0]}" if len(set(units)) == 1 else "-".join(map(str, units))
         layers += "" if without == "activation" else f" {config.model.activation}"
     rest = {
         name: value for name, value in config.values().items() if name not in ("depth", "units", "activation", without)
     }
+    if config.model.own is not None and units:
+        layers += f" {len(units)} × {units[0]} {config.model.activation}"
     return ", ".join([layers, *(DIMENSIONS[name].said(value, 2) for name, value in rest.items() if value)])
 
 
