@@ -132,7 +132,8 @@ _SECRET = re.compile(
 #: Names of the texts of a DataConfig, here and among a trial's parameters.
 _LOGGED_TEXTS = {
     "name": "data", "target": "target", "task": "task", "metric": "metric", "group": "group_column",
-    "time": "time_column", "test_file": "test_file", "test_column": "test_column", "sheet": "sheet", "query": "query",
+    "time": "time_column", "weight": "weight_column", "test_file": "test_file", "test_column": "test_column",
+    "sheet": "sheet", "query": "query",
 }  # fmt: skip
 
 
@@ -151,6 +152,8 @@ class DataConfig:
         What is learned, and the score that decides.
     group, time
         The columns that tell which rows belong together, or when each was recorded; neither is a feature.
+    weight
+        The column that tells how much each row weighs, in the training loss and in every score; no feature either.
     test_file, test_column
         A second file whose rows are the test part, or a column of true and false that marks them.
     sheet, query
@@ -168,6 +171,7 @@ class DataConfig:
     metric: str | None = None
     group: str | None = None
     time: str | None = None
+    weight: str | None = None
     test_file: str | None = None
     test_column: str | None = None
     sheet: str | None = None

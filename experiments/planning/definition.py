@@ -272,6 +272,7 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
         ("rows", config.rows, "draw so many rows while the file is read, by the seed of [split]"),
         ("group", config.group, f"a column whose rows of one value must stay in one part ({owners})"),
         ("time", config.time, f"a column of times{f' ({dates})' if dates else ''}: the latest rows validate and test"),
+        ("weight", config.weight, "a column of what each row weighs, in the training loss and in every score"),
         ("test_file", config.test_file, "a file whose rows are the test part"),
         ("test_column", config.test_column, "a column of true and false that marks the test part"),
     ):

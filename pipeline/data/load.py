@@ -429,7 +429,7 @@ def _sampled(
 
 def _refuse_columns(config: DataConfig, what: str) -> None:
     """Complain about words that only tables understand, said of arrays."""
-    for word in ("target", "group", "time", "test_file", "test_column", "columns"):
+    for word in ("target", "group", "time", "weight", "test_file", "test_column", "columns"):
         got = getattr(config, word)
         if got:
             raise ValueError(f"{word} must be left out: {what} has no columns, got {got!r}")

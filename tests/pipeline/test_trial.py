@@ -299,7 +299,9 @@ def _signs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_signs")
 def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_trial(monkeypatch: pytest.MonkeyPatch):
     balanced = Metric(
-        key="balanced", name="balanced accuracy", score=lambda y, said: balanced_accuracy_score(y, said.argmax(axis=1))
+        key="balanced",
+        name="balanced accuracy",
+        score=lambda y, said, weight: balanced_accuracy_score(y, said.argmax(axis=1), sample_weight=weight),
     )
     monkeypatch.setitem(METRICS, "balanced", balanced)
     dataset = replace(dataset_of("accuracy"), metric="balanced")
