@@ -36,6 +36,10 @@ class Column:
         One of :data:`depthcheck.pipeline.config.COLUMN_KINDS`; an ignored column is no feature.
     why
         How that was found, in words for the profile: ``64-bit numbers``, ``a different value in every row``.
+    asks
+        What of it a user should see at once: ``form`` (can be read in two ways), ``digits`` (some are lost),
+        ``missing`` (texts taken for it), ``words`` (among numbers), ``text`` (to learn from), ``owner`` (a group,
+        perhaps); or ``copy`` (of the target) and ``leak``, whose words stand last.
     n_missing, n_distinct
         Cells without a value, and different values among the others.
     examples
@@ -55,6 +59,7 @@ class Column:
     name: str
     kind: str
     why: str = ""
+    asks: tuple[str, ...] = ()
     n_missing: int = 0
     n_distinct: int = 0
     examples: tuple[str, ...] = ()

@@ -33,24 +33,18 @@ from depthcheck.pipeline.data.cells import (
     typed,
 )
 from depthcheck.pipeline.data.guess import (
-    COUNT_AS_MISSING,
-    NAME_AS_GROUP,
+    asking,
     guess,
     numbers_in,
     owner_hint,
     taken_for_missing,
 )
-from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
+from depthcheck.pipeline.data.leaks import without_leak
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task
 
 _N_SAMPLE = 1_000
-#: Words of a guess that a user should see.
-_ASKED = (
-    "no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COUNT_AS_MISSING,
-    COPY, ALONE, NAME_AS_GROUP,
-)  # fmt: skip
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -201,17 +195,14 @@ class _Parts:
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
         if column.kind == "numeric" and name not in self.stated and self._counts_all_rows(cells):
-            column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier")
+            column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier", asks=())
         if self.config.group is None and name not in self.stated:
-            hint = owner_hint(column, len(self.answers))
-            column = replace(column, why=f"{column.why}; {hint}") if hint else column
+            column = asking(column, "owner", owner_hint(column, len(self.answers)))
         values = typed(column, cells) if column.kind != "ignored" else None
         if values is not None and name not in self.stated:
-            leak = leak_of(values, self.answers, self.target.task, is_date=column.kind == "date")
-            if leak:
-                column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)
+            column = without_leak(column, values, self.answers, self.target.task)
         self.columns.append(column)
-        if column.missing_texts or any(words in column.why for words in _ASKED):
+        if column.missing_texts or column.asks:
             self.log(f"column {name!r}: {column.why}")
         if values is not None and column.kind != "ignored":
             self.train[name] = self._outside_test(values)
