@@ -124,11 +124,10 @@ def _require_whole(what: str, value: int, least: int) -> None:
 
 #: What makes the path of a file the address of a database.
 _SQLITE = "sqlite:///"
+#: How the names of an address's parameters end whose values are secrets; ``sslkey`` is the path of a file.
+SECRET_NAMES = r"(?:pass(?:word|wd|phrase)?|pwd|secret[^=&]*|token[^=&]*|signature|(?<!ssl)key|sig|odbc_connect)"
 #: A password in an address, before a host or behind a question mark.
-_SECRET = re.compile(
-    r"^\w[\w+.-]*://([^/?#]*:(?!\d+/).*@|.*[?&][^=&]*(pass(word|wd|phrase)?|pwd|token|secret|signature|key|sig)=)",
-    re.IGNORECASE,
-)
+_SECRET = re.compile(rf"^\w[\w+.-]*://([^/?#]*:(?!\d+/).*@|.*[?&][^=&]*{SECRET_NAMES}=)", re.IGNORECASE)
 #: Names of the texts of a DataConfig, here and among a trial's parameters.
 _LOGGED_TEXTS = {
     "name": "data", "target": "target", "task": "task", "metric": "metric", "group": "group_column",
