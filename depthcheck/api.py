@@ -262,10 +262,11 @@ def run_study(
     from depthcheck.experiments import tracking
 
     uri = tracking_uri or tracking.tracking_uri()
-    parts = {"sheet": sheet, "query": query, "weight": weight}
-    said = {"target": target if isinstance(target, str) else None, **parts}
+    said = {
+        "target": target if isinstance(target, str) else None, "sheet": sheet, "query": query, "weight": weight,
+    }  # fmt: skip
     named = _on_disk(data, target, uri)
-    named = None if named is None else replace(named, **parts)
+    named = None if named is None else replace(named, sheet=sheet, query=query, weight=weight)
     asked = read_experiment(experiment, data=named, **said)
     ending = train(
         asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen),

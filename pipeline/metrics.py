@@ -115,7 +115,7 @@ def training_weights(split: Split, *, is_balanced: bool) -> NDArray[np.float32] 
     own = None if weight is None else weight / weight.mean()
     if not is_balanced:
         return None if own is None else own.astype(np.float32)
-    of_class = balanced_weights(y, split.n_classes, own)[y]
+    of_class = np.asarray(balanced_weights(y, split.n_classes, own)[y])
     return of_class if own is None else (own * of_class).astype(np.float32)
 
 

@@ -121,7 +121,7 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
 
 def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
     """Return what a study notes of its data, in JSON's types, so that a report need not read them."""
-    facts = {
+    facts: dict[str, object] = {
         "name": dataset.name,
         "sha256": dataset.sha256,
         "source": dataset.source,

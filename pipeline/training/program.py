@@ -74,7 +74,7 @@ class EpochProgram:
         _copy_values(self._model, self._optimizer, model, model.optimizer)
 
     def run(
-        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *, class_weights: NDArray[np.float32] | None = None
+        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *, weights: NDArray[np.float32] | None = None
     ) -> tuple[float, Kept]:
         """Train one epoch.
 
@@ -85,8 +85,8 @@ class EpochProgram:
             positions the program is one for any number of samples up to ``n``.
         order
             ``(n_samples,)`` int32: the positions of the samples in the order of training.
-        class_weights
-            ``(n_classes,)``: the weight of each class in the loss.
+        weights
+            ``(n_samples,)``: the weight of each sample in the loss, 1 on average.
 
         Returns
         -------
@@ -96,8 +96,9 @@ class EpochProgram:
         n_samples = len(order)
         capacity = int(X.shape[0])
         some = tf.constant(n_samples) if capacity > n_samples else None
-        weights = None if class_weights is None else tf.constant(class_weights)
-        given = (X, y, tf.constant(np.pad(order, (0, capacity - n_samples))), some, weights)
+        fill = (0, capacity - n_samples)
+        padded = None if weights is None else tf.constant(np.pad(weights, fill))
+        given = (X, y, tf.constant(np.pad(order, fill)), some, padded)
         n_traces = self.n_traces
         try:
             loss_sum, kept = self._run(*given)
@@ -127,7 +128,7 @@ class EpochProgram:
         return tf.function(self._epoch, jit_compile=True, autograph=False)
 
     def _epoch(
-        self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, class_weights: tf.Tensor | None
+        self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, weights: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         self.n_traces += 1
         capacity = int(order.shape[0])
@@ -145,7 +146,7 @@ class EpochProgram:
             n_real = tf.minimum(batch_size, n_samples - start)
             is_real = tf.range(batch_size) < n_real if fills else None
             x, labels = tf.gather(X, batch), tf.gather(y, batch)
-            loss, outputs = self._step(x, labels, is_real, class_weights)
+            loss, outputs = self._step(x, labels, is_real, None if weights is None else tf.gather(weights, batch))
             kept = self._keep(kept, number, labels, outputs, is_real)
             return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), kept
 
@@ -154,7 +155,7 @@ class EpochProgram:
         return loss_sum, kept.stack() if self._keeps == "outputs" else kept
 
     def _step(
-        self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, class_weights: tf.Tensor | None
+        self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, own: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Make one step; samples that are not real fill the last batch up and have no weight.
 
@@ -162,9 +163,8 @@ class EpochProgram:
         """
         variables = self._model.trainable_variables
         weights = None if is_real is None else _mean_weights(is_real)
-        if class_weights is not None:
-            of_class = tf.gather(class_weights, y)
-            weights = of_class if weights is None else weights * of_class
+        if own is not None:
+            weights = own if weights is None else weights * own
         with tf.GradientTape() as tape:
             outputs = self._model(x, training=True)
             loss = self._loss(y, outputs, sample_weight=weights)

@@ -85,13 +85,13 @@ def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic]
     weight = predictions.weight
     if metric == "accuracy":
         is_right = np.asarray(predictions.predicted == predictions.y)
-        return is_right if weight is None else weighted_scores(is_right, weight)
+        return is_right if weight is None else weighted_scores(is_right.astype(np.float64), weight)
     if metric == "r2":
         return r2_scores(predictions.y, predictions.predicted, weight)
     return None if predictions.positive is None else auc_scores(predictions.y, predictions.positive, weight)
 
 
-def weighted_scores(values: NDArray[np.generic], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def weighted_scores(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return values whose plain mean is the weighted mean of these, and as far from it as their weights let them be."""
     score = np.average(values, weights=weight)
     return np.asarray(score + weight / weight.mean() * (values - score), dtype=np.float64)
