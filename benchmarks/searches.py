@@ -224,10 +224,15 @@ def _pseudo_values(metric: Metric, y: NDArray[Any], answers: Array, fold: NDArra
     return found
 
 
-def contrast(a: Array, b: Array, subset: int, n_folds: int, error: float = SIGNIFICANCE) -> Difference:
-    """Judge the pseudo-values of two levels as the report does, at a look that may make that error."""
+def contrast(
+    a: Array, b: Array, subset: int, n_folds: int, *, error: float = SIGNIFICANCE, imagined: float | None = None
+) -> Difference:
+    """Judge the pseudo-values of two levels as the report does, at a look that may make that error.
+
+    The report imagines no examples in favour of either side.
+    """
     return paired_difference(
-        a, b, pseudo_observations=None, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
+        a, b, pseudo_observations=imagined, method="settings and examples", df_rows=degrees_of_freedom(len(a), subset),
         n_folds=n_folds, confidence=1 - error,
     )  # fmt: skip
 
@@ -270,6 +275,18 @@ def rows_alone(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Inter
     """Judge so, but with folds as without: nothing is added for training rows that they share, which here are fixed."""
     del rng
     return _as_interval(contrast(a.tuned(subset), b.tuned(subset), subset, 0))
+
+
+def two_imagined(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
+    """Judge so, with two imagined examples on each side, as Bonett and Price (2012) do for two single networks."""
+    del rng
+    return _as_interval(contrast(a.tuned(subset), b.tuned(subset), subset, a.n_folds, imagined=2.0))
+
+
+def none_imagined(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
+    """Judge so, with none, and as many degrees of freedom as examples, less one."""
+    del rng
+    return _as_interval(contrast(a.tuned(subset), b.tuned(subset), subset, a.n_folds, imagined=0.0))
 
 
 def all_degrees(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
@@ -357,6 +374,8 @@ ESTIMATORS: dict[str, Callable[[Kept, Kept, int, np.random.Generator], Interval]
     "subsets (chosen)": subsets,
     "subsets, m - 1 degrees of freedom": all_degrees,
     "subsets, rows alone": rows_alone,
+    "subsets, two examples imagined": two_imagined,
+    "subsets, all examples count": none_imagined,
     "subsets, groups left out": groups_out,
     "subsets, regression on settings": regression,
     "subsets, bootstrap": bootstrap,
@@ -449,7 +468,7 @@ def until_decided(others: Sequence[Kept], reference: Kept, of: Studies) -> tuple
         error = nominal_errors(tuple(looks))[-1]
         first = reference.first(looks[-1]).tuned(of.subset)
         values = [one.first(looks[-1]).tuned(of.subset) for one in others]
-        found = [contrast(one, first, of.subset, reference.n_folds, error) for one in values]
+        found = [contrast(one, first, of.subset, reference.n_folds, error=error) for one in values]
         said = words(found, metric, error)
         if "inconclusive" not in said or looks[-1] >= of.n_settings:
             return found, said, len(looks)
