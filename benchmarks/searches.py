@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.landscape import dimensions
+from benchmarks.landscape import dimensions, inside
 from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.reports.compare.difference import paired_difference
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
@@ -146,18 +146,10 @@ class Landscape:
         reference = next((level for level in ("1", "sgd") if level in levels), levels[0])
         return [reference, *(level for level in levels if level != reference)]
 
-    def only(self, keep: NDArray[np.bool_]) -> Landscape:
-        """Return the landscape of some of its settings: that of narrower ranges."""
-        return replace(self, valid=self.valid[keep], scores=self.scores[keep], shares=self.shares[keep])
-
     def within(self, limits: Sequence[str]) -> Landscape:
         """Return the landscape of narrower ranges: ``learning_rate=0.2:0.8``, in shares of its own ranges."""
-        keep = np.ones(len(self.valid), dtype=np.bool_)
-        for name, _, ends in (limit.partition("=") for limit in limits):
-            low, high = map(float, ends.split(":"))
-            share = self.shares[:, self.dimensions.index(name)]
-            keep &= (low <= share) & (share <= high)
-        return self.only(keep)
+        keep = inside(self.shares, self.dimensions, limits)
+        return replace(self, valid=self.valid[keep], scores=self.scores[keep], shares=self.shares[keep])
 
     def best(self) -> dict[str, float]:
         """Return the best validation score of each level."""
