@@ -71,13 +71,13 @@ class Scenario:
         return f"{METRICS[self.metric].name} | {what} | {sizes if self.n_groups else '–'} | {self.alike:g}"
 
 
-def members(of: Scenario, rng: np.random.Generator) -> NDArray[np.int64]:
+def members(n_rows: int, n_groups: int, skew: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the unit of each row, ``(n_rows,)``: the group that it is of, or the block of time that it lies in."""
-    if not of.n_groups:
-        return time_blocks(np.arange(of.n_rows))
-    sizes = np.exp(of.skew * rng.standard_normal(of.n_groups))
-    rest = rng.choice(of.n_groups, of.n_rows - of.n_groups, p=sizes / sizes.sum())
-    return np.concatenate([np.arange(of.n_groups), np.sort(rest)]) if of.skew else np.arange(of.n_rows) % of.n_groups
+    if not n_groups:
+        return time_blocks(np.arange(n_rows))
+    sizes = np.exp(skew * rng.standard_normal(n_groups))
+    rest = rng.choice(n_groups, n_rows - n_groups, p=sizes / sizes.sum())
+    return np.concatenate([np.arange(n_groups), np.sort(rest)]) if skew else np.arange(n_rows) % n_groups
 
 
 def common(of: Scenario, unit: NDArray[np.int64], rng: np.random.Generator) -> Array:
@@ -92,7 +92,7 @@ def common(of: Scenario, unit: NDArray[np.int64], rng: np.random.Generator) -> A
 
 def study(of: Scenario, rng: np.random.Generator) -> tuple[list[Array], NDArray[np.int64], Array | None]:
     """Return pseudo-values of both tuned levels, ``(n_settings, n_rows)`` each, and the rows' units and weights."""
-    unit, shape = members(of, rng), (of.n_settings, of.n_rows)
+    unit, shape = members(of.n_rows, of.n_groups, of.skew, rng), (of.n_settings, of.n_rows)
     quality, shared, answer = (
         SETTING_SD * rng.standard_normal(of.n_settings),
         common(of, unit, rng),
