@@ -1,10 +1,11 @@
-"""What the interval covers where rows belong together: whole searches judged on groups, and on rows in order of time.
+"""What the interval covers where rows belong together, or weigh differently: whole searches judged on such rows.
 
-``python -m benchmarks.dependent`` prints a table of docs/search-simulations.md (minutes on one core). A study compares
+``python -m benchmarks.dependent`` prints a table of docs/search-simulations.md (minutes on one core), of groups and of
+rows in order of time; with ``--weights`` another, of rows whose weights have a skewed distribution. A study compares
 two levels, neither of which is better in expectation, with settings that each of them is trained with; the level that
 a group (or a stretch of time) favours, it favours in all of its rows. Every study draws its settings, groups and rows
 afresh, so that the true difference is 0, and is judged by the report's own functions: once with each row for a draw of
-its own, once by groups or blocks of time.
+its own, once by groups or blocks of time, or by rows as units of unequal size.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from depthcheck.reports.compare.example_scores import (
     difference_by_units,
     r2_scores,
     units_of,
+    weighted_scores,
 )
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, tuned_scores
@@ -49,6 +51,8 @@ class Scenario:
         of time, the correlation of one row with the next.
     skew
         Standard deviation of the logarithm of the groups' sizes; 0: all are of one size.
+    weights
+        That of the rows' weights; 0: all weigh the same.
     """
 
     metric: str = "accuracy"
@@ -56,22 +60,24 @@ class Scenario:
     n_groups: int = 0
     alike: float = 0.0
     skew: float = 0.0
+    weights: float = 0.0
     n_settings: int = 8
 
     def __str__(self) -> str:
         """Return the first cells of its row."""
-        what = f"{self.n_groups} groups" if self.n_groups else "time"
+        what = f"{self.n_groups} groups" if self.n_groups else "time" if not self.weights else f"{self.n_rows:,} rows"
+        what += f", weights skewed ({self.weights:g})" if self.weights else ""
         sizes = "equal" if not self.skew else f"skewed ({self.skew:g})"
         return f"{METRICS[self.metric].name} | {what} | {sizes if self.n_groups else '–'} | {self.alike:g}"
 
 
-def members(of: Scenario, rng: np.random.Generator) -> NDArray[np.int64]:
+def members(n_rows: int, n_groups: int, skew: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the unit of each row, ``(n_rows,)``: the group that it is of, or the block of time that it lies in."""
-    if not of.n_groups:
-        return time_blocks(np.arange(of.n_rows))
-    sizes = np.exp(of.skew * rng.standard_normal(of.n_groups))
-    rest = rng.choice(of.n_groups, of.n_rows - of.n_groups, p=sizes / sizes.sum())
-    return np.concatenate([np.arange(of.n_groups), np.sort(rest)]) if of.skew else np.arange(of.n_rows) % of.n_groups
+    if not n_groups:
+        return time_blocks(np.arange(n_rows))
+    sizes = np.exp(skew * rng.standard_normal(n_groups))
+    rest = rng.choice(n_groups, n_rows - n_groups, p=sizes / sizes.sum())
+    return np.concatenate([np.arange(n_groups), np.sort(rest)]) if skew else np.arange(n_rows) % n_groups
 
 
 def common(of: Scenario, unit: NDArray[np.int64], rng: np.random.Generator) -> Array:
@@ -84,27 +90,31 @@ def common(of: Scenario, unit: NDArray[np.int64], rng: np.random.Generator) -> A
     return np.asarray(lfilter([1.0], [1.0, -of.alike], innovations))
 
 
-def study(of: Scenario, rng: np.random.Generator) -> tuple[list[Array], NDArray[np.int64]]:
-    """Return the pseudo-values of both levels' tuned scores, ``(n_settings, n_rows)`` each, and the rows' units."""
-    unit, shape = members(of, rng), (of.n_settings, of.n_rows)
+def study(of: Scenario, rng: np.random.Generator) -> tuple[list[Array], NDArray[np.int64], Array | None]:
+    """Return pseudo-values of both tuned levels, ``(n_settings, n_rows)`` each, and the rows' units and weights."""
+    unit, shape = members(of.n_rows, of.n_groups, of.skew, rng), (of.n_settings, of.n_rows)
     quality, shared, answer = (
         SETTING_SD * rng.standard_normal(of.n_settings),
         common(of, unit, rng),
         common(of, unit, rng),
     )
+    weight = np.exp(of.weights * rng.standard_normal(of.n_rows)) if of.weights else None
     tuned = []
     for _level in range(2):
         said = ROW_SD * common(of, unit, rng) + NETWORK_SD * rng.standard_normal(shape)
         if of.metric == "accuracy":
             scores: Array = (0.7 + quality[:, None] + ROW_SD * shared + said > 0).astype(np.float64)
+            scores = scores if weight is None else np.stack([weighted_scores(row, weight) for row in scores])
         elif of.metric == "auc":
             positive = (answer > 0).astype(np.int64)
-            scores = np.stack([_known(auc_scores(positive, row)) for row in (1 + quality[:, None]) * answer + said])
+            given = (1 + quality[:, None]) * answer + said
+            scores = np.stack([_known(auc_scores(positive, row, weight)) for row in given])
         else:
-            scores = np.stack([_known(r2_scores(answer, row)) for row in (0.8 + quality[:, None]) * answer + said])
+            given = (0.8 + quality[:, None]) * answer + said
+            scores = np.stack([_known(r2_scores(answer, row, weight)) for row in given])
         valid = (quality + 0.05 * rng.standard_normal(of.n_settings))[:, None]
         tuned.append(tuned_scores(valid, scores[:, None], subset_size(of.n_settings)))
-    return tuned, unit
+    return tuned, unit, weight
 
 
 def _known(scores: Array | None) -> Array:
@@ -134,17 +144,28 @@ def scenarios() -> list[Scenario]:
     return [*groups, Scenario(n_groups=20), Scenario(n_groups=20, skew=1.0), *others, *times]
 
 
-def run(n_studies: int, seed: int) -> None:
+def weighted() -> list[Scenario]:
+    """Return those of the table of weights."""
+    rows = [
+        Scenario(metric=metric, n_rows=n, weights=weights)
+        for metric, n, weights in itertools.product(("accuracy", "auc", "r2"), (200, 1_000), (0.5, 1.0, 1.5))
+    ]
+    return [*rows, *(Scenario(n_groups=n, alike=0.3, skew=1.0, weights=1.0) for n in (8, 50))]
+
+
+def run(every: list[Scenario], n_studies: int, seed: int) -> None:
     """Print how often the intervals cover 0, and how wide they are."""
     print(
         "| score | rows of | sizes | alike | each row for itself: covers | half width | by units: covers | half width |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for number, of in enumerate(scenarios()):
+    for number, of in enumerate(every):
         rng, covered, half = np.random.default_rng((seed, number)), np.zeros(2), np.zeros(2)
         for _ in range(n_studies):
-            tuned, unit = study(of, rng)
-            known = units_of([ExampleScores(scores=tuned[0][0], unit=unit)], "group" if of.n_groups else "time")
+            tuned, unit, weight = study(of, rng)
+            answers = ExampleScores(scores=tuned[0][0], unit=unit, weight=weight)
+            answers = answers if of.n_groups or not of.weights else replace(answers, unit=None)
+            known = units_of([answers], "group" if of.n_groups else "time")
             for way, units in enumerate((None, known)):
                 found = judged(of, tuned, units)
                 covered[way] += abs(found.estimate) <= (found.half_width or 0.0)
@@ -158,10 +179,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=20_265)
+    parser.add_argument("--weights", action="store_true")
     arguments = parser.parse_args()
     started = time.perf_counter()
     print(f"{arguments.studies:,} studies a row, seed {arguments.seed}\n")
-    run(arguments.studies, arguments.seed)
+    run(weighted() if arguments.weights else scenarios(), arguments.studies, arguments.seed)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 

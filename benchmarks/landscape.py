@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from depthcheck.experiments import places
 from depthcheck.experiments.planning import design, space
@@ -148,6 +149,22 @@ def dimensions(name: str) -> tuple[str, ...]:
     return tuple(sorted({of for key, value in tuned.items() for of in (value if isinstance(value, dict) else [key])}))
 
 
+def inside(shares: NDArray[np.float64], names: Sequence[str], limits: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which settings lie in narrower ranges: ``learning_rate=0.2:0.8``, in shares of the landscape's own."""
+    keep = np.ones(len(shares), dtype=np.bool_)
+    for name, _, ends in (limit.partition("=") for limit in limits):
+        low, high = map(float, ends.split(":"))
+        share = shares[:, names.index(name)]
+        keep &= (low <= share) & (share <= high)
+    return keep
+
+
+def chosen(name: str, seed: int, n_settings: int, limits: Sequence[str]) -> list[int]:
+    """Return the settings that lie in some ranges, of the first so many of the table."""
+    shares = design.common_settings(experiment_of(name, seed), n_settings)
+    return np.flatnonzero(inside(shares, dimensions(name), limits)).tolist()
+
+
 def jobs(experiment: Experiment, dataset: Dataset, settings: Sequence[int]) -> list[Job]:
     """Return every network of some settings, those of one compiled program behind each other."""
     from depthcheck.pipeline.prepare.split import resolve
@@ -176,12 +193,12 @@ def program(job: Job) -> str:
     return str((job.config.model, job.config.optimizer.name, job.config.fit.batch_size))
 
 
-def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder: Path) -> None:
+def train(name: str, seed: int, share: tuple[int, int], settings: Sequence[int], folder: Path) -> None:
     """Train one process's share of a landscape; each network's answers go into a file of their own."""
     from depthcheck.pipeline.trial import judge, run_trial
 
     experiment, dataset = experiment_of(name, seed), dataset_of(name, folder)
-    by_program = itertools.groupby(jobs(experiment, dataset, range(n_settings)), key=program)
+    by_program = itertools.groupby(jobs(experiment, dataset, settings), key=program)
     mine = [job for number, (_, of) in enumerate(by_program) if number % share[1] == share[0] for job in of]
     mine = [job for job in mine if not (folder / f"{job.setting}-{job.combination}.npz").exists()]
     started = time.perf_counter()
@@ -204,12 +221,12 @@ def train(name: str, seed: int, share: tuple[int, int], n_settings: int, folder:
             print(f"{name}: {n_done} of {len(mine)} here, {left / 60:.0f} min left", file=sys.stderr, flush=True)
 
 
-def gather(name: str, seed: int, n_settings: int, folder: Path) -> Path:
+def gather(name: str, seed: int, settings: Sequence[int], folder: Path) -> Path:
     """Put the networks' files together into the landscape's."""
     experiment = experiment_of(name, seed)
     combinations = design.combinations(experiment)
-    shape = (n_settings, len(combinations))
-    files = [np.load(folder / f"{setting}-{number}.npz") for setting, number in np.ndindex(shape)]
+    shape = (len(settings), len(combinations))
+    files = [np.load(folder / f"{settings[at]}-{number}.npz") for at, number in np.ndindex(shape)]
     y, answers = files[0]["y"], np.stack([of["answers"] for of in files]).reshape(*shape, -1)
     metric = experiment.data.metric or ("accuracy" if y.dtype.kind == "i" else "r2")
     stored: dict[str, Any] = {"answers": answers.astype(np.float16 if metric == "auc" else np.float32)}
@@ -224,7 +241,7 @@ def gather(name: str, seed: int, n_settings: int, folder: Path) -> Path:
         valid=np.array([of["valid"] for of in files], dtype=np.float64).reshape(shape),
         best_train=np.array([of["best_train"] for of in files], dtype=np.float32).reshape(shape),
         diverged=np.array([of["diverged"] for of in files]).reshape(shape),
-        shares=design.common_settings(experiment, n_settings),
+        shares=design.common_settings(experiment, max(settings) + 1)[settings],
         levels=np.array([[str(level) for level in combination.values()] for combination in combinations]),
         factors=np.array(list(experiment.compare)),
         seed=seed,
@@ -243,25 +260,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(DEFINITIONS))
     parser.add_argument("--settings", type=int, default=200)
+    parser.add_argument(
+        "--within", nargs="*", default=(), help="only settings in narrower ranges: units=0.67:1, in shares"
+    )
     parser.add_argument("--seed", type=int, default=4321)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--work", type=Path, default=Path("benchmarks/output/landscapes"))
     given = parser.parse_args()
-    folder = given.work / given.name
+    settings, folder = chosen(given.name, given.seed, given.settings, given.within), given.work / given.name
     folder.mkdir(parents=True, exist_ok=True)
     FOLDER.mkdir(exist_ok=True)
     with TemporaryDirectory() as programs:
         os.environ.update(worker_environment(Path(programs)))
         context = multiprocessing.get_context("spawn")
         running = [
-            context.Process(target=train, args=(given.name, given.seed, share, given.settings, folder))
+            context.Process(target=train, args=(given.name, given.seed, share, settings, folder))
             for share in pieces(given.processes)
         ]
         for process in running:
             process.start()
         for process in running:
             process.join()
-    print(gather(given.name, given.seed, given.settings, folder))
+    print(gather(given.name, given.seed, settings, folder))
 
 
 if __name__ == "__main__":

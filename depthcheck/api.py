@@ -175,6 +175,7 @@ def run_study(
     target: str | pd.Series[Any] | NDArray[np.generic] | None = None,
     sheet: str | None = None,
     query: str | None = None,
+    weight: str | None = None,
     rows: int | None = None,
     experiment: str | Path | Mapping[str, Any] | None = None,
     trials: int | None = None,
@@ -205,6 +206,8 @@ def run_study(
         The column that is to be predicted, or ``(n,)`` targets.
     sheet, query
         The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
+    weight
+        The column of a table that tells how much each row weighs, in the training loss and in every score.
     rows
         Draw a sample of so many rows or samples; None for all.
     experiment
@@ -259,9 +262,11 @@ def run_study(
     from depthcheck.experiments import tracking
 
     uri = tracking_uri or tracking.tracking_uri()
-    said = {"target": target if isinstance(target, str) else None, "sheet": sheet, "query": query}
+    said = {
+        "target": target if isinstance(target, str) else None, "sheet": sheet, "query": query, "weight": weight,
+    }  # fmt: skip
     named = _on_disk(data, target, uri)
-    named = None if named is None else replace(named, sheet=sheet, query=query)
+    named = None if named is None else replace(named, sheet=sheet, query=query, weight=weight)
     asked = read_experiment(experiment, data=named, **said)
     ending = train(
         asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen),
@@ -319,6 +324,7 @@ def load_data(
     target: str | None = None,
     sheet: str | None = None,
     query: str | None = None,
+    weight: str | None = None,
     rows: int | None = None,
     data_folder: str | Path | None = None,
     progress: bool = False,
@@ -327,7 +333,7 @@ def load_data(
 
     Parameters
     ----------
-    data, target, sheet, query, rows, data_folder
+    data, target, sheet, query, weight, rows, data_folder
         As of :func:`run_study`.
     progress
         Whether to say what takes long, and what was guessed.
@@ -347,7 +353,8 @@ def load_data(
     from depthcheck.pipeline.config import DataConfig
     from depthcheck.pipeline.data.load import load
 
-    config = found_from(DataConfig(name=str(data), target=target, sheet=sheet, query=query, rows=rows), Path.cwd())
+    named = DataConfig(name=str(data), target=target, sheet=sheet, query=query, weight=weight, rows=rows)
+    config = found_from(named, Path.cwd())
     folder = None if data_folder is None else Path(data_folder)
     return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
 
@@ -481,8 +488,8 @@ def read_experiment(
 ) -> Experiment:
     """Return the experiment that is asked for, as :func:`run_study` has it.
 
-    ``data`` take the place of the definition's own; where its own stay, ``said`` (``target``, ``sheet``, ``query``)
-    takes the place of what it says of them.
+    ``data`` take the place of the definition's own; where its own stay, ``said`` (``target``, ``sheet``, ``query``,
+    ``weight``) takes the place of what it says of them.
     """
     from depthcheck.experiments.planning import definition
     from depthcheck.experiments.tracking import launch_directory

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from depthcheck.pipeline.config import SECRET_NAMES
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
 #: An address in a text, and the punctuation behind it.
 _ADDRESS = re.compile(r"(\w[\w+.-]*://\S+?)(?=['\"),.;:]*(?:\s|$))")
 #: Parameters behind a question mark whose values drivers take for secrets.
-_SECRET = re.compile(r"pass(word|wd|phrase)?$|pwd$|secret|token|odbc_connect", re.IGNORECASE)
+_SECRET = re.compile(f"{SECRET_NAMES}$", re.IGNORECASE)
 _HIDDEN = "***"
 #: What stands behind ``://``; the password has every ``@`` up to the last one before a question mark.
 _LOGIN = re.compile(r"(?P<user>[^:/]*):(?P<password>[^@]*(?:@[^@?]*)*)@(?P<place>.*)", re.DOTALL)

@@ -127,15 +127,15 @@ def _require_whole(what: str, value: int, least: int) -> None:
 
 #: What makes the path of a file the address of a database.
 _SQLITE = "sqlite:///"
+#: How the names of an address's parameters end whose values are secrets; ``sslkey`` is the path of a file.
+SECRET_NAMES = r"(?:pass(?:word|wd|phrase)?|pwd|secret[^=&]*|token[^=&]*|signature|(?<!ssl)key|sig|odbc_connect)"
 #: A password in an address, before a host or behind a question mark.
-_SECRET = re.compile(
-    r"^\w[\w+.-]*://([^/?#]*:(?!\d+/).*@|.*[?&][^=&]*(pass(word|wd|phrase)?|pwd|token|secret|signature|key|sig)=)",
-    re.IGNORECASE,
-)
+_SECRET = re.compile(rf"^\w[\w+.-]*://([^/?#]*:(?!\d+/).*@|.*[?&][^=&]*{SECRET_NAMES}=)", re.IGNORECASE)
 #: Names of the texts of a DataConfig, here and among a trial's parameters.
 _LOGGED_TEXTS = {
     "name": "data", "target": "target", "task": "task", "metric": "metric", "group": "group_column",
-    "time": "time_column", "test_file": "test_file", "test_column": "test_column", "sheet": "sheet", "query": "query",
+    "time": "time_column", "weight": "weight_column", "test_file": "test_file", "test_column": "test_column",
+    "sheet": "sheet", "query": "query",
 }  # fmt: skip
 
 
@@ -154,6 +154,8 @@ class DataConfig:
         What is learned, and the score that decides.
     group, time
         The columns that tell which rows belong together, or when each was recorded; neither is a feature.
+    weight
+        The column that tells how much each row weighs, in the training loss and in every score; no feature either.
     test_file, test_column
         A second file whose rows are the test part, or a column of true and false that marks them.
     sheet, query
@@ -171,6 +173,7 @@ class DataConfig:
     metric: str | None = None
     group: str | None = None
     time: str | None = None
+    weight: str | None = None
     test_file: str | None = None
     test_column: str | None = None
     sheet: str | None = None

@@ -16,6 +16,7 @@ from depthcheck.pipeline.records import Evaluation, PartName, Split
 from depthcheck.pipeline.scores import METRICS, Task
 
 Floats = NDArray[np.floating[Any]]
+Weight = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +54,16 @@ class Objective:
         """Return predictions ``(n,)`` float64 in the target's own unit, of a regression's outputs."""
         return outputs[:, 0].astype(np.float64) * self.sd + self.mean
 
-    def score(self, y: NDArray[Any], outputs: Floats) -> float:
-        """Return the score that decides, of outputs for samples with targets ``y``."""
-        return METRICS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs)
+    def score(self, y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
+        """Return the score that decides, of outputs for samples with targets ``y`` that weigh ``weight``."""
+        return METRICS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs, weight)
 
-    def evaluation(self, part: PartName, loss: float, y: NDArray[Any], outputs: Floats) -> Evaluation:
+    def evaluation(
+        self, part: PartName, loss: float, y: NDArray[Any], outputs: Floats, weight: Weight = None
+    ) -> Evaluation:
         """Return the loss and all scores of outputs for the samples of a part, whose targets are ``y``."""
-        secondary = METRICS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs)
-        score = self.score(y, outputs)
+        secondary = METRICS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs, weight)
+        score = self.score(y, outputs, weight)
         return Evaluation(part=part, loss=loss, score=score, metric=self.metric, n_samples=len(y), secondary=secondary)
 
 
@@ -69,9 +72,10 @@ def objective_of(split: Split) -> Objective:
     if split.task != "regression":
         return Objective(metric=split.metric)
     y = split.train.y.astype(np.float64)
-    sd = float(y.std())
+    mean = np.average(y, weights=split.train.weight)
+    sd = float(np.sqrt(np.average((y - mean) ** 2, weights=split.train.weight)))
     # A constant target is only moved to 0.
-    return Objective(metric=split.metric, mean=float(y.mean()), sd=sd if sd > 0 else 1.0)
+    return Objective(metric=split.metric, mean=float(mean), sd=sd if sd > 0 else 1.0)
 
 
 def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
@@ -89,14 +93,30 @@ def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
     return metric
 
 
-def balanced_weights(y: NDArray[np.int64], n_classes: int) -> NDArray[np.float32]:
+def balanced_weights(
+    y: NDArray[np.int64], n_classes: int, weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
     """Return one weight a class with which every class of ``y`` weighs the same: ``n / (k n_c)``, 1 on average.
 
-    ``k`` counts the classes that have a sample; the others weigh nothing.
+    ``k`` counts the classes that have a sample; the others weigh nothing. With a ``weight`` of each sample, which are
+    1 on average, *n_c* is what the samples of a class weigh.
     """
-    counts = np.bincount(y, minlength=n_classes)
+    counts = np.bincount(y, weight, n_classes)
     present = int(np.count_nonzero(counts))
-    return np.where(counts > 0, len(y) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
+    return np.where(counts > 0, len(y) / (present * np.where(counts > 0, counts, 1)), 0).astype(np.float32)
+
+
+def training_weights(split: Split, *, is_balanced: bool) -> NDArray[np.float32] | None:
+    """Return what each training sample weighs in the loss, ``(n,)`` and 1 on average; None where all weigh the same.
+
+    Its own weight, times that of its class where classes are balanced.
+    """
+    weight, y = split.train.weight, split.train.y
+    own = None if weight is None else weight / weight.mean()
+    if not is_balanced:
+        return None if own is None else own.astype(np.float32)
+    of_class = np.asarray(balanced_weights(y, split.n_classes, own)[y])
+    return of_class if own is None else (own * of_class).astype(np.float32)
 
 
 def dummy_evaluation(split: Split, objective: Objective) -> Evaluation:
@@ -105,14 +125,15 @@ def dummy_evaluation(split: Split, objective: Objective) -> Evaluation:
     The loss is that of the training part's frequencies. A diverged trial gets this evaluation: dropping it would
     flatter levels that are unstable.
     """
-    y, n_train = split.valid.y, len(split.train)
+    y, weight, n_train = split.valid.y, split.valid.weight, len(split.train)
     if objective.is_regression:
         guess: Floats = np.zeros(1)
-        loss = float(np.mean(objective.targets(y).astype(np.float64) ** 2))
+        loss = np.average(objective.targets(y)[:, 0].astype(np.float64) ** 2, weights=weight)
     else:
-        guess = np.bincount(split.train.y, minlength=split.n_classes).astype(np.float64)
-        loss = float(np.mean(-np.log((np.maximum(guess, 1) / n_train)[y])))
-    return objective.evaluation("valid", loss, y, np.broadcast_to(guess, (len(y), len(guess))))
+        own = training_weights(split, is_balanced=False)
+        guess = np.bincount(split.train.y, own, split.n_classes).astype(np.float64)
+        loss = np.average(-np.log((np.maximum(guess, 1) / n_train)[y]), weights=weight)
+    return objective.evaluation("valid", float(loss), y, np.broadcast_to(guess, (len(y), len(guess))), weight)
 
 
 def mean_evaluation(folds: list[Evaluation]) -> Evaluation:

@@ -36,6 +36,10 @@ class Column:
         One of :data:`depthcheck.pipeline.config.COLUMN_KINDS`; an ignored column is no feature.
     why
         How that was found, in words for the profile: ``64-bit numbers``, ``a different value in every row``.
+    asks
+        What of it a user should see at once: ``form`` (can be read in two ways), ``digits`` (some are lost),
+        ``missing`` (texts taken for it), ``words`` (among numbers), ``text`` (to learn from), ``owner`` (a group,
+        perhaps); or ``copy`` (of the target) and ``leak``, whose words stand last.
     n_missing, n_distinct
         Cells without a value, and different values among the others.
     examples
@@ -55,6 +59,7 @@ class Column:
     name: str
     kind: str
     why: str = ""
+    asks: tuple[str, ...] = ()
     n_missing: int = 0
     n_distinct: int = 0
     examples: tuple[str, ...] = ()
@@ -102,7 +107,9 @@ class Dataset:
         Of a table: every column but the target, those that are ignored too; empty for arrays.
     groups, times
         ``(n_samples,)`` int64 or float64: the group of each row, or when it was recorded; None where there is none.
-    groups_test, times_test
+    weights
+        ``(n_samples,)`` float64: how much each row weighs, finite and not negative; None where all weigh the same.
+    groups_test, times_test, weights_test
         The same of the rows of ``X_test``, with the same numbers.
     """
 
@@ -124,13 +131,16 @@ class Dataset:
     columns: tuple[Column, ...] = ()
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
     groups_test: NDArray[np.int64] | None = None
     times_test: NDArray[np.float64] | None = None
+    weights_test: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
         for name, column in (
-            ("y", self.y), ("is_valid", self.is_valid), ("groups", self.groups), ("times", self.times)
+            ("y", self.y), ("is_valid", self.is_valid), ("groups", self.groups), ("times", self.times),
+            ("weights", self.weights),
         ):  # fmt: skip
             _require_shape(name, column, (len(self.X),))
         of_task = [name for name, metric in METRICS.items() if metric.task == self.task]
@@ -140,7 +150,8 @@ class Dataset:
             shape = self.X_test.shape[1:]
             require(shape == self.X.shape[1:], "sample shape of X_test", str(self.X.shape[1:]), shape)
             for name, column in (
-                ("y_test", self.y_test), ("groups_test", self.groups_test), ("times_test", self.times_test)
+                ("y_test", self.y_test), ("groups_test", self.groups_test), ("times_test", self.times_test),
+                ("weights_test", self.weights_test),
             ):  # fmt: skip
                 _require_shape(name, column, (len(self.X_test),))
         if self.task == "regression":
@@ -227,15 +238,20 @@ class Scaler:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """One part of a split, ready for training: X ``(n, n_features)`` float32, y ``(n,)`` int64 or float32."""
+    """One part of a split, ready for training: X ``(n, n_features)`` float32, y ``(n,)`` int64 or float32.
+
+    ``weight``, ``(n,)`` float64, is what each row weighs, or None where all weigh the same.
+    """
 
     X: NDArray[np.float32]
     y: NDArray[Any]
+    weight: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         require(self.X.ndim == 2, "dimensions of X", "2", self.X.ndim)
         require(self.X.dtype == np.float32, "dtype of X", "float32", str(self.X.dtype))
         _require_shape("y", self.y, (len(self.X),))
+        _require_shape("weight", self.weight, (len(self.X),))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -337,6 +353,8 @@ class Predictions:
     unit
         Where samples belong together (:mod:`depthcheck.pipeline.prepare.split`): the number of each one's group or
         block of time, int64.
+    weight
+        What each sample weighs in the score, float64; None where all weigh the same.
     """
 
     y: NDArray[Any]
@@ -345,9 +363,10 @@ class Predictions:
     positive: NDArray[np.float32] | None = None
     fold: NDArray[np.int64] | None = None
     unit: NDArray[np.int64] | None = None
+    weight: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        columns = (self.y, self.predicted, self.probability, self.positive, self.fold, self.unit)
+        columns = (self.y, self.predicted, self.probability, self.positive, self.fold, self.unit, self.weight)
         shapes = {column.shape for column in columns if column is not None}
         require(len(shapes) == 1, "columns of predictions", "of one length", sorted(shapes))
 

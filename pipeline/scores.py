@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.floating[Any]]
+    Weight = NDArray[np.float64] | None
 
 Task = Literal["classification", "regression"]
 
@@ -31,7 +32,7 @@ class Metric:
         As the records have it, and as a reader knows it.
     score
         Takes targets ``(n,)`` and what was said of them: logits or probabilities ``(n, n_classes)``, or of a regression
-        numbers ``(n,)`` in the target's own unit.
+        numbers ``(n,)`` in the target's own unit; and what each sample weighs, or None where all weigh the same.
     task
         What it is the score of.
     secondary
@@ -66,9 +67,9 @@ class Metric:
 
     key: str
     name: str
-    score: Callable[[NDArray[Any], Floats], float]
+    score: Callable[[NDArray[Any], Floats, Weight], float]
     task: Task = "classification"
-    secondary: Callable[[NDArray[Any], Floats], Mapping[str, float]] = lambda _y, _said: {}
+    secondary: Callable[[NDArray[Any], Floats, Weight], Mapping[str, float]] = lambda _y, _said, _weight: {}
     keeps: Literal["outputs", "hits", "loss"] = "outputs"
     unit: str = "points"
     score_unit: str = "%"
@@ -104,24 +105,26 @@ class Metric:
         return f"{number} {self._unit}" if unit else number
 
 
-def area_under_curve(y: NDArray[Any], score: Floats) -> float:
+def area_under_curve(y: NDArray[Any], score: Floats, weight: Weight = None) -> float:
     """Return the area under the ROC curve: how often a sample of class 1 ranks above one of class 0; ties count half.
 
-    By the ranks' sum (Mann and Whitney 1947). NaN where a score is NaN, or one class has no sample.
+    A pair weighs what its two samples weigh, multiplied (Mann and Whitney 1947 with weights). NaN where a score is
+    NaN, or one class has no sample that weighs something.
     """
     import numpy as np
-    from scipy.stats import rankdata
 
     is_positive = y == 1
-    n_positive = int(np.count_nonzero(is_positive))
-    n_negative = len(y) - n_positive
-    if not n_positive or not n_negative or bool(np.isnan(score).any()):
+    weight = np.ones(len(y)) if weight is None else weight
+    positives, negatives = float(weight[is_positive].sum()), float(weight[~is_positive].sum())
+    if not positives or not negatives or bool(np.isnan(score).any()):
         return float("nan")
-    above = rankdata(score)[is_positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
+    _, place = np.unique(score, return_inverse=True)
+    at = np.bincount(place, np.where(is_positive, 0, weight))
+    below = np.cumsum(at) - at / 2
+    return float((weight * below[place])[is_positive].sum() / (positives * negatives))
 
 
-def r2(y: NDArray[Any], predicted: Floats) -> float:
+def r2(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> float:
     """Return the coefficient of determination; NaN where a prediction is not finite.
 
     Where all targets are equal it is 1 if each is hit, else 0, as scikit-learn has it.
@@ -131,25 +134,27 @@ def r2(y: NDArray[Any], predicted: Floats) -> float:
     if not bool(np.isfinite(predicted).all()):
         return float("nan")
     y = y.astype(np.float64)
-    left = float(np.sum((y - predicted) ** 2))
-    total = float(np.sum((y - y.mean()) ** 2))
+    weight = np.ones(len(y)) if weight is None else weight
+    left = float(np.sum(weight * (y - predicted) ** 2))
+    total = float(np.sum(weight * (y - np.average(y, weights=weight)) ** 2))
     return 1 - left / total if total > 0 else float(left == 0)
 
 
-def errors(y: NDArray[Any], predicted: Floats) -> dict[str, float]:
+def errors(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> dict[str, float]:
     """Return root mean squared and mean absolute error, in the unit of ``y``."""
     import numpy as np
 
     error = predicted.astype(np.float64) - y.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        return {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
+        rmse = np.sqrt(np.average(error**2, weights=weight))
+        return {"rmse": float(rmse), "mae": float(np.average(np.abs(error), weights=weight))}
 
 
-def accuracy(y: NDArray[Any], outputs: Floats) -> float:
-    """Return the share of samples whose class has the largest output."""
+def accuracy(y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
+    """Return the share of samples, or of their weight, whose class has the largest output."""
     import numpy as np
 
-    return int(np.count_nonzero(np.argmax(outputs, axis=1) == y)) / len(y)
+    return float(np.average(np.argmax(outputs, axis=1) == y, weights=weight))
 
 
 ACCURACY = Metric(
@@ -157,8 +162,8 @@ ACCURACY = Metric(
 )  # fmt: skip
 #: The probability that an example of the second class is ranked above one of the first: a percentage as well.
 AUC = Metric(
-    key="auc", name="AUC", score=lambda y, said: area_under_curve(y, said[:, 1] - said[:, 0]),
-    secondary=lambda y, said: {"accuracy": accuracy(y, said)},
+    key="auc", name="AUC", score=lambda y, said, weight: area_under_curve(y, said[:, 1] - said[:, 0], weight),
+    secondary=lambda y, said, weight: {"accuracy": accuracy(y, said, weight)},
     dummy_is="AUC of giving every example the same probability",
 )  # fmt: skip
 #: The mean square of standardized targets is 1, or 0 where they are all equal.

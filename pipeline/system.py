@@ -32,8 +32,8 @@ except ModuleNotFoundError:  # Windows
 AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 #: Whether a folder can be locked. Elsewhere the system has to remove what killed sessions left in the temporary folder.
 LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
-#: Where Linux has the limits of containers (version 2).
-_CGROUPS = Path("/sys/fs/cgroup")
+#: Where Linux says in which containers this process is, and where it has their limits.
+_OWN_CGROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 #: Ends a process at once; on Windows every signal does.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: The exit code of a command that was interrupted.
@@ -145,17 +145,28 @@ def available_memory() -> int:
     """
     import psutil  # type: ignore[import-untyped]
 
-    room = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        own = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("0::/")[2].splitlines()[0]
-        for folder in (_CGROUPS / own, *(_CGROUPS / own).parents):
-            if not folder.is_relative_to(_CGROUPS):
-                break
-            with contextlib.suppress(OSError, ValueError):  # no such file, or the limit is "max"
-                stated = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
-                limit, used = (int((folder / f"memory.{name}").read_text("ascii")) for name in ("max", "current"))
-                room = min(room, limit - used + int(stated["active_file"]) + int(stated["inactive_file"]))
-    return max(room, 0)
+    room: float = psutil.virtual_memory().available
+    with contextlib.suppress(OSError):
+        for line in _OWN_CGROUPS.read_text(encoding="utf-8").splitlines():
+            _, controllers, own = line.split(":", 2)
+            if controllers in ("", "memory"):  # version 2 has one tree, version 1 one of memory
+                top, names, total = _CGROUPS / controllers, ("max", "current"), ""
+                if controllers:
+                    names, total = ("limit_in_bytes", "usage_in_bytes"), "total_"
+                folder = top / own.lstrip("/")
+                # A container may see its own folder as the top.
+                for above in (folder, *folder.parents):
+                    if above.is_relative_to(top):
+                        room = min(room, _room_of_cgroup(above, names, total))
+    return max(int(room), 0)
+
+
+def _room_of_cgroup(folder: Path, names: tuple[str, str], total: str) -> float:
+    with contextlib.suppress(OSError, ValueError, KeyError):  # no such file, or the limit is "max"
+        limit, used = (int((folder / f"memory.{name}").read_text("ascii")) for name in names)
+        stated = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
+        return limit - used + int(stated[f"{total}active_file"]) + int(stated[f"{total}inactive_file"])
+    return math.inf
 
 
 def bound_data(n_bytes: int) -> None:

@@ -178,8 +178,8 @@ def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Ev
     if part is None:
         raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
     samples = part.X if dataset.is_table else dataset.X_test if data.cut.test is None else dataset.X[data.cut.test]
-    test, said = judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split))
-    return test, replace(said, unit=units_of(dataset, data.cut.test, config.split))
+    test, said = judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split), part.weight)
+    return test, replace(said, unit=units_of(dataset, data.cut.test, config.split), weight=part.weight)
 
 
 class _Watcher:

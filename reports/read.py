@@ -41,7 +41,7 @@ from depthcheck.reports.compare.study_data import (
 
 _ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
 #: What is said of data beside their name, as parameters of a run and of their configuration.
-_SAID_OF_DATA = ("target", "sheet", "query", "rows")
+_SAID_OF_DATA = ("target", "sheet", "query", "weight", "rows")
 
 
 class NothingToReportError(ValueError):
@@ -198,6 +198,7 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
         "time": [f"the latest to test, those before to validate{named}"],
         "own": ["the validation part is the data's own"],
     }[split.method]
+    how += [f"scores weighted by column {in_markdown(data.weight)}"] if data.weight else []
     drawn = [] if split.folds or split.method == "own" else [f"share {split.valid_size:g} drawn by seed {split.seed}"]
     return DataFacts(
         **{name: stored[name] for name in ("name", "sha256", "source", "task", "n_samples", "n_train", "n_test")},
@@ -207,7 +208,7 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
         target_mean=stored.get("target_mean"),
         target_sd=stored.get("target_sd"),
         n_valid=stored["n_samples"] if split.folds else stored["n_valid"],
-        majority_share=max(counts) / sum(counts) if counts else None,
+        majority_share=stored.get("majority_share", max(counts) / sum(counts) if counts else None),
         how=", ".join(drawn + how),
         leaks=tuple((name, words, left_out) for name, words, left_out in stored["leaks"])
         if "leaks" in stored

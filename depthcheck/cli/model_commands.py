@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from depthcheck.cli.options import asked_model, new_file, option, sheet
+from depthcheck.cli.options import asked_model, new_file, option, query, sheet
 from depthcheck.pipeline.system import kind_of, user_path
+
+if TYPE_CHECKING:
+    from depthcheck.pipeline.data.load import TableFile
 
 _LAST_PORT = 65_535
 
 
 @click.command(epilog="Example: depthcheck predict --input new.csv --output answers.csv")
-@option("--input", "source", metavar="FILE", help="File with the original columns, or an .npz with X.")
+@option("--input", "source", metavar="FILE|URL", help="File or database with the original columns, or an .npz with X.")
 @option("--output", metavar="FILE", help="The .csv or .parquet file to write.")
 @sheet
+@query
 @asked_model
 def predict(
-    *, source: str | None, output: str | None, sheet: str | None, study: str | None, model: str | None, trust: bool
+    *,
+    source: str | None,
+    output: str | None,
+    sheet: str | None,
+    query: str | None,
+    study: str | None,
+    model: str | None,
+    trust: bool,
 ) -> int:
-    """Let a champion predict the rows of a file."""
+    """Let a champion predict the rows of a file or a database."""
     from depthcheck.experiments import tracking
 
     base = tracking.launch_directory()
@@ -32,16 +43,21 @@ def predict(
 
     uri = tracking.tracking_uri()
     address = model or tracking.champion_address(uri, study)
-    samples = read_samples(read_from, sheet=sheet)
+    samples, table = read_samples(read_from, sheet=sheet, query=query, log=print)
     answers = tracking.predict(uri, address, samples, trust=trust)
-    _write(read_from, sheet, samples, answers, target)
+    _write(table, answers, target)
     print(f"{len(answers):,} rows predicted by {address}\n  answers       {target}")
     return 0
 
 
-def _input(asked: str | None, base: Path) -> Path:
+def _input(asked: str | None, base: Path) -> Path | str:
+    from depthcheck.pipeline.config import DataConfig
+
     if asked is None:
         raise ValueError("input must be a file, got nothing")
+    asked = DataConfig(name=asked).name  # no password, and of a SQLite database the file
+    if asked.startswith("postgresql:"):
+        return asked
     path = base / user_path(asked, "input")
     kind = kind_of(path, "input")
     if kind != "file":
@@ -50,14 +66,12 @@ def _input(asked: str | None, base: Path) -> Path:
     return path
 
 
-def _write(source: Path, sheet: str | None, samples: Any, answers: Any, output: Path) -> None:
+def _write(table: TableFile | None, answers: Any, output: Path) -> None:
     """Write the answers beside the columns that they answer, each cell as it stood; pixels are not repeated."""
-    import pandas as pd
-
     from depthcheck.pipeline.data.answered import write_answered
 
-    if isinstance(samples, pd.DataFrame):
-        write_answered(source, answers, output, sheet=sheet)
+    if table is not None:
+        write_answered(table, answers, output)
     elif output.suffix == ".csv":
         answers.to_csv(output, index=False)
     else:

@@ -148,10 +148,12 @@ training = options(
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
 sheet = option("--sheet", metavar="NAME", help="Sheet of a spreadsheet. [default: the first]")
+query = option("--query", metavar="TABLE|SELECT", help="What a database is asked for.")
 table = options(
     option("--target", metavar="COLUMN", help="Column of a table that is to be predicted."),
     sheet,
-    option("--query", metavar="TABLE|SELECT", help="What a database is asked for."),
+    query,
+    option("--weight", metavar="COLUMN", help="Column of a table that tells how much each row weighs."),
     option("--rows", type=Count(2), help="Draw a sample of so many rows, and read no others."),
 )
 asked_model = options(

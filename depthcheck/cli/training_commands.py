@@ -50,6 +50,7 @@ def run(
     target: str | None,
     sheet: str | None,
     query: str | None,
+    weight: str | None,
     rows: int | None,
     trials: int | None,
     epochs: int | None,
@@ -62,7 +63,7 @@ def run(
     from depthcheck import api
     from depthcheck.pipeline.config import DataConfig
 
-    said: dict[str, Any] = {"target": target, "sheet": sheet, "query": query}
+    said: dict[str, Any] = {"target": target, "sheet": sheet, "query": query, "weight": weight}
     named = None if data is None else DataConfig(name=data, **said)
     asked = api.read_experiment(experiment, data=named, **said)
     asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)

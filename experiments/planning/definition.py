@@ -24,7 +24,6 @@ from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
-from depthcheck.pipeline.data.guess import NAME_AS_GROUP
 from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, know_own, own_dimensions
 from depthcheck.pipeline.own import OwnModel
@@ -328,12 +327,13 @@ def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
     if dataset.task == "classification":
         lines.append('# class_weight = "balanced"  # every class weighs the same in the loss, however rare it is')
     dates = ", ".join(_text(column.name) for column in dataset.columns if column.kind == "date")
-    owners = ", ".join(_text(column.name) for column in dataset.columns if NAME_AS_GROUP in column.why)
+    owners = ", ".join(_text(column.name) for column in dataset.columns if "owner" in column.asks)
     owners = owners or "a patient, a customer"
     for key, value, why in (
         ("rows", config.rows, "draw so many rows while the file is read, by the seed of [split]"),
         ("group", config.group, f"a column whose rows of one value must stay in one part ({owners})"),
         ("time", config.time, f"a column of times{f' ({dates})' if dates else ''}: the latest rows validate and test"),
+        ("weight", config.weight, "a column of what each row weighs, in the training loss and in every score"),
         ("test_file", config.test_file, "a file whose rows are the test part"),
         ("test_column", config.test_column, "a column of true and false that marks the test part"),
     ):

@@ -54,8 +54,6 @@ _FINEST_STEP = 1e-6
 SCHEMA_FILE = Path(__file__).parents[1] / "definitions" / "definition.schema.json"
 #: Which kind of a tuned dimension's two a place in an error belongs to; no key of a file.
 _RANGE, _LIST = "{}", "[]"
-#: What a column of sample weights is called by those who look for it.
-_WEIGHTS = {"weight", "weights", "sample_weight", "sample_weights"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,6 +251,7 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
             "metric": _words(tuple(METRICS)),
             "group": Annotated[_words(), Field(description="A column whose rows of one value stay in one part.")],
             "time": Annotated[_words(), Field(description="A column of times: the latest rows validate and test.")],
+            "weight": Annotated[_words(), Field(description="A column of what each row weighs, in loss and scores.")],
             "test_file": Annotated[_words(), Field(description="A file whose rows are the test part.")],
             "test_column": Annotated[_words(), Field(description="A column of true and false: the test part.")],
             "rows": Annotated[int, _whole(2, LARGEST_SEED), Field(description="Draw so many rows and read no others.")],
@@ -339,12 +338,6 @@ def _said(error: ValidationError) -> str:
         return f"{what}{text}" if text[0] in " ." else text
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         whole, inside = what.rpartition(".")[0], loc[:-1]
-        if inside == ("data",) and loc[-1] in _WEIGHTS:
-            return (
-                f"[data] must be without weights of rows, got {loc[-1]} = {shown(value)}: every row counts the same, "
-                "in training and in scores. Say 'ignored' of that column in [data.columns], so that it is no feature; "
-                "where it counts rows, repeat each so often, and name a column that numbers the rows before as group"
-            )
         is_table = bool(inside) and inside[-1] != _RANGE
         known = _known(inside)
         known_key(str(loc[-1]), known, f"[{keys[-2]}]" if is_table else whole or "the definition")

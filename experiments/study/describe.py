@@ -121,7 +121,7 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
 
 def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
     """Return what a study notes of its data, in JSON's types, so that a report need not read them."""
-    facts = {
+    facts: dict[str, object] = {
         "name": dataset.name,
         "sha256": dataset.sha256,
         "source": dataset.source,
@@ -139,7 +139,11 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
     if dataset.task == "regression":
         return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
-    return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
+    facts |= {"class_names": list(dataset.class_names), "class_counts": counts}
+    if dataset.weights is None:
+        return facts
+    share = np.bincount(dataset.y, dataset.weights).max() / dataset.weights.sum()
+    return facts | {"majority_share": float(share)}
 
 
 def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:

@@ -368,7 +368,7 @@ def _predictions(path: Path) -> Predictions | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             columns: dict[str, Any] = {name: arrays[name] for name in ("y", "predicted", "probability")}
-            columns |= {name: arrays[name] for name in ("positive", "fold", "unit") if name in arrays}
+            columns |= {name: arrays[name] for name in ("positive", "fold", "unit", "weight") if name in arrays}
         return Predictions(**columns)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         return None

@@ -39,8 +39,10 @@ class ReadingSize:
     n_rows: float = 0
 
 
-def require_room(path: Path, size: ReadingSize, *, rows: int | None = None) -> None:
-    """Complain about data that are larger than the memory that is left; ``rows`` are all that will be read.
+def require_room(path: Path, size: ReadingSize, *, rows: int | None = None, taken: float = 0) -> float:
+    """Return how many bytes data take, or complain where they are more than is left of the memory.
+
+    ``rows`` are all that will be read, ``taken`` what others read will take by then.
 
     Raises
     ------
@@ -48,9 +50,9 @@ def require_room(path: Path, size: ReadingSize, *, rows: int | None = None) -> N
         With both figures, and what helps.
     """
     share = min(1.0, rows / size.n_rows) if rows and size.n_rows else 1.0
-    wanted, room = size.n_bytes * share, available_memory()
+    wanted, room = size.n_bytes * share, max(available_memory() - taken, 0)
     if wanted <= room:
-        return
+        return wanted
     fits = size.n_rows * room / max(size.n_bytes, 1) / 2
     helps = "take a part of them, or a machine with more"
     if fits >= 1:

@@ -16,13 +16,13 @@ from pyarrow import csv as arrow_csv
 from pyarrow import feather
 
 from depthcheck.pipeline.data.cell_table import CellTable
-from depthcheck.pipeline.data.columnar import PARQUET
+from depthcheck.pipeline.data.columnar import PARQUET, ColumnarFile
 from depthcheck.pipeline.data.delimited import DelimitedFile
-from depthcheck.pipeline.data.load import open_table
+from depthcheck.pipeline.data.load import TableFile
 from depthcheck.pipeline.data.sniff import Layout, full_encoding, open_bytes
 
 
-def write_answered(source: Path, answers: pd.DataFrame, output: Path, *, sheet: str | None = None) -> None:
+def write_answered(table: TableFile, answers: pd.DataFrame, output: Path) -> None:
     """Write a table's file again, with the answers to its rows as further columns.
 
     Text stays the text that it was, cell by cell: blanks, quotes, separator, encoding and ends of lines; the answers
@@ -30,29 +30,26 @@ def write_answered(source: Path, answers: pd.DataFrame, output: Path, *, sheet: 
 
     Parameters
     ----------
-    source
-        A file that :func:`depthcheck.pipeline.data.load.read_samples` has read as a table.
+    table
+        What :func:`depthcheck.pipeline.data.load.read_samples` has read: a database is not asked a second time.
     answers
         ``(n_rows, n_columns)``, a row for each of its rows, in their order. A column that the table has already gets a
         number behind its name.
     output
         The new file, ``.csv`` or ``.parquet``.
-    sheet
-        Of a spreadsheet, which one.
 
     Raises
     ------
     ValueError
         When the file's rows are not as many as the answers.
     """
-    table = open_table(source, sheet=sheet)
     answers = answers.set_axis(_free_names([*map(str, answers.columns)], table.names), axis=1)
     if isinstance(table, DelimitedFile) and output.suffix == ".csv":
-        _copy_text(source, table.layout, answers, output)
+        _copy_text(table.path, table.layout, answers, output)
         return
-    rows = _rows_as_they_are(source, table)
+    rows = _rows_as_they_are(table)
     if rows.num_rows != len(answers):
-        raise ValueError(f"{source.name} must have {len(answers):,} rows, one an answer, got {rows.num_rows:,}")
+        raise ValueError(f"the input must have {len(answers):,} rows, one an answer, got {rows.num_rows:,}")
     added = pa.Table.from_pandas(answers, preserve_index=False)
     for name, column in zip(added.column_names, added.columns, strict=True):
         rows = rows.append_column(name, column)
@@ -62,9 +59,9 @@ def write_answered(source: Path, answers: pd.DataFrame, output: Path, *, sheet: 
         pq.write_table(rows, output)
 
 
-def _rows_as_they_are(source: Path, table: object) -> pa.Table:
+def _rows_as_they_are(table: TableFile) -> pa.Table:
     if isinstance(table, DelimitedFile):
-        layout = table.layout
+        source, layout = table.path, table.layout
         names = dict.fromkeys(layout.names, pa.string())
         with open_bytes(source) as file:
             whole = file.read().decode(full_encoding(source, layout, lambda _line: None))
@@ -78,9 +75,11 @@ def _rows_as_they_are(source: Path, table: object) -> pa.Table:
         )
     if isinstance(table, CellTable):
         return pa.Table.from_pandas(table.as_written(), preserve_index=False)
-    if source.suffix.lower() in PARQUET:
-        return pq.read_table(source, partitioning=None)
-    return feather.read_table(source)
+    if not isinstance(table, ColumnarFile):
+        return pa.Table.from_pandas(table.read(), preserve_index=False)
+    if table.path.suffix.lower() in PARQUET:
+        return pq.read_table(table.path, partitioning=None)
+    return feather.read_table(table.path)
 
 
 def _copy_text(source: Path, layout: Layout, answers: pd.DataFrame, output: Path) -> None:

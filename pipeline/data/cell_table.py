@@ -220,7 +220,12 @@ class SqliteFile(CellTable):
 def read_postgresql(
     config: DataConfig, _cache: Path, log: Callable[[str], None]
 ) -> tuple[pd.DataFrame, DataConfig, str]:
-    """Return a table or a query of PostgreSQL, the configuration, and the words for where it was.
+    """Return a table or a query of PostgreSQL, the configuration, and the words for where it was."""
+    return open_postgresql(config.name, config.query, log).read(), config, f"database {config.name}"
+
+
+def open_postgresql(address: str, query: str | None, log: Callable[[str], None]) -> CellTable:
+    """Return what PostgreSQL answers.
 
     Raises
     ------
@@ -231,16 +236,16 @@ def read_postgresql(
     from sqlalchemy.exc import ArgumentError
 
     try:
-        url = make_url(config.name).set(drivername="postgresql+psycopg")
+        url = make_url(address).set(drivername="postgresql+psycopg")
         limit = {"connect_timeout": _SILENCE_SECONDS}
         engine = create_engine(url, connect_args=limit, execution_options={"postgresql_readonly": True})
     except (ArgumentError, ValueError):
-        raise ValueError(f"data must be an address like postgresql://user@host/database, got {config.name!r}") from None
+        raise ValueError(f"data must be an address like postgresql://user@host/database, got {address!r}") from None
     except ModuleNotFoundError:
-        raise ValueError(f'{config.name} cannot be read without a driver: pip install "psycopg[binary]"') from None
+        raise ValueError(f'{address} cannot be read without a driver: pip install "psycopg[binary]"') from None
     where = url.database or "the database"
-    header, columns = _answer(engine, config.query, where, log)
-    return CellTable(header, columns, where, log).read(), config, f"database {config.name}"
+    header, columns = _answer(engine, query, where, log)
+    return CellTable(header, columns, where, log)
 
 
 def _answer(

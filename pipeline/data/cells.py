@@ -476,12 +476,11 @@ def _as_floats(column: Column, numbers: NDArray[Any]) -> Floats:
 def _as_known(written: Texts, categories: Sequence[str]) -> Texts:
     """Return numbers as the known category is written that has their value, where there is exactly one.
 
-    Whoever sends rows as CSV to a server has ``01234`` read as 1234 before it gets here.
+    Whoever sends rows as CSV to a server has ``01234`` read as 1234, and ``1.50`` as 1.5, before it gets here.
     """
     by_value: dict[float, list[str]] = {}
-    for category in categories:
-        if category.isdecimal():
-            by_value.setdefault(float(category), []).append(category)
+    for category, value in zip(categories, read_numbers(pd.Series(categories, dtype="str"), ""), strict=True):
+        by_value.setdefault(float(value), []).append(category)
     known = [
         found[0] if text not in categories and len(found := by_value.get(float(text), [])) == 1 else str(text)
         for text in written.different

@@ -96,7 +96,7 @@ class ColumnarFile:
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
-        self._path, self._log = path, log
+        self.path, self._log = path, log
         self._is_parquet = path.suffix.lower() in PARQUET
         try:
             schema = pq.read_schema(path) if self._is_parquet else pa.ipc.open_file(pa.memory_map(str(path))).schema
@@ -139,26 +139,26 @@ class ColumnarFile:
         """
         found: dict[str, Any] = {}
         wanted = {name: self._places[name] for name in (self.names if columns is None else columns)}
-        progress = ReadingProgress(self._path.name, self._path.stat().st_size, self._log)
+        progress = ReadingProgress(self.path.name, self.path.stat().st_size, self._log)
         try:
             for number, (field, below) in enumerate(itertools.groupby(wanted.items(), lambda item: item[1].field)):
-                progress.reached(number / len(wanted) * self._path.stat().st_size)
+                progress.reached(number / len(wanted) * self.path.stat().st_size)
                 plain = []
                 for name, place in below:
                     if _is_plain(place.type):
                         plain.append((name, place))
                     else:
-                        self._log(f"{self._path.name}: {name!r} holds {place.type}: left out")
+                        self._log(f"{self.path.name}: {name!r} holds {place.type}: left out")
                 if plain:
                     whole = self._read_field(field, rows)
                     for name, place in plain:
                         values = _member(whole, place.members)
                         found[name] = _categories(values) if field in self._categories else _plain(values)
         except (pa.ArrowInvalid, OSError) as trouble:
-            raise ValueError(f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
+            raise ValueError(f"{self.path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
         frame = pd.DataFrame(found, copy=False)
         if frame.empty:
-            raise ValueError(f"{self._path.name} must have rows of numbers, text, booleans or dates, got none")
+            raise ValueError(f"{self.path.name} must have rows of numbers, text, booleans or dates, got none")
         return frame
 
     def _read_field(self, position: int, rows: NDArray[np.int64] | None) -> pa.ChunkedArray:
@@ -166,8 +166,8 @@ class ColumnarFile:
             return self._some_of(position, rows)
         if not self._is_parquet:
             options = pa.ipc.IpcReadOptions(included_fields=[position])
-            return pa.ipc.open_file(pa.memory_map(str(self._path)), options=options).read_all().column(0)
-        with pq.ParquetFile(self._path, memory_map=True) as file:
+            return pa.ipc.open_file(pa.memory_map(str(self.path)), options=options).read_all().column(0)
+        with pq.ParquetFile(self.path, memory_map=True) as file:
             return file.reader.read_column(position)  # the place among the top-level fields, nested or not
 
     def _some_of(self, position: int, rows: NDArray[np.int64]) -> pa.ChunkedArray:
@@ -182,14 +182,14 @@ class ColumnarFile:
         if self._is_parquet:
             leaves = [_n_leaves(field.type) for field in self._schema]
             first = sum(leaves[:position])
-            with pq.ParquetFile(self._path, memory_map=True) as file:
+            with pq.ParquetFile(self.path, memory_map=True) as file:
                 for group in range(file.num_row_groups):
                     # By the places of its leaves: names may be there twice.
                     own = list(range(first, first + leaves[position]))
                     yield file.reader.read_row_group(group, column_indices=own).column(0)
             return
         options = pa.ipc.IpcReadOptions(included_fields=[position])
-        file = pa.ipc.open_file(pa.memory_map(str(self._path)), options=options)
+        file = pa.ipc.open_file(pa.memory_map(str(self.path)), options=options)
         for batch in range(file.num_record_batches):
             yield pa.chunked_array([file.get_batch(batch).column(0)])
 

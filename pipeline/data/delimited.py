@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,19 @@ class DelimitedFile:
         Of the columns, unique.
     has_row_names
         Whether each row begins with a cell that the first line has no name for, as R writes the rows' names.
+    keeps_words
+        Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
-        self._path, self._log = path, log
+        self.path, self._log = path, log
         self.layout = sniff(path, log)
         self.names, self.has_row_names = self.layout.names, self.layout.has_row_names
+        self.keeps_words: Collection[str] = ()
 
     @functools.cached_property
     def _encoding(self) -> str:
-        return full_encoding(self._path, self.layout, self._log)
+        return full_encoding(self.path, self.layout, self._log)
 
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows: float32 or float64 where a column is numbers for certain, else text.
@@ -83,11 +86,15 @@ class DelimitedFile:
         """
         found = {name: _Cells() for name in (self.names if columns is None else columns)}
         n_rows = self._fill(found, rows)
-        late = {name: _Cells(is_text=True) for name, cells in found.items() if cells.is_late}
-        if late:  # a first word after blocks of numbers: those are wanted as they were written
+        late = {
+            name: _Cells(is_text=True)
+            for name, cells in found.items()
+            if cells.is_late or (cells.numbers is not None and cells.words and name in self.keeps_words)
+        }
+        if late:  # a word after blocks of numbers: those are wanted as they were written
             self._fill(late, rows)
         if n_rows == 0:
-            raise ValueError(f"{self._path.name} must have rows below its line of names, got none")
+            raise ValueError(f"{self.path.name} must have rows below its line of names, got none")
         frame = pd.DataFrame(self._finished(found | late), copy=False)
         pa.default_memory_pool().release_unused()
         return frame
@@ -103,14 +110,14 @@ class DelimitedFile:
 
     def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         wrong: list[Any] = []
-        encoding, progress = self._encoding, ReadingProgress(self._path.name, unpacked_bytes(self._path), self._log)
+        encoding, progress = self._encoding, ReadingProgress(self.path.name, unpacked_bytes(self.path), self._log)
 
         def note(row: Any) -> str:
             wrong.append(row)
             return "error"
 
         try:
-            with _opened(self._path) as file:
+            with _opened(self.path) as file:
                 batches = csv.open_csv(
                     file,
                     read_options=csv.ReadOptions(
@@ -140,12 +147,12 @@ class DelimitedFile:
 
     def _complaint(self, wrong: Sequence[Any], trouble: Exception, encoding: str) -> str:
         if not wrong:
-            return f"{self._path.name} cannot be read: {str(trouble).splitlines()[0]}"
+            return f"{self.path.name} cannot be read: {str(trouble).splitlines()[0]}"
         row = wrong[0]
         text = row.text if len(row.text) <= 60 else f"{row.text[:60]}…"
-        line = first_line_of_width(self._path, encoding, self.layout, row.actual_columns)
+        line = first_line_of_width(self.path, encoding, self.layout, row.actual_columns)
         return (
-            f"{self._path.name} must have {row.expected_columns} cells in each row, as its first line has, "
+            f"{self.path.name} must have {row.expected_columns} cells in each row, as its first line has, "
             f"got {row.actual_columns} in line {line:,}: {text!r}"
         )
 
@@ -157,7 +164,7 @@ class DelimitedFile:
             if words and isinstance(values, np.ndarray):
                 self._log(f"column {name!r}: missing among its numbers: {', '.join(map(repr, words))}")
             if name in self.layout.nameless and isinstance(values, np.ndarray) and np.isnan(values).all():
-                self._log(f"{self._path.name}: {name!r} is empty and has no name: left out")
+                self._log(f"{self.path.name}: {name!r} is empty and has no name: left out")
             else:
                 frame[name] = values
         return frame

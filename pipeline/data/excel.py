@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +25,10 @@ _GAPS = {"row": 1_000, "column": 100}
 #: A cell that is not empty, with its column and its row, in the XML of a sheet.
 _CELL = re.compile(rb'<(?:\w+:)?c\s(?:[^>]*?\s)?r="([A-Z]{1,3})(\d{1,7})"(?:[^>]*[^>/])?>')
 _WHOLE_CELL = re.compile(_CELL.pattern + rb".*?</(?:\w+:)?c>", re.DOTALL)
-_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+_SHEET = re.compile(r"xl/worksheets/[^/]+\.(xml|bin)")
 _N_BLOCK = 1 << 20
+#: Records of a binary sheet: the head of a row, and cells of whatever type that are not empty.
+_ROW_HEAD, _BINARY_CELLS = 0, range(2, 12)
 
 _Merged = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 
@@ -143,7 +145,7 @@ def _without_far_cells(path: Path, log: Callable[[str], None]) -> Path | IO[byte
             for name in archive.namelist():
                 data = archive.read(name)
                 if ends.get(name):
-                    data, n_cells = _cut(data, *ends[name])
+                    data, n_cells = _cut(data, *ends[name], is_binary=name.endswith(".bin"))
                     n_far += n_cells
                 copy.writestr(name, data)
     rule = " or ".join(f"{n:,} empty {what}s" for what, n in _GAPS.items())
@@ -157,6 +159,12 @@ def _ends(archive: zipfile.ZipFile, name: str) -> tuple[float, float] | tuple[()
     rows: set[bytes] = set()
     columns: set[bytes] = set()
     rest = b""
+    if name.endswith(".bin"):
+        places: tuple[set[int], set[int]] = set(), set()
+        for row, column, _, _ in _binary_cells(archive.read(name)):
+            places[0].add(row)
+            places[1].add(column)
+        return _first_far(*places)
     with archive.open(name) as file:
         while block := file.read(_N_BLOCK):
             whole, bracket, rest = (rest + block).rpartition(b"<")
@@ -164,8 +172,32 @@ def _ends(archive: zipfile.ZipFile, name: str) -> tuple[float, float] | tuple[()
             found = _CELL.findall(whole)
             columns.update(column for column, _ in found)
             rows.update(row for _, row in found)
-    ends = _after_gap(map(int, rows), _GAPS["row"]), _after_gap(map(_number, columns), _GAPS["column"])
+    return _first_far(map(int, rows), map(_number, columns))
+
+
+def _first_far(rows: Iterable[int], columns: Iterable[int]) -> tuple[float, float] | tuple[()]:
+    ends = _after_gap(rows, _GAPS["row"]), _after_gap(columns, _GAPS["column"])
     return () if ends == (math.inf, math.inf) else ends
+
+
+def _binary_cells(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield row, column, start and end of each cell of a binary sheet: records of type, length and so many bytes."""
+    at, row = 0, 0
+    while at + 1 < len(data):
+        start, numbers = at, [0, 0]
+        for which in (0, 1):  # seven bits a byte, the lowest first; an eighth one says that more follow
+            for shift in itertools.count(0, 7):
+                byte = data[at] if at < len(data) else 0  # of one that is cut off, whoever reads it says so
+                at += 1
+                numbers[which] |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    break
+        (kind, length), place = numbers, int.from_bytes(data[at : at + 4], "little")
+        at += length
+        if kind == _ROW_HEAD:
+            row = place
+        elif kind in _BINARY_CELLS:
+            yield row, place, start, at
 
 
 def _after_gap(places: Iterable[int], gap: int) -> float:
@@ -178,8 +210,13 @@ def _number(column: bytes) -> int:
     return functools.reduce(lambda number, letter: number * 26 + letter - 64, column, 0)
 
 
-def _cut(data: bytes, first_row: float, first_column: float) -> tuple[bytes, int]:
+def _cut(data: bytes, first_row: float, first_column: float, *, is_binary: bool) -> tuple[bytes, int]:
     """Return a sheet without the cells from some row, or from some column, on, and their number."""
+    if is_binary:
+        cells = _binary_cells(data)
+        far = [(start, end) for row, column, start, end in cells if row >= first_row or column >= first_column]
+        starts, ends = [0, *(end for _, end in far)], [*(start for start, _ in far), len(data)]
+        return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True)), len(far)
     n_cut = 0
 
     def kept(cell: re.Match[bytes]) -> bytes:

@@ -54,16 +54,12 @@ _TIME_NAME = re.compile(r"date|time|year|jahr|zeit|epoch", re.IGNORECASE)
 _MOSTLY, _FIRST = 0.5, 1_000
 #: Blanks of a text, on average, from which on it is taken for sentences.
 _BLANKS = 3
-#: How it is said that words were taken for missing.
-COUNT_AS_MISSING = "count as missing for what they say"
 #: A column without a name that another program wrote numbers the rows, whatever rows were left out since.
 _ID_NAME = re.compile(
     r"(?i:(^|[_\-. ])(id|uuid|guid|rownames|index)$|^column_\d+(\.\d+)?$|^unnamed: ?\d+$)|[a-z]I[dD]$"
 )
 #: Fewer different identifiers than these are as likely codes of a few kinds.
 _N_OWNERS = 20
-#: How it is said that rows with one identifier may be one person's.
-NAME_AS_GROUP = "rows share it; if those belong together, name it as group"
 
 
 def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = False) -> Column:
@@ -96,8 +92,13 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
     else:
         found = _of_texts(plain, cells, comma)
     if found.n_distinct == 1 and found.n_missing == 0:
-        return replace(found, kind="ignored", why=f"always {found.examples[0]}", categories=())
+        return replace(found, kind="ignored", why=f"always {found.examples[0]}", asks=(), categories=())
     return found
+
+
+def asking(column: Column, what: str, words: str) -> Column:
+    """Return the column with more words that a user should see at once; as it is where there are none."""
+    return replace(column, why=f"{column.why}; {words}", asks=(*column.asks, what)) if words else column
 
 
 def owner_hint(column: Column, n_rows: int) -> str:
@@ -106,7 +107,8 @@ def owner_hint(column: Column, n_rows: int) -> str:
     Records of one person on both sides of a split make every model look better than it will be.
     """
     is_shared = _N_OWNERS < column.n_distinct < n_rows - column.n_missing
-    return NAME_AS_GROUP if is_shared and _ID_NAME.search(column.name) else ""
+    words = "rows share it; if those belong together, name it as group"
+    return words if is_shared and _ID_NAME.search(column.name) else ""
 
 
 def numbers_in(cells: Cells, *, comma: bool = False) -> NDArray[Any] | None:
@@ -132,16 +134,15 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     form = _date_number_form(column.name, present)
     if form:
         return _written(column, Numbers(numbers).as_texts(), "date", form)
-    if is_double:
-        said += _lost_in_scaling(present, n_distinct)
+    lost = _lost_in_scaling(present, n_distinct) if is_double else ""
     if not (present == np.floor(present)).all():
-        return replace(column, kind="numeric", why=said)
+        return asking(replace(column, kind="numeric", why=said), "digits", lost)
     if _counts_rows(column, numbers, present):
         return replace(column, why="whole numbers, another in every row: an identifier")
     said = f"whole {said}"
     if n_distinct <= _FEW:
         said += f"; only {n_distinct} different ones: say categorical if they are names"
-    return replace(column, kind="numeric", why=said)
+    return asking(replace(column, kind="numeric", why=said), "digits", lost)
 
 
 def _date_number_form(name: str, present: NDArray[Any]) -> str:
@@ -161,7 +162,7 @@ def _lost_in_scaling(present: NDArray[Any], n_distinct: int) -> str:
     numbers = present.astype(np.float64)
     scaled = ((numbers - numbers.mean()) / (numbers.std() or 1.0)).astype(np.float32)
     n_left = 1 + int(np.count_nonzero(scaled[1:] != scaled[:-1]))
-    return f"; {n_left:,} of {n_distinct:,} different ones are left when they are scaled" if n_left < n_distinct else ""
+    return f"{n_left:,} of {n_distinct:,} different ones are left when they are scaled" if n_left < n_distinct else ""
 
 
 def _counts_rows(column: Column, numbers: NDArray[Any], present: NDArray[Any]) -> bool:
@@ -236,12 +237,11 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
     others = tuple(cells.different[np.isnan(values) & ~usual])
     numbers = cells.spread(values, np.nan)
     words = [*cells.taken, *cells.different[np.isnan(values) & usual]]
-    column = replace(column, form=form, missing_texts=others, n_missing=int(np.isnan(numbers).sum()))
     read = cells.different[~np.isnan(values)]
-    if kind == "numeric":
-        found = _of_numbers(column, numbers, _number_words(read, form, comma=comma))
-    else:
-        found = _of_dates(column, numbers, _date_words(read, form))
+    said, asks = _number_words(read, form, comma=comma) if kind == "numeric" else _date_words(read, form)
+    n_missing = int(np.isnan(numbers).sum())
+    column = replace(column, form=form, missing_texts=others, n_missing=n_missing, asks=asks)
+    found = (_of_numbers if kind == "numeric" else _of_dates)(column, numbers, said)
     return replace(found, why=found.why + _missing_words(words) + _counted_as_missing(others))
 
 
@@ -258,30 +258,33 @@ def _missing_words(words: Sequence[str]) -> str:
     return f"; missing: {', '.join(map(repr, words))}" if words else ""
 
 
-def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> str:
+def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> tuple[str, tuple[str, ...]]:
+    """Return how numbers are written, and what that asks."""
     if not form:
-        return "numbers"
+        return "numbers", ()
     if form == CLOCK:
-        return "times of day, as hours"
+        return "times of day, as hours", ()
     decimal, thousands, unit = form[0], form[1], form[2:]
     of_unit = f" in {unit}" if unit else ""
     if not texts.str.contains(f"[{re.escape(form[:2])}]").any():
-        return f"numbers{of_unit}"
+        return f"numbers{of_unit}", ()
     written = f"numbers{of_unit} written 1{thousands}234{decimal}5"
     # What settles it: a decimal mark, or two marks between thousands in one cell.
     settled = texts.str.contains(rf"{re.escape(decimal)}|{re.escape(thousands)}.*{re.escape(thousands)}").any()
     if settled or comma or thousands not in ".,":
-        return written
+        return written, ()
     mark = "comma" if thousands == "," else "point"
-    return f"{written} (the {mark} could be a decimal one: no cell tells; say 'decimal {mark}' if it is)"
+    return f"{written} (the {mark} could be a decimal one: no cell tells; say 'decimal {mark}' if it is)", ("form",)
 
 
-def _date_words(texts: pd.Series[str], form: str) -> str:
+def _date_words(texts: pd.Series[str], form: str) -> tuple[str, tuple[str, ...]]:
+    """Return how dates are written, and what that asks."""
     other = other_order(form)
     if other and is_readable(read_days(texts, other)):
         first = "month" if form.startswith("%d") else "day"
-        return f"dates read as {_spelt(form)} ({_spelt(other)} would do too: no cell tells; say '{first} first' if so)"
-    return f"dates written {_spelt(form)}"
+        or_so = f"({_spelt(other)} would do too: no cell tells; say '{first} first' if so)"
+        return f"dates read as {_spelt(form)} {or_so}", ("form",)
+    return f"dates written {_spelt(form)}", ()
 
 
 def _spelt(form: str) -> str:
@@ -300,18 +303,18 @@ def _spelt(form: str) -> str:
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
     n_present = len(cells.missing) - column.n_missing
     is_free = column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical"
-    its_words = "; say text to learn from its words" if _are_sentences(cells.different) else ""
+    its_words = "say text to learn from its words" if _are_sentences(cells.different) else ""
     words = _words_among_numbers(cells) if is_free or column.n_distinct == n_present else ""
     if words:
-        return replace(column, why=words)
+        return replace(column, why=words, asks=("words",))
     if column.n_distinct == n_present > 1:
         which = "free text" if its_words else "an identifier or free text"
-        return replace(column, why=f"{what}, another in every row: {which}{its_words}")
+        return asking(replace(column, why=f"{what}, another in every row: {which}"), "text", its_words)
     if is_free:
-        return replace(column, why=f"{what}, {column.n_distinct:,} different ones: too many to learn from{its_words}")
-    return replace(
-        column, kind="categorical", why=what + taken_for_missing(cells), categories=tuple(sorted(cells.different))
-    )
+        why = f"{what}, {column.n_distinct:,} different ones: too many to learn from"
+        return asking(replace(column, why=why), "text", its_words)
+    found = replace(column, kind="categorical", why=what, categories=tuple(sorted(cells.different)))
+    return asking(found, "missing", taken_for_missing(cells).removeprefix("; "))
 
 
 def taken_for_missing(cells: Cells) -> str:
@@ -322,7 +325,7 @@ def taken_for_missing(cells: Cells) -> str:
     assert isinstance(cells, Texts)
     n_cells = int(np.count_nonzero(cells.codes < -1))
     words = ", ".join(map(repr, taken))
-    return f"; {n_cells:,} cells {COUNT_AS_MISSING}: {words} (if that is a name, say '{WITH_NA}')"
+    return f"; {n_cells:,} cells count as missing for what they say: {words} (if that is a name, say '{WITH_NA}')"
 
 
 def _are_sentences(texts: pd.Series[str]) -> bool:
@@ -366,7 +369,7 @@ def _stated(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
             raise ValueError(
                 f"column {column.name!r} must have words to be text, got {', '.join(column.examples) or 'no value'}"
             )
-        return replace(column, n_distinct=len(texts.different), why="as you say; its words become features")
+        return asking(replace(column, n_distinct=len(texts.different)), "text", "its words become features")
     if kind == "categorical":
         categories = tuple(sorted(cells.as_texts().different))
         return replace(column, categories=categories, n_distinct=len(categories))
@@ -413,7 +416,7 @@ def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
 
 
 def _as_stated(found: Column, kind: str) -> Column:
-    return replace(found, kind=kind, why="as you say" + _counted_as_missing(found.missing_texts))
+    return replace(found, kind=kind, why="as you say" + _counted_as_missing(found.missing_texts), asks=())
 
 
 def _examples(cells: Cells) -> tuple[str, ...]:

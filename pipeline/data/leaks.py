@@ -7,17 +7,17 @@ target make every model look perfect. Nothing is fitted that a network gets to s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.data.cells import Values
+from depthcheck.pipeline.data.guess import asking
 from depthcheck.pipeline.records import Column
 from depthcheck.pipeline.scores import r2
 
-COPY = "a copy of the target under another name: left out"
-ALONE = "by itself it tells"
 #: With fewer rows two columns agree by luck; more than so many tell nothing new.
 _FEWEST, _MOST = 50, 4_000
 #: Numbers of which more are different are compared with so many neighbours, in place of equal ones.
@@ -27,8 +27,8 @@ _NEARLY_ALL = 0.98
 _FEWEST_OF_A_CLASS = 5
 
 
-def leak_of(values: Values, answers: NDArray[np.float64], task: str, *, is_date: bool = False) -> str:
-    """Return what to say of a column that gives the target away, or nothing.
+def without_leak(column: Column, values: Values, answers: NDArray[np.float64], task: str) -> Column:
+    """Return a column with what is to be said where it gives the target away; a copy of that is left out.
 
     Parameters
     ----------
@@ -38,28 +38,28 @@ def leak_of(values: Values, answers: NDArray[np.float64], task: str, *, is_date:
         ``(n,)`` the target: labels from 0 up, or numbers; none missing.
     task
         ``classification`` or ``regression``.
-    is_date
-        Whether the column is dates: of those it is known beforehand, and rows near each other tell of each other.
     """
     if len(answers) < _FEWEST:
-        return ""
+        return column
     rows = np.random.default_rng(0).choice(len(answers), min(len(answers), _MOST), replace=False)
     if _is_copy(values[rows], answers[rows], task) and _is_copy(values, answers, task):  # few columns get to the second
-        return COPY
+        return asking(replace(column, kind="ignored"), "copy", "a copy of the target under another name: left out")
     known, asked = rows[: len(rows) // 2], rows[len(rows) // 2 :]
     predicted = _predicted(_keys(values[known]), answers[known], _keys(values[asked]), task)
     score = _score(predicted, answers[asked], task)
     if score < _NEARLY_ALL:
-        return ""
+        return column
     of = "classes" if task == "classification" else "target's spread"
-    asked_for = "name it as time if later rows are to be predicted" if is_date else "is it known before the target is?"
-    return f"{ALONE} {score:.1%} of the {of} on rows held out: {asked_for}"
+    asked_for = "is it known before the target is?"
+    if column.kind == "date":  # it is known beforehand, and rows near each other tell of each other
+        asked_for = "name it as time if later rows are to be predicted"
+    return asking(column, "leak", f"by itself it tells {score:.1%} of the {of} on rows held out: {asked_for}")
 
 
 def said_of(columns: Sequence[Column]) -> list[tuple[str, str, bool]]:
     """Return the name of each column of which that was said, what was said, and whether it was left out for it."""
-    last = ((column, column.why.rpartition("; ")[2]) for column in columns)
-    return [(column.name, words, words == COPY) for column, words in last if words.startswith((COPY, ALONE))]
+    leaks = (column for column in columns if {"copy", "leak"} & {*column.asks})
+    return [(column.name, column.why.rpartition("; ")[2], "copy" in column.asks) for column in leaks]
 
 
 def _is_copy(values: Values, answers: NDArray[np.float64], task: str) -> bool:

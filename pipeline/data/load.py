@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import DataConfig, require, suggestion
+from depthcheck.pipeline.config import WITH_NA, DataConfig, require, suggestion
 from depthcheck.pipeline.data import scikit_learn
 from depthcheck.pipeline.data.amount import ProgressLine, ReadingSize, drawing_columns, drawn_rows, require_room
 from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
@@ -27,6 +27,7 @@ from depthcheck.pipeline.data.cell_table import (
     JsonFile,
     SqliteFile,
     json_size,
+    open_postgresql,
     read_postgresql,
     sqlite_size,
 )
@@ -257,10 +258,17 @@ def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
     ]
 
 
-def read_samples(path: Path, *, sheet: str | None = None, log: Log = lambda _line: None) -> Any:
-    """Return the samples of a file without their targets being known: a table's rows, or ``X`` of an NPZ file.
+def read_samples(
+    source: Path | str, *, sheet: str | None = None, query: str | None = None, log: Log = lambda _line: None
+) -> tuple[Any, TableFile | None]:
+    """Return samples without their targets being known: a table's rows and that table, or ``X`` of an NPZ file.
 
-    ``sheet`` is that of a spreadsheet.
+    Parameters
+    ----------
+    source
+        A file, or the address of a PostgreSQL database.
+    sheet, query
+        The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
 
     Raises
     ------
@@ -268,23 +276,30 @@ def read_samples(path: Path, *, sheet: str | None = None, log: Log = lambda _lin
         When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
         R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
-    _require_file(path)
-    with reading(path, "input"):
-        return _samples(path, sheet, log)
+    if isinstance(source, str):
+        _refuse_parts({"sheet": sheet}, None, source)
+        answer = open_postgresql(source, query, log)
+        return answer.read(), answer
+    _require_file(source)
+    with reading(source, "input"):
+        return _samples(source, sheet, query, log)
 
 
-def _samples(path: Path, sheet: str | None, log: Log) -> Any:
+def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tuple[Any, TableFile | None]:
     read = next((known.samples for known in FORMATS if known.samples and known.fits(path)), None)
     if read is not None:
-        return read(path)
-    table = open_table(path, log, sheet=sheet)
+        _refuse_parts({"sheet": sheet, "query": query}, None, path.name)
+        return read(path), None
+    table = open_table(path, log, sheet=sheet, query=query)
     if isinstance(table, DelimitedFile) and table.has_row_names:
         n_cells = len(table.names)
         raise ValueError(
             f"{path.name} must have as many cells in each row as names in its first line, which are {n_cells - 1}, got "
             f"{n_cells} in row 1"
         )
-    return table.read()
+    if isinstance(table, DelimitedFile):
+        table.keeps_words = table.names  # the model alone knows where NA is a name
+    return table.read(), table
 
 
 def open_table(
@@ -306,10 +321,19 @@ def open_table(
     return _opened(_table_format(path), path, {"sheet": sheet, "query": query}, log)
 
 
-def _opened(known: DataFormat, path: Path, parts: Mapping[str, str | None], log: Log) -> TableFile:
+def _opened(
+    known: DataFormat, path: Path, parts: Mapping[str, str | None], log: Log, *, keeps_words: Collection[str] = ()
+) -> TableFile:
     assert known.table is not None
     _refuse_parts(parts, known.takes, path.name)
-    return known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
+    table = known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
+    if isinstance(table, DelimitedFile):
+        table.keeps_words = keeps_words
+    return table
+
+
+def _with_na(config: DataConfig) -> list[str]:
+    return [name for name, kind in config.columns if kind == WITH_NA]
 
 
 def _table_format(path: Path) -> DataFormat:
@@ -385,14 +409,23 @@ def _load_own(config: DataConfig, path: Path, log: Log, *, looks_at_size: bool) 
     with reading(path, "data"):
         known = _format_of(path)
         if looks_at_size and config.query is None:  # what a query gives is known to the database alone
-            require_room(path, known.size(path), rows=config.rows)
+            require_room(path, known.size(path), rows=config.rows, taken=_room_of_test(config))
         return _read_own(config, path, known, log)
+
+
+def _room_of_test(config: DataConfig) -> float:
+    """Return the bytes that the test file takes; that it is not there, whoever reads it says."""
+    if config.test_file is None or not os.path.isfile(config.test_file):  # noqa: PTH113  # complains of nothing
+        return 0
+    path = Path(config.test_file)
+    with reading(path, "test_file"):
+        return require_room(path, _table_format(path).size(path))
 
 
 def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Dataset:
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
-        table = _opened(known, path, _parts(config), log)
+        table = _opened(known, path, _parts(config), log, keeps_words=_with_na(config))
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         config, rows, source = _sampled(config, lambda names: table.read(columns=names), path.name, source, log)
@@ -429,7 +462,7 @@ def _sampled(
 
 def _refuse_columns(config: DataConfig, what: str) -> None:
     """Complain about words that only tables understand, said of arrays."""
-    for word in ("target", "group", "time", "test_file", "test_column", "columns"):
+    for word in ("target", "group", "time", "weight", "test_file", "test_column", "columns"):
         got = getattr(config, word)
         if got:
             raise ValueError(f"{word} must be left out: {what} has no columns, got {got!r}")
@@ -440,9 +473,11 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
     if config.test_file is None:
         return None
     path = Path(config.test_file)
-    takes = _table_format(path).takes
+    _require_file(path)
+    known = _table_format(path)
     with reading(path, "test_file"):
-        table = open_table(path, log, **{word: part for word, part in _parts(config).items() if word == takes})
+        parts = {word: part for word, part in _parts(config).items() if word == known.takes}
+        table = _opened(known, path, parts, log, keeps_words=_with_na(config))
         if config.target not in table.names:
             raise ValueError(
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"

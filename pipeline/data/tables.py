@@ -5,6 +5,7 @@ Nothing is fitted here: what a model may know of other rows than its training pa
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,24 +33,18 @@ from depthcheck.pipeline.data.cells import (
     typed,
 )
 from depthcheck.pipeline.data.guess import (
-    COUNT_AS_MISSING,
-    NAME_AS_GROUP,
+    asking,
     guess,
     numbers_in,
     owner_hint,
     taken_for_missing,
 )
-from depthcheck.pipeline.data.leaks import ALONE, COPY, leak_of
+from depthcheck.pipeline.data.leaks import without_leak
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task
 
 _N_SAMPLE = 1_000
-#: Words of a guess that a user should see.
-_ASKED = (
-    "no cell tells", "say text", "its words become", "and words:", "are left when they are scaled", COUNT_AS_MISSING,
-    COPY, ALONE, NAME_AS_GROUP,
-)  # fmt: skip
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 
@@ -171,6 +166,8 @@ class _Parts:
         self.times: NDArray[np.float64] | None = None
         self.groups_test: NDArray[np.int64] | None = None
         self.times_test: NDArray[np.float64] | None = None
+        self.weights: NDArray[np.float64] | None = None
+        self.weights_test: NDArray[np.float64] | None = None
 
     def add(self, name: str, series: pd.Series[Any]) -> None:
         """Understand a column and keep what it gives."""
@@ -178,6 +175,7 @@ class _Parts:
         roles = {
             self.config.group: "tells which rows belong together",
             self.config.time: "tells when a row was recorded",
+            self.config.weight: "tells how much a row weighs",
             self.config.test_column: "marks the test part",
         }
         if name in roles:
@@ -188,21 +186,23 @@ class _Parts:
                 self._warn_of_groups(name)
             elif name == self.config.time:
                 self.times, self.times_test = self._in_both(name, series, lambda of: _times_of(name, of, self.comma))
+            elif name == self.config.weight:
+                if self.test_file is not None and name not in self.test_file.columns:
+                    raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
+                read = functools.partial(_weights_of, name, comma=self.comma)
+                self.weights, self.weights_test = self._in_both(name, series, read)
             return
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
         if column.kind == "numeric" and name not in self.stated and self._counts_all_rows(cells):
-            column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier")
+            column = replace(column, kind="ignored", why="whole numbers that rise row by row: an identifier", asks=())
         if self.config.group is None and name not in self.stated:
-            hint = owner_hint(column, len(self.answers))
-            column = replace(column, why=f"{column.why}; {hint}") if hint else column
+            column = asking(column, "owner", owner_hint(column, len(self.answers)))
         values = typed(column, cells) if column.kind != "ignored" else None
         if values is not None and name not in self.stated:
-            leak = leak_of(values, self.answers, self.target.task, is_date=column.kind == "date")
-            if leak:
-                column = replace(column, why=f"{column.why}; {leak}", kind="ignored" if leak == COPY else column.kind)
+            column = without_leak(column, values, self.answers, self.target.task)
         self.columns.append(column)
-        if column.missing_texts or any(words in column.why for words in _ASKED):
+        if column.missing_texts or column.asks:
             self.log(f"column {name!r}: {column.why}")
         if values is not None and column.kind != "ignored":
             self.train[name] = self._outside_test(values)
@@ -210,9 +210,10 @@ class _Parts:
                 self.test[name] = values[self.marks]
 
     def keep_of_test(self, rows: NDArray[np.bool_]) -> None:
-        """Leave out of groups and times the rows of the test file that are not kept."""
+        """Leave out of groups, times and weights the rows of the test file that are not kept."""
         self.groups_test = None if self.groups_test is None else self.groups_test[rows]
         self.times_test = None if self.times_test is None else self.times_test[rows]
+        self.weights_test = None if self.weights_test is None else self.weights_test[rows]
 
     def _in_both(
         self, name: str, series: pd.Series[Any], read: Callable[[Cells], NDArray[Any]]
@@ -282,6 +283,19 @@ def _times_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
     return times
 
 
+def _weights_of(name: str, cells: Cells, *, comma: bool) -> NDArray[np.float64]:
+    """Return what each row weighs: finite numbers of at least 0."""
+    values = typed(guess(name, cells, kind="numeric", comma=comma), cells)
+    weights = np.asarray(values, dtype=np.float64)
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        got = "none" if np.isnan(weights[wrong[0]]) else f"{weights[wrong[0]]:g}"
+        raise ValueError(
+            f"weight {name!r} must be a number of at least 0 in every row, got {got} in row {wrong[0] + 1:,}"
+        )
+    return weights
+
+
 def _dataset(
     parts: _Parts, y: NDArray[Any], X_test: pd.DataFrame | None, y_test: NDArray[Any] | None, *, name: str, source: str
 ) -> Dataset:
@@ -318,14 +332,19 @@ def _dataset(
         columns=tuple(parts.columns),
         groups=parts.groups,
         times=parts.times,
+        weights=parts.weights,
         groups_test=parts.groups_test,
         times_test=parts.times_test,
+        weights_test=parts.weights_test,
     )
 
 
 def _roles(config: DataConfig) -> dict[str, str]:
     """Return the columns that the configuration names, by what for."""
-    named = {"target": config.target, "group": config.group, "time": config.time, "test_column": config.test_column}
+    named = {
+        "target": config.target, "group": config.group, "time": config.time, "weight": config.weight,
+        "test_column": config.test_column,
+    }  # fmt: skip
     return {role: column for role, column in named.items() if column is not None}
 
 
@@ -395,7 +414,8 @@ def _digest(
                 take("cells", plain.astype(numbers.dtype.newbyteorder("<")))
     sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
     further = {"y": y, "y_test": y_test} | {
-        what: getattr(parts, what) for what in ("groups", "times", "groups_test", "times_test")
+        what: getattr(parts, what)
+        for what in ("groups", "times", "weights", "groups_test", "times_test", "weights_test")
     }
     for what, array in further.items():
         if array is not None:

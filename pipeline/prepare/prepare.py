@@ -65,17 +65,17 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
         preparation = _fit_scaler(dataset, cut.train)
         features = functools.partial(_scaled, preparation)
 
-    def part(X: Any, y: NDArray[Any], rows: NDArray[np.int64]) -> Part:
-        return Part(X=features(X, rows), y=y[rows])
+    def part(X: Any, y: NDArray[Any], rows: NDArray[np.int64], weights: NDArray[np.float64] | None) -> Part:
+        return Part(X=features(X, rows), y=y[rows], weight=None if weights is None else weights[rows])
 
     test = None
     if cut.test is not None:
-        test = part(dataset.X, dataset.y, cut.test)
+        test = part(dataset.X, dataset.y, cut.test, dataset.weights)
     elif dataset.y_test is not None:
-        test = part(dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)))
+        test = part(dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)), dataset.weights_test)
     parts = Split(
-        train=part(dataset.X, dataset.y, cut.train),
-        valid=part(dataset.X, dataset.y, cut.valid),
+        train=part(dataset.X, dataset.y, cut.train, dataset.weights),
+        valid=part(dataset.X, dataset.y, cut.valid, dataset.weights),
         test=test,
         n_classes=dataset.n_classes,
         config=cut.config,
@@ -133,6 +133,7 @@ def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Datas
         positive=gathered(positive) if positive else None,
         fold=gathered([np.full(len(cut.valid), number) for number, cut in enumerate(cuts)]),
         unit=units_of(dataset, np.arange(len(dataset.y)), cuts[0].config),
+        weight=dataset.weights,
     )
 
 
@@ -321,7 +322,7 @@ def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> 
 def _without_test(dataset: Dataset) -> Dataset:
     if dataset.X_test is None:
         return dataset
-    return replace(dataset, X_test=None, y_test=None, groups_test=None, times_test=None)
+    return replace(dataset, X_test=None, y_test=None, groups_test=None, times_test=None, weights_test=None)
 
 
 def _example_cells(column: Column) -> list[str | None]:

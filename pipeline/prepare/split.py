@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,7 @@ def split(dataset: Dataset, config: SplitConfig) -> Cut:
     train, valid = draw(dataset, rest, n_valid, config) if own_valid is None else (rest, own_valid)
     cut = Cut(train=train, valid=valid, test=test, config=config)
     _require_both_classes(dataset, [cut])
+    _require_weight(dataset, [cut])
     return cut
 
 
@@ -140,6 +141,7 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
         held_out = _held_out(dataset, config)
     cuts = [Cut(train=np.setdiff1d(rows, valid), valid=valid, config=config) for valid in held_out]
     _require_both_classes(dataset, cuts)
+    _require_weight(dataset, cuts)
     return cuts
 
 
@@ -213,13 +215,8 @@ def _require_both_classes(dataset: Dataset, cuts: Sequence[Cut]) -> None:
     """Refuse a part in which AUC would have nothing to rank."""
     if dataset.metric != "auc":
         return
-    parts = {} if dataset.y_test is None else {"test part": dataset.y_test}
-    for number, cut in enumerate(cuts):
-        of_fold = f" of fold {number}" if len(cuts) > 1 else ""
-        parts |= {f"train part{of_fold}": dataset.y[cut.train], f"valid part{of_fold}": dataset.y[cut.valid]}
-        parts |= {} if cut.test is None else {"test part": dataset.y[cut.test]}
     counts = np.bincount(dataset.y, minlength=2)
-    for name, y in parts.items():
+    for name, y in _by_part(dataset.y, dataset.y_test, cuts):
         found = np.unique(y)
         if len(found) < 2:
             rarer = dataset.class_names[int(counts.argmin())]
@@ -228,6 +225,38 @@ def _require_both_classes(dataset: Dataset, cuts: Sequence[Cut]) -> None:
                 f"({rarer!r} has {counts.min()} of {len(dataset.y)} samples): choose metric accuracy, split method "
                 "stratified, other sizes or fewer folds"
             )
+
+
+def _require_weight(dataset: Dataset, cuts: Sequence[Cut]) -> None:
+    """Refuse a part in which no sample weighs anything, or none of a class that AUC has to rank."""
+    if dataset.weights is None:
+        return
+    test = None if dataset.y_test is None else _weighing(dataset.y_test, dataset.weights_test)
+    for name, classes in _by_part(_weighing(dataset.y, dataset.weights), test, cuts):
+        n_least = 2 if dataset.metric == "auc" else 1
+        n_found = len(np.unique(classes[classes >= 0]))
+        what = "classes with a weight above 0" if n_least == 2 else "rows with a weight above 0"
+        require(n_found >= n_least, f"{what} in the {name}", f"at least {n_least}", n_found)
+
+
+def _weighing(y: NDArray[Any], weights: NDArray[np.float64] | None) -> NDArray[np.int64]:
+    """Return the class of each sample that weighs something, 0 in a regression, and -1 of the others."""
+    classes = y if y.dtype.kind == "i" else np.zeros(len(y), np.int64)
+    return classes if weights is None else np.where(weights > 0, classes, -1)
+
+
+def _by_part(
+    values: NDArray[Any], of_own_test: NDArray[Any] | None, cuts: Sequence[Cut]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield each part's name, and the values of its samples."""
+    if of_own_test is not None:
+        yield "test part", of_own_test
+    for number, cut in enumerate(cuts):
+        of_fold = f" of fold {number}" if len(cuts) > 1 else ""
+        yield f"train part{of_fold}", values[cut.train]
+        yield f"valid part{of_fold}", values[cut.valid]
+        if cut.test is not None:
+            yield "test part", values[cut.test]
 
 
 def _count(size: float, n_samples: int) -> int:

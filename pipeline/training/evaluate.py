@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -28,7 +29,7 @@ _ACCURACY = Objective()
 
 
 def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objective = _ACCURACY) -> Evaluation:
-    """Return the mean loss and the scores of ``model`` on ``part``; no class weighs more than another here.
+    """Return the mean loss and the scores of ``model`` on ``part``, by the rows' weights; classes have none here.
 
     Parameters
     ----------
@@ -43,9 +44,11 @@ def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objectiv
     for start in range(0, len(part), _CHUNK):
         y = objective.targets(part.y[start : start + _CHUNK])
         outputs = model(part.X[start : start + _CHUNK], training=False)
-        loss_sum += float(loss(y, outputs)) * len(y)
+        weight = None if part.weight is None else part.weight[start : start + _CHUNK]
+        loss_sum += float(loss(y, outputs, sample_weight=weight)) * len(y)
         chunks.append(outputs.numpy())
-    return objective.evaluation(name, loss_sum / len(part), part.y, np.concatenate(chunks))
+    weighs = len(part) if part.weight is None else part.weight.sum()
+    return objective.evaluation(name, float(loss_sum / weighs), part.y, np.concatenate(chunks), part.weight)
 
 
 def served_outputs(
@@ -74,12 +77,12 @@ def predict_numbers(model: keras.Model, X: NDArray[np.float32], objective: Objec
 def predictions(model: keras.Model, part: Part, objective: Objective) -> Predictions:
     """Return what ``model`` says of each sample of ``part``, beside the truth."""
     if objective.is_regression:
-        return _of_numbers(part.y, predict_numbers(model, part.X, objective))
-    return _of_probabilities(part.y, predict_proba(model, part.X))
+        return replace(_of_numbers(part.y, predict_numbers(model, part.X, objective)), weight=part.weight)
+    return replace(_of_probabilities(part.y, predict_proba(model, part.X)), weight=part.weight)
 
 
 def judge_outputs(
-    y: NDArray[Any], outputs: NDArray[np.float32], objective: Objective
+    y: NDArray[Any], outputs: NDArray[np.float32], objective: Objective, weight: NDArray[np.float64] | None = None
 ) -> tuple[Evaluation, Predictions]:
     """Return evaluation and predictions of the test part from a serving model's outputs for it.
 
@@ -94,13 +97,14 @@ def judge_outputs(
     """
     if objective.is_regression:
         # The model has put its numbers into the target's own unit already.
-        loss = float(np.mean((objective.targets(y) - objective.targets(outputs[:, 0])).astype(np.float64) ** 2))
+        missed = (objective.targets(y) - objective.targets(outputs[:, 0]))[:, 0].astype(np.float64)
+        loss = float(np.average(missed**2, weights=weight))
         own_unit = Objective(metric=objective.metric)
-        return own_unit.evaluation("test", loss, y, outputs), _of_numbers(y, outputs[:, 0])
+        return own_unit.evaluation("test", loss, y, outputs, weight), _of_numbers(y, outputs[:, 0])
     # Keras's own loss keeps probabilities that far from 0.
     of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
-    loss = float(np.mean(-np.log(of_truth)))
-    return objective.evaluation("test", loss, y, outputs), _of_probabilities(y, outputs)
+    loss = float(np.average(-np.log(of_truth), weights=weight))
+    return objective.evaluation("test", loss, y, outputs, weight), _of_probabilities(y, outputs)
 
 
 def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> dict[str, float]:

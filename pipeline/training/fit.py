@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import FitConfig, require
-from depthcheck.pipeline.metrics import Objective, balanced_weights, mean_evaluation, objective_of
+from depthcheck.pipeline.metrics import Objective, mean_evaluation, objective_of, training_weights
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.evaluate import evaluate
@@ -135,11 +135,13 @@ def epochs(
         model.optimizer.build(model.trainable_variables)
     objective = objective_of(split)
     X, y = _resident_tensors(split.train, objective, (capacity or 0) if can_fill(model) else 0)
-    weights = balanced_weights(split.train.y, split.n_classes)[split.train.y] if weighted else None
+    weights = training_weights(split, is_balanced=weighted)
     rates = _rates(model, len(split.train), config)
     keeps = METRICS[objective.metric].keeps
     if keeps == "loss" and not isinstance(model.loss, keras.losses.MeanSquaredError):
         keeps = "outputs"  # another loss does not say what the score is
+    if keeps == "hits" and split.train.weight is not None:
+        keeps = "outputs"  # hits are counted, not weighed
     program = (_programs if programs is None else programs).program(model, config.batch_size, keeps)
     program.load(model)
     for order, of_epoch in zip(permutations(config.seed, len(split.train), config.epochs), rates, strict=True):
@@ -149,7 +151,7 @@ def epochs(
         loss, kept = program.run(X, y, order, weights=weights, rates=of_epoch)
         model.engine = program.engine
         program.store(model)
-        score = _train_score(objective, split.train.y, order, loss, kept)
+        score = _train_score(objective, split.train, order, loss, kept)
         valid = evaluate(model, split.valid, "valid", objective) if len(split.valid) else None
         seconds, rate = time.perf_counter() - start, float(model.optimizer.learning_rate)
         yield Epoch(train_loss=loss, train_score=score, valid=valid, learning_rate=rate, seconds=seconds)
@@ -172,12 +174,10 @@ def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.
         yield rng.permutation(n_samples).astype(np.int32)
 
 
-def _train_score(
-    objective: Objective, y: NDArray[np.generic], order: NDArray[np.int32], loss: float, kept: Kept
-) -> float:
+def _train_score(objective: Objective, part: Part, order: NDArray[np.int32], loss: float, kept: Kept) -> float:
     if isinstance(kept, int):
         return 1 - loss if METRICS[objective.metric].keeps == "loss" else kept / len(order)
-    return objective.score(y[order], kept)
+    return objective.score(part.y[order], kept, None if part.weight is None else part.weight[order])
 
 
 def _with_epoch(history: History, folds: Sequence[Epoch], valid: Evaluation) -> History:

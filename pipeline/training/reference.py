@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import Objective
@@ -55,7 +56,7 @@ class Reference:
 def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, ...]:
     """Fit models on each training part, and score them: of arrays, a linear one; of tables, two of trees as well.
 
-    The same call gives the same scores. One fold is prepared at a time, and class weights play no part.
+    The same call gives the same scores. One fold is prepared at a time. Class weights play no part; those of rows do.
     """
     found: dict[str, list[Reference]] = {}
     for parts in _parts(dataset, config):
@@ -76,7 +77,7 @@ def _models(dataset: Dataset, parts: Split) -> Iterator[tuple[str, Any, Part]]:
     """Yield the name of each model, the model, and what it trains on."""
     from sklearn import ensemble, linear_model
 
-    train, is_regression = parts.train, dataset.task == "regression"
+    train, is_regression = _weighing(parts.train), dataset.task == "regression"
     name = "ridge regression" if is_regression else "logistic regression"
     if not dataset.is_table:
         some = _drawn(train)
@@ -105,7 +106,17 @@ def _drawn(train: Part) -> Part:
     shuffled = np.random.default_rng(0).permutation(len(train))
     by_class = shuffled[np.argsort(train.y[shuffled], kind="stable")]
     rows = np.sort(by_class[np.linspace(0, len(train) - 1, most).astype(np.int64)])
-    return Part(X=train.X[rows], y=train.y[rows])
+    return _rows_of(train, rows)
+
+
+def _weighing(train: Part) -> Part:
+    """Return the rows that weigh something; not every model takes others."""
+    is_heavy = None if train.weight is None else train.weight > 0
+    return train if is_heavy is None or is_heavy.all() else _rows_of(train, np.flatnonzero(is_heavy))
+
+
+def _rows_of(part: Part, rows: NDArray[np.int64]) -> Part:
+    return Part(X=part.X[rows], y=part.y[rows], weight=None if part.weight is None else part.weight[rows])
 
 
 def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
@@ -115,7 +126,7 @@ def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = time.perf_counter()
-        model.fit(train.X, train.y)
+        model.fit(train.X, train.y, sample_weight=train.weight)
         seconds = time.perf_counter() - start
         valid = _score(model, parts.valid, parts)
         test = None if parts.test is None or parts.config.folds else _score(model, parts.test, parts)
@@ -129,7 +140,7 @@ def _score(model: Any, part: Part, parts: Split) -> float:
         outputs[:, model.classes_] = model.predict_proba(part.X)
     else:  # in the target's unit already: nothing is standardized here
         outputs = np.asarray(model.predict(part.X), np.float64).reshape(-1, 1)
-    return Objective(metric=parts.metric).score(part.y, outputs)
+    return Objective(metric=parts.metric).score(part.y, outputs, part.weight)
 
 
 def _together(name: str, each: Sequence[Reference]) -> Reference:

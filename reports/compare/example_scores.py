@@ -15,6 +15,9 @@ lengthened to what they are expected to be, and the degrees of freedom are Satte
 where units differ in size. Without it intervals over 5 to 12 groups of very unequal size covered 83 to 90 %
 (docs/search-simulations.md).
 
+Examples that weigh differently make the score a ratio of two sums, and are units of unequal size: an example's value is
+the score plus its distance from it, times its weight over the mean weight (the ratio's linearization; Woodruff 1971).
+
 Blocks of time that follow each other may still be alike. Their correlation is estimated, and they count as the smaller
 number of independent ones that tell as much (Zwiers and von Storch 1995).
 """
@@ -23,11 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from depthcheck.pipeline.records import Predictions
 from depthcheck.reports.compare.difference import found, paired_difference
@@ -45,19 +47,23 @@ class ExampleScores:
     """Scores of single examples, ``(n_examples,)``, whose mean is the score.
 
     With cross-validation ``fold`` says in which each row was held out, and the mean is that over folds: each fold is
-    scored for itself, and all weigh the same. ``unit`` says which belong together, where any do.
+    scored for itself, and all weigh the same. ``unit`` says which belong together, where any do, and ``weight`` what
+    each weighs, where they differ.
     """
 
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None = None
     unit: NDArray[np.int64] | None = None
+    weight: NDArray[np.float64] | None = None
 
 
 def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | None:
     """Return the scores of a network's answers, or None where the metric is not defined on these examples."""
     if predictions.fold is None:
         scores = example_scores(metric, predictions)
-        return None if scores is None else ExampleScores(scores=scores, unit=predictions.unit)
+        return (
+            None if scores is None else ExampleScores(scores=scores, unit=predictions.unit, weight=predictions.weight)
+        )
     found, n_folds = np.empty(len(predictions.y)), int(predictions.fold.max()) + 1
     for number in range(n_folds):
         here = predictions.fold == number
@@ -65,7 +71,7 @@ def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | No
         if of_fold is None:
             return None
         found[here] = np.asarray(of_fold, dtype=np.float64) * len(found) / (n_folds * np.count_nonzero(here))
-    return ExampleScores(scores=found, fold=predictions.fold, unit=predictions.unit)
+    return ExampleScores(scores=found, fold=predictions.fold, unit=predictions.unit, weight=predictions.weight)
 
 
 def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:
@@ -76,34 +82,49 @@ def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic]
     metric
         ``accuracy`` (bool: right or wrong), ``auc`` or ``r2``.
     """
+    weight = predictions.weight
     if metric == "accuracy":
-        return np.asarray(predictions.predicted == predictions.y)
+        is_right = np.asarray(predictions.predicted == predictions.y)
+        return is_right if weight is None else weighted_scores(is_right.astype(np.float64), weight)
     if metric == "r2":
-        return r2_scores(predictions.y, predictions.predicted)
-    return None if predictions.positive is None else auc_scores(predictions.y, predictions.positive)
+        return r2_scores(predictions.y, predictions.predicted, weight)
+    return None if predictions.positive is None else auc_scores(predictions.y, predictions.positive, weight)
 
 
-def r2_scores(y: NDArray[np.generic], predicted: NDArray[np.generic]) -> NDArray[np.float64] | None:
+def weighted_scores(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values whose plain mean is the weighted mean of these, and as far from it as their weights let them be."""
+    score = np.average(values, weights=weight)
+    return np.asarray(score + weight / weight.mean() * (values - score), dtype=np.float64)
+
+
+def r2_scores(
+    y: NDArray[np.generic], predicted: NDArray[np.generic], weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64] | None:
     """Return pseudo-values of R² = 1 - mean squared error / variance of y.
 
     With the plain ``1 - error² / variance`` the variance would count as known; it is that of these examples. The
     delta method's further term counts that in. It cancels where two models explain the same.
     """
     y, predicted = (np.asarray(values, dtype=np.float64) for values in (y, predicted))
-    squares = (y - y.mean()) ** 2
-    variance = float(squares.mean()) if len(y) else 0.0
+    if not len(y):
+        return None
+    squares = (y - np.average(y, weights=weight)) ** 2
+    variance = float(np.average(squares, weights=weight))
     if variance == 0:
         return None
     errors = (y - predicted) ** 2
-    unexplained = float(errors.mean()) / variance
-    return np.asarray(1 - errors / variance + unexplained * (squares / variance - 1), dtype=np.float64)
+    unexplained = float(np.average(errors, weights=weight)) / variance
+    scores = np.asarray(1 - errors / variance + unexplained * (squares / variance - 1), dtype=np.float64)
+    return scores if weight is None else weighted_scores(scores, weight)
 
 
-def auc_scores(y: NDArray[np.generic], score: NDArray[np.generic]) -> NDArray[np.float64] | None:
+def auc_scores(
+    y: NDArray[np.generic], score: NDArray[np.generic], weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64] | None:
     """Return pseudo-values of AUC; the variance of their mean is DeLong, DeLong and Clarke-Pearson's (1988).
 
-    For a positive, ``A + (n / n1) (share of the negatives ranked below it - A)``, and likewise for a negative; the
-    shares come from midranks, as Sun and Xu (2014) have it.
+    For a positive, ``A + (n / n1) (share of the negatives ranked below it - A)``, and likewise for a negative. With
+    weights, shares and *n1* are of weight, and the distance is times the example's own.
 
     Parameters
     ----------
@@ -113,16 +134,17 @@ def auc_scores(y: NDArray[np.generic], score: NDArray[np.generic]) -> NDArray[np
         ``(n,)`` by which examples are ranked; higher is more like class 1.
     """
     positive = np.asarray(y) == 1
-    n, n_positive = len(positive), int(positive.sum())
-    if n_positive in (0, n):
+    weight = np.ones(len(positive)) if weight is None else weight
+    of_class = np.bincount(positive, weight, 2)
+    if not of_class.all():
         return None
-    score = np.asarray(score, dtype=np.float64)
-    rank = rankdata(score)
-    below = np.empty(n)
-    below[positive] = (rank[positive] - rankdata(score[positive])) / (n - n_positive)
-    below[~positive] = 1 - (rank[~positive] - rankdata(score[~positive])) / n_positive
-    area = float(below[positive].mean())
-    return np.asarray(area + np.where(positive, n / n_positive, n / (n - n_positive)) * (below - area))
+    _, place = np.unique(np.asarray(score, dtype=np.float64), return_inverse=True)
+    at = np.stack([np.bincount(place, weight * (positive == side)) for side in (False, True)])
+    # Of each class, the share of its weight that ranks below each score; ties count half.
+    below = ((np.cumsum(at, axis=1) - at / 2) / of_class[:, None])[:, place]
+    beaten = np.where(positive, below[0], 1 - below[1])
+    area = np.average(beaten[positive], weights=weight[positive])
+    return np.asarray(area + len(weight) * weight / of_class[positive.astype(int)] * (beaten - area))
 
 
 def fold_scores(metric: str, predictions: Predictions) -> NDArray[np.float64] | None:
@@ -138,30 +160,27 @@ def fold_scores(metric: str, predictions: Predictions) -> NDArray[np.float64] | 
 
 
 def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:
-    positive = predictions.positive
+    positive, weight = predictions.positive, predictions.weight
     return Predictions(
         y=predictions.y[here],
         predicted=predictions.predicted[here],
         probability=predictions.probability[here],
         positive=None if positive is None else positive[here],
+        weight=None if weight is None else weight[here],
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Units:
-    """The unit of each example, ``(n_examples,)``, numbered from 0, how many there are, and what they are.
+    """The unit of each example, ``(n_examples,)``, numbered from 0, how many there are, and what they are called.
 
-    Blocks are numbered in the order of time.
+    Blocks of time are numbered in its order. ``weight`` is what each example weighs, where they differ.
     """
 
     of_example: NDArray[np.int64]
     n: int
-    are_blocks: bool = False
-
-    @property
-    def noun(self) -> str:
-        """What they are called."""
-        return "blocks of time" if self.are_blocks else "groups"
+    noun: Literal["groups", "blocks of time", "examples"] = "groups"
+    weight: NDArray[np.float64] | None = None
 
     def values(self, scores: NDArray[np.generic]) -> NDArray[np.float64]:
         """Return ``(n_rows, n_units)`` for scores ``(n_rows, n_examples)``; the mean of each row stays."""
@@ -185,7 +204,8 @@ class Units:
         return squares**2 / (pairs + own)
 
     def _shares(self) -> NDArray[np.float64]:
-        return np.bincount(self.of_example, minlength=self.n) / len(self.of_example)
+        sizes = np.bincount(self.of_example, self.weight, self.n)
+        return np.asarray(sizes / sizes.sum())
 
     def _left(self) -> NDArray[np.float64]:
         """Return what is left of the variance of each unit's mean, ``(n_units,)``, in its distance from the score."""
@@ -194,12 +214,19 @@ class Units:
 
 
 def units_of(answers: Iterable[ExampleScores], split_method: str) -> Units | None:
-    """Return the units of examples that all networks answered, where they are known: all have the same."""
-    unit = next((of.unit for of in answers if of.unit is not None), None)
-    if unit is None:
+    """Return the units of examples that all networks answered, where they are known: all have the same.
+
+    Examples that weigh differently are units, each of its own, where nothing else is known.
+    """
+    any_of = next((of for of in answers if of.unit is not None or of.weight is not None), None)
+    if any_of is None:
         return None
-    names, numbers = np.unique(unit, return_inverse=True)
-    return Units(of_example=numbers, n=len(names), are_blocks=split_method == "time")
+    if any_of.unit is None:
+        n = len(any_of.scores)
+        return Units(of_example=np.arange(n), n=n, noun="examples", weight=any_of.weight)
+    names, numbers = np.unique(any_of.unit, return_inverse=True)
+    noun: Literal["groups", "blocks of time"] = "blocks of time" if split_method == "time" else "groups"
+    return Units(of_example=numbers, n=len(names), noun=noun, weight=any_of.weight)
 
 
 def difference_by_units(
@@ -222,7 +249,7 @@ def difference_by_units(
         by_row = np.subtract(a, b, dtype=np.float64).mean(axis=1)
         return replace(found(by_row, (), n_examples=units.n, method=method), drawn=units.noun)
     a, b = units.values(a), units.values(b)
-    independent = _independent_share((a - b).mean(axis=0)) if units.are_blocks else 1.0
+    independent = _independent_share((a - b).mean(axis=0)) if units.noun == "blocks of time" else 1.0
     difference = paired_difference(
         a,
         b,

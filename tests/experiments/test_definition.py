@@ -120,10 +120,12 @@ def test_schema_accepts_the_shipped_definitions_and_refuses_what_the_models_refu
 
 
 def test_what_data_without_a_name_say_is_of_the_data_that_are_named():
-    said = {"target": "x", "group": "patient", "rows": 90, "columns": {"age": "numeric"}}
+    said = {"target": "x", "group": "patient", "weight": "w", "rows": 90, "columns": {"age": "numeric"}}
     document = tomllib.loads((definition.SHIPPED / "any.toml").read_text()) | {"data": said}
     found = definition.parse(document, name="any", data=DataConfig(name="a.csv", target="y"))
-    assert found.data == DataConfig(name="a.csv", target="y", group="patient", rows=90, columns=(("age", "numeric"),))
+    assert found.data == DataConfig(
+        name="a.csv", target="y", group="patient", weight="w", rows=90, columns=(("age", "numeric"),)
+    )
     document["data"]["name"] = "b.csv"
     assert definition.parse(document, name="any", data=DataConfig(name="a.csv")).data == DataConfig(name="a.csv")
 
@@ -181,7 +183,7 @@ def test_notebook_is_the_origin_exactly():
         ("compare/dropout", [i / 10**6 for i in range(99_999)], r"\[compare\] must have at most 100000 combinations"),
         ("data/name", 5, "data.name must be a text, got 5"),
         ("data/target", ["a", "b"], "target must be one column, got several: 'a', 'b'; run a study for each of them"),
-        ("data/weight", "w", r"\[data\] must be without weights of rows, got weight = 'w': every row counts the same"),
+        ("data/weights", "w", r"\[data\] has no key 'weights'; it takes .*; did you mean 'weight'\?"),
         ("data", [], "data must be a table"),
         ("baseline/depth", 1, r"\[baseline\] must have optimizer"),
     ],

@@ -26,7 +26,8 @@ CONFIG = DataConfig(name="people.csv", target="y")
 
 
 def starter(config=CONFIG) -> str:
-    dataset = table_dataset(ROWS, config, name="people.csv", source="a test", log=lambda _line: None)
+    rows = ROWS.fillna({"age": 1.0}) if config.weight else ROWS
+    dataset = table_dataset(rows, config, name="people.csv", source="a test", log=lambda _line: None)
     return starter_toml(dataset, config, path="people.csv", command="mlflow run . -P experiment=people.toml")
 
 
@@ -54,9 +55,10 @@ def test_every_guess_can_be_uncommented_and_stays_what_was_guessed():
     assert (experiment.class_weight, experiment.split.folds, experiment.split.method) == ("balanced", 5, "stratified")
 
 
-@pytest.mark.parametrize("key", ["group", "time", "sheet", "query"])
+@pytest.mark.parametrize("key", ["group", "time", "weight", "sheet", "query"])
 def test_named_columns_are_written_as_given(key):
-    config = DataConfig(name="people.csv", target="y", **{key: "joined" if key == "time" else 'odd "name" = #'})
+    column = {"time": "joined", "weight": "age"}.get(key, 'odd "name" = #')
+    config = DataConfig(name="people.csv", target="y", **{key: column})
 
     assert definition.parse(tomllib.loads(starter(config)), name="people").data == config
 

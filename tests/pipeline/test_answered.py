@@ -1,6 +1,8 @@
 """A user's file comes back as it was, cell by cell, with the answers as further columns."""
 
+import contextlib
 import csv
+import sqlite3
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from test_table_files import workbook
 
 from depthcheck.pipeline.data.answered import write_answered
+from depthcheck.pipeline.data.load import open_table, read_samples
 
 ANSWERS = pd.DataFrame({"prediction": ["a", "b"], "probability_a": np.array([0.75, 0.25], np.float32)})
 
@@ -19,7 +22,7 @@ ANSWERS = pd.DataFrame({"prediction": ["a", "b"], "probability_a": np.array([0.7
 def answered(tmp_path, content, *, name="in.csv", output="out.csv", encoding="utf-8", answers=ANSWERS):
     source, target = tmp_path / name, tmp_path / output
     source.write_bytes(content.encode(encoding))
-    write_answered(source, answers, target)
+    write_answered(open_table(source), answers, target)
     return target.read_bytes().decode(encoding)
 
 
@@ -98,30 +101,43 @@ def test_parquet_keeps_its_types(tmp_path):
         "s": [{"p": 1}, {"p": 2}], "e": pa.array([1, 2], pa.decimal128(9, 2)),
     })  # fmt: skip
     pq.write_table(table, tmp_path / "in.parquet")
-    write_answered(tmp_path / "in.parquet", ANSWERS, tmp_path / "out.parquet")
+    write_answered(open_table(tmp_path / "in.parquet"), ANSWERS, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.select(table.column_names).equals(table)
     assert found["prediction"].to_pylist() == ["a", "b"]
-    write_answered(tmp_path / "in.parquet", ANSWERS, tmp_path / "out.csv")
+    write_answered(open_table(tmp_path / "in.parquet"), ANSWERS, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("1152921504606846977,1970-01-02,")
 
 
 def test_text_can_become_parquet_and_spreadsheets_and_json_lines_text(tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("id,x\n007,1.50\n1234567890123456789,2\n")
-    write_answered(source, ANSWERS, tmp_path / "out.parquet")
+    write_answered(open_table(source), ANSWERS, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet").to_pydict()
     assert (found["id"], found["x"]) == (["007", "1234567890123456789"], ["1.50", "2"])
     book = workbook(tmp_path / "in.xlsx", [["n"], [0]], more={"2024": [["n", "word"], [1, "x"], [2.5, "y"]]})
-    write_answered(book, ANSWERS, tmp_path / "book.csv", sheet="2024")
+    write_answered(open_table(book, sheet="2024"), ANSWERS, tmp_path / "book.csv")
     assert (tmp_path / "book.csv").read_text() == "n,word,prediction,probability_a\n1,x,a,0.75\n2.5,y,b,0.25\n"
     lines = tmp_path / "in.jsonl"
     lines.write_text('{"id": 12345678901234567890, "of": {"ok": true}}\n{"id": 2, "tags": [1]}\n')
-    write_answered(lines, ANSWERS, tmp_path / "lines.csv")
+    write_answered(open_table(lines), ANSWERS, tmp_path / "lines.csv")
     assert (tmp_path / "lines.csv").read_text().splitlines()[1:] == [
         "12345678901234567890,true,,a,0.75",
         "2,,[1],b,0.25",
     ]
+
+
+def test_rows_of_a_database_are_asked_for_once_and_come_back_with_their_answers(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db")) as database:
+        database.executescript(
+            "CREATE TABLE old (x); CREATE TABLE new (id, x, t); INSERT INTO new VALUES (7, 1.5, 'a')"
+        )
+        database.executescript("INSERT INTO new VALUES (8, NULL, 'b')")
+    samples, table = read_samples(tmp_path / "new.db", query="SELECT id, x FROM new ORDER BY id DESC")
+    (tmp_path / "new.db").unlink()
+    write_answered(table, ANSWERS, tmp_path / "out.csv")
+    assert samples["x"].isna().tolist() == [True, False]
+    assert (tmp_path / "out.csv").read_text() == "id,x,prediction,probability_a\n8,,a,0.75\n7,1.5,b,0.25\n"
 
 
 def test_file_that_has_changed_since_is_refused(tmp_path):

@@ -72,6 +72,7 @@ def data(draw: st.DrawFn) -> DataConfig:
         if metric
         else draw(st.none() | st.sampled_from(TASKS)),
         metric=metric,
+        weight=draw(words),
         **{
             draw(st.sampled_from(("group", "time"))): together,
             draw(st.sampled_from(("test_file", "test_column"))): test,

@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.metrics import Objective
@@ -72,12 +79,15 @@ def untrained(n_classes: int):
 def test_auc_and_the_accuracy_beside_it_are_scikit_learns(n: int):
     model, rng = untrained(2), np.random.default_rng(n)
     X = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
-    part = Part(X=X, y=(X[:, 0] + rng.normal(size=n) > 1).astype(np.int64))
+    weight = rng.uniform(size=n) if n > 50 else None
+    part = Part(X=X, y=(X[:, 0] + rng.normal(size=n) > 1).astype(np.int64), weight=weight)
     probabilities = predict_proba(model, X)
     result = evaluate(model, part, "test", Objective(metric="auc"))
     assert result.metric == "auc"
-    assert result.score == pytest.approx(roc_auc_score(part.y, probabilities[:, 1]), abs=1e-6)
-    assert result.secondary == {"accuracy": accuracy_score(part.y, probabilities.argmax(axis=1))}
+    assert result.score == pytest.approx(roc_auc_score(part.y, probabilities[:, 1], sample_weight=weight), abs=1e-6)
+    accuracy = accuracy_score(part.y, probabilities.argmax(axis=1), sample_weight=weight)
+    assert result.secondary == {"accuracy": pytest.approx(accuracy)}
+    assert result.loss == pytest.approx(log_loss(part.y, probabilities, sample_weight=weight), rel=1e-5)
     told = predictions(model, part, Objective(metric="auc"))
     np.testing.assert_array_equal(told.positive, probabilities[:, 1])
 
@@ -86,13 +96,17 @@ def test_auc_and_the_accuracy_beside_it_are_scikit_learns(n: int):
 def test_regression_is_scored_in_the_targets_unit_and_its_loss_is_standardized(n: int):
     model, rng = untrained(0), np.random.default_rng(n)
     objective = Objective(metric="r2", mean=1000.0, sd=50.0)
-    part = Part(X=rng.normal(size=(n, N_FEATURES)).astype(np.float32), y=rng.normal(1000, 50, n).astype(np.float32))
+    X, weight = rng.normal(size=(n, N_FEATURES)).astype(np.float32), rng.uniform(size=n) if n > 50 else None
+    part = Part(X=X, y=rng.normal(1000, 50, n).astype(np.float32), weight=weight)
     numbers = predict_numbers(model, part.X, objective)
     assert 900 < numbers.mean() < 1100
     result = evaluate(model, part, "valid", objective)
-    assert result.score == pytest.approx(r2_score(part.y, numbers), rel=1e-5)
-    assert result.secondary["rmse"] == pytest.approx(root_mean_squared_error(part.y, numbers), rel=1e-5)
-    assert result.secondary["mae"] == pytest.approx(mean_absolute_error(part.y, numbers), rel=1e-5)
+    assert result.score == pytest.approx(r2_score(part.y, numbers, sample_weight=weight), rel=1e-5)
+    rmse = root_mean_squared_error(part.y, numbers, sample_weight=weight)
+    assert result.secondary["rmse"] == pytest.approx(rmse, rel=1e-5)
+    assert result.secondary["mae"] == pytest.approx(
+        mean_absolute_error(part.y, numbers, sample_weight=weight), rel=1e-5
+    )
     assert result.loss == pytest.approx((result.secondary["rmse"] / 50) ** 2, rel=1e-5)
     told = predictions(model, part, objective)
     np.testing.assert_array_equal(told.predicted, numbers)

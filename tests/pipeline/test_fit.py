@@ -5,6 +5,7 @@ import hashlib
 import math
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -422,31 +423,45 @@ def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacit
     )
 
 
-@pytest.mark.parametrize("capacity", [None, 400])
-@pytest.mark.parametrize("metric", ["auc", "r2"])
-def test_training_score_is_that_of_all_samples_of_the_epoch(metric: str, capacity: int | None):
-    split = two_classes_of(N_TRAIN) if metric == "auc" else regression_of(N_TRAIN)
+@pytest.mark.parametrize(
+    ("metric", "capacity"), [("auc", None), ("auc", 400), ("r2", None), ("r2", 400), ("accuracy", 400)]
+)
+def test_training_score_is_that_of_all_samples_of_the_epoch_by_their_weights(metric: str, capacity: int | None):
+    weight = None if capacity is None else np.linspace(0, 3, N_TRAIN)
+    split = regression_of(N_TRAIN) if metric == "r2" else replace(two_classes_of(N_TRAIN), metric=metric)
+    split = replace(split, train=replace(split.train, weight=weight))
     # So small a step that every batch meets the first weights.
     model = network(16, n_classes=split.n_classes, optimizer="sgd", rate=1e-12)
     history, _ = fit_folds([model], [split], config(epochs=1, batch_size=32), capacity=capacity)
     if metric == "auc":
-        expected = roc_auc_score(split.train.y, predict_proba(model, split.train.X)[:, 1])
+        expected = roc_auc_score(split.train.y, predict_proba(model, split.train.X)[:, 1], sample_weight=weight)
+    elif metric == "accuracy":
+        is_right = predict_proba(model, split.train.X).argmax(axis=1) == split.train.y
+        expected = np.average(is_right, weights=weight)
     else:
-        expected = r2_score(split.train.y, predict_numbers(model, split.train.X, objective_of(split)))
+        numbers = predict_numbers(model, split.train.X, objective_of(split))
+        expected = r2_score(split.train.y, numbers, sample_weight=weight)
     assert history.train_score[0] == pytest.approx(expected, abs=1e-5)
     assert list(history.curves()) == [
         "train/loss", f"train/{metric}", "valid/loss", f"valid/{metric}", "learning_rate",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("capacity", [None, 400])
-def test_balanced_classes_end_in_the_weights_of_keras_with_class_weights(split: Split, capacity: int | None):
+@pytest.mark.parametrize(
+    ("capacity", "class_weight", "weighs"), [(None, "balanced", False), (400, "balanced", True), (None, None, True)]
+)
+def test_weights_of_classes_and_rows_end_in_the_weights_of_keras_with_sample_weights(
+    split: Split, capacity: int | None, class_weight: str | None, weighs: bool
+):
     ours, theirs, plain = (network(16) for _ in range(3))
-    history, _ = fit_folds([ours], [split], config(epochs=1, class_weight="balanced"), capacity=capacity)
-    weights = dict(enumerate(balanced_weights(split.train.y, N_CLASSES).tolist()))
+    weighted = replace(split, train=replace(split.train, weight=np.linspace(0, 3, N_TRAIN) if weighs else None))
+    history, _ = fit_folds([ours], [weighted], config(epochs=1, class_weight=class_weight), capacity=capacity)
     (order,) = permutations(7, N_TRAIN, 1)
     X, y = split.train.X[order], split.train.y[order]
-    by_keras = theirs.fit(X, y, batch_size=32, shuffle=False, class_weight=weights, verbose=0).history
+    weights = np.linspace(0, 2, N_TRAIN)[order] if weighs else np.ones(N_TRAIN)
+    if class_weight:
+        weights = weights * balanced_weights(y, N_CLASSES, weights)[y]
+    by_keras = theirs.fit(X, y, batch_size=32, shuffle=False, sample_weight=weights, verbose=0).history
     assert_same_weights(ours, theirs, atol=1e-5)
     fit(plain, split, config(epochs=1))
     assert not np.allclose(ours.get_weights()[0], plain.get_weights()[0], atol=1e-4)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from depthcheck.pipeline.config import SplitConfig
@@ -15,14 +16,23 @@ from depthcheck.pipeline.metrics import (
     dummy_evaluation,
     mean_evaluation,
     objective_of,
+    training_weights,
 )
 from depthcheck.pipeline.records import Evaluation, Part, Split
 from depthcheck.pipeline.scores import area_under_curve, r2
 
 
-def split_of(train: list[float], valid: list[float], *, n_classes: int = 0, metric: str = "r2") -> Split:
+def split_of(
+    train: list[float],
+    valid: list[float],
+    *,
+    n_classes: int = 0,
+    metric: str = "r2",
+    weight: NDArray[np.float64] | None = None,
+) -> Split:
     def part(y: list[float]) -> Part:
-        return Part(X=np.zeros((len(y), 1), np.float32), y=np.array(y, np.int64 if n_classes else np.float32))
+        X = np.zeros((len(y), 1), np.float32)
+        return Part(X=X, y=np.array(y, np.int64 if n_classes else np.float32), weight=weight)
 
     task = "classification" if n_classes else "regression"
     return Split(
@@ -31,13 +41,19 @@ def split_of(train: list[float], valid: list[float], *, n_classes: int = 0, metr
     )  # fmt: skip
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40))
-def test_area_under_the_curve_is_scikit_learns_with_ties_too(samples: list[tuple[bool, int]]):
-    y, score = np.array([a for a, _ in samples], np.int64), np.array([b for _, b in samples], np.float32)
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3), st.integers(0, 3)), min_size=2, max_size=40))
+def test_area_under_the_curve_is_scikit_learns_with_ties_and_weights_too(samples: list[tuple[bool, int, int]]):
+    y, score, weight = (np.array(column) for column in zip(*samples, strict=True))
+    y, score, weight = y.astype(np.int64), score.astype(np.float32), weight.astype(np.float64)
     if len(set(y.tolist())) < 2:
         assert np.isnan(area_under_curve(y, score))
     else:
         assert area_under_curve(y, score) == pytest.approx(roc_auc_score(y, score), abs=1e-12)
+    if len(set(y[weight > 0].tolist())) < 2:
+        assert np.isnan(area_under_curve(y, score, weight))
+    else:
+        weighted = roc_auc_score(y, score, sample_weight=weight)
+        assert area_under_curve(y, score, weight) == pytest.approx(weighted, abs=1e-12)
 
 
 def test_area_is_unknown_where_a_score_is():
@@ -48,6 +64,8 @@ def test_area_is_unknown_where_a_score_is():
 @pytest.mark.parametrize("y", [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]])
 def test_r2_is_scikit_learns_for_a_constant_target_too(y: list[float], predicted: list[float]):
     assert r2(np.array(y), np.array(predicted)) == pytest.approx(r2_score(y, predicted))
+    weighted = r2(np.array(y), np.array(predicted), np.array([1.0, 0.0, 2.5]))
+    assert weighted == pytest.approx(r2_score(y, predicted, sample_weight=[1.0, 0.0, 2.5]))
 
 
 def test_r2_of_what_is_not_finite_is_unknown():
@@ -74,6 +92,32 @@ def test_balanced_weights_are_scikit_learns_and_one_on_average():
     np.testing.assert_allclose(weights[[0, 1, 3]], expected, rtol=1e-6)
     assert weights[2] == 0
     assert weights[y].mean() == pytest.approx(1)
+
+
+def test_weights_of_rows_and_of_classes_are_multiplied_and_one_on_average():
+    y, weight = [0, 0, 0, 1], np.array([1.0, 2.0, 3.0, 12.0])
+    split = split_of(y, y, n_classes=2, metric="accuracy", weight=weight)
+    rows, both = (training_weights(split, is_balanced=balanced) for balanced in (False, True))
+    np.testing.assert_allclose(rows, weight / 4.5)
+    expected = rows * compute_class_weight("balanced", classes=np.array([0, 1]), y=y, sample_weight=rows)[y]
+    np.testing.assert_allclose(both, expected, rtol=1e-6)
+    assert both.mean() == pytest.approx(1)
+    assert both[:3].sum() == pytest.approx(both[3])
+
+
+def test_dummy_baseline_and_standardization_go_by_the_rows_weights():
+    y, weight, X = [0, 0, 0, 1], np.array([1.0, 2.0, 3.0, 12.0]), np.zeros((4, 1))
+    found = dummy_evaluation(split_of(y, y, n_classes=2, metric="accuracy", weight=weight), Objective())
+    dummy = DummyClassifier().fit(X, y, weight)
+    assert found.score == pytest.approx(12 / 18) == dummy.score(X, y, weight)
+    assert found.loss == pytest.approx(log_loss(y, dummy.predict_proba(X), sample_weight=weight))
+    numbers = [10.0, 20.0, 30.0, 40.0]
+    split = split_of(numbers, numbers, weight=weight)
+    found = dummy_evaluation(split, objective_of(split))
+    assert (found.score, found.loss) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
+    assert found.secondary["mae"] == pytest.approx(
+        mean_absolute_error(numbers, DummyRegressor().fit(X, numbers, weight).predict(X), sample_weight=weight)
+    )
 
 
 def test_dummy_baseline_is_the_commonest_class_of_the_training_part():

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import amount
 from depthcheck.pipeline.data.amount import ReadingProgress
+from depthcheck.pipeline.data.delimited import delimited_size
 from depthcheck.pipeline.data.load import _SimilarLines, load
 from depthcheck.pipeline.system import available_memory
 
@@ -191,6 +193,19 @@ def test_sample_of_data_larger_than_memory_is_read(tmp_path):
         sampled(tmp_path / "t.csv", 300)
 
 
+def test_test_file_larger_than_memory_is_refused_by_itself_and_beside_the_data(tmp_path, monkeypatch):
+    path, test = write(tmp_path / "t.csv"), write(tmp_path / "test.csv")
+    config = DataConfig(name=str(path), target="y", test_file=str(test))
+    monkeypatch.setattr(amount, "available_memory", lambda: 0)
+    with pytest.raises(ValueError, match=r"reading test\.csv must take no more memory"):
+        load(config, cache=tmp_path)
+    size = delimited_size(path).n_bytes
+    monkeypatch.setattr(amount, "available_memory", lambda: 1.5 * size)
+    with pytest.raises(ValueError, match=r"reading t\.csv must take no more memory"):
+        load(config, cache=tmp_path)
+    load(replace(config, test_file=None), cache=tmp_path)
+
+
 @pytest.mark.usefixtures("little_memory")
 def test_query_is_asked_of_a_database_larger_than_memory(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as database:
@@ -201,15 +216,36 @@ def test_query_is_asked_of_a_database_larger_than_memory(tmp_path):
     assert len(load(few, cache=tmp_path).y) == 40
 
 
-def test_memory_that_is_left_is_some_and_no_more_than_the_machine_or_the_container_has(tmp_path, monkeypatch):
+VERSION_1 = ("limit_in_bytes", "usage_in_bytes", "total_")
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/user/one", "user", ("max", "current", "")),
+        ("7:cpu,cpuacct:/one\n5:memory:/docker/1f0c", "memory", VERSION_1),
+        ("5:memory:/docker/1f0c\n0::/one", "memory/docker/1f0c", VERSION_1),
+    ],
+    ids=["version 2", "version 1, from inside", "both"],
+)
+def test_memory_that_is_left_is_no_more_than_the_container_has(tmp_path, monkeypatch, line, folder, names):
     import psutil
 
     assert 0 < available_memory() <= psutil.virtual_memory().total
+    monkeypatch.setattr(system, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(system, "_OWN_CGROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text(f"{line}\n")
+    container = tmp_path / "cgroup" / folder
+    container.mkdir(parents=True)
+    limit, used, total = names
     # What a container remembers of files makes room where it is needed, however often they were read.
-    monkeypatch.setattr(system, "_CGROUPS", tmp_path)
-    stated = {"max": "1000", "current": "900", "stat": "anon 400\nactive_file 300\ninactive_file 200\n"}
+    stated = {
+        limit: "1000",
+        used: "900",
+        "stat": f"{total}anon 400\n{total}active_file 300\n{total}inactive_file 200\n",
+    }
     for name, text in stated.items():
-        (tmp_path / f"memory.{name}").write_text(text)
+        (container / f"memory.{name}").write_text(text)
     assert available_memory() == 600
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,8 @@ def test_scores_of_a_single_split_are_those_of_scikit_learn_by_hand():
 
 def test_scores_over_folds_are_means_and_there_is_no_test_score():
     dataset = dataset_of(load_diabetes(), "r2")
-    config = SplitConfig(folds=3)
+    weights = np.arange(len(dataset.y)) % 3 + 0.5
+    dataset, config = replace(dataset, weights=weights), SplitConfig(folds=3)
     ridge, forest, boosting = reference_scores(dataset, config)
     assert (ridge.name, forest.name, boosting.name) == ("ridge regression", "random forest", "gradient boosting")
     for number, cut in enumerate(folds(dataset, config)):
@@ -70,7 +72,8 @@ def test_scores_over_folds_are_means_and_there_is_no_test_score():
         scaler = StandardScaler().fit(raw[cut.train])
         train, valid = (scaler.transform(raw[rows]) for rows in (cut.train, cut.valid))
         for reference, model in ((ridge, Ridge()), (boosting, HistGradientBoostingRegressor(random_state=0))):
-            expected = model.fit(train, dataset.y[cut.train]).score(valid, dataset.y[cut.valid])
+            model.fit(train, dataset.y[cut.train], sample_weight=weights[cut.train])
+            expected = model.score(valid, dataset.y[cut.valid], sample_weight=weights[cut.valid])
             assert reference.folds[number] == pytest.approx(expected, abs=0.01)
     for reference in (ridge, forest, boosting):
         assert reference.valid == np.mean(reference.folds)

@@ -197,6 +197,30 @@ def test_part_with_one_class_alone_is_refused_for_auc():
     assert set(dataset.y[split(dataset, SplitConfig(valid_size=0.3, method="stratified")).valid]) == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (
+            {"weights": np.repeat([1.0, 0.0], [34, 9])},
+            "rows with a weight above 0 in the valid part must be at least 1",
+        ),
+        (
+            {"metric": "auc", "weights": np.repeat([1.0, 0.0], [20, 23])},
+            "classes with a weight above 0 in the valid part must be at least 2, got 0",
+        ),
+        (
+            {"X_test": np.zeros((2, 1)), "y_test": np.array([1, 0]), "weights_test": np.zeros(2)},
+            "rows with a weight above 0 in the test part must be at least 1, got 0",
+        ),
+    ],
+)
+def test_part_in_which_nothing_weighs_is_refused(own: dict, message: str):
+    weights = {"weights": np.ones(43), **own}
+    dataset = labelled([20, 23], times=np.arange(43.0), **weights)
+    with pytest.raises(ValueError, match=message):
+        split(dataset, SplitConfig(method="time"))
+
+
 def test_own_test_part_with_one_class_alone_is_refused_for_auc():
     dataset = labelled([20, 20], metric="auc", X_test=np.zeros((2, 1)), y_test=np.array([1, 1]))
     with pytest.raises(ValueError, match="classes in the test part must be 2 for auc, got 'b' alone"):

@@ -1,5 +1,6 @@
 import gzip
 import os
+import struct
 import zipfile
 from xml.sax.saxutils import escape
 
@@ -403,6 +404,50 @@ def test_cells_far_from_the_table_cost_nothing_and_are_said(tmp_path):
     ]
 
 
+def binary_workbook(path, cells):
+    """Write a spreadsheet as Excel's binary format has it, of rows of (column, value) by their number."""
+
+    def record(kind, data=b""):  # no length here needs more than two bytes of seven bits
+        head = [bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7]) for n in (kind, len(data))]
+        return b"".join(head) + data
+
+    def text(value):
+        return struct.pack("<I", len(value)) + value.encode("utf-16-le")
+
+    def cell(column, value):
+        place = struct.pack("<II", column, 0)
+        return record(6, place + text(value)) if isinstance(value, str) else record(5, place + struct.pack("<d", value))
+
+    rows = (
+        record(0, struct.pack("<I", n) + bytes(21)) + b"".join(cell(*one) for one in row) for n, row in cells.items()
+    )
+    size = record(148, struct.pack("<IIII", 0, max(cells), 0, 16_383))
+    one = record(156, struct.pack("<II", 0, 1) + text("rId1") + text("S1"))
+    of = "http://schemas.openxmlformats.org"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/workbook.bin", record(131) + record(143) + one + record(144) + record(132))
+        archive.writestr(
+            "xl/_rels/workbook.bin.rels",
+            f'<Relationships xmlns="{of}/package/2006/relationships"><Relationship Id="rId1" '
+            f'Type="{of}/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.bin"/></Relationships>',
+        )
+        sheet = [record(129), size, record(145), *rows, record(146), record(130)]
+        archive.writestr("xl/worksheets/sheet1.bin", b"".join(sheet))
+    return path
+
+
+def test_cells_far_from_a_binary_table_cost_nothing_either(tmp_path):
+    table = {0: [(0, "n"), (1, "y")], 1: [(0, 1.5), (1, "a")], 2: [(0, 3.0), (1, "b"), (500, 7.0)]}
+    path, lines = binary_workbook(tmp_path / "any.xlsb", table | {1_048_575: [(0, 1.0), (16_383, 2.0)]}), []
+
+    frame = open_table(path, lines.append).read()
+
+    assert frame.to_dict("list") == {"n": [1.5, 3], "y": ["a", "b"]}
+    assert lines == [
+        "any.xlsb: cells far from the table, behind 1,000 empty rows or 100 empty columns, are left out: 3"
+    ]
+
+
 def test_merged_cells_are_names_of_two_levels_and_values_of_every_row(tmp_path):
     rows = [
         ["Sales", None, None, None],
@@ -518,9 +563,11 @@ def test_second_file_needs_the_target_and_has_to_be_there(tmp_path):
 
 
 def test_samples_to_predict_need_no_target(tmp_path):
-    assert list(read_samples(written(tmp_path, "x,z\n1,a\n")).columns) == ["x", "z"]
+    assert list(read_samples(written(tmp_path, "x,z\n1,a\n"))[0].columns) == ["x", "z"]
     np.savez(tmp_path / "any.npz", X=np.eye(2))
-    np.testing.assert_array_equal(read_samples(tmp_path / "any.npz"), np.eye(2))
+    np.testing.assert_array_equal(read_samples(tmp_path / "any.npz")[0], np.eye(2))
+    with pytest.raises(ValueError, match=r"query must be left out: any\.npz takes none, got 'q'"):
+        read_samples(tmp_path / "any.npz", query="q")
     with pytest.raises(DataNotFoundError, match="there is no file"):
         read_samples(tmp_path / "other.npz")
 
@@ -616,9 +663,23 @@ def test_words_for_missing_among_names_are_said_and_can_be_kept(tmp_path):
     assert said.columns[0].categories == ("DE",)
     assert kept.class_names == ("EU", "NA")
     assert (kept.columns[0].categories, kept.columns[0].n_missing) == (("?", "DE", "NA"), 20)
-    samples = as_samples(read_samples(path), kept.columns)
+    samples = as_samples(read_samples(path)[0], kept.columns)
     assert samples["country"].astype(object).iloc[:2].tolist() == ["NA", "DE"]
     assert samples["country"].isna().sum() == 20
+
+
+def test_words_for_missing_among_numbers_can_be_kept_as_names_too(tmp_path):
+    rows = "".join(f"{('NA', '1', '2.50', '')[n % 4]},{n % 7},{'ab'[n % 2]}\n" for n in range(60))
+    path, lines = written(tmp_path, "grade,x,y\n" + rows), []
+    config = DataConfig(name=str(path), target="y", columns=(("grade", "categorical with NA"),), test_file=str(path))
+    kept = load(config, cache=tmp_path, log=lines.append)
+    assert lines == []
+    assert (kept.columns[0].categories, kept.columns[0].n_missing) == (("1", "2.50", "NA"), 15)
+    assert [*kept.X_test["grade"].astype(object)[:3]] == ["NA", "1", "2.50"]
+    samples, _ = read_samples(path)
+    assert [*as_samples(samples, kept.columns)["grade"].astype(object)[:3]] == ["NA", "1", "2.50"]
+    # A server has read them as numbers.
+    assert [*as_samples(samples.assign(grade=2.5), kept.columns)["grade"][:2]] == ["2.50", "2.50"]
 
 
 def test_many_lines_that_are_alike_become_two(tmp_path):

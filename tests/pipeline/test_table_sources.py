@@ -173,6 +173,8 @@ def test_file_with_an_address_is_fetched_once_and_then_read_without_a_network(se
         "postgresql://host/x?pass%77ord=s3cret",
         "https://me:s3cret@host/a.csv",
         "https://host/a.csv?version=2&access_token=s3cret",
+        "https://host/a.csv?X-Amz-Signature=s3cret",
+        "mssql://host/x?odbc_connect=s3cret",
     ],
 )
 def test_password_in_an_address_is_refused_before_anything_can_log_it(address):
@@ -185,7 +187,13 @@ def test_password_in_an_address_is_refused_before_anything_can_log_it(address):
 
 @pytest.mark.parametrize(
     "address",
-    ["postgresql://me@host:5432/x", "https://host:8080/@me/a.csv?raw=true", "https://host/@a:b.csv", "C:/a@b.csv"],
+    [
+        "postgresql://me@host:5432/x",
+        "postgresql://me@host/x?sslkey=my.key&sslmode=require",
+        "https://host:8080/@me/a.csv?raw=true",
+        "https://host/@a:b.csv",
+        "C:/a@b.csv",
+    ],
 )
 def test_address_without_a_password_is_taken(address):
     assert DataConfig(name=address).name == address

@@ -299,6 +299,25 @@ def test_group_time_and_test_columns_are_no_features():
     assert timed.times[0] - timed.times[1] == 1
 
 
+def test_weights_are_no_feature_and_go_with_the_rows_of_each_part():
+    columns = {
+        "x": [row / 2 for row in range(N)],
+        "w": [f"{row},5" for row in range(N)],
+        "part": cycle("train", "train", "train", "test"),
+    }
+    target = [None, None, *Y[2:]]
+
+    weighted = dataset_of(columns, target=target, weight="w", test_column="part")
+    test = pd.DataFrame({"x": [1, 2], "w": ["3", "4,25"], "y": [None, "a"]})
+    by_file = dataset_of({"x": columns["x"], "w": columns["w"]}, weight="w", test=test)
+
+    assert list(weighted.X) == ["x"]
+    assert weighted.weights.tolist() == [row + 0.5 for row in range(2, N) if row % 4 != 3]
+    assert weighted.weights_test.tolist() == [row + 0.5 for row in range(3, N, 4)]
+    assert by_file.weights_test.tolist() == [4.25]
+    assert len({of.sha256 for of in (by_file, dataset_of({"x": columns["x"]}, test=test))}) == 2
+
+
 @pytest.mark.parametrize("words", [("train", "test"), ("no", "yes"), (0, 1), (False, True)])
 def test_test_column_sets_its_rows_apart(words):
     marks = [words[row >= 30] for row in range(N)]
@@ -379,6 +398,24 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
         ({"config": {"task": "regression"}}, "row 1 of numeric column 'y' must be a number, got 'a'"),
         ({"config": {"group": "y"}}, "group must be another column than target, got 'y' for both"),
         ({"config": {"time": "colour"}}, "row 1 of date column 'colour' must be a date, got 'red'"),
+        ({"config": {"weight": "colour"}}, "row 1 of numeric column 'colour' must be a number, got 'red'"),
+        ({"config": {"weight": "y"}}, "weight must be another column than target, got 'y' for both"),
+        (
+            {"config": {"weight": "w"}, "features": {"w": cycle(1, 2, -0.5)}},
+            "weight 'w' must be a number of at least 0 in every row, got -0.5 in row 3",
+        ),
+        (
+            {"config": {"weight": "w"}, "features": {"w": cycle("1", None)}},
+            "weight 'w' must be a number of at least 0 in every row, got none in row 2",
+        ),
+        (
+            {
+                "config": {"weight": "w"},
+                "features": {"w": cycle(1, 2)},
+                "test": pd.DataFrame({"x": [1.5], "colour": ["red"], "y": ["a"]}),
+            },
+            "test file must have the weight 'w': its rows are weighed in the score too",
+        ),
         ({"config": {"test_column": "colour"}}, "column 'colour' must have two different values to be boolean, got 3"),
         (
             {"test": pd.DataFrame({"x": [1.5], "y": ["a"]})},
@@ -397,7 +434,7 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
 )
 def test_what_does_not_fit_the_table_ends_in_one_line_that_helps(change, message):
     said = {"target": "y", **change.get("config", {})}
-    frame = pd.DataFrame({**FEATURES, "y": change.get("target", Y)})
+    frame = pd.DataFrame({**FEATURES, **change.get("features", {}), "y": change.get("target", Y)})
 
     with pytest.raises(ValueError) as trouble:  # noqa: PT011
         table_dataset(frame, DataConfig(name="t.csv", **said), name="t.csv", source="here", test=change.get("test"))

@@ -49,13 +49,13 @@ def dataset_of(metric: str) -> Dataset:
 
 
 def table_of(metric: str) -> Dataset:
-    """Return the same samples as a table: a gap in one column, and a category that some folds hardly know."""
+    """Return the same samples as a table whose rows have weights: a gap in one column, and a rare category."""
     arrays = dataset_of(metric)
     X = pd.DataFrame(arrays.X.astype(np.float32), columns=list(arrays.feature_names))
     X.loc[::17, "a"] = np.nan
     X["colour"] = pd.Categorical(np.where(np.arange(N) % 40 == 0, "rare", np.where(arrays.X[:, 3] > 10, "red", "blue")))
     columns = (*(Column(name=name, kind="numeric") for name in "abcd"), Column(name="colour", kind="categorical"))
-    return replace(arrays, X=X, columns=columns, feature_names=tuple(X))
+    return replace(arrays, X=X, columns=columns, feature_names=tuple(X), weights=np.arange(N) % 3 + 0.5)
 
 
 def config(split: SplitConfig, *, units: tuple[int, ...] = (), epochs: int = 3, rate: float = 0.05, name: str = "adam"):
@@ -202,6 +202,8 @@ def test_judging_a_searched_model_is_evaluating_its_network(metric: str, make):
     assert (found.loss, found.score) == pytest.approx((expected.loss, expected.score), rel=1e-4)
     assert found.secondary == pytest.approx(expected.secondary, rel=1e-4)
     np.testing.assert_array_equal(said.y, confirmed.predictions.y)
+    np.testing.assert_array_equal(said.weight, confirmed.predictions.weight)
+    assert (said.weight is None) == (dataset.weights is None)
     np.testing.assert_allclose(said.predicted, confirmed.predictions.predicted, rtol=1e-4)
     if metric != "r2":
         np.testing.assert_allclose(said.positive, confirmed.predictions.positive, atol=1e-6)
@@ -299,7 +301,9 @@ def _signs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_signs")
 def test_optimizer_and_metric_that_were_added_from_outside_train_and_score_a_trial(monkeypatch: pytest.MonkeyPatch):
     balanced = Metric(
-        key="balanced", name="balanced accuracy", score=lambda y, said: balanced_accuracy_score(y, said.argmax(axis=1))
+        key="balanced",
+        name="balanced accuracy",
+        score=lambda y, said, weight: balanced_accuracy_score(y, said.argmax(axis=1), sample_weight=weight),
     )
     monkeypatch.setitem(METRICS, "balanced", balanced)
     dataset = replace(dataset_of("accuracy"), metric="balanced")

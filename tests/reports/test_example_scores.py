@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,32 @@ def test_mean_of_r2s_pseudo_values_is_r2(seed, n):
     rng = np.random.default_rng(seed)
     y, predicted = rng.normal(5, 3, n), rng.normal(5, 3, n)
     assert r2_scores(y, predicted).mean() == pytest.approx(r2_score(y, predicted), rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["accuracy", "auc", "r2"]))
+def test_mean_of_weighted_pseudo_values_is_the_weighted_score_and_copies_count_as_weights(seed, metric):
+    rng = np.random.default_rng(seed)
+    y = np.array([0, 1, *rng.integers(0, 2, 20)])
+    said, weight = rng.uniform(size=22).astype(np.float32), np.array([1.0, 2.0, *rng.integers(0, 4, 20)])
+    if metric == "r2":
+        one, score = Predictions(y=y, predicted=said, probability=said, weight=weight), r2_score
+    else:
+        one, score = replace(of_classes(y, said), weight=weight), roc_auc_score
+    expected = (
+        np.average((said > 0.5) == y, weights=weight) if metric == "accuracy" else score(y, said, sample_weight=weight)
+    )
+    found, rows = example_scores(metric, one), np.repeat(np.arange(22), weight.astype(int))
+    assert found.mean() == pytest.approx(expected, abs=1e-6)
+    # A row of weight 3 says what its three copies say together.
+    copies = example_scores(metric, _of_rows(one, rows)).astype(float)
+    distances = np.bincount(rows, copies - copies.mean(), 22) / weight.mean()
+    np.testing.assert_allclose(found.astype(float) - found.mean(), distances, atol=1e-5)
+
+
+def _of_rows(of, rows):
+    columns = {"y": of.y, "predicted": of.predicted, "probability": of.probability, "positive": of.positive}
+    return Predictions(**{name: None if column is None else column[rows] for name, column in columns.items()})
 
 
 def test_targets_that_are_all_equal_have_no_r2():

@@ -94,7 +94,12 @@ def test_blocks_of_time_that_drift_count_as_fewer():
     a, b = rng.standard_normal((6, 100)) + drifting, np.zeros((6, 100))
     of_row = np.repeat(np.arange(20), 5)
     blocks, groups = (
-        difference_by_units(a, b, Units(of_example=of_row, n=20, are_blocks=in_time), pseudo_observations=None)
+        difference_by_units(
+            a,
+            b,
+            Units(of_example=of_row, n=20, noun="blocks of time" if in_time else "groups"),
+            pseudo_observations=None,
+        )
         for in_time in (True, False)
     )
     assert blocks.half_width > 2 * groups.half_width
