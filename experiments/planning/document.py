@@ -171,7 +171,7 @@ def _distinct(levels: list[ParamValue]) -> tuple[ParamValue, ...]:
 def _tuned(dimension: Dimension) -> Any:
     """Return the type of what a tuned dimension ranges over: a table ``{low, high, log, step}`` or a list."""
     choices: Any = Annotated[_levels(dimension), AfterValidator(lambda values: Choices(values=values))]
-    if dimension.kind not in ("int", "float"):
+    if dimension.kind not in ("int", "float", "any"):
 
         def no_range(value: object, handler: Callable[[object], Choices]) -> Choices:
             if isinstance(value, dict):
@@ -179,7 +179,8 @@ def _tuned(dimension: Dimension) -> Any:
             return handler(value)
 
         return Annotated[choices, WrapValidator(no_range)]
-    end = Annotated[Any, Checked.by(dimension)]
+    # Of a hyperparameter of a user's own model nobody has said what it is; ends are numbers.
+    end = Annotated[Any, Checked.by(Values(kind="float") if dimension.kind == "any" else dimension)]
     numbers: Any = _table(
         f"Range of {dimension.name}",
         {
@@ -198,7 +199,9 @@ def _tuned(dimension: Dimension) -> Any:
 
 def _range(dimension: Dimension, table: Mapping[str, Any]) -> Range:
     low, high, log, step = table["low"], table["high"], table.get("log", False), table.get("step")
-    is_whole = dimension.kind == "int" or all(isinstance(end, int) for end in (low, high))
+    is_whole = dimension.kind == "int"
+    if dimension.kind == "any" and low.is_integer() and high.is_integer():
+        low, high, is_whole = int(low), int(high), True
     if low >= high:
         raise ValueError(f" must have low below high, got low = {low}, high = {high}")
     if log and (low <= 0 or step is not None):

@@ -6,14 +6,19 @@ logits is exact. Probabilities, and the unit of a number, belong to :func:`servi
 
 from __future__ import annotations
 
+import random
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.random import seed_generator
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
@@ -106,12 +111,12 @@ def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any
     """
     own, n_outputs = model.own, plan.n_classes or 1
     assert own is not None
-    # Layers that are given no seed draw one from here.
-    keras.utils.set_random_seed(seed % 2**32)
     held = {**dict(model.options), "depth": model.depth, "activation": model.activation, "dropout": model.dropout}
     held["units"] = model.units[0] if model.units else 0
     values = {name: held[name] for name in own.defaults() if name in held}
-    body = own.build(input_shape=plan.sample_shape, n_outputs=n_outputs, values=values)
+    keras.utils.set_random_seed(seed % 2**32)
+    with _as_in_a_new_process(seed):
+        body = own.build(input_shape=plan.sample_shape, n_outputs=n_outputs, values=values)
     if not isinstance(body, keras.Model):
         raise OwnCodeError(f"{own.name} must return a keras.Model, got {type(body).__name__}")
     if body.compiled or type(body).train_step is not keras.Model.train_step:
@@ -120,13 +125,30 @@ def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any
         yield keras.layers.Reshape(plan.sample_shape, name="sample_shape")
     samples = keras.KerasTensor((None, *plan.sample_shape), dtype="float32")
     try:
-        shape = tuple(body(samples).shape)
+        with _as_in_a_new_process(seed + 1):  # what is built at its first call only
+            shape = tuple(body(samples).shape)
     except Exception as error:
         raise OwnCodeError(f"{own.name}: {type(error).__name__}: {' '.join(str(error).split())}"[:500]) from error
     if shape != (None, n_outputs):
         wanted = f"({n_outputs},), a number a class" if plan.n_classes else "(1,)"
         raise OwnCodeError(f"{own.name} must give outputs of shape {wanted}, got {shape[1:]}")
     yield body
+
+
+@contextmanager
+def _as_in_a_new_process(seed: int) -> Iterator[None]:
+    """Let layers without seed and name get those that they would get alone, whatever was built before or beside.
+
+    Keras counts names, and draws seeds from Python's own generator, which other threads of a worker draw from too.
+    """
+    drawn, names = seed_generator.python_random, global_state.get_global_attribute("object_name_uids")
+    seed_generator.python_random = random.Random(seed)
+    global_state.set_global_attribute("object_name_uids", defaultdict(int))
+    try:
+        yield
+    finally:
+        seed_generator.python_random = drawn
+        global_state.set_global_attribute("object_name_uids", names)
 
 
 def _blocks(plan: Blueprint, seeds: Iterator[int], output_seed: int) -> Iterator[list[Any]]:

@@ -1,0 +1,231 @@
+"""A user's own model: its signature says what can be compared, and its text travels with every trial."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.worker import TrialTask, run_task
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.reproduce import original
+from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
+from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.own import OwnCodeError, OwnModel
+from depthcheck.pipeline.records import Dataset
+from depthcheck.reports.text.words import configuration
+
+#: A Lambda layer, a layer that is subclassed and keeps no configuration of its own, and one that is used twice.
+SOURCE = """
+import keras
+
+
+def double(x):
+    return 2 * x
+
+
+class Scaled(keras.layers.Layer):
+    def __init__(self, start=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.start))
+
+    def call(self, x):
+        return self.factor * x
+
+
+def build(input_shape, n_outputs, width=8, blocks=1, kind="relu"):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Lambda(double)(keras.layers.Flatten()(inputs))
+    x = keras.layers.Dense(width, activation=kind)(x)
+    shared = keras.layers.Dense(width, activation=kind)
+    for _ in range(blocks):
+        x = Scaled(0.9)(shared(x))
+    return keras.Model(inputs, keras.layers.Dense(n_outputs)(x))
+"""
+#: What XLA has no program for: a call back into Python.
+NO_XLA = """
+import keras
+import tensorflow as tf
+
+
+class Outside(keras.layers.Layer):
+    def call(self, x):
+        return x + tf.stop_gradient(tf.ensure_shape(tf.numpy_function(lambda of: 0 * of, [x], tf.float32), x.shape))
+
+
+def build(input_shape, n_outputs):
+    flat = keras.layers.Flatten()
+    return keras.Sequential([keras.Input(input_shape), flat, Outside(), keras.layers.Dense(n_outputs)])
+"""
+DOCUMENT = {
+    "model": "my_models.py:build",
+    "data": {"name": "digits"},
+    "budget": {"trials": 13, "epochs": 1},
+    "compare": {"blocks": [1, 2]},
+    "tune": {"width": {"low": 4, "high": 8}, "kind": ["relu", "tanh"]},
+    "fixed": {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 64, "schedule": "cosine"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "my_models.py").write_text(SOURCE)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load(DataConfig(name="digits"), cache=tmp_path_factory.mktemp("digits"))
+
+
+def configs(experiment: Experiment, sha256: str = "a" * 64) -> list[TrialConfig]:
+    planned = design.plan(experiment, [design.SearchRound(trials=5)])[1:]
+    return [
+        space.to_config(experiment, one.point or {}, seed=1, data_sha256=sha256, split=SplitConfig()) for one in planned
+    ]
+
+
+def test_hyperparameters_of_the_signature_are_compared_tuned_logged_and_said(folder: Path):
+    experiment = definition.parse(DOCUMENT, name="own", base=folder)
+    for config in configs(experiment):
+        values = dict(config.model.options)
+        assert values["blocks"] in (1, 2)
+        assert isinstance(values["width"], int)
+        assert 4 <= values["width"] <= 8
+        logged = {key: str(value) for key, value in config.to_params().items()}
+        assert TrialConfig.from_params(logged) == config == pickle.loads(pickle.dumps(config))
+        assert configuration(config).startswith("my_models.py:build, cosine schedule, adam,")
+        assert f"blocks {values['blocks']}" in configuration(config)
+    stored = json.loads(json.dumps(experiment.as_json()))
+    assert Experiment.from_json("own", stored).as_json() == experiment.as_json()
+
+
+def test_long_text_is_logged_in_pieces_and_another_text_is_another_study(folder: Path):
+    before = definition.parse(DOCUMENT, name="own", base=folder).study_name("a")
+    (folder / "my_models.py").write_text(SOURCE + "# é\n" * 5_000)
+    experiment = definition.parse(DOCUMENT, name="own", base=folder)
+    assert experiment.study_name("a") != before
+    config = configs(experiment)[0]
+    logged = config.to_params()
+    assert max(len(str(value)) for value in logged.values()) <= 6_000
+    assert TrialConfig.from_params(logged) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "my_models.py"}, r"^model must be a file and a function, my_models\.py:build, got 'my_models\.py'"),
+        ({"model": "other.py:build"}, r"^model must be in a file that can be read, got .*other\.py: No such file"),
+        ({"model": "my_models.py:make"}, r"^model must be a function of my_models\.py \(double, build\), got 'make'"),
+        ({"model": 3}, "^model must be a text, got 3"),
+        ({"compare": {"block": [1, 2]}}, r"\[compare\] has no key 'block'.*did you mean 'blocks'"),
+        (
+            {"compare": {"normalization": ["none", "batch"]}},
+            r"^normalization must be a hyperparameter of my_models\.py:build \(width, blocks, kind\), got another",
+        ),
+        ({"compare": {"depth": [1, 2]}}, r"^depth must be either compared, tuned or fixed, got it in \[compare\]"),
+        (
+            {"compare": {"kind": ["3"]}},
+            r"kind\[0\] must be a number, true or false, or a text .*, got '3'",
+        ),
+    ],
+)
+def test_wrong_definition_is_one_line(folder: Path, change: dict[str, object], message: str):
+    with pytest.raises(ValueError, match=message):
+        definition.parse({**DOCUMENT, **change}, name="own", base=folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def build(:\n", r"^my_models\.py:1: invalid syntax"),
+        ("def build(*layers):\n    pass\n", r"^my_models\.py:1: build must name what it takes, got \* or / in"),
+        (
+            "def build(learning_rate):\n    pass\n",
+            "none of those of training and optimizers, got 'learning_rate'",
+        ),
+        ("def build(depth):\n    pass\n", "must be of depth, units and activation all or none, got 'depth'"),
+    ],
+)
+def test_signature_that_cannot_be_searched_is_one_line(folder: Path, source: str, message: str):
+    (folder / "my_models.py").write_text(source)
+    with pytest.raises(ValueError, match=message):
+        definition.parse(DOCUMENT, name="own", base=folder)
+
+
+def test_hyperparameter_of_another_study_is_none_of_a_network_of_ours(folder: Path):
+    definition.parse(DOCUMENT, name="own", base=folder)
+    ours = {**DOCUMENT, "tune": {}, "fixed": {**DOCUMENT["fixed"], "depth": 0}}
+    del ours["model"]
+    with pytest.raises(ValueError, match=r"^blocks must be a hyperparameter of a model, got another"):
+        definition.parse(ours, name="ours")
+
+
+def test_model_is_trained_logged_read_back_and_made_again(uri: str, folder: Path, digits: Dataset):
+    """By the functions that workers and the doctor call; the user's file is gone by then."""
+    experiment = definition.parse(DOCUMENT, name="own", base=folder)
+    (folder / "my_models.py").unlink()
+    study = tracking.open_parent("own", uri=uri, environ={})
+    config = configs(experiment, digits.sha256)[0]
+    task = TrialTask(study_run=study, number=1, phase="compare", combination={}, config=config)
+    assert run_task(task).state == "finished"
+    (trial,) = tracking.trials(uri, study.run_id)
+    assert trial.config == config
+    said = tracking.load_model(uri, trial.run_id)(digits.X[:5].astype(np.float32)).numpy()
+    assert original.write_model_again(original.find(uri, run_id=trial.run_id, study=None), study) is None
+    again = tracking.load_model(uri, trial.run_id)(digits.X[:5].astype(np.float32)).numpy()
+    assert np.array_equal(said, again)
+
+
+def test_model_that_xla_cannot_compile_is_trained_step_by_step_which_is_noted(uri: str, folder: Path, digits: Dataset):
+    from depthcheck.pipeline.trial import run_trial
+
+    (folder / "my_models.py").write_text(NO_XLA)
+    document = {**DOCUMENT, "compare": {"batch_size": [64]}, "tune": {}}
+    document["fixed"] = {name: of for name, of in DOCUMENT["fixed"].items() if name != "batch_size"}
+    config = configs(definition.parse(document, name="own", base=folder), digits.sha256)[0]
+    study = tracking.open_parent("own", uri=uri, environ={})
+    assert (
+        run_task(TrialTask(study_run=study, number=1, phase="compare", combination={}, config=config)).state
+        == "finished"
+    )
+    (trial,) = tracking.trials(uri, study.run_id)
+    assert tracking.read_run(uri, trial.run_id).tags["depthcheck.engine"] == "step by step"
+    # Where both engines can, they give the same numbers.
+    source = NO_XLA.replace("Outside(), ", "")
+    (folder / "my_models.py").write_text(source)
+    compiled = run_trial(configs(definition.parse(document, name="own", base=folder), digits.sha256)[0], digits)
+    assert compiled.engine == "compiled"
+    assert trial.history.train_loss == pytest.approx(compiled.result.history.train_loss, rel=1e-4)
+    assert trial.history.valid_loss == pytest.approx(compiled.result.history.valid_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return units_of_mine", r"^my_models\.py:6: NameError: name 'units_of_mine' is not defined$"),
+        ("return 3", r"^my_models\.py:build must return a keras\.Model, got int$"),
+        (
+            "return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten()])",
+            r"^my_models\.py:build must give outputs of shape \(10,\), a number a class, got \(64,\)$",
+        ),
+    ],
+)
+def test_model_that_cannot_be_trained_is_one_line(folder: Path, digits: Dataset, body: str, message: str):
+    from depthcheck.pipeline.trial import try_own
+
+    text = f"import keras\n\n\ndef build(input_shape, n_outputs):\n    '''Build.'''\n    {body}\n"
+    own = OwnModel(file="my_models.py", function="build", source=text)
+    (folder / "my_models.py").write_text(text)
+    document = {**DOCUMENT, "compare": {"batch_size": [64]}, "tune": {}}
+    document["fixed"] = {name: of for name, of in DOCUMENT["fixed"].items() if name != "batch_size"}
+    config = configs(definition.parse(document, name="own", base=folder), digits.sha256)[0]
+    assert config.model.own == own
+    with pytest.raises(OwnCodeError, match=message):
+        try_own(config, digits)
