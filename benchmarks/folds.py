@@ -262,14 +262,10 @@ SCENARIOS = [
 ]
 #: Rows that belong together.
 GROUPED = [
-    *(
-        Scenario(metric=metric, n=500, n_groups=n_groups, skew=skew)
-        for metric in ("accuracy", "r2")
-        for n_groups in (8, 20, 50)
-        for skew in (0.0, 1.0)
-    ),
-    *(Scenario(metric="auc", n=500, n_groups=20, skew=skew) for skew in (0.0, 1.0)),
-    *(Scenario(metric=metric, n=500, n_groups=20, alike=0.1) for metric in ("accuracy", "r2")),
+    Scenario(metric=metric, n=500, n_groups=n_groups, skew=skew)
+    for metric, numbers in (("accuracy", (8, 20, 50)), ("r2", (8, 20)), ("auc", (20,)))
+    for n_groups in numbers
+    for skew in (0.0, 1.0)
 ]
 
 
