@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import sys
 import threading
@@ -250,15 +251,20 @@ def dask_setup(worker: Worker) -> None:
 
 
 def import_training() -> None:
-    """Import what trains, without matplotlib: Keras would import it, which takes a second, and no worker draws."""
-    if "matplotlib" in sys.modules:
-        import_module("depthcheck.pipeline.trial")
-        return
-    sys.modules["matplotlib"] = None  # type: ignore[assignment]  # so that Keras takes it for not installed
+    """Import what trains, without matplotlib: Keras would import it, which takes a second, and no worker draws.
+
+    Nor is garbage collected meanwhile, which takes another second: nearly all that an import makes stays.
+    """
+    hides = "matplotlib" not in sys.modules
+    if hides:
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]  # so that Keras takes it for not installed
+    gc.disable()
     try:
         import_module("depthcheck.pipeline.trial")
     finally:
-        del sys.modules["matplotlib"]
+        gc.enable()
+        if hides:
+            del sys.modules["matplotlib"]
 
 
 def bound_memory(n_bytes: int) -> None:

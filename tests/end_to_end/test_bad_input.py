@@ -23,11 +23,11 @@ import pytest
         (["--trails", "5"], "No such option '--trails'. Did you mean '--trials'?"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(folder, words, line):
-    code, output = folder.run(*(["--experiment", "digits"] if "--experiment" not in words else []), *words)
-    assert code == 2, output
-    assert line in output
-    assert len(output.strip().splitlines()) == 1
+def test_bad_input_is_one_line_and_writes_nothing(folder, here, words, line):
+    asked = [*(["--experiment", "digits"] if "--experiment" not in words else []), *words]
+    done = here(folder.path, "run", *asked, HOME=str(folder.home))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    assert line in done.stderr
     assert not list(folder.path.iterdir())
 
 

@@ -182,9 +182,8 @@ def test_interrupted_reproduction_leaves_no_run_open_and_no_process(store):
         ([], "error: no study in sqlite:///"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(folder, words, line):
-    code, output = reproduce(folder, *words)
-    assert code == 2, output
-    assert output.startswith(line)
-    assert len(output.strip().splitlines()) == 1
+def test_bad_input_is_one_line_and_writes_nothing(folder, here, words, line):
+    done = here(folder.path, "reproduce", *words, HOME=str(folder.home))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    assert done.stderr.startswith(line)
     assert not list(folder.path.iterdir())

@@ -137,14 +137,13 @@ def test_read_only_folder_and_read_only_database_are_one_line(folder, tiny):
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "optuna.db"])
-def test_damaged_database_is_one_line_and_left_as_it_is(folder, tiny, name):
+def test_damaged_database_is_one_line_and_left_as_it_is(folder, here, tiny, name):
     path = folder.path / name
     path.write_text("This is a letter, and no database.\n" * 40)
     before = path.read_bytes()
-    code, output = folder.run("--experiment", tiny)
-    assert code == 2
-    assert f"must be a whole SQLite database, got {path} (file is not a database); it was left as it is" in output
-    assert len(output.splitlines()) == 1
+    done = here(folder.path, "run", "--experiment", tiny, HOME=str(folder.home))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    assert f"must be a whole SQLite database, got {path} (file is not a database); it was left as it is" in done.stderr
     assert [(file.name, file.read_bytes()) for file in folder.path.iterdir()] == [(name, before)]
 
 

@@ -332,14 +332,14 @@ def check(read: Callable[[], Experiment]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=500, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(wrong_documents())
 def test_any_wrong_document_is_a_definition_that_can_be_run_or_one_clear_line(document):
     check(lambda: definition.parse(document, name="small"))
 
 
 @pytest.mark.slow
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(content=wrong_texts().map(str.encode) | st.text().map(str.encode) | st.binary())
 def test_any_text_is_a_definition_that_can_be_run_or_one_clear_line(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "garbage.toml"

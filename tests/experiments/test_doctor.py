@@ -10,9 +10,8 @@ import math
 import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +33,6 @@ from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Evaluation, History, TrialResult, TrialState
 
-ROOT = Path(__file__).resolve().parents[2]
 DIGITS = definition.read(definition.find("digits"))
 SHA256 = "ab" * 32
 PLAN = design.plan(DIGITS, [design.SearchRound(trials=20)])
@@ -288,18 +286,15 @@ def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path)
 # The command line.
 
 
-def command(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    done = subprocess.run(
-        [sys.executable, "-m", "depthcheck", "doctor", *words],
-        check=False,
-        cwd=folder,
-        env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, done.stdout
+@pytest.fixture
+def command(here) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs the doctor; what it returns: exit code, and all that was said."""
+
+    def run(folder: Path, *words: str) -> tuple[int, str]:
+        done = here(folder, "doctor", *words, HOME=str(folder))
+        return done.returncode, done.stdout + done.stderr
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -310,7 +305,7 @@ def command(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
         ([], "error: the tracking store must be there, got none at sqlite:///"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, words: list[str], line: str) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, command, words: list[str], line: str) -> None:
     (folder := tmp_path / "empty").mkdir()
     code, output = command(folder, *words)
     assert (code, len(output.strip().splitlines())) == (2, 1), output
@@ -318,14 +313,14 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, words: list[st
     assert list(folder.iterdir()) == []
 
 
-def test_unknown_study_is_one_line_with_those_that_there_are(study: Study, tmp_path: Path) -> None:
+def test_unknown_study_is_one_line_with_those_that_there_are(study: Study, command, tmp_path: Path) -> None:
     study.run.finish("KILLED")
     code, output = command(tmp_path, "--study", "yours")
     assert (code, len(output.strip().splitlines())) == (2, 1), output
     assert "error: study must be one of mine, got 'yours'" in output
 
 
-def test_damaged_database_is_one_line_and_stays_as_it_is(study: Study, tmp_path: Path) -> None:
+def test_damaged_database_is_one_line_and_stays_as_it_is(study: Study, command, tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
     content = bytearray(path.read_bytes())
     content[4096:8192] = os.urandom(4096)

@@ -22,7 +22,7 @@ from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, pre
 from depthcheck.pipeline.training.fit import epochs, fit_folds, permutations
 from depthcheck.pipeline.training.program import ProgramCache
 
-N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 300
+N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 150
 EVERY_OPTIMIZER = [
     *((name, ()) for name in OPTIMIZERS),
     ("sgd", (("momentum", 0.9), ("nesterov", True))),
@@ -116,9 +116,10 @@ def assert_same_weights(model: keras.Model, other: keras.Model, atol: float = 0.
         np.testing.assert_allclose(weight, expected, rtol=0, atol=atol)
 
 
+#: Of the smallest network: each weight has its own rule, and depths come below.
 @pytest.mark.parametrize(("optimizer", "hyperparameters"), EVERY_OPTIMIZER)
 def test_every_optimizer_ends_in_the_weights_of_keras(split: Split, optimizer: str, hyperparameters: Knobs):
-    ours, theirs = (network(16, optimizer=optimizer, hyperparameters=hyperparameters) for _ in range(2))
+    ours, theirs = (network(optimizer=optimizer, hyperparameters=hyperparameters) for _ in range(2))
     fit(ours, split, config())
     trained_by_keras(theirs, split, config())
     assert_same_weights(ours, theirs, atol=1e-5)
@@ -146,7 +147,7 @@ def test_every_depth_ends_in_the_weights_and_curves_of_keras(split: Split, optim
 @pytest.mark.parametrize(("n_train", "batch_size"), [(33, 32), (64, 32), (20, 32), (1, 32), (5, 1)])
 def test_last_batch_counts_however_small(n_train: int, batch_size: int):
     split = split_of(n_train)
-    ours, theirs = (network(8, optimizer="sgd", rate=0.1) for _ in range(2))
+    ours, theirs = (network(optimizer="sgd", rate=0.1) for _ in range(2))
     history = fit(ours, split, config(batch_size=batch_size))
     curves = trained_by_keras(theirs, split, config(batch_size=batch_size))
     assert_same_weights(ours, theirs, atol=1e-5)
@@ -253,9 +254,8 @@ def test_dropout_draws_what_keras_draws_when_compiled_by_xla(split: Split):
     assert not np.allclose(ours.get_weights()[0], without.get_weights()[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_same_seed_gives_the_same_bits(split: Split, dropout: float):
-    first, second = network(16, dropout=dropout), network(16, dropout=dropout)
+def test_same_seed_gives_the_same_bits(split: Split):
+    first, second = network(16, dropout=0.4), network(16, dropout=0.4)
     curves = [fit(model, split, config(), programs=ProgramCache(size=1)).curves() for model in (first, second)]
     assert curves[0] == curves[1]
     assert_same_weights(first, second)

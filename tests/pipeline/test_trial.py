@@ -75,6 +75,11 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
 
 
 @pytest.fixture(scope="module")
+def searched(dataset: Dataset) -> TrainedTrial:
+    return run_trial(config(FOLDS, units=(8,)), dataset)
+
+
+@pytest.fixture(scope="module")
 def confirmed(dataset: Dataset) -> TrainedTrial:
     return run_trial(config(FOLDS, units=(8,)), dataset, confirm=True)
 
@@ -150,7 +155,9 @@ def test_confirmed_folds_predict_every_row_out_of_fold(dataset: Dataset, confirm
         np.testing.assert_array_equal(np.flatnonzero(said.fold == number), np.sort(fold.cut.valid))
 
 
-def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(dataset: Dataset, confirmed: TrainedTrial):
+def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(
+    dataset: Dataset, searched: TrainedTrial, confirmed: TrainedTrial
+):
     np.testing.assert_allclose(confirmed.preparation.offset, -dataset.X.mean(axis=0) / dataset.X.std(axis=0), rtol=1e-5)
     answers = confirmed.model.predict(dataset.X, verbose=0)
     if dataset.task == "regression":
@@ -158,15 +165,15 @@ def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(dataset: D
     else:
         np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
         assert roc_auc_score(dataset.y, answers[:, 1]) > 0.7
-    first = run_trial(config(FOLDS, units=(8,)), dataset)
-    assert not np.array_equal(first.model.get_weights()[0], confirmed.model.get_weights()[0])
+    assert not np.array_equal(searched.model.get_weights()[0], confirmed.model.get_weights()[0])
 
 
-def test_searching_folds_hands_on_the_first_folds_model_and_predicts_every_row(dataset: Dataset):
-    trained = run_trial(config(FOLDS, units=(8,)), dataset)
-    assert sorted(np.unique(trained.predictions.fold)) == [0, 1, 2]
+def test_searching_folds_hands_on_the_first_folds_model_and_predicts_every_row(
+    dataset: Dataset, searched: TrainedTrial
+):
+    assert sorted(np.unique(searched.predictions.fold)) == [0, 1, 2]
     first = prepared(dataset, FOLDS)[0]
-    assert trained.preparation is first.preparation
+    np.testing.assert_array_equal(searched.preparation.offset, first.preparation.offset)
 
 
 def test_test_part_is_predicted_as_the_served_model_predicts_it(dataset: Dataset):
@@ -187,9 +194,16 @@ def held_out(dataset: Dataset) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    "make", [dataset_of, lambda m: held_out(dataset_of(m)), table_of], ids=["array", "own", "table"]
+    ("metric", "make"),
+    [
+        ("auc", dataset_of),
+        ("r2", dataset_of),
+        ("accuracy", lambda m: held_out(dataset_of(m))),
+        ("auc", table_of),
+        ("r2", table_of),
+    ],
+    ids=["auc, array", "r2, array", "accuracy, own", "auc, table", "r2, table"],
 )
-@pytest.mark.parametrize("metric", ["accuracy", "auc", "r2"])
 def test_judging_a_searched_model_is_evaluating_its_network(metric: str, make):
     dataset = make(metric)
     trial = config(SplitConfig(test_size=0 if dataset.X_test is not None else 0.2), units=(8,), epochs=5)
@@ -233,8 +247,10 @@ def test_diverged_trial_is_worth_what_guessing_is(dataset: Dataset, split: Split
     assert np.isfinite([trained.result.valid.loss, *trained.result.valid.secondary.values()]).all()
 
 
-def test_trial_of_folds_is_pruned_where_the_mean_of_the_folds_lies_below_the_mark(dataset: Dataset):
-    scores = run_trial(config(FOLDS, units=(8,)), dataset).result.history.valid_score
+def test_trial_of_folds_is_pruned_where_the_mean_of_the_folds_lies_below_the_mark(
+    dataset: Dataset, searched: TrainedTrial
+):
+    scores = searched.result.history.valid_score
     marks = (-np.inf, max(scores[:2]) + 1e-9, 0.0)
     pruned = run_trial(config(FOLDS, units=(8,)), dataset, prune_below=marks)
     assert (pruned.result.state, pruned.result.history.valid_score) == ("pruned", scores[:2])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +15,7 @@ import pytest
 from made_up import MadeUpStudy
 from stored_study import write_study
 
-from depthcheck.cli import main
 from depthcheck.experiments import tracking
-from depthcheck.experiments.scratch import give_back
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
 from depthcheck.reports.write import to_html, trials_table
@@ -25,32 +23,10 @@ from depthcheck.reports.write import to_html, trials_table
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run the command line in this process: importing MLflow anew for every test would take a minute."""
-
-    def run(folder: Path, *words: str, **variables: str) -> Done:
-        monkeypatch.chdir(folder)
-        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-            monkeypatch.delenv(name)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        capsys.readouterr()
-        try:
-            code = main(["report", *words])
-        finally:
-            give_back()  # as at the end of a process of its own
-        out, err = capsys.readouterr()
-        return Done(code, out, err)
-
-    return run
+def report(here) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command in this process."""
+    return lambda folder, *words, **variables: here(folder, "report", *words, **variables)
 
 
 def report_in_a_process_of_its_own(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -198,6 +174,16 @@ def test_table_has_a_row_a_trial_and_survives_both_formats(folder):
         assert row["learning_rate"] == record.config.optimizer.learning_rate
         if record.evaluation("valid"):
             assert row["valid_score"] == record.evaluation("valid").score
+
+
+def test_studies_are_listed_and_shown_for_programs(here, folder):
+    rows = json.loads(here(folder, "list", "--json").stdout)
+    assert [(row["study"], row["state"]) for row in rows] == [
+        ("going on/'2'", "interrupted"), ("made-up-12345678", "finished"),
+    ]  # fmt: skip
+    shown = json.loads(here(folder, "show", "made-up-12345678", "--json").stdout)
+    assert (shown["state"], shown["champion"]) == ("finished", None)
+    assert {one["factor"] for one in shown["contrasts"]} == {"depth", "optimizer"}
 
 
 def test_table_of_no_trials_is_empty():
