@@ -3,7 +3,7 @@
 ``model = "my_models.py:build"`` in a definition names it. Its hyperparameters are read from its signature without
 running it: the process that plans a study never imports what the file imports. The text is part of a trial's
 configuration, so that workers, ``reproduce`` and the served model need no file. It also runs where a model is served
-(:mod:`depthcheck.pipeline.served`), and imports nothing of the project, and Keras only to read a model.
+(:mod:`depthcheck.pipeline.served`), and imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import linecache
 import traceback
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 #: What a function may take beside hyperparameters.
@@ -58,20 +57,6 @@ class OwnModel:
         """Of the text."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
-    @classmethod
-    def read(cls, named: str, base: Path) -> OwnModel:
-        """Return the function that is named ``FILE.py:FUNCTION``; a relative path is relative to ``base``."""
-        file, colon, function = named.rpartition(":")
-        if not colon or not file.endswith(".py") or not function.isidentifier():
-            raise OwnCodeError(f"model must be a file and a function, my_models.py:build, got {named!r}")
-        path = base / Path(file).expanduser()
-        try:
-            source = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-            raise OwnCodeError(f"model must be in a file that can be read, got {path}: {reason}") from None
-        return cls(file=path.name, function=function, source=source)
-
     def as_json(self) -> dict[str, str]:
         """Return the fields, of which ``OwnModel(**fields)`` is made again."""
         return asdict(self)
@@ -106,7 +91,7 @@ class OwnModel:
         """
         shown = f"{self.file} ({self.sha256[:8]})"  # another text of the same name has lines of its own
         linecache.cache[shown] = (len(self.source), None, self.source.splitlines(keepends=True), shown)
-        found: dict[str, Any] = {"__name__": Path(self.file).stem, "__file__": shown}
+        found: dict[str, Any] = {"__name__": self.file.removesuffix(".py"), "__file__": shown}
         with _Told(self.file, shown):
             exec(compile(self.source, shown, "exec"), found)
         return found
@@ -118,20 +103,6 @@ class OwnModel:
         taken = {name: shapes[name] for name in SHAPES if name in function.__code__.co_varnames}
         with _Told(self.file, function.__code__.co_filename):
             return function(**taken, **values)
-
-
-def load_keras(path: Path, own: OwnModel | None) -> Any:
-    """Return the model of a ``.keras`` file, not compiled; what its layers are called by the user's file defines.
-
-    The file of a user's own model may hold a function's code: it runs like the text that the model was made by.
-    """
-    import keras
-
-    if own is None:
-        return keras.models.load_model(path, compile=False)
-    defined = {name: of for name, of in own.namespace().items() if callable(of)}
-    with keras.saving.custom_object_scope(defined):
-        return keras.models.load_model(path, custom_objects=defined, compile=False, safe_mode=False)
 
 
 class _Told:

@@ -22,11 +22,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .data.cells import LARGEST, as_samples
-from .own import OwnModel, load_keras
+from .own import OwnModel
 from .prepare.preparation import load_preparation
 
 #: Rows a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096
+
+
+def load_keras(path: Path, own: OwnModel | None) -> Any:
+    """Return the model of a ``.keras`` file, not compiled; what its layers are called by the user's file defines.
+
+    The file of a user's own model may hold a function's code: it runs like the text that the model was made by.
+    """
+    import keras
+
+    if own is None:
+        return keras.models.load_model(path, compile=False)
+    defined = {name: of for name, of in own.namespace().items() if callable(of)}
+    with keras.saving.custom_object_scope(defined):
+        return keras.models.load_model(path, custom_objects=defined, compile=False, safe_mode=False)
 
 
 class ServedModel:

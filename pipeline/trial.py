@@ -22,10 +22,11 @@ import numpy as np
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
-from depthcheck.pipeline.own import OwnCodeError, load_keras
+from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.prepare.prepare import Preparation, Prepared, example_samples, out_of_fold, prepared, whole
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, TrialResult
+from depthcheck.pipeline.served import load_keras
 from depthcheck.pipeline.training.build import build, serving_model
 from depthcheck.pipeline.training.evaluate import (
     evaluate,

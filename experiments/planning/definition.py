@@ -174,7 +174,15 @@ def _own_model(document: Mapping[str, Any], base: Path) -> OwnModel | None:
         return None
     if not isinstance(document["model"], str):
         raise ValueError(f"model must be a text, got {shown(document['model'])}")
-    own = OwnModel.read(document["model"], base)
+    named = document["model"]
+    file, _, function = named.rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise ValueError(f"model must be a file and a function, my_models.py:build, got {shown(named)}")
+    path = base / user_path(file, "model")
+    try:
+        own = OwnModel(file=path.name, function=function, source=_utf8(path.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"model must be in a file that can be read, got {path}: {error.strerror}") from None
     know_own(own)
     return own
 

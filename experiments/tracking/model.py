@@ -32,7 +32,7 @@ from depthcheck.experiments.scratch import scratch
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun, get
 from depthcheck.experiments.tracking.store import client, launcher, storage
-from depthcheck.pipeline.own import OwnModel, load_keras
+from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.verbatim import command
 
 if TYPE_CHECKING:
@@ -326,6 +326,8 @@ def load_model(uri: str, run_id: str) -> Any:
         model = api.get_logged_model(model_id)
         with checked_copy("it", uri, model.artifact_location, model, trust=False) as folder:
             if (own := _own(folder)) is not None:
+                from depthcheck.pipeline.served import load_keras
+
                 return load_keras(next(folder.rglob("*.keras")), own)
             return mlflow.tensorflow.load_model(str(folder))
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.reproduce import original
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.own import OwnCodeError, OwnModel
 from depthcheck.pipeline.records import Dataset
 from depthcheck.reports.text.words import configuration
@@ -71,6 +73,14 @@ DOCUMENT = {
     "tune": {"width": {"low": 4, "high": 8}, "kind": ["relu", "tanh"]},
     "fixed": {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 64, "schedule": "cosine"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _forgets() -> Iterator[None]:
+    """Let other tests of the process see the project's own dimensions alone."""
+    yield
+    for name in [name for name, dimension in DIMENSIONS.items() if dimension.is_own]:
+        del DIMENSIONS[name]
 
 
 @pytest.fixture
