@@ -110,8 +110,8 @@ def here(
 
     def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(folder)
-        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-            monkeypatch.delenv(name)
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()

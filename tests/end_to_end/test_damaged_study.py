@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,36 +111,44 @@ def test_trial_of_a_stranger_is_named(hurt):
     assert found.repair is None
 
 
-def command(folder: Folder, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "depthcheck", "doctor", *words],
-        check=False,
-        cwd=folder.path,
-        env=folder.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, done.stdout
+@pytest.fixture
+def doctor(hurt: Hurt, here) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs the doctor; what it returns: exit code, and all that was said."""
+
+    def run(*words: str) -> tuple[int, str]:
+        done = here(hurt.path, "doctor", *words, HOME=str(hurt.home))
+        return done.returncode, done.stdout + done.stderr
+
+    return run
 
 
-def test_much_damage_at_once_is_repaired_and_nothing_is_trained_again(hurt, undisturbed, tiny):
+def test_study_goes_on_after_much_damage_and_is_written_again_from_mlflow_with_all_its_rounds(
+    hurt, undisturbed, doctor, tiny
+):
+    """One scenario instead of two, since each start of a study takes ten seconds."""
     run_ids = [record.run_id for record in hurt.records()]
     for group in ("page, with another", "page, without", "trials", "study's run deleted"):
         for harm, _ in REPAIRABLE[group]:
             harm(hurt)
-    code, output = command(hurt)
+    code, output = doctor()
     assert code == 1, output
-    code, output = command(hurt, "--fix", "true")
+    code, output = doctor("--fix", "true")
     assert code == 0, output
     assert "clean: everything agrees now" in output
-    code, output = hurt.run("--experiment", tiny, "--workers", "1")
-    assert code == 0, output
-    assert "continues: 11 of 11 trials have ended" in output
-    assert [record.run_id for record in hurt.records()] == run_ids
     assert contents(hurt) == contents(undisturbed)
-    code, output = command(hurt)
+    code, output = doctor()
     assert (code, "clean: everything agrees" in output) == (0, True), output
+
+    code, output = hurt.run("--experiment", tiny, "--workers", "1", "--trials", "11", "--seeds", "2")
+    assert code == 0, output
+    assert f"continues: {len(run_ids)} of " in output
+    assert [record.run_id for record in hurt.records()][: len(run_ids)] == run_ids
+    before, attributes = contents(hurt), hurt.study().user_attrs
+    assert [("trials" in one) for one in attributes["rounds"]] == [True, False, True, False]
+    (hurt.path / "optuna.db").unlink()
+    assert hurt.examine(fix=True).left == ()
+    assert contents(hurt) == before
+    assert hurt.study().user_attrs == attributes
 
 
 def test_study_without_its_run_gets_another_one_and_goes_on_even_where_no_report_can_be_written(hurt, tiny):
@@ -178,21 +187,10 @@ def test_same_command_takes_over_what_optuna_has_lost_and_scores_a_network_witho
     assert [version.version for version in hurt.client.search_model_versions(f"name = '{name}'")] == [1]
 
 
-def test_extended_study_is_written_again_from_mlflow_with_all_its_rounds(hurt, tiny):
-    code, output = hurt.run("--experiment", tiny, "--workers", "1", "--trials", "11", "--seeds", "2")
-    assert code == 0, output
-    before, attributes = contents(hurt), hurt.study().user_attrs
-    assert [("trials" in one) for one in attributes["rounds"]] == [True, False, True, False]
-    (hurt.path / "optuna.db").unlink()
-    assert hurt.examine(fix=True).left == ()
-    assert contents(hurt) == before
-    assert hurt.study().user_attrs == attributes
-
-
-def test_running_study_is_left_alone(hurt):
+def test_running_study_is_left_alone(hurt, doctor):
     hurt.start_again(2)
     with held(hurt.path, hurt.name):
-        code, output = command(hurt, "--fix", "true")
+        code, output = doctor("--fix", "true")
     assert code == 2, output
     assert f"is running: process {os.getpid()} on " in output
     assert len(output.strip().splitlines()) == 1

@@ -53,13 +53,7 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     when_all_trials_fail_alike_it_stops(folder, tiny)
     assert list(temporary.iterdir()) == []
 
-    def interrupted_twice(running):
-        os.killpg(running.process.pid, signal.SIGINT)
-        time.sleep(0.1)
-        os.killpg(running.process.pid, signal.SIGINT)  # the user's second Ctrl-C does not spoil the cleaning up
-
-    sessions = [stopped(folder, words, temporary, lambda running: running.process.terminate())]
-    sessions += [stopped(folder, words, temporary, interrupted_twice)]
+    sessions = [stopped(folder, words, temporary)]
     ran = [
         sys.executable,
         "-m",
@@ -88,7 +82,7 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     models_are_lost(folder, scored)
     goes_on_beside_another_study_and_only_once(folder, words)
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("tmp")] == []  # mlflow run's own
-    assert len(sessions) == 3
+    assert len(sessions) == 2
     pids = [session.name.split("-")[2] for session in sessions]
     assert [path for pid in pids for path in Path("/dev/shm").glob(f"sem.*-{pid}-*")] == []
     assert {key: len(each.trials) for key, each in folder.studies().items()} == {
@@ -102,12 +96,14 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert set(ended.values()) == {1}
 
 
-def stopped(folder, words, temporary, stop):
-    """Stop the study when one more trial has ended, and look what it leaves; return its session's folder."""
+def stopped(folder, words, temporary):
+    """Stop the study when a trial has ended, and look what it leaves; return its session's folder."""
     with study(folder, *words) as running:
         wait_for_progress(running.n_told)
         (session,) = temporary.iterdir()
-        stop(running)
+        os.killpg(running.process.pid, signal.SIGINT)
+        time.sleep(0.1)
+        running.process.terminate()  # as mlflow run does then: it does not spoil the cleaning up
         assert running.process.wait(timeout=30) == 130
         assert "Traceback" not in running.log.read_text()
     assert "RUNNING" not in statuses(folder)

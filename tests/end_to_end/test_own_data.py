@@ -14,7 +14,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -99,6 +99,12 @@ class Shop:
         )
 
 
+@pytest.fixture
+def command(shop, here) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command in the shop's folder, without a new process."""
+    return lambda *words: here(shop[0].path, *words, HOME=str(shop[0].home))
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, str]:
     """The folder, and what the study printed; the data were another file's once its worker had read them."""
@@ -161,7 +167,7 @@ def test_study_warns_at_its_end_of_data_that_changed_while_it_ran(shop):
 
 
 @pytest.mark.slow
-def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop):
+def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop, command):
     folder, _ = shop
     done = folder.run("predict", "--input", "new.csv", "--output", "answers.csv")
     assert done.returncode == 0, done.stderr
@@ -172,19 +178,19 @@ def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop):
 
     bad = pd.read_csv(folder.path / "new.csv").drop(columns=COLOUR)
     bad.to_csv(folder.path / "bad.csv", index=False)
-    done = folder.run("predict", "--input", "bad.csv", "--output", "other.csv")
+    done = command("predict", "--input", "bad.csv", "--output", "other.csv")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{COLOUR!r} missing" in done.stderr
     assert not (folder.path / "other.csv").exists()
 
 
 @pytest.mark.slow
-def test_data_that_have_changed_do_not_go_into_the_study(shop):
+def test_data_that_have_changed_do_not_go_into_the_study(shop, command):
     folder, _ = shop
     path = folder.path / PEOPLE
     before, study = path.read_bytes(), tracking.studies(folder.uri)[0].study
     path.write_bytes(before.replace(b"blue", b"red", 1))
-    done = folder.run("run", "--experiment", "people.toml", "--study", study)
+    done = command("run", "--experiment", "people.toml", "--study", study)
     path.write_bytes(before)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"error: data must be those of study '{study}', {PEOPLE} with SHA-256 " in done.stderr
@@ -192,7 +198,7 @@ def test_data_that_have_changed_do_not_go_into_the_study(shop):
 
 
 @pytest.mark.slow
-def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(shop):
+def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(shop, command):
     folder, _ = shop
     version = MlflowClient(folder.uri).get_model_version_by_alias(tracking.studies(folder.uri)[0].study, "champion")
     location = MlflowClient(folder.uri).get_logged_model(version.source.removeprefix("models:/")).artifact_location
@@ -201,7 +207,7 @@ def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(sho
     path.write_text(whole.replace(json.dumps([NASTY, "yes"]), json.dumps(["yes", NASTY])))
     assert path.read_text() != whole
     for words in (["predict", "--input", "new.csv", "--output", "swapped.csv", "--trust"], ["serve", "--port", "5999"]):
-        done = folder.run(*words)
+        done = command(*words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert "served.json has another content" in done.stderr
     path.write_text(whole)
@@ -242,14 +248,14 @@ def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctr
 
 
 @pytest.mark.slow
-def test_doctor_and_reproduction_know_tables_and_folds(shop):
+def test_doctor_and_reproduction_know_tables_and_folds(shop, command):
     folder, _ = shop
-    done = folder.run("doctor")
+    done = command("doctor")
     assert done.returncode == 0, done.stdout
     assert "clean: everything agrees" in done.stdout
     lost = folder.path / "optuna.db"
     lost.rename(folder.path / "kept.db")
-    done = folder.run("doctor", "--fix", "true")
+    done = command("doctor", "--fix", "true")
     assert done.returncode == 0, done.stdout
     assert "Optuna's study is written again from MLflow's runs" in done.stdout
     old, new = (optuna.storages.RDBStorage(sqlite_address(folder.path / name)) for name in ("kept.db", "optuna.db"))
@@ -405,15 +411,15 @@ def test_champion_holds_no_pickle(shop):
 
 
 @pytest.mark.slow
-def test_init_writes_a_definition_that_runs_and_never_replaces_one(shop):
+def test_init_writes_a_definition_that_runs_and_never_replaces_one(shop, command):
     folder, _ = shop
-    done = folder.run("init", "--data", PEOPLE, "--target", "bought", "--output", "begin.toml")
+    done = command("init", "--data", PEOPLE, "--target", "bought", "--output", "begin.toml")
     assert done.returncode == 0, done.stderr
     assert one_line(COLOUR, 32) in done.stdout
     text = (folder.path / "begin.toml").read_text()
     assert f'{json.dumps(COLOUR, ensure_ascii=False)} = "categorical"' in text
     assert tomllib.loads(text)["data"]["name"] == PEOPLE
 
-    again = folder.run("init", "--data", PEOPLE, "--target", "bought", "--output", "begin.toml")
+    again = command("init", "--data", PEOPLE, "--target", "bought", "--output", "begin.toml")
     assert again.returncode == 2
     assert (folder.path / "begin.toml").read_text() == text
