@@ -10,14 +10,15 @@ from depthcheck.pipeline.config import VARIED, ParamValue, require, shown, sugge
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from depthcheck.pipeline.config import TrialConfig
 
 #: Whole numbers of TOML have no end; what lies beyond this is no value of anything (and infinity and NaN are none).
 _LARGEST = 1e300
-#: What a dimension can ask of data: samples of height and width, or a target of that kind.
-Needed = Literal["images", "classes", "numbers"]
+#: What a dimension can ask of data: samples of height and width, a target of that kind, or a table with such columns.
+Needed = Literal["images", "classes", "numbers", "numeric columns", "categorical columns"]
 #: The fields of a configuration's parts while it is being made, and the optimizer's options.
 Draft = Mapping[Literal["model", "options", "optimizer", "hyperparameters", "fit"], dict[str, Any]]
 
@@ -197,9 +198,13 @@ class Dimension(Values):
     ----------
     part, field
         Where it stands in a configuration: ``model``, ``fit``, ``optimizer`` or, as an option of the optimizer's,
-        ``hyperparameters``; and under which name, if not its own. With ``build`` it is one of the model's ``options``.
+        ``hyperparameters``; and under which name, if not its own. With ``build`` or ``prepare`` it is one of the
+        model's ``options``.
     build
         How it changes a network that is to be built, and its training; those of the registry act in its order.
+    prepare
+        How it makes features of some columns of a table: of the value, the columns' kind and their training rows, a
+        transformer that was fitted on these; None where they become what they usually become. ``off`` must be named.
     is_active
         Whether a configuration with that optimizer and that many hidden layers has it.
     per_optimizer
@@ -219,7 +224,7 @@ class Dimension(Values):
     is_compiled
         Whether a program that was compiled for one value is another's: not where it only says when training ends.
     needs
-        What a value asks of the data: ``images``, ``classes``, ``numbers`` (to predict), or nothing.
+        What a value asks of the data, if anything: ``classes`` and ``numbers`` are those that are predicted.
     put
         How it is written into a configuration, where that is more than setting a field.
     """
@@ -228,6 +233,7 @@ class Dimension(Values):
     part: Literal["model", "options", "optimizer", "hyperparameters", "fit"] = "hyperparameters"
     field: str = ""
     build: Callable[[Blueprint, Any], None] | None = None
+    prepare: Callable[[Any, str, pd.DataFrame], Any] | None = None
     is_active: Callable[[str, int], bool] = lambda _optimizer, _depth: True
     per_optimizer: bool = True
     is_required: bool = False
@@ -242,7 +248,7 @@ class Dimension(Values):
     put: Callable[[Draft, ParamValue], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.build is not None:
+        if self.build is not None or self.prepare is not None:
             object.__setattr__(self, "part", "options")
 
     def apply(self, draft: Draft, value: ParamValue) -> None:

@@ -1,7 +1,7 @@
 """What else a network can be built of and trained with: each technique is one entry, and one function beside it.
 
 An entry is all that a technique needs to be compared, tuned or fixed, logged, said and reproduced
-(:class:`depthcheck.pipeline.blueprint.Dimension`); its function changes the blueprint of a network.
+(:class:`depthcheck.pipeline.blueprint.Dimension`); its function changes the blueprint of a network, or makes features.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from depthcheck.pipeline.blueprint import Blueprint, Dimension, with_hidden_layers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Of the learning rate, what is left at the end of an exponential schedule, and at each of the two steps of a step one.
 _LEFT, _STEP = 0.01, 0.1
@@ -21,6 +24,8 @@ _SHIFT = 0.1
 _GAMMA = 2.0
 _CLASS_LOSSES = ("crossentropy", "focal")
 _NUMBER_LOSSES = ("squared", "absolute", "huber")
+#: Quantiles that a number's distribution is known by, and pieces that the line of numbers is cut into.
+_QUANTILES, _PIECES = 1_000, 8
 
 
 def _family(network: Blueprint, value: str) -> None:
@@ -138,11 +143,72 @@ def _early_stopping(network: Blueprint, value: int) -> None:
     network.patience = value or None
 
 
+def _numbers(value: str, kind: str, inputs: pd.DataFrame) -> Any:
+    """Bring numbers to a normal distribution, or cut their line into pieces of equally many training rows.
+
+    A piece is 0 below it, 1 above it and even in between: together a basis of the linear splines with these knots, the
+    piecewise linear encoding of Gorishniy et al. (2022). What tells that a number is missing stays as it is.
+    """
+    if kind != "numeric" or value == "standard":
+        return None
+    import numpy as np
+    from sklearn.compose import ColumnTransformer
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
+
+    n_rows, n_columns = inputs.shape
+    filled, standard = SimpleImputer(strategy="median", add_indicator=True), StandardScaler()
+    if value == "quantile":
+        normal = QuantileTransformer(n_quantiles=min(_QUANTILES, n_rows), output_distribution="normal", random_state=0)
+        return make_pipeline(filled, normal, standard).fit(inputs)
+    usual = make_pipeline(filled, standard)
+    found = usual.fit_transform(inputs)
+    knots = np.quantile(found[:, :n_columns], np.linspace(0, 1, _PIECES + 1), axis=0)
+    # Not by SplineTransformer: what it holds once it is fitted are no types that can be loaded without trusting code.
+    pieces = [
+        (f"spline {at + 1}", FrozenEstimator(MinMaxScaler(clip=True).fit(knots[at : at + 2])), list(range(n_columns)))
+        for at in range(_PIECES)
+    ]
+    return make_pipeline(usual, ColumnTransformer(pieces, remainder="passthrough").fit(found))
+
+
+def _categories(value: str, kind: str, inputs: pd.DataFrame) -> Any:
+    """Make each category the logarithm of its share of the training rows, with mean 0 and standard deviation 1."""
+    if kind != "categorical" or value == "one_hot":
+        return None
+    import numpy as np
+    from sklearn.compose import ColumnTransformer
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler, TargetEncoder
+
+    def encoded(column: pd.DataFrame, cells: pd.Series[int]) -> Any:
+        # The mean of what is the same in all rows of a category; an unknown one gets the mean of all rows, hence 0.
+        shares = cells.map(cells.value_counts(normalize=True))
+        encoder = TargetEncoder(target_type="continuous", smooth=0.0).fit(column, np.log(shares))
+        return FrozenEstimator(make_pipeline(encoder, StandardScaler().fit(encoder.transform(column))))
+
+    by_column = [(name, encoded(inputs[[name]], inputs[name]), [name]) for name in inputs]
+    return ColumnTransformer(by_column, verbose_feature_names_out="frequency__{feature_name}").fit(inputs)
+
+
 def _of_network(name: str, build: Callable[[Blueprint, Any], None] | None, **fields: Any) -> Dimension:
     return Dimension(name=name, build=build, per_optimizer=False, baseline=fields.get("off"), **fields)
 
 
 TECHNIQUES = (
+    _of_network(
+        "numbers", None, prepare=_numbers, kind="choice", choices=("standard", "quantile", "spline"), off="standard",
+        words="{name} by {value}", off_words="standardized numbers", is_compiled=False,
+        needs=lambda value: None if value == "standard" else "numeric columns",
+    ),
+    _of_network(
+        "categories", None, prepare=_categories, kind="choice", choices=("one_hot", "frequency"), off="one_hot",
+        words="{name} by {value}", off_words="one-hot categories", is_compiled=False,
+        needs=lambda value: None if value == "one_hot" else "categorical columns",
+    ),
     _of_network(
         "family", _family, kind="choice", choices=("mlp", "conv"), off="mlp", words="{value}",
         needs=lambda value: "images" if value == "conv" else None,

@@ -19,7 +19,15 @@ import keras
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
-from depthcheck.pipeline.prepare.prepare import Preparation, Prepared, example_samples, out_of_fold, prepared, whole
+from depthcheck.pipeline.prepare.prepare import (
+    Preparation,
+    Prepared,
+    example_samples,
+    options_of_features,
+    out_of_fold,
+    prepared,
+    whole,
+)
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, TrialResult
 from depthcheck.pipeline.training.build import build, serving_model
@@ -91,7 +99,7 @@ def run_trial(
         When the data are not those of the configuration, or cannot be cut as it says.
     """
     require(dataset.sha256 == config.data_sha256, f"SHA-256 of {config.data.name}", config.data_sha256, dataset.sha256)
-    folds = prepared(dataset, config.split)
+    folds = prepared(dataset, config.split, options_of_features(config.model))
     networks = [_network(config, fold, dataset) for fold in folds]
     first, network = folds[0].split, networks[0]
     diagnostics = (lambda: layer_diagnostics(network, first.train, objective_of(first))) if confirm else dict
@@ -139,7 +147,7 @@ def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Ev
     ValueError
         When there is no test part.
     """
-    data = prepared(dataset, config.split)[0]
+    data = prepared(dataset, config.split, options_of_features(config.model))[0]
     part = data.split.test
     if part is None:
         raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
@@ -189,7 +197,7 @@ def _capacity(dataset: Dataset, config: TrialConfig) -> int | None:
 
 
 def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:
-    data = whole(dataset, replace(config.split, repeat=0))
+    data = whole(dataset, replace(config.split, repeat=0), options_of_features(config.model))
     network = _network(config, data, dataset)
     for _epoch in itertools.islice(
         epochs(network, data.split, config.fit, capacity=_capacity(dataset, config)), n_epochs

@@ -228,7 +228,7 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
     Raises
     ------
     ValueError
-        With one line: convolutions need images, and a loss of numbers needs numbers to predict.
+        With one line: convolutions need images, a loss of numbers needs numbers to predict, splines numeric columns.
     """
     for values in (experiment.fixed, experiment.baseline, {"class_weight": experiment.class_weight or "none"}):
         check_values(values, dataset)
@@ -243,13 +243,16 @@ def check_values(values: Mapping[str, ParamValue], dataset: Dataset) -> None:
     """Complain of a value that asks for other data than these."""
     is_image = not dataset.is_table and len(dataset.sample_shape) in (2, 3)
     has = {"images": is_image, "classes": dataset.n_classes > 0, "numbers": dataset.n_classes == 0}
+    has |= {f"{kind} columns": any(column.kind == kind for column in dataset.columns) for kind in COLUMN_KINDS}
     words = {"images": "samples of height and width", "classes": "classes to predict", "numbers": "numbers to predict"}
     for name, value in values.items():
         needed = DIMENSIONS[name].needs(value) if name in DIMENSIONS else None
         if needed is not None and not has[needed]:
-            got = f"samples of shape {dataset.sample_shape}" if needed == "images" else f"{dataset.task}"
+            got = dataset.task if needed in ("classes", "numbers") else f"samples of shape {dataset.sample_shape}"
+            if needed not in words and dataset.is_table:
+                got = "none"
             raise ValueError(
-                f"{name} = {shown(value)} must have data with {words[needed]}, got {got} in {dataset.name}"
+                f"{name} = {shown(value)} must have data with {words.get(needed, needed)}, got {got} in {dataset.name}"
             )
 
 

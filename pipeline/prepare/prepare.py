@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import SplitConfig, require
+from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitConfig, require
 from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.prepare.preparation import TablePreparation, blocks, empty_features, inputs_of
 from depthcheck.pipeline.prepare.split import folds, split, units_of
 from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
@@ -40,9 +41,20 @@ _LEAST_DIRECTION = 1e-3
 Preparation = TablePreparation | Scaler
 #: A column that is used, and the categories that its training part has.
 _Used = tuple[Column, Sequence[str]]
+#: Names and values of the dimensions by which columns of a table become other features than they usually do.
+Options = tuple[tuple[str, ParamValue], ...]
 
 
-def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
+def options_of_features(model: ModelConfig) -> Options:
+    """Return those of a model's options that act before the network, without such as change nothing."""
+    return tuple(
+        (name, value)
+        for name, value in model.options
+        if DIMENSIONS[name].prepare is not None and value != DIMENSIONS[name].off
+    )
+
+
+def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, Preparation]:
     """Return the parts ready for training, each written once, and the fitted preparation beside them.
 
     Parameters
@@ -51,6 +63,8 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
         A table, or arrays of any shape and number type, which are only scaled; read, never changed.
     cut
         Which samples train: what is fitted sees those and no others.
+    options
+        How a table's columns become other features than they usually do (:func:`options_of_features`).
 
     Raises
     ------
@@ -59,7 +73,7 @@ def prepare(dataset: Dataset, cut: Cut) -> tuple[Split, Preparation]:
     """
     preparation: Preparation
     if dataset.is_table:
-        preparation = _fit_table(dataset, cut.train)
+        preparation = _fit_table(dataset, cut.train, options)
         features: Callable[[Any, NDArray[np.int64]], NDArray[np.float32]] = preparation.transform_rows
     else:
         preparation = _fit_scaler(dataset, cut.train)
@@ -96,24 +110,24 @@ class Prepared:
 
 # One entry: a worker trains trial after trial on the same cut, and a large data set should not be held twice.
 @functools.lru_cache(maxsize=1)
-def prepared(dataset: Dataset, config: SplitConfig) -> tuple[Prepared, ...]:
+def prepared(dataset: Dataset, config: SplitConfig, options: Options = ()) -> tuple[Prepared, ...]:
     """Return the data cut and prepared, one entry for a single split, else one a fold; the last call's is kept.
 
     Each fold has a preparation of its own, fitted on what trains there. Folds have no test part.
     """
     if not config.folds:
         cut = split(dataset, config)
-        return (Prepared(cut, *prepare(dataset, cut)),)
+        return (Prepared(cut, *prepare(dataset, cut, options)),)
     own = _without_test(dataset)
-    return tuple(Prepared(cut, *prepare(own, cut)) for cut in folds(dataset, config))
+    return tuple(Prepared(cut, *prepare(own, cut, options)) for cut in folds(dataset, config))
 
 
 @functools.lru_cache(maxsize=1)
-def whole(dataset: Dataset, config: SplitConfig) -> Prepared:
+def whole(dataset: Dataset, config: SplitConfig, options: Options = ()) -> Prepared:
     """Return the data with all samples in the training part and none in another; kept like :func:`prepared`."""
     rows = np.arange(len(dataset.y))
     cut = Cut(train=rows, valid=rows[:0], config=config)
-    return Prepared(cut, *prepare(_without_test(dataset), cut))
+    return Prepared(cut, *prepare(_without_test(dataset), cut, options))
 
 
 def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Dataset) -> Predictions:
@@ -150,12 +164,12 @@ def example_samples(preparation: Preparation, dataset: Dataset) -> tuple[list[An
     return features.tolist(), features
 
 
-def _fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
+def _fit_table(dataset: Dataset, train: NDArray[np.int64], options: Options) -> TablePreparation:
     """Return the preparation of a table, learnt from the rows at the positions ``train``.
 
     Missing numbers become the median, with a feature that says so; numbers and parts of dates get mean 0 and standard
     deviation 1; booleans stay 0 and 1; categories become one feature each, rare and unknown ones one together; texts
-    become the main directions in which their words differ.
+    become the main directions in which their words differ. ``options`` may say otherwise of numbers and categories.
     """
     from sklearn.compose import ColumnTransformer
 
@@ -164,7 +178,7 @@ def _fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
     varying = [(column, _categories(column, cells, train)) for column, cells in values if _varies(cells, train)]
     require(bool(varying), "columns with two different values in the training part", "at least 1", 0)
     used = dict(enumerate(varying))
-    fitted = [*_fitted(dataset.X, used, train), *_fitted_texts(dataset.X, used, train)]
+    fitted = [*_fitted(dataset.X, used, train, options), *_fitted_texts(dataset.X, used, train)]
     require(bool(fitted), "columns with words that two rows of the training part share", "at least 1", 0)
     # Frozen transformers are fitted already, a few columns at a time; the rows only tell it the inputs' names.
     transformer = ColumnTransformer(
@@ -182,7 +196,9 @@ def _fit_table(dataset: Dataset, train: NDArray[np.int64]) -> TablePreparation:
     )
 
 
-def _fitted(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]) -> Iterator[tuple[Any, list[str]]]:
+def _fitted(
+    X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64], options: Options
+) -> Iterator[tuple[Any, list[str]]]:
     """Yield transformers fitted on a few columns of one kind each, and the names of their inputs."""
     from sklearn.frozen import FrozenEstimator
 
@@ -196,7 +212,7 @@ def _fitted(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]
             inputs = inputs_of(X, some, train)
             names = [str(name) for name in inputs]
             own, parts = [name for name in names if " " not in name], [name for name in names if " " in name]
-            yield FrozenEstimator(_transformer(kind).fit(inputs[own])), own
+            yield FrozenEstimator(_own(kind, inputs[own], options) or _transformer(kind).fit(inputs[own])), own
             if parts:
                 yield FrozenEstimator(_transformer("part of a date").fit(inputs[parts])), parts
 
@@ -232,6 +248,12 @@ def _fitted_texts(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.
         directions.components_ = directions.components_[:n_real]
         scaler.fit(found[:, :n_real])
         yield FrozenEstimator(make_pipeline(words, directions, scaler)), name
+
+
+def _own(kind: str, inputs: pd.DataFrame, options: Options) -> Any | None:
+    """Return what an option fits on columns of that kind, or None where none has to do with them."""
+    makers = ((DIMENSIONS[name].prepare, value) for name, value in options)
+    return next((own for make, value in makers if make and (own := make(value, kind, inputs)) is not None), None)
 
 
 def _transformer(kind: str) -> Any:
@@ -275,10 +297,11 @@ def _feature_names(fitted: Any, inputs: Sequence[str] | str, used: Mapping[int, 
     for name in inputs:
         number, _, part = name.partition(" ")
         names[name] = used[int(number)][0].name + (f" ({part})" if part else "")
-    for feature in fitted.get_feature_names_out():
+    for full_name in fitted.get_feature_names_out():
+        of, _, feature = full_name.rpartition("__")  # of several features that one column became
         bare = feature.removeprefix("missingindicator_")
         if feature in names:
-            yield names[feature]
+            yield names[feature] + (f", {of}" if of else "")
         elif bare in names:
             yield f"{names[bare]} is missing"
         else:

@@ -1,4 +1,4 @@
-"""What scikit-learn's models reach on the very parts and features that the networks get. No TensorFlow.
+"""What scikit-learn's models reach on the very parts that the networks get, with the usual features. No TensorFlow.
 
 Their settings are scikit-learn's defaults: nothing is tuned. Two exceptions: logistic regression may take 1,000
 iterations, since 100 often end before it has converged, and beyond 20,000 training rows each tree of the forest draws

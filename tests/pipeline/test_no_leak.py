@@ -80,17 +80,26 @@ def cut(with_test: bool) -> Cut:
     return Cut(train=TRAIN, valid=VALID, test=HELD_BACK if with_test else None, config=SplitConfig())
 
 
-@pytest.mark.parametrize("with_test", [True, False], ids=["test part cut off", "test part of its own"])
+@pytest.mark.parametrize(
+    ("with_test", "options"),
+    [
+        (True, ()),
+        (False, ()),
+        (True, (("numbers", "quantile"), ("categories", "frequency"))),
+        (False, (("numbers", "spline"), ("categories", "frequency"))),
+    ],
+    ids=["test part cut off", "test part of its own", "quantile and frequency", "spline and frequency"],
+)
 @pytest.mark.parametrize("how", WILD)
-def test_nothing_in_validation_or_test_changes_what_was_fitted(how, with_test):
+def test_nothing_in_validation_or_test_changes_what_was_fitted(how, with_test, options):
     dataset = table()
     rows = np.concatenate([VALID, HELD_BACK])
     elsewhere = dataclasses.replace(
         dataset, X=changed(dataset.X, rows, how), X_test=changed(dataset.X_test, np.arange(N_TEST), how)
     )
 
-    parts, preparation = prepare(dataset, cut(with_test))
-    parts_elsewhere, preparation_elsewhere = prepare(elsewhere, cut(with_test))
+    parts, preparation = prepare(dataset, cut(with_test), options)
+    parts_elsewhere, preparation_elsewhere = prepare(elsewhere, cut(with_test), options)
 
     np.testing.assert_array_equal(parts.train.X, parts_elsewhere.train.X)
     assert parts.train.X.tobytes() == parts_elsewhere.train.X.tobytes()
