@@ -393,8 +393,8 @@ def test_every_run_that_is_no_trial_gets_an_answer_of_its_own(uri: str) -> None:
 def test_other_versions_of_the_store_get_a_clear_answer(uri: str) -> None:
     _, run_id = logged_trial(uri)
     api = client(uri)
-    api.log_param(run_id, "label_smoothing", 0.1)
-    assert find(uri, run_id=run_id, study=None).unknown_params == {"label_smoothing": "0.1"}
+    api.log_param(run_id, "label_sharpening", 0.1)
+    assert find(uri, run_id=run_id, study=None).unknown_params == {"label_sharpening": "0.1"}
     api.set_tag(run_id, keys.SCHEMA, "3")
     with pytest.raises(ValueError, match="schema version 2 or older, got 3: a newer version of the project wrote it"):
         find(uri, run_id=run_id, study=None)

@@ -168,7 +168,7 @@ def test_last_batch_counts_however_small(n_train: int, batch_size: int):
     ids=", ".join,
 )
 def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dict[str, object]):
-    """The last batch has 12 of 32 samples: no statistic of a batch may see what is not in it."""
+    """The last batch is smaller: no statistic of a batch may see what is not in it."""
     ours, theirs, plain = (network(8, 8, options=each) for each in (options, options, {}))
     history = fit(ours, split, config())
     curves = trained_by_keras(theirs, split, config())
@@ -199,7 +199,8 @@ def test_learning_rate_follows_its_schedule(
     ours, theirs = (network(8, options=options, optimizer="sgd", rate=0.1) for _ in range(2))
     history, _ = fit_folds([ours], [split], config(), capacity=capacity)
     np.testing.assert_allclose(history.learning_rate, np.multiply(0.1, at_ends), atol=0.1 * 0.09)
-    done = (np.arange(20) + 0.5) / 20  # two epochs of ten steps
+    n_steps = 2 * -(-N_TRAIN // 32)
+    done = (np.arange(n_steps) + 0.5) / n_steps
     trained_by_keras(theirs, split, config(), rates=[0.1 * rate for rate in theirs.plan.rate(done).tolist()])
     assert_same_weights(ours, theirs, atol=1e-5)
 

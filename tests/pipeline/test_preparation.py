@@ -317,7 +317,7 @@ print(*(name for name in sys.modules if name.startswith(("depthcheck.pipeline", 
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    needed = ("", ".config", ".records", ".scores", ".data", ".data.cells", ".prepare", ".prepare.preparation")
+    needed = ("", ".config", ".own", ".records", ".scores", ".data", ".data.cells", ".prepare", ".prepare.preparation")
     assert set(done.stdout.split()) == {f"depthcheck.pipeline{name}" for name in needed}
 
 
