@@ -164,7 +164,7 @@ def _compiled_fit(options: argparse.Namespace) -> Callable[[], float]:
 
     model, split = _model(options), _split(options.rows)
     config = FitConfig(epochs=1, batch_size=options.batch_size, seed=0)
-    return lambda: sum(fit_folds([model], [split], config)[0].seconds)
+    return lambda: sum(fit_folds([model], [split], config).history.seconds)
 
 
 def _keras_fit(options: argparse.Namespace, compile_arguments: dict[str, Any]) -> Callable[[], float]:

@@ -54,6 +54,17 @@ class Objective:
         """Return predictions ``(n,)`` float64 in the target's own unit, of a regression's outputs."""
         return outputs[:, 0].astype(np.float64) * self.sd + self.mean
 
+    def loss(self, y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
+        """Return the mean loss of a network's outputs: cross-entropy, or mean squared error of standardized numbers."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            said = outputs.astype(np.float64)
+            if self.is_regression:
+                losses = (said - self.targets(y))[:, 0] ** 2
+            else:
+                said -= said.max(axis=1, keepdims=True)
+                losses = np.log(np.exp(said).sum(axis=1)) - said[np.arange(len(y)), y]
+            return float(np.average(losses, weights=weight))
+
     def score(self, y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
         """Return the score that decides, of outputs for samples with targets ``y`` that weigh ``weight``."""
         return METRICS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs, weight)

@@ -9,7 +9,6 @@ any other: a trial of folds is logged, pruned and stopped as one with a single s
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.metrics import dummy_evaluation, mean_evaluation, objective_of
@@ -33,7 +33,7 @@ from depthcheck.pipeline.prepare.prepare import (
     whole,
 )
 from depthcheck.pipeline.prepare.split import units_of
-from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, TrialResult
+from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, Split, TrialResult
 from depthcheck.pipeline.served import load_keras
 from depthcheck.pipeline.training.build import build, serving_model
 from depthcheck.pipeline.training.evaluate import (
@@ -43,7 +43,7 @@ from depthcheck.pipeline.training.evaluate import (
     predictions,
     served_outputs,
 )
-from depthcheck.pipeline.training.fit import EpochCallback, counted, epochs, fit_folds
+from depthcheck.pipeline.training.fit import EpochCallback, counted, fit_folds, fit_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +108,30 @@ def run_trial(
     """
     require(dataset.sha256 == config.data_sha256, f"SHA-256 of {config.data.name}", config.data_sha256, dataset.sha256)
     folds = prepared(dataset, config.split, options_of_features(config.model))
-    networks = [_network(config, fold, dataset) for fold in folds]
+    by_width: dict[int, keras.Model] = {}  # folds may differ in the categories of their columns
+    for fold in folds:
+        if fold.split.n_features not in by_width:
+            by_width[fold.split.n_features] = _network(config, fold, dataset)
+    networks = [by_width[fold.split.n_features] for fold in folds]
     first, network = folds[0].split, networks[0]
     diagnostics = (lambda: layer_diagnostics(network, first.train, objective_of(first))) if confirm else dict
     watcher = _Watcher(prune_below, on_epoch_end, diagnostics)
-    history, valid = fit_folds(
-        networks, [fold.split for fold in folds], config.fit, capacity=_capacity(dataset, config), on_epoch_end=watcher
+    fitted = fit_folds(
+        networks,
+        [fold.split for fold in folds],
+        config.fit,
+        capacity=_capacity(dataset, config),
+        on_epoch_end=watcher,
+        is_watched=confirm,
     )
+    history, valid = fitted.history, fitted.valid
     if history.diverged:
         valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None
     product, its_data = network, folds[0]
     if confirm and config.split.folds and not history.diverged:
-        product, its_data = _trained_on_all(config, dataset, counted(history, network.plan.patience))
+        n_epochs = counted(history, network.plan.patience)
+        product, its_data = _trained_on_all(config, dataset, n_epochs, like=first)
     result = TrialResult(
         config=config,
         state="diverged" if history.diverged else "pruned" if watcher.pruned else "finished",
@@ -136,7 +147,7 @@ def run_trial(
         model=model,
         preparation=its_data.preparation,
         engine=network.engine,
-        predictions=_predictions(networks, folds, dataset) if confirm or config.split.folds else None,
+        predictions=_predictions(network, fitted.outputs, folds, dataset) if confirm or config.split.folds else None,
         example=_example(model, its_data, dataset) if confirm else None,
     )
 
@@ -226,18 +237,15 @@ def _network(config: TrialConfig, data: Prepared, dataset: Dataset) -> keras.Mod
     )
 
 
-def _capacity(dataset: Dataset, config: TrialConfig) -> int | None:
+def _capacity(dataset: Dataset, config: TrialConfig) -> int:
     """Return a capacity of one row more than there are: folds and all rows then share one compiled program."""
-    return len(dataset.y) + 1 if config.split.folds else None
+    return len(dataset.y) + 1 if config.split.folds else 0
 
 
-def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int) -> tuple[keras.Model, Prepared]:
+def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int, like: Split) -> tuple[keras.Model, Prepared]:
     data = whole(dataset, replace(config.split, repeat=0), options_of_features(config.model))
-    network = _network(config, data, dataset)
-    for _epoch in itertools.islice(
-        epochs(network, data.split, config.fit, capacity=_capacity(dataset, config)), n_epochs
-    ):
-        pass
+    network, capacity = _network(config, data, dataset), _capacity(dataset, config)
+    fit_whole(network, data.split, config.fit, n_epochs, like, capacity)
     return network, data
 
 
@@ -252,15 +260,18 @@ def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> dict[str, 
     return {"samples": samples, "outputs": served_outputs(model, features).tolist()}
 
 
-def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:
+def _predictions(
+    network: keras.Model, outputs: Sequence[NDArray[np.float32]], folds: Sequence[Prepared], dataset: Dataset
+) -> Predictions | None:
+    """Return what each fold's network said of the fold it was not trained on; else what ``network`` says of the test."""
     if len(folds) > 1:
         each = [
-            predictions(network, fold.split.valid, objective_of(fold.split))
-            for network, fold in zip(networks, folds, strict=True)
+            predictions(of_fold, fold.split.valid, objective_of(fold.split))
+            for of_fold, fold in zip(outputs, folds, strict=True)
         ]
         return out_of_fold(each, [fold.cut for fold in folds], dataset)
     split, cut = folds[0].split, folds[0].cut
     if split.test is None:
         return None
-    said = predictions(networks[0], split.test, objective_of(split))
+    said = predictions(served_outputs(network, split.test.X), split.test, objective_of(split))
     return replace(said, unit=units_of(dataset, cut.test, cut.config))

@@ -1,7 +1,4 @@
-"""Evaluation: a model's loss and scores on one part, what it predicts, and why its layers learn or stand still.
-
-Validation after each epoch and the evaluation at the end are this one function, so that they agree to the last bit.
-"""
+"""Evaluation: a model's loss and scores on one part, what it predicts, and why its layers learn or stand still."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Evaluation, Part, PartName, Predictions
-from depthcheck.pipeline.training.build import task_loss
 
 #: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096
@@ -40,15 +36,15 @@ def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objectiv
     objective
         The score, and the standardization of a regression's targets.
     """
-    loss_sum, chunks, loss = 0.0, [], task_loss(is_regression=objective.is_regression)
-    for start in range(0, len(part), _CHUNK):
-        y = objective.targets(part.y[start : start + _CHUNK])
-        outputs = model(part.X[start : start + _CHUNK], training=False)
-        weight = None if part.weight is None else part.weight[start : start + _CHUNK]
-        loss_sum += float(loss(y, outputs, sample_weight=weight)) * len(y)
-        chunks.append(outputs.numpy())
-    weighs = len(part) if part.weight is None else part.weight.sum()
-    return objective.evaluation(name, float(loss_sum / weighs), part.y, np.concatenate(chunks), part.weight)
+    return evaluation_of(served_outputs(model, part.X), part, name, objective)
+
+
+def evaluation_of(
+    outputs: NDArray[np.float32], part: Part, name: PartName, objective: Objective = _ACCURACY
+) -> Evaluation:
+    """Return the mean loss and the scores of a network's outputs ``(n, n_outputs)`` for a part."""
+    loss = objective.loss(part.y, outputs, part.weight)
+    return objective.evaluation(name, loss, part.y, outputs, part.weight)
 
 
 def served_outputs(
@@ -74,11 +70,12 @@ def predict_numbers(model: keras.Model, X: NDArray[np.float32], objective: Objec
     return objective.numbers(served_outputs(model, X)).astype(np.float32)
 
 
-def predictions(model: keras.Model, part: Part, objective: Objective) -> Predictions:
-    """Return what ``model`` says of each sample of ``part``, beside the truth."""
+def predictions(outputs: NDArray[np.float32], part: Part, objective: Objective) -> Predictions:
+    """Return what a network says of each sample of ``part`` by its outputs, beside the truth."""
     if objective.is_regression:
-        return replace(_of_numbers(part.y, predict_numbers(model, part.X, objective)), weight=part.weight)
-    return replace(_of_probabilities(part.y, predict_proba(model, part.X)), weight=part.weight)
+        numbers = objective.numbers(outputs).astype(np.float32)
+        return replace(_of_numbers(part.y, numbers), weight=part.weight)
+    return replace(_of_probabilities(part.y, tf.nn.softmax(outputs).numpy()), weight=part.weight)
 
 
 def judge_outputs(

@@ -1,4 +1,4 @@
-"""Fit: compiled models trained on their training parts, epoch by epoch, with validation after each.
+"""Fit: compiled models trained on their training parts, with validation after each epoch.
 
 Which epoch counts is one rule, the same everywhere: **the last**. Weights are not restored from an earlier epoch, so
 that the number of epochs means the same for every trial, and picking the best epoch does not flatter the score. A
@@ -7,10 +7,11 @@ configuration with early stopping has another rule, which is part of its level: 
 
 from __future__ import annotations
 
+import copy
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -22,11 +23,15 @@ from depthcheck.pipeline.config import FitConfig, require
 from depthcheck.pipeline.metrics import Objective, mean_evaluation, objective_of, training_weights
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.scores import METRICS
-from depthcheck.pipeline.training.evaluate import evaluate
-from depthcheck.pipeline.training.program import Kept, ProgramCache, can_fill
+from depthcheck.pipeline.training.evaluate import evaluation_of
+from depthcheck.pipeline.training.program import ProgramCache, Values, can_fill, take_values, values_of
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
+#: How long one call of a program may take: progress is told, and a worker that ends is noticed, in between.
+_SECONDS_A_CALL = 1.0
+#: Numbers, of four bytes each, that go into a call and come out of it, at most.
+_MOST_NUMBERS = 2**23
 #: Programs and training data of this process, kept between trials: they speed the next trial up and change nothing.
 _programs = ProgramCache(size=16)
 _resident: dict[tuple[int, int, int], tuple[tf.Tensor, tf.Tensor]] = {}
@@ -34,13 +39,33 @@ _resident: dict[tuple[int, int, int], tuple[tf.Tensor, tf.Tensor]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """What one epoch gave; ``valid`` is None where there is no validation part."""
+    """What one epoch gave; ``outputs`` is what the model said of the validation part, None where there is none."""
 
     train_loss: float
     train_score: float
     valid: Evaluation | None
+    outputs: NDArray[np.float32] | None
     learning_rate: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """What training gave.
+
+    Attributes
+    ----------
+    history
+        Means over the splits, epoch by epoch, with the sum of their seconds.
+    valid
+        The mean evaluation of the validation parts by the weights of the epoch that counts.
+    outputs
+        What each model said of its validation part then, ``(n_valid, n_outputs)``.
+    """
+
+    history: History
+    valid: Evaluation
+    outputs: tuple[NDArray[np.float32], ...]
 
 
 def fit_folds(
@@ -50,57 +75,94 @@ def fit_folds(
     *,
     capacity: int | None = None,
     on_epoch_end: EpochCallback | None = None,
+    is_watched: bool = False,
     programs: ProgramCache | None = None,
-) -> tuple[History, Evaluation]:
-    """Train each model in place on its own split, one epoch after another, so that their means are curves.
+) -> Fit:
+    """Train models on their own splits, one epoch after another, so that their means are curves.
 
-    Stops at once behind an epoch whose mean training or validation loss is not finite; that epoch is part of the
-    history. At the end each model holds the weights of the epoch that counts (:func:`counted`): with early stopping
-    the one of the lowest mean validation loss, otherwise the last. One call at a time in a process.
+    Ends behind an epoch whose mean training or validation loss is not finite; that epoch is part of the history. At the
+    end each model holds the weights of the epoch that counts (:func:`counted`): with early stopping the one of the
+    lowest mean validation loss, otherwise the last. One call at a time in a process.
+
+    As many epochs as take about a second are one call of a compiled program. Where training is found to end in the
+    middle of them, they are trained once more as far as that; how long an epoch takes changes no bit.
 
     Parameters
     ----------
     models
-        Compiled models of :func:`depthcheck.pipeline.training.build.build`.
+        Compiled models of :func:`depthcheck.pipeline.training.build.build`. One model may stand for several splits,
+        each of which it starts from its values now; it ends with those of the first one.
     splits
         Training parts are trained on, validation parts evaluated after each epoch. The arrays must not be changed in
-        place afterwards: a training part stays resident for the next trial, as long as its array lives.
+        place afterwards: they stay resident for the next trial, as long as they live.
     config
         Epochs, batch size, the seed of the order of samples, and whether classes weigh the same. With class weights
         the training loss is the weighted one, which is what training minimizes; the validation loss never is.
     capacity
-        See :func:`epochs`.
+        More than the number of training samples: then one compiled program serves training parts of any size below.
+        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
+        Not heeded where batches cannot be filled up (:func:`depthcheck.pipeline.training.program.can_fill`).
     on_epoch_end
         Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
         Training ends when it returns True.
+    is_watched
+        Whether ``on_epoch_end`` looks at the first model: it then has the weights of the epoch.
     programs
         Where compiled programs are kept; by default with the process.
-
-    Returns
-    -------
-    History, Evaluation
-        Means over the splits, epoch by epoch, with the sum of their seconds; and the mean evaluation of the
-        validation parts by the weights of the epoch that counts.
     """
-    history, valid = History(), None
-    patience, best = models[0].plan.patience, None
-    runs = [epochs(*each, config, capacity=capacity, programs=programs) for each in zip(models, splits, strict=True)]
-    for number, each in enumerate(zip(*runs, strict=True), start=1):
-        valid = mean_evaluation([fold.valid for fold in each if fold.valid is not None])
-        history = _with_epoch(history, each, valid)
-        stop = on_epoch_end is not None and on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
-        if history.diverged:
-            return history, valid
-        if patience is not None and counted(history, patience) == number:
-            best = valid, [model.get_weights() for model in models]
-        if stop or (patience is not None and number - counted(history, patience) >= patience):
-            break
-    assert valid is not None
-    if best is not None:
-        valid, weights = best
-        for model, of_best in zip(models, weights, strict=True):
-            model.set_weights(of_best)
-    return history, valid
+    room = max(len(split.valid) for split in splits)
+    runs = [
+        _Run(model, split, config, capacity, room, _programs if programs is None else programs)
+        for model, split in zip(models, splits, strict=True)
+    ]
+    history, patience, best = History(), models[0].plan.patience, None
+    is_over = False
+    while not is_over:
+        done, states = history.n_epochs, [run.state for run in runs]
+        n_epochs = min(config.epochs - done, 1 if is_watched else _epochs_a_call(runs))
+        folds = [run.train(n_epochs) for run in runs]
+        for number, each in enumerate(zip(*folds, strict=True), start=done + 1):
+            valid = mean_evaluation([fold.valid for fold in each if fold.valid is not None])
+            outputs = tuple(fold.outputs for fold in each if fold.outputs is not None)
+            history = _with_epoch(history, each, valid)
+            if is_watched:
+                runs[0].give_values()
+            is_over = on_epoch_end is not None and bool(
+                on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
+            )
+            is_over |= history.diverged or number == config.epochs
+            if patience is not None and not history.diverged:
+                best_number = counted(history, patience)
+                best = (valid, outputs, states, number - done) if best_number == number else best
+                is_over |= number - best_number >= patience
+            if is_over:
+                break
+        if number < done + n_epochs:
+            _train_again(runs, states, number - done)
+    if best is not None and not history.diverged and counted(history, patience) < history.n_epochs:
+        valid, outputs, states, n_epochs = best
+        _train_again(runs, states, n_epochs)
+    for run in reversed(runs):
+        run.give_values()
+    return Fit(history=history, valid=valid, outputs=outputs)
+
+
+def fit_whole(model: keras.Model, split: Split, config: FitConfig, n_epochs: int, like: Split, capacity: int) -> None:
+    """Train ``model`` in place on a split without a validation part, by the program of the folds of the same data.
+
+    Parameters
+    ----------
+    n_epochs
+        Of those that ``config`` plans; the learning rate follows its schedule as if all were to come.
+    like
+        One of the folds.
+    capacity
+        See :func:`fit_folds`.
+    """
+    run = _Run(model, split, config, capacity, len(like.valid), _programs)
+    while (left := n_epochs - run.state.n_epochs) > 0:
+        run.train(min(left, _epochs_a_call([run])))
+    run.give_values()
 
 
 def counted(history: History, patience: int | None) -> int:
@@ -109,74 +171,135 @@ def counted(history: History, patience: int | None) -> int:
     return history.n_epochs if patience is None else losses.index(min(losses)) + 1
 
 
-def epochs(
-    model: keras.Model,
-    split: Split,
-    config: FitConfig,
-    *,
-    capacity: int | None = None,
-    programs: ProgramCache | None = None,
-) -> Iterator[Epoch]:
-    """Train ``model`` in place, one epoch for each value taken.
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Where a training stands: epochs done, all values, and the generator of the orders to come."""
 
-    Several models may take turns, also where they share a program.
-
-    Parameters
-    ----------
-    capacity
-        More than the number of training samples: then one compiled program serves training parts of any size below.
-        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
-        Not heeded where batches cannot be filled up (:func:`depthcheck.pipeline.training.program.can_fill`).
-    """
-    require(len(split.train) > 0, "number of training samples", "at least 1", len(split.train))
-    weighted = config.class_weight == "balanced"
-    require(not (weighted and split.task == "regression"), "class_weight of a regression", "left out", "balanced")
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    objective = objective_of(split)
-    X, y = _resident_tensors(split.train, objective, (capacity or 0) if can_fill(model) else 0)
-    weights = training_weights(split, is_balanced=weighted)
-    rates = _rates(model, len(split.train), config)
-    keeps = METRICS[objective.metric].keeps
-    if keeps == "loss" and not isinstance(model.loss, keras.losses.MeanSquaredError):
-        keeps = "outputs"  # another loss does not say what the score is
-    if keeps == "hits" and split.train.weight is not None:
-        keeps = "outputs"  # hits are counted, not weighed
-    program = (_programs if programs is None else programs).program(model, config.batch_size, keeps)
-    program.load(model)
-    for order, of_epoch in zip(permutations(config.seed, len(split.train), config.epochs), rates, strict=True):
-        start = time.perf_counter()
-        if not program.holds(model):
-            program.load(model)
-        loss, kept = program.run(X, y, order, weights=weights, rates=of_epoch)
-        model.engine = program.engine
-        program.store(model)
-        score = _train_score(objective, split.train, order, loss, kept)
-        valid = evaluate(model, split.valid, "valid", objective) if len(split.valid) else None
-        seconds, rate = time.perf_counter() - start, float(model.optimizer.learning_rate)
-        yield Epoch(train_loss=loss, train_score=score, valid=valid, learning_rate=rate, seconds=seconds)
+    n_epochs: int
+    values: Values
+    rng: np.random.Generator
 
 
-def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> Sequence[NDArray[np.float32] | None]:
-    """Return the learning rate of each step, epoch by epoch, ``(n_steps,)`` float32; None where it is constant."""
+class _Run:
+    """The training of one model on one split; a state of it can be gone back to."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        split: Split,
+        config: FitConfig,
+        capacity: int | None,
+        room: int,
+        programs: ProgramCache,
+    ) -> None:
+        require(len(split.train) > 0, "number of training samples", "at least 1", len(split.train))
+        weighted = config.class_weight == "balanced"
+        require(not (weighted and split.task == "regression"), "class_weight of a regression", "left out", "balanced")
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        self._model, self._split, self._config = model, split, config
+        self._objective = objective_of(split)
+        self._X, self._y = _resident_tensors(split.train, self._objective, (capacity or 0) if can_fill(model) else 0)
+        self._valid, _ = _resident_tensors(split.valid, self._objective, room)
+        self._weights = training_weights(split, is_balanced=weighted)
+        self._rates, self._rate = _rates(model, len(split.train), config), float(model.optimizer.learning_rate)
+        keeps = METRICS[self._objective.metric].keeps
+        if keeps == "loss" and not isinstance(model.loss, keras.losses.MeanSquaredError):
+            keeps = "outputs"  # another loss does not say what the score is
+        if keeps == "hits" and split.train.weight is not None:
+            keeps = "outputs"  # hits are counted, not weighed
+        self.program = programs.program(model, config.batch_size, keeps)
+        n_outputs = model.output_shape[-1]
+        numbers = int(self._X.shape[0]) * (1 + n_outputs * (keeps == "outputs")) + int(self._valid.shape[0]) * n_outputs
+        #: Epochs that one call may train, so that orders and outputs do not fill the memory.
+        self.most_epochs = max(1, min(config.epochs, _MOST_NUMBERS // numbers))
+        self.state = _State(0, values_of(model), _orders(config.seed, len(split.train)))
+
+    def train(self, n_epochs: int) -> list[Epoch]:
+        """Go on for so many epochs."""
+        start, n_traces, before, train = time.perf_counter(), self.program.n_traces, self.state, self._split.train
+        rng = copy.deepcopy(before.rng)
+        orders = np.stack([_permutation(rng, len(train)) for _ in range(n_epochs)])
+        rates = None if self._rates is None else self._rates[before.n_epochs : before.n_epochs + n_epochs]
+        done = self.program.run(
+            before.values,
+            self._X,
+            self._y,
+            orders,
+            most_epochs=self.most_epochs,
+            valid=self._valid,
+            weights=self._weights,
+            rates=rates,
+        )
+        self._model.engine = self.program.engine
+        self.state = _State(before.n_epochs + n_epochs, done.values, rng)
+        found = []
+        for number, (order, loss, kept) in enumerate(zip(orders, done.losses, done.kept, strict=True)):
+            outputs, valid = None, None
+            if len(self._split.valid):
+                outputs = done.outputs[number, : len(self._split.valid)]
+                valid = evaluation_of(outputs, self._split.valid, "valid", self._objective)
+            rate = self._rate if rates is None else float(rates[number, -1])
+            found.append(
+                Epoch(
+                    train_loss=float(loss),
+                    train_score=_train_score(self._objective, train, order, float(loss), kept),
+                    valid=valid,
+                    outputs=outputs,
+                    learning_rate=rate,
+                    seconds=0.0,
+                )
+            )
+        seconds = (time.perf_counter() - start) / n_epochs
+        if self.program.n_traces == n_traces:
+            self.program.epoch_seconds = seconds
+        return [replace(epoch, seconds=seconds) for epoch in found]
+
+    def give_values(self) -> None:
+        """Let the model hold the values that its training has reached."""
+        take_values(self._model, self.state.values)
+
+
+def _train_again(runs: Sequence[_Run], states: Sequence[_State], n_epochs: int) -> None:
+    for run, state in zip(runs, states, strict=True):
+        run.state = state
+        run.train(n_epochs)
+
+
+def _epochs_a_call(runs: Sequence[_Run]) -> int:
+    """Return how many epochs of all runs take about a second, as far as it is known."""
+    seconds = sum(run.program.epoch_seconds for run in runs)
+    return max(1, min(*(run.most_epochs for run in runs), int(min(_SECONDS_A_CALL / seconds, 1e9))))
+
+
+def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> NDArray[np.float32] | None:
+    """Return the learning rate of each step, ``(n_epochs, n_steps)`` float32; None where it is constant."""
     if model.plan.rate is None:
-        return [None] * config.epochs
+        return None
     n_steps = -(-n_samples // config.batch_size)
     total = n_steps * config.epochs
     rates = float(model.optimizer.learning_rate) * model.plan.rate((np.arange(total) + 0.5) / total)
-    return list(rates.astype(np.float32).reshape(config.epochs, n_steps))
+    return np.asarray(rates, np.float32).reshape(config.epochs, n_steps)
 
 
 def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.int32]]:
     """Yield the order of samples, ``(n_samples,)`` int32, of one epoch after another."""
-    rng = np.random.default_rng((seed, n_samples))
+    rng = _orders(seed, n_samples)
     for _ in range(epochs):
-        yield rng.permutation(n_samples).astype(np.int32)
+        yield _permutation(rng, n_samples)
 
 
-def _train_score(objective: Objective, part: Part, order: NDArray[np.int32], loss: float, kept: Kept) -> float:
-    if isinstance(kept, int):
-        return 1 - loss if METRICS[objective.metric].keeps == "loss" else kept / len(order)
+def _orders(seed: int, n_samples: int) -> np.random.Generator:
+    return np.random.default_rng((seed, n_samples))
+
+
+def _permutation(rng: np.random.Generator, n_samples: int) -> NDArray[np.int32]:
+    return rng.permutation(n_samples).astype(np.int32)
+
+
+def _train_score(objective: Objective, part: Part, order: NDArray[np.int32], loss: float, kept: NDArray[Any]) -> float:
+    if kept.ndim == 0:
+        return 1 - loss if METRICS[objective.metric].keeps == "loss" else int(kept) / len(order)
     return objective.score(part.y[order], kept, None if part.weight is None else part.weight[order])
 
 

@@ -1,13 +1,15 @@
-"""Compiled programs: one epoch of training as one XLA program, kept for the next trial that differs in values only.
+"""Compiled programs: epochs of training as one XLA program, kept for the next trial that differs in values only.
 
-A step of Keras's own loop costs two milliseconds, of which the arithmetic of a small network is a tenth. Here the
-whole epoch is one program: Keras's model, loss and optimizer inside, and the loop around them compiled as well.
+A step of Keras's own loop costs two milliseconds, of which the arithmetic of a small network is a tenth. Here whole
+epochs are one program: Keras's model, loss and optimizer inside, what the model says of the validation part after each
+epoch, and the loops around them compiled as well. Values go in and come out as tensors: copying variables one by one
+between epochs took as long as training on a table of some hundred rows.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,39 @@ _BY_SAMPLE = (
     _LAYERS.LayerNormalization, _LAYERS.MaxPooling2D, _LAYERS.AveragePooling2D, _LAYERS.GlobalAveragePooling2D,
     _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer,
 )  # fmt: skip
-#: What the training score of an epoch is made of: the number of hits (0 where its loss says all), or the outputs
-#: ``(n_samples, n_outputs)`` in the order of training.
-Kept = int | NDArray[np.float32]
+#: Samples that the model looks at at a time when it does not train: few enough to stay near the processor.
+_CHUNK = 512
+#: Of all variables of a model and of its optimizer.
+Values = list[tf.Tensor]
 
 
-class EpochProgram:
-    """One epoch of training a model's architecture with its optimizer, compiled once.
+@dataclass(frozen=True, slots=True, kw_only=False, eq=False)
+class Trained:
+    """What some epochs gave.
 
-    Owns a copy of the model and of the optimizer, whose variables are the program's; :meth:`load` puts a trial's
-    values in and :meth:`store` takes them out. Not thread-safe.
+    Attributes
+    ----------
+    values
+        After the last of them.
+    losses
+        ``(n_epochs,)``, each batch weighted by its size.
+    kept
+        What the training scores are made of: hits ``(n_epochs,)`` (0 where the loss says all), or outputs in the order
+        of training, ``(n_epochs, n_samples, n_outputs)``.
+    outputs
+        What the model said of the validation part after each, ``(n_epochs, n_valid, n_outputs)``; or None.
+    """
+
+    values: Values
+    losses: NDArray[np.floating[Any]]
+    kept: NDArray[Any]
+    outputs: NDArray[np.float32] | None
+
+
+class TrainingProgram:
+    """Epochs of training a model's architecture with its optimizer, and its outputs after each, compiled once.
+
+    Owns a copy of the model and of the optimizer, whose variables are filled as it begins. Not thread-safe.
 
     Parameters
     ----------
@@ -51,13 +76,15 @@ class EpochProgram:
     ----------
     n_traces
         How often the program was traced, and compiled: once for each shape of data.
+    epoch_seconds
+        How long an epoch took when the program was run last; infinite while that is not known.
     engine
         ``compiled``, or ``step by step`` where XLA cannot compile a user's own model.
     """
 
     def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> None:
         self.n_traces = 0
-        self._loaded: weakref.ref[Any] | None = None
+        self.epoch_seconds = float("inf")
         self._batch_size = batch_size
         self._keeps = keeps
         self._model = model.again()
@@ -65,64 +92,57 @@ class EpochProgram:
         self._loss = self._model.loss
         self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
+        self._variables = _variables(self._model)
         self._fills = can_fill(self._model)
         self.engine = "compiled"
         self._run = self._compiled()
 
-    def load(self, model: keras.Model) -> None:
-        """Copy every value of ``model`` and its optimizer into the program."""
-        self._loaded = weakref.ref(model)
-        _copy_values(model, model.optimizer, self._model, self._optimizer)
-
-    def holds(self, model: keras.Model) -> bool:
-        """Whether no other model was loaded since: then there is nothing to copy between two epochs of it."""
-        return self._loaded is not None and self._loaded() is model
-
-    def store(self, model: keras.Model) -> None:
-        """Copy every value of the program into ``model`` and its optimizer."""
-        _copy_values(self._model, self._optimizer, model, model.optimizer)
-
     def run(
         self,
+        values: Values,
         X: tf.Tensor,
         y: tf.Tensor,
-        order: NDArray[np.int32],
+        orders: NDArray[np.int32],
         *,
+        most_epochs: int = 1,
+        valid: tf.Tensor | None = None,
         weights: NDArray[np.float32] | None = None,
         rates: NDArray[np.float32] | None = None,
-    ) -> tuple[float, Kept]:
-        """Train one epoch.
+    ) -> Trained:
+        """Train some epochs from ``values`` on, which stay as they are.
 
         Parameters
         ----------
+        values
+            Of all variables (:func:`values_of`).
         X, y
-            ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``order`` has
+            ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``orders`` has
             positions the program is one for any number of samples up to ``n``; not where :func:`can_fill` says no.
-        order
-            ``(n_samples,)`` int32: the positions of the samples in the order of training.
+        orders
+            ``(n_epochs, n_samples)`` int32: the positions of the samples in the order of training.
+        most_epochs
+            The program is one for any number of epochs up to this.
+        valid
+            ``(n_valid, n_features)``: what the model says of these samples after each epoch is kept.
         weights
             ``(n_samples,)``: the weight of each sample in the loss.
         rates
-            ``(n_steps,)``: the learning rate of each step; the optimizer keeps the last one.
-
-        Returns
-        -------
-        float, Kept
-            Loss over the epoch, each batch weighted by its size, and what its score is made of.
+            ``(n_epochs, n_steps)``: the learning rate of each step; the optimizer keeps the last one.
         """
-        n_samples = len(order)
+        n_epochs, n_samples = orders.shape
         capacity = int(X.shape[0])
-        some = tf.constant(n_samples) if capacity > n_samples else None
-        more = capacity - n_samples
+        more, fewer = capacity - n_samples, most_epochs - n_epochs
+        some = tf.constant(n_samples) if more else None
         weighted = None if weights is None else tf.constant(np.pad(weights, (0, more)))
         scheduled = None
         if rates is not None:
             most_steps = -(-capacity // min(self._batch_size, capacity))
-            scheduled = tf.constant(np.pad(rates, (0, most_steps - len(rates))))
-        given = (X, y, tf.constant(np.pad(order, (0, more))), some, weighted, scheduled)
+            scheduled = tf.constant(np.pad(rates, [(0, fewer), (0, most_steps - rates.shape[1])]))
+        padded = tf.constant(np.pad(orders, [(0, fewer), (0, more)]))
+        given = (values, X, y, padded, tf.constant(n_epochs), some, valid, weighted, scheduled)
         if self.engine == "compiled":
             try:
-                loss_sum, kept = self._run_compiled(given)
+                after, losses, kept, outputs = self._run_compiled(given)
             except Exception as error:
                 # An error of training itself is one step by step, too; a lack of memory is none that helps there.
                 if not self._is_own or _is_out_of_memory(error):
@@ -130,15 +150,17 @@ class EpochProgram:
                 self.engine = "step by step"
                 self._run = tf.function(self._step, autograph=False, reduce_retracing=True)
         if self.engine != "compiled":
-            return self._run_by_steps(X, y, order, weights, rates)
+            return self._run_by_steps(values, X, y, orders, valid, weights, rates)
+        of_epochs = kept.numpy()[:n_epochs]
         if self._keeps == "outputs":
-            return float(loss_sum) / n_samples, kept.numpy().reshape(-1, kept.shape[-1])[:n_samples]
-        return float(loss_sum) / n_samples, int(kept)
+            of_epochs = of_epochs.reshape(n_epochs, -1, of_epochs.shape[-1])[:, :n_samples]
+        said = None if outputs is None else outputs.numpy()[:n_epochs, : valid.shape[0]]
+        return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, said)
 
-    def _run_compiled(self, given: tuple[Any, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run_compiled(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         n_traces = self.n_traces
         try:
-            loss_sum, kept = self._run(*given)
+            return self._run(*given)  # type: ignore[no-any-return]
         except tf.errors.OpError as error:
             folder = programs_folder()
             unsupported = self._is_own and isinstance(
@@ -150,45 +172,118 @@ class EpochProgram:
             # for this function; another one is compiled anew, with the values that the variables still have.
             renew(folder)
             self._run = self._compiled()
-            loss_sum, kept = self._run_again(given, folder)
-        return loss_sum, kept
+            return self._run_again(given, folder)
 
     def _run_by_steps(
-        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *more: NDArray[np.float32] | None
-    ) -> tuple[float, Kept]:
-        """Train one epoch without XLA: a step of TensorFlow at a time, on batches of their own size."""
-        weights, rates = more
-        loss_sum, said = 0.0, []
-        for number, start in enumerate(range(0, len(order), self._batch_size)):
-            batch = order[start : start + self._batch_size]
-            if rates is not None:
-                self._optimizer.learning_rate.assign(rates[number])
-            weighted = None if weights is None else tf.constant(weights[batch])
-            loss, outputs = self._run(tf.gather(X, batch), tf.gather(y, batch), None, weighted)
-            loss_sum += float(loss) * len(batch)
-            said.append(outputs.numpy())
-        outputs = np.concatenate(said)
-        if self._keeps == "hits":
-            return loss_sum / len(order), int(np.count_nonzero(outputs.argmax(axis=1) == y.numpy()[order]))
-        return loss_sum / len(order), outputs if self._keeps == "outputs" else 0
+        self,
+        values: Values,
+        X: tf.Tensor,
+        y: tf.Tensor,
+        orders: NDArray[np.int32],
+        valid: tf.Tensor | None,
+        weights: NDArray[np.float32] | None,
+        rates: NDArray[np.float32] | None,
+    ) -> Trained:
+        """Train without XLA: a step of TensorFlow at a time, on batches of their own size."""
+        self._fill_in(values)
+        losses, kept, said = [], [], []
+        for epoch, order in enumerate(orders):
+            loss_sum, outputs = 0.0, []
+            for number, start in enumerate(range(0, len(order), self._batch_size)):
+                batch = order[start : start + self._batch_size]
+                if rates is not None:
+                    self._optimizer.learning_rate.assign(rates[epoch, number])
+                weighted = None if weights is None else tf.constant(weights[batch])
+                loss, of_batch = self._run(tf.gather(X, batch), tf.gather(y, batch), None, weighted)
+                loss_sum += float(loss) * len(batch)
+                outputs.append(of_batch.numpy())
+            losses.append(loss_sum / len(order))
+            kept.append(self._kept_of(np.concatenate(outputs), y.numpy()[order]))
+            if valid is not None:
+                chunks = range(0, valid.shape[0], _CHUNK)
+                each = [self._model(valid[at : at + _CHUNK], training=False).numpy() for at in chunks]
+                said.append(np.concatenate(each))
+        after = [tf.identity(variable.value) for variable in self._variables]
+        return Trained(after, np.array(losses), np.array(kept), np.array(said) if said else None)
 
-    def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[tf.Tensor, tf.Tensor]:
+    def _kept_of(self, outputs: NDArray[np.float32], y: NDArray[Any]) -> Any:
+        if self._keeps == "hits":
+            return np.count_nonzero(outputs.argmax(axis=1) == y)
+        return outputs if self._keeps == "outputs" else 0
+
+    def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[Any, ...]:
         try:
-            loss_sum, kept = self._run(*given)
+            return self._run(*given)  # type: ignore[no-any-return]
         except tf.errors.OpError as error:
             if str(folder) not in str(error):
                 raise
             raise OSError(f"compiled programs cannot be kept anywhere: {error.message}") from error
-        return loss_sum, kept
 
     def _compiled(self) -> Any:
-        return tf.function(self._epoch, jit_compile=True, autograph=False)
+        return tf.function(self._epochs, jit_compile=True, autograph=False)
+
+    def _fill_in(self, values: Values) -> None:
+        for variable, value in zip(self._variables, values, strict=True):
+            # Keras's own assign takes twice as long, for checks of what is known to fit.
+            variable.value.assign(value)
+
+    def _epochs(
+        self,
+        values: Values,
+        X: tf.Tensor,
+        y: tf.Tensor,
+        orders: tf.Tensor,
+        n_epochs: tf.Tensor,
+        some: tf.Tensor | None,
+        valid: tf.Tensor | None,
+        *more: tf.Tensor | None,
+    ) -> tuple[Any, ...]:
+        weights, rates = more
+        self.n_traces += 1
+        self._fill_in(values)
+        n_outputs = self._model.output_shape[-1]
+
+        def epoch(number: tf.Tensor, losses: Any, kept: Any, said: Any) -> tuple[Any, ...]:
+            loss_sum, of_epoch = self._epoch(X, y, orders[number], some, weights, _taken(rates, number))
+            if valid is not None:
+                said = said.write(number, self._outputs(valid))
+            return number + 1, losses.write(number, loss_sum), kept.write(number, of_epoch), said
+
+        def a_row_each(dtype: Any, shape: Any) -> Any:
+            return tf.TensorArray(dtype, size=orders.shape[0], element_shape=shape)
+
+        batch_size = min(self._batch_size, int(orders.shape[1]))
+        n_steps = -(-int(orders.shape[1]) // batch_size)
+        keeps_outputs = self._keeps == "outputs"
+        state = (
+            tf.constant(0),
+            a_row_each(tf.float32, ()),
+            a_row_each(*((tf.float32, (n_steps, batch_size, n_outputs)) if keeps_outputs else (tf.int32, ()))),
+            a_row_each(tf.float32, (0 if valid is None else _n_chunks(valid) * _chunk(valid), n_outputs)),
+        )
+        _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state)
+        after = [variable.value.read_value() for variable in self._variables]
+        return after, losses.stack(), kept.stack(), None if valid is None else said.stack()
+
+    def _outputs(self, X: tf.Tensor) -> tf.Tensor:
+        """Return what the model says of each sample, and of some that fill the last chunk up."""
+        n_chunks, size = _n_chunks(X), _chunk(X)
+        X = tf.pad(X, [[0, n_chunks * size - X.shape[0]], [0, 0]])
+        if n_chunks == 1:
+            return self._model(X, training=False)
+        said = tf.TensorArray(tf.float32, size=n_chunks, element_shape=(size, self._model.output_shape[-1]))
+
+        def chunk(number: tf.Tensor, said: Any) -> tuple[Any, ...]:
+            rows = tf.slice(X, [number * size, 0], [size, X.shape[1]])
+            return number + 1, said.write(number, self._model(rows, training=False))
+
+        _, said = tf.while_loop(lambda number, *_: number < n_chunks, chunk, (tf.constant(0), said))
+        return tf.reshape(said.stack(), [n_chunks * size, -1])
 
     def _epoch(
         self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, *more: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         weights, rates = more
-        self.n_traces += 1
         capacity = int(order.shape[0])
         n_samples = capacity if some is None else some
         batch_size = min(self._batch_size, capacity)
@@ -214,8 +309,7 @@ class EpochProgram:
         if n_missing and not self._fills:
             # Compiled a second time for the smaller batch, which is all that the last step may see.
             state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
-            number, loss_sum, kept = state
-            state = step(number, loss_sum, kept, batch_size - n_missing)
+            state = step(*state, batch_size - n_missing)
         else:
             state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
         _, loss_sum, kept = state
@@ -269,12 +363,12 @@ class ProgramCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._programs: OrderedDict[tuple[str, int, str], EpochProgram] = OrderedDict()
+        self._programs: OrderedDict[tuple[str, int, str], TrainingProgram] = OrderedDict()
 
-    def program(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> EpochProgram:
+    def program(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> TrainingProgram:
         """Return the program for this architecture, optimizer, batch size and what is kept; make it if need be."""
         key = (model.key, batch_size, keeps)
-        program = self._programs.pop(key, None) or EpochProgram(model, batch_size, keeps)
+        program = self._programs.pop(key, None) or TrainingProgram(model, batch_size, keeps)
         self._programs[key] = program
         while len(self._programs) > self._size:
             self._programs.popitem(last=False)
@@ -303,19 +397,26 @@ def can_fill(model: keras.Model) -> bool:
     return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
 
 
-def _copy_values(
-    from_model: keras.Model,
-    from_optimizer: keras.optimizers.Optimizer,
-    to_model: keras.Model,
-    to_optimizer: keras.optimizers.Optimizer,
-) -> None:
-    sources = [*_model_variables(from_model), *from_optimizer.variables]
-    targets = [*_model_variables(to_model), *to_optimizer.variables]
-    for source, target in zip(sources, targets, strict=True):
-        # Keras's own assign takes twice as long, for checks of what is known to fit.
-        target.value.assign(source.value)
+def values_of(model: keras.Model) -> Values:
+    """Return the values of all variables of a model and of its built optimizer."""
+    return [tf.identity(variable.value) for variable in _variables(model)]
 
 
-def _model_variables(model: keras.Model) -> list[keras.Variable]:
-    """Return weights and the states of random generators, layer by layer."""
-    return [variable for layer in model.layers for variable in layer.variables]
+def take_values(model: keras.Model, values: Values) -> None:
+    """Give a model and its optimizer the values that a program has left."""
+    for variable, value in zip(_variables(model), values, strict=True):
+        variable.value.assign(value)
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Return weights and the states of random generators, layer by layer, and the optimizer's."""
+    of_layers = [variable for layer in model.layers for variable in layer.variables]
+    return [*of_layers, *model.optimizer.variables]
+
+
+def _chunk(X: tf.Tensor) -> int:
+    return max(1, min(_CHUNK, int(X.shape[0])))
+
+
+def _n_chunks(X: tf.Tensor) -> int:
+    return -(-int(X.shape[0]) // _chunk(X))

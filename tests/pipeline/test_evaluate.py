@@ -15,7 +15,7 @@ from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Part
 from depthcheck.pipeline.training.build import build
-from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba, predictions
+from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba, predictions, served_outputs
 
 N_FEATURES, N_CLASSES = 6, 4
 
@@ -88,7 +88,7 @@ def test_auc_and_the_accuracy_beside_it_are_scikit_learns(n: int):
     accuracy = accuracy_score(part.y, probabilities.argmax(axis=1), sample_weight=weight)
     assert result.secondary == {"accuracy": pytest.approx(accuracy)}
     assert result.loss == pytest.approx(log_loss(part.y, probabilities, sample_weight=weight), rel=1e-5)
-    told = predictions(model, part, Objective(metric="auc"))
+    told = predictions(served_outputs(model, part.X), part, Objective(metric="auc"))
     np.testing.assert_array_equal(told.positive, probabilities[:, 1])
 
 
@@ -108,7 +108,7 @@ def test_regression_is_scored_in_the_targets_unit_and_its_loss_is_standardized(n
         mean_absolute_error(part.y, numbers, sample_weight=weight), rel=1e-5
     )
     assert result.loss == pytest.approx((result.secondary["rmse"] / 50) ** 2, rel=1e-5)
-    told = predictions(model, part, objective)
+    told = predictions(served_outputs(model, part.X), part, objective)
     np.testing.assert_array_equal(told.predicted, numbers)
     assert np.isnan(told.probability).all()
     assert told.positive is None

@@ -116,9 +116,9 @@ def test_folds_report_the_mean_of_folds_trained_one_by_one(dataset: Dataset):
         model = build(
             trial.model, trial.optimizer, n_features=N_FEATURES, n_classes=dataset.n_classes, seed=trial.fit.seed
         )
-        history, valid = fit_folds([model], [fold.split], trial.fit, capacity=N + 1)
-        histories.append(history.curves())
-        evaluations.append(valid)
+        fitted = fit_folds([model], [fold.split], trial.fit, capacity=N + 1)
+        histories.append(fitted.history.curves())
+        evaluations.append(fitted.valid)
     for name, curve in result.history.curves().items():
         np.testing.assert_allclose(curve, np.mean([h[name] for h in histories], axis=0), rtol=1e-12, err_msg=name)
     assert result.valid.score == pytest.approx(np.mean([e.score for e in evaluations]), rel=1e-12)
