@@ -245,7 +245,7 @@ def _capacity(dataset: Dataset, config: TrialConfig) -> int:
 def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int, like: Split) -> tuple[keras.Model, Prepared]:
     data = whole(dataset, replace(config.split, repeat=0), options_of_features(config.model))
     network, capacity = _network(config, data, dataset), _capacity(dataset, config)
-    fit_whole(network, data.split, config.fit, n_epochs, like, capacity)
+    fit_whole(network, data.split, config.fit, n_epochs=n_epochs, like=like, capacity=capacity)
     return network, data
 
 
@@ -263,7 +263,7 @@ def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> dict[str, 
 def _predictions(
     network: keras.Model, outputs: Sequence[NDArray[np.float32]], folds: Sequence[Prepared], dataset: Dataset
 ) -> Predictions | None:
-    """Return what each fold's network said of the fold it was not trained on; else what ``network`` says of the test."""
+    """Return what each fold's network said of the fold held out, or else what ``network`` says of the test part."""
     if len(folds) > 1:
         each = [
             predictions(of_fold, fold.split.valid, objective_of(fold.split))

@@ -6,6 +6,8 @@ logits is exact. Probabilities, and the unit of a number, belong to :func:`servi
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 import zlib
 from collections import defaultdict
@@ -28,6 +30,9 @@ from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training import layers
 
+#: Up to so many units a hidden layer is padded to this number.
+_WIDEST_SHARED = 128
+
 
 def build(
     model: ModelConfig,
@@ -38,6 +43,7 @@ def build(
     seed: int,
     sample_shape: tuple[int, ...] | None = None,
     is_served: bool = False,
+    is_padded: bool = False,
 ) -> keras.Model:
     """Return a compiled Keras model: flat samples in; logits out, or one number.
 
@@ -54,13 +60,16 @@ def build(
         Of a sample before it was flattened, for layers that look at images.
     is_served
         Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
+    is_padded
+        Whether each hidden layer gets more units than are asked for, and what comes out of these is set to 0.
 
     Returns
     -------
     keras.Model
-        With three attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for
-        models whose compiled programs are the same but for the values of variables; and ``again``, which builds it
-        again.
+        With attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for models
+        whose compiled programs are the same but for the values of variables and of :func:`settings`; ``padded``, such
+        a text and the number of weights for those whose padded models are, or None where units may not be padded; and
+        ``again``, which builds it again.
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
@@ -82,6 +91,9 @@ def build(
     for name, value in options:
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
+    if is_padded:
+        plan.units = _padded(plan.units)
+        plan.behind = {"cut": lambda name, _seed: layers.Cut(plan.units[0], name=name), **plan.behind}
     inputs = keras.Input((n_features,))
     if model.own is not None:
         network = keras.Sequential([inputs, *_own_network(model, plan, seed)], name="own")
@@ -94,11 +106,53 @@ def build(
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
-    network.key = repr((compiled, replace(optimizer, learning_rate=1.0), plan.sample_shape, n_classes))
+    dropout = 0.5 if model.dropout else 0.0
+    of_program = replace(compiled, dropout=dropout), _without_settings(optimizer), plan.sample_shape, n_classes
+    network.key, network.padded = repr(of_program), None
+    if _can_pad(plan, model, optimizer):
+        units = _padded(plan.units)
+        n_weights = sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, n_classes or 1]))
+        network.padded = repr((replace(of_program[0], units=units), *of_program[1:])), n_weights
     network.again = partial(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )
     return network
+
+
+def settings(model: keras.Model) -> list[tuple[Any, str]]:
+    """Return what holds a number that is no variable and that programs take with each call, and under which name.
+
+    The widths of hidden layers, which padded models alone hold, come last.
+    """
+    optimizer = model.optimizer
+    names = _settings_of(type(optimizer).__name__.lower())
+    found = [(optimizer, name) for name in names if getattr(optimizer, name, None)]
+    for kind, name in ((layers.ThreefryDropout, "rate"), (layers.Cut, "width")):
+        found += [(layer, name) for layer in model.layers if isinstance(layer, kind)]
+    return found
+
+
+def _settings_of(optimizer: str) -> tuple[str, ...]:
+    # Keras's Muon, and momentum of RMSprop, take nothing but plain numbers.
+    return {"sgd": ("momentum", "weight_decay"), "muon": ()}.get(optimizer, ("weight_decay",))
+
+
+def _without_settings(optimizer: OptimizerConfig) -> OptimizerConfig:
+    """Return the configuration that is the same for all that differ in what a program takes with each call."""
+    taken = _settings_of(optimizer.name)
+    options = tuple((name, 0.5 if name in taken and value else value) for name, value in optimizer.hyperparameters)
+    return replace(optimizer, learning_rate=1.0, hyperparameters=options)
+
+
+def _can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
+    """Tell whether further units, whose outputs are set to 0, change nothing: not where a layer looks at all units."""
+    others = plan.start or plan.between or plan.end or plan.adds
+    is_plain = plan.layer is keras.layers.Dense and not others
+    return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
+
+
+def _padded(units: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(_WIDEST_SHARED, 1 << (n_units - 1).bit_length()) for n_units in units)
 
 
 def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from depthcheck.pipeline.metrics import Objective, mean_evaluation, objective_of
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.evaluate import evaluation_of
-from depthcheck.pipeline.training.program import ProgramCache, Values, can_fill, take_values, values_of
+from depthcheck.pipeline.training.program import ProgramCache, Values, can_fill
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
@@ -32,6 +32,8 @@ EpochCallback = Callable[[int, dict[str, float]], bool | None]
 _SECONDS_A_CALL = 1.0
 #: Numbers, of four bytes each, that go into a call and come out of it, at most.
 _MOST_NUMBERS = 2**23
+#: Batches of up to so many samples share a program, and multiplications that cost less than compiling another one.
+_SMALLEST_SHARED, _CHEAP = 64, 1e9
 #: Programs and training data of this process, kept between trials: they speed the next trial up and change nothing.
 _programs = ProgramCache(size=16)
 _resident: dict[tuple[int, int, int], tuple[tf.Tensor, tf.Tensor]] = {}
@@ -73,7 +75,7 @@ def fit_folds(
     splits: Sequence[Split],
     config: FitConfig,
     *,
-    capacity: int | None = None,
+    capacity: int = 0,
     on_epoch_end: EpochCallback | None = None,
     is_watched: bool = False,
     programs: ProgramCache | None = None,
@@ -99,8 +101,9 @@ def fit_folds(
         Epochs, batch size, the seed of the order of samples, and whether classes weigh the same. With class weights
         the training loss is the weighted one, which is what training minimizes; the validation loss never is.
     capacity
-        More than the number of training samples: then one compiled program serves training parts of any size below.
-        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
+        More than the number of training samples, or 0: one compiled program serves training parts of any size below.
+        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples. Where
+        training takes less than that, widths and batch sizes share one as well (:func:`_shared_batch`).
         Not heeded where batches cannot be filled up (:func:`depthcheck.pipeline.training.program.can_fill`).
     on_epoch_end
         Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
@@ -112,7 +115,7 @@ def fit_folds(
     """
     room = max(len(split.valid) for split in splits)
     runs = [
-        _Run(model, split, config, capacity, room, _programs if programs is None else programs)
+        _Run(model, split, config, capacity=capacity, room=room, programs=_programs if programs is None else programs)
         for model, split in zip(models, splits, strict=True)
     ]
     history, patience, best = History(), models[0].plan.patience, None
@@ -147,7 +150,9 @@ def fit_folds(
     return Fit(history=history, valid=valid, outputs=outputs)
 
 
-def fit_whole(model: keras.Model, split: Split, config: FitConfig, n_epochs: int, like: Split, capacity: int) -> None:
+def fit_whole(
+    model: keras.Model, split: Split, config: FitConfig, *, n_epochs: int, like: Split, capacity: int
+) -> None:
     """Train ``model`` in place on a split without a validation part, by the program of the folds of the same data.
 
     Parameters
@@ -159,7 +164,7 @@ def fit_whole(model: keras.Model, split: Split, config: FitConfig, n_epochs: int
     capacity
         See :func:`fit_folds`.
     """
-    run = _Run(model, split, config, capacity, len(like.valid), _programs)
+    run = _Run(model, split, config, capacity=capacity, room=len(like.valid), programs=_programs)
     while (left := n_epochs - run.state.n_epochs) > 0:
         run.train(min(left, _epochs_a_call([run])))
     run.give_values()
@@ -188,7 +193,8 @@ class _Run:
         model: keras.Model,
         split: Split,
         config: FitConfig,
-        capacity: int | None,
+        *,
+        capacity: int,
         room: int,
         programs: ProgramCache,
     ) -> None:
@@ -199,7 +205,7 @@ class _Run:
             model.optimizer.build(model.trainable_variables)
         self._model, self._split, self._config = model, split, config
         self._objective = objective_of(split)
-        self._X, self._y = _resident_tensors(split.train, self._objective, (capacity or 0) if can_fill(model) else 0)
+        self._X, self._y = _resident_tensors(split.train, self._objective, capacity if can_fill(model) else 0)
         self._valid, _ = _resident_tensors(split.valid, self._objective, room)
         self._weights = training_weights(split, is_balanced=weighted)
         self._rates, self._rate = _rates(model, len(split.train), config), float(model.optimizer.learning_rate)
@@ -208,12 +214,14 @@ class _Run:
             keeps = "outputs"  # another loss does not say what the score is
         if keeps == "hits" and split.train.weight is not None:
             keeps = "outputs"  # hits are counted, not weighed
-        self.program = programs.program(model, config.batch_size, keeps)
+        shared = _shared_batch(model, config, capacity)
+        self.program = programs.program(model, shared or config.batch_size, keeps, is_padded=shared > 0)
+        self._settings = self.program.settings_of(model)
         n_outputs = model.output_shape[-1]
         numbers = int(self._X.shape[0]) * (1 + n_outputs * (keeps == "outputs")) + int(self._valid.shape[0]) * n_outputs
         #: Epochs that one call may train, so that orders and outputs do not fill the memory.
         self.most_epochs = max(1, min(config.epochs, _MOST_NUMBERS // numbers))
-        self.state = _State(0, values_of(model), _orders(config.seed, len(split.train)))
+        self.state = _State(0, self.program.values_of(model), _orders(config.seed, len(split.train)))
 
     def train(self, n_epochs: int) -> list[Epoch]:
         """Go on for so many epochs."""
@@ -223,9 +231,11 @@ class _Run:
         rates = None if self._rates is None else self._rates[before.n_epochs : before.n_epochs + n_epochs]
         done = self.program.run(
             before.values,
+            self._settings,
             self._X,
             self._y,
             orders,
+            batch_size=self._config.batch_size,
             most_epochs=self.most_epochs,
             valid=self._valid,
             weights=self._weights,
@@ -257,7 +267,7 @@ class _Run:
 
     def give_values(self) -> None:
         """Let the model hold the values that its training has reached."""
-        take_values(self._model, self.state.values)
+        self.program.give(self._model, self.state.values)
 
 
 def _train_again(runs: Sequence[_Run], states: Sequence[_State], n_epochs: int) -> None:
@@ -270,6 +280,21 @@ def _epochs_a_call(runs: Sequence[_Run]) -> int:
     """Return how many epochs of all runs take about a second, as far as it is known."""
     seconds = sum(run.program.epoch_seconds for run in runs)
     return max(1, min(*(run.most_epochs for run in runs), int(min(_SECONDS_A_CALL / seconds, 1e9))))
+
+
+def _shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
+    """Return the size of batch of a program that several widths and batch sizes share; 0 where none is shared.
+
+    A second or two to trace and compile a program is then longer than the arithmetic on zeros, which the number of
+    additions and multiplications stands for. It depends on nothing else, so that a trial gives the same bits wherever it
+    is trained.
+    """
+    if not capacity or model.padded is None or not can_fill(model):
+        return 0
+    size = 1 << (max(_SMALLEST_SHARED, config.batch_size) - 1).bit_length()
+    _, n_weights = model.padded
+    n_products = 6.0 * n_weights * config.epochs * capacity * size / config.batch_size
+    return size if n_products <= _CHEAP else 0
 
 
 def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> NDArray[np.float32] | None:

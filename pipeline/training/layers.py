@@ -44,7 +44,21 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
             return inputs
         seed = tf.cast(self.seed_generator.next(), tf.int32)
         drawn = tf.random.stateless_uniform(tf.shape(inputs), seed, alg="threefry")
-        return tf.where(drawn >= self.rate, inputs / (1 - self.rate), tf.zeros_like(inputs))
+        rate = tf.convert_to_tensor(self.rate, inputs.dtype)
+        return tf.where(drawn >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
+
+
+class Cut(keras.layers.Layer):  # type: ignore[misc]
+    """Keeps the first ``width`` units and sets the others to 0: one compiled program then serves several widths."""
+
+    def __init__(self, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+
+    def call(self, inputs: tf.Tensor) -> Any:
+        """Return the inputs ``(n, units)``, 0 in what nobody asked for."""
+        at = tf.range(inputs.shape[-1], dtype=inputs.dtype)
+        return inputs * tf.cast(at < tf.cast(self.width, inputs.dtype), inputs.dtype)
 
 
 class Convolution(keras.layers.Conv2D):  # type: ignore[misc]

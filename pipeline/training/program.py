@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.training.layers import TrainingLayer
+from depthcheck.pipeline.training.build import settings
+from depthcheck.pipeline.training.layers import Cut, TrainingLayer
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 
 _LAYERS = keras.layers
@@ -27,7 +28,7 @@ _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_in
 _BY_SAMPLE = (
     _LAYERS.InputLayer, _LAYERS.Dense, _LAYERS.Conv2D, _LAYERS.Activation, _LAYERS.Dropout, _LAYERS.GaussianNoise,
     _LAYERS.LayerNormalization, _LAYERS.MaxPooling2D, _LAYERS.AveragePooling2D, _LAYERS.GlobalAveragePooling2D,
-    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer,
+    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer, Cut,
 )  # fmt: skip
 #: Samples that the model looks at at a time when it does not train: few enough to stay near the processor.
 _CHUNK = 512
@@ -71,6 +72,8 @@ class TrainingProgram:
         Samples a step; the last step of an epoch takes what is left.
     keeps
         What is kept of the batches for the training score (:class:`depthcheck.pipeline.scores.Metric`).
+    is_padded
+        Whether it serves models of fewer units, and smaller batches, too: what is missing is filled up with zeros.
 
     Attributes
     ----------
@@ -82,28 +85,58 @@ class TrainingProgram:
         ``compiled``, or ``step by step`` where XLA cannot compile a user's own model.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> None:
+    def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits", *, is_padded: bool = False) -> None:
         self.n_traces = 0
         self.epoch_seconds = float("inf")
+        self._is_padded = is_padded
         self._batch_size = batch_size
         self._keeps = keeps
-        self._model = model.again()
+        self._model = model.again(is_padded=is_padded)
         self._is_own = self._model.name == "own"
         self._loss = self._model.loss
         self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
         self._variables = _variables(self._model)
+        self._settings = settings(self._model)
+        n_of_model = len(self._variables) - len(self._optimizer.variables)
+        starts = [np.array(variable.numpy()) for variable in self._variables]
+        #: What stands where a smaller model has nothing: no weight, and what the optimizer's own variables begin with.
+        self._padding = [np.zeros_like(start) if at < n_of_model else start for at, start in enumerate(starts)]
         self._fills = can_fill(self._model)
         self.engine = "compiled"
         self._run = self._compiled()
 
+    def values_of(self, model: keras.Model) -> Values:
+        """Return the values of all variables of a model and of its built optimizer, as the program takes them."""
+        if not self._is_padded:
+            return [tf.identity(variable.value) for variable in _variables(model)]
+        values = []
+        for variable, padding in zip(_variables(model), self._padding, strict=True):
+            padded = padding.copy()
+            padded[tuple(slice(size) for size in variable.shape)] = variable.numpy()
+            values.append(tf.constant(padded))
+        return values
+
+    def give(self, model: keras.Model, values: Values) -> None:
+        """Let a model and its optimizer have the values that the program has left."""
+        for variable, value in zip(_variables(model), values, strict=True):
+            # Keras's own assign takes twice as long, for checks of what is known to fit.
+            variable.value.assign(value[tuple(slice(size) for size in variable.shape)] if self._is_padded else value)
+
+    def settings_of(self, model: keras.Model) -> NDArray[np.float32]:
+        """Return the numbers of a model that are no variables, as the program takes them."""
+        widths = model.plan.units if self._is_padded else ()
+        return np.array([*(getattr(holder, name) for holder, name in settings(model)), *widths], np.float32)
+
     def run(
         self,
         values: Values,
+        given: NDArray[np.float32],
         X: tf.Tensor,
         y: tf.Tensor,
         orders: NDArray[np.int32],
         *,
+        batch_size: int,
         most_epochs: int = 1,
         valid: tf.Tensor | None = None,
         weights: NDArray[np.float32] | None = None,
@@ -113,13 +146,15 @@ class TrainingProgram:
 
         Parameters
         ----------
-        values
-            Of all variables (:func:`values_of`).
+        values, given
+            Of :meth:`values_of` and of :meth:`settings_of`.
         X, y
             ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``orders`` has
             positions the program is one for any number of samples up to ``n``; not where :func:`can_fill` says no.
         orders
             ``(n_epochs, n_samples)`` int32: the positions of the samples in the order of training.
+        batch_size
+            The program's own; where it is padded, at most that.
         most_epochs
             The program is one for any number of epochs up to this.
         valid
@@ -132,17 +167,19 @@ class TrainingProgram:
         n_epochs, n_samples = orders.shape
         capacity = int(X.shape[0])
         more, fewer = capacity - n_samples, most_epochs - n_epochs
-        some = tf.constant(n_samples) if more else None
+        some = tf.constant(n_samples) if more or self._is_padded else None
+        size = tf.constant(batch_size) if self._is_padded else None
         weighted = None if weights is None else tf.constant(np.pad(weights, (0, more)))
         scheduled = None
         if rates is not None:
-            most_steps = -(-capacity // min(self._batch_size, capacity))
+            most_steps = capacity if self._is_padded else -(-capacity // min(self._batch_size, capacity))
             scheduled = tf.constant(np.pad(rates, [(0, fewer), (0, most_steps - rates.shape[1])]))
         padded = tf.constant(np.pad(orders, [(0, fewer), (0, more)]))
-        given = (values, X, y, padded, tf.constant(n_epochs), some, valid, weighted, scheduled)
+        numbers = tf.constant(given)
+        arguments = (values, numbers, X, y, padded, tf.constant(n_epochs), some, size, valid, weighted, scheduled)
         if self.engine == "compiled":
             try:
-                after, losses, kept, outputs = self._run_compiled(given)
+                after, losses, kept, outputs = self._run_compiled(arguments)
             except Exception as error:
                 # An error of training itself is one step by step, too; a lack of memory is none that helps there.
                 if not self._is_own or _is_out_of_memory(error):
@@ -153,7 +190,7 @@ class TrainingProgram:
             return self._run_by_steps(values, X, y, orders, valid, weights, rates)
         of_epochs = kept.numpy()[:n_epochs]
         if self._keeps == "outputs":
-            of_epochs = of_epochs.reshape(n_epochs, -1, of_epochs.shape[-1])[:, :n_samples]
+            of_epochs = of_epochs[:, :n_samples]
         said = None if outputs is None else outputs.numpy()[:n_epochs, : valid.shape[0]]
         return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, said)
 
@@ -224,27 +261,27 @@ class TrainingProgram:
 
     def _fill_in(self, values: Values) -> None:
         for variable, value in zip(self._variables, values, strict=True):
-            # Keras's own assign takes twice as long, for checks of what is known to fit.
             variable.value.assign(value)
 
     def _epochs(
         self,
         values: Values,
+        given: tf.Tensor,
         X: tf.Tensor,
         y: tf.Tensor,
         orders: tf.Tensor,
         n_epochs: tf.Tensor,
-        some: tf.Tensor | None,
-        valid: tf.Tensor | None,
         *more: tf.Tensor | None,
     ) -> tuple[Any, ...]:
-        weights, rates = more
+        some, size, valid, weights, rates = more
         self.n_traces += 1
         self._fill_in(values)
+        for number, (holder, name) in enumerate(self._settings):
+            setattr(holder, name, _Given(given[number]))
         n_outputs = self._model.output_shape[-1]
 
         def epoch(number: tf.Tensor, losses: Any, kept: Any, said: Any) -> tuple[Any, ...]:
-            loss_sum, of_epoch = self._epoch(X, y, orders[number], some, weights, _taken(rates, number))
+            loss_sum, of_epoch = self._epoch(X, y, orders[number], some, size, weights, _taken(rates, number))
             if valid is not None:
                 said = said.write(number, self._outputs(valid))
             return number + 1, losses.write(number, loss_sum), kept.write(number, of_epoch), said
@@ -252,13 +289,11 @@ class TrainingProgram:
         def a_row_each(dtype: Any, shape: Any) -> Any:
             return tf.TensorArray(dtype, size=orders.shape[0], element_shape=shape)
 
-        batch_size = min(self._batch_size, int(orders.shape[1]))
-        n_steps = -(-int(orders.shape[1]) // batch_size)
-        keeps_outputs = self._keeps == "outputs"
+        nothing = self._nothing_kept(int(orders.shape[1]))
         state = (
             tf.constant(0),
             a_row_each(tf.float32, ()),
-            a_row_each(*((tf.float32, (n_steps, batch_size, n_outputs)) if keeps_outputs else (tf.int32, ()))),
+            a_row_each(nothing.dtype, nothing.shape),
             a_row_each(tf.float32, (0 if valid is None else _n_chunks(valid) * _chunk(valid), n_outputs)),
         )
         _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state)
@@ -283,37 +318,36 @@ class TrainingProgram:
     def _epoch(
         self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, *more: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        weights, rates = more
+        batch_size, weights, rates = more
         capacity = int(order.shape[0])
         n_samples = capacity if some is None else some
-        batch_size = min(self._batch_size, capacity)
+        most = min(self._batch_size, capacity)
+        n_missing = -(-capacity // most) * most - capacity
+        batch_size = most if batch_size is None else batch_size
         n_steps = -(-n_samples // batch_size)
-        most_steps = -(-capacity // batch_size)
-        n_missing = most_steps * batch_size - capacity
         fills = some is not None or n_missing > 0
-        order = tf.pad(order, [[0, n_missing]])
+        order = tf.pad(order, [[0, most]])
 
-        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any, size: int = batch_size) -> tuple[Any, ...]:
+        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: tf.Tensor, size: int = most) -> tuple[Any, ...]:
             start = number * batch_size
             batch = tf.slice(order, [start], [size])
-            n_real = tf.minimum(size, n_samples - start)
+            n_real = tf.minimum(tf.minimum(size, batch_size), n_samples - start)
             is_real = tf.range(size) < n_real if fills and self._fills else None
             if rates is not None:
                 self._optimizer.learning_rate.assign(rates[number])
             labels = tf.gather(y, batch)
             loss, outputs = self._step(tf.gather(X, batch), labels, is_real, _taken(weights, batch))
-            kept = self._keep(kept, number, labels, outputs, is_real)
+            kept = self._keep(kept, start, labels, outputs, is_real)
             return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), kept
 
-        state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(most_steps, batch_size))
+        state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(capacity))
         if n_missing and not self._fills:
             # Compiled a second time for the smaller batch, which is all that the last step may see.
             state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
-            state = step(*state, batch_size - n_missing)
+            state = step(*state, most - n_missing)
         else:
             state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
-        _, loss_sum, kept = state
-        return loss_sum, kept.stack() if self._keeps == "outputs" else kept
+        return state[1:]
 
     def _step(
         self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, weights: tf.Tensor | None
@@ -332,16 +366,16 @@ class TrainingProgram:
         self._apply(tape.gradient(regularized, variables), variables)
         return loss, outputs
 
-    def _nothing_kept(self, n_steps: int, batch_size: int) -> Any:
+    def _nothing_kept(self, capacity: int) -> tf.Tensor:
         if self._keeps == "outputs":
-            return tf.TensorArray(tf.float32, size=n_steps, element_shape=(batch_size, self._model.output_shape[-1]))
+            return tf.zeros((capacity + min(self._batch_size, capacity), self._model.output_shape[-1]))
         return tf.constant(0)
 
-    def _keep(self, kept: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
+    def _keep(self, kept: tf.Tensor, start: tf.Tensor, y: tf.Tensor, *more: tf.Tensor | None) -> tf.Tensor:
         """Count hits, or keep the outputs; where the score follows from the loss there is nothing to keep."""
-        if self._keeps == "outputs":
-            n_missing = kept.element_shape[0] - outputs.shape[0]
-            return kept.write(number, tf.pad(outputs, [[0, n_missing], [0, 0]]) if n_missing else outputs)
+        outputs, is_real = more
+        if self._keeps == "outputs":  # what fills a batch up is written over by the next one, or lies behind the end
+            return tf.raw_ops.XlaDynamicUpdateSlice(input=kept, update=outputs, indices=tf.stack([start, 0]))
         if self._keeps == "loss":
             return kept
         hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y)
@@ -358,6 +392,20 @@ class TrainingProgram:
         context.merge_call(lambda _strategy, *each: self._optimizer.apply(each, variables), args=gradients)
 
 
+class _Given:
+    """A number that comes with each call, where Keras has a plain one; it is not 0."""
+
+    def __init__(self, number: tf.Tensor) -> None:
+        self.number = number
+
+
+def _as_tensor(given: _Given, dtype: Any = None, name: str | None = None, as_ref: bool = False) -> tf.Tensor:
+    return tf.cast(given.number, dtype or tf.float32, name=name)
+
+
+tf.register_tensor_conversion_function(_Given, _as_tensor)
+
+
 class ProgramCache:
     """The programs used last, at most ``size`` of them. Not thread-safe."""
 
@@ -365,10 +413,12 @@ class ProgramCache:
         self._size = size
         self._programs: OrderedDict[tuple[str, int, str], TrainingProgram] = OrderedDict()
 
-    def program(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> TrainingProgram:
+    def program(
+        self, model: keras.Model, batch_size: int, keeps: str = "hits", *, is_padded: bool = False
+    ) -> TrainingProgram:
         """Return the program for this architecture, optimizer, batch size and what is kept; make it if need be."""
-        key = (model.key, batch_size, keeps)
-        program = self._programs.pop(key, None) or TrainingProgram(model, batch_size, keeps)
+        key = (model.padded[0] if is_padded else model.key, batch_size, keeps)
+        program = self._programs.pop(key, None) or TrainingProgram(model, batch_size, keeps, is_padded=is_padded)
         self._programs[key] = program
         while len(self._programs) > self._size:
             self._programs.popitem(last=False)
@@ -395,17 +445,6 @@ def can_fill(model: keras.Model) -> bool:
     if not isinstance(model, keras.Sequential | _FUNCTIONAL):
         return False  # what else it does in its call nobody knows
     return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
-
-
-def values_of(model: keras.Model) -> Values:
-    """Return the values of all variables of a model and of its built optimizer."""
-    return [tf.identity(variable.value) for variable in _variables(model)]
-
-
-def take_values(model: keras.Model, values: Values) -> None:
-    """Give a model and its optimizer the values that a program has left."""
-    for variable, value in zip(_variables(model), values, strict=True):
-        variable.value.assign(value)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -181,7 +181,7 @@ def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dic
     )
 
 
-@pytest.mark.parametrize("capacity", [None, 400])
+@pytest.mark.parametrize("capacity", [0, 400])
 @pytest.mark.parametrize(
     ("options", "at_ends"),
     [
@@ -194,7 +194,7 @@ def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dic
     ids=str,
 )
 def test_learning_rate_follows_its_schedule(
-    split: Split, options: dict[str, object], at_ends: tuple[float, float], capacity: int | None
+    split: Split, options: dict[str, object], at_ends: tuple[float, float], capacity: int
 ):
     ours, theirs = (network(8, options=options, optimizer="sgd", rate=0.1) for _ in range(2))
     history = fit(ours, split, config(), capacity=capacity)
@@ -407,8 +407,8 @@ def two_classes_of(n_train: int) -> Split:
     return Split(train=train, valid=valid, test=None, n_classes=2, config=base.config, metric="auc")
 
 
-@pytest.mark.parametrize("capacity", [None, 400])
-def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacity: int | None):
+@pytest.mark.parametrize("capacity", [0, 400])
+def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacity: int):
     split = regression_of(N_TRAIN)
     objective = objective_of(split)
     ours, theirs = (network(16, n_classes=0) for _ in range(2))
@@ -425,11 +425,9 @@ def test_regression_ends_in_the_weights_of_keras_on_standardized_targets(capacit
     )
 
 
-@pytest.mark.parametrize(
-    ("metric", "capacity"), [("auc", None), ("auc", 400), ("r2", None), ("r2", 400), ("accuracy", 400)]
-)
-def test_training_score_is_that_of_all_samples_of_the_epoch_by_their_weights(metric: str, capacity: int | None):
-    weight = None if capacity is None else np.linspace(0, 3, N_TRAIN)
+@pytest.mark.parametrize(("metric", "capacity"), [("auc", 0), ("auc", 400), ("r2", 0), ("r2", 400), ("accuracy", 400)])
+def test_training_score_is_that_of_all_samples_of_the_epoch_by_their_weights(metric: str, capacity: int):
+    weight = None if capacity == 0 else np.linspace(0, 3, N_TRAIN)
     split = regression_of(N_TRAIN) if metric == "r2" else replace(two_classes_of(N_TRAIN), metric=metric)
     split = replace(split, train=replace(split.train, weight=weight))
     # So small a step that every batch meets the first weights.
@@ -450,10 +448,10 @@ def test_training_score_is_that_of_all_samples_of_the_epoch_by_their_weights(met
 
 
 @pytest.mark.parametrize(
-    ("capacity", "class_weight", "weighs"), [(None, "balanced", False), (400, "balanced", True), (None, None, True)]
+    ("capacity", "class_weight", "weighs"), [(0, "balanced", False), (400, "balanced", True), (0, None, True)]
 )
 def test_weights_of_classes_and_rows_end_in_the_weights_of_keras_with_sample_weights(
-    split: Split, capacity: int | None, class_weight: str | None, weighs: bool
+    split: Split, capacity: int, class_weight: str | None, weighs: bool
 ):
     ours, theirs, plain = (network(16) for _ in range(3))
     weighted = replace(split, train=replace(split.train, weight=np.linspace(0, 3, N_TRAIN) if weighs else None))
