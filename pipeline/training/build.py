@@ -13,7 +13,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -32,6 +32,25 @@ from depthcheck.pipeline.training import layers
 
 #: Up to so many units a hidden layer is padded to this number.
 _WIDEST_SHARED = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """What is to be known of the padded model of a network.
+
+    Attributes
+    ----------
+    key
+        The same for networks whose padded models are, but for values.
+    n_weights
+        Of its matrices.
+    settings
+        The numbers that make it this network: rates of dropout, activations as numbers, and widths, one each a layer.
+    """
+
+    key: str
+    n_weights: int
+    settings: tuple[float, ...]
 
 
 def build(
@@ -61,15 +80,15 @@ def build(
     is_served
         Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
     is_padded
-        Whether each hidden layer gets more units than are asked for, and what comes out of these is set to 0.
+        Whether to build the model that many networks can share: more units than are asked for, what comes out of these
+        set to 0, with dropout of whatever rate.
 
     Returns
     -------
     keras.Model
         With attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for models
-        whose compiled programs are the same but for the values of variables and of :func:`settings`; ``padded``, such
-        a text and the number of weights for those whose padded models are, or None where units may not be padded; and
-        ``again``, which builds it again.
+        whose compiled programs are the same but for the values of variables and of :func:`settings`; ``padded``, what
+        is to be known of the padded model, or None where units may not be padded; and ``again``, which builds it again.
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
@@ -85,15 +104,19 @@ def build(
         loss=task_loss(is_regression=not n_classes),
         optimizer=build_optimizer(optimizer),
     )
-    if model.dropout > 0:
-        plan.behind["dropout"] = lambda name, seed: layers.ThreefryDropout(model.dropout, seed=seed, name=name)
+    if model.dropout > 0 or is_padded:
+        rate = model.dropout or 0.5  # of a padded model a setting says it
+        plan.behind["dropout"] = lambda name, seed: layers.ThreefryDropout(rate, seed=seed, name=name)
     options = sorted(model.options, key=lambda option: list(DIMENSIONS).index(option[0]))
     for name, value in options:
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
     if is_padded:
-        plan.units = _padded(plan.units)
-        plan.behind = {"cut": lambda name, _seed: layers.Cut(plan.units[0], name=name), **plan.behind}
+        activation, plan.activation, plan.units = plan.activation, None, _padded(plan.units)
+        plan.behind = {
+            "shared": lambda name, _seed: layers.SharedUnits(activation or "linear", name=name),
+            **plan.behind,
+        }
     inputs = keras.Input((n_features,))
     if model.own is not None:
         network = keras.Sequential([inputs, *_own_network(model, plan, seed)], name="own")
@@ -106,13 +129,10 @@ def build(
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
-    dropout = 0.5 if model.dropout else 0.0
-    of_program = replace(compiled, dropout=dropout), _without_settings(optimizer), plan.sample_shape, n_classes
-    network.key, network.padded = repr(of_program), None
+    other = _without_settings(optimizer), plan.sample_shape, n_classes
+    network.key, network.padded = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), *other)), None
     if _can_pad(plan, model, optimizer):
-        units = _padded(plan.units)
-        n_weights = sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, n_classes or 1]))
-        network.padded = repr((replace(of_program[0], units=units), *of_program[1:])), n_weights
+        network.padded = _as_padded(compiled, plan, other, n_features=n_features)
     network.again = partial(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )
@@ -122,12 +142,13 @@ def build(
 def settings(model: keras.Model) -> list[tuple[Any, str]]:
     """Return what holds a number that is no variable and that programs take with each call, and under which name.
 
-    The widths of hidden layers, which padded models alone hold, come last.
+    Those of a padded model begin with the optimizer's too, and go on with :attr:`Padded.settings`.
     """
     optimizer = model.optimizer
     names = _settings_of(type(optimizer).__name__.lower())
     found = [(optimizer, name) for name in names if getattr(optimizer, name, None)]
-    for kind, name in ((layers.ThreefryDropout, "rate"), (layers.Cut, "width")):
+    kinds = (layers.ThreefryDropout, "rate"), (layers.SharedUnits, "choice"), (layers.SharedUnits, "width")
+    for kind, name in kinds:
         found += [(layer, name) for layer in model.layers if isinstance(layer, kind)]
     return found
 
@@ -149,6 +170,17 @@ def _can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) ->
     others = plan.start or plan.between or plan.end or plan.adds
     is_plain = plan.layer is keras.layers.Dense and not others
     return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
+
+
+def _as_padded(model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], *, n_features: int) -> Padded:
+    units, activation, depth, choice = _padded(plan.units), plan.activation, len(plan.units), 0
+    if activation in layers.CHOICES:
+        activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
+    return Padded(
+        key=repr((replace(model, units=units, activation=activation, dropout=0.0), *other)),
+        n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
+        settings=(*[model.dropout] * depth, *[float(choice)] * depth, *map(float, plan.units)),
+    )
 
 
 def _padded(units: tuple[int, ...]) -> tuple[int, ...]:

@@ -33,9 +33,9 @@ _SECONDS_A_CALL = 1.0
 #: Numbers, of four bytes each, that go into a call and come out of it, at most.
 _MOST_NUMBERS = 2**23
 #: Batches of up to so many samples share a program, and multiplications that cost less than compiling another one.
-_SMALLEST_SHARED, _CHEAP = 64, 1e9
+_SMALLEST_SHARED, _CHEAP = 64, 3.2e9
 #: Programs and training data of this process, kept between trials: they speed the next trial up and change nothing.
-_programs = ProgramCache(size=16)
+_programs = ProgramCache(size=32)
 _resident: dict[tuple[int, int, int], tuple[tf.Tensor, tf.Tensor]] = {}
 
 
@@ -246,7 +246,7 @@ class _Run:
         found = []
         for number, (order, loss, kept) in enumerate(zip(orders, done.losses, done.kept, strict=True)):
             outputs, valid = None, None
-            if len(self._split.valid):
+            if len(self._split.valid) and done.outputs is not None:
                 outputs = done.outputs[number, : len(self._split.valid)]
                 valid = evaluation_of(outputs, self._split.valid, "valid", self._objective)
             rate = self._rate if rates is None else float(rates[number, -1])
@@ -286,15 +286,13 @@ def _shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
     """Return the size of batch of a program that several widths and batch sizes share; 0 where none is shared.
 
     A second or two to trace and compile a program is then longer than the arithmetic on zeros, which the number of
-    additions and multiplications stands for. It depends on nothing else, so that a trial gives the same bits wherever it
-    is trained.
+    multiplications stands for. It depends on nothing else, so that a trial gives the same bits wherever it is trained.
     """
     if not capacity or model.padded is None or not can_fill(model):
         return 0
     size = 1 << (max(_SMALLEST_SHARED, config.batch_size) - 1).bit_length()
-    _, n_weights = model.padded
-    n_products = 6.0 * n_weights * config.epochs * capacity * size / config.batch_size
-    return size if n_products <= _CHEAP else 0
+    n_products = 6.0 * model.padded.n_weights * config.epochs * capacity * size / config.batch_size
+    return int(size) if n_products <= _CHEAP else 0
 
 
 def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> NDArray[np.float32] | None:

@@ -48,17 +48,33 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
         return tf.where(drawn >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
 
 
-class Cut(keras.layers.Layer):  # type: ignore[misc]
-    """Keeps the first ``width`` units and sets the others to 0: one compiled program then serves several widths."""
+#: Activations that one compiled program can choose from with each call.
+CHOICES = ("relu", "tanh", "sigmoid")
 
-    def __init__(self, width: int, **kwargs: Any) -> None:
+
+class SharedUnits(keras.layers.Layer):  # type: ignore[misc]
+    """Activates the first ``width`` units and sets the others to 0: one compiled program then serves many networks.
+
+    Parameters
+    ----------
+    activation
+        A name; where it is one of :data:`CHOICES`, the layer computes all of them and takes that of the number
+        ``choice``.
+    """
+
+    def __init__(self, activation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.width = width
+        self.choice, self.width = 0, 0
+        names = CHOICES if activation in CHOICES else (activation,)
+        self.activations = [keras.activations.get(name) for name in names]
 
     def call(self, inputs: tf.Tensor) -> Any:
-        """Return the inputs ``(n, units)``, 0 in what nobody asked for."""
+        """Return ``(n, units)``."""
+        first, *others = [activation(inputs) for activation in self.activations]
+        for number, other in enumerate(others, start=1):
+            first = tf.where(tf.convert_to_tensor(self.choice, inputs.dtype) == number, other, first)
         at = tf.range(inputs.shape[-1], dtype=inputs.dtype)
-        return inputs * tf.cast(at < tf.cast(self.width, inputs.dtype), inputs.dtype)
+        return first * tf.cast(at < tf.convert_to_tensor(self.width, inputs.dtype), inputs.dtype)
 
 
 class Convolution(keras.layers.Conv2D):  # type: ignore[misc]

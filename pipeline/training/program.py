@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.training.build import settings
-from depthcheck.pipeline.training.layers import Cut, TrainingLayer
+from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 
 _LAYERS = keras.layers
@@ -28,10 +28,12 @@ _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_in
 _BY_SAMPLE = (
     _LAYERS.InputLayer, _LAYERS.Dense, _LAYERS.Conv2D, _LAYERS.Activation, _LAYERS.Dropout, _LAYERS.GaussianNoise,
     _LAYERS.LayerNormalization, _LAYERS.MaxPooling2D, _LAYERS.AveragePooling2D, _LAYERS.GlobalAveragePooling2D,
-    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer, Cut,
+    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer, SharedUnits,
 )  # fmt: skip
 #: Samples that the model looks at at a time when it does not train: few enough to stay near the processor.
 _CHUNK = 512
+#: Stands for a layer's name; no layer has it.
+_OF_OPTIMIZER = "the optimizer"
 #: Of all variables of a model and of its optimizer.
 Values = list[tf.Tensor]
 
@@ -98,35 +100,42 @@ class TrainingProgram:
         self._optimizer.build(self._model.trainable_variables)
         self._variables = _variables(self._model)
         self._settings = settings(self._model)
-        n_of_model = len(self._variables) - len(self._optimizer.variables)
-        starts = [np.array(variable.numpy()) for variable in self._variables]
         #: What stands where a smaller model has nothing: no weight, and what the optimizer's own variables begin with.
-        self._padding = [np.zeros_like(start) if at < n_of_model else start for at, start in enumerate(starts)]
+        self._padding = {
+            key: np.array(variable.numpy() * (key[0] == _OF_OPTIMIZER)) for key, variable in self._variables.items()
+        }
         self._fills = can_fill(self._model)
         self.engine = "compiled"
         self._run = self._compiled()
 
     def values_of(self, model: keras.Model) -> Values:
         """Return the values of all variables of a model and of its built optimizer, as the program takes them."""
+        own = _variables(model)
         if not self._is_padded:
-            return [tf.identity(variable.value) for variable in _variables(model)]
+            return [tf.identity(variable.value) for variable in own.values()]
         values = []
-        for variable, padding in zip(_variables(model), self._padding, strict=True):
-            padded = padding.copy()
-            padded[tuple(slice(size) for size in variable.shape)] = variable.numpy()
-            values.append(tf.constant(padded))
+        for key, padding in self._padding.items():
+            value = padding.copy()
+            if key in own:
+                value[tuple(slice(size) for size in own[key].shape)] = own[key].numpy()
+            values.append(tf.constant(value))
         return values
 
     def give(self, model: keras.Model, values: Values) -> None:
         """Let a model and its optimizer have the values that the program has left."""
-        for variable, value in zip(_variables(model), values, strict=True):
-            # Keras's own assign takes twice as long, for checks of what is known to fit.
-            variable.value.assign(value[tuple(slice(size) for size in variable.shape)] if self._is_padded else value)
+        own = _variables(model)
+        for key, value in zip(self._variables, values, strict=True):
+            if key in own:
+                cut = value[tuple(slice(size) for size in own[key].shape)] if self._is_padded else value
+                # Keras's own assign takes twice as long, for checks of what is known to fit.
+                own[key].value.assign(cut)
 
     def settings_of(self, model: keras.Model) -> NDArray[np.float32]:
         """Return the numbers of a model that are no variables, as the program takes them."""
-        widths = model.plan.units if self._is_padded else ()
-        return np.array([*(getattr(holder, name) for holder, name in settings(model)), *widths], np.float32)
+        if not self._is_padded:
+            return np.array([getattr(holder, name) for holder, name in settings(model)], np.float32)
+        of_optimizer = [getattr(holder, name) for holder, name in settings(model) if holder is model.optimizer]
+        return np.array([*of_optimizer, *model.padded.settings], np.float32)
 
     def run(
         self,
@@ -190,8 +199,9 @@ class TrainingProgram:
             return self._run_by_steps(values, X, y, orders, valid, weights, rates)
         of_epochs = kept.numpy()[:n_epochs]
         if self._keeps == "outputs":
-            of_epochs = of_epochs[:, :n_samples]
-        said = None if outputs is None else outputs.numpy()[:n_epochs, : valid.shape[0]]
+            rows = of_epochs[:, : -(-n_samples // batch_size), :batch_size]
+            of_epochs = rows.reshape(n_epochs, -1, rows.shape[-1])[:, :n_samples]
+        said = None if outputs is None or valid is None else outputs.numpy()[:n_epochs, : valid.shape[0]]
         return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, said)
 
     def _run_compiled(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -212,16 +222,10 @@ class TrainingProgram:
             return self._run_again(given, folder)
 
     def _run_by_steps(
-        self,
-        values: Values,
-        X: tf.Tensor,
-        y: tf.Tensor,
-        orders: NDArray[np.int32],
-        valid: tf.Tensor | None,
-        weights: NDArray[np.float32] | None,
-        rates: NDArray[np.float32] | None,
+        self, values: Values, X: tf.Tensor, y: tf.Tensor, orders: NDArray[np.int32], *more: Any
     ) -> Trained:
         """Train without XLA: a step of TensorFlow at a time, on batches of their own size."""
+        valid, weights, rates = more
         self._fill_in(values)
         losses, kept, said = [], [], []
         for epoch, order in enumerate(orders):
@@ -240,7 +244,7 @@ class TrainingProgram:
                 chunks = range(0, valid.shape[0], _CHUNK)
                 each = [self._model(valid[at : at + _CHUNK], training=False).numpy() for at in chunks]
                 said.append(np.concatenate(each))
-        after = [tf.identity(variable.value) for variable in self._variables]
+        after = [tf.identity(variable.value) for variable in self._variables.values()]
         return Trained(after, np.array(losses), np.array(kept), np.array(said) if said else None)
 
     def _kept_of(self, outputs: NDArray[np.float32], y: NDArray[Any]) -> Any:
@@ -260,20 +264,13 @@ class TrainingProgram:
         return tf.function(self._epochs, jit_compile=True, autograph=False)
 
     def _fill_in(self, values: Values) -> None:
-        for variable, value in zip(self._variables, values, strict=True):
+        for variable, value in zip(self._variables.values(), values, strict=True):
             variable.value.assign(value)
 
     def _epochs(
-        self,
-        values: Values,
-        given: tf.Tensor,
-        X: tf.Tensor,
-        y: tf.Tensor,
-        orders: tf.Tensor,
-        n_epochs: tf.Tensor,
-        *more: tf.Tensor | None,
+        self, values: Values, given: tf.Tensor, X: tf.Tensor, y: tf.Tensor, orders: tf.Tensor, *more: tf.Tensor | None
     ) -> tuple[Any, ...]:
-        some, size, valid, weights, rates = more
+        n_epochs, some, size, valid, weights, rates = more
         self.n_traces += 1
         self._fill_in(values)
         for number, (holder, name) in enumerate(self._settings):
@@ -289,15 +286,15 @@ class TrainingProgram:
         def a_row_each(dtype: Any, shape: Any) -> Any:
             return tf.TensorArray(dtype, size=orders.shape[0], element_shape=shape)
 
-        nothing = self._nothing_kept(int(orders.shape[1]))
+        keeps = tf.float32 if self._keeps == "outputs" else tf.int32
         state = (
             tf.constant(0),
             a_row_each(tf.float32, ()),
-            a_row_each(nothing.dtype, nothing.shape),
+            a_row_each(keeps, self._shape_kept(int(orders.shape[1]))),
             a_row_each(tf.float32, (0 if valid is None else _n_chunks(valid) * _chunk(valid), n_outputs)),
         )
         _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state)
-        after = [variable.value.read_value() for variable in self._variables]
+        after = [variable.value.read_value() for variable in self._variables.values()]
         return after, losses.stack(), kept.stack(), None if valid is None else said.stack()
 
     def _outputs(self, X: tf.Tensor) -> tf.Tensor:
@@ -328,7 +325,7 @@ class TrainingProgram:
         fills = some is not None or n_missing > 0
         order = tf.pad(order, [[0, most]])
 
-        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: tf.Tensor, size: int = most) -> tuple[Any, ...]:
+        def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any, size: int = most) -> tuple[Any, ...]:
             start = number * batch_size
             batch = tf.slice(order, [start], [size])
             n_real = tf.minimum(tf.minimum(size, batch_size), n_samples - start)
@@ -337,17 +334,19 @@ class TrainingProgram:
                 self._optimizer.learning_rate.assign(rates[number])
             labels = tf.gather(y, batch)
             loss, outputs = self._step(tf.gather(X, batch), labels, is_real, _taken(weights, batch))
-            kept = self._keep(kept, start, labels, outputs, is_real)
+            kept = self._keep(kept, number, labels, outputs, is_real)
             return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), kept
 
         state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(capacity))
         if n_missing and not self._fills:
             # Compiled a second time for the smaller batch, which is all that the last step may see.
             state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
-            state = step(*state, most - n_missing)
+            number, loss_sum, kept = state
+            state = step(number, loss_sum, kept, most - n_missing)
         else:
             state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
-        return state[1:]
+        _, loss_sum, kept = state
+        return loss_sum, kept.stack() if self._keeps == "outputs" else kept
 
     def _step(
         self, x: tf.Tensor, y: tf.Tensor, is_real: tf.Tensor | None, weights: tf.Tensor | None
@@ -366,16 +365,25 @@ class TrainingProgram:
         self._apply(tape.gradient(regularized, variables), variables)
         return loss, outputs
 
-    def _nothing_kept(self, capacity: int) -> tf.Tensor:
+    def _shape_kept(self, capacity: int) -> tuple[int, ...]:
+        """Return what is kept of an epoch: outputs, a row of them each step, or one number."""
+        if self._keeps != "outputs":
+            return ()
+        batch_size = min(self._batch_size, capacity)
+        most_steps = capacity if self._is_padded else -(-capacity // batch_size)
+        return most_steps, batch_size, self._model.output_shape[-1]
+
+    def _nothing_kept(self, capacity: int) -> Any:
         if self._keeps == "outputs":
-            return tf.zeros((capacity + min(self._batch_size, capacity), self._model.output_shape[-1]))
+            most_steps, *shape = self._shape_kept(capacity)
+            return tf.TensorArray(tf.float32, size=most_steps, element_shape=shape)
         return tf.constant(0)
 
-    def _keep(self, kept: tf.Tensor, start: tf.Tensor, y: tf.Tensor, *more: tf.Tensor | None) -> tf.Tensor:
+    def _keep(self, kept: Any, number: tf.Tensor, y: tf.Tensor, outputs: tf.Tensor, is_real: tf.Tensor | None) -> Any:
         """Count hits, or keep the outputs; where the score follows from the loss there is nothing to keep."""
-        outputs, is_real = more
-        if self._keeps == "outputs":  # what fills a batch up is written over by the next one, or lies behind the end
-            return tf.raw_ops.XlaDynamicUpdateSlice(input=kept, update=outputs, indices=tf.stack([start, 0]))
+        if self._keeps == "outputs":
+            n_missing = kept.element_shape[0] - outputs.shape[0]
+            return kept.write(number, tf.pad(outputs, [[0, n_missing], [0, 0]]) if n_missing else outputs)
         if self._keeps == "loss":
             return kept
         hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y)
@@ -417,7 +425,7 @@ class ProgramCache:
         self, model: keras.Model, batch_size: int, keeps: str = "hits", *, is_padded: bool = False
     ) -> TrainingProgram:
         """Return the program for this architecture, optimizer, batch size and what is kept; make it if need be."""
-        key = (model.padded[0] if is_padded else model.key, batch_size, keeps)
+        key = (model.padded.key if is_padded else model.key, batch_size, keeps)
         program = self._programs.pop(key, None) or TrainingProgram(model, batch_size, keeps, is_padded=is_padded)
         self._programs[key] = program
         while len(self._programs) > self._size:
@@ -447,10 +455,10 @@ def can_fill(model: keras.Model) -> bool:
     return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
 
 
-def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Return weights and the states of random generators, layer by layer, and the optimizer's."""
-    of_layers = [variable for layer in model.layers for variable in layer.variables]
-    return [*of_layers, *model.optimizer.variables]
+def _variables(model: keras.Model) -> dict[tuple[str, int], keras.Variable]:
+    """Return weights and the states of random generators by layer and number, and the optimizer's variables."""
+    held = {layer.name: layer.variables for layer in model.layers} | {_OF_OPTIMIZER: model.optimizer.variables}
+    return {(name, at): variable for name, variables in held.items() for at, variable in enumerate(variables)}
 
 
 def _chunk(X: tf.Tensor) -> int:

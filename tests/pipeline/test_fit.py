@@ -116,11 +116,11 @@ def assert_same_weights(model: keras.Model, other: keras.Model, atol: float = 0.
         np.testing.assert_allclose(weight, expected, rtol=0, atol=atol)
 
 
-#: Of the smallest network: each weight has its own rule, and depths come below.
+#: Of a small network with room for others: each weight has its own rule, and depths come below.
 @pytest.mark.parametrize(("optimizer", "hyperparameters"), EVERY_OPTIMIZER)
 def test_every_optimizer_ends_in_the_weights_of_keras(split: Split, optimizer: str, hyperparameters: Knobs):
-    ours, theirs = (network(optimizer=optimizer, hyperparameters=hyperparameters) for _ in range(2))
-    fit(ours, split, config())
+    ours, theirs = (network(3, optimizer=optimizer, hyperparameters=hyperparameters) for _ in range(2))
+    fit(ours, split, config(), capacity=200)
     trained_by_keras(theirs, split, config())
     assert_same_weights(ours, theirs, atol=1e-5)
     for variable, expected in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
@@ -479,13 +479,45 @@ def test_parts_of_any_size_share_one_program_and_end_as_without_room():
     models, alone = ([network(12) for _ in splits] for _ in range(2))
     fitted = fit_folds(models, splits, config(), capacity=100, programs=programs)
     history, valid = fitted.history, fitted.valid
-    assert programs.program(models[0], 32).n_traces == 1
+    assert programs.program(models[0], 64, is_padded=True).n_traces == 1
     histories = [fit(model, split, config()) for model, split in zip(alone, splits, strict=True)]
     for model, other in zip(models, alone, strict=True):
         assert_same_weights(model, other, atol=1e-6)
     for name, curve in history.curves().items():
         np.testing.assert_allclose(curve, np.mean([h.curves()[name] for h in histories], axis=0), rtol=1e-5)
     assert (valid.score, valid.loss, valid.n_samples) == (history.valid_score[-1], history.valid_loss[-1], 200)
+
+
+def test_small_networks_share_one_program_whatever_their_values_and_end_as_alone(split: Split):
+    programs = ProgramCache(size=4)
+    for at, (units, activation, momentum, batch_size) in enumerate(
+        [(12, "tanh", 0.5, 32), (100, "relu", 0.9, 16), (7, "sigmoid", 0.1, 50)]
+    ):
+        ours, alone = (
+            network(units, 5, activation=activation, optimizer="sgd", hyperparameters=(("momentum", momentum),))
+            for _ in range(2)
+        )
+        sized = config(batch_size=batch_size, seed=at)
+        curves = fit(ours, split, sized, capacity=200, programs=programs).curves()
+        for name, curve in fit(alone, split, sized).curves().items():
+            np.testing.assert_allclose(curves[name], curve, rtol=1e-4, err_msg=name)
+        assert_same_weights(ours, alone, atol=1e-5)
+        assert programs.program(ours, 64, is_padded=True).n_traces == 1
+    dropped = network(12, 5, dropout=0.3, optimizer="sgd", hyperparameters=(("momentum", 0.5),))
+    same = network(12, 5, optimizer="sgd", hyperparameters=(("momentum", 0.5),))
+    losses = [fit(model, split, config(), capacity=200, programs=programs).train_loss for model in (dropped, same)]
+    assert losses[0] != losses[1]
+    assert programs.program(dropped, 64, is_padded=True) is programs.program(ours, 64, is_padded=True)
+
+
+def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_program(split: Split):
+    others = ({"normalization": "layer"}, {"residual": True}, {"family": "conv"})
+    assert [network(8, activation="relu", options=options).padded for options in others] == [None] * 3
+    assert network(8, optimizer="muon").padded is None
+    assert network(8).padded is not None
+    programs = ProgramCache(size=1)
+    fit(network(8), split, config(), capacity=100_000, programs=programs)
+    assert programs.program(network(9), 64, is_padded=True).n_traces == 0
 
 
 def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
