@@ -120,20 +120,22 @@ class EpochProgram:
             most_steps = -(-capacity // min(self._batch_size, capacity))
             scheduled = tf.constant(np.pad(rates, (0, most_steps - len(rates))))
         given = (X, y, tf.constant(np.pad(order, (0, more))), some, weighted, scheduled)
-        if self.engine == "compiled":
-            try:
-                loss_sum, kept = self._run_compiled(given)
-            except Exception as error:
-                # An error of training itself is one step by step, too; a lack of memory is none that helps there.
-                if not self._is_own or _is_out_of_memory(error):
-                    raise
-                self.engine = "step by step"
-                self._run = tf.function(self._step, autograph=False, reduce_retracing=True)
-        if self.engine != "compiled":
-            return self._run_by_steps(X, y, order, weights, rates)
+        try:
+            loss_sum, kept = self._run_compiled(given) if self.engine == "compiled" else self._run(*given)
+        except Exception as error:
+            # An error of training itself is one without XLA, too; a lack of memory is none that helps there.
+            if self.engine != "compiled" or not self._is_own or _is_out_of_memory(error):
+                raise
+            self.run_step_by_step()
+            loss_sum, kept = self._run(*given)
         if self._keeps == "outputs":
             return float(loss_sum) / n_samples, kept.numpy().reshape(-1, kept.shape[-1])[:n_samples]
         return float(loss_sum) / n_samples, int(kept)
+
+    def run_step_by_step(self) -> None:
+        """Leave XLA out from now on: the same epoch, its operations taken one by one by TensorFlow."""
+        self.engine = "step by step"
+        self._run = tf.function(self._epoch, autograph=False)
 
     def _run_compiled(self, given: tuple[Any, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         n_traces = self.n_traces
@@ -152,25 +154,6 @@ class EpochProgram:
             self._run = self._compiled()
             loss_sum, kept = self._run_again(given, folder)
         return loss_sum, kept
-
-    def _run_by_steps(
-        self, X: tf.Tensor, y: tf.Tensor, order: NDArray[np.int32], *more: NDArray[np.float32] | None
-    ) -> tuple[float, Kept]:
-        """Train one epoch without XLA: a step of TensorFlow at a time, on batches of their own size."""
-        weights, rates = more
-        loss_sum, said = 0.0, []
-        for number, start in enumerate(range(0, len(order), self._batch_size)):
-            batch = order[start : start + self._batch_size]
-            if rates is not None:
-                self._optimizer.learning_rate.assign(rates[number])
-            weighted = None if weights is None else tf.constant(weights[batch])
-            loss, outputs = self._run(tf.gather(X, batch), tf.gather(y, batch), None, weighted)
-            loss_sum += float(loss) * len(batch)
-            said.append(outputs.numpy())
-        outputs = np.concatenate(said)
-        if self._keeps == "hits":
-            return loss_sum / len(order), int(np.count_nonzero(outputs.argmax(axis=1) == y.numpy()[order]))
-        return loss_sum / len(order), outputs if self._keeps == "outputs" else 0
 
     def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[tf.Tensor, tf.Tensor]:
         try:
@@ -213,11 +196,11 @@ class EpochProgram:
         state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(most_steps, batch_size))
         if n_missing and not self._fills:
             # Compiled a second time for the smaller batch, which is all that the last step may see.
-            state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
+            state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state, parallel_iterations=1)
             number, loss_sum, kept = state
             state = step(number, loss_sum, kept, batch_size - n_missing)
         else:
-            state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+            state = tf.while_loop(lambda number, *_: number < n_steps, step, state, parallel_iterations=1)
         _, loss_sum, kept = state
         return loss_sum, kept.stack() if self._keeps == "outputs" else kept
 
