@@ -6,6 +6,7 @@ whole epoch is one program: Keras's model, loss and optimizer inside, and the lo
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -52,7 +53,7 @@ class EpochProgram:
     n_traces
         How often the program was traced, and compiled: once for each shape of data.
     engine
-        ``compiled``, or ``step by step`` where XLA cannot compile a user's own model.
+        ``compiled``, or ``step by step`` with the reason where XLA cannot compile a user's own model.
     """
 
     def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits") -> None:
@@ -126,15 +127,15 @@ class EpochProgram:
             # An error of training itself is one without XLA, too; a lack of memory is none that helps there.
             if self.engine != "compiled" or not self._is_own or _is_out_of_memory(error):
                 raise
-            self.run_step_by_step()
+            self.run_step_by_step(_reason(error))
             loss_sum, kept = self._run(*given)
         if self._keeps == "outputs":
             return float(loss_sum) / n_samples, kept.numpy().reshape(-1, kept.shape[-1])[:n_samples]
         return float(loss_sum) / n_samples, int(kept)
 
-    def run_step_by_step(self) -> None:
+    def run_step_by_step(self, reason: str = "") -> None:
         """Leave XLA out from now on: the same epoch, its operations taken one by one by TensorFlow."""
-        self.engine = "step by step"
+        self.engine = f"step by step ({reason})" if reason else "step by step"
         self._run = tf.function(self._epoch, autograph=False)
 
     def _run_compiled(self, given: tuple[Any, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -267,6 +268,13 @@ class ProgramCache:
 def _is_out_of_memory(error: Exception) -> bool:
     """Tell a lack of memory from a full disk, which TensorFlow gives the same class."""
     return isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" not in str(error)
+
+
+def _reason(error: Exception) -> str:
+    """Return what XLA cannot compile: of many lines, the operation that it has not."""
+    text = " ".join(str(error).split())
+    operation = re.search(r"on XLA_\w+: (\w+) ", text)
+    return f"XLA cannot compile {operation[1]}" if operation else f"XLA: {text[:100]}"
 
 
 def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
