@@ -161,8 +161,8 @@ def test_last_batch_counts_however_small(n_train: int, batch_size: int):
         {"normalization": "batch"},
         {"normalization": "layer", "residual": True},
         {"family": "conv", "normalization": "batch", "residual": True},
-        {"family": "conv", "width_shape": "pyramid", "initializer": "he_normal"},
-        {"l2": 0.01, "gradient_clip": 0.1, "width_shape": "funnel", "initializer": "orthogonal"},
+        {"family": "conv", "width_shape": "pyramid", "initializer": "he_normal", "max_norm": 0.5},
+        {"l2": 0.01, "gradient_clip": 0.1, "width_shape": "funnel", "initializer": "orthogonal", "max_norm": 0.5},
         {"loss": "focal", "label_smoothing": 0.1},
     ],
     ids=", ".join,
@@ -175,6 +175,10 @@ def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dic
     assert_same_weights(ours, theirs, atol=2e-5)
     np.testing.assert_allclose(history.train_score, curves["accuracy"], atol=1e-6)
     np.testing.assert_allclose(history.valid_score, curves["val_accuracy"], atol=1e-6)
+    for layer in ours.layers if "max_norm" in options else ():
+        if layer.name.startswith("hidden"):
+            kernel = layer.get_weights()[0]
+            assert np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0).max() <= 0.5 + 1e-6
     fit(plain, split, config())
     assert [w.shape for w in plain.get_weights()] != [w.shape for w in ours.get_weights()] or not np.allclose(
         plain.get_weights()[0], ours.get_weights()[0], atol=1e-4
