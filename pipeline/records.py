@@ -7,7 +7,8 @@ Shapes and lengths are checked when a record is made: a record that exists is va
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -402,8 +403,18 @@ class TrialRecord:
     n_params: int | None = None
     fit_seconds: float | None = None
     failure: str | None = None
+    engine: str = "compiled"
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def evaluation(self, part: str) -> Evaluation | None:
         """Return the evaluation on the named part, or None where there is none."""
         return next((evaluation for evaluation in self.evaluations if evaluation.part == part), None)
+
+
+def engines_in_words(engines: Sequence[str]) -> str:
+    """Return how many trials were not trained by compiled epochs, and why; nothing where all were."""
+    others = Counter(engine for engine in engines if engine != "compiled")
+    if not others:
+        return ""
+    how = "; ".join(others)
+    return f"{others.total()} of {len(engines)} trials {'was' if others.total() == 1 else 'were'} trained {how}"

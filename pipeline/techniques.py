@@ -99,6 +99,13 @@ def _l2(network: Blueprint, value: float) -> None:
             layer["kernel_regularizer"] = network.keras.regularizers.L2(value)
 
 
+def _max_norm(network: Blueprint, value: float) -> None:
+    """Shorten what leads into a hidden unit (or filter) to that length after each step: Srivastava et al. (2014)."""
+    if value > 0:
+        inputs = [0, 1, 2] if "flat" in network.end else 0
+        network.hidden["kernel_constraint"] = network.keras.constraints.MaxNorm(value, axis=inputs)
+
+
 def _loss(network: Blueprint, value: str) -> None:
     losses = network.keras.losses
     numbers = {"squared": losses.MeanSquaredError, "absolute": losses.MeanAbsoluteError, "huber": losses.Huber}
@@ -241,6 +248,10 @@ TECHNIQUES = (
         ),
     ),
     _of_network("l2", _l2, kind="float", low=0, off=0.0, off_words="no l2", log=True),
+    _of_network(
+        "max_norm", _max_norm, kind="float", low=0, off=0.0, off_words="no limit of norms",
+        words="norms of at most {value}", log=True, is_active=with_hidden_layers,
+    ),
     _of_training(
         "loss", _loss, kind="choice", choices=(*_CLASS_LOSSES, *_NUMBER_LOSSES), words="{value} loss",
         needs=lambda value: "classes" if value in _CLASS_LOSSES else "numbers",

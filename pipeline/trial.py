@@ -62,7 +62,7 @@ class TrainedTrial:
         With folds, of each row by the network that was not trained on it, in the order of rows. Else on the test part,
         in phase *confirm* alone: what a searched network says of it :func:`judge` finds when the search is over.
     engine
-        ``compiled``, or ``step by step`` for a user's own model that XLA cannot compile.
+        ``compiled``, or ``step by step`` with the reason for a user's own model that XLA cannot compile.
     example
         In phase *confirm* a few raw ``samples`` and the model's ``outputs`` for them: the champion is one of these.
     """

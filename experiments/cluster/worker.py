@@ -81,6 +81,7 @@ class Outcome:
     scores: tuple[float, ...] = ()
     fit_seconds: float = 0.0
     failure: str | None = None
+    engine: str = "compiled"
 
 
 def run_task(task: TrialTask) -> Outcome:
@@ -200,6 +201,7 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         score=result.valid.score,
         scores=result.history.valid_score,
         fit_seconds=result.fit_seconds,
+        engine=trained.engine,
     )
 
 
@@ -214,6 +216,7 @@ def outcome_of(record: TrialRecord) -> Outcome:
         scores=record.history.valid_score,
         fit_seconds=record.fit_seconds or 0.0,
         failure=record.failure,
+        engine=record.engine,
     )
 
 

@@ -51,6 +51,7 @@ class StudyTrial:
     run_id: str = ""
     score: float | None = None
     scores: Mapping[int, float] = field(default_factory=dict)
+    engine: str = "compiled"
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> StudyTrial:
@@ -74,6 +75,7 @@ class StudyTrial:
             run_id=noted.get("run_id", "") if ended else "",
             score=trial.value,
             scores=trial.intermediate_values,
+            engine=noted.get("engine", "compiled"),
         )
 
 

@@ -23,7 +23,7 @@ from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.data import leaks
-from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.verbatim import in_markdown
 
 #: Least time between two updates of the page while the study runs.
@@ -102,6 +102,8 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
         f"study {ending.study} has ended: {len(ending.trials)} of {ending.n_planned} trials "
         f"({', '.join(f'{n} {state}' for state, n in sorted(states.items()))}) after {duration(seconds)}",
     ]
+    if engines := engines_in_words([trial.engine for trial in ending.trials]):
+        lines.append(f"  {engines}")
     best = best_of(ending.trials)
     if best is not None:
         lines += [

@@ -211,8 +211,8 @@ class Ledger:
             for epoch, score in enumerate(outcome.scores, start=1):
                 if epoch not in frozen.intermediate_values:
                     trial.report(score, epoch)
-        for key in ("run_id", "state", "failure"):
-            if (value := getattr(outcome, key)) is not None:
+        for key in ("run_id", "state", "failure", "engine"):
+            if (value := getattr(outcome, key)) not in (None, "compiled"):
                 trial.set_user_attr(key, value)
         state = _STATES[outcome.state]
         self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)

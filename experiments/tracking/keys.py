@@ -37,7 +37,7 @@ VALID_SAMPLES = "valid_samples"
 TEST_SAMPLES = "test_samples"
 # When a network of the search met the test part: long after its run began. Those of phase confirm have none.
 SCORED_AT = "scored_at"
-#: How epochs were trained, where not by a compiled program.
+#: How epochs were trained, and why, where not by a compiled program.
 ENGINE = "depthcheck.engine"
 FAILURE = "failure"
 FINALIST = "finalist"

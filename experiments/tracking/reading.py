@@ -163,6 +163,7 @@ def _record(run: StoredRun, points: Curves) -> TrialRecord:
         n_params=None if n_params is None else int(n_params),
         fit_seconds=run.metrics.get(keys.FIT_SECONDS),
         failure=tags.get(keys.FAILURE),
+        engine=tags.get(keys.ENGINE, "compiled"),
         tags=dict(tags),
     )
 

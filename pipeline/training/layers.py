@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+
+@partial(tf.function, jit_compile=True, autograph=False)
+def _drawn(shape: tf.Tensor, seed: tf.Tensor, low: Any = 0.0, high: Any = 1.0, dtype: tf.DType = tf.float32) -> Any:
+    """Return uniform random numbers by the Threefry generator, the same whatever stands around.
+
+    For a processor only XLA has it, so the draw is compiled also where the step around it is not.
+    """
+    return tf.random.stateless_uniform(shape, seed, low, high, dtype, alg="threefry")
 
 
 class TrainingLayer(keras.layers.Layer):  # type: ignore[misc]
@@ -24,7 +34,10 @@ class TrainingLayer(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> Any:
         """Return the inputs, changed at random while training."""
-        return self.changed(inputs, tf.cast(self.seed_generator.next(), tf.int32)) if training else inputs
+        if not training:
+            return inputs
+        changed = self.changed(inputs, tf.cast(self.seed_generator.next(), tf.int32))
+        return tf.ensure_shape(changed, inputs.shape)
 
     def changed(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Return the inputs as training sees them."""
@@ -43,9 +56,9 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
         if not training or self.rate == 0:
             return inputs
         seed = tf.cast(self.seed_generator.next(), tf.int32)
-        drawn = tf.random.stateless_uniform(tf.shape(inputs), seed, alg="threefry")
-        rate = tf.convert_to_tensor(self.rate, inputs.dtype)
-        return tf.where(drawn >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
+        drawn, rate = _drawn(tf.shape(inputs), seed), tf.convert_to_tensor(self.rate, inputs.dtype)
+        kept = tf.where(drawn >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
+        return tf.ensure_shape(kept, inputs.shape)
 
 
 #: Activations that one compiled program can choose from with each call.
@@ -131,9 +144,7 @@ class RandomShift(TrainingLayer):
         for axis in (1, 2):
             size = int(inputs.shape[axis])
             most = max(1, round(self.share * size))
-            drawn = tf.random.stateless_uniform(
-                tf.shape(inputs)[:1], seed + axis, -most, most + 1, dtype=tf.int32, alg="threefry"
-            )
+            drawn = _drawn(tf.shape(inputs)[:1], seed + axis, -most, most + 1, tf.int32)
             at = tf.range(size) + drawn[:, None]
             moved = tf.gather(inputs, tf.clip_by_value(at, 0, size - 1), axis=axis, batch_dims=1)
             is_inside = tf.cast((at >= 0) & (at < size), inputs.dtype)
@@ -146,7 +157,7 @@ class RandomFlip(TrainingLayer):
 
     def changed(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Return images ``(n, height, width, channels)`` of the same shape."""
-        drawn = tf.random.stateless_uniform((tf.shape(inputs)[0], 1, 1, 1), seed, alg="threefry")
+        drawn = _drawn((tf.shape(inputs)[0], 1, 1, 1), seed)
         return tf.where(drawn < 0.5, tf.reverse(inputs, [2]), inputs)
 
 

@@ -8,6 +8,7 @@ between epochs took as long as training on a table of some hundred rows.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class TrainingProgram:
     epoch_seconds
         How long an epoch took when the program was run last; infinite while that is not known.
     engine
-        ``compiled``, or ``step by step`` where XLA cannot compile a user's own model.
+        ``compiled``, or ``step by step`` with the reason where XLA cannot compile a user's own model.
     """
 
     def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits", *, is_padded: bool = False) -> None:
@@ -186,23 +187,26 @@ class TrainingProgram:
         padded = tf.constant(np.pad(orders, [(0, fewer), (0, more)]))
         numbers = tf.constant(given)
         arguments = (values, numbers, X, y, padded, tf.constant(n_epochs), some, size, valid, weighted, scheduled)
-        if self.engine == "compiled":
-            try:
-                after, losses, kept, outputs = self._run_compiled(arguments)
-            except Exception as error:
-                # An error of training itself is one step by step, too; a lack of memory is none that helps there.
-                if not self._is_own or _is_out_of_memory(error):
-                    raise
-                self.engine = "step by step"
-                self._run = tf.function(self._step, autograph=False, reduce_retracing=True)
-        if self.engine != "compiled":
-            return self._run_by_steps(values, X, y, orders, valid, weights, rates)
+        try:
+            done = self._run_compiled(arguments) if self.engine == "compiled" else self._run(*arguments)
+        except Exception as error:
+            # An error of training itself is one without XLA, too; a lack of memory is none that helps there.
+            if self.engine != "compiled" or not self._is_own or _is_out_of_memory(error):
+                raise
+            self.run_step_by_step(_reason(error))
+            done = self._run(*arguments)
+        after, losses, kept, outputs = done
         of_epochs = kept.numpy()[:n_epochs]
         if self._keeps == "outputs":
             rows = of_epochs[:, : -(-n_samples // batch_size), :batch_size]
             of_epochs = rows.reshape(n_epochs, -1, rows.shape[-1])[:, :n_samples]
         said = None if outputs is None or valid is None else outputs.numpy()[:n_epochs, : valid.shape[0]]
         return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, said)
+
+    def run_step_by_step(self, reason: str = "") -> None:
+        """Leave XLA out from now on: the same epochs, their operations taken one by one by TensorFlow."""
+        self.engine = f"step by step ({reason})" if reason else "step by step"
+        self._run = tf.function(self._epochs, autograph=False)
 
     def _run_compiled(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         n_traces = self.n_traces
@@ -220,37 +224,6 @@ class TrainingProgram:
             renew(folder)
             self._run = self._compiled()
             return self._run_again(given, folder)
-
-    def _run_by_steps(
-        self, values: Values, X: tf.Tensor, y: tf.Tensor, orders: NDArray[np.int32], *more: Any
-    ) -> Trained:
-        """Train without XLA: a step of TensorFlow at a time, on batches of their own size."""
-        valid, weights, rates = more
-        self._fill_in(values)
-        losses, kept, said = [], [], []
-        for epoch, order in enumerate(orders):
-            loss_sum, outputs = 0.0, []
-            for number, start in enumerate(range(0, len(order), self._batch_size)):
-                batch = order[start : start + self._batch_size]
-                if rates is not None:
-                    self._optimizer.learning_rate.assign(rates[epoch, number])
-                weighted = None if weights is None else tf.constant(weights[batch])
-                loss, of_batch = self._run(tf.gather(X, batch), tf.gather(y, batch), None, weighted)
-                loss_sum += float(loss) * len(batch)
-                outputs.append(of_batch.numpy())
-            losses.append(loss_sum / len(order))
-            kept.append(self._kept_of(np.concatenate(outputs), y.numpy()[order]))
-            if valid is not None:
-                chunks = range(0, valid.shape[0], _CHUNK)
-                each = [self._model(valid[at : at + _CHUNK], training=False).numpy() for at in chunks]
-                said.append(np.concatenate(each))
-        after = [tf.identity(variable.value) for variable in self._variables.values()]
-        return Trained(after, np.array(losses), np.array(kept), np.array(said) if said else None)
-
-    def _kept_of(self, outputs: NDArray[np.float32], y: NDArray[Any]) -> Any:
-        if self._keeps == "hits":
-            return np.count_nonzero(outputs.argmax(axis=1) == y)
-        return outputs if self._keeps == "outputs" else 0
 
     def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[Any, ...]:
         try:
@@ -293,7 +266,7 @@ class TrainingProgram:
             a_row_each(keeps, self._shape_kept(int(orders.shape[1]))),
             a_row_each(tf.float32, (0 if valid is None else _n_chunks(valid) * _chunk(valid), n_outputs)),
         )
-        _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state)
+        _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state, parallel_iterations=1)
         after = [variable.value.read_value() for variable in self._variables.values()]
         return after, losses.stack(), kept.stack(), None if valid is None else said.stack()
 
@@ -340,11 +313,11 @@ class TrainingProgram:
         state = (tf.constant(0), tf.constant(0.0), self._nothing_kept(capacity))
         if n_missing and not self._fills:
             # Compiled a second time for the smaller batch, which is all that the last step may see.
-            state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state)
+            state = tf.while_loop(lambda number, *_: number < n_steps - 1, step, state, parallel_iterations=1)
             number, loss_sum, kept = state
             state = step(number, loss_sum, kept, most - n_missing)
         else:
-            state = tf.while_loop(lambda number, *_: number < n_steps, step, state)
+            state = tf.while_loop(lambda number, *_: number < n_steps, step, state, parallel_iterations=1)
         _, loss_sum, kept = state
         return loss_sum, kept.stack() if self._keeps == "outputs" else kept
 
@@ -436,6 +409,13 @@ class ProgramCache:
 def _is_out_of_memory(error: Exception) -> bool:
     """Tell a lack of memory from a full disk, which TensorFlow gives the same class."""
     return isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" not in str(error)
+
+
+def _reason(error: Exception) -> str:
+    """Return what XLA cannot compile: of many lines, the operation that it has not."""
+    text = " ".join(str(error).split())
+    operation = re.search(r"on XLA_\w+: (\w+) ", text)
+    return f"XLA cannot compile {operation[1]}" if operation else f"XLA: {text[:100]}"
 
 
 def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
-from depthcheck.pipeline.records import History
+from depthcheck.pipeline.records import History, engines_in_words
 from depthcheck.pipeline.scores import ACCURACY, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown, option
 from depthcheck.reports.compare.results import (
@@ -63,6 +63,13 @@ def check_leaks(leaks: Sequence[tuple[str, str, bool]]) -> Check:
     left_out = "; ".join(text for text, is_left_out in said if is_left_out)
     otherwise = left_out or "no column by itself tells nearly all of the target"
     return check("no column gives the target away", problems, otherwise)
+
+
+def check_engine(engines: Sequence[str]) -> Check | None:
+    """Warn where some trials were not trained as the others were; None where all were by compiled epochs."""
+    said = engines_in_words(engines)
+    problems = [f"{said}, the others by compiled epochs: their seconds tell nothing"] if len(set(engines)) > 1 else []
+    return check("one engine", problems, said) if said else None
 
 
 def check_overfitting(histories: Mapping[str, Sequence[History]]) -> Check:

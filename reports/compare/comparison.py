@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.checks import all_checks, check_leaks, linear_model
+from depthcheck.reports.compare.checks import all_checks, check_engine, check_leaks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
 from depthcheck.reports.compare.results import (
@@ -60,7 +60,9 @@ def compare_study(study: StudyData) -> Comparison:
         linear=linear_model(study.facts.references),
     )
     leaks = study.facts.data.leaks
-    return found if leaks is None else replace(found, checks=(check_leaks(leaks), *found.checks))
+    more = [] if leaks is None else [check_leaks(leaks)]
+    engine = check_engine([record.engine for record in study.records])
+    return replace(found, checks=(*more, *found.checks, *filter(None, [engine])))
 
 
 def compare(

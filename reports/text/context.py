@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.records import TrialRecord, engines_in_words
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
@@ -77,6 +77,8 @@ class ReportContext:
     first_layer_gradient
         Finalist -> gradient norm of its first hidden layer as a share of its output layer's, geometric mean over epochs
         and runs; for those with hidden layers.
+    engines
+        How many trials were not trained by compiled epochs, and why; empty where all were.
     """
 
     facts: StudyFacts
@@ -89,6 +91,7 @@ class ReportContext:
     failures: tuple[tuple[str, int], ...] = ()
     figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
+    engines: str = ""
 
 
 def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
@@ -113,6 +116,7 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawi
         failures=tuple(reasons.most_common()),
         figures=tuple(figures),
         first_layer_gradient=_first_layer_gradients(study),
+        engines=engines_in_words([record.engine for record in study.records]),
     )
 
 

@@ -82,6 +82,7 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "tuned", "; ".join(facts.tuned)
     yield "fixed", "; ".join(facts.fixed)
     yield "epochs", _epochs(comparison, facts)
+    yield "engine", context.engines
     yield "seed of the study", "" if facts.seed is None else str(facts.seed)
     yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
     yield "SHA-256 of the finalists", facts.finalists_sha256

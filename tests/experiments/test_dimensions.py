@@ -1,5 +1,6 @@
 """A dimension is one entry of one registry: everything that varies configurations asks it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from depthcheck.experiments.cluster.worker import TrialTask, run_task
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.space import in_words
 from depthcheck.experiments.reproduce import original
+from depthcheck.pipeline import techniques
 from depthcheck.pipeline.config import DataConfig, ModelConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
-from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint, Dimension, with_hidden_layers
+from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.reports.compare.study_data import Factor
 from depthcheck.reports.text.words import configuration
 
@@ -89,19 +91,20 @@ def test_without_it_the_name_is_unknown():
         definition.parse(DOCUMENT, name="outside")
 
 
-def add_noise(network: Blueprint, value: float) -> None:
-    noise = network.keras.layers.GaussianNoise
-    network.behind["noise"] = lambda name, seed: noise(value, name=name, seed=seed)
+def recipe() -> Dimension:
+    """Return the dimension that the recipe for maintainers adds, made of its text."""
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    function, entry = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = dict(vars(techniques))
+    exec(function, names)
+    return eval(entry, names)
 
 
 def test_dimension_of_the_network_from_outside_is_searched_trained_logged_said_and_reproduced(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the functions that workers and the doctor call: the numbers of a second training equal those logged."""
-    noise = Dimension(
-        name="noise", kind="float", low=0, build=add_noise, is_active=with_hidden_layers, per_optimizer=False
-    )
-    monkeypatch.setitem(DIMENSIONS, "noise", noise)
+    monkeypatch.setitem(DIMENSIONS, "noise", recipe())
     tables = {"compare": {"noise": [0.0, 0.5]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "adam"}}
     tables["tune"] = {name: of for name, of in DOCUMENT["tune"].items() if name != "ema_momentum"}
     experiment = definition.parse({**DOCUMENT, **tables}, name="outside")

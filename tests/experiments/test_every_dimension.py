@@ -5,70 +5,12 @@ import json
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.random_definitions import documents
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import OPTIMIZERS, SplitConfig, TrialConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, by_dimension
+from depthcheck.pipeline.config import SplitConfig, TrialConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS, by_dimension
 from depthcheck.reports.text.words import configuration
-
-#: A plan of networks of a thousand layers says no more than one of four.
-MOST = {"depth": 4}
-
-
-def values_of(dimension: Dimension) -> st.SearchStrategy:
-    """Return all values that the dimension allows."""
-    if dimension.kind == "choice":
-        return st.sampled_from(dimension.choices)
-    if dimension.kind == "bool":
-        return st.booleans()
-    if dimension.kind == "int":
-        most = min(dimension.high, dimension.most or 10**6, MOST.get(dimension.name, 10**9))
-        return st.integers(int(max(dimension.low, -(10**6))), int(most))
-    ends = {"exclude_min": dimension.open_low, "exclude_max": dimension.open_high}
-    return st.floats(max(dimension.low, -1e6), min(dimension.high, 1e6), allow_subnormal=False, **ends)
-
-
-def few_of(dimension: Dimension) -> st.SearchStrategy:
-    return st.lists(values_of(dimension), min_size=1, max_size=3, unique=True)
-
-
-@st.composite
-def tuned(draw, dimension: Dimension):
-    """Return a list, or a range with or without a logarithmic scale."""
-    choices = draw(few_of(dimension))
-    low, high = min(choices, key=lambda value: (str(type(value)), value)), max(choices)
-    if dimension.kind not in ("int", "float") or low == high or draw(st.booleans()):
-        return choices
-    return {"low": low, "high": high, **({"log": True} if low > 0 and draw(st.booleans()) else {})}
-
-
-@st.composite
-def documents(draw):
-    """Return a definition in which each dimension is compared, tuned for all or for one optimizer, fixed, or left."""
-    tables = {"compare": {}, "tune": {}, "fixed": {}}
-    optimizers = draw(st.lists(st.sampled_from(list(OPTIMIZERS)), min_size=1, max_size=2, unique=True))
-    n_compared = 0
-    for dimension in DIMENSIONS.values():
-        name = dimension.name
-        takers = [one for one in optimizers if dimension.is_active(one, 1)]
-        roles = ["tune", "fixed", *([] if dimension.is_required else ["left"] * 2)]
-        roles += ["own"] if dimension.per_optimizer else []
-        roles += ["compare"] if len(takers) == len(optimizers) and n_compared < 3 else []
-        role = draw(st.sampled_from(roles)) if takers else "left"
-        n_compared += role == "compare"
-        if name == "optimizer":
-            tables |= {role: tables[role] | {name: optimizers[0] if role == "fixed" else optimizers}}
-            optimizers = optimizers[:1] if role == "fixed" else optimizers
-        elif role == "compare":
-            tables[role][name] = draw(few_of(dimension))
-        elif role == "fixed":
-            tables[role][name] = draw(values_of(dimension))
-        elif role == "tune":
-            tables[role][name] = draw(tuned(dimension))
-        elif role == "own":
-            for optimizer in takers:
-                tables["tune"].setdefault(optimizer, {})[name] = draw(tuned(dimension))
-    return {"data": {"name": "digits"}, "budget": {"trials": 1, "epochs": 2}, **tables}
 
 
 @settings(

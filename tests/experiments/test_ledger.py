@@ -8,7 +8,8 @@ import pytest
 
 from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
-from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.planning.finalists import Finalist, StudyTrial
+from depthcheck.experiments.study.describe import StudyEnding, ending_lines
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.tracking import TrackingError
 
@@ -42,7 +43,7 @@ def test_stock_optuna_reads_what_was_told(storage):
     ledger = opened(storage)
     for number in range(4):
         start(ledger, number)
-    ledger.tell(ended(1))
+    ledger.tell(ended(1, engine="step by step (why)"))
     ledger.tell(ended(0, state="pruned", scores=(0.125,)))
     ledger.tell(ended(2, state="failed", score=None, scores=(), failure="ValueError: no"))
     ledger.tell(ended(3, state="diverged", score=0.1))
@@ -52,6 +53,13 @@ def test_stock_optuna_reads_what_was_told(storage):
     assert (trials[1].value, trials[3].value) == (0.5, 0.1)
     assert trials[2].user_attrs["failure"] == "ValueError: no"
     assert trials[3].user_attrs["state"] == "diverged"
+    ended_trials = tuple(map(StudyTrial.of, trials))
+    assert [trial.engine for trial in ended_trials] == ["compiled", "step by step (why)", "compiled", "compiled"]
+    ending = StudyEnding(
+        study="mine", tracking_uri="sqlite:///a", storage=storage, parent_run_id="r", experiment_id="1", n_planned=4,
+        trials=ended_trials, champion=None, metric="accuracy",
+    )  # fmt: skip
+    assert "  1 of 4 trials was trained step by step (why)\n" in ending_lines(ending, seconds=1.0)
 
 
 def test_study_with_a_trial_that_somebody_else_asked_for_is_refused(storage):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.worker import TrialTask, run_task
+from depthcheck.experiments.cluster.worker import TrialTask, outcome_of, run_task
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.reproduce import original
@@ -201,12 +201,12 @@ def test_model_that_xla_cannot_compile_is_trained_step_by_step_which_is_noted(ur
     document["fixed"] = {name: of for name, of in DOCUMENT["fixed"].items() if name != "batch_size"}
     config = configs(definition.parse(document, name="own", base=folder), digits.sha256)[0]
     study = tracking.open_parent("own", uri=uri, environ={})
-    assert (
-        run_task(TrialTask(study_run=study, number=1, phase="compare", combination={}, config=config)).state
-        == "finished"
-    )
+    outcome = run_task(TrialTask(study_run=study, number=1, phase="compare", combination={}, config=config))
+    assert outcome.state == "finished"
     (trial,) = tracking.trials(uri, study.run_id)
-    assert tracking.read_run(uri, trial.run_id).tags["depthcheck.engine"] == "step by step"
+    engine = tracking.read_run(uri, trial.run_id).tags["depthcheck.engine"]
+    assert engine == trial.engine == "step by step (XLA cannot compile PyFunc)"
+    assert outcome == outcome_of(trial)
     # Where both engines can, they give the same numbers.
     source = NO_XLA.replace("Outside(), ", "")
     (folder / "my_models.py").write_text(source)

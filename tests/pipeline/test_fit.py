@@ -81,13 +81,13 @@ def config(epochs: int = 2, batch_size: int = 32, seed: int = 7, class_weight: s
 
 
 def trained_by_keras(
-    model: keras.Model, split: Split, config: FitConfig, *, compiled: bool = False, rates: Sequence[float] = ()
+    model: keras.Model, split: Split, config: FitConfig, *, rates: Sequence[float] = ()
 ) -> dict[str, list[float]]:
-    """Train by Keras's own loop on the same batches; return its history. To compile takes longer than to train.
+    """Train by Keras's own loop on the same batches; return its history. To trace takes longer than to train.
 
     ``rates`` are the learning rates of all steps, where they are not constant.
     """
-    model.run_eagerly, model.jit_compile = not compiled, compiled
+    model.run_eagerly = True
     curves: dict[str, list[float]] = {}
     train, valid = split.train, (split.valid.X, split.valid.y)
     left = iter(rates)
@@ -161,8 +161,8 @@ def test_last_batch_counts_however_small(n_train: int, batch_size: int):
         {"normalization": "batch"},
         {"normalization": "layer", "residual": True},
         {"family": "conv", "normalization": "batch", "residual": True},
-        {"family": "conv", "width_shape": "pyramid", "initializer": "he_normal"},
-        {"l2": 0.01, "gradient_clip": 0.1, "width_shape": "funnel", "initializer": "orthogonal"},
+        {"family": "conv", "width_shape": "pyramid", "initializer": "he_normal", "max_norm": 0.5},
+        {"l2": 0.01, "gradient_clip": 0.1, "width_shape": "funnel", "initializer": "orthogonal", "max_norm": 0.5},
         {"loss": "focal", "label_smoothing": 0.1},
     ],
     ids=", ".join,
@@ -175,6 +175,10 @@ def test_every_technique_ends_in_the_weights_of_keras(split: Split, options: dic
     assert_same_weights(ours, theirs, atol=2e-5)
     np.testing.assert_allclose(history.train_score, curves["accuracy"], atol=1e-6)
     np.testing.assert_allclose(history.valid_score, curves["val_accuracy"], atol=1e-6)
+    for layer in ours.layers if "max_norm" in options else ():
+        if layer.name.startswith("hidden"):
+            kernel = layer.get_weights()[0]
+            assert np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0).max() <= 0.5 + 1e-6
     fit(plain, split, config())
     assert [w.shape for w in plain.get_weights()] != [w.shape for w in ours.get_weights()] or not np.allclose(
         plain.get_weights()[0], ours.get_weights()[0], atol=1e-4
@@ -245,14 +249,21 @@ def test_images_are_shifted_by_whole_pixels_and_mirrored():
         assert len({indices[0] for indices in found}) >= at_least
 
 
-@pytest.mark.slow
-def test_dropout_draws_what_keras_draws_when_compiled_by_xla(split: Split):
-    ours, theirs, without = (network(16, 8, dropout=rate) for rate in (0.3, 0.3, 0.0))
-    theirs.compile(optimizer=theirs.optimizer, loss=theirs.loss, metrics=["accuracy"], jit_compile=True)
-    fit(ours, split, config(batch_size=30))
-    fit(without, split, config(batch_size=30))
-    trained_by_keras(theirs, split, config(batch_size=30), compiled=True)
-    assert_same_weights(ours, theirs, atol=1e-5)
+def test_dropout_and_augmentation_draw_the_same_in_every_engine(split: Split):
+    """Also in the last, smaller batch, which the compiled epoch fills up."""
+    random = {"dropout": 0.3, "options": {"augmentation": "both"}}
+    ours, stepped, theirs = (network(16, 8, **random) for _ in range(3))
+    without = network(16, 8, options={"augmentation": "both"})
+    history = fit(ours, split, config())
+    programs = ProgramCache(size=1)
+    stepped.optimizer.build(stepped.trainable_variables)
+    programs.program(stepped, 32).run_step_by_step()
+    np.testing.assert_allclose(fit(stepped, split, config(), programs=programs).train_loss, history.train_loss, 1e-5)
+    assert (ours.engine, stepped.engine) == ("compiled", "step by step")
+    trained_by_keras(theirs, split, config())
+    for other in (stepped, theirs):
+        assert_same_weights(ours, other, atol=1e-5)
+    fit(without, split, config())
     assert not np.allclose(ours.get_weights()[0], without.get_weights()[0], atol=1e-3)
 
 

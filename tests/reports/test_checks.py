@@ -10,6 +10,7 @@ from depthcheck.reports.compare.checks import (
     check_confirmed,
     check_divergence,
     check_edges,
+    check_engine,
     check_failures,
     check_judged_on_test,
     check_leaks,
@@ -198,6 +199,15 @@ def test_a_region_as_wide_as_what_is_left_is_warned_of():
     assert "0.3 points is 60% of what is left" in found.detail
     assert check_region([dataclasses.replace(rows[0], valid=Spread(mean=1.0, sd=0.0, n=5))], wide).state == "warn"
     assert check_region([], wide).state == "pass"
+
+
+def test_engine_is_told_where_not_all_epochs_were_compiled():
+    by_steps = "step by step (XLA cannot compile PyFunc)"
+    assert check_engine(["compiled", "compiled"]) is None
+    some, all_of_them = check_engine([by_steps, "compiled", "compiled"]), check_engine([by_steps, by_steps])
+    assert (some.state, all_of_them.state) == ("warn", "pass")
+    assert some.detail.startswith(f"1 of 3 trials was trained {by_steps}, the others")
+    assert all_of_them.detail == f"2 of 2 trials were trained {by_steps}"
 
 
 def test_a_column_that_gives_the_target_away_is_a_warning_unless_it_was_left_out():

@@ -98,6 +98,16 @@ def test_a_reference_that_does_better_is_said_to():
     assert "tree" not in said(valid=0.9)
 
 
+def test_trials_that_were_not_compiled_are_told_in_the_design_and_among_the_checks():
+    study = golden_table("r2")
+    first, *others = study.records
+    by_steps = dataclasses.replace(first, engine="step by step (XLA cannot compile PyFunc)")
+    text = rendered(dataclasses.replace(study, records=(by_steps, *others))).replace("\n", " ")
+    said = f"1 of {len(study.records)} trials was trained step by step (XLA cannot compile PyFunc)"
+    assert f"- **engine**: {said}" in " ".join(text.split())
+    assert f"{said}, the others by compiled epochs" in " ".join(text.split())
+
+
 def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
     study = golden_table("r2")
     flat = dataclasses.replace(study.records[0].history, train_score=(0.0, 0.001))
