@@ -158,6 +158,21 @@ class Texts:
         )
 
 
+class CellError(ValueError):
+    """A cell that cannot be read, in words before and behind the number of its row.
+
+    ``position``, from 0, counts the rows that were given; whoever left some out knows which row of the file it is.
+    """
+
+    def __init__(self, before: str, position: int, behind: str = "") -> None:
+        super().__init__(before, position, behind)
+        self.before, self.position, self.behind = before, position, behind
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        return f"{self.before}row {self.position + 1:,}{self.behind}"
+
+
 Cells: TypeAlias = Numbers | Days | Texts
 Floats: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
 #: A typed column: float32 (float64 where the column needs it) with NaN where missing, or pandas categories of text.
@@ -189,7 +204,7 @@ def typed(column: Column, cells: Cells) -> Values:
 
     Raises
     ------
-    ValueError
+    CellError
         When a cell cannot be read; names the column, the row (from 1) and the cell.
     """
     if column.kind == "text":
@@ -461,8 +476,8 @@ def _complain(column: Column, cells: Cells, wrong: NDArray[np.bool_]) -> None:
     got = str(texts.different.iloc[int(texts.codes[row])])
     got = got if len(got) <= _N_SHOWN else f"{got[:_N_SHOWN]}…"
     more = f" (and {n_more:,} more such cells)" if n_more else ""
-    raise ValueError(
-        f"row {row + 1} of {column.kind} column {column.name!r} must be {_EXPECTED[column.kind]}, got {got!r}{more}"
+    raise CellError(
+        "", row, f" of {column.kind} column {column.name!r} must be {_EXPECTED[column.kind]}, got {got!r}{more}"
     )
 
 
