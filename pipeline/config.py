@@ -112,7 +112,7 @@ def several_targets(names: Iterable[object]) -> ValueError:
 def suggestion(word: object, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known word that is most like one, whatever its capitals, or nothing.
 
-    A known word that is a whole part of it comes before one that shares more letters: ``sample_weight`` is a ``weight``.
+    A known word that is a whole part of it comes before one that shares more letters: ``sample_weight`` is ``weight``.
     """
     folded = {name.casefold().strip(): name for name in reversed(list(known))}
     wanted = word[:LONGEST_SHOWN].casefold().strip() if isinstance(word, str) else ""
