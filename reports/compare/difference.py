@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +122,16 @@ def paired_difference(
         rest_variance=ms_rest,
         confidence=confidence,
     )
+
+
+def reaching(found: Difference, other: Difference) -> Difference:
+    """Return a difference whose interval reaches as far as another one's too, and whose p is the larger of both."""
+    if found.low is None or found.high is None or found.p is None:
+        return found
+    assert other.low is not None
+    assert other.high is not None
+    assert other.p is not None
+    return replace(found, low=min(found.low, other.low), high=max(found.high, other.high), p=max(found.p, other.p))
 
 
 def _effective_degrees(centred: NDArray[np.float64]) -> float:
