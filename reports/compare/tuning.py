@@ -72,8 +72,8 @@ def degrees_of_freedom(n_settings: int, subset: int) -> float:
 
     Pseudo-values are not like draws from a normal: the more settings a search tries, the fewer of them decide, and the
     fewer the settings that the jackknife's variance hangs on. With m - 1 degrees of freedom, right for the mean of
-    single settings and for searches of two, intervals about searches of 3 covered down to 92 %, about searches of m/2
-    down to 88 %; with 2 m / n - 1 about 95 % for every n (docs/search-simulations.md).
+    single settings and for searches of two, intervals about larger searches cover too seldom, the more so the larger n
+    is beside m (docs/search-simulations.md has both, side by side).
     """
     return max(min(2 * n_settings / subset, n_settings) - 1, 1.0)
 
