@@ -60,7 +60,7 @@ WHOLE_IN_FLOAT64 = 2**53
 _UNSEEN = 2.0**-20
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _N_SAMPLE = 1_000
-_N_BLOCK = 2**16
+_N_BLOCK = 2**14
 #: Share of the different texts of a column that have to be readable for it to be numbers or dates, and how many of
 #: them may be something else: a few dirty cells make no column of names.
 _READABLE = 0.95
