@@ -13,6 +13,7 @@ The report's interval allows for both, and is expected to cover more than 95 % h
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 import time
@@ -28,7 +29,7 @@ from scipy import stats
 
 from benchmarks.landscape import dimensions, inside
 from depthcheck.pipeline.scores import METRICS, Metric
-from depthcheck.reports.compare.difference import paired_difference
+from depthcheck.reports.compare.difference import paired_difference, reaching
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.study_data import StudyDesign
@@ -106,15 +107,19 @@ class Kept:
         """Return the settings, best first."""
         return np.argsort(-self.valid[:, fold], kind="stable")
 
-    def tuned(self, subset: int) -> Array:
+    def tuned(self, subset: int, n_failed: int = 0) -> Array:
         """Return the pseudo-values of the tuned score, by the report's own function."""
-        if self.valid.shape[1] == 1:
-            return tuned_scores(self.valid, self.answers[:, None], subset)
-        found = np.empty(self.answers.shape)
+        found = np.empty((len(self.valid) + n_failed, self.answers.shape[1]))
         for number in range(self.valid.shape[1]):
-            here = self.fold == number
-            found[:, here] = tuned_scores(self.valid[:, [number]], self.answers[:, None, here], subset)
+            here = self.fold == number if self.n_folds else slice(None)
+            found[:, here] = tuned_scores(
+                self.valid[:, [number]], self.answers[:, None, here], subset, n_failed=n_failed
+            )
         return found
+
+    def tables(self, subset: int) -> list[Array]:
+        """Return the same as it is, and with the failures that the report imagines for this metric, if any."""
+        return [self.tuned(subset, n_failed) for n_failed in sorted({0, self.metric.imagined_failures})]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,9 +234,18 @@ def contrast(
     )  # fmt: skip
 
 
+def judged(
+    a: Sequence[Array], b: Sequence[Array], subset: int, n_folds: int, error: float = SIGNIFICANCE
+) -> Difference:
+    """Judge the tables of two levels as the report does."""
+    return functools.reduce(
+        reaching, (contrast(one, other, subset, n_folds, error=error) for one, other in zip(a, b, strict=True))
+    )
+
+
 def judge(a: Kept, b: Kept, subset: int) -> Difference:
     """Judge a contrast of two levels as the report does."""
-    return contrast(a.tuned(subset), b.tuned(subset), subset, a.n_folds)
+    return judged(a.tables(subset), b.tables(subset), subset, a.n_folds)
 
 
 def words(differences: Sequence[Difference], metric: Metric, error: float = SIGNIFICANCE) -> list[str]:
@@ -261,6 +275,12 @@ def subsets(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval
     """Judge as the report does."""
     del rng
     return _as_interval(judge(a, b, subset))
+
+
+def none_failed(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
+    """Judge so, with no setting imagined at which every level failed."""
+    del rng
+    return _as_interval(contrast(a.tuned(subset), b.tuned(subset), subset, a.n_folds))
 
 
 def rows_alone(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
@@ -365,6 +385,7 @@ def single(a: Kept, b: Kept, subset: int, rng: np.random.Generator) -> Interval:
 ESTIMATORS: dict[str, Callable[[Kept, Kept, int, np.random.Generator], Interval]] = {
     "subsets (chosen)": subsets,
     "subsets, m - 1 degrees of freedom": all_degrees,
+    "subsets, no failures imagined": none_failed,
     "subsets, rows alone": rows_alone,
     "subsets, two examples imagined": two_imagined,
     "subsets, all examples count": none_imagined,
@@ -441,8 +462,8 @@ def false_alarms(of: Studies) -> Iterator[str]:
         kept = of.landscape.kept(factor, reference)
         wrong = 0
         for settings, examples, _ in of.draws():
-            first, *copies = (kept.drawn(one, examples).tuned(of.subset) for one in settings[: len(others) + 1])
-            said = words([contrast(copy, first, of.subset, kept.n_folds) for copy in copies], metric)
+            first, *copies = (kept.drawn(one, examples).tables(of.subset) for one in settings[: len(others) + 1])
+            said = words([judged(copy, first, of.subset, kept.n_folds) for copy in copies], metric)
             wrong += bool({"helps", "hurts"} & set(said))
         yield (
             f"| {of.landscape.name} | {factor}: {len(others)} × {reference} | {of.n_settings} | "
@@ -458,9 +479,9 @@ def until_decided(others: Sequence[Kept], reference: Kept, of: Studies) -> tuple
     metric, looks = of.landscape.metric, [8]
     while True:
         error = nominal_errors(tuple(looks))[-1]
-        first = reference.first(looks[-1]).tuned(of.subset)
-        values = [one.first(looks[-1]).tuned(of.subset) for one in others]
-        found = [contrast(one, first, of.subset, reference.n_folds, error=error) for one in values]
+        first = reference.first(looks[-1]).tables(of.subset)
+        values = [one.first(looks[-1]).tables(of.subset) for one in others]
+        found = [judged(one, first, of.subset, reference.n_folds, error) for one in values]
         said = words(found, metric, error)
         if "inconclusive" not in said or looks[-1] >= of.n_settings:
             return found, said, len(looks)
@@ -505,9 +526,9 @@ def answers(of: Studies) -> Iterator[str]:
         said: dict[str, Counter[str]] = {level: Counter() for level in others}
         found: dict[str, list[Difference]] = {level: [] for level in others}
         for settings, examples, _ in of.draws():
-            values = {level: one.drawn(settings[0], examples).tuned(of.subset) for level, one in kept.items()}
+            values = {level: one.drawn(settings[0], examples).tables(of.subset) for level, one in kept.items()}
             n_folds = kept[reference].n_folds
-            now = [contrast(values[level], values[reference], of.subset, n_folds) for level in others]
+            now = [judged(values[level], values[reference], of.subset, n_folds) for level in others]
             for level, word, one in zip(others, words(now, of.landscape.metric), now, strict=True):
                 said[level][word] += 1
                 found[level].append(one)

@@ -110,10 +110,15 @@ def several_targets(names: Iterable[object]) -> ValueError:
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known word that is most like one, whatever its capitals, or nothing."""
+    """Return ``; did you mean 'x'?`` for the known word that is most like one, whatever its capitals, or nothing.
+
+    A known word that is a whole part of it comes before one that shares more letters: ``sample_weight`` is ``weight``.
+    """
     folded = {name.casefold().strip(): name for name in reversed(list(known))}
     wanted = word[:LONGEST_SHOWN].casefold().strip() if isinstance(word, str) else ""
-    near = difflib.get_close_matches(wanted, folded, n=1)
+    slips = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.9)
+    parts = [part for part in wanted.removesuffix("s").split("_") if part in folded]
+    near = slips or parts[-1:] or difflib.get_close_matches(wanted, folded, n=1)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 

@@ -59,6 +59,10 @@ class Metric:
         What pseudo-observations add to the sum of squares over examples
         (:func:`depthcheck.reports.compare.difference.paired_difference`).
         None for AUC: with two, intervals on 300 examples covered up to 100 % (without, 93 to 95 %).
+    imagined_failures
+        Settings that failed at every level and that an interval of tuned scores allows for beyond those that were drawn
+        (:func:`depthcheck.reports.compare.tuning.tuned_scores`).
+        Two for R²; accuracy and AUC were covered without.
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
     dummy_is
@@ -80,6 +84,7 @@ class Metric:
     equivalence: float = 0.003
     learned_share: float = 0.1
     pseudo_observations: float = 0.0
+    imagined_failures: int = 0
     finest: float = 0.1
     dummy_is: str = "accuracy of the commonest class"
 
@@ -169,7 +174,8 @@ AUC = Metric(
 #: The mean square of standardized targets is 1, or 0 where they are all equal.
 R2 = Metric(
     key="r2", name="R²", score=r2, task="regression", secondary=errors, keeps="loss", unit="", score_unit="", scale=1.0,
-    is_bounded=False, equivalence=0.01, learned_share=0.02, finest=0.01, dummy_is="R² of always giving the mean",
+    is_bounded=False, equivalence=0.01, learned_share=0.02, imagined_failures=2, finest=0.01,
+    dummy_is="R² of always giving the mean",
 )  # fmt: skip
 
 #: By the names that definitions and records have; another one is added here.

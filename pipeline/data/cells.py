@@ -60,7 +60,7 @@ WHOLE_IN_FLOAT64 = 2**53
 _UNSEEN = 2.0**-20
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _N_SAMPLE = 1_000
-_N_BLOCK = 2**16
+_N_BLOCK = 2**14
 #: Share of the different texts of a column that have to be readable for it to be numbers or dates, and how many of
 #: them may be something else: a few dirty cells make no column of names.
 _READABLE = 0.95
@@ -158,6 +158,21 @@ class Texts:
         )
 
 
+class CellError(ValueError):
+    """A cell that cannot be read, in words before and behind the number of its row.
+
+    ``position``, from 0, counts the rows that were given; whoever left some out knows which row of the file it is.
+    """
+
+    def __init__(self, before: str, position: int, behind: str = "") -> None:
+        super().__init__(before, position, behind)
+        self.before, self.position, self.behind = before, position, behind
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        return f"{self.before}row {self.position + 1:,}{self.behind}"
+
+
 Cells: TypeAlias = Numbers | Days | Texts
 Floats: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
 #: A typed column: float32 (float64 where the column needs it) with NaN where missing, or pandas categories of text.
@@ -189,7 +204,7 @@ def typed(column: Column, cells: Cells) -> Values:
 
     Raises
     ------
-    ValueError
+    CellError
         When a cell cannot be read; names the column, the row (from 1) and the cell.
     """
     if column.kind == "text":
@@ -461,8 +476,8 @@ def _complain(column: Column, cells: Cells, wrong: NDArray[np.bool_]) -> None:
     got = str(texts.different.iloc[int(texts.codes[row])])
     got = got if len(got) <= _N_SHOWN else f"{got[:_N_SHOWN]}…"
     more = f" (and {n_more:,} more such cells)" if n_more else ""
-    raise ValueError(
-        f"row {row + 1} of {column.kind} column {column.name!r} must be {_EXPECTED[column.kind]}, got {got!r}{more}"
+    raise CellError(
+        "", row, f" of {column.kind} column {column.name!r} must be {_EXPECTED[column.kind]}, got {got!r}{more}"
     )
 
 

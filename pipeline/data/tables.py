@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from depthcheck.pipeline.config import WITH_NA, DataConfig, InWords, require, se
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
+    CellError,
     Cells,
     Days,
     Numbers,
@@ -78,41 +80,48 @@ def table_dataset(
     Raises
     ------
     ValueError
-        In one line, when something that was said does not fit the table, or nothing can be learnt of it.
+        In one line, when something that was said does not fit the table, or nothing can be learnt of it. A row that it
+        names is counted from 1 in the table as it was before rows were drawn or left out.
     """
     _check_names(frame, config, name)
     assert config.target is not None
     comma = any(_sample_proves_comma(frame[column]) for column in frame.columns)
     cells = cells_of(frame[config.target])
-    target = _target_of(config.target, cells, config, comma=comma)
-    answers = target.read(cells)
+    places: Sequence[int] | NDArray[np.int64] = range(len(frame)) if rows is None else rows
+    with _rows_as_in(places):
+        target = _target_of(config.target, cells, config, comma=comma)
+        answers = target.read(cells)
     has_answer = ~np.isnan(answers)
     if not has_answer.all():
         n_out = int(np.count_nonzero(~has_answer))
         words = taken_for_missing(cells)
         log(f"target {config.target!r} has no value in {n_out:,} of {len(answers):,} rows: they are left out{words}")
     kept = None if has_answer.all() else np.flatnonzero(has_answer)
+    places = places if kept is None else np.asarray(places)[kept]
     marks = None
     if config.test_column is not None:
-        marks = _marks_of(config.test_column, _kept(frame[config.test_column], kept))
+        with _rows_as_in(places):
+            marks = _marks_of(config.test_column, _kept(frame[config.test_column], kept))
     columns = {str(column): frame[column] for column in frame.columns if column != config.target}
     del frame
-    places = None if rows is None else rows[has_answer]
+    drawn = None if rows is None else rows[has_answer]
     parts = _Parts(
-        config, target, answers=answers[has_answer], marks=marks, test_file=test, places=places, comma=comma, log=log
+        config, target, answers=answers[has_answer], marks=marks, test_file=test, places=drawn, comma=comma, log=log
     )
     n_columns = len(columns)
     progress = ReadingProgress(name, n_columns * len(answers), log, done="of the columns understood")
     while columns:
         column = next(iter(columns))
         progress.reached((n_columns - len(columns)) * len(answers))
-        parts.add(column, _kept(columns.pop(column), kept))
+        with _rows_as_in(places):
+            parts.add(column, _kept(columns.pop(column), kept))
         # Arrow keeps the memory of texts that are gone for the next ones: a third of a large table.
         pyarrow.default_memory_pool().release_unused()
     y = answers[has_answer]
     X_test, y_test = None, None
     if test is not None:
-        X_test, y_test, answered = _test_part(test, target, parts.columns, log)
+        with _rows_as_in(()):
+            X_test, y_test, answered = _test_part(test, target, parts.columns, log)
         parts.keep_of_test(answered)
     elif marks is not None:
         X_test, y_test = pd.DataFrame(parts.test, index=range(int(marks.sum())), copy=False), y[marks]
@@ -139,6 +148,21 @@ def require_columns(config: DataConfig, names: Sequence[str], where: str) -> Non
             raise ValueError(
                 f"{what} must be one of the columns of {where}: {listed(names)}; got {name!r}{suggestion(name, names)}"
             )
+
+
+@contextmanager
+def _rows_as_in(places: Sequence[int] | NDArray[np.int64]) -> Iterator[None]:
+    """Have a complaint about a cell name its row as the file counts them, from where the rows given stood there.
+
+    Rows beyond those are the test file's, in its order.
+    """
+    try:
+        yield
+    except CellError as wrong:
+        beyond = wrong.position - len(places)
+        if beyond < 0:
+            raise CellError(wrong.before, int(places[wrong.position]), wrong.behind) from None
+        raise CellError(f"test file: {wrong.before}", beyond, wrong.behind) from None
 
 
 class _Parts:
@@ -279,7 +303,7 @@ def _times_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
     times = np.asarray(typed(guess(name, cells, kind="date"), cells) if values is None else values, dtype=np.float64)
     unknown = np.flatnonzero(~np.isfinite(times))
     if len(unknown):
-        raise ValueError(f"time column {name!r} must have a value in every row, got none in row {unknown[0] + 1}")
+        raise CellError(f"time column {name!r} must have a value in every row, got none in ", int(unknown[0]))
     return times
 
 
@@ -290,9 +314,7 @@ def _weights_of(name: str, cells: Cells, *, comma: bool) -> NDArray[np.float64]:
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         got = "none" if np.isnan(weights[wrong[0]]) else f"{weights[wrong[0]]:g}"
-        raise ValueError(
-            f"weight {name!r} must be a number of at least 0 in every row, got {got} in row {wrong[0] + 1:,}"
-        )
+        raise CellError(f"weight {name!r} must be a number of at least 0 in every row, got {got} in ", int(wrong[0]))
     return weights
 
 

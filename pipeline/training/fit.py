@@ -290,9 +290,9 @@ def _shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
     """
     if not capacity or model.padded is None or not can_fill(model):
         return 0
-    size = 1 << (max(_SMALLEST_SHARED, config.batch_size) - 1).bit_length()
+    size: int = 1 << (max(_SMALLEST_SHARED, config.batch_size) - 1).bit_length()
     n_products = 6.0 * model.padded.n_weights * config.epochs * capacity * size / config.batch_size
-    return int(size) if n_products <= _CHEAP else 0
+    return size if n_products <= _CHEAP else 0
 
 
 def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> NDArray[np.float32] | None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,8 @@ def paired_difference(
     n_folds
         Where examples are the rows of one cross-validation: its folds share training rows, and what that adds is
         taken to be as much as the rows' own part, a fold's share of all rows a fold. Nadeau and Bengio (2003) take
-        its share of held-out to training rows, a quarter more with five folds; in simulations it was a sixth to five
-        sixths of that part, and intervals covered 95.5 % and more (docs/search-simulations.md).
+        its share of held-out to training rows, a quarter more with five folds; what simulations needed, and what
+        intervals then cover, is a table of docs/search-simulations.md (Folds).
     df_rows
         Degrees of freedom of the rows' part of the variance, where they are not as many as rows, less one
         (:func:`depthcheck.reports.compare.tuning.degrees_of_freedom`).
@@ -103,8 +104,8 @@ def paired_difference(
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + pseudo_observations * n_seeds) / (n_examples - 1)
     ms_rest = max(squares_rest, 0.0) / ((n_seeds - 1) * (n_examples - 1))
-    # The mean square of the seeds stays as it is, be it below the rest's: raised to it, the
-    # interval of five seeds on 1,000 examples covered 97.7 %.
+    # The mean square of the seeds stays as it is, be it below the rest's: raised to it, intervals of few seeds are
+    # wider than need be.
     ms_example = max(ms_example, ms_rest)
     ms_example = ms_rest + (ms_example - ms_rest) / independent
     if n_folds:
@@ -121,6 +122,16 @@ def paired_difference(
         rest_variance=ms_rest,
         confidence=confidence,
     )
+
+
+def reaching(found: Difference, other: Difference) -> Difference:
+    """Return a difference whose interval reaches as far as another one's too, and whose p is the larger of both."""
+    if found.low is None or found.high is None or found.p is None:
+        return found
+    assert other.low is not None
+    assert other.high is not None
+    assert other.p is not None
+    return replace(found, low=min(found.low, other.low), high=max(found.high, other.high), p=max(found.p, other.p))
 
 
 def _effective_degrees(centred: NDArray[np.float64]) -> float:

@@ -12,8 +12,8 @@ and their spread that of cluster-robust standard errors (Liang and Zeger 1986), 
 A unit that has much of all rows draws the mean towards itself, so that its distance is too short, and the spread hangs
 on few units. Both are mended as Bell and McCaffrey (2002) do, for units whose rows are wholly alike: distances are
 lengthened to what they are expected to be, and the degrees of freedom are Satterthwaite's, fewer than units less one
-where units differ in size. Without it intervals over 5 to 12 groups of very unequal size covered 83 to 90 %
-(docs/search-simulations.md).
+where units differ in size. Without it intervals over few groups of very unequal size cover too seldom; with it
+docs/search-simulations.md has a table (Rows that belong together).
 
 Examples that weigh differently make the score a ratio of two sums, and are units of unequal size: an example's value is
 the score plus its distance from it, times its weight over the mean weight (the ratio's linearization; Woodruff 1971).

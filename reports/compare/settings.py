@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
+from depthcheck.reports.compare.difference import reaching
 from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.results import Difference, LevelCurve, Search
 from depthcheck.reports.compare.study_data import StudyDesign, record_level, valid_score
@@ -59,10 +60,17 @@ class Settings:
         at = [one.name for one in self.design.factors].index(factor)
         return [number for number, combination in enumerate(self.combinations) if combination[at] == level]
 
-    def tuned(self, factor: str, level: str, subset: int) -> NDArray[np.float64]:
-        """Return the pseudo-values of the level's tuned score, ``(n_settings, n_examples)``."""
+    def tuned(self, factor: str, level: str, subset: int, *, n_failed: int = 0) -> NDArray[np.float64]:
+        """Return the pseudo-values of the level's tuned score, ``(n_settings + n_failed, n_examples)``."""
         columns = self.columns(factor, level)
-        return tuned_scores(self.valid[:, columns], self.scores[:, columns], subset, self.fold)
+        return tuned_scores(
+            self.valid[:, columns],
+            self.scores[:, columns],
+            subset,
+            self.fold,
+            n_failed=n_failed,
+            failed_score=self.design.dummy_score,
+        )
 
     def tuned_valid(self, factor: str, level: str) -> float:
         """Return the expected best validation score of the level's tuning: what orders levels, and decides nothing."""
@@ -74,20 +82,21 @@ class Settings:
     def curves(self, factor: str, levels: Sequence[str], reference: str) -> tuple[LevelCurve, ...]:
         """Return each level's tuned score, and its difference to the reference, by the number of settings tried.
 
-        The answer is read at the search's ``subset``, which is one of these numbers.
+        The answer is read at the search's ``subset``, which is one of these numbers. An interval reaches as far as with
+        settings imagined that fail everywhere, where the metric asks for some.
         """
         n_settings, subset = self.search.n_settings, self.search.subset
         most = max(n_settings // 2, min(subset, n_settings - 1))
         sizes = sorted({round(size) for size in np.geomspace(1, most, min(most, _MOST_POINTS))} | {subset})
         scores: dict[str, list[Difference]] = {level: [] for level in levels}
         differences: dict[str, list[Difference]] = {level: [] for level in levels}
-        for size in sizes:
-            against = self.tuned(factor, reference, size)
+        for size, n_failed in itertools.product(sizes, sorted({0, self.design.metric.imagined_failures})):
+            against = self.tuned(factor, reference, size, n_failed=n_failed)
             for level in levels:  # one table of all examples at a time: there may be a hundred levels
-                values = against if level == reference else self.tuned(factor, level, size)
-                scores[level].append(self._estimate(values, size))
+                values = against if level == reference else self.tuned(factor, level, size, n_failed=n_failed)
+                self._add(scores[level], values, size, n_failed)
                 if level != reference:
-                    differences[level].append(self._estimate(values - against, size))
+                    self._add(differences[level], values - against, size, n_failed)
         return tuple(
             LevelCurve(
                 level=level,
@@ -98,6 +107,11 @@ class Settings:
             for level in levels
         )
 
+    def _add(self, found: list[Difference], values: NDArray[np.float64], subset: int, n_failed: int) -> None:
+        """Put an estimate behind the others, or let the last one's interval reach as far as with imagined settings."""
+        estimate = self._estimate(values, subset)
+        found.append(reaching(found.pop(), estimate) if n_failed else estimate)
+
     def _estimate(self, values: NDArray[np.float64], subset: int) -> Difference:
         return difference_by_units(
             values,
@@ -107,7 +121,7 @@ class Settings:
             method="settings and examples" if self.fold is None else "settings and rows",
             confidence=1 - error_of_look(self.design.looks),
             n_folds=0 if self.fold is None else int(self.fold.max()) + 1,
-            df_rows=degrees_of_freedom(self.search.n_settings, subset),
+            df_rows=degrees_of_freedom(len(values), subset),
         )
 
 

@@ -72,14 +72,20 @@ def degrees_of_freedom(n_settings: int, subset: int) -> float:
 
     Pseudo-values are not like draws from a normal: the more settings a search tries, the fewer of them decide, and the
     fewer the settings that the jackknife's variance hangs on. With m - 1 degrees of freedom, right for the mean of
-    single settings and for searches of two, intervals about searches of 3 covered down to 92 %, about searches of m/2
-    down to 88 %; with 2 m / n - 1 about 95 % for every n (docs/search-simulations.md).
+    single settings and for searches of two, intervals about larger searches cover too seldom, the more so the larger n
+    is beside m (docs/search-simulations.md has both, side by side).
     """
     return max(min(2 * n_settings / subset, n_settings) - 1, 1.0)
 
 
 def tuned_scores(
-    valid: Floats, scores: NDArray[Any], subset: int, fold: NDArray[np.integer[Any]] | None = None
+    valid: Floats,
+    scores: NDArray[Any],
+    subset: int,
+    fold: NDArray[np.integer[Any]] | None = None,
+    *,
+    n_failed: int = 0,
+    failed_score: float = 0.0,
 ) -> NDArray[np.float64]:
     """Return the pseudo-values of a level's tuned score, a row a setting; their mean is the estimate.
 
@@ -96,28 +102,33 @@ def tuned_scores(
     fold
         ``(n_examples,)`` the fold that each row was held out in. In each fold the network is then chosen on all other
         folds and scored on that one, in turn.
+    n_failed, failed_score
+        So many further settings are imagined, at which the level failed: they rank last, and have that score. How often
+        a level fails is known badly from few settings, and best where it happened to fail seldom.
 
     Returns
     -------
     ndarray
-        ``(n_settings, n_examples)``.
+        ``(n_settings + n_failed, n_examples)``.
     """
-    weights = pseudo_weights(len(valid), subset)
+    weights = pseudo_weights(len(valid) + n_failed, subset)
     if fold is None:
-        return _chosen(valid, scores, weights)
-    found = np.empty((len(valid), scores.shape[2]))
+        return _chosen(valid, scores, weights, failed_score)
+    found = np.empty((len(weights), scores.shape[2]))
     for number in range(valid.shape[2]):
         here = fold == number
-        found[:, here] = _chosen(np.delete(valid, number, axis=2).mean(axis=2), scores[:, :, here], weights)
+        by_others = np.delete(valid, number, axis=2).mean(axis=2)
+        found[:, here] = _chosen(by_others, scores[:, :, here], weights, failed_score)
     return found
 
 
-def _chosen(valid: Floats, scores: NDArray[Any], weights: Floats) -> Floats:
+def _chosen(valid: Floats, scores: NDArray[Any], weights: Floats, failed_score: float) -> Floats:
     """Keep each setting's best network, rank the settings by it, and weigh what these networks answered."""
     kept = np.argmax(valid, axis=1)
     rows = np.arange(len(valid))
-    order = np.argsort(-valid[rows, kept], kind="stable")
-    answers = scores[rows, kept][order].astype(np.float64)
+    order = np.append(np.argsort(-valid[rows, kept], kind="stable"), np.arange(len(valid), len(weights)))
+    answers = np.full((len(weights), scores.shape[2]), failed_score)
+    answers[: len(valid)] = scores[rows, kept][order[: len(valid)]]
     found = np.empty(answers.shape)
     found[order] = weights @ answers
     return found

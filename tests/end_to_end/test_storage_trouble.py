@@ -19,7 +19,8 @@ from sqlalchemy import create_engine
 from depthcheck.experiments.tracking.runs import search
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.data.answered import write_answered
+from depthcheck.pipeline.data.load import load, read_samples
 
 GOES_ON = "; the same command goes on where it stopped"
 
@@ -187,8 +188,8 @@ def test_tracking_server_that_goes_away_is_waited_for(folder, tiny, undisturbed,
         assert patient.fingerprint() == undisturbed.fingerprint()
 
 
-def assert_a_query_is_read(address: str) -> None:
-    """Write a table, and read it by name and by a query as data."""
+def assert_a_query_is_read(address: str, output: Path) -> None:
+    """Write a table, and read it by name and by a query as data, and as rows to predict."""
     rows = {"id": [2, 1, 4, 3], "big": [2**60, 2**60 + 1, 7, 8], "share": ["5%", None, "7%", "7%"], "y": [1.5, 2, 3, 4]}
     engine = create_engine(address)
     with engine.begin() as connection:
@@ -204,6 +205,10 @@ def assert_a_query_is_read(address: str) -> None:
         dataset = load(config, cache=Path(), log=lines.append)
         assert dataset.y.tolist() == y
         assert dataset.columns[1].kind == "numeric" if "7%" in query else ": codes" in dataset.columns[1].why
+    samples, asked = read_samples(config.name, query=query, log=lines.append)  # what predict takes
+    assert asked is not None
+    write_answered(asked, pd.DataFrame({"prediction": samples["y"].to_numpy() + 1}), output)
+    assert output.read_text() == "id,big,share,y,prediction\n3,8,7%,4,5.0\n4,7,7%,3,4.0\n"
     for query, complaint in (
         ("order", "query must be a SELECT or a table of optuna: orders; got 'order'; did you mean 'orders'?"),
         ("DELETE FROM orders", "optuna cannot be read: cannot execute DELETE in a read-only transaction"),
@@ -218,7 +223,7 @@ def assert_a_query_is_read(address: str) -> None:
 @pytest.mark.slow
 def test_postgresql_is_read_as_data_and_loses_nothing_of_a_study_when_it_is_restarted(folder, tiny, undisturbed):
     with postgres() as server:
-        assert_a_query_is_read(server.url("optuna"))
+        assert_a_query_is_read(server.url("optuna"), folder.path / "answers.csv")
         served = Served(folder.path, folder.home, server.url("mlflow"), server.url("optuna"))
         command = ["--experiment", tiny, "--workers", "1", "--storage", served.storage]
         process = start_until(served, command, 3)

@@ -8,6 +8,8 @@ import datetime
 import gzip
 import json
 import sqlite3
+import zipfile
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
@@ -68,6 +70,42 @@ def write_json_lines(frame, path):
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
+def write_json(frame, path):
+    path.write_text(json.dumps([dict(zip(frame, row, strict=True)) for row in rows_of(frame)], default=str))
+
+
+def write_open_document(frame, path):
+    """Write what LibreOffice writes, as far as cells go; numbers of more digits than it has as text."""
+
+    def cell(value):
+        if value is None:
+            return "<table:table-cell/>"
+        if isinstance(value, bool):
+            return f'<table:table-cell office:value-type="boolean" office:boolean-value="{str(value).lower()}"/>'
+        if isinstance(value, datetime.datetime):
+            return f'<table:table-cell office:value-type="date" office:date-value="{value.isoformat()}"/>'
+        if isinstance(value, float) or (isinstance(value, int) and abs(value) <= 2**53):
+            return f'<table:table-cell office:value-type="float" office:value="{value!r}"/>'
+        lines = "".join(f"<text:p>{escape(line)}</text:p>" for line in str(value).split("\n"))
+        return f'<table:table-cell office:value-type="string">{lines}</table:table-cell>'
+
+    rows = "".join(
+        f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in [[*frame], *rows_of(frame)]
+    )
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        file.writestr("META-INF/manifest.xml", "<manifest/>")
+        file.writestr(
+            "content.xml",
+            f"<office:document-content {spaces}><office:body><office:spreadsheet>"
+            f'<table:table table:name="any">{rows}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+
+
 def write_sqlite(frame, path):
     path.unlink(missing_ok=True)
     with sqlite3.connect(path) as database:
@@ -95,8 +133,10 @@ WRITERS = {
     "feather": lambda frame, path: frame.to_feather(path),
     "jsonl": write_json_lines,
     "ndjson.gz": write_json_lines,
+    "json": write_json,
     "db": write_sqlite,
     "xlsx": write_workbook,
+    "ods": write_open_document,
 }
 
 

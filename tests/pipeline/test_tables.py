@@ -428,7 +428,7 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
         ),
         (
             {"test": pd.DataFrame({"x": ["1.5", "abc"], "colour": ["red"] * 2, "y": ["a"] * 2})},
-            "row 2 of numeric column 'x' must be a number, got 'abc'",
+            "test file: row 2 of numeric column 'x' must be a number, got 'abc'",
         ),
     ],
 )
@@ -441,6 +441,44 @@ def test_what_does_not_fit_the_table_ends_in_one_line_that_helps(change, message
 
     assert message in str(trouble.value)
     assert "\n" not in str(trouble.value)
+
+
+N_GOOD = 7
+WORDS = [*[None] * N_GOOD, *["red"] * (N - N_GOOD)]
+
+
+def but_row_8(value, other=1.5):
+    return [*[other] * N_GOOD, value, *[other + 1] * (N - N_GOOD - 1)]
+
+
+@pytest.mark.parametrize(
+    ("said", "column", "message"),
+    [
+        ({"columns": (("v", "numeric"),)}, WORDS, "row 8 of numeric column 'v' must be a number, got 'red'"),
+        ({"columns": (("v", "date"),)}, WORDS, "row 8 of date column 'v' must be a date, got 'red'"),
+        ({"time": "v"}, but_row_8(None), "time column 'v' must have a value in every row, got none in row 8"),
+        ({"weight": "v"}, but_row_8(-1), "weight 'v' must be .*, got -1 in row 8"),
+        ({"test_column": "v"}, but_row_8(2, other=0), "row 8 of boolean column 'v' must be no or yes, got '2'"),
+        ({"task": "regression", "target": "v"}, WORDS, "row 8 of numeric column 'v' must be a number, got 'red'"),
+    ],
+)
+@pytest.mark.parametrize("left_out", ["by a missing target", "by a sample"])
+def test_a_complaint_names_the_row_of_the_file_though_rows_above_it_are_left_out(said, column, message, left_out):
+    targets = [None if at in (2, 4) and left_out == "by a missing target" else text for at, text in enumerate(Y)]
+    frame = pd.DataFrame({"x": range(N), "y": targets, "v": column})
+    rows = None
+    if left_out == "by a sample":
+        rows = np.setdiff1d(np.arange(N), [2, 4])
+        frame = frame.iloc[rows].reset_index(drop=True)
+    config = DataConfig(name="t.csv", **{"target": "y", **said})
+    with pytest.raises(ValueError, match=message):
+        table_dataset(frame, config, name="t.csv", source="here", rows=rows)
+
+
+def test_a_complaint_about_a_test_file_counts_its_own_rows():
+    test = pd.DataFrame({"x": [0.5] * 3, "w": [1, 1, -2], "y": ["a", None, "b"]})
+    with pytest.raises(ValueError, match=r"^test file: weight 'w' must .*, got -2 in row 3$"):
+        dataset_of({"x": [0.5, 1.5] * (N // 2), "w": [1] * N}, test=test, weight="w")
 
 
 def test_the_frame_that_was_given_stays_as_it_was():

@@ -128,3 +128,22 @@ def test_with_folds_rows_judge_and_each_fold_has_its_validation_score(metric):
     assert found.scores[0, 0].mean() == pytest.approx(logged, abs=1e-3)
     difference = compare_study(study).questions[0].contrasts[0].difference
     assert (difference.method, difference.again, difference.n_examples) == ("settings and rows", "setting", N)
+
+
+def test_intervals_of_r2_reach_as_far_as_with_failures_imagined():
+    study = golden_table("r2", folds=False)
+    answers = {run_id: judged_examples("r2", of) for run_id, of in study.predictions.items()}
+    found = settings_of(study.design, study.records, answers)
+    metric = dataclasses.replace(study.design.metric, imagined_failures=0)
+    plain = dataclasses.replace(found, design=dataclasses.replace(study.design, metric=metric))
+    (factor,) = study.design.factors
+    curves = (one.curves(factor.name, factor.levels, factor.reference) for one in (found, plain))
+    pairs = [
+        pair
+        for ours, theirs in zip(*curves, strict=True)
+        for pair in zip((*ours.scores, *ours.differences), (*theirs.scores, *theirs.differences), strict=True)
+    ]
+    for ours, theirs in pairs:
+        assert ours.estimate == theirs.estimate
+        assert (ours.low <= theirs.low, ours.high >= theirs.high, ours.p >= theirs.p) == (True, True, True)
+    assert any(ours.low < theirs.low for ours, theirs in pairs)

@@ -112,3 +112,15 @@ def test_tuning_with_one_setting_gives_the_mean_and_with_all_the_best_by_validat
     assert tuned_scores(valid, test, 1).mean() == pytest.approx(kept.mean())
     assert tuned_scores(valid, test, 3).mean() == pytest.approx(by_hand(valid, test, 3)[0])
     assert subset_weights(8, 8) == pytest.approx([1.0] + [0.0] * 7)
+
+
+@pytest.mark.parametrize("with_folds", [False, True])
+def test_imagined_failures_are_settings_that_rank_last_with_their_score(with_folds):
+    rng = np.random.default_rng(10)
+    fold = np.repeat([0, 1], 6) if with_folds else None
+    valid, scores = rng.random((6, 2, 2) if with_folds else (6, 2)), rng.random((6, 2, 12))
+    found = tuned_scores(valid, scores, 3, fold, n_failed=2, failed_score=-0.25)
+
+    worst = np.concatenate([valid, np.full((2, *valid.shape[1:]), -1.0)])
+    answers = np.concatenate([scores, np.full((2, 2, 12), -0.25)])
+    assert found == pytest.approx(tuned_scores(worst, answers, 3, fold))
