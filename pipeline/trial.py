@@ -187,8 +187,8 @@ def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Ev
     if part is None:
         raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
     samples = part.X if dataset.is_table else dataset.X_test if data.cut.test is None else dataset.X[data.cut.test]
-    test, said = judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split), part.weight)
-    return test, replace(said, unit=units_of(dataset, data.cut.test, config.split), weight=part.weight)
+    unit = units_of(dataset, data.cut.test, config.split)
+    return judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split), part.weight, unit)
 
 
 class _Watcher:
@@ -254,13 +254,12 @@ def _example(model: keras.Model, data: Prepared, dataset: Dataset) -> dict[str, 
 
 def _predictions(networks: Sequence[keras.Model], folds: Sequence[Prepared], dataset: Dataset) -> Predictions | None:
     if len(folds) > 1:
-        each = [
-            predictions(network, fold.split.valid, objective_of(fold.split))
-            for network, fold in zip(networks, folds, strict=True)
-        ]
+        each = []
+        for network, fold in zip(networks, folds, strict=True):
+            unit = units_of(dataset, fold.cut.valid, fold.cut.config)
+            each.append(predictions(network, fold.split.valid, objective_of(fold.split), unit))
         return out_of_fold(each, [fold.cut for fold in folds], dataset)
     split, cut = folds[0].split, folds[0].cut
     if split.test is None:
         return None
-    said = predictions(networks[0], split.test, objective_of(split))
-    return replace(said, unit=units_of(dataset, cut.test, cut.config))
+    return predictions(networks[0], split.test, objective_of(split), units_of(dataset, cut.test, cut.config))
