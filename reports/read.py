@@ -219,12 +219,12 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
 
 
 def _metric(stored: Mapping[str, Any]) -> Metric:
-    """Return the study's metric; of a user's own, what matters is measured by the way from guessing to perfect."""
+    """Return the study's metric; of a user's own, a hundredth of the way from guessing to perfect is what matters."""
     metric = METRICS[stored["metric"]]
     if metric.own is None:
         return metric
     guess, perfect = stored["metric_scale"]["guess"], stored["metric_scale"]["perfect"]
-    percent = (perfect - guess) / 100
+    percent = float(f"{(perfect - guess) / 100:.1g}")
     return replace(metric, perfect=perfect, equivalence=percent, finest=percent, tolerance=percent / 10)
 
 
