@@ -48,7 +48,8 @@ def metric_fields(named: object, direction: str | None, base: Path) -> dict[str,
             raise ValueError(f"direction must be left out without a metric of your own, got {shown(direction)}")
         return {} if named is None else {"metric": named}
     if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be maximize or minimize beside a metric of your own, got {shown(direction)}")
+        got = "nothing" if direction is None else shown(direction)
+        raise ValueError(f"direction must be maximize or minimize beside a metric of your own, got {got}")
     return {"own_metric": _read(OwnMetric, named, base, direction=direction)}
 
 
