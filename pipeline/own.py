@@ -187,7 +187,7 @@ class OwnMetric(OwnCode):
                 found = float(given)
             except (TypeError, ValueError):
                 raise OwnCodeError(f"{self.name} must return one number, got {type(given).__name__}") from None
-        return -found if self.direction == "minimize" else found
+        return 0 - found if self.direction == "minimize" else found  # minus zero would be said
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import depthcheck
+from depthcheck import api
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import TrialTask, run_task
 from depthcheck.experiments.planning import definition, design, own_files, space
@@ -197,6 +199,17 @@ def test_function_of_a_file_is_its_text_and_others_are_refused(folder: Path, mon
     module.build.__module__ = "__main__"
     with pytest.raises(ValueError, match="got build of the program that runs; write it into one"):
         own_files.read_model(module.build, folder)
+
+
+def test_one_trial_in_python_takes_model_and_metric(folder: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    given = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 32, "epochs": 1, "width": 4}
+    asked = {"model": "my_models.py:build", "metric": "accuracy", "direction": None}
+    config, dataset = api._configured(given, digits, **asked)
+    assert (config.model.label, config.fit.epochs) == ("my_models.py:build, width 4", 1)
+    assert (config.data.metric, dataset.metric) == ("accuracy", "accuracy")
+    with pytest.raises(ValueError, match="must be left out beside a configuration that was logged"):
+        depthcheck.run_trial(config, digits, model="my_models.py:build")
 
 
 def test_own_model_is_named_by_what_it_is(folder: Path):
