@@ -327,13 +327,15 @@ def served(shop) -> Iterator[str]:
     server = subprocess.Popen(command, cwd="/", env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"{address}/ping", timeout=5).read()
                 break
             except OSError:
                 assert server.poll() is None, "the server ended"
                 time.sleep(0.5)
+        else:
+            pytest.fail("the server did not answer in ten minutes")
         yield address
     finally:
         server.terminate()
