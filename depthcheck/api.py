@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +177,9 @@ def run_study(
     query: str | None = None,
     weight: str | None = None,
     rows: int | None = None,
+    model: str | Callable[..., Any] | None = None,
+    metric: str | Callable[..., Any] | None = None,
+    direction: str | None = None,
     experiment: str | Path | Mapping[str, Any] | None = None,
     trials: int | None = None,
     decide_within: float | None = None,
@@ -210,6 +213,12 @@ def run_study(
         The column of a table that tells how much each row weighs, in the training loss and in every score.
     rows
         Draw a sample of so many rows or samples; None for all.
+    model
+        A model of your own in place of the networks: ``my_models.py:build``, or a function of a ``.py`` file, whose
+        text is what counts (docs/own-models.md).
+    metric, direction
+        The score that decides: ``accuracy``, ``auc`` or ``r2``; or one of your own like a model, which is then to
+        ``maximize`` or to ``minimize``.
     experiment
         The name of a shipped definition, the path of a TOML file, or a definition as nested dictionaries. None: the
         one that belongs to the data, or ``any``.
@@ -267,7 +276,7 @@ def run_study(
     }  # fmt: skip
     named = _on_disk(data, target, uri)
     named = None if named is None else replace(named, sheet=sheet, query=query, weight=weight)
-    asked = read_experiment(experiment, data=named, **said)
+    asked = read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
     ending = train(
         asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen),
         console(progress),
@@ -359,7 +368,14 @@ def load_data(
     return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
 
 
-def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) -> TrainedTrial:
+def run_trial(
+    config: TrialConfig | Mapping[str, ParamValue],
+    dataset: Dataset,
+    *,
+    model: str | Callable[..., Any] | None = None,
+    metric: str | Callable[..., Any] | None = None,
+    direction: str | None = None,
+) -> TrainedTrial:
     """Train and evaluate one configuration in this process: what every trial of a study does, without its records.
 
     Parameters
@@ -370,6 +386,8 @@ def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) 
         ``study.data.records[i].config``.
     dataset
         The data, of :func:`load_data`.
+    model, metric, direction
+        As of :func:`run_study`, beside hyperparameters; a configuration that was logged has its own.
 
     Returns
     -------
@@ -397,22 +415,34 @@ def run_trial(config: TrialConfig | Mapping[str, ParamValue], dataset: Dataset) 
     from depthcheck.pipeline.config import TrialConfig
     from depthcheck.pipeline.training.program_cache import ONE_THREAD
 
-    wanted = config if isinstance(config, TrialConfig) else _configured(config, dataset)
+    if not isinstance(config, TrialConfig):
+        config, dataset = _configured(config, dataset, model=model, metric=metric, direction=direction)
+    elif (model, metric, direction) != (None, None, None):
+        raise ValueError("model, metric and direction must be left out beside a configuration that was logged, got one")
     with environment({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()}):
         from depthcheck.pipeline.trial import run_trial as trained
 
-        return trained(wanted, dataset)
+        return trained(config, dataset)
 
 
-def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfig:
-    """Return the configuration that plain hyperparameters mean on these data."""
+def _configured(
+    given: Mapping[str, ParamValue], dataset: Dataset, *, model: Any, metric: Any, direction: str | None
+) -> tuple[TrialConfig, Dataset]:
+    """Return the configuration that plain hyperparameters mean on these data, and the data as they are judged."""
     from depthcheck.experiments.planning.definition import check_network, check_values
     from depthcheck.experiments.planning.document import LARGEST_SEED, MOST
+    from depthcheck.experiments.planning.own_files import metric_fields, read_model
     from depthcheck.experiments.planning.ranges import known_key
     from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
     from depthcheck.pipeline.dimensions import DIMENSIONS, Values
     from depthcheck.pipeline.prepare.split import resolve
 
+    own = None if model is None else read_model(model, Path.cwd())
+    if own is not None and "depth" not in own.arguments():
+        given = {"depth": 0, **given}
+    judge = {"metric": dataset.metric, **metric_fields(metric, direction, Path.cwd())}
+    data = DataConfig(name=dataset.name, target=dataset.target or None, task=dataset.task, **judge)
+    dataset = replace(dataset, metric=data.metric or dataset.metric)
     checked: dict[str, ParamValue] = {}
     limits: dict[str, Values] = {
         **DIMENSIONS,
@@ -426,13 +456,10 @@ def _configured(given: Mapping[str, ParamValue], dataset: Dataset) -> TrialConfi
     if "epochs" not in checked:
         raise ValueError("a trial must have epochs, got none")
     check_values(checked, dataset)
-    data = DataConfig(
-        name=dataset.name, target=dataset.target or None, task=dataset.task, metric=dataset.metric
-    ).to_params()
-    split = resolve(SplitChoice(), dataset).to_params()
-    return TrialConfig.from_params(
-        {**data, "data_sha256": dataset.sha256, **split, "seed": 0, "dropout": 0.0, **checked}
-    )
+    split, sha256 = resolve(SplitChoice(), dataset), dataset.sha256
+    fit: dict[str, Any] = {"seed": 0, "class_weight": None}
+    fit |= {name: checked.pop(name) for name in ("epochs", "seed", "class_weight") if name in checked}
+    return TrialConfig.of(checked, data=data, data_sha256=sha256, split=split, own=own, **fit), dataset
 
 
 def compare(study: Study) -> Comparison:
@@ -484,7 +511,13 @@ def write_report(study: Study, folder: str | Path | None = None, *, template: st
 
 
 def read_experiment(
-    experiment: str | Path | Mapping[str, Any] | None, *, data: DataConfig | None, **said: str | None
+    experiment: str | Path | Mapping[str, Any] | None,
+    *,
+    data: DataConfig | None,
+    model: str | Callable[..., Any] | None = None,
+    metric: str | Callable[..., Any] | None = None,
+    direction: str | None = None,
+    **said: Any,
 ) -> Experiment:
     """Return the experiment that is asked for, as :func:`run_study` has it.
 
@@ -492,20 +525,24 @@ def read_experiment(
     ``weight``) takes the place of what it says of them.
     """
     from depthcheck.experiments.planning import definition
+    from depthcheck.experiments.planning.own_files import metric_fields, read_model
     from depthcheck.experiments.tracking import launch_directory
 
     base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)
+    network = None if model is None else read_model(model, base)
+    said |= (judge := metric_fields(metric, direction, base))
+    data = None if data is None else replace(data, **judge)
     keeps_its_data = data is None
     if isinstance(experiment, Mapping):
         of = str(data.name if data is not None else dict(experiment.get("data", {})).get("name", "study"))
-        found = definition.parse(experiment, name=definition.slug(Path(of).stem), data=data)
+        found = definition.parse(experiment, name=definition.slug(Path(of).stem), data=data, model=network)
         found = replace(found, data=definition.found_from(found.data, base))
     else:
         named = str(experiment or own or ("fashion_mnist" if data is None else "any"))
         path = definition.find(named, base)
         keeps_its_data |= named == own
         asked = None if data is None or keeps_its_data else definition.found_from(data, base)
-        found = definition.read(path, data=asked)
+        found = definition.read(path, data=asked, model=network)
     return found.with_data(**said) if keeps_its_data else found
 
 

@@ -7,15 +7,16 @@ included, can import it without cost. Values are checked when a configuration is
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from .own import OwnModel
-from .scores import METRICS, Task
+from .own import OwnCode, OwnMetric, OwnModel
+from .scores import SHIPPED_METRICS, Task, know_metric, metrics_of
 
 ParamValue = bool | int | float | str
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "linear")
@@ -157,6 +158,8 @@ class DataConfig:
         The column that is to be predicted; only tables have one.
     task, metric
         What is learned, and the score that decides.
+    own_metric
+        A user's own score, whose key ``metric`` is then.
     group, time
         The columns that tell which rows belong together, or when each was recorded; neither is a feature.
     weight
@@ -176,6 +179,7 @@ class DataConfig:
     target: str | None = None
     task: Task | None = None
     metric: str | None = None
+    own_metric: OwnMetric | None = None
     group: str | None = None
     time: str | None = None
     weight: str | None = None
@@ -206,9 +210,17 @@ class DataConfig:
         if isinstance(self.target, list | tuple):
             raise several_targets(self.target)
         require(self.task in (None, *TASKS), "task", f"one of {', '.join(TASKS)}", self.task)
-        require(self.metric in (None, *METRICS), "metric", f"one of {', '.join(METRICS)}", self.metric)
+        if self.own_metric is not None:
+            know_metric(self.own_metric)
+            object.__setattr__(self, "metric", self.own_metric.key)
+            if self.weight is not None and not self.own_metric.takes_weight:
+                taken = ", ".join(self.own_metric.arguments())
+                raise ValueError(f"{self.own_metric.name} must take sample_weight where rows weigh, got {taken}")
+        else:
+            known = (None, *SHIPPED_METRICS)
+            require(self.metric in known, "metric", f"one of {', '.join(SHIPPED_METRICS)}", self.metric)
         if self.metric is not None and self.task is not None:
-            takes = [name for name, metric in METRICS.items() if metric.task == self.task]
+            takes = [name for name in metrics_of(self.task) if name in (self.metric, *SHIPPED_METRICS)]
             require(self.metric in takes, f"metric of {self.task}", f"one of {', '.join(takes)}", self.metric)
         require(self.group is None or self.time is None, "group and time", "one of them alone", InWords("both"))
         require(
@@ -222,6 +234,10 @@ class DataConfig:
         for name, kind in self.columns:
             require(kind in COLUMN_KINDS, f"kind of column {name!r}", f"one of {', '.join(COLUMN_KINDS)}", kind)
 
+    def __reduce__(self) -> tuple[Callable[..., DataConfig], tuple[Any, ...]]:
+        """Make it anew where it arrives, so that a user's own metric is known there too."""
+        return functools.partial(DataConfig, **{one.name: getattr(self, one.name) for one in fields(self)}), ()
+
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log, only those that say more than a guess would."""
         texts = {logged: getattr(self, name) for name, logged in _LOGGED_TEXTS.items()}
@@ -233,7 +249,10 @@ class DataConfig:
         }
         seed = None if self.rows is None else self.rows_seed
         every = {**texts, "rows": self.rows, "rows_seed": seed}
-        return {name: value for name, value in every.items() if value is not None} | parts
+        own = self.own_metric
+        direction = {} if own is None else {"metric_direction": own.direction}
+        found = {name: value for name, value in every.items() if value is not None} | parts
+        return found | _own_params(own, "metric_function", "metric_source") | direction
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> DataConfig:
@@ -242,7 +261,9 @@ class DataConfig:
         drawn: dict[str, Any] = {name: int(params[name]) for name in ("rows", "rows_seed") if name in params}
         more = (params.get(f"columns_{number}", "") for number in range(2, 2 + len(params)))
         columns = json.loads(params.get("columns", "{}") + "".join(more))
-        return cls(**texts, **drawn, columns=tuple(columns.items()))
+        own = _own_from_params(params, "metric_function", "metric_source")
+        metric = None if own is None else OwnMetric(**own, direction=params["metric_direction"])
+        return cls(**texts, **drawn, columns=tuple(columns.items()), own_metric=metric)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,6 +415,16 @@ class ModelConfig:
         """The user's own model's, or ``the network``."""
         return "the network" if self.own is None else self.own.name
 
+    @property
+    def label(self) -> str:
+        """What tells it apart at a glance: ``depth 2``, or a user's own model with its own hyperparameters."""
+        from depthcheck.pipeline.dimensions import DIMENSIONS
+
+        if self.own is None:
+            return f"depth {self.depth}"
+        of_own = (DIMENSIONS[name].said(value, 2) for name, value in self.options if DIMENSIONS[name].is_own)
+        return ", ".join([self.name, *([f"depth {self.depth}"] if self.units else []), *of_own])
+
 
 def _model_config(
     units: tuple[int, ...], activation: str | None, dropout: float, options: Any, own: OwnModel | None
@@ -514,7 +545,7 @@ class TrialConfig:
             **self.data.to_params(),
             "data_sha256": self.data_sha256,
             **self.split.to_params(),
-            **_own_params(self.model.own),
+            **_own_params(self.model.own, "model", "model_source"),
             **self.values(),
             "epochs": self.fit.epochs,
             "seed": self.fit.seed,
@@ -536,7 +567,8 @@ class TrialConfig:
         from depthcheck.pipeline.dimensions import active, know_own
 
         text = {key: str(value) for key, value in params.items()}
-        own = _own_from_params(text)
+        fields_of_own = _own_from_params(text, "model", "model_source")
+        own = None if fields_of_own is None else OwnModel(**fields_of_own)
         if own is not None:
             know_own(own)
         dimensions = list(active(text.get("optimizer", ""), 0 if text.get("depth") == "0" else 1))
@@ -557,18 +589,18 @@ class TrialConfig:
         )
 
 
-def _own_params(own: OwnModel | None) -> dict[str, ParamValue]:
-    """Return the parameters of a user's own model, its text among them: a trial is trained again by them alone."""
+def _own_params(own: OwnCode | None, name: str, source: str) -> dict[str, ParamValue]:
+    """Return the parameters of a user's own code, its text among them: a trial is trained again by them alone."""
     if own is None:
         return {}
     starts = range(0, len(own.source), _MAX_TEXT)
-    texts = {f"model_source_{1 + at // _MAX_TEXT}": own.source[at : at + _MAX_TEXT] for at in starts}
-    return {"model": own.name, **texts}
+    texts = {f"{source}_{1 + at // _MAX_TEXT}": own.source[at : at + _MAX_TEXT] for at in starts}
+    return {name: own.name, **texts}
 
 
-def _own_from_params(params: Mapping[str, str]) -> OwnModel | None:
-    if "model" not in params:
+def _own_from_params(params: Mapping[str, str], name: str, source: str) -> dict[str, str] | None:
+    if name not in params:
         return None
-    file, _, function = params["model"].rpartition(":")
-    source = "".join(params.get(f"model_source_{number}", "") for number in range(1, 1 + len(params)))
-    return OwnModel(file=file, function=function, source=source)
+    file, _, function = params[name].rpartition(":")
+    text = "".join(params.get(f"{source}_{number}", "") for number in range(1, 1 + len(params)))
+    return {"file": file, "function": function, "source": text}

@@ -5,7 +5,8 @@ A network's outputs are ``(n, n_classes)`` logits, or ``(n, 1)`` standardized nu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.records import Evaluation, PartName, Split
-from depthcheck.pipeline.scores import METRICS, Task
+from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, Task, metrics_of
 
 Floats = NDArray[np.floating[Any]]
 Weight = NDArray[np.float64] | None
+#: Up to so many examples, or units of them, are left out one by one; of more, so many blocks of them are.
+_MOST_LEFT_OUT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +36,22 @@ class Objective:
         One of :data:`depthcheck.pipeline.scores.METRICS`.
     mean, sd
         Of the training part's targets; 0 and 1 for classes.
+    task
+        What is learned, where the metric does not say.
+    is_served
+        Whether outputs are a serving model's: probabilities, or numbers in the target's own unit (with 0 and 1).
     """
 
     metric: str = "accuracy"
     mean: float = 0.0
     sd: float = 1.0
+    task: Task = "classification"
+    is_served: bool = False
 
     @property
     def is_regression(self) -> bool:
         """Whether numbers are predicted rather than classes."""
-        return METRICS[self.metric].task == "regression"
+        return (METRICS[self.metric].task or self.task) == "regression"
 
     def targets(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return what the loss takes: labels as they are, or standardized numbers ``(n, 1)`` float32."""
@@ -65,16 +74,30 @@ class Objective:
                 losses = np.log(np.exp(said).sum(axis=1)) - said[np.arange(len(y)), y]
             return float(np.average(losses, weights=weight))
 
+    @property
+    def served(self) -> Objective:
+        """The same for the outputs of a serving model, whose numbers are not standardized."""
+        return replace(self, mean=0.0, sd=1.0, is_served=True)
+
+    def said(self, outputs: Floats) -> Floats:
+        """Return what the metric takes: numbers in the target's own unit, or of classes what tells most."""
+        if self.is_regression:
+            return self.numbers(outputs)
+        if METRICS[self.metric].own is None or self.is_served:
+            return outputs
+        odds = np.exp(outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
     def score(self, y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
         """Return the score that decides, of outputs for samples with targets ``y`` that weigh ``weight``."""
-        return METRICS[self.metric].score(y, self.numbers(outputs) if self.is_regression else outputs, weight)
+        return METRICS[self.metric].score(y, self.said(outputs), weight)
 
     def evaluation(
         self, part: PartName, loss: float, y: NDArray[Any], outputs: Floats, weight: Weight = None
     ) -> Evaluation:
         """Return the loss and all scores of outputs for the samples of a part, whose targets are ``y``."""
-        secondary = METRICS[self.metric].secondary(y, self.numbers(outputs) if self.is_regression else outputs, weight)
-        score = self.score(y, outputs, weight)
+        said, metric = self.said(outputs), METRICS[self.metric]
+        secondary, score = metric.secondary(y, said, weight), metric.score(y, said, weight)
         return Evaluation(part=part, loss=loss, score=score, metric=self.metric, n_samples=len(y), secondary=secondary)
 
 
@@ -86,7 +109,7 @@ def objective_of(split: Split) -> Objective:
     mean = np.average(y, weights=split.train.weight)
     sd = float(np.sqrt(np.average((y - mean) ** 2, weights=split.train.weight)))
     # A constant target is only moved to 0.
-    return Objective(metric=split.metric, mean=float(mean), sd=sd if sd > 0 else 1.0)
+    return Objective(metric=split.metric, mean=float(mean), sd=sd if sd > 0 else 1.0, task="regression")
 
 
 def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
@@ -98,7 +121,8 @@ def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:
         When the user's is of another task, or AUC is to judge more than two classes.
     """
     metric = config.metric or ("r2" if task == "regression" else "auc" if n_classes == 2 else "accuracy")
-    possible = [known for known, of in METRICS.items() if of.task == task and (known != "auc" or n_classes == 2)]
+    known = [name for name in metrics_of(task) if name in SHIPPED_METRICS or config.own_metric is not None]
+    possible = [name for name in known if name != "auc" or n_classes == 2]
     words = "regression" if task == "regression" else f"{n_classes} classes"
     require(metric in possible, f"metric of {words}", " or ".join(possible), metric)
     return metric
@@ -144,7 +168,39 @@ def dummy_evaluation(split: Split, objective: Objective) -> Evaluation:
         own = training_weights(split, is_balanced=False)
         guess = np.bincount(split.train.y, own, split.n_classes).astype(np.float64)
         loss = np.average(-np.log((np.maximum(guess, 1) / n_train)[y]), weights=weight)
+        objective, guess = objective.served, guess / guess.sum()
     return objective.evaluation("valid", float(loss), y, np.broadcast_to(guess, (len(y), len(guess))), weight)
+
+
+def left_out(
+    score: Callable[[NDArray[np.bool_]], float], n: int, unit: NDArray[np.int64] | None, weight: Weight
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """Return values of examples, ``(n,)``, whose mean is a score that is no mean, and the block that each lies in.
+
+    The jackknife (Tukey 1958; of groups, Kott 2001; Shao and Tu 1995, chapter 2): examples, or whole units of them, are
+    left out in turn, and an example's value is the score plus what leaving it out takes away, times how many are left.
+    For a mean that gives the examples' own scores, for a weighted one their linearization. Of many examples random
+    blocks are left out, the same for every network; an example has its block's value then, and blocks are what an
+    interval draws.
+
+    Parameters
+    ----------
+    score
+        Of the examples that are marked.
+    unit
+        Which belong together, or None.
+    """
+    weights = np.ones(n) if weight is None else weight
+    place = np.arange(n) if unit is None else np.unique(unit, return_inverse=True)[1]
+    block = None
+    if (n_units := int(place.max()) + 1) > _MOST_LEFT_OUT:
+        block = np.random.default_rng(0).permutation(n_units)[place] % _MOST_LEFT_OUT
+        place = block
+    whole, weighs, sizes = score(np.ones(n, bool)), np.bincount(place, weights), np.bincount(place)
+    without = np.array([score(place != number) for number in range(len(sizes))])
+    distances = (weights.sum() - weighs) / (weights.mean() * sizes) * (whole - without)
+    values = whole + distances[place]
+    return values + (whole - values.mean()), block
 
 
 def mean_evaluation(folds: list[Evaluation]) -> Evaluation:

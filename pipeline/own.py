@@ -1,22 +1,24 @@
-"""A user's own model: a function of a file of theirs, whose text travels wherever it is needed.
+"""A user's own model or metric: a function of a file of theirs, whose text travels wherever it is needed.
 
-``model = "my_models.py:build"`` in a definition names it. Its hyperparameters are read from its signature without
-running it: the process that plans a study never imports what the file imports. The text is part of a trial's
-configuration, so that workers, ``reproduce`` and the served model need no file. It also runs where a model is served
+``model = "my_models.py:build"`` in a definition names it. What it takes is read from its signature without running it:
+the process that plans a study never imports what the file imports. The text is part of a trial's configuration, so that
+workers, ``reproduce`` and the served model need no file. It also runs where a model is served
 (:mod:`depthcheck.pipeline.served`), and imports nothing of the project.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import linecache
 import traceback
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-#: What a function may take beside hyperparameters.
+#: What a function that builds a model may take beside hyperparameters.
 SHAPES = ("input_shape", "n_outputs")
+DIRECTIONS = ("maximize", "minimize")
 
 
 class OwnCodeError(ValueError):
@@ -24,8 +26,8 @@ class OwnCodeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnModel:
-    """A function that returns an uncompiled Keras model.
+class OwnCode:
+    """A function of a user's file.
 
     Attributes
     ----------
@@ -43,9 +45,11 @@ class OwnModel:
     file: str
     function: str
     source: str
+    #: Which key of a definition names it.
+    kind: ClassVar[str] = "code"
 
     def __post_init__(self) -> None:
-        self.defaults()
+        self.arguments()
 
     @property
     def name(self) -> str:
@@ -58,20 +62,24 @@ class OwnModel:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     def as_json(self) -> dict[str, str]:
-        """Return the fields, of which ``OwnModel(**fields)`` is made again."""
+        """Return the fields, of which the same is made again."""
         return asdict(self)
 
-    def defaults(self) -> dict[str, Any]:
-        """Return the hyperparameters by name, each with its default, or None where it has none."""
+    def parsed(self) -> ast.Module:
+        """Return the file's syntax."""
         try:
-            tree = ast.parse(self.source, self.file)
+            return ast.parse(self.source, self.file)
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise OwnCodeError(f"{self.file}:{line}: {getattr(error, 'msg', error)}") from None
+
+    def arguments(self) -> dict[str, ast.expr | None]:
+        """Return what the function takes, by name and in order, each with its default, or None where it has none."""
+        tree = self.parsed()
         found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self.function]
         if not found:
             known = ", ".join(node.name for node in tree.body if isinstance(node, ast.FunctionDef)) or "none"
-            raise OwnCodeError(f"model must be a function of {self.file} ({known}), got {self.function!r}")
+            raise OwnCodeError(f"{self.kind} must be a function of {self.file} ({known}), got {self.function!r}")
         taken = found[-1].args
         if taken.vararg or taken.kwarg or taken.posonlyargs:
             raise OwnCodeError(
@@ -79,7 +87,7 @@ class OwnModel:
             )
         named = [*taken.args, *taken.kwonlyargs]
         given = [*[None] * (len(taken.args) - len(taken.defaults)), *taken.defaults, *taken.kw_defaults]
-        return {of.arg: _literal(default) for of, default in zip(named, given, strict=True) if of.arg not in SHAPES}
+        return {of.arg: default for of, default in zip(named, given, strict=True)}
 
     def namespace(self) -> dict[str, Any]:
         """Run the file and return what it defines.
@@ -96,6 +104,21 @@ class OwnModel:
             exec(compile(self.source, shown, "exec"), found)
         return found
 
+
+class OwnModel(OwnCode):
+    """A function that returns an uncompiled Keras model."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "model"
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the hyperparameters by name, each with its default, or None where it has none."""
+        return {name: _literal(default) for name, default in self.arguments().items() if name not in SHAPES}
+
+    def is_said(self, dimension: str) -> bool:
+        """Whether a dimension says anything of it: a depth that it does not take is that of no network."""
+        return dimension != "depth" or dimension in self.arguments()
+
     def build(self, *, input_shape: tuple[int, ...], n_outputs: int, values: dict[str, Any]) -> Any:
         """Return what the function returns; hyperparameters that have no value keep their default."""
         function = self.namespace()[self.function]
@@ -103,6 +126,74 @@ class OwnModel:
         taken = {name: shapes[name] for name in SHAPES if name in function.__code__.co_varnames}
         with _Told(self.file, function.__code__.co_filename):
             return function(**taken, **values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMetric(OwnCode):
+    """A function of targets and what was said of them that returns one number.
+
+    Attributes
+    ----------
+    direction
+        ``maximize`` or ``minimize``.
+    """
+
+    direction: str
+    kind: ClassVar[str] = "metric"
+
+    def __post_init__(self) -> None:
+        taken = list(self.arguments().items())
+        needs = [name for name, default in taken[2:] if default is None and name != "sample_weight"]
+        if len(taken) < 2 or needs:
+            got = ", ".join(name for name, _ in taken) or "nothing"
+            raise OwnCodeError(f"{self.name} must take y_true, y_pred and perhaps sample_weight, got {got}")
+        if self.direction not in DIRECTIONS:
+            raise OwnCodeError(f"direction must be maximize or minimize beside {self.name}, got {self.direction!r}")
+
+    @property
+    def key(self) -> str:
+        """What the score is logged as; another text has another key, so that two never share a column."""
+        return f"{'neg_' if self.direction == 'minimize' else ''}{self.function}-{self.sha256[:8]}"
+
+    @property
+    def title(self) -> str:
+        """What a reader knows it as: of one that is minimized it is minus what the function returns that is shown."""
+        return f"{'negative ' if self.direction == 'minimize' else ''}{self.function}"
+
+    @property
+    def takes_weight(self) -> bool:
+        """Whether it can score samples that weigh differently."""
+        return "sample_weight" in self.arguments()
+
+    def score(self, y: Any, said: Any, weight: Any = None) -> float:
+        """Return what the function returns, or minus that where less is better: more is better.
+
+        Parameters
+        ----------
+        y, said, weight
+            ``(n,)``; probabilities ``(n, n_classes)`` or numbers ``(n,)``; ``(n,)`` or None. The function cannot change
+            them.
+
+        Raises
+        ------
+        OwnCodeError
+            When it raises, or returns no number.
+        """
+        function = _defined(self)[self.function]
+        weights = {} if weight is None else {"sample_weight": weight.copy()}
+        with _Told(self.file, function.__code__.co_filename):
+            given = function(y.copy(), said.copy(), **weights)
+            try:
+                found = float(given)
+            except (TypeError, ValueError):
+                raise OwnCodeError(f"{self.name} must return one number, got {type(given).__name__}") from None
+        return 0 - found if self.direction == "minimize" else found  # minus zero would be said
+
+
+@functools.lru_cache(maxsize=8)
+def _defined(own: OwnCode) -> dict[str, Any]:
+    """Return what the file defines, which is run once a process."""
+    return own.namespace()
 
 
 class _Told:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import SplitConfig, TrialConfig, require
-from .scores import METRICS, Task
+from .scores import Task, metrics_of
 
 Phase = Literal["baseline", "compare", "exploit", "confirm"]
 PartName = Literal["train", "valid", "test"]
@@ -144,8 +144,7 @@ class Dataset:
             ("weights", self.weights),
         ):  # fmt: skip
             _require_shape(name, column, (len(self.X),))
-        of_task = [name for name, metric in METRICS.items() if metric.task == self.task]
-        require(self.metric in of_task, f"metric of {self.task}", "one that it can have", self.metric)
+        require(self.metric in metrics_of(self.task), f"metric of {self.task}", "one that it can have", self.metric)
         require((self.X_test is None) == (self.y_test is None), "X_test and y_test", "both given or both None", "one")
         if self.X_test is not None:
             shape = self.X_test.shape[1:]
@@ -356,6 +355,9 @@ class Predictions:
         block of time, int64.
     weight
         What each sample weighs in the score, float64; None where all weigh the same.
+    scores, block
+        Of a user's own metric: values whose mean is the score, float64, and which of them were left out together,
+        int64, where not each for itself (:func:`depthcheck.pipeline.metrics.left_out`).
     """
 
     y: NDArray[Any]
@@ -365,9 +367,11 @@ class Predictions:
     fold: NDArray[np.int64] | None = None
     unit: NDArray[np.int64] | None = None
     weight: NDArray[np.float64] | None = None
+    scores: NDArray[np.float64] | None = None
+    block: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        columns = (self.y, self.predicted, self.probability, self.positive, self.fold, self.unit, self.weight)
+        columns = (getattr(self, column.name) for column in fields(self))
         shapes = {column.shape for column in columns if column is not None}
         require(len(shapes) == 1, "columns of predictions", "of one length", sorted(shapes))
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from .own import OwnMetric
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -34,7 +36,9 @@ class Metric:
         Takes targets ``(n,)`` and what was said of them: logits or probabilities ``(n, n_classes)``, or of a regression
         numbers ``(n,)`` in the target's own unit; and what each sample weighs, or None where all weigh the same.
     task
-        What it is the score of.
+        What it is the score of; None for either.
+    own
+        The user's function that it is, which takes probabilities, never logits.
     secondary
         Takes the same and returns further scores by name, which decide nothing.
     keeps
@@ -65,6 +69,9 @@ class Metric:
         Two for R²; accuracy and AUC were covered without.
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
+    tolerance
+        Largest distance between a logged score and the mean of its examples' scores; both went through float32, and
+        probabilities that float32 cannot tell apart tie where the network's own output did not.
     dummy_is
         What scores as the dummy baseline does.
     """
@@ -72,7 +79,8 @@ class Metric:
     key: str
     name: str
     score: Callable[[NDArray[Any], Floats, Weight], float]
-    task: Task = "classification"
+    task: Task | None = "classification"
+    own: OwnMetric | None = None
     secondary: Callable[[NDArray[Any], Floats, Weight], Mapping[str, float]] = lambda _y, _said, _weight: {}
     keeps: Literal["outputs", "hits", "loss"] = "outputs"
     unit: str = "points"
@@ -86,7 +94,13 @@ class Metric:
     pseudo_observations: float = 0.0
     imagined_failures: int = 0
     finest: float = 0.1
+    tolerance: float = 1e-3
     dummy_is: str = "accuracy of the commonest class"
+
+    @property
+    def title(self) -> str:
+        """The key, or what a user's own is called: its key has a hash behind it."""
+        return self.key if self.own is None else self.own.title
 
     @property
     def most_decimals(self) -> int:
@@ -164,6 +178,7 @@ def accuracy(y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
 
 ACCURACY = Metric(
     key="accuracy", name="accuracy", score=accuracy, keeps="hits", is_share=True, pseudo_observations=2.0,
+    tolerance=1e-5,
 )  # fmt: skip
 #: The probability that an example of the second class is ranked above one of the first: a percentage as well.
 AUC = Metric(
@@ -180,3 +195,28 @@ R2 = Metric(
 
 #: By the names that definitions and records have; another one is added here.
 METRICS = {metric.key: metric for metric in (ACCURACY, AUC, R2)}
+#: Those that a definition knows by name.
+SHIPPED_METRICS = tuple(METRICS)
+
+
+def know_metric(own: OwnMetric) -> None:
+    """Make a user's own metric one of those that can decide; what is perfect, and what matters, its study finds out."""
+
+    def score(y: NDArray[Any], said: Floats, weight: Weight = None) -> float:
+        """Return NaN where a network has diverged: few functions of others take what is not finite."""
+        import numpy as np
+
+        return own.score(y, said, weight) if bool(np.isfinite(said).all()) else float("nan")
+
+    def secondary(y: NDArray[Any], said: Floats, weight: Weight = None) -> Mapping[str, float]:
+        return errors(y, said, weight) if said.ndim == 1 else {"accuracy": accuracy(y, said, weight)}
+
+    METRICS[own.key] = Metric(
+        key=own.key, name=own.title, score=score, task=None, own=own, secondary=secondary, unit="", score_unit="",
+        scale=1.0, is_bounded=False, perfect=math.inf, learned_share=0.02, dummy_is=f"{own.title} of guessing",
+    )  # fmt: skip
+
+
+def metrics_of(task: Task) -> list[str]:
+    """Return the names of the metrics that a task can have, a user's own among them."""
+    return [name for name, metric in METRICS.items() if metric.task in (None, task)]

@@ -198,8 +198,8 @@ def judge(model: keras.Model, config: TrialConfig, dataset: Dataset) -> tuple[Ev
     if part is None:
         raise ValueError(f"data must have a test part to judge by, got none in {dataset.name}")
     samples = part.X if dataset.is_table else dataset.X_test if data.cut.test is None else dataset.X[data.cut.test]
-    test, said = judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split), part.weight)
-    return test, replace(said, unit=units_of(dataset, data.cut.test, config.split), weight=part.weight)
+    unit = units_of(dataset, data.cut.test, config.split)
+    return judge_outputs(part.y, served_outputs(model, samples), objective_of(data.split), part.weight, unit)
 
 
 class _Watcher:
@@ -265,13 +265,13 @@ def _predictions(
 ) -> Predictions | None:
     """Return what each fold's network said of the fold held out, or else what ``network`` says of the test part."""
     if len(folds) > 1:
-        each = [
-            predictions(of_fold, fold.split.valid, objective_of(fold.split))
-            for of_fold, fold in zip(outputs, folds, strict=True)
-        ]
+        each = []
+        for of_fold, fold in zip(outputs, folds, strict=True):
+            unit = units_of(dataset, fold.cut.valid, fold.cut.config)
+            each.append(predictions(of_fold, fold.split.valid, objective_of(fold.split), unit))
         return out_of_fold(each, [fold.cut for fold in folds], dataset)
     split, cut = folds[0].split, folds[0].cut
     if split.test is None:
         return None
-    said = predictions(served_outputs(network, split.test.X), split.test, objective_of(split))
-    return replace(said, unit=units_of(dataset, cut.test, cut.config))
+    unit = units_of(dataset, cut.test, cut.config)
+    return predictions(served_outputs(network, split.test.X), split.test, objective_of(split), unit)

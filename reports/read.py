@@ -18,7 +18,7 @@ from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import FACTOR
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
 from depthcheck.experiments.planning.space import importances
-from depthcheck.experiments.study.describe import tuned_in_words, values_in_words
+from depthcheck.experiments.study.describe import fixed_in_words, tuned_in_words
 from depthcheck.experiments.tracking import keys
 from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
@@ -42,6 +42,8 @@ from depthcheck.reports.compare.study_data import (
 _ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
 #: What is said of data beside their name, as parameters of a run and of their configuration.
 _SAID_OF_DATA = ("target", "sheet", "query", "weight", "rows")
+#: What the command line names of a user's own code, or of a metric.
+_OWN = ("model", "metric", "direction")
 
 
 class NothingToReportError(ValueError):
@@ -112,7 +114,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         )
         split = SplitConfig.from_params(_texts(stored["resolved"]["split"]))
         data = _data_facts(stored["data"], DataConfig.from_params(_texts(stored["resolved"]["data"])), split)
-        metric = METRICS[stored["data"]["metric"]]
+        metric = _metric(stored["data"])
     except KeyError as error:
         raise NothingToReportError(
             f"study {summary.study!r} must have a design of this version of the project, got one without {error}"
@@ -135,7 +137,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         name=summary.study,
         factors=tuple(Factor.of(name, tuple(map(str, levels))) for name, levels in experiment.compare.items()),
         metric=metric,
-        dummy_score=_dummy_score(metric, data, records),
+        dummy_score=_dummy_score(metric, data, records, stored["data"].get("metric_scale")),
         equivalence=experiment.budget.equivalence or metric.equivalence,
         n_seeds=n_seeds,
         folds=split.folds,
@@ -165,7 +167,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             epochs=experiment.budget.epochs,
             seed=experiment.seed,
             tuned=tuple(tuned_in_words(experiment)),
-            fixed=tuple(values_in_words(experiment.fixed)),
+            fixed=tuple(fixed_in_words(experiment)),
             seeds=seeds,
             finalists_sha256=frozen.get("sha256", ""),
             environment=environment,
@@ -216,11 +218,25 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
     )
 
 
-def _dummy_score(metric: Metric, data: DataFacts, records: Sequence[TrialRecord]) -> float:
+def _metric(stored: Mapping[str, Any]) -> Metric:
+    """Return the study's metric; of a user's own, a hundredth of the way from guessing to perfect is what matters."""
+    metric = METRICS[stored["metric"]]
+    if metric.own is None:
+        return metric
+    guess, perfect = stored["metric_scale"]["guess"], stored["metric_scale"]["perfect"]
+    percent = float(f"{(perfect - guess) / 100:.1g}")
+    return replace(metric, perfect=perfect, equivalence=percent, finest=percent, tolerance=percent / 10)
+
+
+def _dummy_score(
+    metric: Metric, data: DataFacts, records: Sequence[TrialRecord], scale: Mapping[str, float] | None
+) -> float:
     """Return what a network that learned nothing scores.
 
     Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares.
     """
+    if scale is not None:
+        return float(scale["guess"])
     if metric is not ACCURACY:
         return {"auc": 0.5}.get(metric.key, 0.0)
     diverged = [evaluation for r in records if r.state == "diverged" and (evaluation := r.evaluation("valid"))]
@@ -280,7 +296,7 @@ def command(
     if FACTOR in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get("runs", "<run ids with commas between>")
         return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds)
-    asked = ("experiment", "data", *_SAID_OF_DATA, "trials", "epochs", "seeds", "seed", "data_folder")
+    asked = ("experiment", "data", *_SAID_OF_DATA, *_OWN, "trials", "epochs", "seeds", "seed", "data_folder")
     noted = {name: given[name] for name in asked if name in given}
     if "experiment" not in noted and "data" not in noted:
         noted = {
@@ -300,12 +316,17 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
     of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", experiment.name)
     name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
     # ``init`` calls a definition as its data are called, too: that one asks its own question.
-    is_own = experiment.question != read_definition(find("any"), data=data).question
+    is_own = experiment.question != read_definition(find("any"), data=data, model=experiment.model).question
     named: dict[str, str | int | None]
+    asked = {} if experiment.model is None else {"model": experiment.model.name}
+    if data.own_metric is not None:
+        asked |= {"metric": data.own_metric.name, "direction": data.own_metric.direction}
     if name in shipped_names() or name != slug(PurePath(data.name).stem) or is_own:
-        named = {"experiment": name if name in shipped_names() else f"{name}.toml", "rows": data.rows}
+        named = {"experiment": f"{name}.toml", "rows": data.rows}
+        if name in shipped_names():
+            named = {"experiment": name, "rows": data.rows, **asked}
     else:
-        named = {"data": data.name, **{word: getattr(data, word) for word in _SAID_OF_DATA}}
+        named = {"data": data.name, **{word: getattr(data, word) for word in _SAID_OF_DATA}, **asked}
     return {name: str(value) for name, value in named.items() if value}
 
 

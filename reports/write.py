@@ -47,7 +47,8 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
         width are joined by commas.
     """
     rows = [_row(record) for record in sorted(records, key=lambda record: record.number)]
-    params = sorted({name for record in records for name in record.config.to_params()})
+    # A metric that a definition names is a parameter too.
+    params = sorted({name for record in records for name in record.config.to_params()} - {*_FIRST, *_LAST})
     table = pd.DataFrame(rows, columns=[*_FIRST, *params, *_LAST])
     whole = ("number", "n_params", "depth", "batch_size", "epochs", "epochs_trained", "seed", "split_seed")
     for name in set(whole) & set(table):

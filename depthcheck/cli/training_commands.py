@@ -37,6 +37,9 @@ _SEEDS = 10
 @option("--experiment", type=Definition(), help="A shipped definition, or a .toml file. [default: the data's own]")
 @option("--data", metavar="NAME|PATH|URL", help="Your data. [default: of the definition; fashion-mnist without any]")
 @table
+@option("--model", metavar="FILE:FUNCTION", help="A model of your own, my_models.py:build.")
+@option("--metric", metavar="NAME|FILE:FUNCTION", help="The score that decides, or one of your own with --direction.")
+@option("--direction", metavar="maximize|minimize", help="What is better of a metric of your own.")
 @option("--trials", type=Count(), help="Trials of all phases together. [default: of the definition]")
 @option("--decide-within", type=Duration(), help="Go on until every question is decided, for 30m at most.")
 @option("--epochs", type=Count(), help="Epochs of each trial. [default: of the definition]")
@@ -52,6 +55,9 @@ def run(
     query: str | None,
     weight: str | None,
     rows: int | None,
+    model: str | None,
+    metric: str | None,
+    direction: str | None,
     trials: int | None,
     epochs: int | None,
     widen: str | None,
@@ -65,7 +71,7 @@ def run(
 
     said: dict[str, Any] = {"target": target, "sheet": sheet, "query": query, "weight": weight}
     named = None if data is None else DataConfig(name=data, **said)
-    asked = api.read_experiment(experiment, data=named, **said)
+    asked = api.read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
     asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)
     return _trained(asked, session)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import json
 import logging
 import os
 import pickle
@@ -293,18 +294,24 @@ def _packed_code() -> bytes:
     return buffer.getvalue()
 
 
-def try_elsewhere(config: TrialConfig, dataset: Dataset) -> None:
-    """Try a user's own model once, in a process that ends with it: this one never imports what trains.
+def try_elsewhere(config: TrialConfig, dataset: Dataset) -> dict[str, float] | None:
+    """Try a user's own model and metric once, in a process that ends with it: this one never imports what they import.
+
+    Returns
+    -------
+    dict or None
+        Of an own metric, what guessing and a perfect answer score:
+        :func:`depthcheck.pipeline.training.reference.scale_of_metric`.
 
     Raises
     ------
     OwnCodeError
-        When it cannot be built, called, saved and read back; one line.
+        When they cannot be used; one line.
     """
-    call = "import pickle, sys; from depthcheck.pipeline.trial import try_own; try_own(*pickle.load(sys.stdin.buffer))"
     paths = [str(_CODE.parent), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(
-        [sys.executable, "-c", call],
+        # Without the working directory, which workers elsewhere do not have.
+        [sys.executable, "-P", "-m", "depthcheck.pipeline.trying"],
         input=pickle.dumps((config, dataset)),
         env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
@@ -313,3 +320,5 @@ def try_elsewhere(config: TrialConfig, dataset: Dataset) -> None:
     if ended.returncode:
         last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
         raise OwnCodeError(last.removeprefix("depthcheck.pipeline.own.OwnCodeError: "))
+    found: dict[str, float] | None = json.loads(ended.stdout.splitlines()[-1])
+    return found

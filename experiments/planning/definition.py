@@ -6,7 +6,6 @@ configurations it leads to stands in `design`.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import itertools
 import json
@@ -22,14 +21,15 @@ import numpy as np
 
 from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.own_files import metric_fields, read_model, utf8
 from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, know_own, own_dimensions
+from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, own_dimensions
 from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
-from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.scores import SHIPPED_METRICS, metrics_of
 from depthcheck.pipeline.system import kind_of, user_path
 from depthcheck.pipeline.verbatim import one_line
 
@@ -67,7 +67,7 @@ def find(name_or_path: str, base: Path | None = None) -> Path:
     )
 
 
-def read(path: Path, data: DataConfig | None = None) -> Experiment:
+def read(path: Path, data: DataConfig | None = None, model: OwnModel | None = None) -> Experiment:
     """Return the experiment that a TOML file defines.
 
     Parameters
@@ -75,6 +75,9 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
     data
         Takes the place of the file's ``[data]``; the experiment is then named after it. Without it, a relative path in
         the file is relative to the file's own folder.
+    model
+        Takes the place of the file's own. A shipped definition leaves out then what is of our networks and the model
+        does not take.
 
     Raises
     ------
@@ -83,8 +86,10 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
     """
     try:
         # The name goes into that of the study, its lock's file and its registered model: nothing that these refuse.
-        document = tomllib.loads(_utf8(path.read_bytes()))
-        experiment = parse(document, name=slug(path.stem), data=data, base=path.parent)
+        document: Mapping[str, Any] = tomllib.loads(utf8(path.read_bytes()))
+        if model is not None and path.parent == SHIPPED:
+            document = _for_own(document, model)
+        experiment = parse(document, name=slug(path.stem), data=data, base=path.parent, model=model)
         if data is not None:
             experiment = replace(experiment, name=slug(Path(data.name).stem))
         return replace(experiment, data=found_from(experiment.data, path.parent))
@@ -94,17 +99,6 @@ def read(path: Path, data: DataConfig | None = None) -> Experiment:
         raise ValueError(f"{path}: {error}") from error
     except RecursionError:
         raise ValueError(f"{path}: its lists or tables must not be nested that deeply") from None
-
-
-def _utf8(content: bytes) -> str:
-    """Return the text of a TOML file, which is UTF-8 by its standard, without the mark that Windows' editors write."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        raise ValueError(
-            f"must be a text in UTF-8, got {'UTF-16' if is_utf16 else 'another'}; save it as such"
-        ) from None
 
 
 def found_from(data: DataConfig, base: Path) -> DataConfig:
@@ -131,7 +125,12 @@ def slug(text: str) -> str:
 
 
 def parse(
-    document: Mapping[str, Any], *, name: str, data: DataConfig | None = None, base: Path | None = None
+    document: Mapping[str, Any],
+    *,
+    name: str,
+    data: DataConfig | None = None,
+    base: Path | None = None,
+    model: OwnModel | None = None,
 ) -> Experiment:
     """Return the experiment of a parsed TOML document.
 
@@ -141,20 +140,26 @@ def parse(
         Takes the place of its ``[data]``; what a ``[data]`` without a name says is of these data, where they leave it
         open.
     base
-        What the file of a user's own model is relative to; by default the working directory.
+        What the files of a user's own model and metric are relative to; by default the working directory.
+    model
+        Takes the place of the document's own.
 
     Raises
     ------
     ValueError
         When a key is unknown, a value is not allowed, or a dimension that every network needs is left open.
     """
-    own = _own_model(document, base or Path.cwd())
+    base = base or Path.cwd()
+    own = read_model(document["model"], base) if model is None and "model" in document else model
     found = validated({"budget": {}, **_without_layers(document, own)})
     table = found.get("data", {})
     if data is None and "name" not in table:
         raise ValueError(f"[data] must have name, got {shown(table)}")
     said = {key: value for key, value in table.items() if key != "class_weight"}
     said["columns"] = tuple(table.get("columns", {}).items())
+    metric, direction = said.pop("metric", None), said.pop("direction", None)
+    if data is None or not data.metric:
+        said |= metric_fields(metric, direction, base)
     if data is not None and "name" not in table:
         data = replace(data, **{key: value for key, value in said.items() if not getattr(data, key)})
     experiment = Experiment.of(
@@ -168,23 +173,24 @@ def parse(
     return experiment
 
 
-def _own_model(document: Mapping[str, Any], base: Path) -> OwnModel | None:
-    """Return the user's own model that a definition names, its hyperparameters known as dimensions."""
-    if "model" not in document:
-        return None
-    if not isinstance(document["model"], str):
-        raise ValueError(f"model must be a text, got {shown(document['model'])}")
-    named = document["model"]
-    file, _, function = named.rpartition(":")
-    if not file.endswith(".py") or not function.isidentifier():
-        raise ValueError(f"model must be a file and a function, my_models.py:build, got {shown(named)}")
-    path = base / user_path(file, "model")
-    try:
-        own = OwnModel(file=path.name, function=function, source=_utf8(path.read_bytes()))
-    except OSError as error:
-        raise ValueError(f"model must be in a file that can be read, got {path}: {error.strerror}") from None
-    know_own(own)
-    return own
+def _for_own(document: Mapping[str, Any], own: OwnModel) -> Mapping[str, Any]:
+    """Return a shipped definition for a user's own model: without what is of our networks and it does not take."""
+
+    def kept(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: of
+            for name, of in table.items()
+            if name not in DIMENSIONS or not DIMENSIONS[name].of_network or name in own.arguments()
+        }
+
+    tables = {key: kept(document[key]) for key in ("compare", "tune", "fixed", "baseline") if key in document}
+    compared = " or ".join(name.replace("_", " ") for name in tables["compare"])
+    if not compared:
+        known = ", ".join(document["compare"])
+        raise ValueError(
+            f"[compare] must have what {own.name} takes, got {known}: write a definition of your own for it"
+        )
+    return {**document, **tables, "question": f"Does another {compared} help {own.name}?"}
 
 
 def _without_layers(document: Mapping[str, Any], own: OwnModel | None) -> Mapping[str, Any]:
@@ -326,7 +332,7 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
 
 
 def _data_lines(dataset: Dataset, config: DataConfig, path: str) -> list[str]:
-    metrics = [name for name, metric in METRICS.items() if metric.task == dataset.task]
+    metrics = [name for name in metrics_of(dataset.task) if name in SHIPPED_METRICS]
     if dataset.n_classes > 2:
         metrics.remove("auc")
     lines = ["[data]", f"name = {_text(path)}"]

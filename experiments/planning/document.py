@@ -42,7 +42,8 @@ from depthcheck.pipeline.config import (
     shown,
 )
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension, Values, own_dimensions
-from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.own import DIRECTIONS
+from depthcheck.pipeline.scores import SHIPPED_METRICS
 
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
 MOST = 100_000
@@ -126,7 +127,7 @@ class Budget:
         ``median`` ends a trial of *exploit* that stays behind the median of the earlier ones; ``none`` never does.
     equivalence
         Differences of the score up to this count as practically none, in the score's own scale (0.003 is 0.3 points of
-        accuracy); None for the default of the metric.
+        accuracy); None for the default of the metric. Below 1 but for a user's own metric.
     """
 
     trials: Annotated[int, _whole(1)]
@@ -135,9 +136,7 @@ class Budget:
     window: Annotated[int, _whole(1)] = 4
     seeds: Annotated[int, _whole(0)] = 5
     pruning: Annotated[str, Checked.by(Values(kind="choice", choices=("median", "none")))] = "median"
-    equivalence: (
-        Annotated[float, Checked.by(Values(kind="float", low=0, high=1, open_low=True, open_high=True))] | None
-    ) = None
+    equivalence: Annotated[float, Checked.by(Values(kind="float", low=0, open_low=True))] | None = None
 
 
 def _table(name: str, fields: Mapping[str, Any]) -> Any:
@@ -251,7 +250,18 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
                 Field(description="The column of a table that is to be predicted."),
             ],
             "task": _words(TASKS),
-            "metric": _words(tuple(METRICS)),
+            "metric": Annotated[
+                str,
+                Checked(
+                    _text, {"anyOf": [{"enum": list(SHIPPED_METRICS)}, {"type": "string", "pattern": r"\.py:\w+$"}]}
+                ),
+                Field(description="The score that decides, or one of your own: my_metrics.py:score."),
+            ],
+            "direction": Annotated[
+                str,
+                Checked.by(Values(kind="choice", choices=DIRECTIONS)),
+                Field(description="Whether more or less of a metric of your own is better."),
+            ],
             "group": Annotated[_words(), Field(description="A column whose rows of one value stay in one part.")],
             "time": Annotated[_words(), Field(description="A column of times: the latest rows validate and test.")],
             "weight": Annotated[_words(), Field(description="A column of what each row weighs, in loss and scores.")],

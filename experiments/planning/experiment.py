@@ -60,6 +60,9 @@ class Experiment:
     model: OwnModel | None = None
 
     def __post_init__(self) -> None:
+        equivalence = self.budget.equivalence
+        if equivalence is not None and equivalence >= 1 and self.data.own_metric is None:
+            raise ValueError(f"budget.equivalence must be a number above 0 and below 1, got {shown(equivalence)}")
         # One seed for whatever is drawn of the data; a trial's own parameters name it, so that it can be drawn again.
         if self.data.rows is not None and self.data.rows_seed != self.split.seed:
             object.__setattr__(self, "data", replace(self.data, rows_seed=self.split.seed))
@@ -178,7 +181,10 @@ class Experiment:
 
     def with_data(self, **said: Any) -> Experiment:
         """Return the definition with what is said of its data, another column to predict, in place of its own words."""
-        return replace(self, data=replace(self.data, **{word: text for word, text in said.items() if text is not None}))
+        given = {word: text for word, text in said.items() if text is not None}
+        if "metric" in given:  # a shipped one in place of a user's own
+            given["own_metric"] = None
+        return replace(self, data=replace(self.data, **given))
 
     def widened_as(self, asked: str | None) -> Experiment:
         """Return the definition with the ranges widened that are named: ``sgd.learning_rate:up,units:down``.

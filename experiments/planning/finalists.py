@@ -19,7 +19,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import ParamValue, SplitChoice, SplitConfig
+from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice, SplitConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import TrialRecord, TrialState
 
@@ -213,7 +213,8 @@ def pairwise(
             ("data", config.data_sha256, first.data_sha256),
             ("split", replace(config.split, repeat=0), replace(first.split, repeat=0)),
             ("epochs", config.fit.epochs, first.fit.epochs),
-            ("model", config.model.name, first.model.name),
+            ("model", _text_of(config.model), _text_of(first.model)),
+            ("metric", config.data.metric, first.data.metric),
         ):
             if value != expected:
                 raise ValueError(f"{name} of run {record.run_id} must be that of the first, {expected}, got {value}")
@@ -222,7 +223,9 @@ def pairwise(
     finalists = tuple(_as_finalist(record) for record in records)
     experiment = Experiment(
         name="pairwise",
-        question="Which configuration is better: " + " or ".join(space.in_words(one.point) for one in finalists) + "?",
+        question="Which configuration is better: "
+        + " or ".join(space.in_words(one.point, first.model.own) for one in finalists)
+        + "?",
         data=first.data,
         split=_choice(first.split),
         class_weight=first.fit.class_weight,
@@ -233,6 +236,10 @@ def pairwise(
         fixed={},
     )
     return experiment, finalists, first.data_sha256
+
+
+def _text_of(model: ModelConfig) -> str:
+    return model.name if model.own is None else f"{model.name} ({model.own.sha256[:8]})"
 
 
 def _choice(split: SplitConfig) -> SplitChoice:

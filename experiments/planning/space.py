@@ -18,6 +18,7 @@ from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import Choices, Tuned
 from depthcheck.pipeline.config import ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, active, by_dimension, parameter
+from depthcheck.pipeline.own import OwnModel
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -69,13 +70,17 @@ def from_config(config: TrialConfig) -> dict[str, ParamValue]:
     return point(config.values())
 
 
-def in_words(point: Mapping[str, ParamValue]) -> str:
-    """Return a configuration on one line: ``depth 2, units 128, relu, sgd, learning rate 0.12``."""
+def in_words(point: Mapping[str, ParamValue], own: OwnModel | None = None) -> str:
+    """Return a configuration on one line: ``depth 2, units 128, relu, sgd, learning rate 0.12``.
+
+    That of a user's own model begins with its name, and has a depth only where the model takes one.
+    """
     values = by_dimension(point)
     named = (
         dimension for name, dimension in DIMENSIONS.items() if values.get(name, dimension.default) != dimension.default
     )
-    return ", ".join(dimension.said(values[dimension.name]) for dimension in named)
+    said = [dimension.said(values[dimension.name]) for dimension in named if own is None or own.is_said(dimension.name)]
+    return ", ".join(said if own is None else [own.name, *said])
 
 
 def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:

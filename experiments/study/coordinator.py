@@ -194,7 +194,7 @@ class Coordinator:
                 return
             outcome = self._died(task)
         point = self._study.ledger.trials()[planned.number].user_attrs["point"]
-        label = f"{planned.phase:<8} depth {point['depth']}  {point['optimizer']:<6}"
+        label = f"{planned.phase:<8} {task.config.model.label}  {point['optimizer']:<6}"
         self._progress.ended(outcome, label, is_search=planned.phase != "confirm")
         self._tell(self._breaker.add(outcome))
 

@@ -23,7 +23,9 @@ from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.data import leaks
+from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.records import Dataset, engines_in_words
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.verbatim import in_markdown
 
 #: Least time between two updates of the page while the study runs.
@@ -92,6 +94,7 @@ class StudyEnding:
     trials: tuple[StudyTrial, ...]
     champion: str | None
     metric: str
+    model: OwnModel | None
 
 
 def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
@@ -107,8 +110,8 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     best = best_of(ending.trials)
     if best is not None:
         lines += [
-            f"  best trial    {best.number}: validation {ending.metric} {best.score:.4f}",
-            f"                {space.in_words(best.point)}",
+            f"  best trial    {best.number}: validation {METRICS[ending.metric].title} {best.score:.4f}",
+            f"                {space.in_words(best.point, ending.model)}",
         ]
     if ending.champion is not None:
         lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
@@ -162,8 +165,8 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     if best is None:
         lines.append("No trial has finished yet.")
     else:
-        score = f"validation {dataset.metric} {best.score:.4f}"
-        lines.append(f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point)}.")
+        score = f"validation {METRICS[dataset.metric].title} {best.score:.4f}"
+        lines.append(f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point, experiment.model)}.")
     lines += ["", "| | |", "|---|---|"]
     rows = _design_rows(experiment, dataset, trials, n_planned, parts)
     lines += ["| {} | {} |".format(name, text.replace("|", r"\|")) for name, text in rows]
@@ -192,7 +195,8 @@ def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int
 def champion_markdown(study: str, champion: Champion) -> str:
     """Return the description of a champion in the model registry."""
     return (
-        f"Champion of study **{study}**: finalist {champion.finalist}, {space.in_words(champion.point)}.\n\n"
+        f"Champion of study **{study}**: finalist {champion.finalist}, "
+        f"{space.in_words(champion.point, champion.model)}.\n\n"
         f"Mean validation score over {champion.n_seeds} fresh seeds: {champion.mean_score:.4f}. It was chosen by this "
         "score; what else is known of it, with intervals, is in the study's report.\n"
     )
@@ -203,12 +207,13 @@ def _design_rows(
 ) -> list[tuple[str, str]]:
     phases = Counter(trial.phase for trial in trials)
     task = "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
+    judge = METRICS[dataset.metric].title
     rows = [
         ("data", f"{in_markdown(dataset.name, None)}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
-        ("predicted", f"{in_markdown(dataset.target) or 'the label'}, {task}, judged by {dataset.metric}"),
+        ("predicted", f"{in_markdown(dataset.target) or 'the label'}, {task}, judged by {judge}"),
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
-        ("fixed", "; ".join(values_in_words(experiment.fixed)) or "nothing"),
+        ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),
         ("budget", f"{n_planned} trials of {experiment.budget.epochs} epochs"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),
@@ -217,9 +222,11 @@ def _design_rows(
     return [(name, text) for name, text in rows if not (name == "fixed" and text == "nothing")]
 
 
-def values_in_words(values: Mapping[str, ParamValue]) -> list[str]:
-    """Return what is fixed, a few words each: ``batch_size 32``."""
-    return [f"{name} {_short(value)}" for name, value in values.items()]
+def fixed_in_words(experiment: Experiment) -> list[str]:
+    """Return what is fixed, a few words each, a user's own model first: ``batch_size 32``."""
+    own, fixed = experiment.model, experiment.fixed
+    said = [f"{name} {_short(value)}" for name, value in fixed.items() if own is None or own.is_said(name)]
+    return said if own is None else [f"model {own.name}", *said]
 
 
 def tuned_in_words(experiment: Experiment) -> list[str]:

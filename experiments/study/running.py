@@ -19,6 +19,7 @@ from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choo
 from depthcheck.experiments.study.ledger import Ledger, as_known_at
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.records import Dataset
 
 #: States of trials of which the score counts.
@@ -82,6 +83,7 @@ class Champion:
     mean_score: float
     n_seeds: int
     point: Mapping[str, ParamValue]
+    model: OwnModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,7 @@ class RecordedStudy:
             mean_score=means[best],
             n_seeds=len(scores[best]),
             point=current[best].point,
+            model=self.experiment.model,
         )
 
     def config(self, point: Mapping[str, ParamValue], seed: int, repeat: int) -> TrialConfig:

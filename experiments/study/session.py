@@ -126,12 +126,14 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     split = resolve(experiment.split, dataset)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
-    if experiment.model is not None:
-        console.print(f"trying {experiment.model.name} once")
+    own = [one.name for one in (experiment.model, experiment.data.own_metric) if one is not None]
+    scale = None
+    if own:
+        console.print(f"trying {' and '.join(own)} once")
         shares = design.common_settings(experiment, 1)[0].tolist()
         at = design.combination_point(experiment, design.combinations(experiment)[0], shares)
         config = space.to_config(experiment, at, seed=0, data_sha256=dataset.sha256, split=split)
-        launch.try_elsewhere(config, dataset)
+        scale = launch.try_elsewhere(config, dataset)
     name = request.study or experiment.study_name(dataset.sha256)
     with (
         watched(uri, console.print),
@@ -148,7 +150,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
                 ledger=ledger,
                 experiment=experiment,
                 resolved=resolved,
-                study_run=_open_parent(recorded, dataset, request, sizes=sizes, parts=parts),
+                study_run=_open_parent(recorded, dataset, request, sizes=sizes, parts=parts, scale=scale),
                 data_folder=str(request.data_folder) if request.data_folder else None,
             )
         page = StudyPage(study, dataset, parts)
@@ -168,6 +170,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         trials=tuple(study.ended),
         champion=address,
         metric=dataset.metric,
+        model=experiment.model,
     )
 
 
@@ -249,7 +252,13 @@ def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractCont
 
 
 def _open_parent(
-    study: RecordedStudy, dataset: Dataset, request: StudyRequest, *, sizes: Mapping[str, int], parts: str
+    study: RecordedStudy,
+    dataset: Dataset,
+    request: StudyRequest,
+    *,
+    sizes: Mapping[str, int],
+    parts: str,
+    scale: Mapping[str, float] | None,
 ) -> tracking.StudyRun:
     experiment, ledger = study.experiment, study.ledger
     study_run = tracking.open_parent(
@@ -265,7 +274,7 @@ def _open_parent(
                 "definition": experiment.as_json(),
                 "widened": list(experiment.widenings),
                 "resolved": study.resolved.noted(experiment.data),
-                "data": data_facts(dataset, sizes, parts),
+                "data": data_facts(dataset, sizes, parts) | ({} if scale is None else {"metric_scale": dict(scale)}),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
                      "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}

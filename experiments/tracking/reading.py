@@ -369,7 +369,8 @@ def _predictions(path: Path) -> Predictions | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             columns: dict[str, Any] = {name: arrays[name] for name in ("y", "predicted", "probability")}
-            columns |= {name: arrays[name] for name in ("positive", "fold", "unit", "weight") if name in arrays}
+            more = ("positive", "fold", "unit", "weight", "scores", "block")
+            columns |= {name: arrays[name] for name in more if name in arrays}
         return Predictions(**columns)
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
         return None

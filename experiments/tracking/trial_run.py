@@ -161,7 +161,7 @@ def start_trial(
         **study.shared_tags,
         keys.PARENT_RUN: study.run_id,
         keys.PHASE: phase,
-        keys.DEPTH: depth,
+        **({keys.DEPTH: depth} if config.model.own is None or config.model.own.is_said("depth") else {}),
         keys.OPTIMIZER: optimizer,
         keys.TRIAL_NUMBER: str(number),
         keys.METRIC: metric,
@@ -170,7 +170,7 @@ def start_trial(
     }
     api = client(study.tracking_uri)
     with storage(f"cannot create the run of trial {number}"):
-        run_name = f"{number:03d} depth {depth} {optimizer}"
+        run_name = f"{number:03d} {config.model.label} {optimizer}"
         run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
         log_batch(api, run_id, params=config.to_params())
     return TrialRun(study, run_id, flush_seconds=flush_seconds)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from depthcheck.pipeline.records import Column, Dataset
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.verbatim import one_line
 
 _KINDS = ("numeric", "boolean", "date", "categorical", "text", "ignored")
@@ -50,17 +51,18 @@ def _size(dataset: Dataset) -> str:
 
 def _target(dataset: Dataset) -> str:
     name = f"target {one_line(dataset.target, _MAX_NAME)}: " if dataset.target else "target: "
+    judge = METRICS[dataset.metric].title
     if dataset.task == "regression":
         low, middle, high = np.percentile(dataset.y, (0, 50, 100))
         spread = f"{low:.6g} to {high:.6g}, median {middle:.6g}"
-        return f"{name}regression (numbers {spread}), judged by {dataset.metric}"
+        return f"{name}regression (numbers {spread}), judged by {judge}"
     counts = np.bincount(dataset.y, minlength=dataset.n_classes)
     shown = [
         f"{one_line(class_name, _MAX_NAME)} {count:,} ({_share(count, len(dataset.y))})"
         for class_name, count in zip(dataset.class_names[:_N_CLASSES], counts, strict=False)
     ]
     more = ["…"] if dataset.n_classes > _N_CLASSES else []
-    return f"{name}classification of {dataset.n_classes} ({', '.join(shown + more)}), judged by {dataset.metric}"
+    return f"{name}classification of {dataset.n_classes} ({', '.join(shown + more)}), judged by {judge}"
 
 
 def _row(column: Column, n_rows: int) -> tuple[str, ...]:

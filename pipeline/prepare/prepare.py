@@ -139,15 +139,26 @@ def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Datas
             column[cut.valid] = values
         return column
 
-    positive = [fold.positive for fold in each if fold.positive is not None]
+    def of_all(name: str) -> NDArray[Any] | None:
+        columns = [getattr(fold, name) for fold in each]
+        return None if any(column is None for column in columns) else gathered(columns)
+
+    fold = gathered([np.full(len(cut.valid), number) for number, cut in enumerate(cuts)])
+    block = None
+    if any(of.block is not None for of in each):
+        single = [np.arange(len(of.y)) if of.unit is None else of.unit for of in each]
+        blocks = [alone if of.block is None else of.block for of, alone in zip(each, single, strict=True)]
+        block = np.unique(np.stack([fold, gathered(blocks)]), axis=1, return_inverse=True)[1]
     return Predictions(
         y=dataset.y,
-        predicted=gathered([fold.predicted for fold in each]),
-        probability=gathered([fold.probability for fold in each]),
-        positive=gathered(positive) if positive else None,
-        fold=gathered([np.full(len(cut.valid), number) for number, cut in enumerate(cuts)]),
+        predicted=gathered([of.predicted for of in each]),
+        probability=gathered([of.probability for of in each]),
+        positive=of_all("positive"),
+        fold=fold,
         unit=units_of(dataset, np.arange(len(dataset.y)), cuts[0].config),
         weight=dataset.weights,
+        scores=of_all("scores"),
+        block=block,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -12,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.metrics import Objective
+from depthcheck.pipeline.metrics import Objective, left_out
 from depthcheck.pipeline.records import Evaluation, Part, PartName, Predictions
+from depthcheck.pipeline.scores import METRICS
 
 #: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
 _CHUNK = 4096
@@ -70,16 +70,23 @@ def predict_numbers(model: keras.Model, X: NDArray[np.float32], objective: Objec
     return objective.numbers(served_outputs(model, X)).astype(np.float32)
 
 
-def predictions(outputs: NDArray[np.float32], part: Part, objective: Objective) -> Predictions:
-    """Return what a network says of each sample of ``part`` by its outputs, beside the truth."""
+def predictions(
+    outputs: NDArray[np.float32], part: Part, objective: Objective, unit: NDArray[np.int64] | None = None
+) -> Predictions:
+    """Return what a network says of each sample of ``part`` by its outputs; ``unit`` is that of each."""
     if objective.is_regression:
-        numbers = objective.numbers(outputs).astype(np.float32)
-        return replace(_of_numbers(part.y, numbers), weight=part.weight)
-    return replace(_of_probabilities(part.y, tf.nn.softmax(outputs).numpy()), weight=part.weight)
+        said = objective.numbers(outputs).astype(np.float32).reshape(-1, 1)
+    else:
+        said = tf.nn.softmax(outputs).numpy()
+    return _said(part.y, said, objective, part.weight, unit)
 
 
 def judge_outputs(
-    y: NDArray[Any], outputs: NDArray[np.float32], objective: Objective, weight: NDArray[np.float64] | None = None
+    y: NDArray[Any],
+    outputs: NDArray[np.float32],
+    objective: Objective,
+    weight: NDArray[np.float64] | None = None,
+    unit: NDArray[np.int64] | None = None,
 ) -> tuple[Evaluation, Predictions]:
     """Return evaluation and predictions of the test part from a serving model's outputs for it.
 
@@ -96,12 +103,12 @@ def judge_outputs(
         # The model has put its numbers into the target's own unit already.
         missed = (objective.targets(y) - objective.targets(outputs[:, 0]))[:, 0].astype(np.float64)
         loss = float(np.average(missed**2, weights=weight))
-        own_unit = Objective(metric=objective.metric)
-        return own_unit.evaluation("test", loss, y, outputs, weight), _of_numbers(y, outputs[:, 0])
-    # Keras's own loss keeps probabilities that far from 0.
-    of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
-    loss = float(np.average(-np.log(of_truth), weights=weight))
-    return objective.evaluation("test", loss, y, outputs, weight), _of_probabilities(y, outputs)
+    else:
+        # Keras's own loss keeps probabilities that far from 0.
+        of_truth = np.maximum(outputs[np.arange(len(y)), y].astype(np.float64), keras.config.epsilon())
+        loss = float(np.average(-np.log(of_truth), weights=weight))
+    evaluation = objective.served.evaluation("test", loss, y, outputs, weight)
+    return evaluation, _said(y, outputs, objective, weight, unit)
 
 
 def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> dict[str, float]:
@@ -165,16 +172,31 @@ def _watched(layers: Sequence[Any]) -> Iterator[dict[str, float]]:
             layer.activation = activation
 
 
-def _of_numbers(y: NDArray[Any], numbers: NDArray[np.float32]) -> Predictions:
-    return Predictions(y=y, predicted=numbers, probability=np.full(len(y), np.nan, np.float32))
+def _said(
+    y: NDArray[Any],
+    outputs: NDArray[np.float32],
+    objective: Objective,
+    weight: NDArray[np.float64] | None,
+    unit: NDArray[np.int64] | None,
+) -> Predictions:
+    """Return predictions of probabilities, or of numbers in the target's own unit; by a user's own metric scored."""
+    scores, block = None, None
+    if METRICS[objective.metric].own is not None:
 
+        def score(kept: NDArray[np.bool_]) -> float:
+            return objective.served.score(y[kept], outputs[kept], None if weight is None else weight[kept])
 
-def _of_probabilities(y: NDArray[Any], probabilities: NDArray[np.float32]) -> Predictions:
+        scores, block = left_out(score, len(y), unit, weight)
+    is_number = objective.is_regression
     return Predictions(
         y=y,
-        predicted=probabilities.argmax(axis=1),
-        probability=probabilities.max(axis=1),
-        positive=probabilities[:, 1] if probabilities.shape[1] == 2 else None,
+        predicted=outputs[:, 0] if is_number else outputs.argmax(axis=1),
+        probability=np.full(len(y), np.nan, np.float32) if is_number else outputs.max(axis=1),
+        positive=outputs[:, 1] if outputs.shape[1] == 2 else None,
+        unit=unit,
+        weight=weight,
+        scores=scores,
+        block=block,
     )
 
 

@@ -279,7 +279,8 @@ def _train_again(runs: Sequence[_Run], states: Sequence[_State], n_epochs: int) 
 def _epochs_a_call(runs: Sequence[_Run]) -> int:
     """Return how many epochs of all runs take about a second, as far as it is known."""
     seconds = sum(run.program.epoch_seconds for run in runs)
-    return max(1, min(*(run.most_epochs for run in runs), int(min(_SECONDS_A_CALL / seconds, 1e9))))
+    most = min(run.most_epochs for run in runs)
+    return max(1, int(min(most, _SECONDS_A_CALL / seconds)))
 
 
 def _shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:

@@ -20,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.pipeline.metrics import Objective
+from depthcheck.pipeline.metrics import Objective, dummy_evaluation, objective_of
+from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.prepare.prepare import prepare, prepared
 from depthcheck.pipeline.prepare.split import folds
 from depthcheck.pipeline.records import Dataset, Part, Split
+from depthcheck.pipeline.scores import METRICS
 
 _MOST_ROWS_OF_A_TREE = 20_000
 #: Of arrays, the linear model trains on no more samples and values than these (40 MB), and no longer than that.
@@ -63,6 +65,32 @@ def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, 
         for name, model, train in _models(dataset, parts):
             found.setdefault(name, []).append(_scored(name, model, parts, train))
     return tuple(_together(name, each) for name, each in found.items())
+
+
+def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
+    """Return what a user's own metric gives for guessing and for a perfect answer, on the (first) validation part.
+
+    Raises
+    ------
+    OwnCodeError
+        When it cannot be used: it raises, gives no finite number, or a perfect answer scores no better than guessing.
+    """
+    own, parts = METRICS[dataset.metric].own, next(_parts(dataset, config))
+    assert own is not None
+    objective, part = objective_of(parts), parts.valid
+    guess = dummy_evaluation(parts, objective).score
+    truth = part.y.reshape(-1, 1) if objective.is_regression else np.eye(parts.n_classes)[part.y]
+    perfect = objective.served.score(part.y, truth.astype(np.float64), part.weight)
+    for what, score in (("guessing", guess), ("a perfect answer", perfect)):
+        if not np.isfinite(score):
+            raise OwnCodeError(f"{own.name} must give a finite number for {what}, got {score}")
+    if perfect <= guess:
+        sign = -1 if own.direction == "minimize" else 1
+        raise OwnCodeError(
+            f"{own.name} with direction {own.direction} must score a perfect answer better than guessing, got "
+            f"{sign * perfect:g} against {sign * guess:g}"
+        )
+    return {"guess": guess, "perfect": perfect}
 
 
 def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:
@@ -140,7 +168,7 @@ def _score(model: Any, part: Part, parts: Split) -> float:
         outputs[:, model.classes_] = model.predict_proba(part.X)
     else:  # in the target's unit already: nothing is standardized here
         outputs = np.asarray(model.predict(part.X), np.float64).reshape(-1, 1)
-    return Objective(metric=parts.metric).score(part.y, outputs, part.weight)
+    return Objective(metric=parts.metric, task=parts.task).served.score(part.y, outputs, part.weight)
 
 
 def _together(name: str, each: Sequence[Reference]) -> Reference:

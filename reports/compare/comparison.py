@@ -57,7 +57,8 @@ def compare_study(study: StudyData) -> Comparison:
         study.finalists,
         {run_id: scores for run_id, scores in answers.items() if scores is not None},
         {run_id: scores for run_id, scores in by_fold.items() if scores is not None},
-        linear=linear_model(study.facts.references),
+        # A user's own model is none at any depth.
+        linear=None if any(of.config.model.own for of in study.records) else linear_model(study.facts.references),
     )
     leaks = study.facts.data.leaks
     more = [] if leaks is None else [check_leaks(leaks)]

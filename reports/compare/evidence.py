@@ -16,7 +16,7 @@ from depthcheck.reports.compare.difference import (
     found,
     probability_better,
 )
-from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores, Units, difference_by_units, units_of
+from depthcheck.reports.compare.example_scores import ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.results import Difference, FinalistRow, LevelRow, LevelStatus, Spread
 from depthcheck.reports.compare.settings import Settings, settings_of
 from depthcheck.reports.compare.study_data import (
@@ -116,7 +116,7 @@ class Evidence:
         scores, evaluation = self.folds.get(run.run_id), run.evaluation("valid")
         if scores is None or evaluation is None or scores.shape != (self.design.folds,):
             return None
-        fits = abs(float(np.nanmean(scores)) - evaluation.score) < _FOLD_TOLERANCE
+        fits = abs(float(np.nanmean(scores)) - evaluation.score) < max(_FOLD_TOLERANCE, self.design.metric.tolerance)
         return scores if fits else None
 
     def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
@@ -136,7 +136,7 @@ class Evidence:
         scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
         if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
             return None
-        fits = abs(float(scores.mean()) - evaluation.score) < TOLERANCES[self.design.metric.key]
+        fits = abs(float(scores.mean()) - evaluation.score) < self.design.metric.tolerance
         return scores if fits else None
 
     def _n_examples(self) -> int:

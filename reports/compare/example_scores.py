@@ -15,6 +15,9 @@ lengthened to what they are expected to be, and the degrees of freedom are Satte
 where units differ in size. Without it intervals over few groups of very unequal size cover too seldom; with it
 docs/search-simulations.md has a table (Rows that belong together).
 
+A user's own metric is any function: its pseudo-values are the jackknife's, worked out where the network is judged
+(:func:`depthcheck.pipeline.metrics.left_out`). Of many examples blocks are left out, and blocks are the units then.
+
 Examples that weigh differently make the score a ratio of two sums, and are units of unequal size: an example's value is
 the score plus its distance from it, times its weight over the mean weight (the ratio's linearization; Woodruff 1971).
 
@@ -24,7 +27,7 @@ number of independent ones that tell as much (Zwiers and von Storch 1995).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -32,12 +35,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions
+from depthcheck.pipeline.scores import SHIPPED_METRICS
 from depthcheck.reports.compare.difference import found, paired_difference
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, DifferenceMethod
 
-#: Largest distance between a logged score and the mean of its examples' scores; both went through float32, and
-#: probabilities that float32 cannot tell apart tie where the network's own output did not.
-TOLERANCES: Mapping[str, float] = {"accuracy": 1e-5, "auc": 1e-3, "r2": 1e-3}
+#: What an interval draws.
+Drawn = Literal["groups", "blocks of groups", "blocks of time", "examples"]
 #: More correlation between neighbours than that cannot be told from a trend by so few blocks.
 _MOST_ALIKE = 0.9
 
@@ -48,22 +51,25 @@ class ExampleScores:
 
     With cross-validation ``fold`` says in which each row was held out, and the mean is that over folds: each fold is
     scored for itself, and all weigh the same. ``unit`` says which belong together, where any do, and ``weight`` what
-    each weighs, where they differ.
+    each weighs, where they differ. ``drawn`` is what such units are called that are no groups and no blocks of time.
     """
 
     scores: NDArray[np.generic]
     fold: NDArray[np.int64] | None = None
     unit: NDArray[np.int64] | None = None
     weight: NDArray[np.float64] | None = None
+    drawn: Drawn | None = None
 
 
 def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | None:
     """Return the scores of a network's answers, or None where the metric is not defined on these examples."""
+    units: dict[str, Any] = {"unit": predictions.unit, "weight": predictions.weight}
+    if predictions.block is not None:
+        drawn: Drawn = "examples" if predictions.unit is None else "blocks of groups"
+        units = {"unit": predictions.block, "weight": predictions.weight, "drawn": drawn}
     if predictions.fold is None:
         scores = example_scores(metric, predictions)
-        return (
-            None if scores is None else ExampleScores(scores=scores, unit=predictions.unit, weight=predictions.weight)
-        )
+        return None if scores is None else ExampleScores(scores=scores, **units)
     found, n_folds = np.empty(len(predictions.y)), int(predictions.fold.max()) + 1
     for number in range(n_folds):
         here = predictions.fold == number
@@ -71,7 +77,7 @@ def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | No
         if of_fold is None:
             return None
         found[here] = np.asarray(of_fold, dtype=np.float64) * len(found) / (n_folds * np.count_nonzero(here))
-    return ExampleScores(scores=found, fold=predictions.fold, unit=predictions.unit, weight=predictions.weight)
+    return ExampleScores(scores=found, fold=predictions.fold, **units)
 
 
 def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:
@@ -80,9 +86,12 @@ def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic]
     Parameters
     ----------
     metric
-        ``accuracy`` (bool: right or wrong), ``auc`` or ``r2``.
+        ``accuracy`` (bool: right or wrong), ``auc`` or ``r2``; or a user's own, whose scores come with the predictions.
     """
     weight = predictions.weight
+    if metric not in SHIPPED_METRICS:
+        scores = predictions.scores
+        return scores if scores is not None and bool(np.isfinite(scores).all()) else None
     if metric == "accuracy":
         is_right = np.asarray(predictions.predicted == predictions.y)
         return is_right if weight is None else weighted_scores(is_right.astype(np.float64), weight)
@@ -167,6 +176,7 @@ def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:
         probability=predictions.probability[here],
         positive=None if positive is None else positive[here],
         weight=None if weight is None else weight[here],
+        scores=None if predictions.scores is None else predictions.scores[here],
     )
 
 
@@ -179,7 +189,7 @@ class Units:
 
     of_example: NDArray[np.int64]
     n: int
-    noun: Literal["groups", "blocks of time", "examples"] = "groups"
+    noun: Drawn = "groups"
     weight: NDArray[np.float64] | None = None
 
     def values(self, scores: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -225,7 +235,7 @@ def units_of(answers: Iterable[ExampleScores], split_method: str) -> Units | Non
         n = len(any_of.scores)
         return Units(of_example=np.arange(n), n=n, noun="examples", weight=any_of.weight)
     names, numbers = np.unique(any_of.unit, return_inverse=True)
-    noun: Literal["groups", "blocks of time"] = "blocks of time" if split_method == "time" else "groups"
+    noun: Drawn = any_of.drawn or ("blocks of time" if split_method == "time" else "groups")
     return Units(of_example=numbers, n=len(names), noun=noun, weight=any_of.weight)
 
 
@@ -248,6 +258,7 @@ def difference_by_units(
     if units.n < FEWEST_UNITS:
         by_row = np.subtract(a, b, dtype=np.float64).mean(axis=1)
         return replace(found(by_row, (), n_examples=units.n, method=method), drawn=units.noun)
+    n_examples = a.shape[1]
     a, b = units.values(a), units.values(b)
     independent = _independent_share((a - b).mean(axis=0)) if units.noun == "blocks of time" else 1.0
     difference = paired_difference(
@@ -259,6 +270,14 @@ def difference_by_units(
         independent=independent,
         **how,
     )
+    if units.noun == "examples":  # in blocks, perhaps, which are no sample of anything
+        size = n_examples / units.n
+        difference = replace(
+            difference,
+            n_examples=n_examples,
+            example_variance=size * difference.example_variance,
+            rest_variance=size * difference.rest_variance,
+        )
     return replace(difference, drawn=units.noun)
 
 

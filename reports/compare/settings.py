@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.difference import reaching
-from depthcheck.reports.compare.example_scores import TOLERANCES, ExampleScores, Units, difference_by_units, units_of
+from depthcheck.reports.compare.example_scores import ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.results import Difference, LevelCurve, Search
 from depthcheck.reports.compare.study_data import StudyDesign, record_level, valid_score
 from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
@@ -193,5 +193,5 @@ def _judged_scores(
     found, evaluation = answers.get(record.run_id), record.evaluation("valid" if has_folds else "test")
     if found is None or evaluation is None or len(found.scores) != n_units:
         return None
-    fits = abs(float(found.scores.mean()) - evaluation.score) < TOLERANCES[design.metric.key]
+    fits = abs(float(found.scores.mean()) - evaluation.score) < design.metric.tolerance
     return found.scores if fits or has_folds else None

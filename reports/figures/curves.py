@@ -302,8 +302,9 @@ def draw_overlay(content: Mapping[str, Any]) -> Figure:
     if all(value > 0 for value in _values(runs, "loss")):
         plain_log(losses)
     losses.set_ylabel("loss")
-    is_log = share_scale(scores, _values(runs, original["metric"])).is_log
-    scores.set_ylabel(score_label("", METRICS.get(original["metric"], ACCURACY), is_log))
+    metric = METRICS.get(original["metric"], ACCURACY)
+    is_log = share_scale(scores, _values(runs, original["metric"]), metric=metric).is_log
+    scores.set_ylabel(score_label("", metric, is_log))
     figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 

@@ -93,7 +93,7 @@ def share_scale(
     axis = axes.yaxis if along == "y" else axes.xaxis
     finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
     scale = metric.scale
-    if not len(finite) or (metric.is_bounded and finite.min() < 0) or finite.max() > 1:
+    if not len(finite) or metric.perfect != 1 or (metric.is_bounded and finite.min() < 0) or finite.max() > 1:
         axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{scale * value:.6g}"))
         return ShareAxis(is_log=False)
     low, high = float(finite.min()), float(finite.max())
@@ -127,7 +127,9 @@ def score_label(before: str, metric: Metric, is_log: bool, *, along: str = "y") 
     """Return the label of an axis of scores; upright axes are short, so that theirs has two lines."""
     between = "\n" if along == "y" else ", "
     what = f"{before} {metric.name}".strip() + (f" ({metric.score_unit})" if metric.score_unit else "")
-    return f"{what}{between}log scale of {'the error' if metric.score_unit else '1 − R²'}" if is_log else what
+    return (
+        f"{what}{between}log scale of {'the error' if metric.score_unit else f'1 − {metric.name}'}" if is_log else what
+    )
 
 
 def plain_log(axes: Axes, *, along: str = "y") -> None:

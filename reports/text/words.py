@@ -162,7 +162,7 @@ def configuration(config: TrialConfig, *, without: str = "") -> str:
 
 def short_configuration(config: TrialConfig) -> str:
     """Return what tells finalists apart at a glance: ``depth 2, relu, adam``."""
-    words = [f"depth {config.model.depth}", *([config.model.activation] if config.model.activation else [])]
+    words = [config.model.label, *([config.model.activation] if config.model.activation else [])]
     return ", ".join([*words, config.optimizer.name])
 
 

@@ -40,12 +40,46 @@ FOLDER, PEOPLE = "shop é 41% #1 [x] $y$ `q` &", "people [b] $x^{|`![](u)<i>é�
 COLOUR = f"{NASTY} colour"
 NAMES = f'age,"{COLOUR}",member,joined\n'
 
+#: A user's own model with a Lambda layer, a layer that is subclassed and one that is used twice; and a metric.
+OWN_CODE = """
+import keras
+import numpy as np
+
+
+def double(x):
+    return 2 * x
+
+
+class Scaled(keras.layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        return self.factor * x
+
+
+def build(input_shape, n_outputs, depth, units, activation):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Lambda(double)(inputs)
+    for _ in range(depth):
+        x = keras.layers.Dense(units, activation=activation)(x)
+        shared = keras.layers.Dense(units, activation=activation)
+        x = Scaled()(shared(shared(x)))
+    return keras.Model(inputs, keras.layers.Dense(n_outputs)(x))
+
+
+def brier(y_true, y_pred):
+    return np.mean((y_pred[:, 1] - y_true) ** 2)
+"""
 DESIGN = f"""
 seed = 3
 question = {json.dumps(f"Does [/b] {PEOPLE} help?", ensure_ascii=False)}
+model = "own code.py:build"
 [data]
 name = {json.dumps(PEOPLE, ensure_ascii=False)}
 target = "bought"
+metric = "own code.py:brier"
+direction = "minimize"
 [budget]
 trials = 3
 epochs = 2
@@ -113,6 +147,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, st
     write_people(folder.path / PEOPLE, 150)
     write_people(folder.path / "new.csv", 7, with_target=False)
     (folder.path / "people.toml").write_text(DESIGN)
+    (folder.path / "own code.py").write_text(OWN_CODE)
     people = folder.path / PEOPLE
     whole = people.read_bytes()
     running = Folder(path=folder.path, home=home).start("--experiment", "people.toml", "--workers", "1")
@@ -128,13 +163,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory, home: Path) -> tuple[Shop, st
 def test_study_of_a_table_says_what_it_understood_and_ends_with_a_champion(shop):
     folder, output = shop
     assert "id" in output
-    assert "auc" in output
+    assert "trying own code.py:build and own code.py:brier once" in output
+    assert "judged by negative brier" in output
+    assert "own code.py:build, depth 1  adam" in output
     assert "@champion" in output
     parent = tracking.studies(folder.uri)[0].run_id
     assert "5-fold cross-validation" in tracking.read_run(folder.uri, parent).tags["mlflow.note.content"]
     assert {reference["name"] for reference in tracking.references(folder.uri, parent)}
     report = next((folder.path / "reports/output").rglob("report.md")).read_text()
     assert "cross-validation" in report
+    assert re.search(r"differs\s+from\s+it\s+by\s+\S+\s+of\s+negative\s+brier\s+\(−", report)
 
 
 @pytest.mark.slow
@@ -276,8 +314,9 @@ def test_doctor_and_reproduction_know_tables_and_folds(shop, command):
 
 @pytest.fixture(scope="module")
 def served(shop) -> Iterator[str]:
-    """The champion behind MLflow's own server."""
+    """The champion behind MLflow's own server, where the file of the user's own model is gone."""
     folder, _ = shop
+    (folder.path / "own code.py").unlink()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -288,13 +327,15 @@ def served(shop) -> Iterator[str]:
     server = subprocess.Popen(command, cwd="/", env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"{address}/ping", timeout=5).read()
                 break
             except OSError:
                 assert server.poll() is None, "the server ended"
                 time.sleep(0.5)
+        else:
+            pytest.fail("the server did not answer in ten minutes")
         yield address
     finally:
         server.terminate()

@@ -1,5 +1,6 @@
 """A user's own model: its signature says what can be compared, and its text travels with every trial."""
 
+import importlib
 import json
 import pickle
 from collections.abc import Iterator
@@ -8,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import depthcheck
+from depthcheck import api
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import TrialTask, outcome_of, run_task
-from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning import definition, design, own_files, space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.reproduce import original
+from depthcheck.experiments.study.describe import fixed_in_words
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.own import OwnCodeError, OwnModel
 from depthcheck.pipeline.records import Dataset
-from depthcheck.reports.text.words import configuration
+from depthcheck.reports.text.words import configuration, short_configuration
 
 #: A Lambda layer, a layer that is subclassed and keeps no configuration of its own, and one that is used twice.
 SOURCE = """
@@ -86,6 +90,8 @@ def _forgets() -> Iterator[None]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "my_models.py").write_text(SOURCE)
+    (tmp_path / "sibling.py").write_text("from my_models import Scaled\n\n\ndef build(): ...\n")
+    (tmp_path / "relative.py").write_text("import json\nfrom .blocks import Residual\n\n\ndef build(): ...\n")
     return tmp_path
 
 
@@ -134,6 +140,8 @@ def test_long_text_is_logged_in_pieces_and_another_text_is_another_study(folder:
         ({"model": "other.py:build"}, r"^model must be in a file that can be read, got .*other\.py: No such file"),
         ({"model": "my_models.py:make"}, r"^model must be a function of my_models\.py \(double, build\), got 'make'"),
         ({"model": 3}, "^model must be a text, got 3"),
+        ({"model": "sibling.py:build"}, r"^sibling\.py:1: my_models must be an installed package, got a file beside"),
+        ({"model": "relative.py:build"}, r"^relative\.py:2: \.blocks must be an installed package, got a file beside"),
         ({"compare": {"block": [1, 2]}}, r"\[compare\] has no key 'block'.*did you mean 'blocks'"),
         (
             {"compare": {"normalization": ["none", "batch"]}},
@@ -167,6 +175,57 @@ def test_signature_that_cannot_be_searched_is_one_line(folder: Path, source: str
     (folder / "my_models.py").write_text(source)
     with pytest.raises(ValueError, match=message):
         definition.parse(DOCUMENT, name="own", base=folder)
+
+
+def test_shipped_definition_leaves_out_what_the_model_does_not_take(folder: Path):
+    own = own_files.read_model("my_models.py:build", folder)
+    found = definition.read(definition.find("digits"), model=own)
+    assert "depth" not in found.compare
+    assert "units" not in {**found.tune, **found.fixed}
+    assert found.question == "Does another optimizer help my_models.py:build?"
+    assert all(config.model.own == own for config in configs(found))
+    with pytest.raises(ValueError, match=r"normalization\.toml: \[compare\] must have what my_models\.py:build takes"):
+        definition.read(definition.find("normalization"), model=own)
+
+
+def test_function_of_a_file_is_its_text_and_others_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "two_models_of_mine.py").write_text("def build(input_shape): ...\n\n\nother = lambda input_shape: 1\n")
+    monkeypatch.syspath_prepend(folder)
+    module = importlib.import_module("two_models_of_mine")
+    assert own_files.read_model(module.build, Path("/")).name == "two_models_of_mine.py:build"
+    for function in (module.other, print, lambda: 1):
+        with pytest.raises(ValueError, match=r"^model must be a function of a \.py file that does nothing else, got "):
+            own_files.read_model(function, folder)
+    module.build.__module__ = "__main__"
+    with pytest.raises(ValueError, match="got build of the program that runs; write it into one"):
+        own_files.read_model(module.build, folder)
+
+
+def test_one_trial_in_python_takes_model_and_metric(folder: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    given = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 32, "epochs": 1, "width": 4}
+    asked = {"model": "my_models.py:build", "metric": "accuracy", "direction": None}
+    config, dataset = api._configured(given, digits, **asked)
+    assert (config.model.label, config.fit.epochs) == ("my_models.py:build, width 4", 1)
+    assert (config.data.metric, dataset.metric) == ("accuracy", "accuracy")
+    with pytest.raises(ValueError, match="must be left out beside a configuration that was logged"):
+        depthcheck.run_trial(config, digits, model="my_models.py:build")
+
+
+def test_own_model_is_named_by_what_it_is(folder: Path):
+    experiment = definition.parse(DOCUMENT, name="own", base=folder)
+    config = configs(experiment)[0]
+    values = dict(config.model.options)
+    own = f"my_models.py:build, width {values['width']}, blocks {values['blocks']}, kind {values['kind']}"
+    said = (
+        config.model.label,
+        short_configuration(config),
+        configuration(config),
+        space.in_words(space.from_config(config), experiment.model),
+        ", ".join(fixed_in_words(experiment)),
+    )
+    assert sorted(said[0].split(", ")) == sorted(own.split(", "))
+    assert all("my_models.py:build" in text and "depth" not in text for text in said)
 
 
 def test_hyperparameter_of_another_study_is_none_of_a_network_of_ours(folder: Path):

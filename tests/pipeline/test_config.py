@@ -10,7 +10,6 @@ from depthcheck.pipeline.config import (
     BOOLEAN_OPTIONS,
     COLUMN_KINDS,
     INTEGER_OPTIONS,
-    METRICS,
     OPTIMIZERS,
     SPLIT_METHODS,
     TASKS,
@@ -21,6 +20,7 @@ from depthcheck.pipeline.config import (
     SplitConfig,
     TrialConfig,
 )
+from depthcheck.pipeline.scores import METRICS
 
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 seeds = st.integers(0, 2**63)
