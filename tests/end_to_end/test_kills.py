@@ -44,7 +44,7 @@ def study(folder, *words):
 
 
 @pytest.mark.usefixtures("tracking_database")
-def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed, folder, here, tiny, monkeypatch):
+def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed, folder, tiny, monkeypatch):
     """One scenario instead of four, since each start of a study takes ten seconds."""
     words = ("--experiment", tiny, "--workers", "1")
     temporary = folder.path / "tmp"
@@ -79,7 +79,7 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     # The session's run stays as mlflow run leaves it until the next start.
     assert [run.data.tags["phase"] for run in runs if run.info.status == "RUNNING"] in ([], ["session"])
     scored = killed_while_networks_are_scored(folder, words)
-    models_are_lost(folder, here, scored)
+    models_are_lost(folder, scored)
     goes_on_beside_another_study_and_only_once(folder, words)
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("tmp")] == []  # mlflow run's own
     assert len(sessions) == 2
@@ -167,13 +167,13 @@ def killed_while_networks_are_scored(folder, words):
     return scoring_times(folder)
 
 
-def models_are_lost(folder, here, scored):
+def models_are_lost(folder, scored):
     """Delete and damage models of networks that have no score yet: they are trained again."""
     left = [record.run_id for record in folder.records() if record.run_id not in scored]
     assert len(left) >= 2
-    done = here(folder.path, "doctor", HOME=str(folder.home))
-    assert done.returncode == 1, done
-    assert "networks of the search have no score on the test part" in done.stdout
+    code, output = folder.doctor()
+    assert code == 1
+    assert "networks of the search have no score on the test part" in output
     archives = sorted((folder.path / "mlruns").rglob("model.keras"))
     client = mlflow.MlflowClient(folder.uri)
     for run_id, damage in zip(
