@@ -1,5 +1,6 @@
 """Data that tests of several packages share."""
 
+import contextlib
 import os
 import struct
 import subprocess
@@ -109,16 +110,16 @@ def here(
     """Return a function that runs a command in this process: a new one takes 5 s to import MLflow and the rest."""
 
     def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(folder)
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()
-        try:
-            code = main(words)
-        finally:
-            give_back()  # as at the end of a process of its own
+        with contextlib.chdir(folder):
+            try:
+                code = main(words)
+            finally:
+                give_back()  # as at the end of a process of its own
         out, err = capfd.readouterr()
         return subprocess.CompletedProcess(words, code, out, err)
 

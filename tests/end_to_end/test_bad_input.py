@@ -31,26 +31,27 @@ def test_bad_input_is_one_line_and_writes_nothing(folder, here, words, line):
     assert not list(folder.path.iterdir())
 
 
-def test_wrong_definition_is_one_line_with_its_file(folder):
+def test_wrong_definition_is_one_line_with_its_file(folder, here):
     path = folder.path / "mine.toml"
     path.write_text("[data]\nname = 'digits'\n[budget]\ntrials = 5\nepochs = 1\n[compare]\noptimizer = ['sdg']\n")
-    code, output = folder.run("--experiment", str(path))
-    assert code == 2
-    assert "mine.toml: compare.optimizer[0] must be one of sgd" in output
+    done = here(folder.path, "run", "--experiment", str(path), HOME=str(folder.home))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    assert "mine.toml: compare.optimizer[0] must be one of sgd" in done.stderr
     assert [item.name for item in folder.path.iterdir()] == ["mine.toml"]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_unwritable_folder_is_one_line(folder):
+def test_unwritable_folder_is_one_line(folder, here):
     folder.path.chmod(0o500)
-    code, output = folder.run("--experiment", "digits")
-    assert code == 2
-    assert "must be a folder that can be written to" in output
+    done = here(folder.path, "run", "--experiment", "digits", HOME=str(folder.home))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
+    assert "must be a folder that can be written to" in done.stderr
 
 
-def test_folder_that_is_a_file_is_one_line(folder):
+def test_folder_that_is_a_file_is_one_line(folder, here):
     (folder.path / "blocked").write_text("")
-    code, output = folder.run("--experiment", "digits", "--storage", f"sqlite:///{folder.path}/blocked/optuna.db")
-    assert code == 2, output
-    assert "storage must be a URL that Optuna can open" in output
-    assert "Traceback" not in output
+    storage = f"sqlite:///{folder.path}/blocked/optuna.db"
+    done = here(folder.path, "run", "--experiment", "digits", "--storage", storage, HOME=str(folder.home))
+    assert done.returncode == 2, done
+    assert "storage must be a URL that Optuna can open" in done.stderr
+    assert "Traceback" not in done.stderr

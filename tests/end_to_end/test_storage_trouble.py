@@ -112,29 +112,31 @@ def test_locks_and_a_full_disk_stop_the_study_a_full_home_does_not_and_nothing_i
 
 
 @needs_mounts
-def test_disk_that_is_full_from_the_start_is_one_line(folder, tiny):
+def test_disk_that_is_full_from_the_start_is_one_line(folder, here, tiny):
     with mounted(folder.path, "1m"):
         ballast = fill(folder.path)
-        code, output = folder.run("--experiment", tiny)
-        assert code == 2, output
+        done = here(folder.path, "run", "--experiment", tiny, HOME=str(folder.home))
+        assert (done.returncode, done.stdout) == (2, ""), done
         assert re.fullmatch(
-            r"error: the study's lock must be a file of yours that can be written, got .*No space left.*\n", output
+            r"error: the study's lock must be a file of yours that can be written, got .*No space left.*\n", done.stderr
         )
         ballast.unlink()
         assert not (folder.path / "mlflow.db").exists()
 
 
 @needs_mounts
-def test_read_only_folder_and_read_only_database_are_one_line(folder, tiny):
+def test_read_only_folder_and_read_only_database_are_one_line(folder, here, tiny):
+    words = "run", "--experiment", tiny
     with read_only(folder.path):
-        done = folder.run("--experiment", tiny)
+        done = here(folder.path, *words, HOME=str(folder.home))
     what = "the folder of the study's storage must be a folder that can be written to"
-    assert done == (2, f"error: {what}, got {folder.path}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {what}, got {folder.path}\n")
     database = folder.path / "mlflow.db"
     database.touch()
     with read_only(database):
-        done = folder.run("--experiment", tiny)
-    assert done == (2, f"error: the tracking database must be a file that can be written to, got {database}\n")
+        done = here(folder.path, *words, HOME=str(folder.home))
+    what = "the tracking database must be a file that can be written to"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {what}, got {database}\n")
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "optuna.db"])
@@ -148,13 +150,14 @@ def test_damaged_database_is_one_line_and_left_as_it_is(folder, here, tiny, name
     assert [(file.name, file.read_bytes()) for file in folder.path.iterdir()] == [(name, before)]
 
 
-def test_deleted_experiment_is_one_line_and_does_not_go_on(folder, tiny):
+@pytest.mark.usefixtures("tracking_database")
+def test_deleted_experiment_is_one_line_and_does_not_go_on(folder, here, tiny):
     api = client(folder.uri)
     api.delete_experiment(api.create_experiment("depthcheck"))
-    code, output = folder.run("--experiment", tiny, "--workers", "1")
-    assert code == 2, output
+    done = here(folder.path, "run", "--experiment", tiny, "--workers", "1", HOME=str(folder.home))
+    assert (done.returncode, done.stdout) == (2, ""), done
     assert re.fullmatch(
-        r"error: cannot open the run of study .* must be in the 'active' state.*restore brings.*\n", output
+        r"error: cannot open the run of study .* must be in the 'active' state.*restore brings.*\n", done.stderr
     )
 
 

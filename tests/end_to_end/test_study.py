@@ -184,7 +184,8 @@ def test_study_that_goes_on_until_it_is_decided_stops_when_its_time_is_over(fold
     assert "the time is over (it was 20 s)" in output
 
 
-def test_time_that_is_none_is_refused_before_anything_is_written(folder, tiny):
-    code, output = folder.run("--experiment", tiny, "--decide-within", "soon")
-    assert (code, output.strip()) == (2, "error: decide_within must be a time like 30m, 90s or 1h30m, got 'soon'")
+def test_time_that_is_none_is_refused_before_anything_is_written(folder, here, tiny):
+    done = here(folder.path, "run", "--experiment", tiny, "--decide-within", "soon", HOME=str(folder.home))
+    line = "error: decide_within must be a time like 30m, 90s or 1h30m, got 'soon'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
     assert list(folder.path.iterdir()) == []

@@ -406,24 +406,24 @@ def test_any_configuration_that_a_definition_allows_survives_its_parameters(expe
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[tracking.StudyRun, str]:
-    """Return a study's run in an SQLite store of MLflow's, and the URL of one of Optuna's with a study ``any``."""
+def stores(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[tracking.StudyRun, str, Ledger]:
+    """Return a study's run in MLflow's SQLite store, the URL of one of Optuna's with a study ``any``, its ledger."""
     folder = tmp_path_factory.mktemp("stores")
     (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     storage = f"sqlite:///{folder / 'optuna.db'}"
     Ledger.open(storage, "any", {"seed": 1})
-    return tracking.open_parent("any", uri=f"sqlite:///{folder / 'mlflow.db'}", environ={}), storage
+    run = tracking.open_parent("any", uri=f"sqlite:///{folder / 'mlflow.db'}", environ={})
+    return run, storage, Ledger.existing(storage, "any")
 
 
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(experiment=allowed_experiments())
 def test_any_configuration_survives_both_stores(stores, experiment):
-    study_run, storage = stores
+    study_run, storage, ledger = stores
     planned, config = planned_config(experiment)
     run = tracking.start_trial(study_run, number=1, phase=planned.phase, config=config)
     assert TrialConfig.from_params(tracking.read_run(study_run.tracking_uri, run.run_id).params) == config
-    ledger = Ledger.existing(storage, "any")
     number = len(ledger.trials())
     ledger.start(replace(planned, number=number), planned.point, space.distributions(experiment, planned.point))
     trial = Ledger.existing(storage, "any").trials()[number]
