@@ -20,7 +20,7 @@ import pytest
         (["--study", "a/b"], "error: study must be of letters, digits, dots, dashes and underscores, got 'a/b'"),
         (["--widen", "unit:up"], "got 'unit'; did you mean 'units'?"),
         (["--widen", "units:wide"], "error: widen must be NAME:up or NAME:down, with commas between, got 'units:wide'"),
-        (["--trialz", "5"], "No such option '--trialz'. Did you mean '--trials'?"),
+        (["--trialss", "5"], "No such option '--trialss'. Did you mean '--trials'?"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(folder, here, words, line):
