@@ -62,9 +62,12 @@ def ends_in_one_line(process: subprocess.Popen[str], *, code: int = 1) -> str:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == code, output
     assert "Traceback" not in output
-    own = re.compile(r"study .* (starts|continues): |  (runs|study) go(es)? to |\[\d+/\d+\] |the tracking server ")
-    (line,) = [line for line in output.splitlines() if not own.match(line)]
-    return line
+    own = re.compile(
+        r"study .* (starts|continues): |  (runs|study) go(es)? to |\[\d+/\d+\] |the tracking server |scor\w+ \d+ network"
+    )
+    lines = [line for line in output.splitlines() if not own.match(line)]
+    assert len(lines) == 1, output
+    return lines[0]
 
 
 def assert_goes_on_to_the_same_end(folder: Folder, command: list[str], undisturbed: Folder) -> str:
