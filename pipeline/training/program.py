@@ -293,6 +293,7 @@ class TrainingProgram:
         n_samples = capacity if some is None else some
         most = min(self._batch_size, capacity)
         n_missing = -(-capacity // most) * most - capacity
+        is_shared = self._is_padded
         batch_size = most if batch_size is None else batch_size
         n_steps = -(-n_samples // batch_size)
         fills = some is not None or n_missing > 0
@@ -300,7 +301,8 @@ class TrainingProgram:
 
         def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any, size: int = most) -> tuple[Any, ...]:
             start = number * batch_size
-            batch = tf.slice(order, [start], [size])
+            # Where a slice begins XLA would take for a constant, and compile again for another size of batch.
+            batch = tf.gather(order, start + tf.range(size)) if is_shared else tf.slice(order, [start], [size])
             n_real = tf.minimum(tf.minimum(size, batch_size), n_samples - start)
             is_real = tf.range(size) < n_real if fills and self._fills else None
             if rates is not None:
