@@ -1,4 +1,4 @@
-"""What a network learns and how it is scored, by numpy alone: what its outputs are worth, and what guessing is worth.
+"""What a network learns and how it is scored: what its outputs are worth, and what guessing is worth.
 
 A network's outputs are ``(n, n_classes)`` logits, or ``(n, 1)`` standardized numbers where the task is a regression.
 """
@@ -70,8 +70,9 @@ class Objective:
             if self.is_regression:
                 losses = (said - self.targets(y))[:, 0] ** 2
             else:
-                said -= said.max(axis=1, keepdims=True)
-                losses = np.log(np.exp(said).sum(axis=1)) - said[np.arange(len(y)), y]
+                from scipy.special import log_softmax  # who loads data alone need not wait for it
+
+                losses = -log_softmax(said, axis=1)[np.arange(len(y)), y]
             return float(np.average(losses, weights=weight))
 
     @property
@@ -85,8 +86,9 @@ class Objective:
             return self.numbers(outputs)
         if METRICS[self.metric].own is None or self.is_served:
             return outputs
-        odds = np.exp(outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+        from scipy.special import softmax
+
+        return np.asarray(softmax(outputs.astype(np.float64), axis=1))
 
     def score(self, y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
         """Return the score that decides, of outputs for samples with targets ``y`` that weigh ``weight``."""

@@ -6,14 +6,12 @@ logits is exact. Probabilities, and the unit of a number, belong to :func:`servi
 
 from __future__ import annotations
 
-import itertools
-import math
 import random
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -29,28 +27,7 @@ from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training import layers
-
-#: Up to so many units a hidden layer is padded to this number.
-_WIDEST_SHARED = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Padded:
-    """What is to be known of the padded model of a network.
-
-    Attributes
-    ----------
-    key
-        The same for networks whose padded models are, but for values.
-    n_weights
-        Of its matrices.
-    settings
-        The numbers that make it this network: rates of dropout, activations as numbers, and widths, one each a layer.
-    """
-
-    key: str
-    n_weights: int
-    settings: tuple[float, ...]
+from depthcheck.pipeline.training.sharing import as_padded, can_pad, padded_units, without_settings
 
 
 def build(
@@ -87,7 +64,8 @@ def build(
     -------
     keras.Model
         With attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for models
-        whose compiled programs are the same but for the values of variables and of :func:`settings`; ``padded``, what
+        whose compiled programs are the same but for the values of variables and of
+        :func:`depthcheck.pipeline.training.sharing.settings`; ``padded``, what
         is to be known of the padded model, or None where units may not be padded; and ``again``, which builds it again.
     """
     seeds = _layer_seeds(seed)
@@ -112,7 +90,7 @@ def build(
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
     if is_padded:
-        activation, plan.activation, plan.units = plan.activation, None, _padded(plan.units)
+        activation, plan.activation, plan.units = plan.activation, None, padded_units(plan.units)
         plan.behind = {
             "shared": lambda name, _seed: layers.SharedUnits(activation or "linear", name=name),
             **plan.behind,
@@ -129,62 +107,13 @@ def build(
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
-    other = _without_settings(optimizer), plan.sample_shape, n_classes
-    network.key, network.padded = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), *other)), None
-    if _can_pad(plan, model, optimizer):
-        network.padded = _as_padded(compiled, plan, other, n_features=n_features)
+    other = without_settings(optimizer), plan.sample_shape, n_classes
+    network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), *other))
+    network.padded = as_padded(compiled, plan, other, n_features) if can_pad(plan, model, optimizer) else None
     network.again = partial(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )
     return network
-
-
-def settings(model: keras.Model) -> list[tuple[Any, str]]:
-    """Return what holds a number that is no variable and that programs take with each call, and under which name.
-
-    Those of a padded model begin with the optimizer's too, and go on with :attr:`Padded.settings`.
-    """
-    optimizer = model.optimizer
-    names = _settings_of(type(optimizer).__name__.lower())
-    found = [(optimizer, name) for name in names if getattr(optimizer, name, None)]
-    kinds = (layers.ThreefryDropout, "rate"), (layers.SharedUnits, "choice"), (layers.SharedUnits, "width")
-    for kind, name in kinds:
-        found += [(layer, name) for layer in model.layers if isinstance(layer, kind)]
-    return found
-
-
-def _settings_of(optimizer: str) -> tuple[str, ...]:
-    # Keras's Muon, and momentum of RMSprop, take nothing but plain numbers.
-    return {"sgd": ("momentum", "weight_decay"), "muon": ()}.get(optimizer, ("weight_decay",))
-
-
-def _without_settings(optimizer: OptimizerConfig) -> OptimizerConfig:
-    """Return the configuration that is the same for all that differ in what a program takes with each call."""
-    taken = _settings_of(optimizer.name)
-    options = tuple((name, 0.5 if name in taken and value else value) for name, value in optimizer.hyperparameters)
-    return replace(optimizer, learning_rate=1.0, hyperparameters=options)
-
-
-def _can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
-    """Tell whether further units, whose outputs are set to 0, change nothing: not where a layer looks at all units."""
-    others = plan.start or plan.between or plan.end or plan.adds
-    is_plain = plan.layer is keras.layers.Dense and not others
-    return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
-
-
-def _as_padded(model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], *, n_features: int) -> Padded:
-    units, activation, depth, choice = _padded(plan.units), plan.activation, len(plan.units), 0
-    if activation in layers.CHOICES:
-        activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
-    return Padded(
-        key=repr((replace(model, units=units, activation=activation, dropout=0.0), *other)),
-        n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
-        settings=(*[model.dropout] * depth, *[float(choice)] * depth, *map(float, plan.units)),
-    )
-
-
-def _padded(units: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(max(_WIDEST_SHARED, 1 << (n_units - 1).bit_length()) for n_units in units)
 
 
 def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any]:

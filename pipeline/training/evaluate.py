@@ -47,27 +47,11 @@ def evaluation_of(
     return objective.evaluation(name, loss, part.y, outputs, part.weight)
 
 
-def served_outputs(
-    model: keras.Model, samples: NDArray[Any], last: Callable[[tf.Tensor], tf.Tensor] = lambda outputs: outputs
-) -> NDArray[np.float32]:
-    """Return what a model gives for ``samples``, ``(n, n_outputs)``; of a serving model probabilities or numbers.
-
-    ``last`` is done to the outputs of each step.
-    """
-    chunks = [
-        last(model(samples[start : start + _CHUNK], training=False)).numpy() for start in range(0, len(samples), _CHUNK)
-    ]
+def served_outputs(model: keras.Model, samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return what a model gives for ``samples``, ``(n, n_outputs)``; of a serving model probabilities or numbers."""
+    starts = range(0, len(samples), _CHUNK)
+    chunks = [model(samples[start : start + _CHUNK], training=False).numpy() for start in starts]
     return np.concatenate(chunks) if chunks else np.empty((0, model.output_shape[-1]), np.float32)
-
-
-def predict_proba(model: keras.Model, X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities of the classes, ``(n, n_classes)`` float32, for prepared samples ``(n, n_features)``."""
-    return served_outputs(model, X, tf.nn.softmax)
-
-
-def predict_numbers(model: keras.Model, X: NDArray[np.float32], objective: Objective) -> NDArray[np.float32]:
-    """Return numbers in the target's own unit, ``(n,)`` float32, for prepared samples ``(n, n_features)``."""
-    return objective.numbers(served_outputs(model, X)).astype(np.float32)
 
 
 def predictions(

@@ -25,6 +25,7 @@ from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.evaluate import evaluation_of
 from depthcheck.pipeline.training.program import ProgramCache, Values, can_fill
+from depthcheck.pipeline.training.sharing import shared_batch
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
@@ -32,8 +33,6 @@ EpochCallback = Callable[[int, dict[str, float]], bool | None]
 _SECONDS_A_CALL = 1.0
 #: Numbers, of four bytes each, that go into a call and come out of it, at most.
 _MOST_NUMBERS = 2**23
-#: Batches of up to so many samples share a program, and multiplications that cost less than compiling another one.
-_SMALLEST_SHARED, _CHEAP = 64, 3.2e9
 #: Programs and training data of this process, kept between trials: they speed the next trial up and change nothing.
 _programs = ProgramCache(size=32)
 _resident: dict[tuple[int, int, int], tuple[tf.Tensor, tf.Tensor]] = {}
@@ -102,8 +101,8 @@ def fit_folds(
         the training loss is the weighted one, which is what training minimizes; the validation loss never is.
     capacity
         More than the number of training samples, or 0: one compiled program serves training parts of any size below.
-        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples. Where
-        training takes less than that, widths and batch sizes share one as well (:func:`_shared_batch`).
+        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples. Small
+        networks share one for widths and batch sizes, too (:mod:`depthcheck.pipeline.training.sharing`).
         Not heeded where batches cannot be filled up (:func:`depthcheck.pipeline.training.program.can_fill`).
     on_epoch_end
         Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
@@ -214,11 +213,12 @@ class _Run:
             keeps = "outputs"  # another loss does not say what the score is
         if keeps == "hits" and split.train.weight is not None:
             keeps = "outputs"  # hits are counted, not weighed
-        shared = _shared_batch(model, config, capacity)
+        shared = shared_batch(model, config, capacity)
         self.program = programs.program(model, shared or config.batch_size, keeps, is_padded=shared > 0)
         self._settings = self.program.settings_of(model)
         n_outputs = model.output_shape[-1]
-        numbers = int(self._X.shape[0]) * (1 + n_outputs * (keeps == "outputs")) + int(self._valid.shape[0]) * n_outputs
+        n_kept = len(self._X) * n_outputs * (shared or 1) if keeps == "outputs" else 1
+        numbers = len(self._X) + n_kept + len(self._valid) * n_outputs
         #: Epochs that one call may train, so that orders and outputs do not fill the memory.
         self.most_epochs = max(1, min(config.epochs, _MOST_NUMBERS // numbers))
         self.state = _State(0, self.program.values_of(model), _orders(config.seed, len(split.train)))
@@ -281,19 +281,6 @@ def _epochs_a_call(runs: Sequence[_Run]) -> int:
     seconds = sum(run.program.epoch_seconds for run in runs)
     most = min(run.most_epochs for run in runs)
     return max(1, int(min(most, _SECONDS_A_CALL / seconds)))
-
-
-def _shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
-    """Return the size of batch of a program that several widths and batch sizes share; 0 where none is shared.
-
-    A second or two to trace and compile a program is then longer than the arithmetic on zeros, which the number of
-    multiplications stands for. It depends on nothing else, so that a trial gives the same bits wherever it is trained.
-    """
-    if not capacity or model.padded is None or not can_fill(model):
-        return 0
-    size: int = 1 << (max(_SMALLEST_SHARED, config.batch_size) - 1).bit_length()
-    n_products = 6.0 * model.padded.n_weights * config.epochs * capacity * size / config.batch_size
-    return size if n_products <= _CHEAP else 0
 
 
 def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> NDArray[np.float32] | None:

@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.training.build import settings
 from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
+from depthcheck.pipeline.training.sharing import settings
 
 _LAYERS = keras.layers
 _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_input))
@@ -39,7 +39,7 @@ _OF_OPTIMIZER = "the optimizer"
 Values = list[tf.Tensor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=False, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """What some epochs gave.
 
@@ -100,11 +100,8 @@ class TrainingProgram:
         self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
         self._variables = _variables(self._model)
+        self._starts = {key: np.array(of.numpy()) for key, of in self._variables.items()} if is_padded else {}
         self._settings = settings(self._model)
-        #: What stands where a smaller model has nothing: no weight, and what the optimizer's own variables begin with.
-        self._padding = {
-            key: np.array(variable.numpy() * (key[0] == _OF_OPTIMIZER)) for key, variable in self._variables.items()
-        }
         self._fills = can_fill(self._model)
         self.engine = "compiled"
         self._run = self._compiled()
@@ -115,8 +112,9 @@ class TrainingProgram:
         if not self._is_padded:
             return [tf.identity(variable.value) for variable in own.values()]
         values = []
-        for key, padding in self._padding.items():
-            value = padding.copy()
+        for key, start in self._starts.items():
+            # Weights that a smaller model has not are 0, and the optimizer's variables of these as they begin.
+            value = start.copy() if key[0] == _OF_OPTIMIZER else np.zeros_like(start)
             if key in own:
                 value[tuple(slice(size) for size in own[key].shape)] = own[key].numpy()
             values.append(tf.constant(value))
@@ -220,7 +218,7 @@ class TrainingProgram:
             if self.n_traces == n_traces or folder is None or _is_out_of_memory(error) or unsupported:
                 raise
             # It failed before its first step, while it was compiled or read from a damaged folder. XLA remembers that
-            # for this function; another one is compiled anew, with the values that the variables still have.
+            # for this function; another one is compiled anew, and given the same values.
             renew(folder)
             self._run = self._compiled()
             return self._run_again(given, folder)
@@ -293,7 +291,6 @@ class TrainingProgram:
         n_samples = capacity if some is None else some
         most = min(self._batch_size, capacity)
         n_missing = -(-capacity // most) * most - capacity
-        is_shared = self._is_padded
         batch_size = most if batch_size is None else batch_size
         n_steps = -(-n_samples // batch_size)
         fills = some is not None or n_missing > 0
@@ -302,7 +299,7 @@ class TrainingProgram:
         def step(number: tf.Tensor, loss_sum: tf.Tensor, kept: Any, size: int = most) -> tuple[Any, ...]:
             start = number * batch_size
             # Where a slice begins XLA would take for a constant, and compile again for another size of batch.
-            batch = tf.gather(order, start + tf.range(size)) if is_shared else tf.slice(order, [start], [size])
+            batch = tf.gather(order, start + tf.range(size)) if self._is_padded else tf.slice(order, [start], [size])
             n_real = tf.minimum(tf.minimum(size, batch_size), n_samples - start)
             is_real = tf.range(size) < n_real if fills and self._fills else None
             if rates is not None:

@@ -6,12 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from said import predict_numbers, predict_proba
 
 from depthcheck.pipeline.config import OPTIMIZERS, ModelConfig, OptimizerConfig
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training.build import build, build_optimizer, serving_model
-from depthcheck.pipeline.training.evaluate import predict_numbers, predict_proba, served_outputs
+from depthcheck.pipeline.training.evaluate import served_outputs
 
 SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
 #: Arguments of Keras's optimizers that nobody searches: identity, training technique, and constants of Muon's

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from said import predict_numbers, predict_proba
 from sklearn.metrics import (
     accuracy_score,
     log_loss,
@@ -15,7 +16,7 @@ from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Part
 from depthcheck.pipeline.training.build import build
-from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba, predictions, served_outputs
+from depthcheck.pipeline.training.evaluate import evaluate, predictions, served_outputs
 
 N_FEATURES, N_CLASSES = 6, 4
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from said import predict_numbers, predict_proba
 from sklearn.metrics import r2_score, roc_auc_score
 
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
@@ -18,9 +19,10 @@ from depthcheck.pipeline.metrics import balanced_weights, objective_of
 from depthcheck.pipeline.records import History, Part, Split
 from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.build import build
-from depthcheck.pipeline.training.evaluate import evaluate, predict_numbers, predict_proba
+from depthcheck.pipeline.training.evaluate import evaluate
 from depthcheck.pipeline.training.fit import fit_folds, permutations
 from depthcheck.pipeline.training.program import ProgramCache
+from depthcheck.pipeline.training.sharing import shared_batch
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 150
 EVERY_OPTIMIZER = [
@@ -528,9 +530,9 @@ def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_pr
     assert [network(8, activation="relu", options=options).padded for options in others] == [None] * 3
     assert network(8, optimizer="muon").padded is None
     assert network(8).padded is not None
-    programs = ProgramCache(size=1)
-    fit(network(8), split, config(), capacity=100_000, programs=programs)
-    assert programs.program(network(9), 64, is_padded=True).n_traces == 0
+    assert [shared_batch(network(8), config(), capacity) for capacity in (0, 1_000, 100_000)] == [0, 64, 0]
+    # Without hidden layers arithmetic costs next to nothing; what is kept of each step would fill the memory.
+    assert [shared_batch(network(n_classes=2), config(), capacity) for capacity in (1_000, 100_000)] == [64, 0]
 
 
 def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from said import predict_proba
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score, roc_auc_score
 
@@ -26,7 +27,6 @@ from depthcheck.pipeline.prepare.prepare import prepared
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.pipeline.training.build import build
-from depthcheck.pipeline.training.evaluate import predict_proba
 from depthcheck.pipeline.training.fit import fit_folds
 from depthcheck.pipeline.trial import TrainedTrial, judge, run_trial
 

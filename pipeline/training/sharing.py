@@ -1,0 +1,111 @@
+"""What lets networks share a compiled program: numbers that go in with each call, and padding to one shape.
+
+Tracing and compiling a program takes seconds, training a small network on a small table a fraction of one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from depthcheck.pipeline.blueprint import Blueprint
+from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig
+from depthcheck.pipeline.training import layers
+
+#: Hidden layers of up to so many units, and batches of up to so many samples, are padded to that number.
+_UNITS, _BATCH = 128, 64
+#: Multiplications in a fold's training that cost less than compiling another program.
+_CHEAP = 3.2e9
+#: Numbers of four bytes that an epoch may keep for its training score: of each step it is a whole batch of outputs.
+_MOST_KEPT = 2**23
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """What is to be known of the padded model of a network.
+
+    Attributes
+    ----------
+    key
+        The same for networks whose padded models are, but for values.
+    n_weights
+        Of its matrices.
+    settings
+        The numbers that make it this network: rates of dropout, activations as numbers, and widths, one each a layer.
+    """
+
+    key: str
+    n_weights: int
+    settings: tuple[float, ...]
+
+
+def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
+    """Tell whether further units, whose outputs are set to 0, change nothing: not where a layer looks at all units."""
+    others = plan.start or plan.between or plan.end or plan.adds
+    is_plain = plan.layer is keras.layers.Dense and not others
+    return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
+
+
+def as_padded(model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], n_features: int) -> Padded:
+    """Return what is to be known of the padded model; ``other`` is what else is compiled into its program."""
+    units, activation, depth, choice = padded_units(plan.units), plan.activation, len(plan.units), 0
+    if activation in layers.CHOICES:
+        activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
+    return Padded(
+        key=repr((replace(model, units=units, activation=activation, dropout=0.0), *other)),
+        n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
+        settings=(*[model.dropout] * depth, *[float(choice)] * depth, *map(float, plan.units)),
+    )
+
+
+def padded_units(units: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the numbers of units of a padded model."""
+    return tuple(max(_UNITS, 1 << (n_units - 1).bit_length()) for n_units in units)
+
+
+def shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
+    """Return the size of batch of a program that several widths and batch sizes share; 0 where none is shared.
+
+    It depends on configuration and data alone, so that a trial gives the same bits wherever it is trained.
+
+    Parameters
+    ----------
+    capacity
+        Of rows; 0 where the program is to be for these data alone.
+    """
+    if not capacity or model.padded is None:
+        return 0
+    size: int = 1 << (max(_BATCH, config.batch_size) - 1).bit_length()
+    n_products = 6.0 * model.padded.n_weights * config.epochs * capacity * size / config.batch_size
+    n_kept = capacity * size * model.output_shape[-1]
+    return size if n_products <= _CHEAP and n_kept <= _MOST_KEPT else 0
+
+
+def settings(model: keras.Model) -> list[tuple[Any, str]]:
+    """Return what holds a number that is no variable and that programs take with each call, and under which name.
+
+    Those of a padded model begin with the optimizer's too, and go on with :attr:`Padded.settings`.
+    """
+    optimizer = model.optimizer
+    names = _settings_of(type(optimizer).__name__.lower())
+    found = [(optimizer, name) for name in names if getattr(optimizer, name, None)]
+    kinds = (layers.ThreefryDropout, "rate"), (layers.SharedUnits, "choice"), (layers.SharedUnits, "width")
+    for kind, name in kinds:
+        found += [(layer, name) for layer in model.layers if isinstance(layer, kind)]
+    return found
+
+
+def without_settings(optimizer: OptimizerConfig) -> OptimizerConfig:
+    """Return the configuration that is the same for all that differ in what a program takes with each call."""
+    taken = _settings_of(optimizer.name)
+    options = tuple((name, 0.5 if name in taken and value else value) for name, value in optimizer.hyperparameters)
+    return replace(optimizer, learning_rate=1.0, hyperparameters=options)
+
+
+def _settings_of(optimizer: str) -> tuple[str, ...]:
+    # Keras's Muon, and momentum of RMSprop, take nothing but plain numbers.
+    return {"sgd": ("momentum", "weight_decay"), "muon": ()}.get(optimizer, ("weight_decay",))
