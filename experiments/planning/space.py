@@ -20,7 +20,8 @@ from depthcheck.pipeline.config import ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, active, by_dimension, parameter
 from depthcheck.pipeline.own import OwnModel
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+# What goes wrong reaches the user once, in our words; Optuna also warns of what it then gets over, with its SQL.
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 Point = Mapping[str, ParamValue]
 

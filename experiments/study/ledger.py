@@ -30,8 +30,6 @@ from depthcheck.experiments.tracking.store import storage as stored
 if TYPE_CHECKING:
     from depthcheck.experiments.cluster.worker import Outcome
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 _STATES = {
     "finished": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
