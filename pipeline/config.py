@@ -423,7 +423,7 @@ class ModelConfig:
         if self.own is None:
             return f"depth {self.depth}"
         of_own = (DIMENSIONS[name].said(value, 2) for name, value in self.options if DIMENSIONS[name].is_own)
-        return ", ".join([self.name, *([f"depth {self.depth}"] if self.units else []), *of_own])
+        return ", ".join([self.name, *([f"depth {self.depth}"] if self.own.is_said("depth") else []), *of_own])
 
 
 def _model_config(

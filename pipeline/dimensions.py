@@ -89,7 +89,7 @@ def know_own(own: OwnModel) -> None:
     """
     taken = own.defaults()
     layers = [name for name in ("depth", "units", "activation") if name in taken]
-    require(len(layers) in (0, 3), f"{own.name}", "of depth, units and activation all or none", ", ".join(layers))
+    require(len(layers) in (0, 3), own.name, "a function of depth, units and activation or of none", ", ".join(layers))
     for name in taken:
         known = DIMENSIONS.get(name)
         is_free = known is None or known.is_own or known.of_network

@@ -168,7 +168,7 @@ def test_wrong_definition_is_one_line(folder: Path, change: dict[str, object], m
             "def build(learning_rate):\n    pass\n",
             "none of those of training and optimizers, got 'learning_rate'",
         ),
-        ("def build(depth):\n    pass\n", "must be of depth, units and activation all or none, got 'depth'"),
+        ("def build(depth):\n    pass\n", "must be a function of depth, units and activation or of none, got 'depth'"),
     ],
 )
 def test_signature_that_cannot_be_searched_is_one_line(folder: Path, source: str, message: str):
