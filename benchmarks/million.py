@@ -165,7 +165,7 @@ def _write(file: Path, n_rows: int, n_columns: int) -> None:
     if file.suffix == ".csv":  # every other number as money is written, which no reader of CSV takes for one
         for number in range(1, n_columns, 6):
             numbers = columns[f"number {number}"]
-            columns[f"number {number}"] = [f"${value:,.2f}" if value == value else "" for value in numbers]
+            columns[f"number {number}"] = ["" if np.isnan(value) else f"${value:,.2f}" for value in numbers]
         pacsv.write_csv(pa.table(columns), file)
     else:
         pq.write_table(pa.table(columns), file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import re
 import tempfile
@@ -78,15 +79,22 @@ def _row(record: TrialRecord) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report before it is drawn and written: its text, its figures by their paths in the text, what it rests on.
+    """A report before it is drawn and written: its texts, its figures by their paths in the text, what it rests on.
 
-    ``champion`` is what goes to the champion's page in the model registry: the answer and the recommended model.
+    ``appendix`` is a file of its own; ``champion`` is what goes to the champion's page in the model registry: the
+    answer and the recommended model.
     """
 
     markdown: str
+    appendix: str
     champion: str
     figures: dict[str, Drawing]
     comparison: Comparison
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Markdown by the name of its file."""
+        return {"report": self.markdown, "appendix": self.appendix}
 
 
 def make_report(study: StudyData, comparison: Comparison | None = None, template: str | None = None) -> Report:
@@ -99,6 +107,7 @@ def make_report(study: StudyData, comparison: Comparison | None = None, template
     texts = sections(comparison, context_of(study, comparison, drawings))
     return Report(
         markdown=render(texts, drawings, template),
+        appendix=render(texts, drawings, of="appendix"),
         champion=f"## Answer\n\n{texts['answer']}\n\n## Recommended model\n\n{texts['recommended']}\n",
         figures={drawing.path: drawing for drawing in drawings},
         comparison=comparison,
@@ -137,16 +146,17 @@ def report_folder(asked: str | None, study: str, base: Path) -> Path:
 
 
 def write_report(report: Report, study: StudyData, folder: Path) -> None:
-    """Write ``report.md``, ``report.html``, ``figures/`` and the tables; files of an earlier report are replaced."""
+    """Write report and appendix, each as markdown and HTML, ``figures/`` and the tables; an earlier report's go."""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for old in (folder / "figures").glob("*.svg"):
         old.unlink()
     images = {path: picture(drawing.draw) for path, drawing in report.figures.items()}
     for path, content in images.items():
         (folder / path).write_bytes(content)
-    (folder / "report.md").write_text(report.markdown, encoding="utf-8")
-    page = to_html(report.markdown, images, title=f"Report of study {study.design.name}")
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    for name, markdown in report.texts.items():
+        (folder / f"{name}.md").write_text(markdown, encoding="utf-8")
+        page = to_html(markdown, images, title=f"{name.capitalize()} of study {study.design.name}")
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
     table = trials_table(study.records)
     table.to_csv(folder / "comparison.csv", index=False)
     table.to_parquet(folder / "comparison.parquet", index=False)
@@ -156,32 +166,39 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
     """Return the report as one page: its figures (SVG by their paths) inside, no script, nothing from the network."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
-    for inline in tokens:
+    contents: list[str] = []
+    for opened, inline in itertools.pairwise(tokens):
+        if opened.type == "heading_open" and opened.tag == "h2":
+            opened.attrSet("id", f"section-{len(contents) + 1}")
+            contents.append(inline.content)
         for token in inline.children or ():
-            path = str(token.attrGet("src")) if token.type == "image" else ""
+            path, address = (str(token.attrGet(name)) for name in ("src", "href"))
             if path in figures:
                 token.attrSet("src", "data:image/svg+xml;base64," + base64.b64encode(figures[path]).decode())
+            if address in ("report.md", "appendix.md"):
+                token.attrSet("href", address.replace(".md", ".html"))
     # markdown-it refuses data: addresses when it parses, not when it renders.
     body = parser.renderer.render(tokens, parser.options, {})
     page = Environment(keep_trailing_newline=True).from_string(_PAGE.read_text("utf-8"))
-    return page.render(title=title, body=body)
+    return page.render(title=title, body=body, contents=contents)
 
 
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
     """Log a written report to the study's run; its links to figures become such as MLflow's pages show."""
     run_id = study.facts.run_id
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch)
         for path in (*folder.glob("*.html"), *folder.glob("comparison.*"), *folder.glob("figures/*.svg")):
             target = copy / path.relative_to(folder)
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(path.read_bytes())
-        linked = re.sub(
-            r"\]\((figures/[^)]+)\)",
-            lambda found: f"]({tracking.artifact_link(uri, run_id, found.group(1))})",
-            report.markdown,
-        )
-        (copy / "report.md").write_text(linked, encoding="utf-8")
+        for name, markdown in report.texts.items():
+            linked = re.sub(
+                r"\]\((figures/[^)]+|report\.md|appendix\.md)\)",
+                lambda found: f"]({tracking.artifact_link(uri, run_id, found.group(1))})",
+                markdown,
+            )
+            (copy / f"{name}.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
     tracking.note_answer(uri, run_id, "\n\n".join(answer(report.comparison)), verdicts(report.comparison))
     tracking.describe_champion(uri, study.design.name, report.champion)

@@ -159,9 +159,9 @@ def write_and_say(
         tracking.join_study(found.tracking_uri, found.run_id, launched, "report")
     _say_answer(found)
     warnings, checks = found.comparison.warnings, found.comparison.checks
-    print(f"\n{len(warnings)} of {len(checks)} checks warn" + (":" if warnings else ""))
+    print(f"\n{len(checks) - len(warnings)} of {len(checks)} checks pass" + ("; in doubt:" if warnings else ""))
     for check in warnings:
-        print(f"  {check.name}: {check.detail}")
+        print(f"  {check.name}? {check.detail}")
     print(f"\n  report        {written}\n                {written.with_suffix('.html')}")
     print("\n".join(_where(found)) + "/report")
 

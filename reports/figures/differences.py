@@ -53,6 +53,7 @@ def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Dr
             f"{first.again}. Each circle is one of {n_seeds}; the diamond is their mean with its 95 % interval {over}. "
             f"Inside the grey band (±{metric.region(comparison.design.equivalence)}) a difference would not matter.",
             draw=functools.partial(draw_differences, factor, rows, comparison),
+            answer=True,
         )
 
 
@@ -93,21 +94,28 @@ _MARKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 def effort(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield a figure for each question whose levels were judged."""
     search, design = comparison.search, comparison.design
-    for question in comparison.questions:
-        if search is None or not question.curves or len(question.curves[0].subsets) < 2:
-            continue
+    if search is None:
+        return
+    drawn = [question for question in comparison.questions if question.curves and len(question.curves[0].subsets) >= 2]
+    for question in drawn:
         name, hidden = question.factor.name, len(question.curves) - len(told_apart(question))
         rest = f" Grey: the other {hidden} levels." if hidden else ""
+        caption = (
+            f"Above: expected {comparison.judged} {design.metric.name} of tuning each {name} with so many settings and "
+            f"keeping the best by validation, the mean over all subsets of the {search.n_settings} settings tried. "
+            f"Below: the difference to {name} {question.factor.reference} at the same settings. Bands are 95 % "
+            f"intervals, each for one point of its line; inside the grey strip (±"
+            f"{design.metric.region(design.equivalence)}) a difference would not matter. The answer is read at the "
+            f"upright line, {search.subset} settings."
+        )
+        if question is not drawn[0]:
+            caption = f"As figure 1, by {name}; differences to {name} {question.factor.reference}."
         yield Drawing(
             name=f"effort-by-{name}",
             alt=f"Tuned score and differences against the number of settings tried, by {name}",
-            caption=f"Above: expected {comparison.judged} {design.metric.name} of tuning each {name} with so many "
-            f"settings and keeping the best by validation, the mean over all subsets of the {search.n_settings} "
-            f"settings tried. Below: the difference to {name} {question.factor.reference} at the same settings. Bands "
-            f"are 95 % intervals, each for one point of its line; inside the grey strip (±"
-            f"{design.metric.region(design.equivalence)}) a difference would not matter. The answer is read at the "
-            f"upright line, {search.subset} settings.{rest}",
+            caption=f"{caption}{rest}",
             draw=functools.partial(draw_effort, question, comparison, search),
+            answer=True,
         )
 
 

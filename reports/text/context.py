@@ -43,13 +43,15 @@ class PhaseCount:
 class Drawing:
     """A figure that is ready to be drawn: the name of its file without ending, and what returns matplotlib's figure.
 
-    ``alt`` stands for it where it is not shown; ``caption`` says what is seen, and of how many.
+    ``alt`` stands for it where it is not shown; ``caption`` says what is seen, and of how many. One that shows the
+    ``answer`` stands beside it; the others are the appendix's.
     """
 
     name: str
     alt: str
     caption: str
     draw: Callable[[], Any]
+    answer: bool = False
 
     @property
     def path(self) -> str:

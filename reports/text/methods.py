@@ -1,4 +1,4 @@
-"""Sections 3 and 8: what was laid down and what it ran on; what describes the study and decides nothing. Pure text."""
+"""The design, and most of the appendix: what describes the study and decides nothing, what it ran on. Pure text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from depthcheck.pipeline.scores import ACCURACY
-from depthcheck.pipeline.verbatim import in_markdown
+from depthcheck.pipeline.verbatim import in_code, in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts, StudyDesign, StudyFacts
 from depthcheck.reports.text.context import ReportContext
@@ -48,7 +48,7 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
     told = {
         "baseline": "*Baseline* is one known network.",
         "compare": "*Compare* trains every combination of levels with the same settings, laid down beforehand; the "
-        "answer and the tables below rest on it alone.",
+        "answer and the tables rest on it alone.",
         "exploit": "*Exploit* is an adaptive search for a better model and enters no table.",
         "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
         f"again, on fresh {again}s: section 2 rests on it.",
@@ -73,7 +73,6 @@ def _epochs(comparison: Comparison, facts: StudyFacts) -> str:
 def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
     facts, data, of = context.facts, context.facts.data, comparison.design
     yield "data", in_markdown(f"{data.name}{f' ({data.source})' if data.source else ''}", None)
-    yield "SHA-256 of the data", data.sha256
     yield "target", _target(data)
     unit = " in percent; a point is a percentage point" if of.metric.score_unit else ""
     yield "score", f"{of.metric.name}{unit}" if data.target or of.metric is not ACCURACY else ""
@@ -83,16 +82,30 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "fixed", "; ".join(facts.fixed)
     yield "epochs", _epochs(comparison, facts)
     yield "engine", context.engines
-    yield "seed of the study", "" if facts.seed is None else str(facts.seed)
-    yield f"fresh seeds{', one a repeat' if of.folds else ''}", ", ".join(map(str, facts.seeds))
-    yield "SHA-256 of the finalists", facts.finalists_sha256
     again = "setting" if comparison.search else of.again
     asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
     dummy = with_unit(score(of.metric, of.dummy_score, half_width=1 / of.metric.scale), of.metric)
     yield "score of the dummy baseline", f"{dummy} ({of.metric.dummy_is})"
-    yield "versions", _versions(facts.environment)
-    yield "machine", _machine(facts.environment)
+
+
+def provenance(comparison: Comparison, context: ReportContext) -> list[str]:
+    """Return what a study can be told apart and made again by: names, hashes, seeds, versions, the machine."""
+    facts, of = context.facts, comparison.design
+    dirty = {"true": ", with uncommitted changes", "false": ""}.get(facts.dirty, "")
+    rows = {
+        "study": f"`{of.name}`, its run `{facts.run_id}`",
+        "store": in_code(facts.tracking_uri),
+        "code": f"commit `{facts.code_version}`{dirty}",
+        "SHA-256 of the data": f"`{facts.data.sha256}`",
+        "seed of the study": "" if facts.seed is None else str(facts.seed),
+        f"fresh seeds{', one a repeat' if of.folds else ''}": ", ".join(map(str, facts.seeds)),
+        "SHA-256 of the finalists": facts.finalists_sha256 and f"`{facts.finalists_sha256}`",
+        "runs of the recommended model": ", ".join(f"`{run}`" for run in context.champion_runs),
+        "versions": _versions(facts.environment),
+        "machine": _machine(facts.environment),
+    }
+    return [bullets(f"**{name}**: {text}" for name, text in rows.items() if text)]
 
 
 def _target(data: DataFacts) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Literal
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
-from depthcheck.pipeline.verbatim import command, in_code, in_markdown, one_line
+from depthcheck.pipeline.verbatim import command, in_markdown, one_line
 from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
 from depthcheck.reports.text.answer import answer
 from depthcheck.reports.text.context import Drawing, ReportContext
-from depthcheck.reports.text.methods import appendix, design
+from depthcheck.reports.text.methods import appendix, design, provenance
 from depthcheck.reports.text.recommended import known, recommended
 from depthcheck.reports.text.words import (
     bullets,
@@ -33,11 +34,13 @@ from depthcheck.reports.text.words import (
 
 #: What a template may call for, beside the figures.
 TEXTS = (
-    "title", "byline", "answer", "recommended", "design", "results", "known", "checks", "appendix", "reproduce",
+    "title", "byline", "answer", "recommended", "results", "design", "checks", "reproduce", "known", "passed",
+    "appendix", "provenance",
 )  # fmt: skip
-_TEMPLATE = resources.files(__package__) / "report.md.j2"
 _JINJA = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)
 _JINJA.filters["prose"] = prose
+#: Columns that a table has where a level lost trials so.
+_LOST = {"diverged": "n_diverged", "failed": "n_failed", "stuck": "n_untrained"}
 #: More missing levels than this are counted, not named.
 _MOST_MISSING = 10
 #: What is bit-equal, and what is not (docs/decisions/processors.md).
@@ -57,12 +60,14 @@ def sections(comparison: Comparison, context: ReportContext) -> dict[str, str]:
         "byline": [prose(_byline(comparison, context))],
         "answer": _answer(comparison, context),
         "recommended": recommended(comparison, context),
-        "design": design(comparison, context),
         "results": [*tables, _notes(comparison, n_valid) if tables else "Nothing was compared."],
-        "known": known(comparison, context),
+        "design": design(comparison, context),
         "checks": _checks(comparison),
-        "appendix": appendix(comparison, context),
         "reproduce": _reproduce(comparison, context),
+        "known": known(comparison, context),
+        "passed": [bullets(f"{of.name}: {of.detail}" for of in comparison.checks if of.state == "pass")],
+        "appendix": appendix(comparison, context),
+        "provenance": provenance(comparison, context),
     }
     return {name: "\n\n".join(filter(None, texts)) for name, texts in blocks.items()}
 
@@ -84,8 +89,14 @@ def check_template(source: str) -> None:
         raise ValueError(f"template must use {', '.join(TEXTS)} or figures, got {', '.join(sorted(unknown))}")
 
 
-def render(texts: Mapping[str, str], figures: Sequence[Drawing], template: str | None = None) -> str:
-    """Return the report: the texts and figures where a template has them.
+def render(
+    texts: Mapping[str, str],
+    figures: Sequence[Drawing],
+    template: str | None = None,
+    *,
+    of: Literal["report", "appendix"] = "report",
+) -> str:
+    """Return the report, or its appendix: the texts and figures where a template has them.
 
     Parameters
     ----------
@@ -93,16 +104,21 @@ def render(texts: Mapping[str, str], figures: Sequence[Drawing], template: str |
         Of :func:`sections`.
     template
         What takes the place of the project's own, in Jinja's language: it calls the texts by their names, and goes
-        over ``figures``, each with ``alt``, ``path`` and ``caption``. It is run in a sandbox. Nothing is escaped: this
-        is markdown, and the page that is made of it takes no HTML.
+        over ``figures``, each with ``number``, ``alt``, ``path``, ``caption``, and whether it shows the ``answer``. It
+        is run in a sandbox. Nothing is escaped: this is markdown, and the page that is made of it takes no HTML.
+    of
+        Which of the project's own it is, where there is no template.
 
     Raises
     ------
     ValueError
         When one of the template's expressions fails.
     """
-    source = _TEMPLATE.read_text("utf-8") if template is None else template
-    shown = [{"alt": figure.alt, "path": figure.path, "caption": figure.caption} for figure in figures]
+    source = (resources.files(__package__) / f"{of}.md.j2").read_text("utf-8") if template is None else template
+    shown = [
+        {"number": number, **{name: getattr(figure, name) for name in ("alt", "path", "caption", "answer")}}
+        for number, figure in enumerate(figures, start=1)
+    ]
     try:
         return _JINJA.from_string(source).render(**texts, figures=shown)
     except Exception as error:  # whatever a template's own expressions come to
@@ -112,19 +128,36 @@ def render(texts: Mapping[str, str], figures: Sequence[Drawing], template: str |
 def _byline(comparison: Comparison, context: ReportContext) -> str:
     ended = sum(count.ended for count in context.phases)
     n_warnings = len(comparison.warnings)
-    trust = f"{plural(n_warnings, 'warning')} in section 7" if n_warnings else "no warning in section 7"
+    trust = f"{plural(n_warnings, 'doubt')} in section 5" if n_warnings else "no doubt in section 5"
     return (
-        f"Study {comparison.design.name} on {in_markdown(context.facts.data.name)}: {plural(ended, 'trial')}, {trust}."
+        f"Study {comparison.design.name} on {in_markdown(context.facts.data.name)}: {plural(ended, 'trial')}, {trust}. "
+        "All else is in the [appendix](appendix.md)."
     )
 
 
 def _answer(comparison: Comparison, context: ReportContext) -> list[str]:
+    first, *others = answer(comparison)
     return [
-        *map(prose, answer(comparison)),
+        prose(first),
+        prose(_meanings(comparison)),
+        *map(prose, others),
         prose(_why_stuck(comparison, context)),
         prose(_scope(comparison, context)),
         _missing(comparison, context),
     ]
+
+
+def _meanings(comparison: Comparison) -> str:
+    """Return what the verdicts that the study gives mean, as docs/comparison.md has it at length."""
+    region = f"±{comparison.design.metric.region(comparison.design.equivalence)}"
+    given = {contrast.verdict.word for question in comparison.questions for contrast in question.contrasts}
+    meanings = {
+        ("helps", "hurts"): "*Helps* or *hurts*: the interval, with luck over all of the question's contrasts allowed "
+        f"for, leaves out zero, and the estimate lies outside {region}.",
+        ("practically equal",): f"*Practically equal*: the whole interval lies within {region}.",
+        ("inconclusive",): "*Inconclusive*: it could be either, which is no sign of equality.",
+    }
+    return " ".join(text for words, text in meanings.items() if given.intersection(words))
 
 
 def _why_stuck(comparison: Comparison, context: ReportContext) -> str:
@@ -139,7 +172,7 @@ def _why_stuck(comparison: Comparison, context: ReportContext) -> str:
     if not words:
         return ""
     drawn = [at for at, figure in enumerate(context.figures, start=1) if "gradients" in figure.path]
-    figure = f" (figure {drawn[0]})" if drawn else ""
+    figure = f" (figure {drawn[0]}, in the appendix)" if drawn else ""
     return (
         "Why they stand still: the gradient of the first hidden layer's weights, as a share of the output layer's, is "
         f"{enumeration(words)}, mean over epochs and runs{figure}."
@@ -252,11 +285,13 @@ def _notes(comparison: Comparison, n_valid: int | None) -> str:
     selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"
     over = "settings, training seeds"
     over += f", {comparison.drawn} and training parts" if folds else f" and {comparison.drawn}"
+    is_stuck = any(row.n_untrained for question in comparison.questions for row in question.rows)
+    stuck = "*Stuck*: never beat the dummy baseline on the training part. " if is_stuck else ""
     return prose(
         f"{scores} *Tuned*: {_what_tuned_is(comparison)} with its 95 % interval over {over}. *Selected*: the best "
         f"single {'cross-validated' if folds else 'validation'} "
-        f"score of the level{selected}, the luckiest of its trials. *Stuck*: never beat the dummy baseline on "
-        f"the training part. *Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
+        f"score of the level{selected}, the luckiest of its trials. {stuck}"
+        f"*Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
     )
 
 
@@ -273,14 +308,13 @@ def _what_tuned_is(comparison: Comparison) -> str:
 
 def _search(question: Question, comparison: Comparison, n_valid: int | None) -> str:
     metric = comparison.design.metric
+    lost = [name for name in _LOST if any(getattr(row, _LOST[name]) for row in question.rows)]
     rows = [
         [
             _marked(row),
             _tuned(row, comparison),
             count(row.n_trials),
-            count(row.n_diverged),
-            count(row.n_failed),
-            count(row.n_untrained),
+            *(count(getattr(row, _LOST[name])) for name in lost),
             score(metric, row.selected_score, n_examples=n_valid),
             configuration(row.best, without=question.factor.name) if row.best else "–",
             count(row.n_params),
@@ -288,8 +322,8 @@ def _search(question: Question, comparison: Comparison, n_valid: int | None) -> 
         ]
         for row in question.rows
     ]
-    header = [question.factor.name, "tuned", "trials", "diverged", "failed", "stuck", "selected", "best configuration"]
-    return table([*header, "parameters", "seconds"], rows, right=[1, 2, 3, 4, 5, 6, 8, 9])
+    header = [question.factor.name, "tuned", "trials", *lost, "selected", "best configuration", "parameters", "seconds"]
+    return table(header, rows, right=[at for at, name in enumerate(header) if at and name != "best configuration"])
 
 
 def _tuned(row: LevelRow, comparison: Comparison) -> str:
@@ -352,31 +386,22 @@ def _marked(row: LevelRow) -> str:
 
 
 def _checks(comparison: Comparison) -> list[str]:
-    passed, warned = [of for of in comparison.checks if of.state == "pass"], comparison.warnings
+    passed = [of.name for of in comparison.checks if of.state == "pass"]
+    named = f": {enumeration(passed)}" if passed else ""
     return [
-        f"{len(passed)} of {len(comparison.checks)} checks pass. A warning never changes a verdict; it says where to "
-        "doubt.",
-        bullets(f"**warn** – {of.name}: {of.detail}" for of in warned),
-        "Those that pass:" if warned else "",
-        bullets(f"{of.name}: {of.detail}" for of in passed),
+        prose("In doubt is what follows. A doubt changes no verdict; it says where to look.")
+        if comparison.warnings
+        else "",
+        bullets(f"**{of.name}?** {of.detail}" for of in comparison.warnings),
+        prose(f"{len(passed)} of {len(comparison.checks)} checks pass{named}."),
     ]
 
 
 def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
-    facts = context.facts
-    dirty = {"true": ", with uncommitted changes", "false": ""}.get(facts.dirty, "")
-    name = comparison.design.name
-    lines = [
-        f"- study: `{name}`, its run `{facts.run_id}`",
-        f"- code: commit `{facts.code_version}`{dirty}",
-        f"- store: {in_code(facts.tracking_uri)}",
-        f"- data: SHA-256 `{facts.data.sha256}`",
-    ]
-    if facts.seeds:
-        lines.append(f"- fresh seeds: {', '.join(map(str, facts.seeds))}")
-    if context.champion_runs:
-        lines.append("- runs of the recommended model: " + ", ".join(f"`{run}`" for run in context.champion_runs))
-    commands = (
-        [one_line(facts.command), command(comparison.design.launcher, "report", study=name)] if facts.command else []
-    )
-    return ["\n".join(["```sh", *commands, "```"]) if commands else "", "\n".join(lines), prose(_BITS)]
+    facts, design = context.facts, comparison.design
+    commands = []
+    if facts.command:
+        commands = [one_line(facts.command), command(design.launcher, "report", study=design.name)]
+        if comparison.recommendation is not None:
+            commands.append(command(design.launcher, "reproduce", study=design.name))
+    return ["\n".join(["```sh", *commands, "```"]) if commands else "", prose(_BITS)]

@@ -59,7 +59,7 @@ def test_the_recipe_for_another_figure_gives_one_in_the_report(study, comparison
     report = make_report(study, comparison)
     assert ET.fromstring(picture(report.figures["figures/sizes.svg"].draw)).tag == f"{SVG}svg"
     caption = f"*Figure {len(report.figures)}.* Of {len(study.records)} trials."
-    assert f"![Seconds by parameters](figures/sizes.svg)\n\n{caption}" in report.markdown
+    assert f"![Seconds by parameters](figures/sizes.svg)\n\n{caption}" in report.appendix
 
 
 def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):

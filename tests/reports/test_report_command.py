@@ -74,14 +74,15 @@ def test_report_is_written_logged_and_told(written, folder):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert {path.name for path in out.iterdir()} == {
-        "report.md", "report.html", "figures", "comparison.csv", "comparison.parquet",
+        "report.md", "report.html", "appendix.md", "appendix.html", "figures", "comparison.csv", "comparison.parquet",
     }  # fmt: skip
     assert "Depth. Depth 2" in done.stdout
     assert "*" not in done.stdout
     assert str(out / "report.md") in done.stdout
     markdown = (out / "report.md").read_text(encoding="utf-8")
     drawn = {f"figures/{path.name}" for path in (out / "figures").iterdir()}
-    assert drawn == {line.split("](")[1].rstrip(")") for line in markdown.splitlines() if line.startswith("![")}
+    both = [*markdown.splitlines(), *(out / "appendix.md").read_text(encoding="utf-8").splitlines()]
+    assert drawn == {line.split("](")[1].rstrip(")") for line in both if line.startswith("![")}
     assert {"report/report.md", "report/report.html", "report/comparison.parquet"} <= artifacts(
         folder, "made-up-12345678"
     )
@@ -150,7 +151,8 @@ def test_logged_markdown_links_figures_as_mlflows_pages_show_them(folder, tmp_pa
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     run_id = tracking.studies(uri, "made-up-12345678")[0].run_id
     text = Path(client(uri).download_artifacts(run_id, "report/report.md", str(tmp_path))).read_text(encoding="utf-8")
-    assert f"](http:get-artifact?path=report%2Ffigures%2Fcost.svg&run_uuid={run_id})" in text
+    for name in ("figures%2Feffort-by-depth.svg", "appendix.md"):
+        assert f"](http:get-artifact?path=report%2F{name}&run_uuid={run_id})" in text
     assert "](figures/" not in text
     assert tracking.artifact_link("https://host/", "r", "a b.svg").startswith(
         "https://host/get-artifact?path=report%2Fa%20b"
