@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,18 @@ def without_login(address: str) -> str:
     """Return a server's address without user and password, for links: who follows one has logged in by themselves."""
     url = _parsed(address) if "@" in address else None
     return address if url is None else url._replace(username=None, password=None).render_as_string()
+
+
+def mlflow_pages(uri: str) -> tuple[str, str | None]:
+    """Return the address of MLflow's pages, and the command that starts them where no server does."""
+    if uri.startswith("http"):
+        return without_login(uri).rstrip("/"), None
+    return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}"
+
+
+def run_page(experiment_id: str, run_id: str) -> str:
+    """Return the page of a run below that address, as one of training: MLflow's own choice are language models."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def without_password(text: str, known: Iterable[str] = ()) -> str:

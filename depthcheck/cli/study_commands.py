@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -22,7 +21,7 @@ from depthcheck.cli.options import (
     option,
     switch,
 )
-from depthcheck.experiments.addresses import may_be_shown, shown, without_login
+from depthcheck.experiments.addresses import may_be_shown, mlflow_pages, run_page, shown
 from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.system import INTERRUPTED
 from depthcheck.pipeline.verbatim import one_line
@@ -107,19 +106,12 @@ def _where(study: Study) -> list[str]:
     from depthcheck.experiments import tracking
 
     page, artifacts = tracking.run_address(study.tracking_uri, study.run_id)
-    host, browse = _host(study.tracking_uri)
+    host, browse = mlflow_pages(study.tracking_uri)
     return [
         f"  in MLflow     {browse}" if browse else "  in MLflow",
         f"                {host}/{page}",
         f"                {artifacts}",
     ]
-
-
-def _host(uri: str) -> tuple[str, str | None]:
-    """Return the address of MLflow's pages, and the command that starts them where no server does."""
-    if uri.startswith("http"):
-        return without_login(uri).rstrip("/"), None
-    return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}"
 
 
 @click.command(epilog="Example: depthcheck report --study digits-1a2b3c4d --output my-report")
@@ -243,13 +235,13 @@ def _reproduction(ending: ReproductionEnding) -> str:
     from depthcheck.experiments.tracking import launcher
 
     given = functools.partial(verbatim.option, launcher())
-    host, browse = _host(ending.tracking_uri)
+    host, browse = mlflow_pages(ending.tracking_uri)
     original = ending.finding.original.run
     both = _both(original.run_id, ending.run_id, {original.experiment_id, ending.experiment_id})
     lines = ["", ending.finding.headline(), *(f"  {line}" for line in finding_lines(ending.finding))]
     lines += [f"  browse        {browse}"] if browse else []
     lines += [
-        f"  result        {host}/#/experiments/{ending.experiment_id}/runs/{ending.run_id}",
+        f"  result        {host}/{run_page(ending.experiment_id, ending.run_id)}",
         f"  overlaid      {host}/#/metric?{both}",
     ]
     if ending.finding.verdict == "bit-equal":

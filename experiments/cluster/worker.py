@@ -47,6 +47,8 @@ class TrialTask:
 
     Attributes
     ----------
+    title
+        What it is in a few words.
     prune_below
         One validation score an epoch; the trial ends where its best one so far lies below. Empty: never.
     finalist
@@ -60,6 +62,7 @@ class TrialTask:
     phase: Phase
     combination: Mapping[str, ParamValue]
     config: TrialConfig
+    title: str = ""
     metric: str = "accuracy"
     data_folder: str | None = None
     prune_below: tuple[float, ...] = ()
@@ -167,6 +170,7 @@ def start_run(task: TrialTask) -> tracking.TrialRun:
         number=task.number,
         phase=task.phase,
         config=task.config,
+        title=task.title,
         combination=task.combination,
         metric=task.metric,
         tags={tracking.FINALIST: task.finalist} if task.finalist else None,

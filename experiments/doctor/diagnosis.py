@@ -140,9 +140,9 @@ def _page(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun, *, may_clos
             )
     best = optuna.best
     noted = (parent.tags.get(keys.BEST_TRIAL), parent.tags.get(keys.BEST_RUN))
-    if best is not None and noted != (str(best.number), best.run_id):
+    if best is not None and noted != (f"trial-{best.number}", best.run_id):
         yield Finding(
-            what=f"the best trial is {best.number} by Optuna, and the study's run notes {noted[0] or 'none'}",
+            what=f"the best trial is trial-{best.number} by Optuna, and the study's run notes {noted[0] or 'none'}",
             advice="the study's run is given the best trial",
             repair=Repair(kind="note the best trial"),
         )
@@ -239,7 +239,11 @@ def _champion(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun) -> Iter
         yield Finding(
             what=f"the champion is run {champion.run_id}, and the study's run notes {noted}",
             advice="the tag is set again",
-            repair=Repair(kind="tag run", target=parent.run_id, tags={keys.CHAMPION_RUN: champion.run_id}),
+            repair=Repair(
+                kind="tag run",
+                target=parent.run_id,
+                tags={keys.CHAMPION_RUN: champion.run_id, keys.RECOMMENDED: champion.finalist},
+            ),
         )
 
 

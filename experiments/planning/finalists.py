@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
@@ -20,8 +20,11 @@ from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice, SplitConfig
-from depthcheck.pipeline.dimensions import parameter
+from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
 from depthcheck.pipeline.records import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    from depthcheck.experiments.planning.design import PlannedTrial
 
 FACTOR = "configuration"
 
@@ -134,8 +137,8 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
         return tuple(
             _finalist(trial, _stands_for(trial, compared)) for trial in compared if trial.number in numbers
         ) or (_finalist(best, ()),)
-    levels = _levels(experiment, best)
-    alternative = _best([trial for trial in compared if _levels(experiment, trial) != levels])
+    levels = _levels(experiment, best.point)
+    alternative = _best([trial for trial in compared if _levels(experiment, trial.point) != levels])
     return tuple(_finalist(trial, _stands_for(trial, compared)) for trial in (best, alternative) if trial is not None)
 
 
@@ -154,10 +157,19 @@ def missing_runs(
     )
 
 
-def _levels(experiment: Experiment, trial: StudyTrial) -> tuple[ParamValue | None, ...]:
-    """Return a trial's combination of levels, read off its point: *exploit* has no combinations. None: inactive."""
-    optimizer = str(trial.point["optimizer"])
-    return tuple(trial.point.get(parameter(factor, optimizer)) for factor in experiment.compare)
+def trial_title(experiment: Experiment, planned: PlannedTrial, point: Mapping[str, ParamValue]) -> str:
+    """Return a trial's phase and levels, or whom it confirms, in a few words: ``compare depth 2, adam``."""
+    if planned.finalist is not None:
+        return f"{planned.phase} {planned.finalist}"
+    levels = zip(experiment.compare, _levels(experiment, point), strict=True)
+    said = [DIMENSIONS[name].said(level, 2) for name, level in levels if level is not None]
+    return f"{planned.phase} {', '.join(said)}".rstrip()
+
+
+def _levels(experiment: Experiment, point: Mapping[str, ParamValue]) -> tuple[ParamValue | None, ...]:
+    """Return a combination of levels, read off a point: *exploit* has no combinations. None: inactive."""
+    optimizer = str(point["optimizer"])
+    return tuple(point.get(parameter(factor, optimizer)) for factor in experiment.compare)
 
 
 def _stands_for(trial: StudyTrial, compared: Sequence[StudyTrial]) -> tuple[tuple[str, str], ...]:

@@ -35,6 +35,7 @@ from depthcheck.experiments.cluster.worker import (
 )
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.design import PlannedTrial
+from depthcheck.experiments.planning.finalists import trial_title
 from depthcheck.experiments.study.progress import LiveBar, StudyProgress
 from depthcheck.experiments.study.running import RunningStudy
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig
@@ -164,6 +165,7 @@ class Coordinator:
             study_run=study.study_run,
             number=number,
             phase=planned.phase,
+            title=trial_title(study.experiment, planned, point),
             combination=planned.combination,
             config=study.config(point, planned.seed, planned.repeat),
             metric=study.resolved.metric,
@@ -193,9 +195,7 @@ class Coordinator:
                 self._waiting.appendleft(planned)
                 return
             outcome = self._died(task)
-        point = self._study.ledger.trials()[planned.number].user_attrs["point"]
-        label = f"{planned.phase:<8} {task.config.model.label}  {point['optimizer']:<6}"
-        self._progress.ended(outcome, label, is_search=planned.phase != "confirm")
+        self._progress.ended(outcome, task.title, is_search=planned.phase != "confirm")
         self._tell(self._breaker.add(outcome))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.addresses import shown
+from depthcheck.experiments.addresses import mlflow_pages, run_page, shown
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import StudyTrial
@@ -83,7 +84,7 @@ def note_best(study_run: StudyRun, trials: Sequence[StudyTrial], metric: str) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyEnding:
-    """Where a session's results are."""
+    """Where a session's results are; ``champion`` is the address of the ``recommended`` model, where it has one."""
 
     study: str
     tracking_uri: str
@@ -92,6 +93,7 @@ class StudyEnding:
     experiment_id: str
     n_planned: int
     trials: tuple[StudyTrial, ...]
+    recommended: Champion | None
     champion: str | None
     metric: str
     model: OwnModel | None
@@ -107,21 +109,26 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     ]
     if engines := engines_in_words([trial.engine for trial in ending.trials]):
         lines.append(f"  {engines}")
-    best = best_of(ending.trials)
-    if best is not None:
+    metric, best, recommended = METRICS[ending.metric].title, best_of(ending.trials), ending.recommended
+    if recommended is not None:
         lines += [
-            f"  best trial    {best.number}: validation {METRICS[ending.metric].title} {best.score:.4f}",
-            f"                {space.in_words(best.point, ending.model)}",
+            f"  recommended   {recommended.finalist}, {space.in_words(recommended.point, ending.model)}",
+            f"                validation {metric} {recommended.mean_score:.4f}, mean of {recommended.n_seeds} fresh "
+            "seeds",
+        ]
+    elif best is not None:
+        lines += [
+            f"  best so far   trial-{best.number}, {space.in_words(best.point, ending.model)}",
+            f"                validation {metric} {best.score:.4f}, a single run",
         ]
     if ending.champion is not None:
-        lines.append(f"  champion      {ending.champion} (best mean validation score over fresh seeds)")
-    lines += [
-        f"  browse        mlflow ui --backend-store-uri {shlex.quote(shown(ending.tracking_uri))}",
-        f"                http://127.0.0.1:5000/#/experiments/{ending.experiment_id}/runs/{ending.parent_run_id}",
-        f"  study         optuna-dashboard {shlex.quote(shown(ending.storage))}",
-        "  more          the same command with more trials or more seeds extends this study",
-    ]
-    return "\n".join(lines)
+        lines.append(f"  its model     {ending.champion}")
+    host, browse = mlflow_pages(ending.tracking_uri)
+    page = f"{host}/{run_page(ending.experiment_id, ending.parent_run_id)}"
+    lines += [f"  browse        {browse}", f"                {page}"] if browse else [f"  browse        {page}"]
+    if importlib.util.find_spec("optuna_dashboard"):
+        lines.append(f"  study         optuna-dashboard {shlex.quote(shown(ending.storage))}")
+    return "\n".join([*lines, "  more          the same command with more trials or more seeds extends this study"])
 
 
 def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
@@ -166,7 +173,8 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
         lines.append("No trial has finished yet.")
     else:
         score = f"validation {METRICS[dataset.metric].title} {best.score:.4f}"
-        lines.append(f"Best trial so far: **{best.number}** ({score}), {space.in_words(best.point, experiment.model)}.")
+        words = space.in_words(best.point, experiment.model)
+        lines.append(f"Best single run so far: **trial-{best.number}** ({score}), {words}.")
     lines += ["", "| | |", "|---|---|"]
     rows = _design_rows(experiment, dataset, trials, n_planned, parts)
     lines += ["| {} | {} |".format(name, text.replace("|", r"\|")) for name, text in rows]

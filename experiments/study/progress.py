@@ -74,7 +74,7 @@ class StudyProgress(LiveBar):
             self._best = outcome.score if self._best is None else max(self._best, outcome.score)
         score = "" if outcome.score is None else f"  {outcome.score:.4f}"
         state = "" if outcome.state == "finished" else f"  {outcome.state}"
-        line = f"trial {outcome.number:>3}  {label}{score}{state}  {outcome.fit_seconds:.1f} s"
+        line = f"trial-{outcome.number:<3} {label:<24}{score}{state}  {outcome.fit_seconds:.1f} s"
         if not self.is_shown:
             line = f"[{self._n_ended}/{self._n_trials}] {line}  best {self._best_text()}  left {self._left()}"
         if not self.is_shown or outcome.state == "failed":

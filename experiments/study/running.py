@@ -139,6 +139,13 @@ class RecordedStudy:
         return sum(trial.phase != "confirm" for trial in self.plan)
 
     @property
+    def n_expected(self) -> int:
+        """How many trials the study will have, those included that confirm finalists which are not chosen yet."""
+        per_seed = 1 if len(design.combinations(self.experiment)) == 1 else 2
+        unfrozen = 0 if self.confirm_rounds else per_seed * self.experiment.budget.seeds
+        return len(self.plan) + (unfrozen if self.plan else 0)
+
+    @property
     def n_settings(self) -> int:
         """How many settings the plan has for each combination of levels."""
         return len({trial.common_setting for trial in self.plan if trial.phase == "compare"})

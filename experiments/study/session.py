@@ -168,6 +168,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         experiment_id=study.study_run.experiment_id,
         n_planned=len(study.plan),
         trials=tuple(study.ended),
+        recommended=None if request.chosen else study.champion,
         champion=address,
         metric=dataset.metric,
         model=experiment.model,
@@ -208,7 +209,7 @@ def _train(
         best = best_of(so_far)
         progress = StudyProgress(
             console,
-            n_trials=n_planned,
+            n_trials=study.n_expected,
             epochs=study.experiment.budget.epochs,
             n_ended=len(so_far),
             best=None if best is None else best.score,
@@ -297,6 +298,9 @@ def _announcement(study: RunningStudy, storage: str) -> str:
     verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
     phases = Counter(trial.phase for trial in plan)
     shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
+    to_confirm = study.n_expected - len(plan)
+    if plan and to_confirm:
+        shares += f", then {to_confirm} on fresh seeds"
     lines = [
         f"study {study.name} {verb}{shares}",
         f"  runs go to    {shown(study.study_run.tracking_uri)}",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from depthcheck.experiments.addresses import run_page
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.runs import (
     Curves,
@@ -72,7 +73,7 @@ def best_run(uri: str, run_id: str) -> str:
 def run_address(uri: str, run_id: str) -> tuple[str, str]:
     """Return the page of a run below the address of the user interface, and where its artifacts are stored."""
     run = read_run(uri, run_id)
-    return f"#/experiments/{run.experiment_id}/runs/{run_id}", run.artifact_uri
+    return run_page(run.experiment_id, run_id), run.artifact_uri
 
 
 def study_of(uri: str, run_id: str) -> str | None:

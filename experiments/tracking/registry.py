@@ -90,7 +90,8 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
             version = _new_version(study, run_id, facts)
         api.update_model_version(study.study, version, description)
         api.set_registered_model_alias(study.study, keys.CHAMPION, version)
-    study.set_tags({keys.CHAMPION_RUN: run_id})
+        recommended = api.get_run(run_id).data.tags.get(keys.FINALIST, "")
+    study.set_tags({keys.CHAMPION_RUN: run_id, keys.RECOMMENDED: recommended})
     return f"models:/{study.study}@{keys.CHAMPION}"
 
 

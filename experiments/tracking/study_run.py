@@ -85,7 +85,7 @@ class StudyRun:
     def log_best(self, *, number: int, run_id: str, score: float, metric: str, trials_done: int) -> None:
         """Note the best trial so far; over ``trials_done`` this makes the study's own curve."""
         metrics = [(keys.best(metric), score, trials_done), (keys.TRIALS_DONE, float(trials_done), trials_done)]
-        tags = {keys.BEST_TRIAL: str(number), keys.BEST_RUN: run_id}
+        tags = {keys.BEST_TRIAL: f"trial-{number}", keys.BEST_RUN: run_id}
         with storage(f"cannot note the best trial of study {self.study}"):
             log_batch(client(self.tracking_uri), self.run_id, metrics=metrics, tags=tags)
 

@@ -138,6 +138,7 @@ def start_trial(
     number: int,
     phase: str,
     config: TrialConfig,
+    title: str = "",
     combination: Mapping[str, object] | None = None,
     metric: str = "accuracy",
     tags: Mapping[str, str] | None = None,
@@ -151,6 +152,8 @@ def start_trial(
         Of the study: baseline, compare, exploit or confirm.
     config
         Its parameters are logged, only the active ones.
+    title
+        What it is in a few words, behind its number in the run's name; its phase by default.
     combination
         The compared dimensions and the levels of them that the trial stands for.
     metric
@@ -170,7 +173,7 @@ def start_trial(
     }
     api = client(study.tracking_uri)
     with storage(f"cannot create the run of trial {number}"):
-        run_name = f"{number:03d} {config.model.label} {optimizer}"
+        run_name = f"trial-{number} {title or phase}"
         run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
         log_batch(api, run_id, params=config.to_params())
     return TrialRun(study, run_id, flush_seconds=flush_seconds)

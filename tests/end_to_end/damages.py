@@ -230,7 +230,7 @@ REPAIRABLE: Mapping[str, Sequence[Damage]] = {
     ],
     "page, without": [
         (lambda h: h.client.update_run(h.parent, "RUNNING"), "the study's run .* is RUNNING"),
-        (lambda h: h.client.delete_tag(h.parent, "best_trial"), "the study's run notes none"),
+        (lambda h: h.client.delete_tag(h.parent, "best_single_trial"), "the study's run notes none"),
         (lambda h: h.client.delete_tag(h.parent, "study"), "is not marked as such: study"),
         (lambda h: h.artifact(h.parent, "finalists.json").unlink(), "finalists.json .* is missing"),
         (lambda h: h.client.delete_registered_model_alias(h.name, "champion"), "@champion leads to nothing"),

@@ -316,7 +316,7 @@ def test_new_study_is_described_and_finished(uri: str) -> None:
     assert (run.info.run_name, run.info.status, run.data.params) == ("digits-1", "KILLED", {"trials": "50"})
     assert run.data.tags[keys.NOTE] == "# second"
     assert (run.data.tags[keys.CODE_VERSION], run.data.tags[keys.DIRTY]) == ("abc", "true")
-    assert (run.data.tags[keys.BEST_TRIAL], run.data.metrics["best_valid_accuracy"]) == ("3", 0.875)
+    assert (run.data.tags[keys.BEST_TRIAL], run.data.metrics["best_valid_accuracy"]) == ("trial-3", 0.875)
     written = Path(client(uri).download_artifacts(study.run_id, "design.json"))
     assert json.loads(written.read_text()) == {"trials": 50}
 
