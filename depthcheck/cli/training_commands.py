@@ -20,6 +20,7 @@ from depthcheck.cli.options import (
     folder_of,
     new_file,
     option,
+    switch,
     table,
     training,
 )
@@ -45,6 +46,7 @@ _SEEDS = 10
 @option("--epochs", type=Count(), help="Epochs of each trial. [default: of the definition]")
 @option("--widen", metavar="RANGE:up|down,…", help="Ranges to search further: sgd.learning_rate:up,units:down.")
 @option("--study", type=StudyName(), help="A name of your own for the study.")
+@switch("--dry-run", help="Say what it would train, and how long; write nothing.")
 @training
 def run(
     *,
@@ -61,6 +63,7 @@ def run(
     trials: int | None,
     epochs: int | None,
     widen: str | None,
+    dry_run: bool,
     seeds: int | None,
     seed: int | None,
     **session: Any,
@@ -73,6 +76,12 @@ def run(
     named = None if data is None else DataConfig(name=data, **said)
     asked = api.read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
     asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)
+    if dry_run:
+        from depthcheck.experiments.tracking import launch_directory
+
+        folder = folder_of(session["data_folder"], launch_directory())
+        api.dry_run(asked, api.console(progress=True), data_folder=folder, workers=session["workers"])
+        return 0
     return _trained(asked, session)
 
 

@@ -12,9 +12,10 @@ import gc
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -37,6 +38,8 @@ INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The t
 _one_at_a_time = threading.Lock()
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
+#: Of a training that is timed: the first epoch compiles, the last tells what one takes.
+_TIMED_EPOCHS = 2
 #: Raised, the kernel ends a worker before anything else of the user's when memory runs out; 1000 is the most.
 _OOM_SCORE = "500"
 
@@ -207,6 +210,17 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         fit_seconds=result.fit_seconds,
         engine=trained.engine,
     )
+
+
+def time_training(config: TrialConfig, data_folder: str | None) -> float:
+    """Return how many seconds a training would take, by two epochs of it."""
+    from depthcheck.pipeline.trial import run_trial
+
+    dataset = load_once(config.data, data_folder, config.data_sha256)
+    fit = replace(config.fit, epochs=min(config.fit.epochs, _TIMED_EPOCHS))
+    start = time.monotonic()
+    history = run_trial(replace(config, fit=fit), dataset).result.history
+    return time.monotonic() - start + (config.fit.epochs - history.n_epochs) * history.seconds[-1]
 
 
 def outcome_of(record: TrialRecord) -> Outcome:

@@ -153,6 +153,16 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
     return planned
 
 
+def n_to_confirm(experiment: Experiment) -> int:
+    """Return how many trainings on fresh seeds follow a search: of its best network, and of the best of other levels.
+
+    Where nothing is tuned every level has a finalist; several levels may share one, so that this is the most.
+    """
+    n_combinations = len(combinations(experiment))
+    n_levels = sum(len(levels) for levels in experiment.compare.values())
+    return min(n_combinations, 2 if experiment.is_tuned else n_levels) * experiment.budget.seeds
+
+
 def _compare(experiment: Experiment, new_settings: range, first: int) -> list[PlannedTrial]:
     table = common_settings(experiment, new_settings.stop)
     return [

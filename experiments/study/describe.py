@@ -176,7 +176,7 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
         words = space.in_words(best.point, experiment.model)
         lines.append(f"Best single run so far: **trial-{best.number}** ({score}), {words}.")
     lines += ["", "| | |", "|---|---|"]
-    rows = _design_rows(experiment, dataset, trials, n_planned, parts)
+    rows = design_rows(experiment, dataset, trials, n_planned, parts)
     lines += ["| {} | {} |".format(name, text.replace("|", r"\|")) for name, text in rows]
     lines += [
         "",
@@ -210,9 +210,10 @@ def champion_markdown(study: str, champion: Champion) -> str:
     )
 
 
-def _design_rows(
+def design_rows(
     experiment: Experiment, dataset: Dataset, trials: Sequence[StudyTrial], n_planned: int, parts: str
 ) -> list[tuple[str, str]]:
+    """Return what a study consists of, a name and a few words each; ``trials`` are those that have ended."""
     phases = Counter(trial.phase for trial in trials)
     task = "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
     judge = METRICS[dataset.metric].title

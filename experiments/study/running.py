@@ -141,9 +141,8 @@ class RecordedStudy:
     @property
     def n_expected(self) -> int:
         """How many trials the study will have, those included that confirm finalists which are not chosen yet."""
-        per_seed = 1 if len(design.combinations(self.experiment)) == 1 else 2
-        unfrozen = 0 if self.confirm_rounds else per_seed * self.experiment.budget.seeds
-        return len(self.plan) + (unfrozen if self.plan else 0)
+        unfrozen = 0 if self.confirm_rounds or not self.plan else design.n_to_confirm(self.experiment)
+        return len(self.plan) + unfrozen
 
     @property
     def n_settings(self) -> int:

@@ -1,0 +1,43 @@
+import re
+
+import pytest
+from rich.console import Console
+
+from depthcheck import api
+from depthcheck.experiments.planning import definition
+from depthcheck.experiments.planning.design import SearchRound, n_to_confirm, plan
+
+DOCUMENT = {
+    "data": {"name": "digits"},
+    "budget": {"trials": 9, "epochs": 2, "seeds": 2},
+    "compare": {"depth": [0, 1], "optimizer": ["sgd", "adam"]},
+    "tune": {"learning_rate": {"low": 0.01, "high": 0.1, "log": True}},
+    "fixed": {"units": 8, "activation": "relu", "batch_size": 32},
+}
+
+
+def test_dry_run_says_what_it_would_train_and_leaves_nothing(tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    experiment = definition.parse(DOCUMENT, name="tiny")
+    api.dry_run(experiment, Console(soft_wrap=True), workers=2)
+    said = capsys.readouterr().out
+    assert "trainings     13: baseline 1, compare 8, 4 on fresh seeds" in said
+    assert re.search(
+        r"time +about \d+ \w+ of training on 2 workers, by 4 short ones just now; nothing was written", said
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "n_finalists"),
+    [
+        ({}, 2),
+        ({"compare": {"depth": [1, 2]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd"}}, 2),
+        ({"compare": {}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd", "depth": 1}}, 1),
+        ({"tune": {}, "fixed": {**DOCUMENT["fixed"], "learning_rate": 0.1}}, 4),
+    ],
+)
+def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
+    experiment = definition.parse({**DOCUMENT, **change}, name="tiny")
+    assert n_to_confirm(experiment) == 2 * n_finalists
+    assert all(trial.phase != "confirm" for trial in plan(experiment, [SearchRound(trials=9)]))
