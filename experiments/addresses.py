@@ -59,9 +59,13 @@ def mlflow_pages(uri: str) -> tuple[str, str | None]:
     return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}"
 
 
-def run_page(experiment_id: str, run_id: str) -> str:
-    """Return the page of a run below that address, as one of training: MLflow's own choice are language models."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+def run_page(experiment_id: str, run_id: str, artifact: str = "") -> str:
+    """Return the page of a run, or of an artifact of it, below that address.
+
+    It is one of training: what MLflow chooses by itself are language models.
+    """
+    shown = f"/artifacts/{artifact}" if artifact else ""
+    return f"#/experiments/{experiment_id}/runs/{run_id}{shown}?workflowType=machine_learning"
 
 
 def without_password(text: str, known: Iterable[str] = ()) -> str:

@@ -183,6 +183,16 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
     return page.render(title=title, body=body, contents=contents)
 
 
+def _page(uri: str, report: Report, study: StudyData) -> str:
+    """Return what stands on top of the study's page in MLflow: the answer, its figure, and where the rest is."""
+    shown = next((drawing for drawing in report.figures.values() if drawing.answer), None)
+    figure = [] if shown is None else [f"![{shown.alt}]({tracking.artifact_link(uri, study.facts.run_id, shown.path)})"]
+    where = "The whole report is among this run's artifacts: `report/report.html`, or `report/report.md`."
+    if report.comparison.recommendation is not None:
+        where += f" The recommended model is in the registry: `models:/{study.design.name}@champion`."
+    return "\n\n".join([*answer(report.comparison), *figure, where])
+
+
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
     """Log a written report to the study's run; its links to figures become such as MLflow's pages show."""
     run_id = study.facts.run_id
@@ -200,5 +210,5 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
             )
             (copy / f"{name}.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
-    tracking.note_answer(uri, run_id, "\n\n".join(answer(report.comparison)), verdicts(report.comparison))
+    tracking.note_answer(uri, run_id, _page(uri, report, study), verdicts(report.comparison))
     tracking.describe_champion(uri, study.design.name, report.champion)

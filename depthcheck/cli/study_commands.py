@@ -102,10 +102,10 @@ def _say_answer(study: Study) -> None:
     print("\n\n".join(paragraph(text) for text in study.answer.split("\n\n")))
 
 
-def _where(study: Study) -> list[str]:
+def _where(study: Study, artifact: str = "") -> list[str]:
     from depthcheck.experiments import tracking
 
-    page, artifacts = tracking.run_address(study.tracking_uri, study.run_id)
+    page, artifacts = tracking.run_address(study.tracking_uri, study.run_id, artifact)
     host, browse = mlflow_pages(study.tracking_uri)
     return [
         f"  in MLflow     {browse}" if browse else "  in MLflow",
@@ -155,7 +155,7 @@ def write_and_say(
     for check in warnings:
         print(f"  {check.name}? {check.detail}")
     print(f"\n  report        {written}\n                {written.with_suffix('.html')}")
-    print("\n".join(_where(found)) + "/report")
+    print("\n".join(_where(found, "report/report.html")) + "/report")
 
 
 @click.command(epilog="Example: depthcheck delete digits-1a2b3c4d")

@@ -70,10 +70,10 @@ def best_run(uri: str, run_id: str) -> str:
     return run.tags.get(keys.CHAMPION_RUN) or run.tags.get(keys.BEST_RUN) or run_id
 
 
-def run_address(uri: str, run_id: str) -> tuple[str, str]:
-    """Return the page of a run below the address of the user interface, and where its artifacts are stored."""
+def run_address(uri: str, run_id: str, artifact: str = "") -> tuple[str, str]:
+    """Return the page of a run, or of its artifact, in the user interface, and where its artifacts are stored."""
     run = read_run(uri, run_id)
-    return run_page(run.experiment_id, run_id), run.artifact_uri
+    return run_page(run.experiment_id, run_id, artifact), run.artifact_uri
 
 
 def study_of(uri: str, run_id: str) -> str | None:
