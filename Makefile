@@ -24,7 +24,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Without bytecode every worker would take twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run report ui test check bench lock clean
+.PHONY: help run report ui test check bench lock clean
+
+help:  ## what there is
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
 
 run: .venv/installed  ## the main job: make run TRIALS=50 ARGS="-P epochs=5"
 	.venv/bin/python -m mlflow run . --env-manager local --experiment-name depthcheck -P trials=$(TRIALS) $(ARGS)
@@ -41,7 +44,7 @@ test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports 
 	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--durations 10 $(ARGS)
 
-check: .venv/installed-dev
+check: .venv/installed-dev  ## format, lint, types and import contracts
 	ruff format --check .
 	ruff check .
 	mypy

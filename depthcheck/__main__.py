@@ -2,24 +2,40 @@
 
 import os
 import sys
+from typing import NoReturn
 
 from depthcheck.pipeline.system import INTERRUPTED, stop_at_once
 
 stop_at_once()  # the next imports take a second
 
-from depthcheck.cli import main  # noqa: E402
-from depthcheck.experiments import scratch  # noqa: E402
-
 
 def run() -> None:
     """Run the command line as a process of its own."""
-    code = main()
+    try:
+        from depthcheck.cli import main
+        from depthcheck.experiments import scratch
+
+        code = main()
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("depthcheck"):
+            raise
+        _wrong_python(str(error.name))
     if code == INTERRUPTED:
         # All has been cleaned up by now. What libraries do at exit may wait for, or complain about, what was stopped.
         sys.stdout.flush()
         scratch.give_back()
         os._exit(code)
     sys.exit(code)
+
+
+def _wrong_python(package: str) -> NoReturn:
+    """Say in a line that this Python is not the one that Depthcheck was installed into."""
+    print(
+        f"error: {sys.executable} has no package {package!r}: it is not the Python that Depthcheck was installed into; "
+        "activate that one (after make: . .venv/bin/activate) or install what this one lacks",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 if __name__ == "__main__":

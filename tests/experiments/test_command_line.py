@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -148,3 +149,12 @@ def test_bash_completes_the_shipped_names_beside_files():
         ["run", "--experiment"], "d"
     )
     assert [(item.type, item.value) for item in found] == [("file", "d"), ("plain", "digits")]
+
+
+def test_a_python_without_the_packages_is_named_in_one_line():
+    checkout = Path(__file__).parents[2]
+    command = [sys.executable, "-S", "-m", "depthcheck", "list"]  # -S leaves out what was installed
+    ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {sys.executable} has no package '")
