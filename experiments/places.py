@@ -29,6 +29,14 @@ _NAME = "depthcheck"
 #: Where the text begins that says who holds it: behind the byte that Windows locks.
 _TEXT = 1
 _FLAGS = os.O_RDWR | os.O_CREAT | system.AS_IT_IS
+#: PostgreSQL cuts names of connections there.
+_LONGEST_NAME = 63
+_KEEPALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+_HOLDER = """
+    SELECT application_name, backend_start FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND (classid::bigint << 32 | objid::bigint) = CAST(:key AS bigint)
+"""
 
 
 def data_cache() -> Path:
@@ -90,14 +98,20 @@ def require_writable(folder: Path, what: str) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path, study: str) -> Iterator[None]:
-    """Hold the study's lock, a file in the folder of its storage.
+def held(place: Place, study: str) -> Iterator[None]:
+    """Hold the study's lock: a file in the place's folder, and in a PostgreSQL storage, which hosts share, one there.
 
     Raises
     ------
     ValueError
-        When another process holds it; says which, where and since when. Or when it cannot be written.
+        When another process holds one; says which, where and since when. Or when the file cannot be written.
     """
+    with _held_in_folder(place.folder, study), _held_in_database(place.storage, study):
+        yield
+
+
+@contextlib.contextmanager
+def _held_in_folder(folder: Path, study: str) -> Iterator[None]:
     path = lock_file(folder, study)
     with contextlib.ExitStack() as stack:
         try:
@@ -110,6 +124,43 @@ def held(folder: Path, study: str) -> Iterator[None]:
                 f"the study's lock must be a file of yours that can be written, got {path} ({reason})"
             ) from error
         yield  # the file stays: removing it would let a third process lock a new one beside a second's
+
+
+@contextlib.contextmanager
+def _held_in_database(storage: str, study: str) -> Iterator[None]:
+    """Hold an advisory lock of PostgreSQL: the server gives it back when the connection ends, however that comes.
+
+    A host that falls silent is given up within a minute.
+    """
+    if not storage.startswith("postgresql"):
+        yield
+        return
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    name = f"depthcheck on {socket.gethostname()}, process {os.getpid()}"[:_LONGEST_NAME]
+    engine = create_engine(
+        storage,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",  # an open transaction would hold back the server's own cleaning
+        connect_args={"application_name": name, "options": _KEEPALIVE},
+    )
+    key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], signed=True)
+    try:
+        connection = engine.connect()
+    except SQLAlchemyError:  # whoever opens the study says what is the matter with the storage
+        yield
+        return
+    try:
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
+            holder = connection.execute(text(_HOLDER), {"key": key}).first()
+            who = "another coordinator" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M %Z}"
+            raise ValueError(f"study {study!r} must be run once at a time, and is running: {who}")
+        yield
+    finally:
+        with contextlib.suppress(SQLAlchemyError):  # a server that went away has let go of it
+            connection.close()
 
 
 def _opened(path: Path) -> FileIO:

@@ -180,7 +180,7 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
     if not yes and not click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?"):
         print("nothing was deleted")
         return 0
-    with held(place.folder, name):
+    with held(place, name):
         for run_id in runs:
             tracking.delete_study(uri, name, run_id)
         if is_told:

@@ -117,7 +117,7 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
     """
     has_run_here = os.path.lexists(lock_file(place.folder, study))
     # Without a lock there is nothing to hold; making one would say that the study has run here.
-    with held(place.folder, study) if has_run_here else contextlib.nullcontext():
+    with held(place, study) if has_run_here else contextlib.nullcontext():
         repaired: list[Finding] = []
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):

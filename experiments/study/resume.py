@@ -49,7 +49,7 @@ def resumed(
     """
     with usable():
         _require_not_running_elsewhere(place, study)
-    with held(place.folder, study):
+    with held(place, study):
         with usable():
             ledger = _Resumption(place, study, experiment, dataset, console).open(is_search=is_search)
         yield ledger

@@ -29,7 +29,7 @@ from damages import (
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.examine import examine, lines, studies
-from depthcheck.experiments.places import held
+from depthcheck.experiments.places import Place, held
 from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.tracking.model import hashes
 from depthcheck.experiments.tracking.runs import study_runs
@@ -189,7 +189,7 @@ def test_same_command_takes_over_what_optuna_has_lost_and_scores_a_network_witho
 
 def test_running_study_is_left_alone(hurt, doctor):
     hurt.start_again(2)
-    with held(hurt.path, hurt.name):
+    with held(Place.of(hurt.uri, hurt.storage), hurt.name):
         code, output = doctor("--fix", "true")
     assert code == 2, output
     assert f"is running: process {os.getpid()} on " in output

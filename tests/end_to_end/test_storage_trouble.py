@@ -3,8 +3,10 @@
 import contextlib
 import random
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -234,6 +236,12 @@ def test_postgresql_is_read_as_data_and_loses_nothing_of_a_study_when_it_is_rest
         served = Served(folder.path, folder.home, server.url("mlflow"), server.url("optuna"))
         command = ["--experiment", tiny, "--workers", "1", "--storage", served.storage]
         process = start_until(served, command, 3)
+        process.send_signal(signal.SIGSTOP)  # it holds the study, however slow it is
+        with tempfile.TemporaryDirectory() as home:  # another host's coordinator, of the same stores
+            code, output = replace(served, home=Path(home)).run(*command)
+        process.send_signal(signal.SIGCONT)
+        assert code == 2, output
+        assert re.search(rf"running: depthcheck on \S+, process {process.pid}, since \d{{4}}-", output.splitlines()[-1])
         server.kill()
         line = ends_in_one_line(process)
         assert re.match("error: cannot ", line)

@@ -4,13 +4,17 @@ import os
 
 import pytest
 
-from depthcheck.experiments.places import held, lock_file
+from depthcheck.experiments.places import Place, held, lock_file
 from tests.others import NOBODY, needs_root
+
+
+def place(folder):
+    return Place.of(f"sqlite:///{folder}/mlflow.db", None)
 
 
 def _refused(folder):
     expected = "the study's lock must be a file of yours that can be written"
-    with pytest.raises(ValueError, match=expected) as trouble, held(folder, "mine"):
+    with pytest.raises(ValueError, match=expected) as trouble, held(place(folder), "mine"):
         pass
     return str(trouble.value)
 
@@ -18,9 +22,9 @@ def _refused(folder):
 def test_lock_is_held_once_and_can_be_taken_again(tmp_path):
     for _ in range(2):
         with (
-            held(tmp_path, "mine"),
+            held(place(tmp_path), "mine"),
             pytest.raises(ValueError, match=f"running: process {os.getpid()} on"),
-            held(tmp_path, "mine"),
+            held(place(tmp_path), "mine"),
         ):
             pass
     assert lock_file(tmp_path, "mine").stat().st_mode & 0o777 == 0o600
