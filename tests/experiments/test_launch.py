@@ -83,6 +83,8 @@ def _tighten():
 
 def _after_training_was_imported():
     import_module("depthcheck.pipeline.trial")
+    while sys.modules.get("matplotlib", "") is None:  # hidden, as long as the worker's own thread still imports
+        time.sleep(0.01)
     return {"keras", "matplotlib"} & sys.modules.keys()
 
 
