@@ -7,8 +7,8 @@ state before it or the state after it. Stock Optuna and optuna-dashboard open th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ContextDecorator, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ContextDecorator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -217,35 +217,15 @@ class Ledger:
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:
-        """Record how a trial ended."""
-        with self._one_transaction():
-            frozen = self.trials()[outcome.number]
-            trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            if outcome.state != "failed":
-                for epoch, score in enumerate(outcome.scores, start=1):
-                    if epoch not in frozen.intermediate_values:
-                        trial.report(score, epoch)
-            for key in ("run_id", "state", "failure", "engine"):
-                if (value := getattr(outcome, key)) not in (None, "compiled"):
-                    trial.set_user_attr(key, value)
-            state = _STATES[outcome.state]
-            self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
-
-    @contextmanager
-    def _one_transaction(self) -> Iterator[None]:
-        """Let Optuna's commits inside be one: each would wait for the disk, and there is one for each epoch.
-
-        Its sessions then join a transaction that is not theirs, and their commits do not end it.
-        """
-        storage: Any = self._study._storage
-        sessions = storage._backend.scoped_session
-        with storage._backend.engine.begin() as connection:
-            sessions.remove()
-            sessions(bind=connection)
-            try:
-                yield
-            finally:
-                sessions.remove()
+        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING."""
+        frozen = self.trials()[outcome.number]
+        told = {key: getattr(outcome, key) for key in ("run_id", "state", "failure", "engine")}
+        attributes = {key: value for key, value in told.items() if value not in (None, "compiled")}
+        scores = () if outcome.state == "failed" else outcome.scores
+        new = {epoch: score for epoch, score in enumerate(scores, 1) if epoch not in frozen.intermediate_values}
+        self._storage.write(frozen._trial_id, new, attributes)
+        state = _STATES[outcome.state]
+        self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
 
 
 def require_definition(name: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
