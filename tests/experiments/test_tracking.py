@@ -618,7 +618,8 @@ def test_tags_are_written_behind_all_points():
     api, points = Mock(), [("loss", float(step), step) for step in range(2000)]
     log_batch(api, "r", metrics=points, of_model=[("score", 1.0, 0)], tags={"state": "finished"}, model_id="m")
     *before, last = [call.args[1:] for call in api.log_batch.call_args_list]
-    assert before and not any(tags for _metrics, _params, tags in before)
+    assert before
+    assert not any(tags for _metrics, _params, tags in before)
     assert [tag.key for tag in last[2]] == ["state"]
     written = [metric for call in (*before, last) for metric in call[0]]
     assert [metric.key for metric in written] == ["loss"] * 2000 + ["score"]
