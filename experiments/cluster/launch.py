@@ -277,7 +277,7 @@ def _quiet() -> Iterator[None]:
 def kill_workers(client: Client) -> None:
     """End the workers of an embedded cluster at once: a compiled epoch does not listen to polite requests."""
     for nanny in getattr(client.cluster, "workers", {}).values():
-        nanny.auto_restart = False
+        nanny.close_gracefully()  # or it would start another worker at once
         process = nanny.process and nanny.process.process
         if process is not None and process.pid is not None:
             with contextlib.suppress(ProcessLookupError):

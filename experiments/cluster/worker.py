@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from unittest import mock
 
 from distributed import Worker, get_worker
 from distributed.system import MEMORY_LIMIT
@@ -26,6 +27,7 @@ from depthcheck.experiments import places, scratch, tracking
 from depthcheck.experiments.study.same_data import load_again
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.reach import comes_back
+from depthcheck.experiments.tracking.store import load_mlflow
 from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
 from depthcheck.pipeline.records import Dataset, Phase, TrialRecord, TrialState
@@ -272,17 +274,23 @@ def dask_setup(worker: Worker) -> None:
 
 
 def import_training() -> None:
-    """Import what trains, without matplotlib: Keras would import it, which takes a second, and no worker draws.
+    """Import what trains and logs, without what takes seconds and no worker needs.
 
-    Nor is garbage collected meanwhile, which takes another second: nearly all that an import makes stays.
+    That is matplotlib, which Keras would import, and all of scikit-learn, which skops imports to know what it may load:
+    workers only save. skops compares each function of NumPy with all modules there are, so it comes first. Nor is
+    garbage collected meanwhile, or looked for among the imported later: nearly all of that stays.
     """
     hides = "matplotlib" not in sys.modules
     if hides:
         sys.modules["matplotlib"] = None  # type: ignore[assignment]  # so that Keras takes it for not installed
     gc.disable()
     try:
+        with mock.patch("sklearn.utils.all_estimators", list):
+            import_module("skops.io")
+        load_mlflow()
         import_module("depthcheck.pipeline.trial")
     finally:
+        gc.freeze()
         gc.enable()
         if hides:
             del sys.modules["matplotlib"]

@@ -155,7 +155,7 @@ class Coordinator:
         if planned.point is None:
             self._tell(self._breaker.release())  # a proposal is to know them
         study, number = self._study, planned.number
-        trials, known = study.ledger.trials(), study.known_to(number)
+        trials = study.ledger.trials()
         if number < len(trials):
             point: Mapping[str, ParamValue] = trials[number].user_attrs["point"]
         else:
@@ -170,16 +170,17 @@ class Coordinator:
             config=study.config(point, planned.seed, planned.repeat),
             metric=study.resolved.metric,
             data_folder=study.data_folder,
-            prune_below=self._prune_below(planned, known),
+            prune_below=self._prune_below(planned),
             finalist=planned.finalist,
         )
         self._progress.started(number)
         return self._client.submit(run_task, task, pure=False, priority=-number), task
 
-    def _prune_below(self, planned: PlannedTrial, known: Sequence[FrozenTrial]) -> tuple[float, ...]:
+    def _prune_below(self, planned: PlannedTrial) -> tuple[float, ...]:
         budget = self._study.experiment.budget
         if planned.phase != "exploit" or budget.pruning == "none":
             return ()
+        known = self._study.known_to(planned.number)
         return median_marks([t for t in known if t.state == TrialState.COMPLETE], budget.epochs)
 
     def _on_epoch(self, event: tuple[float, Any]) -> None:

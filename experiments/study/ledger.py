@@ -16,7 +16,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
 
 from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, Round, SearchRound
@@ -45,6 +47,20 @@ def _stored(action: str) -> ContextDecorator:
     return stored(f"{action} in Optuna's storage", StorageInternalError)
 
 
+class _Storage(RDBStorage):
+    """Optuna's storage with one transaction for all that is known of a trial: each waits for the disk."""
+
+    def write(self, trial_id: int, scores: Mapping[int, float], attributes: Mapping[str, Any]) -> None:
+        """Write scores that are not there yet, by epoch, and attributes of a trial."""
+        kept = models.TrialIntermediateValueModel
+        with Session(self.engine) as session, session.begin():
+            for epoch, score in scores.items():
+                value, kind = kept.intermediate_value_to_stored_repr(score)
+                session.add(kept(trial_id=trial_id, step=epoch, intermediate_value=value, intermediate_value_type=kind))
+            for key, value in attributes.items():
+                self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
+
+
 class Ledger:
     """One study in Optuna's storage.
 
@@ -52,8 +68,8 @@ class Ledger:
     storage.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    def __init__(self, name: str, storage: _Storage) -> None:
+        self._study, self._storage = optuna.load_study(study_name=name, storage=storage), storage
 
     @classmethod
     def open(cls, storage: str, name: str, definition: Mapping[str, Any]) -> Ledger:
@@ -66,12 +82,11 @@ class Ledger:
             somebody else's, or one that a newer version wrote.
         """
         try:
-            study = optuna.create_study(
-                storage=_connected(storage), study_name=name, direction="maximize", load_if_exists=True
-            )
+            connected = _connected(storage)
+            optuna.create_study(storage=connected, study_name=name, direction="maximize", load_if_exists=True)
+            ledger = cls(name, connected)
         except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
             raise _cannot_be_opened(storage, error) from error
-        ledger = cls(study)
         ledger._note_definition(definition)
         ledger._require_readable()
         require_definition(name, ledger.definition, definition)
@@ -110,7 +125,7 @@ class Ledger:
         """
         if name not in study_names(storage):
             return None
-        ledger = cls(optuna.load_study(study_name=name, storage=_connected(storage)))
+        ledger = cls(name, _connected(storage))
         ledger._require_readable()
         return ledger
 
@@ -202,16 +217,13 @@ class Ledger:
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:
-        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING and complete or not."""
+        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING."""
         frozen = self.trials()[outcome.number]
-        trial = optuna.trial.Trial(self._study, frozen._trial_id)
-        if outcome.state != "failed":
-            for epoch, score in enumerate(outcome.scores, start=1):
-                if epoch not in frozen.intermediate_values:
-                    trial.report(score, epoch)
-        for key in ("run_id", "state", "failure", "engine"):
-            if (value := getattr(outcome, key)) not in (None, "compiled"):
-                trial.set_user_attr(key, value)
+        told = {key: getattr(outcome, key) for key in ("run_id", "state", "failure", "engine")}
+        attributes = {key: value for key, value in told.items() if value not in (None, "compiled")}
+        scores = () if outcome.state == "failed" else outcome.scores
+        new = {epoch: score for epoch, score in enumerate(scores, 1) if epoch not in frozen.intermediate_values}
+        self._storage.write(frozen._trial_id, new, attributes)
         state = _STATES[outcome.state]
         self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
 
@@ -249,10 +261,10 @@ def delete_study(storage: str, name: str) -> None:
     _stored(f"delete study {name}")(optuna.delete_study)(study_name=name, storage=_connected(storage))
 
 
-def _connected(url: str) -> RDBStorage:
+def _connected(url: str) -> _Storage:
     """Wait for a locked SQLite file as long as MLflow does; notice connections that a server dropped meanwhile."""
     sqlite = url.startswith("sqlite")
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else _SERVER)
+    return _Storage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else _SERVER)
 
 
 def _cannot_be_opened(storage: str, error: Exception) -> ValueError:

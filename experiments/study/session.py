@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from depthcheck.experiments.study.running import RecordedStudy, Resolved, Runnin
 from depthcheck.experiments.study.same_data import changed_since, require_same, stamps
 from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.reach import watched
+from depthcheck.experiments.tracking.store import client as store_client
 from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
@@ -249,7 +251,17 @@ def _train(
 def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
     if request.scheduler is not None:
         return launch.connected(request.scheduler, console.print)
-    return launch.embedded(request.workers or launch.n_cores(), places.program_cache())
+    return _own_workers(request)
+
+
+@contextlib.contextmanager
+def _own_workers(request: StudyRequest) -> Iterator[Client]:
+    """Yield new workers. While they start, MLflow is imported and makes its database, which waits for the disk."""
+    with ThreadPoolExecutor() as beside:
+        opening = beside.submit(store_client, request.tracking_uri)
+        with launch.embedded(request.workers or launch.n_cores(), places.program_cache()) as client:
+            opening.exception()  # waits; trouble comes up again where the store is used
+            yield client
 
 
 def _open_parent(

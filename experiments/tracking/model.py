@@ -252,6 +252,7 @@ def log_model(
     run_id: str,
     model: Any,
     *,
+    step: int,
     params: Mapping[str, object],
     preparation: Any = None,
     own: OwnModel | None = None,
@@ -267,6 +268,8 @@ def log_model(
     ----------
     model
         A Keras model from raw samples (of a table: prepared features) to probabilities, or to a number.
+    step
+        Of a run's models the one with the highest step counts.
     params
         Shown on the model's page.
     preparation
@@ -304,7 +307,7 @@ def log_model(
             (path / _OWN).write_text(json.dumps(own.as_json()), encoding="utf-8")
         log_files(api, logged.model_id, path)
     api.finalize_logged_model(logged.model_id, "READY")
-    api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=get(api, run_id).model_step + 1)])
+    api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     return logged.model_id
 
 

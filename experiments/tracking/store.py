@@ -261,18 +261,22 @@ def log_batch(
     metrics: Sequence[tuple[str, float, int]] = (),
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, str] | None = None,
+    of_model: Sequence[tuple[str, float, int]] = (),
     model_id: str | None = None,
 ) -> None:
-    """Write metrics (key, value, step), parameters and tags in as few calls as MLflow's limits allow.
+    """Write metrics (key, value, step), parameters and, last, tags in as few calls as MLflow's limits allow.
 
-    ``model_id`` is the logged model that the metrics are of, beside the run.
+    ``model_id`` is the logged model that the metrics in ``of_model`` are of, beside the run.
     """
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
-    points = [Metric(key, value, now, step, model_id=model_id) for key, value, step in metrics]
+    points = [Metric(key, value, now, step) for key, value, step in metrics]
+    points += [Metric(key, value, now, step, model_id=model_id) for key, value, step in of_model]
     fixed = [Param(key, str(value)[:_MAX_PARAM]) for key, value in (params or {}).items()]
     labels = [RunTag(key, value[:_MAX_TAG]) for key, value in (tags or {}).items()]
     while points or fixed or labels:
-        api.log_batch(run_id, points[:_MAX_METRICS], fixed[:_MAX_PARAMS], labels[:_MAX_TAGS])
-        points, fixed, labels = points[_MAX_METRICS:], fixed[_MAX_PARAMS:], labels[_MAX_TAGS:]
+        is_last = len(points) <= _MAX_METRICS and len(fixed) <= _MAX_PARAMS
+        n_labels = _MAX_TAGS if is_last else 0
+        api.log_batch(run_id, points[:_MAX_METRICS], fixed[:_MAX_PARAMS], labels[:n_labels])
+        points, fixed, labels = points[_MAX_METRICS:], fixed[_MAX_PARAMS:], labels[n_labels:]

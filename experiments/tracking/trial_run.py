@@ -91,23 +91,27 @@ class TrialRun(OpenRun):
         curves = {**result.history.curves(), keys.EPOCH_SECONDS: result.history.seconds}
         self._add({key: dict(enumerate(values, start=1)) for key, values in curves.items()})
         with storage(f"cannot write the result of run {self.run_id}"):
-            model_id = None if model is None else self.log_model(result, model, preparation)
-            log_batch(self._api, self.run_id, metrics=self._rows)
-            self._rows.clear()
+            model_id = None if model is None else self._log_model(result, model, preparation, step=0)
             # The tags that make a result complete go last: a run that has them has everything.
             tags = {keys.STATE: result.state, keys.METRIC: result.valid.metric}
             tags |= {keys.VALID_SAMPLES: str(result.valid.n_samples)}
             tags |= {} if result.test is None else {keys.TEST_SAMPLES: str(result.test.n_samples)}
             rows = [(key, value, 0) for key, value in whole_trial_values(result).items()]
-            log_batch(self._api, self.run_id, metrics=rows, tags=tags, model_id=model_id)
+            log_batch(self._api, self.run_id, metrics=self._rows, of_model=rows, tags=tags, model_id=model_id)
+            self._rows.clear()
         self._end("FAILED" if result.state == "failed" else "FINISHED", {})
 
     def log_model(self, result: TrialResult, model: Any, preparation: Any) -> str:
         """Write the model as the run's last one, which is the one that counts; return its id."""
         with storage(f"cannot write the result of run {self.run_id}"):
-            params, own = result.config.to_params(), result.config.model.own
-            api, experiment = self._api, self.study.experiment_id
-            return log_model(api, experiment, self.run_id, model, params=params, preparation=preparation, own=own)
+            return self._log_model(result, model, preparation, step=get(self._api, self.run_id).model_step + 1)
+
+    def _log_model(self, result: TrialResult, model: Any, preparation: Any, *, step: int) -> str:
+        config, study, api = result.config, self.study, self._api
+        return log_model(
+            api, study.experiment_id, self.run_id, model, step=step, params=config.to_params(),
+            preparation=preparation, own=config.model.own,
+        )  # fmt: skip
 
     def log_score(self, test: Evaluation, predictions: Predictions) -> None:
         """Add to a run that has ended what its model says of the test part, and what that is worth."""

@@ -83,6 +83,8 @@ def _tighten():
 
 def _after_training_was_imported():
     import_module("depthcheck.pipeline.trial")
+    while sys.modules.get("matplotlib", "") is None:  # hidden, as long as the worker's own thread still imports
+        time.sleep(0.01)
     return {"keras", "matplotlib"} & sys.modules.keys()
 
 
@@ -197,6 +199,17 @@ def test_worker_that_dies_while_it_starts_is_replaced(client):
         killed = nanny.pid
         os.kill(killed, 9)
         assert _answer(client) not in (old, killed)
+
+
+def test_workers_that_are_ended_are_not_replaced(prepared, tmp_path):
+    with launch.embedded(1, tmp_path) as client:
+        nanny = next(iter(client.cluster.workers.values()))
+        launch.kill_workers(client)
+        for _ in range(3000):
+            if nanny.status.name == "closed":
+                break
+            time.sleep(0.01)
+        assert nanny.status.name == "closed"
 
 
 def _answer(client):

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import optuna
 import pytest
+from sqlalchemy import event
 
 from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
@@ -85,6 +86,18 @@ def test_telling_goes_on_where_a_kill_has_left_it(storage):
     ledger = opened(storage)
     ledger.tell(ended(0))
     assert ledger.trials()[0].intermediate_values == {1: 0.25, 2: 0.5}
+
+
+def test_end_of_a_trial_waits_for_the_disk_as_often_whatever_its_epochs(storage):
+    ledger, commits = opened(storage), []
+    event.listen(ledger._storage.engine, "commit", commits.append)
+    counts = []
+    for number, epochs in enumerate((1, 50)):
+        start(ledger, number)
+        commits.clear()
+        ledger.tell(ended(number, scores=(0.5,) * epochs))
+        counts.append(len(commits))
+    assert counts[0] == counts[1] > 0
 
 
 def test_budget_only_rises(storage):

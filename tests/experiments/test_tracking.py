@@ -14,13 +14,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys, runs
-from depthcheck.experiments.tracking.store import client
+from depthcheck.experiments.tracking.store import client, log_batch
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult, TrialState
 from tests.end_to_end.servers import free_port
@@ -611,3 +612,15 @@ def test_environment_names_the_store_again_after_a_version_was_registered(monkey
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///second.db")
     assert mlflow.get_tracking_uri() == "sqlite:///second.db"
+
+
+def test_tags_are_written_behind_all_points():
+    api, points = Mock(), [("loss", float(step), step) for step in range(2000)]
+    log_batch(api, "r", metrics=points, of_model=[("score", 1.0, 0)], tags={"state": "finished"}, model_id="m")
+    *before, last = [call.args[1:] for call in api.log_batch.call_args_list]
+    assert before
+    assert not any(tags for _metrics, _params, tags in before)
+    assert [tag.key for tag in last[2]] == ["state"]
+    written = [metric for call in (*before, last) for metric in call[0]]
+    assert [metric.key for metric in written] == ["loss"] * 2000 + ["score"]
+    assert [metric.model_id for metric in written] == [None] * 2000 + ["m"]
