@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import itertools
 import math
 import weakref
 from collections.abc import Sequence
@@ -552,3 +553,15 @@ def digest_of_a_trial() -> str:
     for weight in model.get_weights():
         digest.update(weight.tobytes())
     return digest.hexdigest()
+
+
+def train_many_of_a_kind() -> int:
+    """Train networks that differ in what one program serves, and return how often programs of theirs were traced."""
+    programs, split = ProgramCache(size=99), split_of(N_TRAIN)
+    kinds = itertools.product((12, 100), (16, 32, 64), (0.1, 0.01, 0.001), (0.0, 0.3))
+    used = set()
+    for seed, (units, batch_size, rate, dropout) in enumerate(kinds):
+        model = network(units, rate=rate, dropout=dropout, seed=seed)
+        fit(model, split, config(batch_size=batch_size, seed=seed), capacity=200, programs=programs)
+        used.add(programs.program(model, 64, is_padded=True))
+    return sum(program.n_traces for program in used)
