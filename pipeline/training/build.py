@@ -225,7 +225,9 @@ def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     # Ours are called as Keras's classes in small letters; one of a user's own is registered with Keras.
     registered = {name.rpartition(">")[2]: found for name, found in keras.saving.get_custom_objects().items()}
     known = {name.lower(): found for name, found in {**vars(keras.optimizers), **registered}.items()}
-    return known[config.name](learning_rate=float(config.learning_rate), **dict(config.hyperparameters))
+    optimizer = known[config.name](learning_rate=float(config.learning_rate), **dict(config.hyperparameters))
+    optimizer.name = config.name  # Keras numbers them; what is compiled has the same names in every process
+    return optimizer
 
 
 def serving_model(

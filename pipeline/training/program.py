@@ -20,6 +20,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer
+from depthcheck.pipeline.training.naming import named_alike
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 from depthcheck.pipeline.training.sharing import settings
 
@@ -92,6 +93,7 @@ class TrainingProgram:
         self.n_traces = 0
         self.epoch_seconds = float("inf")
         self._is_padded = is_padded
+        self._kind = repr((model.padded.key if is_padded else model.key, batch_size, keeps))
         self._batch_size = batch_size
         self._keeps = keeps
         self._model = model.again(is_padded=is_padded)
@@ -186,7 +188,8 @@ class TrainingProgram:
         numbers = tf.constant(given)
         arguments = (values, numbers, X, y, padded, tf.constant(n_epochs), some, size, valid, weighted, scheduled)
         try:
-            done = self._run_compiled(arguments) if self.engine == "compiled" else self._run(*arguments)
+            with named_alike(f"{self._kind}: {[_form(argument) for argument in arguments]}"):
+                done = self._run_compiled(arguments) if self.engine == "compiled" else self._run(*arguments)
         except Exception as error:
             # An error of training itself is one without XLA, too; a lack of memory is none that helps there.
             if self.engine != "compiled" or not self._is_own or _is_out_of_memory(error):
@@ -421,6 +424,12 @@ def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
     """Return weights with which Keras's mean over the whole batch is the mean over its real samples."""
     real = tf.cast(is_real, tf.float32)
     return real / tf.reduce_mean(real)
+
+
+def _form(argument: Any) -> Any:
+    if isinstance(argument, list):
+        return [_form(each) for each in argument]
+    return None if argument is None else (argument.shape, argument.dtype)
 
 
 def _taken(weights: tf.Tensor | None, batch: tf.Tensor) -> tf.Tensor | None:

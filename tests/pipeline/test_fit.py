@@ -545,9 +545,10 @@ def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
         assert_same_weights(model, other)
 
 
-def digest_of_a_trial() -> str:
+def digest_of_a_trial(optimizer: str) -> str:
     """Return a hash over the weights and curves of one small trial."""
-    model = network(16, 8, dropout=0.3)
+    options = {"family": "conv", "augmentation": "both"} if optimizer == "sgd" else {}
+    model = network(16, 8, dropout=0.3, optimizer=optimizer, options=options)
     history = fit(model, split_of(N_TRAIN), config(epochs=3))
     digest = hashlib.sha256(repr(history.curves()).encode())
     for weight in model.get_weights():
