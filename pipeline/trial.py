@@ -120,7 +120,7 @@ def run_trial(
         networks,
         [fold.split for fold in folds],
         config.fit,
-        capacity=_capacity(dataset, config),
+        capacity=_capacity(dataset) if config.split.folds else len(first.train),
         on_epoch_end=watcher,
         is_watched=confirm,
     )
@@ -131,7 +131,7 @@ def run_trial(
     product, its_data = network, folds[0]
     if confirm and config.split.folds and not history.diverged:
         n_epochs = counted(history, network.plan.patience)
-        product, its_data = _trained_on_all(config, dataset, n_epochs, like=first)
+        product, its_data = _trained_on_all(config, dataset, n_epochs, [fold.split for fold in folds])
     result = TrialResult(
         config=config,
         state="diverged" if history.diverged else "pruned" if watcher.pruned else "finished",
@@ -237,15 +237,17 @@ def _network(config: TrialConfig, data: Prepared, dataset: Dataset) -> keras.Mod
     )
 
 
-def _capacity(dataset: Dataset, config: TrialConfig) -> int:
+def _capacity(dataset: Dataset) -> int:
     """Return a capacity of one row more than there are: folds and all rows then share one compiled program."""
-    return len(dataset.y) + 1 if config.split.folds else 0
+    return len(dataset.y) + 1
 
 
-def _trained_on_all(config: TrialConfig, dataset: Dataset, n_epochs: int, like: Split) -> tuple[keras.Model, Prepared]:
+def _trained_on_all(
+    config: TrialConfig, dataset: Dataset, n_epochs: int, folds: Sequence[Split]
+) -> tuple[keras.Model, Prepared]:
     data = whole(dataset, replace(config.split, repeat=0), options_of_features(config.model))
-    network, capacity = _network(config, data, dataset), _capacity(dataset, config)
-    fit_whole(network, data.split, config.fit, n_epochs=n_epochs, like=like, capacity=capacity)
+    network = _network(config, data, dataset)
+    fit_whole(network, data.split, config.fit, n_epochs=n_epochs, folds=folds, capacity=_capacity(dataset))
     return network, data
 
 

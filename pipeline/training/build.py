@@ -39,7 +39,7 @@ def build(
     seed: int,
     sample_shape: tuple[int, ...] | None = None,
     is_served: bool = False,
-    is_padded: bool = False,
+    least_units: int = 0,
 ) -> keras.Model:
     """Return a compiled Keras model: flat samples in; logits out, or one number.
 
@@ -56,17 +56,17 @@ def build(
         Of a sample before it was flattened, for layers that look at images.
     is_served
         Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
-    is_padded
-        Whether to build the model that many networks can share: more units than are asked for, what comes out of these
-        set to 0, with dropout of whatever rate.
+    least_units
+        Where not 0, build the model that many networks can share: at least so many units a layer, what comes out of
+        those that are not asked for set to 0, with dropout of whatever rate.
 
     Returns
     -------
     keras.Model
         With attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for models
         whose compiled programs are the same but for the values of variables and of
-        :func:`depthcheck.pipeline.training.sharing.settings`; ``padded``, what
-        is to be known of the padded model, or None where units may not be padded; and ``again``, which builds it again.
+        :func:`depthcheck.pipeline.training.sharing.settings`; ``padded``, which tells what is to be known of the model
+        with ``least_units``, or None where units may not be padded; and ``again``, which builds it again.
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
@@ -82,15 +82,15 @@ def build(
         loss=task_loss(is_regression=not n_classes),
         optimizer=build_optimizer(optimizer),
     )
-    if model.dropout > 0 or is_padded:
+    if model.dropout > 0 or least_units:
         rate = model.dropout or 0.5  # of a padded model a setting says it
         plan.behind["dropout"] = lambda name, seed: layers.ThreefryDropout(rate, seed=seed, name=name)
     options = sorted(model.options, key=lambda option: list(DIMENSIONS).index(option[0]))
     for name, value in options:
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
-    if is_padded:
-        activation, plan.activation, plan.units = plan.activation, None, padded_units(plan.units)
+    if least_units:
+        activation, plan.activation, plan.units = plan.activation, None, padded_units(plan.units, least_units)
         plan.behind = {
             "shared": lambda name, _seed: layers.SharedUnits(activation or "linear", name=name),
             **plan.behind,
@@ -109,7 +109,7 @@ def build(
     network.plan = plan
     other = without_settings(optimizer), plan.sample_shape, n_classes
     network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), *other))
-    network.padded = as_padded(compiled, plan, other, n_features) if can_pad(plan, model, optimizer) else None
+    network.padded = partial(as_padded, compiled, plan, other, n_features) if can_pad(plan, model, optimizer) else None
     network.again = partial(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )
@@ -225,7 +225,9 @@ def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     # Ours are called as Keras's classes in small letters; one of a user's own is registered with Keras.
     registered = {name.rpartition(">")[2]: found for name, found in keras.saving.get_custom_objects().items()}
     known = {name.lower(): found for name, found in {**vars(keras.optimizers), **registered}.items()}
-    return known[config.name](learning_rate=float(config.learning_rate), **dict(config.hyperparameters))
+    optimizer = known[config.name](learning_rate=float(config.learning_rate), **dict(config.hyperparameters))
+    optimizer.name = config.name  # Keras numbers them; what is compiled has the same names in every process
+    return optimizer
 
 
 def serving_model(

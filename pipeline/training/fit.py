@@ -25,7 +25,7 @@ from depthcheck.pipeline.records import Evaluation, History, Part, Split
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.evaluate import evaluation_of
 from depthcheck.pipeline.training.program import ProgramCache, Values, can_fill
-from depthcheck.pipeline.training.sharing import shared_batch
+from depthcheck.pipeline.training.sharing import shared
 
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
@@ -100,9 +100,9 @@ def fit_folds(
         Epochs, batch size, the seed of the order of samples, and whether classes weigh the same. With class weights
         the training loss is the weighted one, which is what training minimizes; the validation loss never is.
     capacity
-        More than the number of training samples, or 0: one compiled program serves training parts of any size below.
-        Folds differ in size by a sample or by a group, and compiling takes longer than training on few samples. Small
-        networks share one for widths and batch sizes, too (:mod:`depthcheck.pipeline.training.sharing`).
+        At least the number of training samples, or 0: small networks share a compiled program
+        (:mod:`depthcheck.pipeline.training.sharing`). Where it is more, a program serves training parts of any size
+        below: folds differ in size by a sample or by a group, and compiling takes longer than training on few samples.
         Not heeded where batches cannot be filled up (:func:`depthcheck.pipeline.training.program.can_fill`).
     on_epoch_end
         Called with the number of the epoch, from 1, and its values under the keys of :meth:`History.curves`.
@@ -112,9 +112,9 @@ def fit_folds(
     programs
         Where compiled programs are kept; by default with the process.
     """
-    room = max(len(split.valid) for split in splits)
+    programs, room = _programs if programs is None else programs, max(len(split.valid) for split in splits)
     runs = [
-        _Run(model, split, config, capacity=capacity, room=room, programs=_programs if programs is None else programs)
+        _Run(model, split, config, n_splits=len(splits), capacity=capacity, room=room, programs=programs)
         for model, split in zip(models, splits, strict=True)
     ]
     history, patience, best = History(), models[0].plan.patience, None
@@ -150,7 +150,7 @@ def fit_folds(
 
 
 def fit_whole(
-    model: keras.Model, split: Split, config: FitConfig, *, n_epochs: int, like: Split, capacity: int
+    model: keras.Model, split: Split, config: FitConfig, *, n_epochs: int, folds: Sequence[Split], capacity: int
 ) -> None:
     """Train ``model`` in place on a split without a validation part, by the program of the folds of the same data.
 
@@ -158,12 +158,13 @@ def fit_whole(
     ----------
     n_epochs
         Of those that ``config`` plans; the learning rate follows its schedule as if all were to come.
-    like
-        One of the folds.
+    folds
+        Those of the same data.
     capacity
         See :func:`fit_folds`.
     """
-    run = _Run(model, split, config, capacity=capacity, room=len(like.valid), programs=_programs)
+    room = max(len(fold.valid) for fold in folds)
+    run = _Run(model, split, config, n_splits=len(folds), capacity=capacity, room=room, programs=_programs)
     while (left := n_epochs - run.state.n_epochs) > 0:
         run.train(min(left, _epochs_a_call([run])))
     run.give_values()
@@ -193,6 +194,7 @@ class _Run:
         split: Split,
         config: FitConfig,
         *,
+        n_splits: int,
         capacity: int,
         room: int,
         programs: ProgramCache,
@@ -213,11 +215,11 @@ class _Run:
             keeps = "outputs"  # another loss does not say what the score is
         if keeps == "hits" and split.train.weight is not None:
             keeps = "outputs"  # hits are counted, not weighed
-        shared = shared_batch(model, config, capacity)
-        self.program = programs.program(model, shared or config.batch_size, keeps, is_padded=shared > 0)
-        self._settings = self.program.settings_of(model)
+        padded, size = shared(model, config, capacity, n_splits)
+        self.program = programs.program(model, size, keeps, padded)
+        self._settings = self.program.settings_of(model, padded)
         n_outputs = model.output_shape[-1]
-        n_kept = len(self._X) * n_outputs * (shared or 1) if keeps == "outputs" else 1
+        n_kept = len(self._X) * n_outputs * (size if padded else 1) if keeps == "outputs" else 1
         numbers = len(self._X) + n_kept + len(self._valid) * n_outputs
         #: Epochs that one call may train, so that orders and outputs do not fill the memory.
         self.most_epochs = max(1, min(config.epochs, _MOST_NUMBERS // numbers))

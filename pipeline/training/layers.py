@@ -9,13 +9,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from depthcheck.pipeline.training.naming import named_alike
 
-@partial(tf.function, jit_compile=True, autograph=False)
-def _drawn(shape: tf.Tensor, seed: tf.Tensor, low: Any = 0.0, high: Any = 1.0, dtype: tf.DType = tf.float32) -> Any:
+
+def _drawn(shape: Any, seed: tf.Tensor, low: Any = 0.0, high: Any = 1.0, dtype: tf.DType = tf.float32) -> Any:
     """Return uniform random numbers by the Threefry generator, the same whatever stands around.
 
     For a processor only XLA has it, so the draw is compiled also where the step around it is not.
     """
+    shape = tf.convert_to_tensor(shape)
+    with named_alike(f"a draw: {shape.shape}, {low} to {high}, {dtype}"):
+        return _compiled_draw(shape, seed, low, high, dtype)
+
+
+@partial(tf.function, jit_compile=True, autograph=False)
+def _compiled_draw(shape: tf.Tensor, seed: tf.Tensor, low: Any, high: Any, dtype: tf.DType) -> Any:
     return tf.random.stateless_uniform(shape, seed, low, high, dtype, alg="threefry")
 
 

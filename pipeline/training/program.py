@@ -20,8 +20,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer
+from depthcheck.pipeline.training.naming import named_alike
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
-from depthcheck.pipeline.training.sharing import settings
+from depthcheck.pipeline.training.sharing import Padded, settings
 
 _LAYERS = keras.layers
 _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_input))
@@ -75,8 +76,8 @@ class TrainingProgram:
         Samples a step; the last step of an epoch takes what is left.
     keeps
         What is kept of the batches for the training score (:class:`depthcheck.pipeline.scores.Metric`).
-    is_padded
-        Whether it serves models of fewer units, and smaller batches, too: what is missing is filled up with zeros.
+    padded
+        Where it serves models of fewer units, and smaller batches, too: what is missing is filled up with zeros.
 
     Attributes
     ----------
@@ -88,19 +89,20 @@ class TrainingProgram:
         ``compiled``, or ``step by step`` with the reason where XLA cannot compile a user's own model.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits", *, is_padded: bool = False) -> None:
+    def __init__(self, model: keras.Model, batch_size: int, keeps: str = "hits", padded: Padded | None = None) -> None:
         self.n_traces = 0
         self.epoch_seconds = float("inf")
-        self._is_padded = is_padded
+        self._is_padded = padded is not None
+        self._kind = repr((padded.key if padded else model.key, batch_size, keeps))
         self._batch_size = batch_size
         self._keeps = keeps
-        self._model = model.again(is_padded=is_padded)
+        self._model = model.again(least_units=padded.least_units if padded else 0)
         self._is_own = self._model.name == "own"
         self._loss = self._model.loss
         self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
         self._variables = _variables(self._model)
-        self._starts = {key: np.array(of.numpy()) for key, of in self._variables.items()} if is_padded else {}
+        self._starts = {key: np.array(of.numpy()) for key, of in self._variables.items()} if padded else {}
         self._settings = settings(self._model)
         self._fills = can_fill(self._model)
         self.engine = "compiled"
@@ -129,12 +131,12 @@ class TrainingProgram:
                 # Keras's own assign takes twice as long, for checks of what is known to fit.
                 own[key].value.assign(cut)
 
-    def settings_of(self, model: keras.Model) -> NDArray[np.float32]:
+    def settings_of(self, model: keras.Model, padded: Padded | None = None) -> NDArray[np.float32]:
         """Return the numbers of a model that are no variables, as the program takes them."""
-        if not self._is_padded:
+        if padded is None:
             return np.array([getattr(holder, name) for holder, name in settings(model)], np.float32)
         of_optimizer = [getattr(holder, name) for holder, name in settings(model) if holder is model.optimizer]
-        return np.array([*of_optimizer, *model.padded.settings], np.float32)
+        return np.array([*of_optimizer, *padded.settings], np.float32)
 
     def run(
         self,
@@ -186,7 +188,8 @@ class TrainingProgram:
         numbers = tf.constant(given)
         arguments = (values, numbers, X, y, padded, tf.constant(n_epochs), some, size, valid, weighted, scheduled)
         try:
-            done = self._run_compiled(arguments) if self.engine == "compiled" else self._run(*arguments)
+            with named_alike(f"{self._kind}: {[_form(argument) for argument in arguments]}"):
+                done = self._run_compiled(arguments) if self.engine == "compiled" else self._run(*arguments)
         except Exception as error:
             # An error of training itself is one without XLA, too; a lack of memory is none that helps there.
             if self.engine != "compiled" or not self._is_own or _is_out_of_memory(error):
@@ -394,11 +397,11 @@ class ProgramCache:
         self._programs: OrderedDict[tuple[str, int, str], TrainingProgram] = OrderedDict()
 
     def program(
-        self, model: keras.Model, batch_size: int, keeps: str = "hits", *, is_padded: bool = False
+        self, model: keras.Model, batch_size: int, keeps: str = "hits", padded: Padded | None = None
     ) -> TrainingProgram:
         """Return the program for this architecture, optimizer, batch size and what is kept; make it if need be."""
-        key = (model.padded.key if is_padded else model.key, batch_size, keeps)
-        program = self._programs.pop(key, None) or TrainingProgram(model, batch_size, keeps, is_padded=is_padded)
+        key = (padded.key if padded else model.key, batch_size, keeps)
+        program = self._programs.pop(key, None) or TrainingProgram(model, batch_size, keeps, padded)
         self._programs[key] = program
         while len(self._programs) > self._size:
             self._programs.popitem(last=False)
@@ -421,6 +424,12 @@ def _mean_weights(is_real: tf.Tensor) -> tf.Tensor:
     """Return weights with which Keras's mean over the whole batch is the mean over its real samples."""
     real = tf.cast(is_real, tf.float32)
     return real / tf.reduce_mean(real)
+
+
+def _form(argument: Any) -> Any:
+    if isinstance(argument, list):
+        return [_form(each) for each in argument]
+    return None if argument is None else (argument.shape, argument.dtype)
 
 
 def _taken(weights: tf.Tensor | None, batch: tf.Tensor) -> tf.Tensor | None:

@@ -16,10 +16,11 @@ from depthcheck.pipeline.blueprint import Blueprint
 from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig
 from depthcheck.pipeline.training import layers
 
-#: Hidden layers of up to so many units, and batches of up to so many samples, are padded to that number.
-_UNITS, _BATCH = 128, 64
-#: Multiplications in a fold's training that cost less than compiling another program.
-_CHEAP = 3.2e9
+#: Hidden layers of up to so many units, and batches of up to so many samples, are padded to that number; where it costs
+#: too much, to the next ones.
+_SHAPES = (128, 64), (64, 32)
+#: Multiplications in a trial's training that cost less than compiling another program: less than half a second.
+_CHEAP = 2e10
 #: Numbers of four bytes that an epoch may keep for its training score: of each step it is a whole batch of outputs.
 _MOST_KEPT = 2**23
 
@@ -36,11 +37,14 @@ class Padded:
         Of its matrices.
     settings
         The numbers that make it this network: rates of dropout, activations as numbers, and widths, one each a layer.
+    least_units
+        Units of each layer, where the network has no more.
     """
 
     key: str
     n_weights: int
     settings: tuple[float, ...]
+    least_units: int
 
 
 def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
@@ -50,25 +54,28 @@ def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> 
     return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
 
 
-def as_padded(model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], n_features: int) -> Padded:
+def as_padded(model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], n_features: int, least_units: int) -> Padded:
     """Return what is to be known of the padded model; ``other`` is what else is compiled into its program."""
-    units, activation, depth, choice = padded_units(plan.units), plan.activation, len(plan.units), 0
+    units, activation, depth, choice = padded_units(plan.units, least_units), plan.activation, len(plan.units), 0
     if activation in layers.CHOICES:
         activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
     return Padded(
-        key=repr((replace(model, units=units, activation=activation, dropout=0.0), *other)),
+        key=repr(("padded", replace(model, units=units, activation=activation, dropout=0.0), *other)),
         n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
         settings=(*[model.dropout] * depth, *[float(choice)] * depth, *map(float, plan.units)),
+        least_units=least_units,
     )
 
 
-def padded_units(units: tuple[int, ...]) -> tuple[int, ...]:
+def padded_units(units: tuple[int, ...], least_units: int) -> tuple[int, ...]:
     """Return the numbers of units of a padded model."""
-    return tuple(max(_UNITS, 1 << (n_units - 1).bit_length()) for n_units in units)
+    return tuple(max(least_units, 1 << (n_units - 1).bit_length()) for n_units in units)
 
 
-def shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
-    """Return the size of batch of a program that several widths and batch sizes share; 0 where none is shared.
+def shared(
+    model: keras.Model, config: FitConfig, capacity: int, n_splits: int = 1
+) -> tuple[Padded, int] | tuple[None, int]:
+    """Return the padded model, and its batch size, of a program to share; None, and the own size, where none pays.
 
     It depends on configuration and data alone, so that a trial gives the same bits wherever it is trained.
 
@@ -76,13 +83,17 @@ def shared_batch(model: keras.Model, config: FitConfig, capacity: int) -> int:
     ----------
     capacity
         Of rows; 0 where the program is to be for these data alone.
+    n_splits
+        How many such trainings a trial has.
     """
-    if not capacity or model.padded is None:
-        return 0
-    size: int = 1 << (max(_BATCH, config.batch_size) - 1).bit_length()
-    n_products = 6.0 * model.padded.n_weights * config.epochs * capacity * size / config.batch_size
-    n_kept = capacity * size * model.output_shape[-1]
-    return size if n_products <= _CHEAP and n_kept <= _MOST_KEPT else 0
+    for least_units, least_batch in _SHAPES if capacity and model.padded is not None else ():
+        padded: Padded = model.padded(least_units)
+        size: int = 1 << (max(least_batch, config.batch_size) - 1).bit_length()
+        n_steps = config.epochs * capacity / config.batch_size
+        is_cheap = 6.0 * padded.n_weights * size * n_steps * n_splits <= _CHEAP
+        if is_cheap and capacity * size * model.output_shape[-1] <= _MOST_KEPT:
+            return padded, size
+    return None, config.batch_size
 
 
 def settings(model: keras.Model) -> list[tuple[Any, str]]:

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import itertools
 import math
 import weakref
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate
 from depthcheck.pipeline.training.fit import fit_folds, permutations
 from depthcheck.pipeline.training.program import ProgramCache
-from depthcheck.pipeline.training.sharing import shared_batch
+from depthcheck.pipeline.training.sharing import shared
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 150
 EVERY_OPTIMIZER = [
@@ -494,7 +495,7 @@ def test_parts_of_any_size_share_one_program_and_end_as_without_room():
     models, alone = ([network(12) for _ in splits] for _ in range(2))
     fitted = fit_folds(models, splits, config(), capacity=100, programs=programs)
     history, valid = fitted.history, fitted.valid
-    assert programs.program(models[0], 64, is_padded=True).n_traces == 1
+    assert programs.program(models[0], 64, "hits", models[0].padded(128)).n_traces == 1
     histories = [fit(model, split, config()) for model, split in zip(alone, splits, strict=True)]
     for model, other in zip(models, alone, strict=True):
         assert_same_weights(model, other, atol=1e-6)
@@ -517,22 +518,28 @@ def test_small_networks_share_one_program_whatever_their_values_and_end_as_alone
         for name, curve in fit(alone, split, sized).curves().items():
             np.testing.assert_allclose(curves[name], curve, rtol=1e-4, err_msg=name)
         assert_same_weights(ours, alone, atol=1e-5)
-        assert programs.program(ours, 64, is_padded=True).n_traces == 1
+        assert programs.program(ours, 64, "hits", ours.padded(128)).n_traces == 1
     dropped = network(12, 5, dropout=0.3, optimizer="sgd", hyperparameters=(("momentum", 0.5),))
     same = network(12, 5, optimizer="sgd", hyperparameters=(("momentum", 0.5),))
     losses = [fit(model, split, config(), capacity=200, programs=programs).train_loss for model in (dropped, same)]
     assert losses[0] != losses[1]
-    assert programs.program(dropped, 64, is_padded=True) is programs.program(ours, 64, is_padded=True)
+    assert programs.program(dropped, 64, "hits", dropped.padded(128)) is programs.program(
+        ours, 64, "hits", ours.padded(128)
+    )
 
 
 def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_program(split: Split):
     others = ({"normalization": "layer"}, {"residual": True}, {"family": "conv"})
     assert [network(8, activation="relu", options=options).padded for options in others] == [None] * 3
     assert network(8, optimizer="muon").padded is None
-    assert network(8).padded is not None
-    assert [shared_batch(network(8), config(), capacity) for capacity in (0, 1_000, 100_000)] == [0, 64, 0]
+    sizes = [shared(network(8), config(), capacity)[1] for capacity in (1_000, 100_000)]
+    assert sizes == [64, 32]
+    assert shared(network(8), config(), 0)[0] is None
+    padded = [shared(network(8, 8), config(10), 5_000, n_splits)[0] for n_splits in (1, 10, 100)]
+    assert [of and of.least_units for of in padded] == [128, 64, None]
     # Without hidden layers arithmetic costs next to nothing; what is kept of each step would fill the memory.
-    assert [shared_batch(network(n_classes=2), config(), capacity) for capacity in (1_000, 100_000)] == [64, 0]
+    kept = [shared(network(n_classes=2), config(), capacity)[0] for capacity in (1_000, 1_000_000)]
+    assert [of is None for of in kept] == [False, True]
 
 
 def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
@@ -544,11 +551,24 @@ def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():
         assert_same_weights(model, other)
 
 
-def digest_of_a_trial() -> str:
+def digest_of_a_trial(optimizer: str) -> str:
     """Return a hash over the weights and curves of one small trial."""
-    model = network(16, 8, dropout=0.3)
+    options = {"family": "conv", "augmentation": "both"} if optimizer == "sgd" else {}
+    model = network(16, 8, dropout=0.3, optimizer=optimizer, options=options)
     history = fit(model, split_of(N_TRAIN), config(epochs=3))
     digest = hashlib.sha256(repr(history.curves()).encode())
     for weight in model.get_weights():
         digest.update(weight.tobytes())
     return digest.hexdigest()
+
+
+def train_many_of_a_kind() -> int:
+    """Train networks that differ in what one program serves, and return how often programs of theirs were traced."""
+    programs, split = ProgramCache(size=99), split_of(N_TRAIN)
+    kinds = itertools.product((12, 100), (16, 32, 64), (0.1, 0.01, 0.001), (0.0, 0.3))
+    used = set()
+    for seed, (units, batch_size, rate, dropout) in enumerate(kinds):
+        model = network(units, rate=rate, dropout=dropout, seed=seed)
+        fit(model, split, config(batch_size=batch_size, seed=seed), capacity=200, programs=programs)
+        used.add(programs.program(model, 64, "hits", model.padded(128)))
+    return sum(program.n_traces for program in used)

@@ -71,33 +71,48 @@ def test_another_users_cache_is_not_used(tmp_path: Path):
     assert not session_folder(tmp_path / "session", cache).is_symlink()
 
 
+def said_by_a_process(code: str, session: Path, cache: Path) -> str:
+    """Return what Python code prints last in a process with the environment of a worker."""
+    session.mkdir()
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            **worker_environment(session_folder(session, cache)),
+            "PYTHONPATH": os.pathsep.join(folders),
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_new_process_takes_what_was_compiled_and_compiles_what_was_truncated_with_the_same_result(tmp_path: Path):
+    """Whatever it has traced before, as workers that share out a study have."""
     cache = tmp_path / "cache"
 
-    def trial(session: str) -> str:
-        scratch = tmp_path / session
-        scratch.mkdir()
-        folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-        done = subprocess.run(
-            [sys.executable, "-c", "from test_fit import digest_of_a_trial; print(digest_of_a_trial())"],
-            env={
-                **os.environ,
-                **worker_environment(session_folder(scratch, cache)),
-                "PYTHONPATH": os.pathsep.join(folders),
-            },
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.splitlines()[-1]
+    def trials(session: str, *optimizers: str) -> str:
+        code = f"from test_fit import digest_of_a_trial as of; print(sorted((o, of(o)) for o in {optimizers}))"
+        return said_by_a_process(code, tmp_path / session, cache)
 
-    compiled = trial("first")
+    compiled = trials("first", "sgd", "adam")
     entries = set(cache.iterdir())
-    assert entries
-    assert trial("second") == compiled
+    assert len(entries) == 2
+    assert trials("second", "adam", "sgd") == compiled
     assert set(cache.iterdir()) == entries
     for entry in entries:
         os.truncate(entry, entry.stat().st_size // 2)
-    assert trial("third") == compiled
+    assert trials("third", "sgd", "adam") == compiled
     assert not list(cache.iterdir()), "the damaged entries are still there"
+
+
+@pytest.mark.slow
+def test_what_differs_in_values_widths_and_batch_sizes_is_compiled_once(tmp_path: Path):
+    """XLA compiles a traced program again where it takes a number of the call for a constant, and tells nobody."""
+    cache = tmp_path / "cache"
+    code = "from test_fit import train_many_of_a_kind; print(train_many_of_a_kind())"
+    assert said_by_a_process(code, tmp_path / "session", cache) == "1"
+    assert len(list(cache.iterdir())) == 1
