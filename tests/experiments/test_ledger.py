@@ -58,7 +58,7 @@ def test_stock_optuna_reads_what_was_told(storage):
     assert [trial.engine for trial in ended_trials] == ["compiled", "step by step (why)", "compiled", "compiled"]
     ending = StudyEnding(
         study="mine", tracking_uri="sqlite:///a", storage=storage, parent_run_id="r", experiment_id="1", n_planned=4,
-        trials=ended_trials, champion=None, metric="accuracy", model=None,
+        trials=ended_trials, recommended=None, champion=None, metric="accuracy", model=None,
     )  # fmt: skip
     assert "  1 of 4 trials was trained step by step (why)\n" in ending_lines(ending, seconds=1.0)
 
