@@ -102,7 +102,11 @@ def configurations(n_definitions: int, of_seed: int) -> Iterator[tuple[TrialConf
         definition.check_fits(experiment, dataset)
         point = space.propose(experiment, [], seed=number)
         split = SplitConfig(valid_size=N_VALID)
-        config = space.to_config(experiment, point, seed=number, data_sha256=dataset.sha256, split=split)
+        try:
+            config = space.to_config(experiment, point, seed=number, data_sha256=dataset.sha256, split=split)
+        except ValueError as refused:  # values that do not go together
+            print(f"{number}: {refused}")
+            continue
         logged = {key: str(value) for key, value in config.to_params().items()}
         again = TrialConfig.from_params(logged)
         assert again == config

@@ -41,7 +41,9 @@ VARIED = ("class_weight", "epochs")
 LONGEST_SHOWN = 120
 SPLIT_METHODS = ("random", "stratified", "group", "time", "own")
 
-_COMMON_OPTIONS = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+#: Options of which an optimizer takes one.
+CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+_COMMON_OPTIONS = ("weight_decay", *CLIPS)
 _ADAM_OPTIONS = ("beta_1", "beta_2", "epsilon")
 #: The optimizers of Keras 3 and the hyperparameters of each beside its learning rate (a test holds this against Keras).
 OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
@@ -448,6 +450,11 @@ class OptimizerConfig:
         require(math.isfinite(rate) and rate > 0, "learning_rate", "above 0", rate)
         options = _sorted_options(self.hyperparameters, options_of(self.name), self.name)
         object.__setattr__(self, "hyperparameters", options)
+        # What Keras refuses of values that are each within their limits.
+        clips = [name for name, _ in options if name in CLIPS]
+        require(len(clips) <= 1, "gradients", f"clipped by one of {', '.join(CLIPS)}", " and ".join(clips))
+        beta_1 = dict(options).get("beta_1")
+        require(self.name != "lion" or beta_1 is None or float(beta_1) > 0, "beta_1 of lion", "above 0", beta_1)
 
 
 def _sorted_options(

@@ -17,7 +17,7 @@ from scipy.stats import qmc
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.pipeline.config import ParamValue
+from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.records import Phase
 
 Combination = Mapping[str, ParamValue]
@@ -151,6 +151,19 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
         planned += _exploit(experiment, range(len(planned), len(planned) + one.trials - n_search))
         n_search = max(n_search, one.trials)
     return planned
+
+
+def check_plan(experiment: Experiment, split: SplitConfig) -> None:
+    """Make each configuration that is laid down beforehand, so that what cannot be is told before anything is written.
+
+    Raises
+    ------
+    ValueError
+        When values that are each within their limits do not go together.
+    """
+    for trial in plan(experiment, [SearchRound(trials=experiment.budget.trials)]):
+        if trial.point is not None:
+            space.to_config(experiment, trial.point, seed=trial.seed, data_sha256="", split=split)
 
 
 def n_to_confirm(experiment: Experiment) -> int:

@@ -41,6 +41,7 @@ def rehearse(
         yield "\n".join(profile_lines(dataset)) + "\n"
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
+    design.check_plan(experiment, split)
     parts = parts_in_words(dataset, split, part_sizes(dataset, split))
     plan = design.plan(experiment, [design.SearchRound(trials=experiment.budget.trials)])
     to_confirm = design.n_to_confirm(experiment)

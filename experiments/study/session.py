@@ -126,6 +126,8 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
+    if not request.chosen:
+        design.check_plan(experiment, split)
     sizes = part_sizes(dataset, split)
     parts = parts_in_words(dataset, split, sizes)
     own = [one.name for one in (experiment.model, experiment.data.own_metric) if one is not None]

@@ -41,3 +41,25 @@ def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
     experiment = definition.parse({**DOCUMENT, **change}, name="tiny")
     assert n_to_confirm(experiment) == 2 * n_finalists
     assert all(trial.phase != "confirm" for trial in plan(experiment, [SearchRound(trials=9)]))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            {"fixed": {**DOCUMENT["fixed"], "clipnorm": 1.0, "clipvalue": 1.0}},
+            "gradients must be clipped by one of clipnorm, clipvalue, global_clipnorm, got 'clipnorm and clipvalue'",
+        ),
+        (
+            {"compare": {"optimizer": ["sgd", "lion"]}, "fixed": {**DOCUMENT["fixed"], "depth": 1},
+             "tune": {**DOCUMENT["tune"], "lion": {"beta_1": [0.0]}}},
+            "beta_1 of lion must be above 0, got 0.0",
+        ),
+    ],
+)  # fmt: skip
+def test_values_that_do_not_go_together_are_one_line_before_training(tmp_path, monkeypatch, change, complaint):
+    monkeypatch.chdir(tmp_path)
+    experiment = definition.parse({**DOCUMENT, **change}, name="tiny")
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        api.train(experiment, Console(quiet=True), tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from depthcheck.pipeline.config import (
     ACTIVATIONS,
     BOOLEAN_OPTIONS,
+    CLIPS,
     COLUMN_KINDS,
     INTEGER_OPTIONS,
     OPTIMIZERS,
@@ -49,11 +50,13 @@ def values(hyperparameter: str) -> st.SearchStrategy[bool | int | float]:
 @st.composite
 def optimizers(draw: st.DrawFn) -> OptimizerConfig:
     name = draw(st.sampled_from(sorted(OPTIMIZERS)))
-    hyperparameters = draw(st.lists(st.sampled_from(OPTIMIZERS[name]), unique=True))
+    clip = draw(st.sampled_from(CLIPS))  # of which Keras takes one
+    known = [option for option in OPTIMIZERS[name] if option not in CLIPS or option == clip]
+    options = [(option, draw(values(option))) for option in draw(st.lists(st.sampled_from(known), unique=True))]
     return OptimizerConfig(
         name=name,
         learning_rate=draw(positive),
-        hyperparameters=tuple((hyperparameter, draw(values(hyperparameter))) for hyperparameter in hyperparameters),
+        hyperparameters=tuple((key, of) for key, of in options if (name, key) != ("lion", "beta_1") or of > 0),
     )
 
 
