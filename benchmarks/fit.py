@@ -62,11 +62,11 @@ class Candidates(contextlib.ExitStack):
         self.left_out: dict[str, str] = {}
 
     def measure(self, names: Sequence[str], job: dict[str, Any], rounds: int) -> Measured:
-        """Let each train the network so many times in turns: seconds of later epochs by round, and accuracies."""
+        """Let each train the network in turns, each round from another seed: seconds of later epochs, and accuracies."""
         found: Measured = {name: {"seconds": [], "accuracy": []} for name in names if self._starts(name)}
-        for _ in range(rounds):
+        for seed in range(rounds):
             for name in list(found):
-                answer = self._ask(name, job)
+                answer = self._ask(name, {**job, "seed": seed})
                 if answer is None:
                     del found[name]
                     continue
@@ -134,10 +134,9 @@ def ratios(measured: Measured, name: str, to: str = OURS) -> list[float]:
 
 def in_words(job: dict[str, Any]) -> str:
     """Return a network and its training on one line, ``2 × 128 relu, adam, batch 64``."""
-    layers = "no hidden layer"
-    if units := job["units"]:
-        layers = f"{len(units)} × {units[0]}" if len(set(units)) == 1 else "-".join(map(str, units))
-        layers += f" {job['activation']}"
+    units = job["units"]
+    same = f"{len(units)} × {units[0]}" if len(set(units)) == 1 else "-".join(map(str, units))
+    layers = f"{same} {job['activation']}" if units else "no hidden layer"
     return f"{layers}, {job['optimizer']}, batch {job['batch_size']}"
 
 
@@ -171,7 +170,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--environments", type=Path, default=ROOT / ".venv-peers")
     options = parser.parse_args()
-    job = {**vars(options), "seed": 0}
+    job = vars(options)
     rows, rounds, environments, names = (job.pop(name) for name in ("rows", "rounds", "environments", "peers"))
     names = [name for name in PEERS if name in (OURS, *names) and (job["family"] == "mlp" or name in CONVOLVING)]
     with TemporaryDirectory() as folder, Candidates(write_data(Path(folder) / "data.npz", rows=rows), environments) as all_:
