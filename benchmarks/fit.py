@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.fit`` prints a markdown table of one network on Fashion-MNIST (a few minutes); ``--units 512 512
 512 --optimizer adam`` asks for another one, ``--family conv`` for blocks of convolution, ``--peers`` for some of them.
-Each peer is a script of ``benchmarks/peers`` in an environment of its own, which is made first, and a process that stays
-alive; they take turns, one fit each, so that what else the machine does hits all of them. Of a fit the first epoch is
-left out: there a network is traced and compiled.
+Each peer is a script of ``benchmarks/peers`` in an environment of its own, which is made first, and a process that
+stays alive; they take turns, one fit each, so that what else the machine does hits all of them. Of a fit the first
+epoch is left out: there a network is traced and compiled.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Candidates(contextlib.ExitStack):
         self.left_out: dict[str, str] = {}
 
     def measure(self, names: Sequence[str], job: dict[str, Any], rounds: int) -> Measured:
-        """Let each train the network in turns, each round from another seed: seconds of later epochs, and accuracies."""
+        """Let each train in turns, each round from another seed: seconds of the later epochs, and accuracies."""
         found: Measured = {name: {"seconds": [], "accuracy": []} for name in names if self._starts(name)}
         for seed in range(rounds):
             for name in list(found):
@@ -76,7 +76,8 @@ class Candidates(contextlib.ExitStack):
 
     def _ask(self, name: str, job: dict[str, Any]) -> dict[str, Any] | None:
         process = self._processes[name]
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
         line = process.stdout.readline()
@@ -173,7 +174,10 @@ def main() -> None:
     job = vars(options)
     rows, rounds, environments, names = (job.pop(name) for name in ("rows", "rounds", "environments", "peers"))
     names = [name for name in PEERS if name in (OURS, *names) and (job["family"] == "mlp" or name in CONVOLVING)]
-    with TemporaryDirectory() as folder, Candidates(write_data(Path(folder) / "data.npz", rows=rows), environments) as all_:
+    with (
+        TemporaryDirectory() as folder,
+        Candidates(write_data(Path(folder) / "data.npz", rows=rows), environments) as all_,
+    ):
         measured = all_.measure(names, job, rounds)
         print(f"One epoch of {job['family']} {in_words(job)}, {rounds} rounds, median (lowest to highest).\n")
         print(table(measured))

@@ -60,6 +60,6 @@ def command(script: str, environments: Environments) -> list[str]:
 def versions(script: str, environments: Environments) -> str:
     """Return the packages of a peer with their versions, ``keras 3.15.0, tensorflow 2.21.0``."""
     python = command(script, environments)[0]
-    code = "import sys; from importlib.metadata import version; print(', '.join(f'{p} {version(p)}' for p in sys.argv[1:]))"
+    code = "import sys, importlib.metadata as m; print(', '.join(f'{p} {m.version(p)}' for p in sys.argv[1:]))"
     names = dependencies(script) or ["tensorflow", "keras"]
     return subprocess.run([python, "-c", code, *names], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()

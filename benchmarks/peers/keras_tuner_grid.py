@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["keras-tuner", "tensorflow", "keras", "scikit-learn", "pandas"]
+# dependencies = ["keras-tuner", "tensorboard", "tensorflow", "keras", "scikit-learn", "pandas"]
 # ///
 """KerasTuner: a HyperModel with a ``fit`` of its own, over a grid whose only axis is the number of the trial.
 

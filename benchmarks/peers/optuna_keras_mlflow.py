@@ -30,7 +30,7 @@ def main() -> None:
             mlflow.log_params({f"trial.{name}": value for name, value in job.items()})
             accuracies = []
             for X, y, X_valid, y_valid in folds:
-                mlflow.tensorflow.autolog(log_models=not accuracies)
+                mlflow.keras.autolog(log_models=not accuracies)
                 model = network(job, X.shape[1], int(y.max()) + 1)
                 history = model.fit(
                     X,

@@ -1,6 +1,7 @@
-"""What the peers share: ``PEER.py data.npz [variant]`` answers each line on standard input, a network, with one of JSON.
+"""What the peers share: ``PEER.py data.npz [variant]`` answers each line on standard input with one of JSON.
 
-It has the seconds of each epoch, validation included, and the accuracy on the validation part in the end.
+The one asks for a network, the other has the seconds of each epoch, validation included, and the accuracy on the
+validation part in the end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure epochs, whole studies and their growth beside the peers, and write ``docs/performance.md``: ``make bench``.
 
 Each result is kept when it is there (``--results``), and what is there is not measured again: after an interruption the
-same command goes on. ``--quick`` tries all of it on tiny sizes, with the peers that this environment has the packages of.
+same command goes on. ``--quick`` tries it on tiny sizes, with the peers that this environment has the packages of.
 """
 
 from __future__ import annotations
@@ -22,24 +22,31 @@ from typing import Any
 from benchmarks.fit import JAX, OURS, PEERS, PRODUCTS, Candidates, in_words, write_data
 from benchmarks.peers.environments import ROOT, NoEnvironmentError, versions
 from benchmarks.performance import page
-from benchmarks.performance.studies import SEARCHING, Case, ours, peer
+from benchmarks.performance.studies import OPTUNA, TUNER, Case, ours, peer
 
 RATES = {"sgd": 0.05, "adam": 0.001}
 #: Trained by every peer: networks of the default space.
-NETWORKS = [([], "relu", "sgd", 128), ([128], "tanh", "sgd", 32), ([64] * 2, "relu", "adam", 64), ([256] * 3, "relu", "adam", 128)]  # fmt: skip
+NETWORKS: list[tuple[list[int], str, str, int]] = [
+    ([], "relu", "sgd", 128),
+    ([128], "tanh", "sgd", 32),
+    ([64, 64], "relu", "adam", 64),
+    ([256, 256, 256], "relu", "adam", 128),
+]
 #: Trained by JAX and us: the corners of that space.
 CORNERS = [
     ([units] * depth, "relu", optimizer, batch)
     for depth, units, optimizer, batch in product(range(4), (32, 256), RATES, (32, 256))
     if depth or units == 32
 ]
+#: With the peers that train the same trials; KerasTuner, which trains as the other does, only once.
 STUDIES = {
-    "Fashion-MNIST": Case(
-        data="fashion-mnist", trials=9, epochs=5, units=(64, 128, 256), batch_size=(32, 64, 128)
+    "Fashion-MNIST": (
+        Case(data="fashion-mnist", trials=9, epochs=5, units=(64, 128, 256), batch_size=(32, 64, 128)),
+        [OPTUNA],
     ),
-    "wine, 178 rows": Case(data="wine", trials=17, epochs=20, folds=5),
-    "table of 5,000 rows": Case(data=(5_000, 20), trials=17, epochs=20),
-}  # fmt: skip
+    "wine, 178 rows in 5 folds": (Case(data="wine", trials=33, epochs=20, folds=5), [OPTUNA]),
+    "table of 5,000 rows": (Case(data=(5_000, 20), trials=33, epochs=20), [OPTUNA, TUNER]),
+}
 _TINY: dict[str, Any] = {"depth": (0, 1), "units": (32,), "batch_size": (32,)}
 _ROWS: dict[str, Any] = {"trials": 5, "epochs": 2, "depth": (1,), "units": (64,), "batch_size": (256,)}
 GROWTH = {
@@ -47,7 +54,7 @@ GROWTH = {
     **{f"{n:,} rows": Case(data=(n, 10), **_ROWS) for n in (200, 5_000, 100_000, 1_000_000)},
     **{f"{n} worker{'s' * (n > 1)}": Case(data="wine", trials=17, epochs=20, folds=5, workers=n) for n in (1, 2)},
 }
-QUICK_STUDIES = {"tiny table": Case(data=(60, 4), trials=3, epochs=2, workers=1, **_TINY)}
+QUICK_STUDIES = {"tiny table": (Case(data=(60, 4), trials=3, epochs=2, workers=1, **_TINY), [OPTUNA, TUNER])}
 
 
 class Results(dict[str, Any]):
@@ -88,8 +95,9 @@ def main() -> None:
         if "epochs" in only:
             _epochs(results, Path(scratch), environments, is_quick=options.quick)
         if "studies" in only:
-            for name, case in (QUICK_STUDIES if options.quick else STUDIES).items():
-                results.once(f"study: {name}", lambda n=name, c=case: _study(c, Path(scratch) / n, environments))
+            for name, (case, peers) in (QUICK_STUDIES if options.quick else STUDIES).items():
+                folder = Path(scratch) / name
+                results.once(f"study: {name}", lambda f=folder, c=case, p=peers: _study(c, p, f, environments))
         if "growth" in only:
             for name, case in ({} if options.quick else GROWTH).items():
                 results.once(f"growth: {name}", lambda n=name, c=case: _alone(c, Path(scratch) / n))
@@ -106,9 +114,7 @@ def _epochs(results: Results, scratch: Path, environments: Path | None, *, is_qu
             for units, activation, optimizer, batch in networks:
                 job = {"units": units, "activation": activation, "optimizer": optimizer, "batch_size": batch}
                 job |= {"learning_rate": RATES[optimizer], "epochs": 2}
-                results.once(
-                    f"{kind}: {in_words(job)}", lambda j=job, n=names, r=rounds: _turns(candidates, n, j, r)
-                )
+                results.once(f"{kind}: {in_words(job)}", lambda j=job, n=names, r=rounds: _turns(candidates, n, j, r))
     measured = {name for key, one in results.items() if key.startswith("peers: ") for name in one["measured"]}
     scripts = sorted({PEERS[name][0] for name in measured})
     results.once("versions", lambda: {script: versions(script, environments) for script in scripts})
@@ -118,10 +124,10 @@ def _turns(candidates: Candidates, names: Sequence[str], job: dict[str, Any], ro
     return {"measured": candidates.measure(names, job, rounds), "left_out": dict(candidates.left_out)}
 
 
-def _study(case: Case, folder: Path, environments: Path | None) -> dict[str, Any]:
+def _study(case: Case, names: Sequence[str], folder: Path, environments: Path | None) -> dict[str, Any]:
     """Run ours before, between and after the peers, which train the trials of its first run."""
     runs, peers = [ours(case, folder / "ours")], {}
-    for name in SEARCHING:
+    for name in names:
         try:
             peers[name] = peer(name, runs[0]["told"], folder / name, environments)
         except NoEnvironmentError as error:
@@ -142,10 +148,14 @@ def _kept(run: dict[str, Any]) -> dict[str, Any]:
 def _machine() -> dict[str, Any]:
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         cpu = names[0] if names else cpu
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),

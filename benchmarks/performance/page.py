@@ -16,7 +16,9 @@ from benchmarks.performance.studies import PARTS
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-mpl.rcParams.update({"svg.hashsalt": "performance", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9})
+mpl.rcParams.update(
+    {"svg.hashsalt": "performance", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+)
 #: Rounds differ by more than this: what is within is level.
 LEVEL = 1.05
 
@@ -76,10 +78,8 @@ def _study_rows(one: Mapping[str, Any]) -> list[str]:
     """Return a row for ours and for each peer: seconds, how many times ours, the same in CPU-seconds, agreement."""
     runs = one["ours"]
     accuracies = runs[0]["accuracies"]
-    rows = [
-        f"| Depthcheck | {spread([run['seconds'] for run in runs], 0)} | 1 | {median(run['cpu'] for run in runs):.0f} | 1 | "
-        f"{mean(accuracies):.3f} | – |"
-    ]
+    seconds, cpu_seconds = spread([run["seconds"] for run in runs], 0), median(run["cpu"] for run in runs)
+    rows = [f"| Depthcheck | {seconds} | 1 | {cpu_seconds:.0f} | 1 | {mean(accuracies):.3f} | – |"]
     for name, took in one["peers"].items():
         if "left_out" in took:
             rows.append(f"| {name} | not tried: {took['left_out']} | | | | | |")
@@ -104,9 +104,16 @@ def _draw_epochs(networks: Mapping[str, Any], file: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 0.4 * len(names) + 1.2), layout="constrained")
     for network, measured in networks.items():
         known = [name for name in names if name in measured]
-        axes.plot([median(ratios(measured, name)) for name in known], [names.index(name) for name in known], "o", label=network)
+        axes.plot(
+            [median(ratios(measured, name)) for name in known],
+            [names.index(name) for name in known],
+            "o",
+            label=network,
+        )
     axes.axvline(1, color="grey", linewidth=0.8)
-    axes.set(xscale="log", yticks=range(len(names)), yticklabels=names, xlabel="seconds of an epoch, times as long as ours")
+    axes.set(
+        xscale="log", yticks=range(len(names)), yticklabels=names, xlabel="seconds of an epoch, times as long as ours"
+    )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.invert_yaxis()
     axes.legend(fontsize=7)
@@ -120,7 +127,11 @@ def _draw_corners(corners: Mapping[str, Any], file: Path) -> None:
         axes.plot([min(values), max(values)], [row, row], color="C0", linewidth=1)
         axes.plot(median(values), row, "o", color="C0")
     axes.axvline(1, color="grey", linewidth=0.8)
-    axes.set(yticks=range(len(corners)), yticklabels=list(corners), xlabel="ours, times as long as JAX (below 1: ours is faster)")
+    axes.set(
+        yticks=range(len(corners)),
+        yticklabels=list(corners),
+        xlabel="ours, times as long as JAX (below 1: ours is faster)",
+    )
     axes.invert_yaxis()
     _save(figure, file)
 
