@@ -19,9 +19,10 @@ def bench(tmp_path: Path, *options: str) -> tuple[str, dict[str, object]]:
 @pytest.mark.slow
 def test_the_page_has_each_part_with_whole_tables_and_its_figures_and_nothing_is_measured_twice(tmp_path):
     page, results = bench(tmp_path)
-    assert "Not measured yet" in page.split("## How it grows")[1]
-    for rest in (page.split("## How it grows")[0], page.split("## GPUs")[1]):
-        assert "Not measured yet" not in rest
+    sections = dict(re.findall(r"(?ms)^##+ ([^\n]*)\n(.*?)(?=^##|\Z)", page))
+    missing = {name for name, text in sections.items() if "Not measured yet" in text}
+    assert missing <= {"Against JAX, over the default space", "How it grows"}  # JAX may not be installed
+    assert "GPUs" in sections
     for table in re.findall(r"(?m)(?:^\|.*\n)+", page):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
     for name in re.findall(r"\(images/(.*?)\)", page):
@@ -31,7 +32,7 @@ def test_the_page_has_each_part_with_whole_tables_and_its_figures_and_nothing_is
     (peers,) = (value for key, value in results.items() if key.startswith("peers: "))
     measured = peers["measured"]
     assert {"Depthcheck, one thread", "Keras fit", "scikit-learn MLPClassifier"} <= set(measured)
-    assert max(one["accuracy"][0] for one in measured.values() if one["accuracy"][0] is not None) > 0.2
+    assert min(one["accuracy"][0] for one in measured.values() if one["accuracy"][0] is not None) > 0.3, measured
     done = [one for one in study["peers"].values() if "left_out" not in one]
     assert all(len(one["accuracies"]) == len(study["trials"]) == 3 for one in done)
     assert done
