@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.fit import JAX, OURS, PEERS, PRODUCTS, Candidates, in_words, write_data
 from benchmarks.peers.environments import ROOT, NoEnvironmentError, versions
 from benchmarks.performance import page
-from benchmarks.performance.studies import OPTUNA, TUNER, Case, ours, peer
+from benchmarks.performance.studies import OPTUNA, SEARCHING, TUNER, Case, ours, peer
 
 RATES = {"sgd": 0.05, "adam": 0.001}
 #: Trained by every peer: networks of the default space.
@@ -98,6 +98,10 @@ def main() -> None:
             for name, (case, peers) in (QUICK_STUDIES if options.quick else STUDIES).items():
                 folder = Path(scratch) / name
                 results.once(f"study: {name}", lambda f=folder, c=case, p=peers: _study(c, p, f, environments))
+                for peer_name in peers:
+                    if "left_out" not in results[f"study: {name}"]["peers"][peer_name]:
+                        script = SEARCHING[peer_name]
+                        results.once(f"versions: {script}", lambda s=script: versions(s, environments))
         if "growth" in only:
             for name, case in ({} if options.quick else GROWTH).items():
                 results.once(f"growth: {name}", lambda n=name, c=case: _alone(c, Path(scratch) / n))
@@ -109,15 +113,15 @@ def _epochs(results: Results, scratch: Path, environments: Path | None, *, is_qu
     with Candidates(data, environments) as candidates:
         for kind, networks, names, rounds in (
             ("peers", NETWORKS[2:3] if is_quick else NETWORKS, list(PEERS), 1 if is_quick else 3),
-            ("corner", CORNERS[:1] if is_quick else CORNERS, [OURS, JAX, PRODUCTS], 1 if is_quick else 5),
+            ("corner", CORNERS[:1] if is_quick else CORNERS, [OURS, JAX, PRODUCTS], 1 if is_quick else 4),
         ):
             for units, activation, optimizer, batch in networks:
                 job = {"units": units, "activation": activation, "optimizer": optimizer, "batch_size": batch}
                 job |= {"learning_rate": RATES[optimizer], "epochs": 2}
                 results.once(f"{kind}: {in_words(job)}", lambda j=job, n=names, r=rounds: _turns(candidates, n, j, r))
     measured = {name for key, one in results.items() if key.startswith("peers: ") for name in one["measured"]}
-    scripts = sorted({PEERS[name][0] for name in measured})
-    results.once("versions", lambda: {script: versions(script, environments) for script in scripts})
+    for script in sorted({PEERS[name][0] for name in measured}):
+        results.once(f"versions: {script}", lambda s=script: versions(s, environments))
 
 
 def _turns(candidates: Candidates, names: Sequence[str], job: dict[str, Any], rounds: int) -> dict[str, Any]:

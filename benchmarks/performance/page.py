@@ -27,7 +27,7 @@ def write(results: Mapping[str, Any], docs: Path) -> Path:
     """Write the page and its figures into a folder; what was not measured yet is said not to be there."""
     found = {
         kind: {name.split(": ", 1)[1]: one for name, one in results.items() if name.startswith(f"{kind}: ")}
-        for kind in ("peers", "corner", "study", "growth")
+        for kind in ("peers", "corner", "study", "growth", "versions")
     }
     images = docs / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write(results: Mapping[str, Any], docs: Path) -> Path:
     file = docs / "performance.md"
     text = environment.get_template("page.md.j2").render(
         machine=results.get("machine", {}),
-        versions=results.get("versions", {}),
+        versions=found["versions"],
         left_out={name: why for one in found["peers"].values() for name, why in one["left_out"].items()},
         networks={name: table(measured) for name, measured in networks.items()},
         corners=[_corner(name, measured) for name, measured in corners.items()],
