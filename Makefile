@@ -50,7 +50,7 @@ check: .venv/installed-dev  ## format, lint, types and import contracts
 	mypy
 	lint-imports
 
-bench: .venv/installed-dev  ## writes docs/performance.md (40 minutes), or another benchmark: make bench BENCH=verdicts
+bench: .venv/installed-dev  ## writes docs/performance.md (45 minutes), or another benchmark: make bench BENCH=verdicts
 	.venv/bin/python -m benchmarks.$(BENCH) $(ARGS)
 
 lock: .venv/installed-dev  ## pin pyproject.toml's ranges: make lock ARGS=--upgrade

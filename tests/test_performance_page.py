@@ -31,7 +31,7 @@ def test_the_page_has_each_part_with_whole_tables_and_its_figures_and_nothing_is
     assert 0.9 < sum(study["ours"][0]["parts"].values()) < 1.1
     (peers,) = (value for key, value in results.items() if key.startswith("peers: "))
     measured = peers["measured"]
-    assert {"Depthcheck, one thread", "Keras fit", "scikit-learn MLPClassifier"} <= set(measured)
+    assert {"Depthcheck, one core", "Keras fit", "scikit-learn MLPClassifier"} <= set(measured)
     assert min(one["accuracy"][0] for one in measured.values() if one["accuracy"][0] is not None) > 0.3, measured
     done = [one for one in study["peers"].values() if "left_out" not in one]
     assert all(len(one["accuracies"]) == len(study["trials"]) == 3 for one in done)

@@ -41,7 +41,7 @@ CORNERS = [
 #: With the peers that train the same trials; KerasTuner, which trains as the other does, only once.
 STUDIES = {
     "Fashion-MNIST": (
-        Case(data="fashion-mnist", trials=9, epochs=5, units=(64, 128, 256), batch_size=(32, 64, 128)),
+        Case(data="fashion-mnist", trials=9, epochs=20, units=(64, 128, 256), batch_size=(32, 64, 128)),
         [OPTUNA],
     ),
     "wine, 178 rows in 5 folds": (Case(data="wine", trials=33, epochs=20, folds=5), [OPTUNA]),
@@ -113,7 +113,7 @@ def _epochs(results: Results, scratch: Path, environments: Path | None, *, is_qu
     with Candidates(data, environments) as candidates:
         for kind, networks, names, rounds in (
             ("peers", NETWORKS[2:3] if is_quick else NETWORKS, list(PEERS), 1 if is_quick else 3),
-            ("corner", CORNERS[:1] if is_quick else CORNERS, [OURS, JAX, PRODUCTS], 1 if is_quick else 4),
+            ("corner", CORNERS[:1] if is_quick else CORNERS, [OURS, JAX, PRODUCTS], 1 if is_quick else 3),
         ):
             for units, activation, optimizer, batch in networks:
                 job = {"units": units, "activation": activation, "optimizer": optimizer, "batch_size": batch}
