@@ -28,17 +28,19 @@ from depthcheck.pipeline.training.program_cache import worker_environment
 
 OURS, PRODUCTS = "Depthcheck, one core", "bare matrix products, one core"
 JAX = "JAX, scanned epoch, one core"
-#: Script, variant, and whether it gets one core; the others take what cores they like.
+#: Script, variant, and whether it gets one core; the others take what cores they like, which costs PyTorch's small
+#: products more than it gains where anything else runs.
 PEERS: dict[str, tuple[str, str, bool]] = {
     OURS: ("depthcheck_fit.py", "", True),
     JAX: ("jax_scan.py", "", True),
     "JAX, scanned epoch": ("jax_scan.py", "", False),
     "Keras fit": ("keras_fit.py", "", False),
     "Keras fit, best settings": ("keras_fit.py", "best", False),
-    "PyTorch, DataLoader": ("torch_loop.py", "dataloader", False),
+    "PyTorch, DataLoader, one core": ("torch_loop.py", "dataloader", True),
+    "PyTorch, tensors, one core": ("torch_loop.py", "tensors", True),
     "PyTorch, tensors": ("torch_loop.py", "tensors", False),
-    "PyTorch, torch.compile": ("torch_loop.py", "compiled", False),
-    "skorch": ("skorch_fit.py", "", False),
+    "PyTorch, torch.compile, one core": ("torch_loop.py", "compiled", True),
+    "skorch, one core": ("skorch_fit.py", "", True),
     "scikit-learn MLPClassifier": ("sklearn_mlp.py", "", False),
     PRODUCTS: ("products.py", "", True),
 }
