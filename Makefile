@@ -1,6 +1,6 @@
 TRIALS ?= 50
 ARGS ?=
-BENCH ?= fit
+BENCH ?= performance
 
 # The first Python on PATH that will do; make run PYTHON=/path/to/python3.11 names another.
 SUITS := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -50,7 +50,7 @@ check: .venv/installed-dev  ## format, lint, types and import contracts
 	mypy
 	lint-imports
 
-bench: .venv/installed  ## benchmarks/fit.py, or another: make bench BENCH=verdicts
+bench: .venv/installed-dev  ## writes docs/performance.md (45 minutes), or another benchmark: make bench BENCH=verdicts
 	.venv/bin/python -m benchmarks.$(BENCH) $(ARGS)
 
 lock: .venv/installed-dev  ## pin pyproject.toml's ranges: make lock ARGS=--upgrade
