@@ -165,7 +165,7 @@ def test_study_of_a_table_says_what_it_understood_and_ends_with_a_champion(shop)
     assert "id" in output
     assert "trying own code.py:build and own code.py:brier once" in output
     assert "judged by negative brier" in output
-    assert "compare depth 1, adam" in output
+    assert "compare depth 1 " in output
     assert "@champion" in output
     parent = tracking.studies(folder.uri)[0].run_id
     assert "5-fold cross-validation" in tracking.read_run(folder.uri, parent).tags["mlflow.note.content"]
