@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from depthcheck.pipeline.config import OPTIMIZERS
+from depthcheck.pipeline.config import CLIPS, OPTIMIZERS
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 
 #: What draws the values of a dimension.
@@ -25,7 +25,8 @@ def values_of(dimension: Dimension) -> st.SearchStrategy[Any]:
     if dimension.kind == "int":
         most = min(dimension.high, dimension.most or 10**6, _MOST.get(dimension.name, 10**9))
         return st.integers(int(max(dimension.low, -(10**6))), int(most))
-    ends = {"exclude_min": dimension.open_low, "exclude_max": dimension.open_high}
+    # Lion takes no beta_1 of 0.
+    ends = {"exclude_min": dimension.open_low or dimension.name == "beta_1", "exclude_max": dimension.open_high}
     return st.floats(max(dimension.low, -1e6), min(dimension.high, 1e6), allow_subnormal=False, **ends)
 
 
@@ -44,8 +45,10 @@ def documents(draw: st.DrawFn, values: ValuesOf = values_of) -> dict[str, Any]:
     """Return a definition in which each dimension is compared, tuned for all or for one optimizer, fixed, or left."""
     tables: dict[str, dict[str, Any]] = {"compare": {}, "tune": {}, "fixed": {}}
     optimizers = draw(st.lists(st.sampled_from(list(OPTIMIZERS)), min_size=1, max_size=2, unique=True))
-    n_compared = 0
+    n_compared, clip = 0, draw(st.sampled_from(CLIPS))
     for dimension in DIMENSIONS.values():
+        if dimension.name in CLIPS and dimension.name != clip:  # an optimizer takes one of them
+            continue
         name, few = dimension.name, st.lists(values(dimension), min_size=1, max_size=3, unique=True)
         takers = [one for one in optimizers if dimension.is_active(one, 1)]
         roles = ["tune", "fixed", *([] if dimension.is_required else ["left"] * 2)]

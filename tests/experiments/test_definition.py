@@ -20,7 +20,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition, design, document, space
 from depthcheck.experiments.planning.experiment import NOTEBOOK_BASELINE, Experiment
 from depthcheck.experiments.study.ledger import Ledger
-from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.config import CLIPS, OPTIMIZERS, DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
 
 SMALL = tomllib.loads("""
@@ -371,7 +371,8 @@ def allowed_values(draw: st.DrawFn, name: str) -> ParamValue:
         return draw(st.booleans())
     if dimension.kind == "int":
         return draw(st.integers(int(dimension.low), dimension.most))
-    limits = {"exclude_min": dimension.open_low, "exclude_max": dimension.open_high}
+    # Lion takes no beta_1 of 0.
+    limits = {"exclude_min": dimension.open_low or name == "beta_1", "exclude_max": dimension.open_high}
     return draw(st.floats(dimension.low, dimension.high, **limits))
 
 
@@ -380,7 +381,9 @@ def allowed_experiments(draw: st.DrawFn) -> Experiment:
     """Draw a definition in which everything is fixed, to anything."""
     optimizer = draw(st.sampled_from(sorted(OPTIMIZERS)))
     names = ["units", "activation", "batch_size", "learning_rate"]
-    names += draw(st.lists(st.sampled_from(["dropout", *OPTIMIZERS[optimizer]]), unique=True))
+    clip = draw(st.sampled_from(CLIPS))  # an optimizer takes one of them
+    known = [name for name in OPTIMIZERS[optimizer] if name not in CLIPS or name == clip]
+    names += draw(st.lists(st.sampled_from(["dropout", *known]), unique=True))
     fixed = {"optimizer": optimizer, "depth": draw(st.integers(0, 20)), **{n: draw(allowed_values(n)) for n in names}}
     seeds = {"seed": draw(st.integers(0, 2**63 - 1)), "split": {"seed": draw(st.integers(0, 2**32 - 1))}}
     seeds["split"]["valid"] = draw(st.floats(0, 1, exclude_min=True, exclude_max=True))
