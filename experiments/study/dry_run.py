@@ -49,19 +49,19 @@ def rehearse(
     rows = design_rows(experiment, dataset, (), len(plan), parts)
     yield "\n".join(f"{name:<14}{text}" for name, text in rows if name in _SHOWN)
     yield f"{'trainings':<14}{len(plan) + to_confirm}: {phases}" + (f", {to_confirm} on fresh seeds" * (to_confirm > 0))
-    compared = [trial for trial in plan if trial.phase == "compare"] or plan
-    places_of = np.linspace(0, min(len(design.combinations(experiment)), len(compared)) - 1, _TIMED).round().astype(int)
+    first = [trial for trial in plan if trial.phase == "compare"][: len(design.combinations(experiment))] or plan[:1]
+    at = np.unique(np.linspace(0, len(first) - 1, _TIMED).round().astype(int)).tolist()
     n_workers, folder = workers or launch.n_cores(), str(data_folder) if data_folder else None
     with launch.embedded(1, places.program_cache()) as client:
         timed = []
-        for at in sorted(set(places_of.tolist())):
-            trial = compared[at]
-            assert trial.point is not None
+        for trial in (first[one] for one in at):
+            assert trial.point is not None  # the baseline's and those of phase compare are laid down
             config = space.to_config(experiment, trial.point, seed=trial.seed, data_sha256=dataset.sha256, split=split)
             timed.append(client.submit(time_training, config, folder, pure=False).result())
         launch.kill_workers(client)
     left = (len(plan) + to_confirm) * float(np.mean(timed)) / n_workers
+    on = f"{n_workers} worker{'s' * (n_workers > 1)}"
     yield (
-        f"{'time':<14}about {duration(left)} of training on {n_workers} worker{'s' * (n_workers > 1)}, by {len(timed)} "
-        "short ones just now; nothing was written"
+        f"{'time':<14}about {duration(left)} of training on {on}, by timing {len(timed)} of them briefly just now; "
+        "nothing was written"
     )

@@ -23,9 +23,17 @@ def test_dry_run_says_what_it_would_train_and_leaves_nothing(tmp_path, monkeypat
     said = capsys.readouterr().out
     assert "trainings     13: baseline 1, compare 8, 4 on fresh seeds" in said
     assert re.search(
-        r"time +about \d+ \w+ of training on 2 workers, by 4 short ones just now; nothing was written", said
+        r"time +about \d+ \w+ of training on 2 workers, by timing 4 of them briefly just now; nothing was written", said
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_too_few_trials_to_compare_times_the_baseline(capsys: pytest.CaptureFixture[str]):
+    experiment = definition.parse({**DOCUMENT, "budget": {"trials": 3, "epochs": 2, "seeds": 0}}, name="tiny")
+    api.dry_run(experiment, Console(soft_wrap=True), workers=1)
+    said = capsys.readouterr().out
+    assert "trainings     3: baseline 1, exploit 2\n" in said
+    assert "on 1 worker, by timing 1 of them briefly" in said
 
 
 @pytest.mark.parametrize(
