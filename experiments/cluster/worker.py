@@ -26,7 +26,6 @@ from distributed.system import MEMORY_LIMIT
 from depthcheck.experiments import places, scratch, tracking
 from depthcheck.experiments.study.same_data import load_again
 from depthcheck.experiments.tracking import StudyRun
-from depthcheck.experiments.tracking.reach import comes_back
 from depthcheck.experiments.tracking.store import load_mlflow
 from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
@@ -102,24 +101,34 @@ def run_task(task: TrialTask) -> Outcome:
     RuntimeError
         When the data are no longer those of the study.
     """
+    own: list[str] = []
     with _one_at_a_time:
-        try:
-            return _attempt(task)
-        except tracking.TrackingError:
-            if not comes_back(task.study_run.tracking_uri):
-                raise
-            return _attempt(task)  # whatever the first attempt has written is found there, or closed as interrupted
+        return tracking.patiently(task.study_run.tracking_uri, lambda: _attempt(task, own))
 
 
-def _attempt(task: TrialTask) -> Outcome:
-    """Train the trial in a run of its own, unless an earlier attempt has come to its end."""
+def _attempt(task: TrialTask, own: list[str]) -> Outcome:
+    """Train the trial in a run of its own, unless an earlier attempt has come to its end.
+
+    Parameters
+    ----------
+    own
+        Runs of earlier attempts of this task, to which this one adds its own. Where the last one was closed, another
+        worker has been given the trial.
+    """
     study = task.study_run
-    done = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
+    uri = study.tracking_uri
+    earlier = tracking.attempts(uri, study.run_id, task.number)
+    done = next((tracking.trial(uri, run.run_id) for run in earlier if run.counts), None)
     if done is not None:
         return outcome_of(done)
-    tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
+    left = [run.run_id for run in earlier if run.status == "RUNNING"]
+    if own and own[-1] not in left:
+        raise tracking.TakenOverError(f"run {own[-1]} of trial {task.number} was ended by somebody else")
+    for run_id in left:
+        tracking.end_run(uri, run_id, "KILLED", {tracking.keys.NOTE: INTERRUPTED_NOTE})
     dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
     run = start_run(task)
+    own.append(run.run_id)
     try:
         return _train(task, dataset, run, _tell_coordinator(task.number))
     except tracking.TrackingError:
@@ -145,11 +154,9 @@ def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_fo
     with _one_at_a_time:
         dataset = load_once(config.data, data_folder, config.data_sha256)
         try:
-            _score(study_run, run_id, config, dataset)
+            tracking.patiently(study_run.tracking_uri, lambda: _score(study_run, run_id, config, dataset))
         except tracking.TrackingError:
-            if not comes_back(study_run.tracking_uri):
-                raise
-            _score(study_run, run_id, config, dataset)
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise tracking.TrackingError(f"cannot score the network of run {run_id}: {reason}") from error

@@ -108,8 +108,8 @@ class Coordinator:
         self._waiting: deque[PlannedTrial] = deque()
         self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
         self._deaths: Counter[int] = Counter()
-        withdrawn = tracking.withdrawn(study.study_run.tracking_uri, study.study_run.run_id)
-        self._breaker = CircuitBreaker(withdrawn)
+        self._uri, run_id = study.study_run.tracking_uri, study.study_run.run_id
+        self._breaker = CircuitBreaker(tracking.patiently(self._uri, lambda: tracking.withdrawn(self._uri, run_id)))
 
     def run(self) -> None:
         """Train every trial of the plan that has not ended yet.
@@ -190,19 +190,22 @@ class Coordinator:
     def _end(self, planned: PlannedTrial, task: TrialTask, future: Future) -> None:
         try:
             outcome = future.result()
+        except tracking.TakenOverError:  # it was cut off for a while, and another worker had the trial meanwhile
+            self._waiting.appendleft(planned)
+            return
         except KilledWorker as error:
             self._deaths[planned.number] += error.allowed_failures + 1
             if self._deaths[planned.number] < _DEATHS_TO_FAIL:
                 self._waiting.appendleft(planned)
                 return
-            outcome = self._died(task)
+            outcome = tracking.patiently(self._uri, lambda: self._died(task))
         self._progress.ended(outcome, task.title, is_search=planned.phase != "confirm")
         self._tell(self._breaker.add(outcome))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             self._study.ledger.tell(outcome)
-            self._on_ended()
+            tracking.patiently(self._uri, self._on_ended)
 
     def _died(self, task: TrialTask) -> Outcome:
         """Write down the failure that the worker could not."""
@@ -215,10 +218,9 @@ class Coordinator:
     def _stop_if_all_fail(self) -> None:
         if self._running or not self._breaker.is_open:
             return
-        uri = self._study.study_run.tracking_uri
         held = self._breaker.held
         for outcome in held:
-            tracking.withdraw(uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
+            tracking.withdraw(self._uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
         raise RuntimeError(
             f"the first {ALIKE} trials all failed alike (next time they are trained again, and count if they fail "
             f"again): {held[0].failure}"
@@ -257,7 +259,7 @@ def score_networks(study: RunningStudy, client: Client, console: Console) -> Non
     run = study.study_run
     waiting = deque(
         record
-        for record in tracking.trials(run.tracking_uri, run.run_id)
+        for record in tracking.patiently(run.tracking_uri, lambda: tracking.trials(run.tracking_uri, run.run_id))
         if record.phase != "confirm" and record.state == "finished" and record.evaluation("test") is None
     )
     if not waiting:

@@ -48,6 +48,11 @@ class StudyPage:
         self._parts = parts
         self._noted = time.monotonic()
 
+    @property
+    def tracking_uri(self) -> str:
+        """Where it is written."""
+        return self._study.study_run.tracking_uri
+
     def note(self) -> None:
         """Write the description and the best trial so far."""
         study_run, trials = self._study.study_run, self._study.ended
@@ -62,7 +67,7 @@ class StudyPage:
 
     def abandon(self, status: RunEnd) -> None:
         """Close what can be closed when the session ends early; a store that is away is not waited for."""
-        require_at_hand(self._study.study_run.tracking_uri)
+        require_at_hand(self.tracking_uri)
         self.close(status)
 
     def close(self, status: RunEnd) -> None:

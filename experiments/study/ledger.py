@@ -6,11 +6,11 @@ state before it or the state after it. Stock Optuna and optuna-dashboard open th
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ContextDecorator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -25,8 +25,8 @@ from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, R
 from depthcheck.experiments.planning.experiment import SCHEMA_VERSION
 from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.planning.space import Point
-from depthcheck.experiments.tracking.reach import BUSY_SECONDS, sqlite_file
-from depthcheck.experiments.tracking.store import TrackingError, reason
+from depthcheck.experiments.tracking.reach import BUSY_SECONDS, connection_settings, sqlite_file
+from depthcheck.experiments.tracking.store import TrackingError, patiently, reason
 from depthcheck.experiments.tracking.store import storage as stored
 
 if TYPE_CHECKING:
@@ -38,13 +38,30 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-#: A server may have been restarted since a connection was last used.
-_SERVER = {"pool_pre_ping": True}
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Method = Callable[Concatenate["Ledger", _P], _T]
 
 
-def _stored(action: str) -> ContextDecorator:
-    """Turn trouble with Optuna's storage into a TrackingError; as a decorator, too."""
-    return stored(f"{action} in Optuna's storage", StorageInternalError)
+def _stored(action: str) -> Callable[[_Method[_P, _T]], _Method[_P, _T]]:
+    """Turn trouble with Optuna's storage into a TrackingError, and wait for a server that went away.
+
+    The method is called again then. It is one transaction, or finds out what of it has been written.
+    """
+
+    def decorate(method: _Method[_P, _T]) -> _Method[_P, _T]:
+        @functools.wraps(method)
+        def patient(self: Ledger, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+            def attempt() -> _T:
+                with stored(f"{action} in Optuna's storage", StorageInternalError):
+                    self.keep()
+                    return method(self, *args, **kwargs)
+
+            return patiently(self._storage.url, attempt)
+
+        return patient
+
+    return decorate
 
 
 class _Storage(RDBStorage):
@@ -65,11 +82,17 @@ class Ledger:
     """One study in Optuna's storage.
 
     Not for two coordinators at once; readers may come and go. Every method raises TrackingError for trouble with the
-    storage.
+    storage, and has waited for a server then.
+
+    Attributes
+    ----------
+    keep
+        Makes sure that the study's lock is held still (:func:`depthcheck.experiments.places.held`).
     """
 
     def __init__(self, name: str, storage: _Storage) -> None:
         self._study, self._storage = optuna.load_study(study_name=name, storage=storage), storage
+        self.keep: Callable[[], None] = lambda: None
 
     @classmethod
     def open(cls, storage: str, name: str, definition: Mapping[str, Any]) -> Ledger:
@@ -171,10 +194,13 @@ class Ledger:
         """Return the study's rounds so far, in order."""
         return [_round_from_json(stored) for stored in self._study.user_attrs.get("rounds", [])]
 
-    @_stored("cannot write a round of the study")
     def add_round(self, one: Round) -> None:
         """Add a round; what it lays down is never changed again."""
-        self._study.set_user_attr("rounds", [*self._study.user_attrs.get("rounds", []), asdict(one)])
+        self._set_rounds([*self.rounds(), one])
+
+    @_stored("cannot write a round of the study")
+    def _set_rounds(self, rounds: Sequence[Round]) -> None:
+        self._study.set_user_attr("rounds", [asdict(one) for one in rounds])
 
     def raise_budget(self, trials: int) -> None:
         """Add a round of searching where ``trials`` asks for more than the rounds there are."""
@@ -186,7 +212,6 @@ class Ledger:
         """Return all trials in the order of their numbers; not to be changed."""
         return sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number)
 
-    @_stored("cannot write the start of a trial")
     def start(self, planned: PlannedTrial, point: Point, distributions: Mapping[str, BaseDistribution]) -> None:
         """Add the trial as RUNNING, with all of its parameters, in one transaction.
 
@@ -195,37 +220,45 @@ class Ledger:
         TrackingError
             When Optuna gives it another number: somebody else wrote into the study.
         """
-        self._study.add_trial(
-            optuna.create_trial(
-                state=TrialState.RUNNING,
-                params={name: point[name] for name in distributions},
-                distributions=dict(distributions),
-                user_attrs={
-                    "phase": planned.phase,
-                    "combination": dict(planned.combination),
-                    "seed": planned.seed,
-                    "point": dict(point),
-                    **({"finalist": planned.finalist} if planned.finalist else {}),
-                    **({"repeat": planned.repeat} if planned.repeat else {}),
-                },
-            )
+        trial = optuna.create_trial(
+            state=TrialState.RUNNING,
+            params={name: point[name] for name in distributions},
+            distributions=dict(distributions),
+            user_attrs={
+                "phase": planned.phase,
+                "combination": dict(planned.combination),
+                "seed": planned.seed,
+                "point": dict(point),
+                **({"finalist": planned.finalist} if planned.finalist else {}),
+                **({"repeat": planned.repeat} if planned.repeat else {}),
+            },
         )
-        number = self.trials()[-1].number
+        number = self._add(trial)
         if number != planned.number:
             what = f"trial {planned.number} of study {self.name!r} came as {number}: a second coordinator?"
             raise TrackingError(what, lasts=True)
+
+    @_stored("cannot write the start of a trial")
+    def _add(self, trial: FrozenTrial) -> int:
+        """Add a trial, unless that was done and its answer was lost; return its number."""
+        if not any(last.datetime_start == trial.datetime_start for last in self.trials()[-1:]):
+            self._study.add_trial(trial)
+        return self.trials()[-1].number
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:
         """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING."""
         frozen = self.trials()[outcome.number]
+        if frozen.state.is_finished():  # told before, and the answer was lost
+            return
         told = {key: getattr(outcome, key) for key in ("run_id", "state", "failure", "engine")}
         attributes = {key: value for key, value in told.items() if value not in (None, "compiled")}
         scores = () if outcome.state == "failed" else outcome.scores
         new = {epoch: score for epoch, score in enumerate(scores, 1) if epoch not in frozen.intermediate_values}
         self._storage.write(frozen._trial_id, new, attributes)
         state = _STATES[outcome.state]
-        self._study.tell(outcome.number, outcome.score if state == TrialState.COMPLETE else None, state)
+        score = outcome.score if state == TrialState.COMPLETE else None
+        self._study.tell(outcome.number, score, state)
 
 
 def require_definition(name: str, before: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -258,13 +291,14 @@ def study_names(storage: str) -> list[str]:
 
 def delete_study(storage: str, name: str) -> None:
     """Delete a study with all its trials."""
-    _stored(f"delete study {name}")(optuna.delete_study)(study_name=name, storage=_connected(storage))
+    with stored(f"cannot delete study {name} in Optuna's storage", StorageInternalError):
+        optuna.delete_study(study_name=name, storage=_connected(storage))
 
 
 def _connected(url: str) -> _Storage:
     """Wait for a locked SQLite file as long as MLflow does; notice connections that a server dropped meanwhile."""
-    sqlite = url.startswith("sqlite")
-    return _Storage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else _SERVER)
+    settings = connection_settings(url, BUSY_SECONDS)
+    return _Storage(url, engine_kwargs={"connect_args": settings, "pool_pre_ping": sqlite_file(url) is None})
 
 
 def _cannot_be_opened(storage: str, error: Exception) -> ValueError:

@@ -49,9 +49,10 @@ def resumed(
     """
     with usable():
         _require_not_running_elsewhere(place, study)
-    with held(place, study):
+    with held(place, study) as keep:
         with usable():
             ledger = _Resumption(place, study, experiment, dataset, console).open(is_search=is_search)
+        ledger.keep = keep
         yield ledger
 
 

@@ -17,7 +17,7 @@ from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
 from depthcheck.experiments.study.ledger import Ledger, as_known_at
-from depthcheck.experiments.tracking import StudyRun
+from depthcheck.experiments.tracking import StudyRun, patiently
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.records import Dataset
@@ -251,5 +251,6 @@ class RunningStudy(RecordedStudy):
         new = ConfirmRound(finalists=finalists, runs=missing_runs(finalists, self.experiment.budget.seeds, done))
         if new.runs:
             self.ledger.add_round(new)
-        self.study_run.log_finalists(self.frozen_list(finalists, [*rounds, new]))
+        frozen = self.frozen_list(finalists, [*rounds, new])
+        patiently(self.study_run.tracking_uri, lambda: self.study_run.log_finalists(frozen))
         return bool(new.runs)

@@ -12,6 +12,7 @@ is the reports' to say; they are asked through a function that is handed in, sin
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -140,7 +141,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         scale = launch.try_elsewhere(config, dataset)
     name = request.study or experiment.study_name(dataset.sha256)
     with (
-        watched(uri, console.print),
+        watched((uri, place.storage), console.print),
         resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
         _workers(request, console) as client,
     ):
@@ -187,6 +188,8 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
     except BaseException as error:
         cleaning_up()
         launch.kill_workers(client)
+        if isinstance(error, tracking.TakenOverError):
+            raise  # whatever is RUNNING is somebody else's
         interrupted = isinstance(error, KeyboardInterrupt)
         if interrupted:
             console.print("stopping: interrupted trials are closed as KILLED")
@@ -197,7 +200,7 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
                 console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}")
         raise
     launch.kill_workers(client)
-    page.close("FINISHED")
+    tracking.patiently(page.tracking_uri, lambda: page.close("FINISHED"))
 
 
 def _train(
@@ -205,6 +208,7 @@ def _train(
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
     chosen, study_run = request.chosen, study.study_run
+    patient = functools.partial(tracking.patiently, study_run.tracking_uri)
     seconds, n_trained = 0.0, 0
 
     def train() -> None:
@@ -229,25 +233,24 @@ def _train(
 
     train()
     if request.deadline is not None:
-        study.freeze_selection()
+        patient(study.freeze_selection)
         score()
         while goes_on(study, request.deadline, seconds_a_trial=seconds / max(n_trained, 1), console=console):
             train()
-            study.freeze_selection()
+            patient(study.freeze_selection)
             score()
-    elif tracking.looks(study_run.tracking_uri, study_run.run_id):
-        note_look(study_run, study.n_settings)
+    elif patient(lambda: tracking.looks(study_run.tracking_uri, study_run.run_id)):
+        patient(lambda: note_look(study_run, study.n_settings))
     is_more_to_train = study.freeze_finalists(chosen)
     score()
     if is_more_to_train:
         train()
-    log_references(study, dataset, client, console)
+    patient(lambda: log_references(study, dataset, client, console))
     best = study.champion
     if best is None or chosen:
         return None
-    return tracking.register_champion(
-        study_run, best.run_id, champion_markdown(study.name, best), study.resolved.served
-    )
+    description = champion_markdown(study.name, best)
+    return patient(lambda: tracking.register_champion(study_run, best.run_id, description, study.resolved.served))
 
 
 def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
@@ -362,8 +365,9 @@ def goes_on(study: RunningStudy, deadline: Deadline, *, seconds_a_trial: float, 
     """
     now, wanted, still = study.n_settings, ENOUGH_SETTINGS, "no verdict yet"
     if now >= ENOUGH_SETTINGS:
-        note_look(study.study_run, now)
-        answers = deadline.judge(study.study_run.tracking_uri, study.study_run.run_id)
+        run, uri = study.study_run, study.study_run.tracking_uri
+        tracking.patiently(uri, lambda: note_look(run, now))
+        answers = tracking.patiently(uri, lambda: deadline.judge(uri, run.run_id))
         left = [f"{of['factor']} {of['level']}" for of in answers["contrasts"] if of["verdict"] in _OPEN]
         wanted, still = round(now * _GROWTH), f"open: {', '.join(left)}"
         if not left:

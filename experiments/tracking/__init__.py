@@ -9,6 +9,7 @@ from depthcheck.experiments.tracking.model import load_model, model_is_gone
 from depthcheck.experiments.tracking.open_run import CodeVersion, code_version, environment
 from depthcheck.experiments.tracking.reading import (
     Diagnostics,
+    attempts,
     best_run,
     diagnostics,
     finalists,
@@ -40,11 +41,13 @@ from depthcheck.experiments.tracking.registry import (
 )
 from depthcheck.experiments.tracking.runs import Curves, StoredRun, find_run, read_run
 from depthcheck.experiments.tracking.store import (
+    TakenOverError,
     TrackingError,
     is_there,
     launch_directory,
     launched_run,
     launcher,
+    patiently,
     tracking_uri,
 )
 from depthcheck.experiments.tracking.study_run import (
@@ -52,6 +55,7 @@ from depthcheck.experiments.tracking.study_run import (
     artifact_link,
     close_stale,
     close_unborn,
+    end_run,
     join_study,
     log_report,
     note_answer,
@@ -70,13 +74,14 @@ from depthcheck.experiments.tracking.trial_run import (
 )
 
 __all__ = [
-    "FINALIST", "CodeVersion", "Curves", "Diagnostics", "ReproductionRun", "StoredRun", "StudyRun", "TrackingError",
-    "TrialRun", "artifact_link", "best_run", "champion_address", "close_stale", "close_stale_reproductions",
-    "close_unborn", "code_version", "delete_study", "describe_champion", "diagnostics", "environment", "finalists",
-    "find_run", "finished_trial", "is_there", "join_study", "launch_directory", "launched_run", "launcher",
-    "load_model", "log_report", "logged_points", "looks", "model_is_gone", "note_answer", "open_parent", "predict",
-    "progress", "read_run", "references", "register_champion", "replace_version", "run_address", "running_trials",
-    "score_values", "serve", "session_environments", "start_reproduction", "start_trial", "studies", "study_design",
-    "study_environment", "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials",
-    "whole_trial_values", "withdraw", "withdrawn",
+    "FINALIST", "CodeVersion", "Curves", "Diagnostics", "ReproductionRun", "StoredRun", "StudyRun",
+    "TakenOverError", "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address",
+    "close_stale", "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion",
+    "diagnostics", "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study",
+    "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
+    "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
+    "register_champion", "replace_version", "run_address", "running_trials", "score_values", "serve",
+    "session_environments", "start_reproduction", "start_trial", "studies", "study_design", "study_environment",
+    "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials", "whole_trial_values",
+    "withdraw", "withdrawn",
 ]  # fmt: skip

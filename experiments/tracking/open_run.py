@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.runs import Curves, RunEnd
-from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.experiments.tracking.runs import Curves, RunEnd, get
+from depthcheck.experiments.tracking.store import TakenOverError, client, log_batch, storage
 from depthcheck.pipeline.records import Dataset
 
 if TYPE_CHECKING:
@@ -78,8 +78,13 @@ class OpenRun:
                     self._rows.append((key, float(value), epoch))
 
     def _end(self, status: RunEnd, tags: Mapping[str, str]) -> None:
-        """Write what is left of the curves, and the tags, and end the run."""
+        """Write what is left of the curves, and the tags, and end the run, unless somebody else has.
+
+        A worker that was cut off for a while goes on with a trial that another one has been given meanwhile.
+        """
         with storage(f"cannot end run {self.run_id}"):
+            if get(self._api, self.run_id).status != "RUNNING":
+                raise TakenOverError(f"run {self.run_id} was ended by somebody else")
             log_batch(self._api, self.run_id, metrics=self._rows, tags=tags)
             self._api.set_terminated(self.run_id, status)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from depthcheck.experiments.addresses import require_address, shown
@@ -20,6 +22,11 @@ BUSY_SECONDS = 20
 _WATCH_SECONDS = 5
 #: Databases beside SQLite that MLflow knows.
 _DATABASE = re.compile(r"(postgresql|mysql|mssql)(\+\w+)?://")
+#: PostgreSQL's own drivers take what its library does: nobody waits for a host that fell silent as long as TCP would.
+_LIBPQ = re.compile(r"postgresql(\+psycopg2?)?:")
+_NOT_SILENT = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+#: What a tracking server must ask its database for.
+_QUESTION = "/api/2.0/mlflow/experiments/search"
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -107,7 +114,7 @@ def require_reachable(uri: str, seconds: float = BUSY_SECONDS) -> None:
 
     Raises
     ------
-    OSError, sqlite3.Error
+    OSError, sqlite3.Error, mlflow.exceptions.MlflowException
         With the reason.
     """
     path = sqlite_file(uri)
@@ -119,9 +126,7 @@ def require_reachable(uri: str, seconds: float = BUSY_SECONDS) -> None:
         if path.exists():
             _ask(path, "PRAGMA schema_version", seconds)
     elif is_server(uri):
-        import requests
-
-        requests.head(uri, timeout=seconds)
+        _ask_server(uri, seconds)
     elif _DATABASE.match(uri):
         require_connection(uri, "the tracking store", seconds)
 
@@ -140,13 +145,20 @@ def require_connection(url: str, what: str, seconds: float = BUSY_SECONDS) -> No
     from sqlalchemy.exc import NoSuchModuleError
 
     require_address(url, what)
-    limit = {"connect_timeout": int(seconds)} if re.search(r"\+(psycopg2?|pymysql|mysqldb):", url) else {}
+    limit = {"connect_timeout": int(seconds)} if re.search(r"\+(pymysql|mysqldb):", url) else {}
     try:
-        engine = create_engine(url, poolclass=NullPool, connect_args=limit)
+        engine = create_engine(url, poolclass=NullPool, connect_args=limit or connection_settings(url, seconds))
     except (ImportError, NoSuchModuleError) as error:
         hint = '; pip install "psycopg[binary]" and write postgresql+psycopg://…' if "postgres" in url else ""
         raise ValueError(f"{what} must have its driver installed, got {shown(url)!r} ({error}{hint})") from error
     engine.connect().close()
+
+
+def connection_settings(url: str, seconds: float = BUSY_SECONDS) -> dict[str, Any]:
+    """Return what a database's driver is to be told, so that a busy or silent one is waited for, and not for ever."""
+    if url.startswith("sqlite"):
+        return {"timeout": seconds}
+    return {"connect_timeout": int(seconds), **_NOT_SILENT} if _LIBPQ.match(url) else {}
 
 
 def is_server(uri: str) -> bool:
@@ -154,47 +166,48 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def _may_go_away(address: str) -> bool:
+    return is_server(address) or bool(_DATABASE.match(address))
+
+
 @contextlib.contextmanager
-def watched(uri: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Say it when the tracking server stops to answer, and when it answers again.
+def watched(addresses: Iterable[str], say: Callable[[str], None]) -> Iterator[None]:
+    """Say it when a server, of runs or a database, stops to answer, and when it answers again.
 
     The waiting itself is done by MLflow's client, without a word, and by :func:`comes_back`.
     """
     over = threading.Event()
 
-    def watch() -> None:
-        answered = True
+    def watch(address: str) -> None:
+        name = f"the {'tracking server' if is_server(address) else 'database'} {shown(address)}"
+        before = ""
         while not over.wait(_WATCH_SECONDS):
-            answers = _answers(uri)
-            if answers != answered and not over.is_set():
-                say(
-                    f"the tracking server {shown(uri)} answers again"
-                    if answers
-                    else f"the tracking server {shown(uri)} does not answer: waiting for up to "
-                    f"{_patience():.0f} s (MLFLOW_HTTP_REQUEST_MAX_RETRIES)"
-                )
-            answered = answers
+            trouble = _trouble(address)
+            if bool(trouble) != bool(before) and not over.is_set():
+                waits = f"{trouble}: waiting for up to {_patience():.0f} s (MLFLOW_HTTP_REQUEST_MAX_RETRIES)"
+                say(f"{name} {waits if trouble else 'answers again'}")
+            before = trouble
 
-    thread = threading.Thread(target=watch, daemon=True, name="server-watch")
-    if is_server(uri):
-        thread.start()
+    for address in filter(_may_go_away, dict.fromkeys(addresses)):
+        threading.Thread(target=watch, args=[address], daemon=True, name="server-watch").start()
     try:
         yield
     finally:
         over.set()
 
 
-def comes_back(uri: str) -> bool:
-    """Wait for a tracking server as long as MLflow's client would, and tell whether it answers; False for other stores.
+def comes_back(address: str) -> bool:
+    """Wait for a server as long as MLflow's client would, and tell whether it answers; False for files.
 
-    MLflow's client gives up at once where a server goes away in the middle of an answer.
+    MLflow's client gives up at once where a server goes away in the middle of an answer, and databases have no client
+    that waits.
     """
-    if not is_server(uri):
+    if not _may_go_away(address):
         return False
     end = time.monotonic() + _patience()
-    while not (answers := _answers(uri)) and time.monotonic() < end:
+    while (trouble := _trouble(address)) and time.monotonic() < end:
         time.sleep(1)
-    return answers
+    return not trouble
 
 
 def _patience() -> float:
@@ -206,14 +219,37 @@ def _patience() -> float:
     return float(factor * max(2**retries - 2, 0))
 
 
-def _answers(uri: str) -> bool:
-    import requests
+def _trouble(address: str) -> str:
+    """Return in words what is the matter with a server that is of no use now, or nothing."""
+    if not is_server(address):
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            require_connection(address, "the database")
+        except SQLAlchemyError:
+            return "does not answer"
+        return ""
+    from mlflow.exceptions import MlflowException
 
     try:
-        requests.head(uri, timeout=BUSY_SECONDS)
-    except requests.RequestException:
-        return False
-    return True
+        status = _ask_server(address, BUSY_SECONDS)
+    except MlflowException:
+        return "does not answer"
+    return f"answers with error {status}, as where its database is away" if status >= 500 else ""
+
+
+def _ask_server(uri: str, seconds: float) -> int:
+    """Ask a tracking server once for what its database has, with the user's own login; return the answer's status."""
+    return int(_asker(uri)("POST", timeout=seconds, json={"max_results": 1}).status_code)
+
+
+@functools.cache
+def _asker(uri: str) -> Callable[..., Any]:
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    login = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    return functools.partial(http_request, login, _QUESTION, max_retries=0, raise_on_status=False)
 
 
 def _ask(path: Path, question: str, seconds: float = BUSY_SECONDS) -> str:

@@ -63,6 +63,13 @@ def finished_trial(uri: str, parent_run_id: str, number: int) -> TrialRecord | N
     return found[0] if found else None
 
 
+def attempts(uri: str, parent_run_id: str, number: int) -> list[StoredRun]:
+    """List the runs of the trial of that number, the earliest first, however they ended, or have not."""
+    with storage(f"cannot read the runs of trial {number} of {parent_run_id} from {uri}"):
+        found = children(client(uri), parent_run_id, f"tags.{keys.TRIAL_NUMBER} = '{number}'")
+        return sorted(found, key=started)
+
+
 def best_run(uri: str, run_id: str) -> str:
     """Return the run of a study's champion (or best trial, before it has one), or the run itself if it is no study."""
     run = read_run(uri, run_id)

@@ -11,11 +11,11 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
@@ -31,6 +31,9 @@ _DEFAULT_URI = "sqlite:///mlflow.db"
 # Limits of one log_batch and of the length of a value.
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100
 _MAX_PARAM, _MAX_TAG = 6000, 8000
+#: How often something is done at most where its server goes away again and again.
+_ATTEMPTS = 3
+_T = TypeVar("_T")
 # What MLflow says on its own account: migrations of a new database, database errors that reach our user as a
 # TrackingError, and that a model has no input signature (see docs/decisions/tracking.md).
 _QUIET = {
@@ -60,11 +63,41 @@ class TrackingError(RuntimeError):
     lasts
         Whether a later attempt will not succeed either, as where a run was deleted, a file is damaged or a schema is
         another; a full disk, a lock or a server that is away will pass.
+    waited
+        Whether its server has been waited for in vain.
     """
 
     def __init__(self, message: str, *, lasts: bool = False) -> None:
         super().__init__(message)
         self.lasts = lasts
+        self.waited = False
+
+
+class TakenOverError(TrackingError):
+    """Somebody else has gone on with what this process did, and owns it now: nothing more may be written of it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, lasts=True)
+
+
+def patiently(address: str, attempt: Callable[[], _T]) -> _T:
+    """Do something with a store, and do it again where its server went away meanwhile and has come back.
+
+    Parameters
+    ----------
+    attempt
+        Finds out by itself what an earlier attempt has done: that may be all, where an answer was lost.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except TrackingError as error:
+            if error.lasts or error.waited:
+                raise
+            error.waited = not reach.comes_back(address)
+            if error.waited:
+                raise
+    return attempt()
 
 
 def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> str:

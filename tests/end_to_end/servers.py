@@ -95,6 +95,10 @@ class Postgres:
         """End it at once, as a crash would: it recovers when it starts again."""
         self._run("pg_ctl", "--wait", "--mode", "immediate", "stop")
 
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
     def remove(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
             self.kill()

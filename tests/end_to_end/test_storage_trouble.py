@@ -1,13 +1,16 @@
 """Full disks, locks, damaged files and servers that go away: one clear line, and nothing is lost."""
 
 import contextlib
+import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +18,12 @@ import pandas as pd
 import pytest
 from conftest import Folder, wait_for
 from mounts import fill, locked, mounted, needs_mounts, read_only
-from servers import mlflow_server, postgres
+from servers import Postgres, mlflow_server, postgres
 from sqlalchemy import create_engine
 
+from depthcheck.experiments import places
 from depthcheck.experiments.tracking.runs import search
-from depthcheck.experiments.tracking.store import client
+from depthcheck.experiments.tracking.store import TakenOverError, client
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.answered import write_answered
 from depthcheck.pipeline.data.load import load, read_samples
@@ -65,7 +69,7 @@ def ends_in_one_line(process: subprocess.Popen[str], *, code: int = 1) -> str:
     assert process.returncode == code, output
     assert "Traceback" not in output
     own = re.compile(
-        r"study .* (starts|continues): |  (runs|study) go(es)? to |\[\d+/\d+\] |the tracking server "
+        r"study .* (starts|continues): |  (runs|study) go(es)? to |\[\d+/\d+\] |the (tracking server|database) "
         r"|scoring \d+ network"  # where all trials have ended before the trouble comes
     )
     lines = [line for line in output.splitlines() if not own.match(line)]
@@ -229,23 +233,106 @@ def assert_a_query_is_read(address: str, output: Path) -> None:
     ]
 
 
-@pytest.mark.slow
-def test_postgresql_is_read_as_data_and_loses_nothing_of_a_study_when_it_is_restarted(folder, tiny, undisturbed):
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
     with postgres() as server:
-        assert_a_query_is_read(server.url("optuna"), folder.path / "answers.csv")
-        served = Served(folder.path, folder.home, server.url("mlflow"), server.url("optuna"))
+        yield server
+
+
+def says(process: subprocess.Popen[str], *words: str) -> None:
+    """Wait until it has printed all of these; what it prints is shown."""
+    left = set(words)
+    while left:
+        line = process.stdout.readline()
+        assert line, f"it never said {left}"
+        sys.stdout.write(line)
+        left = {word for word in left if word not in line}
+
+
+def test_postgresql_is_read_as_data(tmp_path, database):
+    assert_a_query_is_read(database.url("optuna"), tmp_path / "answers.csv")
+
+
+def broken_on_this_side(lock: Callable[[], None]) -> int:
+    """Break the connection of a lock so that the server does not notice; return what keeps it open there."""
+    connection = lock.__self__._connection.connection.driver_connection
+    kept = os.dup(connection.fileno())
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), connection.fileno())
+    return kept
+
+
+def test_lock_is_taken_again_when_its_server_comes_back_unless_somebody_was_faster(tmp_path, database, monkeypatch):
+    monkeypatch.setattr(places, "_KEEP_SECONDS", 3600)
+
+    def host(name: str) -> places.Place:
+        uri = f"sqlite:///{tmp_path / name / 'mlflow.db'}"
+        return places.Place.of(uri, database.url("optuna"))
+
+    def is_held() -> bool:
+        holder = f"running: depthcheck on {socket.gethostname()}, process {os.getpid()}, since"
+        try:
+            with places.held(host("another"), "mine"):
+                return False
+        except ValueError as error:
+            return holder in str(error)
+
+    with places.held(host("one"), "mine") as keep:
+        assert is_held()
+        database.restart()
+        keep()
+        assert is_held()
+        kept = broken_on_this_side(keep)
+        keep()  # the server still believes in the connection of before
+        os.close(kept)
+        assert is_held()
+        database.restart()
+        with places.held(host("two"), "mine"):
+            for _ in range(2):
+                with pytest.raises(TakenOverError, match="study 'mine' was taken over while its database was away, by"):
+                    keep()
+        with pytest.raises(TakenOverError, match="taken over"):  # for good
+            keep()
+
+
+@pytest.mark.slow
+def test_nothing_of_a_study_is_lost_when_postgresql_and_a_server_before_it_are_restarted(
+    folder, tiny, undisturbed, database
+):
+    with mlflow_server(folder.path / "server", database.url("mlflow")) as tracking:
+        served = Served(folder.path, folder.home, tracking.uri, database.url("optuna"))
         command = ["--experiment", tiny, "--workers", "1", "--storage", served.storage]
-        process = start_until(served, command, 3)
+        hasty = replace(served, settings=(("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),))
+        process = start_until(hasty, command, 1)
         process.send_signal(signal.SIGSTOP)  # it holds the study, however slow it is
         with tempfile.TemporaryDirectory() as home:  # another host's coordinator, of the same stores
             code, output = replace(served, home=Path(home)).run(*command)
         process.send_signal(signal.SIGCONT)
         assert code == 2, output
         assert re.search(rf"running: depthcheck on \S+, process {process.pid}, since \d{{4}}-", output.splitlines()[-1])
-        server.kill()
+        database.kill()
         line = ends_in_one_line(process)
         assert re.match("error: cannot ", line)
         assert line.endswith(GOES_ON)
-        server.start()
-        assert_goes_on_to_the_same_end(served, command, undisturbed)
-        client(served.uri)._tracking_client.store.engine.dispose()
+        database.start()
+
+        patient = replace(served, settings=(("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),))
+        process = start_until(patient, command, n_told(served) + 1)
+        database.kill()
+        waits = "waiting for up to 126 s"
+        says(
+            process,
+            f"the database {served.storage} does not answer: {waits}",
+            f"the tracking server {served.uri} answers with error 503, as where its database is away: {waits}",
+        )
+        database.start()
+        wait_for(lambda: n_told(served) > 2)
+        tracking.kill()
+        tracking.start()
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        assert f"the database {served.storage} answers again" in output
+        assert served.fingerprint() == undisturbed.fingerprint()
+        runs = list(search(client(served.uri), ""))
+        assert "RUNNING" not in Counter(run.status for run in runs)
+        assert Counter(run.number for run in runs if run.counts) == Counter(range(len(undisturbed.study().trials)))

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from sqlalchemy import event
 
 from depthcheck.experiments.cluster.worker import Outcome
@@ -156,6 +157,30 @@ def test_locked_storage_is_one_line(storage, monkeypatch):
             opened(storage)
     ledger.tell(ended(0))
     assert ledger.trials()[0].value == 0.5
+
+
+def test_step_of_which_the_answer_was_lost_is_taken_once(storage, monkeypatch):
+    monkeypatch.setattr("depthcheck.experiments.tracking.reach.comes_back", lambda _address: True)
+    ledger = opened(storage)
+
+    def loses_its_answer(name: str) -> None:
+        step, attempts = getattr(ledger._study, name), []
+
+        def lost(*args: object, **kwargs: object) -> None:
+            attempts.append(step(*args, **kwargs))
+            if len(attempts) == 1:
+                raise StorageInternalError("the server closed the connection unexpectedly")
+
+        monkeypatch.setattr(ledger._study, name, lost)
+
+    for name in ("add_trial", "tell", "set_user_attr"):
+        loses_its_answer(name)
+    for number in range(2):
+        start(ledger, number)
+        ledger.tell(ended(number))
+    ledger.raise_budget(20)
+    assert [(trial.number, trial.value) for trial in ledger.trials()] == [(0, 0.5), (1, 0.5)]
+    assert ledger.rounds() == searches(20)
 
 
 def test_missing_driver_says_how_to_get_it():

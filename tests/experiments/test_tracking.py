@@ -278,6 +278,18 @@ def test_killed_attempt_is_no_trial(study: tracking.StudyRun) -> None:
     assert found.run_id == second
 
 
+def test_attempt_that_another_worker_took_over_ends_nothing(study: tracking.StudyRun) -> None:
+    cut_off = tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
+    tracking.close_stale(study.tracking_uri, study.run_id, 0)
+    second = run_trial(study, 0)
+
+    with pytest.raises(tracking.TakenOverError, match=f"run {cut_off.run_id} was ended by somebody else"):
+        cut_off.finish(result(history(4)))
+
+    found = tracking.attempts(study.tracking_uri, study.run_id, 0)
+    assert [(run.run_id, run.status) for run in found] == [(cut_off.run_id, "KILLED"), (second, "FINISHED")]
+
+
 def test_trial_that_ended_twice_counts_once(study: tracking.StudyRun) -> None:
     first, _second = run_trial(study, 0), run_trial(study, 0)
 
