@@ -21,6 +21,8 @@ _ADDRESS = re.compile(r"(\w[\w+.-]*://\S+?)(?=['\"),.;:]*(?:\s|$))")
 #: Parameters behind a question mark whose values drivers take for secrets.
 _SECRET = re.compile(f"{SECRET_NAMES}$", re.IGNORECASE)
 _HIDDEN = "***"
+#: Names Optuna's storage where the command line does not.
+STORAGE_VARIABLE = "DEPTHCHECK_STORAGE"
 #: What stands behind ``://``; the password has every ``@`` up to the last one before a question mark.
 _LOGIN = re.compile(r"(?P<user>[^:/]*):(?P<password>[^@]*(?:@[^@?]*)*)@(?P<place>.*)", re.DOTALL)
 
@@ -93,7 +95,8 @@ def may_be_shown(about: object) -> str:
 def given_addresses() -> list[str]:
     """Return the addresses that this process was given, on its command line or by the environment."""
     words = (word.partition("=")[2] if word.startswith("-") else word for word in sys.argv[1:])
-    return [address for address in (os.environ.get("MLFLOW_TRACKING_URI", ""), *words) if "://" in address]
+    variables = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", STORAGE_VARIABLE))
+    return [address for address in (*variables, *words) if "://" in address]
 
 
 def require_address(address: str, what: str) -> None:

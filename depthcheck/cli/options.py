@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from depthcheck.experiments.addresses import given_addresses, may_be_shown
+from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, may_be_shown
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 
@@ -95,7 +95,7 @@ class Scheduler(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return it as it is."""
         if "://" not in str(value):
-            raise ValueError(f"{_name(param)} must be an address like tcp://host:8786, got {value!r}")
+            raise ValueError(f"{_name(param)} must be an address like tls://host:8786, got {value!r}")
         return str(value)
 
 
@@ -139,12 +139,26 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]
     return decorate
 
 
+#: A variable keeps the password of an address out of what others see of a process, and MLflow notes of a run.
+storage = option(
+    "--storage",
+    metavar="URL",
+    envvar=STORAGE_VARIABLE,
+    show_envvar=True,
+    help="The Optuna storage. [default: optuna.db beside the tracking store]",
+)
 training = options(
     option("--seeds", type=Count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]"),
     option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", type=Scheduler(), help="Your own Dask cluster, tcp://host:8786."),
-    option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]"),
+    option(
+        "--scheduler",
+        type=Scheduler(),
+        envvar="DEPTHCHECK_SCHEDULER",
+        show_envvar=True,
+        help="Your own Dask cluster, tls://host:8786.",
+    ),
+    storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
 sheet = option("--sheet", metavar="NAME", help="Sheet of a spreadsheet. [default: the first]")

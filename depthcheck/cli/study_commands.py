@@ -19,6 +19,7 @@ from depthcheck.cli.options import (
     failure_code,
     folder_of,
     option,
+    storage,
     switch,
 )
 from depthcheck.experiments.addresses import may_be_shown, mlflow_pages, run_page, shown
@@ -161,7 +162,7 @@ def write_and_say(
 @click.command(epilog="Example: depthcheck delete digits-1a2b3c4d")
 @click.argument("name", type=StudyName())
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]")
+@storage
 def delete(name: str, yes: bool, storage: str | None) -> int:
     """Delete study NAME, after asking."""
     from depthcheck.experiments import tracking
@@ -262,7 +263,7 @@ def _both(original: str, run_id: str, experiments: set[str]) -> str:
 @click.command(epilog="Example: depthcheck doctor --study all --fix")
 @option("--study", type=StudyName(), help="Name of a study, or all. [default: the latest]")
 @switch("--fix", help="Repair what can be repaired; nothing is deleted.")
-@option("--storage", metavar="URL", help="The Optuna storage. [default: optuna.db beside the tracking store]")
+@storage
 @as_json
 def doctor(study: str | None, fix: bool, storage: str | None, as_json: bool) -> int:
     """Find what is damaged in a study, and repair it.

@@ -181,8 +181,9 @@ def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
     Raises
     ------
     ValueError
-        When no scheduler answers there, or it has no worker.
+        When no scheduler answers there, it has no worker, or TLS lacks its certificates.
     """
+    _require_certificates(address)
     try:
         client = Client(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
@@ -205,12 +206,32 @@ def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
         yield client
 
 
+def _require_certificates(address: str) -> None:
+    """Complain where Dask's settings name no certificates for TLS, or files that cannot be read."""
+    if not _speaks_tls(address):
+        return
+    for name in ("ca-file", "client.cert", "client.key"):
+        file = dask.config.get(f"distributed.comm.tls.{name}", None)
+        if file is None and name == "client.key":  # it may stand in the certificate's file
+            continue
+        is_text = file is not None and "-----BEGIN" in file
+        if file is None or not (is_text or os.access(file, os.R_OK)):
+            variable = f"DASK_DISTRIBUTED__COMM__TLS__{name.upper().replace('-', '_').replace('.', '__')}"
+            raise ValueError(
+                f"scheduler {shown(address)!r} speaks TLS: {variable} must name a file that can be read, got "
+                f"{file or 'nothing'} (docs/cluster.md)"
+            )
+
+
+def _speaks_tls(address: str) -> bool:
+    return parse_address(address)[0] in ("tls", "wss")
+
+
 def _is_open(address: str) -> bool:
     """Tell whether the scheduler speaks without TLS, and not to this machine alone."""
-    scheme, _location = parse_address(address)
     host, port = parse_host_port(address, default_port=0)
     addresses = {str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, port)}
-    return scheme not in ("tls", "wss") and not all(ipaddress.ip_address(one).is_loopback for one in addresses)
+    return not _speaks_tls(address) and not all(ipaddress.ip_address(one).is_loopback for one in addresses)
 
 
 def n_cores() -> int:

@@ -15,7 +15,7 @@ import pytest
         (["--seed", "1.5"], "error: seed must be a whole number of at least 0, got '1.5'"),
         (["--experiment", "digit"], "did you mean 'digits'?"),
         (["--experiment", "/no/such.toml"], "error: experiment must be one of any, convolutions, digits"),
-        (["--scheduler", "localhost"], "error: scheduler must be an address like tcp://host:8786, got 'localhost'"),
+        (["--scheduler", "localhost"], "error: scheduler must be an address like tls://host:8786, got 'localhost'"),
         (["--data-folder", "/no/such/folder", "--experiment", "fashion_mnist"], "/no/such/folder"),
         (["--study", "a/b"], "error: study must be of letters, digits, dots, dashes and underscores, got 'a/b'"),
         (["--widen", "unit:up"], "got 'unit'; did you mean 'units'?"),

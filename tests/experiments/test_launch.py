@@ -235,11 +235,29 @@ def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is
     assert launch._is_open(address) == is_open
 
 
-def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_one_line():
-    for address, settings in (("tls://127.0.0.1:1", {}), ("tcp://127.0.0.1:1", {"require-encryption": True})):
-        with (
-            dask.config.set({f"distributed.comm.{name}": value for name, value in settings.items()}),
-            pytest.raises(ValueError, match=f"scheduler must be the address of a Dask scheduler, got '{address}'"),
-            launch.connected(address, print),
-        ):
-            pass
+@pytest.mark.parametrize(
+    ("address", "settings", "complaint"),
+    [
+        ("tls://127.0.0.1:1", {}, "speaks TLS: DASK_DISTRIBUTED__COMM__TLS__CA_FILE must name a file .*, got nothing"),
+        ("tls://127.0.0.1:1", {"tls.ca-file": __file__}, "speaks TLS: DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT must"),
+        (
+            "tls://127.0.0.1:1",
+            {"tls.ca-file": __file__, "tls.client.cert": __file__, "tls.client.key": "/nowhere"},
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY must name a file that can be read, got /nowhere",
+        ),
+        (
+            "tls://127.0.0.1:1",
+            {"tls.ca-file": __file__, "tls.client.cert": __file__},
+            "scheduler must be the address of a Dask scheduler, got 'tls://127.0.0.1:1' .*",
+        ),
+        ("tcp://127.0.0.1:1", {"require-encryption": True}, "scheduler must be the address of a Dask scheduler, got"),
+    ],
+)
+def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_one_line(address, settings, complaint):
+    with (
+        dask.config.set({f"distributed.comm.{name}": value for name, value in settings.items()}),
+        pytest.raises(ValueError, match=complaint) as trouble,
+        launch.connected(address, print),
+    ):
+        pass
+    assert "\n" not in str(trouble.value)
