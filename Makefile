@@ -24,7 +24,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Without bytecode every worker would take twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run report ui test check bench lock clean
+.PHONY: help run report ui test check docs bench lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
@@ -44,23 +44,30 @@ test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports 
 	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--durations 10 $(ARGS)
 
-check: .venv/installed-dev  ## format, lint, types and import contracts
+check: .venv/installed-dev docs  ## format, lint, types, import contracts and links of the docs
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
+
+# Built from a copy of what links lead to: Zensical follows no links between folders.
+docs: .venv/installed-dev  ## the documentation as a site, build/site/index.html
+	rm -rf build/pages build/site && mkdir -p build/pages
+	tar -cf - *.md docs examples experiments/definitions $(LINKED) | tar -xf - -C build/pages
+	zensical build --strict
+LINKED = pipeline/trial.py reports/figures/__init__.py reports/text/report.md.j2
 
 bench: .venv/installed-dev  ## writes docs/performance.md (45 minutes), or another benchmark: make bench BENCH=verdicts
 	.venv/bin/python -m benchmarks.$(BENCH) $(ARGS)
 
 lock: .venv/installed-dev  ## pin pyproject.toml's ranges: make lock ARGS=--upgrade
 	$(COMPILE) pyproject.toml --output-file requirements.txt $(ARGS)
-	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt $(ARGS)
+	$(COMPILE) --group dev --group docs --constraints requirements.txt --output-file requirements-dev.txt $(ARGS)
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
 clean:  ## all that make made; never a result
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt

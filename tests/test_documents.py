@@ -3,6 +3,7 @@
 import itertools
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import click
 import pytest
 import yaml
 
+from benchmarks import reference
 from depthcheck.cli import commands
+from depthcheck.experiments.tracking import keys
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -81,3 +84,23 @@ def test_every_mlflow_run_that_is_shown_names_an_entry_point_and_its_parameters(
         given = [name.partition("=")[0] for flag, name in itertools.pairwise(words) if flag == "-P"]
         unknown = set(given) - {*PROJECT[entry]["parameters"], "name"}
         assert not unknown, f"{where}: {line}: {unknown}"
+
+
+def test_reference_is_what_the_code_gives():
+    """After a change: ``python -m benchmarks.reference``."""
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page()
+
+
+def test_every_key_that_is_written_to_mlflow_is_told():
+    told = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "logged.md").read_text(encoding="utf-8")))
+    words = {word.rstrip("/") for one in told for word in (one, one.partition("<")[0])}
+    own = {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
+    missing = {value for value in own.values() if not value.startswith("mlflow.") and value.rstrip("/") not in words}
+    assert missing == {keys.SCHEMA_VERSION, keys.DEFAULT_EXPERIMENT}
+
+
+def test_every_page_has_its_place_in_the_site():
+    site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
+    places = re.findall(r"'([^']+\.md)'", str(site["nav"]))
+    pages = {relative(path) for path in DOCUMENTS if path.name != "appendix.md" or "example-reports" not in str(path)}
+    assert sorted(places) == sorted(pages)

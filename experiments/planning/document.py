@@ -231,9 +231,17 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
             "test": Annotated[
                 size_or_none, Field(description="Set aside where the data have no test part of their own.")
             ],
-            "seed": Annotated[int, _whole(0, _LARGEST_SPLIT_SEED)],
-            "method": Annotated[str, Checked.by(Values(kind="choice", choices=SPLIT_METHODS))],
-            "folds": Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})],
+            "seed": Annotated[int, _whole(0, _LARGEST_SPLIT_SEED), Field(description="What the parts are drawn by.")],
+            "method": Annotated[
+                str,
+                Checked.by(Values(kind="choice", choices=SPLIT_METHODS)),
+                Field(description="How the samples are shared out; own: the data's own validation part."),
+            ],
+            "folds": Annotated[
+                Any,
+                WithJsonSchema({"type": "integer", "minimum": 0}),
+                Field(description="Folds of a cross-validation; 0 for none. [default: 5 below 2,000 samples]"),
+            ],
         },
     )
     data = _table(
@@ -249,7 +257,9 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
                 Checked(_target, {"type": "string"}),
                 Field(description="The column of a table that is to be predicted."),
             ],
-            "task": _words(TASKS),
+            "task": Annotated[
+                _words(TASKS), Field(description="What the target is taken for. [default: by its values]")
+            ],
             "metric": Annotated[
                 str,
                 Checked(
@@ -269,14 +279,18 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
             "test_column": Annotated[_words(), Field(description="A column of true and false: the test part.")],
             "rows": Annotated[int, _whole(2, LARGEST_SEED), Field(description="Draw so many rows and read no others.")],
             "columns": Annotated[dict[str, _words(COLUMN_KINDS)], Field(description="What a column is.")],  # type: ignore[misc]
-            "class_weight": Annotated[str, Checked.by(Values(kind="choice", choices=("balanced",)))],
+            "class_weight": Annotated[
+                str,
+                Checked.by(Values(kind="choice", choices=("balanced",))),
+                Field(description="Each class weighs the same in the loss; as a dimension it can be compared."),
+            ],
         },
     )
     return TypeAdapter(
         _table(
             "Definition",
             {
-                "question": _words(),
+                "question": Annotated[_words(), Field(description="What the study shall answer: the report's title.")],
                 "seed": Annotated[int, _whole(0, LARGEST_SEED), Field(json_schema_extra=seed)],
                 "model": Annotated[
                     _words(), Field(description="A model of your own: my_models.py:build, a file and a function.")

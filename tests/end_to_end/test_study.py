@@ -45,6 +45,27 @@ def test_study_leaves_what_it_promises(undisturbed):
     assert statuses(undisturbed) == {"FINISHED": 10 + n_finalists}
 
 
+def test_all_that_its_runs_carry_is_told(undisturbed):
+    told = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "logged.md").read_text(encoding="utf-8")))
+    layer = r"[a-z]+(_\d+)?"
+    forms = "|".join(
+        re.escape(one)
+        .replace("<metric>", "accuracy")
+        .replace("<layer>", layer)
+        .replace("<factor>", r"\w+")
+        .replace("<level>", r"\w+")
+        for one in told
+    )
+    client = mlflow.MlflowClient(undisturbed.uri)
+    carried = set()
+    for run in client.search_runs(["0", "1"]):
+        carried |= {*run.data.metrics, *run.data.tags}
+        carried |= {item.path + "/" * item.is_dir for item in client.list_artifacts(run.info.run_id)}
+    own = {name for name in carried if not name.startswith("mlflow.")}
+    assert len(own) > 30
+    assert {name for name in own if not re.fullmatch(forms, name)} == set()
+
+
 def test_every_network_meets_the_test_part_once_the_finalists_are_frozen(undisturbed):
     records = undisturbed.records()
     searched = [record for record in records if record.phase != "confirm"]
