@@ -136,9 +136,11 @@ class Study:
         address = tracking.champion_address(self.tracking_uri, self.name)
         return tracking.predict(self.tracking_uri, address, samples)
 
-    def report(self, folder: str | Path | None = None, *, template: str | Path | None = None) -> Path:
+    def report(
+        self, folder: str | Path | None = None, *, template: str | Path | None = None, format: str | None = None
+    ) -> Path:
         """Write the report, log it to MLflow, and return the path of its markdown, as :func:`write_report`."""
-        return write_report(self, folder, template=template)
+        return write_report(self, folder, template=template, format=format)
 
     def reproduce(self, *, times: int = 1, progress: bool = True) -> ReproductionEnding:
         """Train the recommended model again from its logged parameters, and compare number by number.
@@ -474,7 +476,13 @@ def compare(study: Study) -> Comparison:
     return compare_study(study.data)
 
 
-def write_report(study: Study, folder: str | Path | None = None, *, template: str | Path | None = None) -> Path:
+def write_report(
+    study: Study,
+    folder: str | Path | None = None,
+    *,
+    template: str | Path | None = None,
+    format: str | None = None,
+) -> Path:
     """Write a study's report: markdown, HTML, figures and tables, into a folder and to MLflow.
 
     Parameters
@@ -483,6 +491,8 @@ def write_report(study: Study, folder: str | Path | None = None, *, template: st
         ``reports/output/<study>`` by default. Files of an earlier report there are replaced.
     template
         A file that says what goes where, in Jinja's language; the project's own by default (docs/report.md).
+    format
+        What else is written, with commas between: the tables as ``latex``, ``csv`` or ``json``, the figures as ``pdf``.
 
     Returns
     -------
@@ -492,20 +502,24 @@ def write_report(study: Study, folder: str | Path | None = None, *, template: st
     Raises
     ------
     ValueError
-        When the folder cannot be written to, or the template not be used.
+        When the folder cannot be written to, the template not be used, or there is no such format.
 
     Examples
     --------
     >>> depthcheck.write_report(depthcheck.open_study(), "my-report")  # doctest: +SKIP
     """
     from depthcheck.experiments.tracking import launch_directory
+    from depthcheck.reports.tables import chosen_formats, write_as
     from depthcheck.reports.write import log_report, make_report, read_template, report_folder, write_report
 
+    formats = chosen_formats(format)
     base = launch_directory()
     asked = None if template is None else read_template(str(template), base)
     target = report_folder(None if folder is None else str(folder), study.name, base)
     report = make_report(study.data, study.comparison, asked)
     write_report(report, study.data, target)
+    for name in formats:
+        write_as(name, report, target)
     log_report(study.tracking_uri, report, study.data, target)
     return target / "report.md"
 

@@ -29,6 +29,8 @@ from depthcheck.reports.text.context import Drawing, context_of
 from depthcheck.reports.text.report import check_template, render, sections
 
 _PAGE = resources.files("depthcheck.reports.text") / "report.html.j2"
+#: What an earlier report may have left that this one does not replace.
+_OLD = ("figures/*.svg", "figures/*.pdf", "tables/*.tex", "tables/*.csv", "tables/*.json")
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
 _COSTS = ("n_params", "fit_seconds", "failure")
 _LAST = (
@@ -146,9 +148,9 @@ def report_folder(asked: str | None, study: str, base: Path) -> Path:
 
 
 def write_report(report: Report, study: StudyData, folder: Path) -> None:
-    """Write report and appendix, each as markdown and HTML, ``figures/`` and the tables; an earlier report's go."""
+    """Write report and appendix, each as markdown and HTML, ``figures/`` and the trials; an earlier report's go."""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for old in (folder / "figures").glob("*.svg"):
+    for old in itertools.chain.from_iterable(map(folder.glob, _OLD)):
         old.unlink()
     images = {path: picture(drawing.draw) for path, drawing in report.figures.items()}
     for path, content in images.items():

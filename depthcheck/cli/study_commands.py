@@ -120,13 +120,16 @@ def _where(study: Study, artifact: str = "") -> list[str]:
 @option("--run", metavar="ID", help="The study's run, or any run of it.")
 @option("--output", metavar="FOLDER", help="Folder to write into. [default: reports/output/<study>]")
 @option("--template", metavar="FILE", help="What goes where, in Jinja's language. [default: the project's own]")
+@option(
+    "--format", metavar="latex|csv|json|pdf,…", help="Tables in these forms too, or figures as PDF, beside the report."
+)
 @as_json
-def report(study: str | None, run: str | None, output: str | None, template: str | None, as_json: bool) -> int:
+def report(*, study: str | None, run: str | None, as_json: bool, **how: str | None) -> int:
     """Write a study's report: answer, figures, tables, checks."""
     if as_json:
         print(json.dumps(_answers(_chosen(study, run)), indent=1))
         return 0
-    write_and_say(study=study, run=run, output=output, template=template)
+    write_and_say(study=study, run=run, **how)
     return 0
 
 
@@ -139,14 +142,12 @@ def _chosen(study: str | None, run: str | None) -> Study:
     return api.Study(choose_study(uri, study=study, run_id=run), uri)
 
 
-def write_and_say(
-    study: str | None = None, run: str | None = None, output: str | None = None, template: str | None = None
-) -> None:
-    """Write a study's report, and print its answer and where it is."""
+def write_and_say(study: str | None = None, run: str | None = None, **how: str | None) -> None:
+    """Write a study's report as :meth:`depthcheck.Study.report` takes it, and print its answer and where it is."""
     from depthcheck.experiments import tracking
 
     found = _chosen(study, run)
-    written = found.report(output, template=template)
+    written = found.report(how.pop("output", None), **how)
     launched = tracking.launched_run()
     if launched is not None:
         tracking.join_study(found.tracking_uri, found.run_id, launched, "report")
@@ -156,6 +157,9 @@ def write_and_say(
     for check in warnings:
         print(f"  {check.name}? {check.detail}")
     print(f"\n  report        {written}\n                {written.with_suffix('.html')}")
+    if forms := how.get("format"):
+        folders = dict.fromkeys("figures" if form.strip() == "pdf" else "tables" for form in forms.split(","))
+        print(f"  {forms:<13} {' and '.join(str(written.parent / folder) for folder in folders)}")
     print("\n".join(_where(found, "report/report.html")) + "/report")
 
 

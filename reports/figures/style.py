@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.style
@@ -34,12 +34,13 @@ MOST_SERIES = len(COLORS)
 _STYLE_SHEET = Path(__file__).with_name("report.mplstyle")
 
 
-def picture(draw: Callable[[], Figure]) -> bytes:
-    """Draw and return the content of an SVG file, the same bytes for the same data."""
+def picture(draw: Callable[[], Figure], form: Literal["svg", "pdf"] = "svg") -> bytes:
+    """Draw and return the content of an SVG or PDF file, the same bytes for the same data."""
+    undated = {"Date": None} if form == "svg" else {"CreationDate": None}
     buffer = io.BytesIO()
     with mpl.style.context(_STYLE_SHEET, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # of an emoji; the tables of the report have it
-        draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        draw().savefig(buffer, format=form, metadata={"Creator": None, **undated})
     return buffer.getvalue()
 
 

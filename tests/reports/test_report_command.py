@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from made_up import MadeUpStudy
 from stored_study import write_study
 
+import depthcheck
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
@@ -127,6 +129,7 @@ def test_written_again_it_is_the_same_and_the_run_of_mlflow_run_becomes_a_sessio
         (["--output", "mlflow.db/x"], "output must be a folder that can be written to"),
         (["--template", "none.j2"], "template must be a file that can be read, got "),
         (["--template", "wrong.j2", "--output", "never"], "template must use title, byline, answer, "),
+        (["--format", "latex,word"], "format must be one or more of latex, csv, json, pdf, got 'word'"),
         (["--output", "~nosuchuser/x"], "output must be a path on this machine, got '~nosuchuser/x'"),
     ],
 )
@@ -176,6 +179,34 @@ def test_table_has_a_row_a_trial_and_survives_both_formats(folder):
         assert row["learning_rate"] == record.config.optimizer.learning_rate
         if record.evaluation("valid"):
             assert row["valid_score"] == record.evaluation("valid").score
+
+
+def test_tables_and_figures_are_written_in_the_forms_that_are_asked_for(report, folder):
+    words = ["--study", "made-up-12345678", "--output", "forms"]
+    done = report(folder, *words, "--format", "latex,csv,json,pdf")
+    out = folder / "forms"
+    assert f"  latex,csv,json,pdf {out / 'tables'} and {out / 'figures'}\n" in done.stdout
+    tables = {name: pd.read_csv(out / "tables" / f"{name}.csv") for name in ("levels", "contrasts", "finalists")}
+    depths = tables["levels"].query("factor == 'depth'")
+    assert list(depths["level"].astype(str)) == ["1", "2"]
+    assert (depths["tuned_low"] < depths["tuned"]).all()
+    assert list(tables["finalists"]["is_recommended"]) == [True, False]
+    told = json.loads((out / "tables" / "tables.json").read_text(encoding="utf-8"))
+    found = depthcheck.open_study("made-up-12345678", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").answers
+    assert (
+        [row["estimate"] for row in told["contrasts"]]
+        == list(found["estimate"])
+        == list(tables["contrasts"]["estimate"])
+    )
+    text, markdown = (out / "tables" / "tables.tex").read_text("utf-8"), (out / "report.md").read_text("utf-8")
+    assert text.count(r"\begin{tabular}") == len(re.findall(r"^\| -", markdown, flags=re.MULTILINE)) > 3
+    row = re.search(r"^\| 2 .*\*\* \|$", markdown, flags=re.MULTILINE).group()
+    cells = [cell.strip(" *").replace("−", "$-$") for cell in row.strip("|").split("|")]
+    assert " & ".join(cells) in text
+    assert {path.stem for path in out.glob("figures/*.pdf")} == {path.stem for path in out.glob("figures/*.svg")}
+    assert all(path.read_bytes().startswith(b"%PDF") for path in out.glob("figures/*.pdf"))
+    report(folder, *words)
+    assert not [*out.glob("figures/*.pdf"), *out.glob("tables/*")]
 
 
 def test_studies_are_listed_and_shown_for_programs(here, folder):
