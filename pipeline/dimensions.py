@@ -7,7 +7,7 @@ dimensions again. So a further entry is a further dimension: how one is added st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from depthcheck.pipeline.blueprint import Blueprint, Dimension, Draft, Values, with_hidden_layers
@@ -16,6 +16,12 @@ from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.techniques import TECHNIQUES
 
 __all__ = ["DIMENSIONS", "Blueprint", "Dimension", "Draft", "Values", "with_hidden_layers"]
+
+
+#: The factor of a comparison of configurations that a user chose: its levels are their names.
+CONFIGURATION = "configuration"
+#: More values than this are a list, and no name.
+_MOST_TOLD = 4
 
 
 def _put_depth(draft: Draft, value: ParamValue) -> None:
@@ -114,6 +120,14 @@ def options_of(optimizer: str) -> tuple[str, ...]:
 def own_dimensions(optimizer: str) -> list[str]:
     """Return the names of the dimensions whose range belongs to that optimizer."""
     return [dimension.name for dimension in active(optimizer, 1) if dimension.per_optimizer]
+
+
+def told_apart(configurations: Sequence[Mapping[str, ParamValue]]) -> list[str]:
+    """Return each configuration by the first few values in which not all agree: ``depth 2, 64 units, relu, adam``."""
+    differing = [name for name in DIMENSIONS if len({one.get(name) for one in configurations}) > 1][:_MOST_TOLD]
+    return [
+        ", ".join(DIMENSIONS[name].said(one[name], 2) for name in differing if name in one) for one in configurations
+    ]
 
 
 def parameter(name: str, optimizer: str) -> str:

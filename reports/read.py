@@ -15,14 +15,13 @@ from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.planning.definition import find, shipped_names, slug
 from depthcheck.experiments.planning.definition import read as read_definition
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import FACTOR
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, can_widen, numbers
 from depthcheck.experiments.planning.space import importances
 from depthcheck.experiments.study.describe import fixed_in_words, tuned_in_words
 from depthcheck.experiments.tracking import keys
 from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.pipeline.scores import ACCURACY, METRICS, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown
@@ -89,7 +88,8 @@ def choose_study(
         raise NothingToReportError(
             f"MLFLOW_RUN_ID must name a run of {uri}, got {launched}, which is not there: unset it"
         )
-    return by_run.get(tracking.study_of(uri, launched) or "", found[0]) if launched else found[0]
+    latest = tracking.latest(found)
+    return by_run.get(tracking.study_of(uri, launched) or "", latest) if launched else latest
 
 
 def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
@@ -293,8 +293,8 @@ def command(
 ) -> str:
     """Return the line that runs the study again: as its run's ``params`` have it, else pieced together."""
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
-    if FACTOR in experiment.compare:  # configurations that the user chose, without a search
-        runs = given.get("runs", "<run ids with commas between>")
+    if CONFIGURATION in experiment.compare:  # configurations that the user chose, without a search
+        runs = given.get(keys.RUNS, "<run ids with commas between>")
         return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds)
     asked = ("experiment", "data", *_SAID_OF_DATA, *_OWN, "trials", "epochs", "seeds", "seed", "data_folder")
     noted = {name: given[name] for name in asked if name in given}

@@ -190,7 +190,7 @@ def _page(uri: str, report: Report, study: StudyData) -> str:
     shown = next((drawing for drawing in report.figures.values() if drawing.answer), None)
     figure = [] if shown is None else [f"![{shown.alt}]({tracking.artifact_link(uri, study.facts.run_id, shown.path)})"]
     where = "The whole report is among this run's artifacts: `report/report.html`, or `report/report.md`."
-    if report.comparison.recommendation is not None:
+    if report.comparison.recommendation is not None and not report.comparison.is_of_chosen:
         where += f" The recommended model is in the registry: `models:/{study.design.name}@champion`."
     return "\n\n".join([*answer(report.comparison), *figure, where])
 

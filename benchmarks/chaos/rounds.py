@@ -203,7 +203,7 @@ class Round:
     def goes_on(self, *said: str) -> None:
         """Give the study's command again, which has nothing to train."""
         n = self.patterns.n_trials
-        self.start(0, f"continues: {n} of {n} trials have ended", *said)
+        self.start(0, f"continues: {n} of {n} runs have ended", *said)
 
     def _expect_said(self, what: str, text: str, said: tuple[str, ...]) -> None:
         for pattern in said:

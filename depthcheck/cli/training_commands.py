@@ -95,7 +95,7 @@ def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session:
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]
     experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
-    return _trained(experiment, {**session, "chosen": chosen, "data_sha256": sha256})
+    return _trained(experiment, {**session, "chosen": chosen, "runs": ",".join(run_ids), "data_sha256": sha256})
 
 
 def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:

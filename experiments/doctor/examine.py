@@ -89,6 +89,7 @@ def studies(place: Place, asked: str | None) -> list[str]:
     in_optuna = study_names(place.storage)
     # A run that its user deleted, as the study in Optuna: nothing is left to disagree.
     runs = [run for run in study_runs(place.uri) if not run.is_deleted or run.study in in_optuna]
+    runs.sort(key=lambda run: run.is_comparison)  # the latest study is one that searched, where there is one
     names = list(dict.fromkeys(run.study for run in runs if run.study))
     if asked not in (None, "all"):
         if asked in names or asked in in_optuna:

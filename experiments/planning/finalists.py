@@ -20,13 +20,13 @@ from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice, SplitConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
+from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS, by_dimension, parameter, told_apart
 from depthcheck.pipeline.records import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from depthcheck.experiments.planning.design import PlannedTrial
 
-FACTOR = "configuration"
+FACTOR = CONFIGURATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,12 +232,13 @@ def pairwise(
                 raise ValueError(f"{name} of run {record.run_id} must be that of the first, {expected}, got {value}")
     if len(set(configs)) < len(configs):
         raise ValueError("runs must have different configurations, got one twice")
-    finalists = tuple(_as_finalist(record) for record in records)
+    is_one_study = len({record.study for record in records}) == 1
+    finalists = tuple(_as_finalist(record, is_one_study) for record in records)
+    words = told_apart([by_dimension(one.point) for one in finalists])
+    named = [f"{one.id} ({said})" for one, said in zip(finalists, words, strict=True)]
     experiment = Experiment(
-        name="pairwise",
-        question="Which configuration is better: "
-        + " or ".join(space.in_words(one.point, first.model.own) for one in finalists)
-        + "?",
+        name="comparison",
+        question=f"Which is better: {', '.join(named[:-1])} or {named[-1]}?",
         data=first.data,
         split=_choice(first.split),
         class_weight=first.fit.class_weight,
@@ -270,8 +271,9 @@ def _record(uri: str, run_id: str) -> TrialRecord:
     return record
 
 
-def _as_finalist(record: TrialRecord) -> Finalist:
-    identity = f"{record.study.rsplit('-', 1)[-1]}-{record.number}"
+def _as_finalist(record: TrialRecord, is_one_study: bool) -> Finalist:
+    name = record.tags.get(tracking.FINALIST, f"trial-{record.number}")  # a champion's run confirms another trial
+    identity = name if is_one_study else f"{record.study}/{name}"
     valid = record.evaluation("valid")
     return Finalist(
         id=identity,

@@ -116,9 +116,10 @@ def _best_of(uri: str, study: str | None) -> str:
         runs = "; ".join(f"{one.run_id} of {one.started:%Y-%m-%d %H:%M} UTC" for one in found)
         raise ValueError(f"study must be one study, got {study!r}, of which there are {len(found)} ({runs}): "
                          "give the run_id of a trial")  # fmt: skip
-    best = tracking.best_run(uri, found[0].run_id)
-    if best == found[0].run_id:
-        raise ValueError(f"study {found[0].study!r} must have a champion or a best trial, got neither (yet): "
+    of = tracking.latest(found)
+    best = tracking.best_run(uri, of.run_id)
+    if best == of.run_id:
+        raise ValueError(f"study {of.study!r} must have a champion or a best trial, got neither (yet): "
                          "give the run_id of a trial")  # fmt: skip
     return best
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.launch import WorkerRecycling, n_workers
@@ -36,7 +35,7 @@ from depthcheck.experiments.cluster.worker import (
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.design import PlannedTrial
 from depthcheck.experiments.planning.finalists import trial_title
-from depthcheck.experiments.study.progress import LiveBar, StudyProgress
+from depthcheck.experiments.study.progress import StudyProgress
 from depthcheck.experiments.study.running import RunningStudy
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig
 from depthcheck.pipeline.records import Dataset, TrialRecord
@@ -246,7 +245,7 @@ def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...
     return tuple(marks.tolist())
 
 
-def score_networks(study: RunningStudy, client: Client, console: Console) -> None:
+def score_networks(study: RunningStudy, client: Client, progress: StudyProgress) -> None:
     """Have the workers score each network of the search that finished and has no score on the test part yet.
 
     Only for a study whose finalists are frozen and whose data have a test part.
@@ -265,38 +264,39 @@ def score_networks(study: RunningStudy, client: Client, console: Console) -> Non
     if not waiting:
         return
     total, deaths, recycling = len(waiting), Counter[str](), WorkerRecycling(client)
-    console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
+    progress.name_phase("test part")
+    if not progress.is_shown:
+        progress.console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
     running: dict[Future, TrialRecord] = {}
     completed = as_completed()
     try:
-        with LiveBar(console, "scores", total=total) as bar:
-            while waiting or running:
-                # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
-                while waiting and len(running) < max(n_workers(client), 1):
-                    record = waiting.popleft()
-                    # Where the data lie may have changed since the network was trained.
-                    config = replace(record.config, data=study.experiment.data)
-                    future = client.submit(score_network, run, record.run_id, config, study.data_folder, pure=False)
-                    running[future] = record
-                    completed.add(future)
-                future = next(completed)
-                record = running.pop(future)
-                try:
-                    future.result()
-                except KilledWorker as error:
-                    deaths[record.run_id] += error.allowed_failures + 1
-                    if deaths[record.run_id] >= _DEATHS_TO_FAIL:
-                        what = f"cannot score the network of run {record.run_id}"
-                        raise tracking.TrackingError(f"{what}: its worker died each time (out of memory?)") from error
-                    waiting.append(record)
-                recycling.after(future)
-                n_scored = total - len(waiting) - len(running)
-                bar.show(n_scored, f"{n_scored}/{total} networks on the test part")
+        while waiting or running:
+            # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
+            while waiting and len(running) < max(n_workers(client), 1):
+                record = waiting.popleft()
+                # Where the data lie may have changed since the network was trained.
+                config = replace(record.config, data=study.experiment.data)
+                future = client.submit(score_network, run, record.run_id, config, study.data_folder, pure=False)
+                running[future] = record
+                completed.add(future)
+            future = next(completed)
+            record = running.pop(future)
+            try:
+                future.result()
+            except KilledWorker as error:
+                deaths[record.run_id] += error.allowed_failures + 1
+                if deaths[record.run_id] >= _DEATHS_TO_FAIL:
+                    what = f"cannot score the network of run {record.run_id}"
+                    raise tracking.TrackingError(f"{what}: its worker died each time (out of memory?)") from error
+                waiting.append(record)
+            recycling.after(future)
+            n_scored = total - len(waiting) - len(running)
+            progress.show(None, f"{n_scored}/{total} networks on the test part")
     finally:
         client.cancel(list(running), force=True)
 
 
-def log_references(study: RunningStudy, dataset: Dataset, client: Client, console: Console) -> None:
+def log_references(study: RunningStudy, dataset: Dataset, client: Client, progress: StudyProgress) -> None:
     """Have scikit-learn's models scored by a worker where they say something, and write that among the artifacts.
 
     They do of a table, and of a depth that is a linear model itself. Their test scores decide nothing, so trouble here
@@ -306,12 +306,14 @@ def log_references(study: RunningStudy, dataset: Dataset, client: Client, consol
     says_something = dataset.is_table or 0 in study.experiment.compare.get("depth", ())
     if not says_something or tracking.references(run.tracking_uri, run.run_id):
         return
-    console.print("scoring scikit-learn's models on the same parts, for the report")
+    progress.name_phase("scikit-learn")
+    if not progress.is_shown:
+        progress.console.print("scoring scikit-learn's models on the same parts, for the report")
     try:
         given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
         found = client.submit(score_references, *given, pure=False).result()
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
-        console.print(f"scikit-learn's models could not be scored: {error}")
+        progress.console.print(f"scikit-learn's models could not be scored: {error}")
         return
     run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
 

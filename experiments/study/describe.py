@@ -15,7 +15,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import mlflow_pages, run_page, shown
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import StudyTrial
+from depthcheck.experiments.planning.finalists import FACTOR, StudyTrial
 from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.experiments.study.progress import duration
 from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, best_of
@@ -102,6 +102,7 @@ class StudyEnding:
     champion: str | None
     metric: str
     model: OwnModel | None
+    is_comparison: bool = False
 
 
 def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
@@ -133,7 +134,10 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     lines += [f"  browse        {browse}", f"                {page}"] if browse else [f"  browse        {page}"]
     if importlib.util.find_spec("optuna_dashboard"):
         lines.append(f"  study         optuna-dashboard {shlex.quote(shown(ending.storage))}")
-    return "\n".join([*lines, "  more          the same command with more trials or more seeds extends this study"])
+    more = "more trials or more seeds extends this study"
+    if ending.is_comparison:
+        more = "more seeds extends this comparison"
+    return "\n".join([*lines, f"  more          the same command with {more}"])
 
 
 def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
@@ -174,15 +178,19 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     ended = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     lines += [f"{len(trials)} of {n_planned} trials have ended" + (f": {ended}." if ended else "."), ""]
     best = best_of(trials)
-    if best is None:
+    is_of_chosen = FACTOR in experiment.compare
+    if best is None and not is_of_chosen:
         lines.append("No trial has finished yet.")
-    else:
+    elif best is not None:
         score = f"validation {METRICS[dataset.metric].title} {best.score:.4f}"
         words = space.in_words(best.point, experiment.model)
         lines.append(f"Best single run so far: **trial-{best.number}** ({score}), {words}.")
     lines += ["", "| | |", "|---|---|"]
     rows = design_rows(experiment, dataset, trials, n_planned, parts)
     lines += ["| {} | {} |".format(name, text.replace("|", r"\|")) for name, text in rows]
+    if is_of_chosen:
+        lines += ["", "The table of runs shows one child a training, named after the configuration that it repeats."]
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         "The table of runs shows one child a trial. The best single trial is no answer to the question: it is the "

@@ -141,7 +141,7 @@ class RecordedStudy:
     @property
     def n_expected(self) -> int:
         """How many trials the study will have, those included that confirm finalists which are not chosen yet."""
-        unfrozen = 0 if self.confirm_rounds or not self.plan else design.n_to_confirm(self.experiment)
+        unfrozen = 0 if self.confirm_rounds else design.n_to_confirm(self.experiment)
         return len(self.plan) + unfrozen
 
     @property

@@ -30,7 +30,7 @@ from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
-from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.planning.finalists import FACTOR, Finalist
 from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks
 from depthcheck.experiments.study.describe import (
     StudyEnding,
@@ -72,6 +72,8 @@ class StudyRequest:
     ----------
     chosen
         Finalists that the user named: then nothing is searched, and they alone are trained on fresh seeds.
+    runs
+        The ids of their runs, with commas between.
     data_sha256
         Which data they were trained on; None where the study may be of any.
     study
@@ -89,6 +91,7 @@ class StudyRequest:
     experiment: Experiment
     tracking_uri: str
     chosen: tuple[Finalist, ...] = ()
+    runs: str | None = None
     data_sha256: str | None = None
     study: str | None = None
     workers: int | None = None
@@ -177,6 +180,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         champion=address,
         metric=dataset.metric,
         model=experiment.model,
+        is_comparison=bool(request.chosen),
     )
 
 
@@ -209,43 +213,39 @@ def _train(
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
     chosen, study_run = request.chosen, study.study_run
     patient = functools.partial(tracking.patiently, study_run.tracking_uri)
+    progress = StudyProgress(console, epochs=study.experiment.budget.epochs)
     seconds, n_trained = 0.0, 0
 
-    def train() -> None:
+    def train(phase: str = "search") -> None:
         nonlocal seconds, n_trained
         n_planned, so_far, start = len(study.plan), study.ended, time.monotonic()
         best = best_of(so_far)
-        progress = StudyProgress(
-            console,
-            n_trials=study.n_expected,
-            epochs=study.experiment.budget.epochs,
-            n_ended=len(so_far),
-            best=None if best is None else best.score,
-        )
-        with progress:
-            Coordinator(study, client, progress, page.note_now_and_then).run()
+        score = None if best is None else best.score
+        progress.plan(phase, n_trials=study.n_expected, n_ended=len(so_far), best=score)
+        Coordinator(study, client, progress, page.note_now_and_then).run()
         seconds += time.monotonic() - start
         n_trained += n_planned - len(so_far)
 
     def score() -> None:
         if part_sizes(dataset, study.resolved.split)["test"]:
-            score_networks(study, client, console)
+            score_networks(study, client, progress)
 
-    train()
-    if request.deadline is not None:
-        patient(study.freeze_selection)
-        score()
-        while goes_on(study, request.deadline, seconds_a_trial=seconds / max(n_trained, 1), console=console):
-            train()
+    with progress:
+        train("confirm" if chosen else "search")
+        if request.deadline is not None:
             patient(study.freeze_selection)
             score()
-    elif patient(lambda: tracking.looks(study_run.tracking_uri, study_run.run_id)):
-        patient(lambda: note_look(study_run, study.n_settings))
-    is_more_to_train = study.freeze_finalists(chosen)
-    score()
-    if is_more_to_train:
-        train()
-    patient(lambda: log_references(study, dataset, client, console))
+            while goes_on(study, request.deadline, seconds_a_trial=seconds / max(n_trained, 1), console=console):
+                train()
+                patient(study.freeze_selection)
+                score()
+        elif patient(lambda: tracking.looks(study_run.tracking_uri, study_run.run_id)):
+            patient(lambda: note_look(study_run, study.n_settings))
+        is_more_to_train = study.freeze_finalists(chosen)
+        score()
+        if is_more_to_train:
+            train("confirm")
+        patient(lambda: log_references(study, dataset, client, progress))
     best = study.champion
     if best is None or chosen:
         return None
@@ -285,7 +285,11 @@ def _open_parent(
         launcher=request.launcher,
         parent_run_id=ledger.parent_run_id,
         description=study_markdown(study, dataset, parts),
-        params={"data_sha256": dataset.sha256, "compared": ", ".join(experiment.compare) or "nothing"},
+        params={
+            "data_sha256": dataset.sha256,
+            keys.COMPARED: ", ".join(experiment.compare) or "nothing",
+            **({keys.RUNS: request.runs} if request.runs else {}),
+        },
         artifacts={
             keys.DESIGN: {
                 "question": experiment.question,
@@ -312,12 +316,15 @@ def _open_parent(
 
 def _announcement(study: RunningStudy, storage: str) -> str:
     experiment, plan, n_ended = study.experiment, study.plan, len(study.ended)
-    verb = f"continues: {n_ended} of {len(plan)} trials have ended" if n_ended else f"starts: {len(plan)} trials"
     phases = Counter(trial.phase for trial in plan)
-    shares = f" ({', '.join(f'{phase} {n}' for phase, n in phases.items())})" if plan else ", chosen finalists only"
-    to_confirm = study.n_expected - len(plan)
-    if plan and to_confirm:
-        shares += f", then {to_confirm} on fresh seeds"
+    verb = f"starts {study.n_expected} runs: "
+    if n_ended:
+        verb = f"continues: {n_ended} of {study.n_expected} runs have ended; "
+    searched = ", ".join(f"{phase} {n}" for phase, n in phases.items() if phase != "confirm")
+    to_confirm = study.n_expected - study.n_search
+    shares = f"{study.n_search} of the search ({searched})" + (f", {to_confirm} to confirm" if to_confirm else "")
+    if FACTOR in experiment.compare:
+        shares = f"{len(experiment.compare[FACTOR])} configurations on {experiment.budget.seeds} fresh seeds"
     lines = [
         f"study {study.name} {verb}{shares}",
         f"  runs go to    {shown(study.study_run.tracking_uri)}",

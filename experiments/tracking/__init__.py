@@ -14,6 +14,7 @@ from depthcheck.experiments.tracking.reading import (
     diagnostics,
     finalists,
     finished_trial,
+    latest,
     logged_points,
     looks,
     progress,
@@ -74,10 +75,10 @@ from depthcheck.experiments.tracking.trial_run import (
 )
 
 __all__ = [
-    "FINALIST", "CodeVersion", "Curves", "Diagnostics", "ReproductionRun", "StoredRun", "StudyRun",
-    "TakenOverError", "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address",
-    "close_stale", "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion",
-    "diagnostics", "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study",
+    "FINALIST", "CodeVersion", "Curves", "Diagnostics", "ReproductionRun", "StoredRun", "StudyRun", "TakenOverError",
+    "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address", "close_stale",
+    "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion", "diagnostics",
+    "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",
     "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
     "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
     "register_champion", "replace_version", "run_address", "running_trials", "score_values", "serve",

@@ -76,6 +76,9 @@ SOURCE_TYPE = "mlflow.source.type"
 USER = "mlflow.user"
 DATASET_CONTEXT = "mlflow.data.context"
 
+# Parameters of a study's run: its factors, and which runs its user chose to compare.
+COMPARED, RUNS = "compared", "runs"
+
 # Names of artifacts and of the logged model.
 MODEL = "model"
 TRACEBACK = "traceback.txt"

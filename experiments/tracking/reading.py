@@ -112,6 +112,11 @@ def studies(uri: str, study: str | None = None) -> list[StoredRun]:
     return [run for run in study_runs(uri, deleted_too=False) if study in (None, run.study)]
 
 
+def latest(found: Sequence[StoredRun]) -> StoredRun:
+    """Return the first of studies, the latest first, that searched; a comparison of chosen runs asks about a study."""
+    return min(found, key=lambda run: run.is_comparison)
+
+
 def logged_points(uri: str, run_id: str) -> dict[str, dict[int, float]]:
     """Read every number that a trial logged, epoch by epoch, but for how long it took."""
     api = client(uri)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client, storage
+from depthcheck.pipeline.dimensions import CONFIGURATION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,6 +81,11 @@ class StoredRun:
         """The trial's number, or -1: one that a user wrote over is none, and its run no trial until it is repaired."""
         number = self.tags.get(keys.TRIAL_NUMBER, "")
         return int(number) if number.isdecimal() else -1
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether it is a study's that searched nothing: its user chose the configurations."""
+        return self.params.get(keys.COMPARED) == CONFIGURATION
 
     @property
     def is_trial(self) -> bool:

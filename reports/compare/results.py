@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from depthcheck.pipeline.config import TrialConfig, require
+from depthcheck.pipeline.dimensions import CONFIGURATION
 from depthcheck.reports.compare.study_data import Factor, FrozenFinalist, ReferenceScores, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
@@ -293,6 +294,11 @@ class Comparison:
     checks: tuple[Check, ...] = ()
     search: Search | None = None
     linear: ReferenceScores | None = None
+
+    @property
+    def is_of_chosen(self) -> bool:
+        """Whether its levels are configurations that the user chose."""
+        return any(question.factor.name == CONFIGURATION for question in self.questions)
 
     @property
     def judged(self) -> str:

@@ -25,7 +25,7 @@ from depthcheck.reports.figures.style import (
     share_scale,
 )
 from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import plural
+from depthcheck.reports.text.words import at_level, plural, verdict
 
 #: Of each level: its name, the difference, and the word of the verdict.
 Rows = Sequence[tuple[str, Difference, str]]
@@ -35,10 +35,15 @@ def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Dr
     """Yield a figure for each question about chosen configurations; those of a search are drawn by effort."""
     metric = comparison.design.metric
     for question in () if comparison.search is not None else comparison.questions:
-        rows = [(c.level, c.difference, c.verdict.word) for c in question.contrasts if c.difference is not None]
+        rows = [
+            (c.level, c.difference, verdict(c.factor, c.verdict.word))
+            for c in question.contrasts
+            if c.difference is not None
+        ]
         if not rows:
             continue
         factor, first = question.factor, rows[0][1]
+        reference = at_level(factor.name, factor.reference)
         seeds = sorted({difference.n_seeds for _, difference, _ in rows})
         n_seeds = plural(seeds[0], first.again) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} {first.again}s"
         n_examples = max(difference.n_examples for _, difference, _ in rows)
@@ -48,8 +53,8 @@ def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Dr
             over = f"over repeats and folds of {n_examples:,} rows (Nadeau and Bengio 2003)"
         yield Drawing(
             name=f"differences-by-{factor.name}",
-            alt=f"Differences to {factor.name} {factor.reference}, {first.again} by {first.again}",
-            caption=f"Difference in {comparison.judged} {metric.name} to {factor.name} {factor.reference}, paired by "
+            alt=f"Differences to {reference}, {first.again} by {first.again}",
+            caption=f"Difference in {comparison.judged} {metric.name} to {reference}, paired by "
             f"{first.again}. Each circle is one of {n_seeds}; the diamond is their mean with its 95 % interval {over}. "
             f"Inside the grey band (±{metric.region(comparison.design.equivalence)}) a difference would not matter.",
             draw=functools.partial(draw_differences, factor, rows, comparison),
@@ -82,7 +87,8 @@ def draw_differences(factor: Factor, rows: Rows, comparison: Comparison) -> Figu
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.06)
     unit = " (percentage points)" if metric.unit else ""
-    axes.set_xlabel(f"difference in {comparison.judged} {metric.name} to {factor.name} {factor.reference}{unit}")
+    reference = at_level(factor.name, factor.reference)
+    axes.set_xlabel(f"difference in {comparison.judged} {metric.name} to {reference}{unit}")
     axes.set_ylabel(factor.name)
     return figure
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from depthcheck.pipeline.dimensions import CONFIGURATION, told_apart
 from depthcheck.pipeline.scores import Metric
 from depthcheck.pipeline.verbatim import option
 from depthcheck.reports.compare.checks import depth_0, linear_score
@@ -26,9 +27,8 @@ from depthcheck.reports.text.words import (
     spread,
     with_unit,
 )
-from depthcheck.reports.text.words import (
-    level as level_name,
-)
+from depthcheck.reports.text.words import level as level_name
+from depthcheck.reports.text.words import verdict as verdict_word
 
 #: Verdicts that more settings may change.
 OPEN = ("inconclusive", "not enough evidence")
@@ -93,8 +93,8 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
     if len(factor.levels) == 1:
         return [title, f"Only one level, {factor.levels[0]}: there is nothing to hold it against."]
     headline = _headline(question)
-    sentences = [title]
-    if question.best_level == factor.reference:
+    sentences = [] if comparison.is_of_chosen else [title]
+    if question.best_level == factor.reference and not comparison.is_of_chosen:
         sentences.append(f"{level_name(factor.name, factor.reference)}, the reference, has the best validation score.")
     sentences.append(sentence(headline, question, comparison))
     others = [contrast for contrast in question.contrasts if contrast is not headline]
@@ -136,7 +136,8 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     rows = {row.level: row for row in question.rows}
     level, reference = rows[contrast.level], rows[contrast.reference]
     verdict = contrast.verdict
-    name, against = level_name(contrast.factor, contrast.level), level_name(contrast.factor, contrast.reference).lower()
+    name, against = (_named(row, question) for row in (level, reference))
+    against = against if comparison.is_of_chosen else against.lower()
     metric = comparison.design.metric
     if trains_alone(level, reference):
         best = with_unit(score(metric, level.selected_score), metric)
@@ -153,14 +154,25 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     text = {
         "helps": f"{name} **helps**: {of} over {against}",
         "hurts": f"{name} **hurts**: {of} against {against}",
+        "better": f"{name} is **better** than {against}: {of}",
+        "worse": f"{name} is **worse** than {against}: {of}",
         "practically equal": f"{name} is **practically equal** to {against}: {of}",
         "inconclusive": f"{name} against {against} is **inconclusive**: {of}",
         "not enough evidence": f"{name} against {against}: **not enough evidence**; so far {of}",
-    }[verdict.word]
+    }[verdict_word(contrast.factor, verdict.word)]
     text += f" ({_basis(contrast.difference, comparison)})."
     if verdict.word in OPEN:
         text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()
+
+
+def _named(row: LevelRow, question: Question) -> str:
+    """Return a level as it begins a sentence; a chosen configuration with what tells it from the others."""
+    name, configs = level_name(row.factor, row.level), [of.best for of in question.rows]
+    if row.factor != CONFIGURATION or row.best is None:
+        return name
+    words = told_apart([config.values() for config in configs if config is not None])
+    return f"{name} ({words[[config for config in configs if config is not None].index(row.best)]})"
 
 
 def trains_alone(level: LevelRow, reference: LevelRow) -> bool:
@@ -200,7 +212,8 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     if contrast.verdict.word == "not enough evidence":
         shown_by, counted = "would give a verdict", plural(more, f"more {again}")
     if search is None:
-        return f"; {counted} {shown_by}"
+        given = option(design.launcher, "seeds", design.n_seeds + more)
+        return f"; {counted} {shown_by}: `{given}` goes on from here"
     budget = design.trials_for(search.n_settings + more, search.n_combinations)
     n_trials = budget - sum(n for phase, n in design.budgets.items() if phase != "confirm")
     if n_trials <= 0:
@@ -213,7 +226,7 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
 
 def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:
     """Return a sentence on the best configuration of both levels: an answer about one dimension is under the others."""
-    if level.best is None or reference.best is None:
+    if level.best is None or reference.best is None or comparison.is_of_chosen:
         return ""
     words = [
         configuration(row.best, without=row.factor) + (f" ({count(row.n_params)} parameters)" if row.n_params else "")
@@ -236,7 +249,8 @@ def _others(contrasts: Sequence[Contrast], question: Question, design: StudyDesi
     rows = {row.level: row for row in question.rows}
 
     def word(of: Contrast) -> str:
-        return "trains" if trains_alone(rows[of.level], rows[of.reference]) else of.verdict.word
+        is_alone = trains_alone(rows[of.level], rows[of.reference])
+        return "trains" if is_alone else verdict_word(of.factor, of.verdict.word)
 
     if len(contrasts) > _MOST_NAMED:
         words = [word(contrast) for contrast in contrasts]
@@ -261,7 +275,7 @@ def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
     """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
     metric = comparison.design.metric
     return {
-        (of.factor, of.level): of.verdict.word
+        (of.factor, of.level): verdict_word(of.factor, of.verdict.word)
         + ("" if of.difference is None else f": {_effect_and_interval(of.difference, metric)}")
         for question in comparison.questions
         for of in question.contrasts
@@ -291,7 +305,7 @@ def as_table(comparison: Comparison) -> str:
     """Return every contrast as a row of a markdown table, in the reader's unit."""
     metric = comparison.design.metric
     rows = [
-        f"| {of.factor} {of.level} against {of.reference} | {of.verdict.word} | "
+        f"| {of.factor} {of.level} against {of.reference} | {verdict_word(of.factor, of.verdict.word)} | "
         + ("– | – |" if of.difference is None
            else f"{effect(metric, of.difference)} | {interval(metric, of.difference)} |")
         for question in comparison.questions for of in question.contrasts

@@ -34,7 +34,8 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
     if of is None:
         return ["No finalist was trained on fresh seeds, so no model is recommended."]
     by = "cross-validated" if comparison.design.folds else "validation"
-    chosen = f"the finalist with the best mean {by} score over fresh {comparison.design.again}s"
+    what = "configuration" if comparison.is_of_chosen else "finalist"
+    chosen = f"the {what} with the best mean {by} score over fresh {comparison.design.again}s"
     blocks = [
         prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."),
         _facts(of, comparison, context.facts.data.n_valid),

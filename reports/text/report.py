@@ -9,6 +9,7 @@ from typing import Literal
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
+from depthcheck.pipeline.dimensions import CONFIGURATION
 from depthcheck.pipeline.verbatim import command, in_markdown, one_line
 from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
 from depthcheck.reports.text.answer import answer
@@ -16,6 +17,7 @@ from depthcheck.reports.text.context import Drawing, ReportContext
 from depthcheck.reports.text.methods import appendix, design, provenance
 from depthcheck.reports.text.recommended import known, recommended
 from depthcheck.reports.text.words import (
+    at_level,
     bullets,
     configuration,
     count,
@@ -30,6 +32,7 @@ from depthcheck.reports.text.words import (
     share,
     spread,
     table,
+    verdict,
 )
 
 #: What a template may call for, beside the figures.
@@ -151,8 +154,9 @@ def _meanings(comparison: Comparison) -> str:
     """Return what the verdicts that the study gives mean, as docs/comparison.md has it at length."""
     region = f"±{comparison.design.metric.region(comparison.design.equivalence)}"
     given = {contrast.verdict.word for question in comparison.questions for contrast in question.contrasts}
+    either = "*Better* or *worse*" if comparison.is_of_chosen else "*Helps* or *hurts*"
     meanings = {
-        ("helps", "hurts"): "*Helps* or *hurts*: the interval, with luck over all of the question's contrasts allowed "
+        ("helps", "hurts"): f"{either}: the interval, with luck over all of the question's contrasts allowed "
         f"for, leaves out zero, and the estimate lies outside {region}.",
         ("practically equal",): f"*Practically equal*: the whole interval lies within {region}.",
         ("inconclusive",): "*Inconclusive*: it could be either, which is no sign of equality.",
@@ -261,7 +265,7 @@ def _factor(question: Question, comparison: Comparison, n_valid: int | None) -> 
     if question.contrasts:
         again = "setting" if comparison.search is not None else comparison.design.again
         blocks += [
-            f"Differences to {name} {question.factor.reference}, paired by {again}:",
+            f"Differences to {at_level(name, question.factor.reference)}, paired by {again}:",
             _contrasts(question.contrasts, comparison),
         ]
     return blocks
@@ -339,15 +343,15 @@ def _tuned(row: LevelRow, comparison: Comparison) -> str:
 
 def _configurations(question: Question) -> str:
     rows = [[_marked(row), configuration(row.best) if row.best else "–"] for row in question.rows]
-    return table([question.factor.name, "configuration"], rows)
+    return table(["name" if question.factor.name == CONFIGURATION else question.factor.name, "configuration"], rows)
 
 
 def _confirmed(question: Question, comparison: Comparison) -> str:
-    metric = comparison.design.metric
+    metric, is_name = comparison.design.metric, comparison.is_of_chosen
     rows = [
         [
             _marked(row),
-            row.finalist or "–",
+            *([] if is_name else [row.finalist or "–"]),
             str(row.valid.n) if row.valid else "0",
             spread(metric, row.valid),
             *([] if comparison.design.folds else [spread(metric, row.test)]),
@@ -356,9 +360,9 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
         ]
         for row in question.rows
     ]
-    header = [question.factor.name, "finalist", f"{comparison.design.again}s", "confirmed"]
+    header = [question.factor.name, *([] if is_name else ["finalist"]), f"{comparison.design.again}s", "confirmed"]
     header += [*([] if comparison.design.folds else ["test"]), "parameters", "seconds"]
-    return table(header, rows, right=range(2, len(header)))
+    return table(header, rows, right=range(1 if is_name else 2, len(header)))
 
 
 def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:
@@ -373,7 +377,7 @@ def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:
                 "–" if difference is None else interval(metric, difference),
                 p_value(contrast.p_holm),
                 *([share(contrast.p_better)] if chosen else []),
-                f"**{contrast.verdict.word}**",
+                f"**{verdict(contrast.factor, contrast.verdict.word)}**",
             ]
         )
     header = [contrasts[0].factor, "difference", "95 % interval", "Holm p"]
@@ -402,6 +406,6 @@ def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
     commands = []
     if facts.command:
         commands = [one_line(facts.command), command(design.launcher, "report", study=design.name)]
-        if comparison.recommendation is not None:
+        if comparison.recommendation is not None and not comparison.is_of_chosen:
             commands.append(command(design.launcher, "reproduce", study=design.name))
     return ["\n".join(["```sh", *commands, "```"]) if commands else "", prose(_BITS)]

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from depthcheck.pipeline.config import TrialConfig
-from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.reports.compare.results import Difference, Spread
 
@@ -121,10 +121,22 @@ def _decimals(metric: Metric, value: float, n_examples: int | None, half_width: 
 def level(factor: str, value: str) -> str:
     """Return a level as it stands at the beginning of a sentence: ``Depth 2``, ``Batch normalization``."""
     dimension = DIMENSIONS.get(factor)
+    if factor == CONFIGURATION:
+        return value
     if dimension is not None and dimension.off_words:
         text = dimension.said(dimension.from_text(value, factor))
         return text[0].upper() + text[1:]
     return f"{factor.replace('_', ' ').capitalize()} {value}"
+
+
+def at_level(factor: str, value: str) -> str:
+    """Return a level as it stands inside a sentence: ``depth 2``; a configuration that the user chose by its name."""
+    return value if factor == CONFIGURATION else f"{factor} {value}"
+
+
+def verdict(factor: str, word: str) -> str:
+    """Return a verdict's word as it is said of a level, or of a configuration that the user chose."""
+    return {"helps": "better", "hurts": "worse"}.get(word, word) if factor == CONFIGURATION else word
 
 
 def p_value(p: float | None) -> str:

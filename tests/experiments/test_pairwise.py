@@ -1,27 +1,32 @@
 """Chosen configurations: read from their runs, refused where they cannot be paired."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.doctor import examine
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import FACTOR, pairwise
+from depthcheck.experiments.reproduce.original import find
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
+from depthcheck.reports.read import choose_study
 
 DIGITS = definition.read(definition.find("digits"))
 
 
-def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
+def logged(uri: str, numbers: list[int], *, epochs: int = 1, study: str = "digits-test") -> list[str]:
     """Log trials of the digits plan as if they had been trained; return their runs, the study's own last."""
-    study = tracking.open_parent("digits-test", uri=uri, environ={})
+    parent = tracking.open_parent(study, uri=uri, environ={})
     plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
     run_ids = []
     for number in numbers:
         config = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64, split=SplitConfig())
         config = replace(config, fit=replace(config.fit, epochs=epochs))
-        run = tracking.start_trial(study, number=number, phase="compare", config=config)
+        run = tracking.start_trial(parent, number=number, phase="compare", config=config)
         valid = Evaluation(part="valid", loss=1.0, score=0.5, metric="accuracy", n_samples=10)
         run.finish(
             TrialResult(
@@ -29,20 +34,38 @@ def logged(uri: str, numbers: list[int], *, epochs: int = 1) -> list[str]:
             )
         )
         run_ids.append(run.run_id)
-    study.log_best(number=numbers[0], run_id=run_ids[0], score=0.5, metric="accuracy", trials_done=1)
-    return [*run_ids, study.run_id]
+    parent.log_best(number=numbers[0], run_id=run_ids[0], score=0.5, metric="accuracy", trials_done=1)
+    return [*run_ids, parent.run_id]
 
 
 def test_runs_become_finalists_of_one_factor(uri):
     one, other, _ = logged(uri, [3, 4])
     experiment, finalists, sha256 = pairwise(uri, [one, other], seeds=3, seed=0)
     assert sha256 == "a" * 64
-    assert experiment.compare == {FACTOR: tuple(finalist.id for finalist in finalists)}
+    assert experiment.compare == {FACTOR: ("trial-3", "trial-4")} == {FACTOR: tuple(one.id for one in finalists)}
+    assert re.fullmatch(r"Which is better: trial-3 \([a-z].*\) or trial-4 \([a-z].*\)\?", experiment.question)
     plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
     for finalist, number in zip(finalists, (3, 4), strict=True):
         config = space.to_config(experiment, finalist.point, seed=1, data_sha256="a" * 64, split=SplitConfig())
         planned = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64, split=SplitConfig())
         assert (config.model, config.optimizer) == (planned.model, planned.optimizer)
+
+
+def test_runs_of_several_studies_are_told_apart_by_study(uri):
+    (one, _), (other, _) = logged(uri, [3], study="digits-one"), logged(uri, [4], study="digits-two")
+    _, finalists, _ = pairwise(uri, [one, other], seeds=3, seed=0)
+    assert [one.id for one in finalists] == ["digits-one/trial-3", "digits-two/trial-4"]
+
+
+def test_latest_study_is_one_that_searched_where_there_is_one(uri):
+    one, _ = logged(uri, [3])
+    comparison = tracking.open_parent("comparison-1", uri=uri, environ={}, params={"compared": FACTOR})
+    assert [run.study for run in tracking.studies(uri)] == ["comparison-1", "digits-test"]
+    assert choose_study(uri, study=None, run_id=None, environ={}).study == "digits-test"
+    with pytest.raises(ValueError, match=f"run {one} must have curves"):  # the one that would be reproduced
+        find(uri, run_id=None, study=None)
+    assert examine.studies(Place.of(uri, None), None) == ["digits-test"]
+    assert choose_study(uri, study="comparison-1", run_id=None, environ={}).run_id == comparison.run_id
 
 
 def test_study_stands_for_its_best_trial(uri):

@@ -149,7 +149,8 @@ def test_differences_of_chosen_configurations_are_those_of_the_comparison():
     axes = drawing.draw().axes[0]
     contrasts = comparison.questions[0].contrasts
     assert [label.get_text() for label in axes.get_yticklabels()] == [of.level for of in contrasts]
-    assert [text.get_text() for text in axes.texts] == [of.verdict.word for of in contrasts]
+    assert [of.verdict.word for of in contrasts] == ["helps"]
+    assert [text.get_text() for text in axes.texts] == ["better"]
     diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
     assert diamonds == [100 * of.difference.estimate for of in contrasts]
 

@@ -421,9 +421,10 @@ def test_any_dimension_can_be_compared(factor):
 def test_chosen_configurations_are_compared_without_a_search():
     text = rendered(MadeUpStudy(epochs=2).chosen())
     head, design = text.split("## 2.")[0].replace("\n", " "), text.split("## 3.")[1].replace("\n", " ")
-    assert re.search(r"Configuration run-3 (\*\*|against|is)", head)
+    assert re.search(r"run-3 \(depth 3, .+\) is \*\*(better|worse)\*\* than run-1 \(depth 1, .+\): [+−]", head)
+    assert "*Better* or *worse*" in head
     assert "5 seeds, 10,000 test examples" in head
-    assert re.search(r"Configuration run-3 is 3 × .+; run-1 is 1 × ", head)
+    assert re.search(r"\| run-3 +\| 3 × .+", text)
     assert "This holds for fashion-mnist, these configurations and 20 epochs of training." in head
     for word in ("best of", "Best single network", "tuned", "setting", "Recommended model.", "found"):
         assert word not in head
