@@ -7,7 +7,6 @@ takes each of them ten seconds, and kept alive as long as they do not grow.
 from __future__ import annotations
 
 import contextlib
-import io
 import ipaddress
 import json
 import logging
@@ -16,9 +15,7 @@ import pickle
 import socket
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,9 +30,10 @@ from distributed.utils import LoopRunner
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from depthcheck.experiments.addresses import shown, without_password
+from depthcheck.experiments.cluster.admission import CODE, OwnCluster, admitted
 from depthcheck.experiments.scratch import environment, scratch
 from depthcheck.pipeline import system
-from depthcheck.pipeline.config import TrialConfig
+from depthcheck.pipeline.config import DataConfig, TrialConfig
 from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.training.program_cache import ONE_THREAD, session_folder, worker_environment
@@ -45,9 +43,6 @@ _START_ATTEMPTS = 5
 _KEEP_UP_SECONDS = 20.0
 #: A worker is replaced when its memory has grown by this much since its first trial.
 GROWTH_BYTES = 512 * 2**20
-
-#: The package as a whole, found by its name: importing it here would lead back up to its interface.
-_CODE = Path(str(files("depthcheck")))
 
 
 @contextlib.contextmanager
@@ -170,22 +165,24 @@ def _started(n_workers: int, folder: str, loop: IOLoop) -> SpecCluster:
 
 
 @contextlib.contextmanager
-def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
-    """Yield the client of the user's own cluster; this project's code is sent to its workers.
+def connected(address: str, config: DataConfig, dataset: Dataset, say: Callable[[str], None]) -> Iterator[Client]:
+    """Yield the client of the user's own cluster; this project's code and the data are sent to its workers.
 
     Parameters
     ----------
+    config, dataset
+        The data as trials ask for them, and as they were loaded.
     say
-        Told when others can use that cluster, too.
+        Told when others can use that cluster, too, and of each worker that cannot train.
 
     Raises
     ------
     ValueError
-        When no scheduler answers there, it has no worker, or TLS lacks its certificates.
+        When no scheduler answers there, it has no worker that can train, or TLS lacks its certificates.
     """
     _require_certificates(address)
     try:
-        client = Client(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
+        client = OwnCluster(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
         reason = without_password(str(error).splitlines()[0], [address])
         raise ValueError(
@@ -197,13 +194,14 @@ def connected(address: str, say: Callable[[str], None]) -> Iterator[Client]:
                 f"warning: the scheduler {shown(address)} is open: whoever reaches it can run programs as "
                 "you do, and read what is sent there, passwords in addresses included; use TLS (SECURITY.md)"
             )
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise ValueError(f"scheduler must have at least one worker, got none at {shown(address)!r}")
-        with TemporaryDirectory(prefix="depthcheck-") as folder:
-            archive = Path(folder) / "depthcheck_code.zip"
-            archive.write_bytes(_packed_code())
-            client.upload_file(str(archive))
-        yield client
+        with admitted(client, config, dataset, say):
+            yield client
+
+
+def named_scheduler() -> str | None:
+    """Return the address in Dask's own settings, ``DASK_SCHEDULER_ADDRESS`` for one."""
+    address: str | None = dask.config.get("scheduler-address", None)
+    return address
 
 
 def _require_certificates(address: str) -> None:
@@ -237,11 +235,6 @@ def _is_open(address: str) -> bool:
 def n_cores() -> int:
     """Return how many cores this process may use, as far as the system tells: affinity, a container's limit."""
     return int(cpu_count())
-
-
-def n_workers(client: Client) -> int:
-    """Return how many workers the cluster has now."""
-    return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
 class WorkerRecycling:
@@ -305,16 +298,6 @@ def kill_workers(client: Client) -> None:
                 os.kill(process.pid, system.SIGKILL)
 
 
-def _packed_code() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for folder, _, names in os.walk(_CODE, followlinks=True):
-            for path in (Path(folder) / name for name in names):
-                if path.suffix in (".py", ".toml"):
-                    archive.write(path, path.relative_to(_CODE.parent))
-    return buffer.getvalue()
-
-
 def try_elsewhere(config: TrialConfig, dataset: Dataset) -> dict[str, float] | None:
     """Try a user's own model and metric once, in a process that ends with it: this one never imports what they import.
 
@@ -329,7 +312,7 @@ def try_elsewhere(config: TrialConfig, dataset: Dataset) -> dict[str, float] | N
     OwnCodeError
         When they cannot be used; one line.
     """
-    paths = [str(_CODE.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(CODE.parent), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(
         # Without the working directory, which workers elsewhere do not have.
         [sys.executable, "-P", "-m", "depthcheck.pipeline.trying"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import mmap
 import os
 import sys
 import threading
@@ -24,15 +25,19 @@ from distributed import Worker, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from depthcheck.experiments import places, scratch, tracking
+from depthcheck.experiments.cluster.travel import Parcel, unpacked
 from depthcheck.experiments.study.same_data import load_again
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.store import load_mlflow
 from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
 from depthcheck.pipeline.records import Dataset, Phase, TrialRecord, TrialState
+from depthcheck.pipeline.training.program_cache import ONE_THREAD
 
 #: Topic of Dask's events that tell the coordinator of each epoch.
 EPOCH_TOPIC = "depthcheck-epoch"
+#: What came from a coordinator on another machine, by what was asked for: the parcel, and its file.
+SENT: dict[tuple[DataConfig, str], tuple[Parcel, mmap.mmap]] = {}
 #: Description of an attempt that did not come to its end.
 INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
@@ -250,6 +255,8 @@ def outcome_of(record: TrialRecord) -> Outcome:
 @functools.lru_cache(maxsize=1)
 def load_once(config: DataConfig, folder: str | None, sha256: str) -> Dataset:
     """Return the data set of that SHA-256, kept for the next trial of this process."""
+    if (config, sha256) in SENT:
+        return unpacked(*SENT[config, sha256])
     return load_again(config, Path(folder) if folder else None, sha256)
 
 
@@ -280,6 +287,13 @@ def dask_setup(worker: Worker) -> None:
     threading.Thread(target=import_training, daemon=True).start()
 
 
+def import_trial() -> None:
+    """Import what trains, and with it TensorFlow: on one thread, since how many share a sum changes its last digit."""
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
+    import_module("depthcheck.pipeline.trial")
+
+
 def import_training() -> None:
     """Import what trains and logs, without what takes seconds and no worker needs.
 
@@ -295,7 +309,7 @@ def import_training() -> None:
         with mock.patch("sklearn.utils.all_estimators", list):
             import_module("skops.io")
         load_mlflow()
-        import_module("depthcheck.pipeline.trial")
+        import_trial()
     finally:
         gc.freeze()
         gc.enable()

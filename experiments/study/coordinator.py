@@ -21,7 +21,8 @@ from distributed import Client, Future, KilledWorker, as_completed
 from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.launch import WorkerRecycling, n_workers
+from depthcheck.experiments.cluster.admission import n_admitted
+from depthcheck.experiments.cluster.launch import WorkerRecycling
 from depthcheck.experiments.cluster.worker import (
     EPOCH_TOPIC,
     INTERRUPTED_NOTE,
@@ -141,7 +142,7 @@ class Coordinator:
     def _may_start(self, planned: PlannedTrial) -> bool:
         """Tell whether a worker is free and, for a proposal, whether all that it may know has ended."""
         running = {other.number for other, _ in self._running.values()}
-        if len(running) >= max(n_workers(self._client), 1) or self._breaker.is_open:
+        if len(running) >= max(n_admitted(self._client), 1) or self._breaker.is_open:
             return False
         if running and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
             return False
@@ -272,7 +273,7 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
     try:
         while waiting or running:
             # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
-            while waiting and len(running) < max(n_workers(client), 1):
+            while waiting and len(running) < max(n_admitted(client), 1):
                 record = waiting.popleft()
                 # Where the data lie may have changed since the network was trained.
                 config = replace(record.config, data=study.experiment.data)

@@ -145,8 +145,9 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     name = request.study or experiment.study_name(dataset.sha256)
     with (
         watched((uri, place.storage), console.print),
+        _own_cluster(request, dataset, console) as cluster,
         resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
-        _workers(request, console) as client,
+        contextlib.nullcontext(cluster) if cluster else _embedded(request) as client,
     ):
         with usable():
             if not request.chosen:
@@ -253,14 +254,18 @@ def _train(
     return patient(lambda: tracking.register_champion(study_run, best.run_id, description, study.resolved.served))
 
 
-def _workers(request: StudyRequest, console: Console) -> contextlib.AbstractContextManager[Client]:
-    if request.scheduler is not None:
-        return launch.connected(request.scheduler, console.print)
-    return _own_workers(request)
+def _own_cluster(
+    request: StudyRequest, dataset: Dataset, console: Console
+) -> contextlib.AbstractContextManager[Client | None]:
+    """Yield the user's own cluster, where one is named here or for all programs that use Dask; else None."""
+    address = request.scheduler or (None if request.workers else launch.named_scheduler())
+    if address is None:
+        return contextlib.nullcontext()
+    return launch.connected(address, request.experiment.data, dataset, console.print)
 
 
 @contextlib.contextmanager
-def _own_workers(request: StudyRequest) -> Iterator[Client]:
+def _embedded(request: StudyRequest) -> Iterator[Client]:
     """Yield new workers. While they start, MLflow is imported and makes its database, which waits for the disk."""
     with ThreadPoolExecutor() as beside:
         opening = beside.submit(store_client, request.tracking_uri)

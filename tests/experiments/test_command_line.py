@@ -18,6 +18,8 @@ from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.study.ledger import study_names
 from depthcheck.experiments.tracking import TrackingError
 from depthcheck.experiments.tracking.study_run import artifact_link
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.load import load
 
 
 @pytest.fixture(autouse=True)
@@ -130,10 +132,11 @@ def test_full_disk_is_told_with_its_folder(capsys):
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: '/some/file'\n"
 
 
-def test_neither_scheduler_nor_storage_nor_links_tell_a_password():
+def test_neither_scheduler_nor_storage_nor_links_tell_a_password(tmp_path):
+    digits = DataConfig(name="digits")
     with (
         pytest.raises(ValueError, match=r"got 'tcp://me:\*\*\*@127.0.0.1:9'") as refused,
-        launch.connected("tcp://me:s3/cret@127.0.0.1:9", print),
+        launch.connected("tcp://me:s3/cret@127.0.0.1:9", digits, load(digits, cache=tmp_path), print),
     ):
         pass
     assert "cret" not in str(refused.value)

@@ -17,10 +17,13 @@ from distributed import KilledWorker
 
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.worker import bound_memory
+from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.load import load
 from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow
 
+DIGITS = DataConfig(name="digits")
 WAYS = ("tcp", "tls", "http")
 #: Another user, where the test may become one, asks each port who it is: as Dask does, with a foreign certificate, as a
 #: browser. He holds no certificate of the session, and nor does anybody else of this user's.
@@ -253,11 +256,13 @@ def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is
         ("tcp://127.0.0.1:1", {"require-encryption": True}, "scheduler must be the address of a Dask scheduler, got"),
     ],
 )
-def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_one_line(address, settings, complaint):
+def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_one_line(
+    address, settings, complaint, tmp_path
+):
     with (
         dask.config.set({f"distributed.comm.{name}": value for name, value in settings.items()}),
         pytest.raises(ValueError, match=complaint) as trouble,
-        launch.connected(address, print),
+        launch.connected(address, DIGITS, load(DIGITS, cache=tmp_path), print),
     ):
         pass
     assert "\n" not in str(trouble.value)
