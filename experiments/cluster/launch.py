@@ -6,6 +6,7 @@ takes each of them ten seconds, and kept alive as long as they do not grow.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import json
@@ -24,6 +25,7 @@ import dask
 import psutil  # type: ignore[import-untyped]
 from dask.system import cpu_count
 from distributed import Client, Future, Nanny, Scheduler, SpecCluster, Worker
+from distributed.comm import connect
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.security import Security
 from distributed.utils import LoopRunner
@@ -39,6 +41,8 @@ from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.training.program_cache import ONE_THREAD, session_folder, worker_environment
 
 _START_ATTEMPTS = 5
+#: A scheduler that is asked for the first time has so long.
+_ANSWER_SECONDS = 10
 #: How often the number of workers is set right.
 _KEEP_UP_SECONDS = 20.0
 #: A worker is replaced when its memory has grown by this much since its first trial.
@@ -182,9 +186,10 @@ def connected(address: str, config: DataConfig, dataset: Dataset, say: Callable[
     """
     _require_certificates(address)
     try:
+        _require_answer(address)
         client = OwnCluster(address, timeout="10s")  # with the certificates of the user's own Dask settings, if any
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where TLS lacks its certificates
-        reason = without_password(str(error).splitlines()[0], [address])
+        reason = without_password(next(iter(str(error).splitlines()), "it gives no answer"), [address])
         raise ValueError(
             f"scheduler must be the address of a Dask scheduler, got {shown(address)!r} ({reason})"
         ) from error
@@ -202,6 +207,16 @@ def named_scheduler() -> str | None:
     """Return the address in Dask's own settings, ``DASK_SCHEDULER_ADDRESS`` for one."""
     address: str | None = dask.config.get("scheduler-address", None)
     return address
+
+
+def _require_answer(address: str) -> None:
+    """Raise an OSError where nobody answers; Dask's client waits for ever where somebody takes a call and is silent."""
+
+    async def ask() -> None:
+        call = connect(address, timeout=_ANSWER_SECONDS, **Security().get_connection_args("client"))
+        await (await asyncio.wait_for(call, 2 * _ANSWER_SECONDS)).close()
+
+    LoopRunner().run_sync(ask)
 
 
 def _require_certificates(address: str) -> None:

@@ -30,17 +30,17 @@ def free_port() -> int:
 class MlflowServer:
     """An MLflow server with its artifacts, and its database unless another is named, in one folder."""
 
-    def __init__(self, folder: Path, database: str = "sqlite:///mlflow.db") -> None:
+    def __init__(self, folder: Path, database: str = "sqlite:///mlflow.db", host: str = "127.0.0.1") -> None:
         folder.mkdir()
         self._database = database
         self._folder = folder
-        self._port = free_port()
-        self.uri = f"http://127.0.0.1:{self._port}"
+        self._host, self._port = host, free_port()
+        self.uri = f"http://{host}:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
+        command = [sys.executable, "-m", "mlflow", "server", "--host", self._host, "--port", str(self._port)]
         stores = ["--backend-store-uri", self._database, "--artifacts-destination", str(self._folder / "files")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,6 +86,11 @@ class Postgres:
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://me@127.0.0.1:{self._port}/{database}"
 
+    def dump(self) -> str:
+        """Return all that is in its databases, as SQL."""
+        words = [self._programs / "pg_dumpall", "-h", "127.0.0.1", "-p", str(self._port), "-U", "me"]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
     def start(self) -> None:
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder}"
         options += " -c fsync=off"  # which guards against a machine that goes down, not against a kill
@@ -119,8 +124,10 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, database: str = "sqlite:///mlflow.db") -> Iterator[MlflowServer]:
-    server = MlflowServer(folder, database)
+def mlflow_server(
+    folder: Path, database: str = "sqlite:///mlflow.db", host: str = "127.0.0.1"
+) -> Iterator[MlflowServer]:
+    server = MlflowServer(folder, database, host)
     server.start()
     try:
         yield server

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -236,6 +237,19 @@ def _answer(client):
 )
 def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is_open):
     assert launch._is_open(address) == is_open
+
+
+def test_scheduler_that_takes_a_call_and_is_silent_is_one_line(monkeypatch):
+    monkeypatch.setattr(launch, "_ANSWER_SECONDS", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            pytest.raises(ValueError, match=rf"got '{address}' \(it gives no answer\)$"),
+            launch.connected(address, print),
+        ):
+            pass
 
 
 @pytest.mark.parametrize(
