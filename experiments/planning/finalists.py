@@ -76,7 +76,7 @@ class StudyTrial:
             finalist=noted.get("finalist"),
             state=noted["state"] if ended else None,
             run_id=noted.get("run_id", "") if ended else "",
-            score=trial.value,
+            score=noted.get("score", trial.value),  # to Optuna a repeat on a fresh seed has none
             scores=trial.intermediate_values,
             engine=noted.get("engine", "compiled"),
         )

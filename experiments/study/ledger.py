@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
@@ -28,6 +29,7 @@ from depthcheck.experiments.planning.space import Point
 from depthcheck.experiments.tracking.reach import BUSY_SECONDS, connection_settings, sqlite_file
 from depthcheck.experiments.tracking.store import TrackingError, patiently, reason
 from depthcheck.experiments.tracking.store import storage as stored
+from depthcheck.pipeline.scores import METRICS
 
 if TYPE_CHECKING:
     from depthcheck.experiments.cluster.worker import Outcome
@@ -174,8 +176,13 @@ class Ledger:
 
     @_stored("cannot note how the study's data were understood")
     def note_resolved(self, resolved: Mapping[str, Any]) -> None:
-        """Note what the data resolved that the definition leaves open."""
+        """Note what the data resolved that the definition leaves open; the score has a name in Optuna's dashboard."""
         self._study.set_user_attr("resolved", dict(resolved))
+        metric = str(resolved.get("metric", "accuracy"))
+        metric = METRICS[metric].title if metric in METRICS else metric
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self._study.set_metric_names([f"validation {metric}"])
 
     @property
     @_stored("cannot read the study's run")
@@ -247,16 +254,22 @@ class Ledger:
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:
-        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING."""
+        """Record how a trial ended; the state is written last, so that a kill leaves it RUNNING.
+
+        One that repeats a finalist is pruned to Optuna, so that the best trial and the importances that its dashboard
+        shows are those of the search.
+        """
         frozen = self.trials()[outcome.number]
         if frozen.state.is_finished():  # told before, and the answer was lost
             return
         told = {key: getattr(outcome, key) for key in ("run_id", "state", "failure", "engine")}
         attributes = {key: value for key, value in told.items() if value not in (None, "compiled")}
+        state = _STATES[outcome.state]
+        if frozen.user_attrs["phase"] == "confirm" and state == TrialState.COMPLETE:
+            state, attributes["score"] = TrialState.PRUNED, outcome.score
         scores = () if outcome.state == "failed" else outcome.scores
         new = {epoch: score for epoch, score in enumerate(scores, 1) if epoch not in frozen.intermediate_values}
         self._storage.write(frozen._trial_id, new, attributes)
-        state = _STATES[outcome.state]
         score = outcome.score if state == TrialState.COMPLETE else None
         self._study.tell(outcome.number, score, state)
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -39,6 +40,20 @@ def start(ledger: Ledger, number: int) -> None:
 def ended(number: int, **fields: object) -> Outcome:
     defaults = {"run_id": "r", "state": "finished", "score": 0.5, "scores": (0.25, 0.5), "fit_seconds": 1.0}
     return Outcome(number=number, **{**defaults, **fields})
+
+
+def test_repeats_on_fresh_seeds_are_neither_best_nor_important_to_optuna(storage):
+    ledger = opened(storage)
+    start(ledger, 0)
+    ledger.tell(ended(0, score=0.5))
+    repeat = replace(design.plan(DIGITS, searches(20))[1], phase="confirm", finalist="trial-0")
+    ledger.start(repeat, repeat.point, space.distributions(DIGITS, repeat.point))
+    ledger.tell(ended(1, score=0.9))
+    ledger.note_resolved({"metric": "auc"})
+    study = optuna.load_study(study_name="mine", storage=storage)
+    assert (study.best_trial.number, study.metric_names) == (0, ["validation auc"])
+    confirmed = StudyTrial.of(study.trials[1])
+    assert (confirmed.state, confirmed.score, confirmed.finalist) == ("finished", 0.9, "trial-0")
 
 
 def test_stock_optuna_reads_what_was_told(storage):
