@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import html
 import itertools
 import math
 import re
@@ -176,13 +176,18 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
         for token in inline.children or ():
             path, address = (str(token.attrGet(name)) for name in ("src", "href"))
             if path in figures:
-                token.attrSet("src", "data:image/svg+xml;base64," + base64.b64encode(figures[path]).decode())
+                token.type, token.content = "html_inline", _inside(figures[path], token.content)
             if address in ("report.md", "appendix.md"):
                 token.attrSet("href", address.replace(".md", ".html"))
-    # markdown-it refuses data: addresses when it parses, not when it renders.
     body = parser.renderer.render(tokens, parser.options, {})
     page = Environment(keep_trailing_newline=True).from_string(_PAGE.read_text("utf-8"))
     return page.render(title=title, body=body, contents=contents)
+
+
+def _inside(picture: bytes, alt: str) -> str:
+    """Return an SVG file as a part of a page, where a browser shows the values of its points."""
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", picture.decode("utf-8"), flags=re.DOTALL)
+    return svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
 def _page(uri: str, report: Report, study: StudyData) -> str:
@@ -192,6 +197,9 @@ def _page(uri: str, report: Report, study: StudyData) -> str:
     where = "The whole report is among this run's artifacts: `report/report.html`, or `report/report.md`."
     if report.comparison.recommendation is not None and not report.comparison.is_of_chosen:
         where += f" The recommended model is in the registry: `models:/{study.design.name}@champion`."
+        condition = f"run_name LIKE '%{report.comparison.recommendation.recommended.finalist.id}%'"
+        found = f"[its runs]({tracking.runs_link(uri, study.facts.run_id, condition)})"
+        where += f" It, and its repeats on fresh seeds: {found}, which the search of runs finds by `{condition}`."
     return "\n\n".join([*answer(report.comparison), *figure, where])
 
 

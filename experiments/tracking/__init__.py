@@ -61,6 +61,7 @@ from depthcheck.experiments.tracking.study_run import (
     log_report,
     note_answer,
     open_parent,
+    runs_link,
     withdraw,
     withdrawn,
 )
@@ -81,7 +82,7 @@ __all__ = [
     "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",
     "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
     "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
-    "register_champion", "replace_version", "run_address", "running_trials", "score_values", "serve",
+    "register_champion", "replace_version", "run_address", "running_trials", "runs_link", "score_values", "serve",
     "session_environments", "start_reproduction", "start_trial", "studies", "study_design", "study_environment",
     "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials", "whole_trial_values",
     "withdraw", "withdrawn",

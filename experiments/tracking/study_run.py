@@ -24,7 +24,7 @@ from depthcheck.experiments.tracking.open_run import (
     source_tags,
 )
 from depthcheck.experiments.tracking.reading import running_trials, study_of
-from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, find_run, get, search
+from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, find_run, get, read_run, search
 from depthcheck.experiments.tracking.store import (
     client,
     hinted,
@@ -394,5 +394,16 @@ def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT
     folder
         Of the run's artifacts, with its slash, or nothing.
     """
-    where = f"get-artifact?path={quote(folder + path, safe='')}&run_uuid={run_id}"
+    return _link(uri, f"get-artifact?path={quote(folder + path, safe='')}&run_uuid={run_id}")
+
+
+def runs_link(uri: str, run_id: str, condition: str) -> str:
+    """Return a link to the page of an experiment's runs that fulfil a condition of MLflow's search."""
+    experiment_id = read_run(uri, run_id).experiment_id
+    by_name = "orderByKey=attributes.run_name&orderByAsc=true"  # by date, they would be folded up below their study
+    where = f"searchFilter={quote(condition)}&{by_name}&workflowType=machine_learning"
+    return _link(uri, f"#/experiments/{experiment_id}/runs?{where}")
+
+
+def _link(uri: str, where: str) -> str:
     return f"{without_login(uri).rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"

@@ -6,10 +6,12 @@ own besides, for print in grey. Figures are made without pyplot: nothing global 
 
 from __future__ import annotations
 
+import html
 import io
 import math
+import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,8 @@ import matplotlib.style
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -40,8 +44,40 @@ def picture(draw: Callable[[], Figure], form: Literal["svg", "pdf"] = "svg") -> 
     buffer = io.BytesIO()
     with mpl.style.context(_STYLE_SHEET, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # of an emoji; the tables of the report have it
-        draw().savefig(buffer, format=form, metadata={"Creator": None, **undated})
-    return buffer.getvalue()
+        figure = draw()
+        figure.savefig(buffer, format=form, metadata={"Creator": None, **undated})
+        values = "".join(_values(figure)) if form == "svg" else ""
+    return buffer.getvalue().replace(b"</svg>", f"{values}</svg>".encode()) if values else buffer.getvalue()
+
+
+def _values(figure: Figure) -> Iterator[str]:
+    """Yield what shows, in a page that has the SVG inside, the values of a point under the pointer."""
+    height, scale = 72 * figure.get_figheight(), 72 / figure.dpi
+    of = figure.legends[0].get_title().get_text() if figure.legends else ""
+    for axes in figure.axes:
+        names = axes.get_xlabel() or figure.axes[-1].get_xlabel(), axes.get_ylabel()
+        drawn = [(line.get_label(), line.get_xydata()) for line in axes.lines if line.get_transform() == axes.transData]
+        drawn += [
+            (dots.get_label(), dots.get_offsets()) for dots in axes.collections if isinstance(dots, PathCollection)
+        ]
+        for label, points in drawn:
+            series = [] if str(label).startswith("_") else [f"{of} {label}".strip()]
+            for point in np.asarray(points, dtype=float):
+                x, y = axes.transData.transform(point)
+                if np.isfinite((x, y)).all() and axes.bbox.contains(x, y):
+                    words = [*series, *map(_value, names, (axes.xaxis, axes.yaxis), point)]
+                    at = f'cx="{x * scale:.1f}" cy="{height - y * scale:.1f}"'
+                    title = f"<title>{html.escape(chr(10).join(words))}</title>"
+                    yield f'<circle {at} r="4" fill-opacity="0">{title}</circle>'
+
+
+def _value(name: str, axis: Axis, value: float) -> str:
+    """Return a value along an axis as its marks are written; where these are names, the nearest."""
+    form, text = axis.get_major_formatter(), f"{value:.4g}"
+    if isinstance(form, FuncFormatter) and axis.get_scale() != "log":
+        text = form(value) or form(min(axis.get_majorticklocs(), key=lambda mark: abs(mark - value)))
+    name = re.sub(r"[,\s]*\(?log scale.*", "", name, flags=re.DOTALL).replace("\n", " ")
+    return f"{name}: {text}" if name else text
 
 
 def new_figure(height: float, *, width: float = WIDTH) -> Figure:

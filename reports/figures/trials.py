@@ -196,7 +196,7 @@ def draw_learning_rates(optimizers: Sequence[OptimizerTrials], factor: Factor | 
             axes.set_visible(False)
             continue
         name, searched, points = optimizers[at]
-        axes.set_xscale("log")
+        plain_log(axes, along="x")
         for level_at, level in enumerate(levels):
             here = [(x, y) for x, y, stuck, of in points if of == level and not stuck]
             if here:

@@ -87,6 +87,7 @@ def _write_trial(parent, record, study):
         phase=record.phase,
         config=record.config,
         metric=record.history.metric,
+        title=f"{record.phase} {record.tags.get('finalist', '')}".strip(),
         tags=dict(record.tags),
         flush_seconds=60,
     )

@@ -67,6 +67,7 @@ def test_every_figure_is_an_svg_and_the_same_bytes_again(study, comparison):
         content = picture(first.draw)
         assert ET.fromstring(content).tag == f"{SVG}svg"
         assert content == picture(again.draw), first.name
+        assert b"mathdefault" not in content, first.name  # formulas are switched off
 
 
 def test_every_caption_says_of_how_many(study, comparison):
