@@ -1,7 +1,8 @@
 """Which workers of the user's own cluster train: those with the same versions, with room, and by then with the data.
 
-Each worker is looked at when a session starts, or when it comes later. Whoever passes offers a resource of Dask's by a
-name of the session's own, and every trial asks for it: so trials go nowhere else, and one at a time to each worker.
+Each worker is looked at when a session starts, or when it comes later. Whoever passes offers a resource of Dask's, the
+ticket, and every trial asks for it: so trials go nowhere else, and one at a time to each worker. One whose disk has
+filled up gives its ticket and its trial back, and is looked at again from time to time.
 
 What is asked before the project's own code is there must be known to any Python: a function of its library.
 """
@@ -19,6 +20,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
@@ -26,7 +28,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, Worker
+from distributed import Client, Future, Reschedule, Worker, get_worker
 from distributed.core import Status
 from distributed.system import MEMORY_LIMIT
 
@@ -46,8 +48,12 @@ _VERSIONS: Mapping[str, int | None] = {
 _WORKER_BYTES, _COPIES = 1536 * 2**20, 3
 #: What is to be left on a disk: networks are written to it before they go to MLflow.
 _DISK_BYTES = 64 * 2**20
-#: How often it is looked for new workers, and to how many machines a chunk is sent at once.
-_LOOK_SECONDS, _AT_ONCE = 5.0, 16
+#: How often it is looked for new workers, and again at those that were in no health to train.
+_LOOK_SECONDS, _UNFIT_SECONDS = 5.0, 60.0
+#: To how many machines a chunk is sent at once.
+_AT_ONCE = 16
+#: Topic of Dask's events that tell the coordinator of workers that leave.
+_LEFT_TOPIC = "depthcheck-left"
 _CODE_FILE, _NAME, _GPU = "sent.txt", "depthcheck_code_", "GPU"
 #: The package as a whole, found by its name: importing it here would lead back up to its interface.
 CODE = Path(str(files("depthcheck")))
@@ -60,12 +66,13 @@ class UnfitWorkerError(RuntimeError):
 class OwnCluster(Client):  # type: ignore[misc]
     """A client whose tasks go to admitted workers alone."""
 
-    #: Resources that each task asks for.
+    #: The ticket, and resources that each task asks for, that one among them.
+    ticket = ""
     asks: Mapping[str, float] = {}
 
     def submit(self, *args: Any, **kwargs: Any) -> Future:
         """Have a function called by an admitted worker."""
-        return super().submit(*args, resources=self.asks, **kwargs)
+        return super().submit(_in_health, self.ticket, *args, resources=self.asks, **kwargs)
 
 
 @contextlib.contextmanager
@@ -84,6 +91,7 @@ def admitted(client: OwnCluster, config: DataConfig, dataset: Dataset, say: Call
             f"scheduler must have at least one worker that can train, got none at {shown(client.scheduler.address)!r}"
         )
     ended = threading.Event()
+    client.subscribe_topic(_LEFT_TOPIC, admission.has_left)
     threading.Thread(target=_look_again, args=(admission, ended), daemon=True).start()
     try:
         yield
@@ -116,15 +124,23 @@ class _Admission:
         }
         self._code, self._archive = _packed_code()
         ours = repr((self._expected, self._code, self._parcel.sha256)).encode()
-        self._ticket = f"depthcheck-{hashlib.sha256(ours).hexdigest()[:16]}"
-        self._seen: set[str] = set()
+        client.ticket = self._ticket = f"depthcheck-{hashlib.sha256(ours).hexdigest()[:16]}"
+        #: When to look at each again that has no ticket then, by its address.
+        self._next_look: dict[str, float] = {}
+        self._told: set[str] = set()
         self._left_out: set[str] = set()
         self._gpu: float | None = None
 
     def look(self) -> None:
         """Admit the workers that have not been looked at, or say why not."""
         found = self._client.scheduler_info(n_workers=-1)["workers"]
-        new = {address: info for address, info in found.items() if info["id"] not in self._seen}
+        now = time.monotonic()
+        new = {
+            address: info
+            for address, info in found.items()
+            if address not in self._next_look
+            or (self._next_look[address] <= now and not info["resources"].get(self._ticket))
+        }
         if not new:
             return
         self._left_out = set()
@@ -133,8 +149,15 @@ class _Admission:
         self._send({address: place for address, (place, has_data) in places.items() if not has_data})
         self._client.asks = {self._ticket: 1} | ({_GPU: self._gpu} if self._gpu else {})
         given = self._ticket, self._parcel, self._config, self._data_sha256
-        self._ask(admit, *given, workers=[address for address in places if address not in self._left_out])
-        self._seen |= {info["id"] for info in new.values()}
+        self._told -= self._ask(admit, *given, workers=self._still(places)).keys()
+        self._next_look |= dict.fromkeys(new, time.monotonic() + _UNFIT_SECONDS)
+
+    def has_left(self, event: tuple[float, Any]) -> None:
+        """Note that a worker was in no health to train any more."""
+        _time, (address, reason) = event
+        self._told.discard(address)
+        self._leave_out(address, reason)
+        self._next_look[address] = time.monotonic() + _UNFIT_SECONDS
 
     def _fit(self, workers: list[str]) -> dict[str, tuple[str, bool]]:
         """Return of each worker that can train where it keeps data, and whether it has these."""
@@ -147,11 +170,7 @@ class _Admission:
         if not workers:
             return {}
         trouble = self._send_code()
-        answers = self._ask(examine, self._ticket, self._code, self._parcel, workers=workers, but=ModuleNotFoundError)
-        for address in [address for address, answer in answers.items() if answer is None]:
-            self._leave_out(address, f"it could not take the code ({trouble})")
-            del answers[address]
-        return answers
+        return self._ask(examine, self._ticket, self._code, self._parcel, workers=workers, trouble=trouble)
 
     def _send_code(self) -> str:
         """Have scheduler and workers import the project's code; return what went wrong at one of them, if anything."""
@@ -199,9 +218,17 @@ class _Admission:
             lacking = {address: lacking[address] for address in self._still(lacking) if lacking[address] not in have}
 
     def _ask(
-        self, function: Callable[..., Any], *args: Any, workers: list[str], but: type[Exception] | None = None
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        workers: list[str],
+        but: type[Exception] | None = None,
+        trouble: str = "",
     ) -> dict[str, Any]:
-        """Return what workers answer; None for the one exception that is an answer. Whoever raises another is out."""
+        """Return what workers answer; None for the one exception that is an answer. Whoever raises another is out.
+
+        ``trouble`` is what may have led to exceptions that no worker of ours raises.
+        """
         if not workers:
             return {}
         answers = self._client.run(function, *args, workers=workers, on_error="return")
@@ -210,7 +237,8 @@ class _Admission:
             if but is not None and isinstance(answer, but):
                 found[address] = None
             elif isinstance(answer, Exception):
-                self._leave_out(address, _one_line(answer))
+                behind = f" ({trouble})" if trouble and not isinstance(answer, UnfitWorkerError) else ""
+                self._leave_out(address, _one_line(answer) + behind)
             else:
                 found[address] = answer
         return found
@@ -219,9 +247,41 @@ class _Admission:
         return [address for address in workers if address not in self._left_out]
 
     def _leave_out(self, address: str, reason: str) -> None:
-        if address not in self._left_out:
+        if address not in self._told:
             self._say(f"worker {address} is left out: {reason}")
+        self._told.add(address)
         self._left_out.add(address)
+
+
+def _in_health(ticket: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a worker, or have it called by another one where this one's disk is full."""
+    dask_worker = get_worker()
+    try:
+        _require_room(_scratch(dask_worker))
+        try:
+            return function(*args)
+        except Exception:
+            _require_room(_scratch(dask_worker))
+            raise
+    except UnfitWorkerError as unfit:
+        asyncio.run_coroutine_threadsafe(
+            dask_worker.set_resources(**{ticket: 0}), dask_worker.loop.asyncio_loop
+        ).result()
+        dask_worker.log_event(_LEFT_TOPIC, (dask_worker.address, str(unfit)))
+        raise Reschedule from unfit
+
+
+def _scratch(dask_worker: Worker) -> dict[Path, int]:
+    return {Path(tempfile.gettempdir()): 0, Path(dask_worker.local_directory): 0}
+
+
+def _require_room(needs: Mapping[Path, int]) -> None:
+    """Raise where a disk has not the bytes that are to be written in a folder, and some more."""
+    for folder, n_bytes in needs.items():
+        wanted, free = _DISK_BYTES + n_bytes, shutil.disk_usage(folder).free
+        if free < wanted:
+            got = f"{wanted / 2**20:,.0f} MiB, got {free / 2**20:,.0f} MiB"
+            raise UnfitWorkerError(f"{folder} must have room for {got}")
 
 
 async def examine(ticket: str, code: str, parcel: Parcel, dask_worker: Worker) -> tuple[str, bool]:
@@ -247,12 +307,7 @@ def _examined(code: str, parcel: Parcel, dask_worker: Worker) -> tuple[str, bool
     folder = parcel.path.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     has_data = travel.arrived(parcel) is not None
-    needs = {Path(tempfile.gettempdir()): 0, Path(dask_worker.local_directory): 0, folder: parcel.n_bytes}
-    for disk, n_bytes in needs.items():
-        wanted, free = _DISK_BYTES + n_bytes * (not has_data), shutil.disk_usage(disk).free
-        if free < wanted:
-            what = f"{disk} must have room for {wanted / 2**20:,.0f} MiB"
-            raise UnfitWorkerError(f"{what}, got {free / 2**20:,.0f} MiB")
+    _require_room({**_scratch(dask_worker), folder: 0 if has_data else parcel.n_bytes})
     try:
         worker.import_trial()
     except Exception as error:  # noqa: BLE001 - whatever a package that is half there raises

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -40,7 +40,8 @@ EPOCH_TOPIC = "depthcheck-epoch"
 SENT: dict[tuple[DataConfig, str], tuple[Parcel, mmap.mmap]] = {}
 #: Description of an attempt that did not come to its end.
 INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
-_lock = threading.Lock()
+#: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
+_one_at_a_time = threading.Lock()
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
 #: Of a training that is timed: the first epoch compiles, the last tells what one takes.
@@ -95,19 +96,6 @@ class Outcome:
     engine: str = "compiled"
 
 
-@contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Train as a worker of the embedded cluster does, whatever the user's own is like: alone, on one thread.
-
-    TensorFlow's programs are not made for two trials at once in one process. How it shares out its sums among threads
-    changes their last digit. It reads these variables when it is first used; one that is set stays.
-    """
-    for name, value in ONE_THREAD.items():
-        os.environ.setdefault(name, value)
-    with _lock:
-        yield
-
-
 def run_task(task: TrialTask) -> Outcome:
     """Train one trial and log it; what an earlier attempt has finished is not trained again.
 
@@ -119,7 +107,7 @@ def run_task(task: TrialTask) -> Outcome:
         When the data are no longer those of the study.
     """
     own: list[str] = []
-    with _one_at_a_time():
+    with _one_at_a_time:
         return tracking.patiently(task.study_run.tracking_uri, lambda: _attempt(task, own))
 
 
@@ -168,7 +156,7 @@ def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_fo
     RuntimeError
         When the data are no longer those of the study.
     """
-    with _one_at_a_time():
+    with _one_at_a_time:
         dataset = load_once(config.data, data_folder, config.data_sha256)
         try:
             tracking.patiently(study_run.tracking_uri, lambda: _score(study_run, run_id, config, dataset))
@@ -300,7 +288,10 @@ def dask_setup(worker: Worker) -> None:
 
 
 def import_trial() -> None:
-    """Import what trains, and with it TensorFlow: on one thread, since how many share a sum changes its last digit."""
+    """Import what trains, and with it TensorFlow: on one thread, since how many share a sum changes its last digit.
+
+    Of the variables for that, one that is set stays.
+    """
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
     import_module("depthcheck.pipeline.trial")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import Folder, wait_for
 from dask_hosts import hosts, with_version, without
-from mounts import mounted, needs_mounts
+from mounts import fill, mounted, needs_mounts
 from PIL import Image
 
 from depthcheck.experiments.cluster import admission, launch, travel
@@ -183,6 +183,30 @@ def test_images_travel_and_a_host_whose_disk_is_full_is_left_out(cluster, tmp_pa
     (line,) = [line for line in said if "left out" in line]
     assert line.startswith(f"worker {full} is left out: {cluster.home('full')}")
     assert "must have room for 64 MiB" in line
+
+
+@needs_mounts
+def test_worker_whose_disk_fills_up_gives_its_trial_back_and_is_used_again_when_there_is_room(
+    cluster, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(admission, "_UNFIT_SECONDS", 1.0)
+    monkeypatch.setattr(admission, "_LOOK_SECONDS", 1.0)
+    dataset, said = load(table, cache=tmp_path / "cache"), []
+    with mounted(cluster.home("a"), "100m"):
+        address = cluster.start("a", TMPDIR=str(cluster.home("a")))
+        with launch.connected(cluster.address, table, dataset, said.append) as client:
+            ballast = fill(cluster.home("a"))
+            waiting = client.submit(os.getenv, "HOME", pure=False)
+            wait_for(lambda: not admission.n_admitted(client))
+            cluster.start("b")
+            assert waiting.result(timeout=300) == str(cluster.home("b"))
+            ballast.unlink()
+            wait_for(lambda: admission.n_admitted(client) == 2)
+            cluster.kill("b")
+            assert client.submit(os.getenv, "HOME", pure=False).result(timeout=300) == str(cluster.home("a"))
+        cluster.kill("a")
+    (line,) = [line for line in said if "left out" in line]
+    assert line == f"worker {address} is left out: {cluster.home('a')} must have room for 64 MiB, got 0 MiB"
 
 
 def test_trials_take_a_gpu_where_workers_offer_one(cluster, table, tmp_path):
