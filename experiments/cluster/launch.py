@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ import dask
 import psutil  # type: ignore[import-untyped]
 from dask.system import cpu_count
 from distributed import Client, Future, Nanny, Scheduler, SpecCluster, Worker
-from distributed.comm import connect
+from distributed.comm import CommClosedError, connect
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.security import Security
 from distributed.utils import LoopRunner
@@ -183,6 +184,8 @@ def connected(address: str, config: DataConfig, dataset: Dataset, say: Callable[
     ------
     ValueError
         When no scheduler answers there, it has no worker that can train, or TLS lacks its certificates.
+    RuntimeError
+        When it goes away.
     """
     _require_certificates(address)
     try:
@@ -193,7 +196,7 @@ def connected(address: str, config: DataConfig, dataset: Dataset, say: Callable[
         raise ValueError(
             f"scheduler must be the address of a Dask scheduler, got {shown(address)!r} ({reason})"
         ) from error
-    with client:
+    with client, _quiet(), _stays(address):
         if _is_open(address):
             say(
                 f"warning: the scheduler {shown(address)} is open: whoever reaches it can run programs as "
@@ -207,6 +210,15 @@ def named_scheduler() -> str | None:
     """Return the address in Dask's own settings, ``DASK_SCHEDULER_ADDRESS`` for one."""
     address: str | None = dask.config.get("scheduler-address", None)
     return address
+
+
+@contextlib.contextmanager
+def _stays(address: str) -> Iterator[None]:
+    """Say what it means when Dask's client cancels all that was asked for: nobody else does that."""
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise RuntimeError(f"the scheduler {shown(address)} went away") from error
 
 
 def _require_answer(address: str) -> None:

@@ -95,6 +95,7 @@ class Ledger:
     def __init__(self, name: str, storage: _Storage) -> None:
         self._study, self._storage = optuna.load_study(study_name=name, storage=storage), storage
         self.keep: Callable[[], None] = lambda: None
+        self._adding: FrozenTrial | None = None
 
     @classmethod
     def open(cls, storage: str, name: str, definition: Mapping[str, Any]) -> Ledger:
@@ -248,7 +249,8 @@ class Ledger:
     @_stored("cannot write the start of a trial")
     def _add(self, trial: FrozenTrial) -> int:
         """Add a trial, unless that was done and its answer was lost; return its number."""
-        if not any(last.datetime_start == trial.datetime_start for last in self.trials()[-1:]):
+        is_again, self._adding = self._adding is trial, trial
+        if not (is_again and any(last.datetime_start == trial.datetime_start for last in self.trials()[-1:])):
             self._study.add_trial(trial)
         return self.trials()[-1].number
 

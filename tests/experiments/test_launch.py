@@ -14,7 +14,7 @@ from importlib import import_module
 import dask
 import psutil
 import pytest
-from distributed import KilledWorker
+from distributed import Client, KilledWorker
 
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.worker import bound_memory
@@ -237,6 +237,25 @@ def _answer(client):
 )
 def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is_open):
     assert launch._is_open(address) == is_open
+
+
+def test_scheduler_that_goes_away_is_one_line():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    words = ["--host", "127.0.0.1", "--port", port, "--no-dashboard"]
+    scheduler = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", *words])
+    try:
+        with Client(address, timeout=60) as client:
+            asked = client.submit(int, "1")  # there is no worker
+            scheduler.kill()
+            complaint = f"^the scheduler {address} went away$"
+            with pytest.raises(RuntimeError, match=complaint), launch._stays(address):
+                asked.result(timeout=60)
+    finally:
+        scheduler.kill()
+        scheduler.wait()
 
 
 def test_scheduler_that_takes_a_call_and_is_silent_is_one_line(monkeypatch):
