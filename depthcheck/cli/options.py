@@ -151,13 +151,7 @@ training = options(
     option("--seeds", type=Count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]"),
     option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
-    option(
-        "--scheduler",
-        type=Scheduler(),
-        envvar="DEPTHCHECK_SCHEDULER",
-        show_envvar=True,
-        help="Your own Dask cluster, tls://host:8786.",
-    ),
+    option("--scheduler", type=Scheduler(), help="Your own Dask cluster, tls://host:8786."),
     storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )

@@ -50,10 +50,12 @@ class Host:
         for name in ("home", "tmp"):
             (folder / name).mkdir(parents=True)
 
-    def start(self, scheduler: str, tls: list[str], environment: Mapping[str, str]) -> None:
-        enter = []
+    def start(self, scheduler: str, tls: list[str], environment: Mapping[str, str], unseen: Path) -> None:
+        enter: list[str] = []
+        hide: list[str] = []
         if self._network.number is not None:
             enter = ["ip", "netns", "exec", self._name]
+            hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0"; exec "$@"', str(unseen)]
             for line in (
                 f"ip netns add {self._name}",
                 f"ip link add {self._link} type veth peer name there netns {self._name}",
@@ -69,7 +71,7 @@ class Host:
         own = {"HOME": str(self._folder / "home"), "TMPDIR": str(self._folder / "tmp")}
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*enter, *_DASK_WORKER, scheduler, *options],
+                [*enter, *hide, *_DASK_WORKER, scheduler, *options],
                 cwd=self._folder, env={**environment, **own}, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -132,8 +134,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, where: Network, n_hosts: int, environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """Start one with certificates of its own; ``environment`` is that of the workers."""
+def cluster(
+    folder: Path, where: Network, n_hosts: int, environment: Mapping[str, str], unseen: Path
+) -> Iterator[Cluster]:
+    """Start one with certificates of its own; ``environment`` is that of the workers, which lack a folder."""
     certificates = folder / "certificates"
     subprocess.run([ROOT / "deploy" / "certificates.sh", certificates], check=True, capture_output=True)
     ca, cert, key = (str(certificates / name) for name in ("ca.pem", "cert.pem", "key.pem"))
@@ -148,7 +152,7 @@ def cluster(folder: Path, where: Network, n_hosts: int, environment: Mapping[str
         )
     try:
         for one in hosts:
-            one.start(address, tls, {**environment, **_SETTINGS})
+            one.start(address, tls, {**environment, **_SETTINGS}, unseen)
         variables = {"CA_FILE": ca, "CLIENT__CERT": cert, "CLIENT__KEY": key}
         settings = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": file for name, file in variables.items()}
         yield Cluster(address=address, settings=settings, hosts=hosts)

@@ -66,7 +66,8 @@ def where_planted(folder: Path, said: str) -> list[str]:
 
 @pytest.mark.slow
 def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machine(tmp_path):
-    definition, table = tmp_path / "wine.toml", tmp_path / "wine.csv"
+    definition, table = tmp_path / "wine.toml", tmp_path / "table" / "wine.csv"
+    table.parent.mkdir()
     load_wine(as_frame=True).frame.to_csv(table, index=False)
     definition.write_text(DEFINITION.replace("{table}", str(table)))
     command = ["--experiment", str(definition)]
@@ -81,12 +82,12 @@ def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machi
         login = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": SECRETS[2]}
         patience = {"MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", **login}
         workers_own = {key: value for key, value in here.environment().items() if key != "PYTHONPATH"} | patience
-        with cluster(here.path, where, 3, workers_own) as hosts:
+        with cluster(here.path, where, 3, workers_own, table.parent) as hosts:
             settings = {
                 **hosts.settings,
                 **patience,
                 "PGPASSWORD": SECRETS[2],
-                "DEPTHCHECK_SCHEDULER": hosts.address,
+                "DASK_SCHEDULER_ADDRESS": hosts.address,
                 "DEPTHCHECK_STORAGE": with_password(database.url("optuna"), SECRETS[0]),
             }
             served = Served(
