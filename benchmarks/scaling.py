@@ -171,8 +171,8 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
 
 def sleep_and_log(task: TrialTask) -> Outcome:
     """Take the place of :func:`depthcheck.experiments.cluster.worker.run_task`; there is no network to be logged."""
-    uri = task.study_run.tracking_uri
-    assert not tracking.attempts(uri, task.study_run.run_id, task.number)
+    study = task.study_run
+    assert not tracking.attempts(study.tracking_uri, study.experiment_id, study.run_id, task.number)
     run = start_run(task)
     time.sleep(float(os.environ["DEPTHCHECK_BENCHMARK_SECONDS"]))
     score = 0.5 + task.number % 7 / 100

@@ -122,7 +122,7 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
     """
     study = task.study_run
     uri = study.tracking_uri
-    earlier = tracking.attempts(uri, study.run_id, task.number)
+    earlier = tracking.attempts(uri, study.experiment_id, study.run_id, task.number)
     done = next((tracking.trial(uri, run.run_id) for run in earlier if run.counts), None)
     if done is not None:
         return outcome_of(done)

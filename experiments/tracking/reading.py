@@ -63,11 +63,11 @@ def finished_trial(uri: str, parent_run_id: str, number: int) -> TrialRecord | N
     return found[0] if found else None
 
 
-def attempts(uri: str, parent_run_id: str, number: int) -> list[StoredRun]:
-    """List the runs of the trial of that number, the earliest first, however they ended, or have not."""
+def attempts(uri: str, experiment_id: str, parent_run_id: str, number: int) -> list[StoredRun]:
+    """List the runs of the trial of that number, the earliest first, however they ended, or have not: one question."""
+    condition = f"{below(parent_run_id)} and tags.{keys.TRIAL_NUMBER} = '{number}'"
     with storage(f"cannot read the runs of trial {number} of {parent_run_id} from {uri}"):
-        found = children(client(uri), parent_run_id, f"tags.{keys.TRIAL_NUMBER} = '{number}'")
-        return sorted(found, key=started)
+        return sorted(search(client(uri), condition, [experiment_id]), key=started)
 
 
 def best_run(uri: str, run_id: str) -> str:

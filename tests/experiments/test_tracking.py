@@ -286,7 +286,7 @@ def test_attempt_that_another_worker_took_over_ends_nothing(study: tracking.Stud
     with pytest.raises(tracking.TakenOverError, match=f"run {cut_off.run_id} was ended by somebody else"):
         cut_off.finish(result(history(4)))
 
-    found = tracking.attempts(study.tracking_uri, study.run_id, 0)
+    found = tracking.attempts(study.tracking_uri, study.experiment_id, study.run_id, 0)
     assert [(run.run_id, run.status) for run in found] == [(cut_off.run_id, "KILLED"), (second, "FINISHED")]
 
 
