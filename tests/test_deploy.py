@@ -13,6 +13,8 @@ import dask
 import pytest
 import yaml
 
+from depthcheck.experiments.cluster.launch import named_scheduler
+
 DEPLOY = Path(__file__).parent.parent / "deploy"
 PROGRAMS = {
     "dask scheduler": ("distributed.cli.dask_scheduler", "main"),
@@ -40,7 +42,10 @@ def parsed(words: list[str], certificates: Path) -> str:
 def require_known(variables: list[str]) -> None:
     """Complain about a setting of Dask's that there is none of."""
     for name in variables:
-        if name.startswith("DASK_"):
+        if name == "DASK_SCHEDULER_ADDRESS":  # has no default
+            with dask.config.set(dask.config.collect_env({name: "tls://here:1"})):
+                assert named_scheduler() == "tls://here:1"
+        elif name.startswith("DASK_"):
             key = name.removeprefix("DASK_").lower().replace("__", ".")
             assert dask.config.get(key, "missing") != "missing", name
 
