@@ -258,7 +258,7 @@ def test_scheduler_that_goes_away_is_one_line():
         scheduler.wait()
 
 
-def test_scheduler_that_takes_a_call_and_is_silent_is_one_line(monkeypatch):
+def test_scheduler_that_takes_a_call_and_is_silent_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "_ANSWER_SECONDS", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -266,7 +266,7 @@ def test_scheduler_that_takes_a_call_and_is_silent_is_one_line(monkeypatch):
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         with (
             pytest.raises(ValueError, match=rf"got '{address}' \(it gives no answer\)$"),
-            launch.connected(address, print),
+            launch.connected(address, DIGITS, load(DIGITS, cache=tmp_path), print),
         ):
             pass
 
