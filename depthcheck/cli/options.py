@@ -148,7 +148,11 @@ storage = option(
     help="The Optuna storage. [default: optuna.db beside the tracking store]",
 )
 training = options(
-    option("--seeds", type=Count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]"),
+    option(
+        "--seeds",
+        type=Count(0),
+        help="Fresh seeds for each finalist; 0 for none. [default: of the definition; 10 to compare]",
+    ),
     option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
     option("--scheduler", type=Scheduler(), help="Your own Dask cluster, tls://host:8786."),
