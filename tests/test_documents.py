@@ -104,3 +104,7 @@ def test_every_page_has_its_place_in_the_site():
     places = re.findall(r"'([^']+\.md)'", str(site["nav"]))
     pages = {relative(path) for path in DOCUMENTS if path.name != "appendix.md" or "example-reports" not in str(path)}
     assert sorted(places) == sorted(pages)
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 250
