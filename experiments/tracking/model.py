@@ -120,8 +120,8 @@ def difference(noted: Mapping[str, str], found: Mapping[str, str]) -> str | None
 @contextmanager
 def at_hand(uri: str, location: str) -> Iterator[Path]:
     """Yield a model's folder to look into: itself where it lies on this machine's disk, else a copy for the moment."""
-    if (on_disk := _on_disk(location)) is not None:
-        yield on_disk
+    if (there := on_disk(location)) is not None:
+        yield there
     else:
         with TemporaryDirectory(prefix="depthcheck-model-") as folder:
             yield _copied(uri, location, folder)
@@ -230,7 +230,8 @@ def _trouble_without_hashes(folder: Path) -> str | None:
     return None
 
 
-def _on_disk(location: str) -> Path | None:
+def on_disk(location: str) -> Path | None:
+    """Return where artifacts lie on this machine's disk, or None where a server has them."""
     address = urlparse(location)
     # MLflow takes a plain path for one of an address, too; a # in it is no part of an address.
     return Path(url2pathname(address.path if address.scheme else location)) if address.scheme in ("", "file") else None
@@ -239,8 +240,8 @@ def _on_disk(location: str) -> Path | None:
 def _copied(uri: str, location: str, folder: str) -> Path:
     from mlflow.artifacts import download_artifacts
 
-    on_disk = _on_disk(location)
-    if on_disk is not None and not on_disk.exists():
+    there = on_disk(location)
+    if there is not None and not there.exists():
         return Path(folder)  # an empty copy of what is gone
     path: Any = download_artifacts(artifact_uri=location, tracking_uri=uri, dst_path=folder)
     return Path(path)

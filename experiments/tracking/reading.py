@@ -17,6 +17,7 @@ import numpy as np
 
 from depthcheck.experiments.addresses import run_page
 from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking.model import on_disk
 from depthcheck.experiments.tracking.runs import (
     Curves,
     StoredRun,
@@ -244,13 +245,19 @@ def test_predictions(uri: str, run_ids: Iterable[str]) -> dict[str, Predictions]
     found: dict[str, Predictions] = {}
     with storage(f"cannot read test predictions from {uri}"), tempfile.TemporaryDirectory() as folder:
         for run_id in run_ids:
-            there = _names(api, run_id) & {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}
             own = Path(folder) / run_id  # all runs' predictions have one name
-            own.mkdir(exist_ok=True)
-            for name in there:
-                predictions = _predictions(Path(api.download_artifacts(run_id, name, str(own))))
+            for path in _files(api, run_id, {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}, own):
+                predictions = _predictions(path)
                 found |= {} if predictions is None else {run_id: predictions}
     return found
+
+
+def _files(api: MlflowClient, run_id: str, names: set[str], folder: Path) -> list[Path]:
+    """Return those artifacts of a run that there are: where they lie on this disk, else copied into ``folder``."""
+    if (there := on_disk(get(api, run_id).artifact_uri)) is not None:
+        return [there / name for name in sorted(names) if (there / name).exists()]
+    folder.mkdir(exist_ok=True)
+    return [Path(api.download_artifacts(run_id, name, str(folder))) for name in _names(api, run_id) & names]
 
 
 def diagnostics(uri: str, run_ids: Sequence[str]) -> Diagnostics:

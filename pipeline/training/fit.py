@@ -121,14 +121,16 @@ def fit_folds(
     is_over = False
     while not is_over:
         done, states = history.n_epochs, [run.state for run in runs]
-        n_epochs = min(config.epochs - done, 1 if is_watched else _epochs_a_call(runs))
-        folds = [run.train(n_epochs) for run in runs]
+        n_epochs = min(config.epochs - done, _epochs_a_call(runs))
+        # Only the model that is looked at has to stop at each epoch: a call has its price.
+        first = [(runs[0].train(1)[0], runs[0].state) for _ in range(n_epochs)] if is_watched else []
+        folds = [[epoch for epoch, _ in first] or runs[0].train(n_epochs), *(run.train(n_epochs) for run in runs[1:])]
         for number, each in enumerate(zip(*folds, strict=True), start=done + 1):
             valid = mean_evaluation([fold.valid for fold in each if fold.valid is not None])
             outputs = tuple(fold.outputs for fold in each if fold.outputs is not None)
             history = _with_epoch(history, each, valid)
             if is_watched:
-                runs[0].give_values()
+                runs[0].give_values(first[number - done - 1][1])
             is_over = on_epoch_end is not None and bool(
                 on_epoch_end(number, {k: v[-1] for k, v in history.curves().items()})
             )
@@ -267,9 +269,9 @@ class _Run:
             self.program.epoch_seconds = seconds
         return [replace(epoch, seconds=seconds) for epoch in found]
 
-    def give_values(self) -> None:
-        """Let the model hold the values that its training has reached."""
-        self.program.give(self._model, self.state.values)
+    def give_values(self, state: _State | None = None) -> None:
+        """Let the model hold the values that its training has reached, or those of an earlier state."""
+        self.program.give(self._model, (state or self.state).values)
 
 
 def _train_again(runs: Sequence[_Run], states: Sequence[_State], n_epochs: int) -> None:
