@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.landscape import dimensions, inside
-from depthcheck.pipeline.scores import METRICS, Metric
+from depthcheck.pipeline.scores import EXPLODED, METRICS, Metric
 from depthcheck.reports.compare.difference import paired_difference, reaching
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
 from depthcheck.reports.compare.results import Difference
@@ -193,8 +193,10 @@ def read(name: str, folder: Path = FOLDER) -> Landscape:
         commonest = y == np.bincount(y.astype(int)).argmax()
         scores[of["diverged"]] = commonest
     else:
+        is_lost = of["diverged"] | ((of["valid"] < EXPLODED) & (metric.key == "r2"))
+        of["answers"][is_lost] = 0
         scores = _pseudo_values(metric, y, of["answers"].astype(np.float64), fold)
-        scores[of["diverged"]] = 0.5 if metric.key == "auc" else 0.0
+        scores[is_lost] = 0.5 if metric.key == "auc" else 0.0
     valid = of["valid"]
     if fold is not None:
         valid = np.stack([scores[..., fold == number].mean(axis=-1) for number in np.unique(fold)], axis=-1)

@@ -143,6 +143,11 @@ def area_under_curve(y: NDArray[Any], score: Floats, weight: Weight = None) -> f
     return float((weight * below[place])[is_positive].sum() / (positives * negatives))
 
 
+#: An R² below it, an error a hundred times that of guessing the mean, says that training diverged, though its numbers
+#: are finite still. How far they went is of no meaning: R²s of -1e35 were met, beside which all others are nothing.
+EXPLODED = 1.0 - 100.0
+
+
 def r2(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> float:
     """Return the coefficient of determination; NaN where a prediction is not finite.
 

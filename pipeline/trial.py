@@ -34,6 +34,7 @@ from depthcheck.pipeline.prepare.prepare import (
 )
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, Split, TrialResult
+from depthcheck.pipeline.scores import EXPLODED
 from depthcheck.pipeline.served import load_keras
 from depthcheck.pipeline.training.build import build, serving_model
 from depthcheck.pipeline.training.evaluate import (
@@ -125,16 +126,17 @@ def run_trial(
         is_watched=confirm,
     )
     history, valid = fitted.history, fitted.valid
-    if history.diverged:
+    diverged = history.diverged or (valid.metric == "r2" and valid.score < EXPLODED)
+    if diverged:
         valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None
     product, its_data = network, folds[0]
-    if confirm and config.split.folds and not history.diverged:
+    if confirm and config.split.folds and not diverged:
         n_epochs = counted(history, network.plan.patience)
         product, its_data = _trained_on_all(config, dataset, n_epochs, [fold.split for fold in folds])
     result = TrialResult(
         config=config,
-        state="diverged" if history.diverged else "pruned" if watcher.pruned else "finished",
+        state="diverged" if diverged else "pruned" if watcher.pruned else "finished",
         history=history,
         valid=valid,
         test=None if test is None else evaluate(network, test, "test", objective_of(first)),

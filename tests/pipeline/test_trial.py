@@ -247,6 +247,16 @@ def test_diverged_trial_is_worth_what_guessing_is(dataset: Dataset, split: Split
     assert np.isfinite([trained.result.valid.loss, *trained.result.valid.secondary.values()]).all()
 
 
+def test_regression_whose_numbers_exploded_but_are_finite_diverged_too():
+    dataset = dataset_of("r2")
+    trial = config(FOLDS, units=(), rate=3.0, name="sgd")
+    trained = run_trial(trial, dataset)
+    history = trained.result.history
+    assert np.isfinite(history.valid_loss).all()
+    assert history.valid_score[-1] < -1e6
+    assert (trained.result.state, trained.result.valid.score > -1) == ("diverged", True)
+
+
 def test_trial_of_folds_is_pruned_where_the_mean_of_the_folds_lies_below_the_mark(
     dataset: Dataset, searched: TrainedTrial
 ):
