@@ -73,14 +73,14 @@ def scratch() -> Iterator[Path]:
 def _in_effect(folder: Path) -> Iterator[None]:
     """Make this process, and those that it starts, take the folder for temporary files."""
     names = current_process()._config  # type: ignore[attr-defined]
-    before = tempfile.tempdir, names["semprefix"]
-    tempfile.tempdir = str(folder)
+    before = tempfile.tempdir, names["semprefix"], names.get("tempdir")
+    tempfile.tempdir = names["tempdir"] = str(folder)
     names["semprefix"] = f"/{_SEMAPHORE.format(os.getpid())}"  # also where joblib is not imported
     try:
         with environment({"TMPDIR": str(folder), "KERAS_HOME": str(keras_home())}):
             yield
     finally:
-        tempfile.tempdir, names["semprefix"] = before
+        tempfile.tempdir, names["semprefix"], names["tempdir"] = before
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """The Dask cluster that runs the trials: embedded on this machine, or the user's own.
 
 Workers are processes of one thread each. They are started before anything else is done, because importing TensorFlow
-takes each of them ten seconds, and kept alive as long as they do not grow.
+takes seconds, and kept alive as long as they do not grow. Where a system can, it is imported once, in a process from
+which all workers are forked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import multiprocessing.forkserver
 import os
 import pickle
 import socket
@@ -21,6 +23,7 @@ from concurrent.futures import CancelledError
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import dask
 import psutil  # type: ignore[import-untyped]
@@ -49,6 +52,8 @@ _KEEP_UP_SECONDS = 20.0
 #: A worker is replaced when its memory has grown by this much since its first trial.
 GROWTH_BYTES = 512 * 2**20
 
+#: Imported before workers are forked.
+_IMPORTED = "depthcheck.experiments.cluster.imported"
 
 @contextlib.contextmanager
 def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
@@ -62,7 +67,9 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
         TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder,
         dask.config.set(
             {
-                "distributed.nanny.pre-spawn-environ": worker_environment(session_folder(Path(folder), cache)),
+                "distributed.worker.multiprocessing-method": system.START_METHOD,
+                "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+                "distributed.nanny.environ": worker_environment(session_folder(Path(folder), cache)),
                 "temporary-directory": folder,
                 "distributed.worker.daemon": True,
                 "distributed.comm.timeouts.connect": "60s",
@@ -79,6 +86,7 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
             }
         ),
         _quiet(),
+        warmed_up(),
         _deaf_loop() as loop,
         _started(n_workers, folder, loop) as cluster,
         Client(cluster) as client,
@@ -90,6 +98,33 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
             yield client
         finally:
             client.loop.add_callback(keep_up.stop)
+
+
+@contextlib.contextmanager
+def warmed_up() -> Iterator[None]:
+    """Import what workers need, where the system can fork them, in a process that they are then forked from.
+
+    It begins at once, beside whatever is done inside, and ends with it.
+    """
+    if system.START_METHOD != "forkserver":
+        yield
+        return
+    server: Any = multiprocessing.forkserver._forkserver
+    with scratch():  # its socket lies there
+        if vars(server)["_forkserver_pid"] is not None:
+            yield
+            return
+        multiprocessing.forkserver.set_forkserver_preload([_IMPORTED])
+        _start_resource_tracker()
+        with system.deaf_to_interrupts(), environment(ONE_THREAD):
+            multiprocessing.forkserver.ensure_running()
+        try:
+            yield
+        finally:
+            # At once, though it may still import; Python has no way but these two.
+            if (pid := vars(server)["_forkserver_pid"]) is not None:
+                os.kill(pid, system.SIGKILL)
+            server._stop()
 
 
 @contextlib.contextmanager

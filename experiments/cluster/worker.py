@@ -303,12 +303,17 @@ def import_trial() -> None:
     import_module("depthcheck.pipeline.trial")
 
 
-def import_training() -> None:
+def import_training(*, to_be_forked: bool = False) -> None:
     """Import what trains and logs, without what takes seconds and no worker needs.
 
     That is matplotlib, which Keras would import, and all of scikit-learn, which skops imports to know what it may load:
     workers only save. skops compares each function of NumPy with all modules there are, so it comes first. Nor is
     garbage collected meanwhile, or looked for among the imported later: nearly all of that stays.
+
+    Parameters
+    ----------
+    to_be_forked
+        Leave out ``depthcheck.pipeline.trial``, which makes TensorFlow start a thread, and no fork would have it.
     """
     hides = "matplotlib" not in sys.modules
     if hides:
@@ -318,7 +323,7 @@ def import_training() -> None:
         with mock.patch("sklearn.utils.all_estimators", list):
             import_module("skops.io")
         load_mlflow()
-        import_trial()
+        import_module("keras") if to_be_forked else import_trial()
     finally:
         gc.freeze()
         gc.enable()

@@ -116,6 +116,11 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     KeyboardInterrupt
         When the user stops it: nothing is left RUNNING then, and the study can be continued.
     """
+    with launch.warmed_up() if request.scheduler is None else contextlib.nullcontext():
+        return _run(request, console)
+
+
+def _run(request: StudyRequest, console: Console) -> StudyEnding:
     experiment = request.experiment
     uri = request.tracking_uri
     place = places.Place.of(uri, request.storage)

@@ -246,11 +246,11 @@ def rows(database: Path, question: str) -> list[tuple[Any, ...]]:
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """Tell whether a child of the coordinator is a worker: it has helpers for multiprocessing, too."""
-    try:
-        return "spawn_main" in " ".join(process.cmdline())
-    except psutil.Error:
-        return False
+    """Tell whether a process below the coordinator is a worker: it has helpers for multiprocessing, too."""
+    with contextlib.suppress(psutil.Error):
+        parent = process.parent()
+        return parent is not None and all("forkserver" in " ".join(of.cmdline()) for of in (process, parent))
+    return False
 
 
 def _marked(mark: str) -> Iterator[str]:

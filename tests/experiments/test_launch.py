@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from importlib import import_module
+from pathlib import Path
 
 import dask
 import psutil
@@ -18,8 +19,10 @@ from distributed import Client, KilledWorker
 
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.worker import bound_memory
+from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.load import load
+from depthcheck.pipeline.training.program_cache import programs_folder
 from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow
@@ -299,3 +302,26 @@ def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_o
     ):
         pass
     assert "\n" not in str(trouble.value)
+
+
+def test_workers_are_forked_from_one_process_that_ends_with_them(tmp_path):
+    if system.START_METHOD != "forkserver":
+        pytest.skip("no forks on this system")
+    us = psutil.Process()
+    before = set(us.children())
+    for number in range(2):  # the second one finds nothing of the first
+        folder = tmp_path / str(number)
+        with launch.embedded(2, folder) as client:
+            found = client.run(_of_this_worker)
+            parents = {psutil.Process(pid).ppid() for pid, *_ in found.values()}
+            assert len(parents) == 1
+            assert parents != {us.pid}
+            assert all(was_imported for _, was_imported, _ in found.values())
+            programs = [Path(of) for *_, of in found.values()]
+            assert all(of.resolve() == folder for of in programs)
+        left = set(us.children()) - before
+        assert all("resource_tracker" in " ".join(of.cmdline()) for of in left)
+
+
+def _of_this_worker() -> tuple[int, bool, str]:
+    return os.getpid(), "keras" in sys.modules, str(programs_folder())
