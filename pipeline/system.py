@@ -34,9 +34,8 @@ AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LOCKS_FOLDERS = fcntl is not None and hasattr(os, "O_DIRECTORY")
 #: Where Linux says in which containers this process is, and where it has their limits.
 _OWN_CGROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-#: How processes are started that import much: Linux can fork them from one that has imported it. On macOS libraries do
-#: not bear that.
-START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+#: Whether processes can be forked from one that has imported much. On macOS libraries do not bear that.
+CAN_FORK = sys.platform == "linux"
 #: Ends a process at once; on Windows every signal does.
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: The exit code of a command that was interrupted.

@@ -63,11 +63,12 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
     made for this session and known to its processes alone. ``cache`` is the folder for XLA's compiled programs.
     """
     with (
+        warmed_up() as start_method,
         scratch() as session,
         TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder,
         dask.config.set(
             {
-                "distributed.worker.multiprocessing-method": system.START_METHOD,
+                "distributed.worker.multiprocessing-method": start_method,
                 "distributed.nanny.pre-spawn-environ": ONE_THREAD,
                 "distributed.nanny.environ": worker_environment(session_folder(Path(folder), cache)),
                 "temporary-directory": folder,
@@ -86,7 +87,6 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
             }
         ),
         _quiet(),
-        warmed_up(),
         _deaf_loop() as loop,
         _started(n_workers, folder, loop) as cluster,
         Client(cluster) as client,
@@ -101,30 +101,35 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def warmed_up() -> Iterator[None]:
+def warmed_up() -> Iterator[str]:
     """Import what workers need, where the system can fork them, in a process that they are then forked from.
 
-    It begins at once, beside whatever is done inside, and ends with it.
+    It begins at once, beside whatever is done inside, and ends with it. Yields the start method of workers.
     """
-    if system.START_METHOD != "forkserver":
-        yield
+    if not system.CAN_FORK:
+        yield "spawn"
         return
     server: Any = multiprocessing.forkserver._forkserver
-    with scratch():  # its socket lies there
-        if vars(server)["_forkserver_pid"] is not None:
-            yield
-            return
-        multiprocessing.forkserver.set_forkserver_preload([_IMPORTED])
-        _start_resource_tracker()
-        with system.deaf_to_interrupts(), environment(ONE_THREAD):
-            multiprocessing.forkserver.ensure_running()
-        try:
-            yield
-        finally:
-            # At once, though it may still import; Python has no way but these two.
-            if (pid := vars(server)["_forkserver_pid"]) is not None:
-                os.kill(pid, system.SIGKILL)
-            server._stop()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(scratch())  # its socket lies there
+        if vars(server)["_forkserver_pid"] is None:
+            multiprocessing.forkserver.set_forkserver_preload([_IMPORTED])
+            _start_resource_tracker()
+            with (
+                contextlib.suppress(OSError),  # the path of a temporary folder may be longer than that of a socket
+                system.deaf_to_interrupts(),
+                environment(ONE_THREAD),
+            ):
+                multiprocessing.forkserver.ensure_running()
+                stack.callback(_end, server)
+        yield "spawn" if vars(server)["_forkserver_pid"] is None else "forkserver"
+
+
+def _end(server: Any) -> None:
+    """End the process at once, though it may still import; Python has no way but these two."""
+    if (pid := vars(server)["_forkserver_pid"]) is not None:
+        os.kill(pid, system.SIGKILL)
+    server._stop()
 
 
 @contextlib.contextmanager

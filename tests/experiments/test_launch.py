@@ -19,7 +19,6 @@ from distributed import Client, KilledWorker
 
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.worker import bound_memory
-from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.training.program_cache import programs_folder
@@ -304,9 +303,8 @@ def test_tls_without_certificates_and_encryption_that_is_asked_for_in_vain_are_o
     assert "\n" not in str(trouble.value)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 def test_workers_are_forked_from_one_process_that_ends_with_them(tmp_path):
-    if system.START_METHOD != "forkserver":
-        pytest.skip("no forks on this system")
     us = psutil.Process()
     before = set(us.children())
     for number in range(2):  # the second one finds nothing of the first
@@ -321,6 +319,14 @@ def test_workers_are_forked_from_one_process_that_ends_with_them(tmp_path):
             assert all(of.resolve() == folder for of in programs)
         left = set(us.children()) - before
         assert all("resource_tracker" in " ".join(of.cmdline()) for of in left)
+
+
+def test_workers_start_where_the_temporary_folder_has_too_long_a_path_for_a_socket(tmp_path, monkeypatch):
+    folder = tmp_path / ("a" * 50) / ("b" * 50)
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with launch.embedded(1, tmp_path / "programs") as client:
+        assert client.submit(_pid, pure=False).result() != os.getpid()
 
 
 def _of_this_worker() -> tuple[int, bool, str]:
