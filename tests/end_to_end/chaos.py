@@ -182,7 +182,7 @@ class Study:
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes there are."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            children = psutil.Process(self.process.pid).children()
+            children = psutil.Process(self.process.pid).children(recursive=True)
             return [child for child in children if is_worker(child)]
         return []
 
