@@ -55,6 +55,7 @@ GROWTH_BYTES = 512 * 2**20
 #: Imported before workers are forked.
 _IMPORTED = "depthcheck.experiments.cluster.imported"
 
+
 @contextlib.contextmanager
 def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
     """Yield the client of a cluster on this machine that nobody else can use.

@@ -48,6 +48,7 @@ from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import client as store_client
 from depthcheck.experiments.tracking.store import require_usable
+from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
@@ -116,11 +117,13 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     KeyboardInterrupt
         When the user stops it: nothing is left RUNNING then, and the study can be continued.
     """
-    with launch.warmed_up() if request.scheduler is None else contextlib.nullcontext():
-        return _run(request, console)
+    # The user's own cluster, where one is named here or for all programs that use Dask.
+    address = request.scheduler or (None if request.workers else launch.named_scheduler())
+    with launch.warmed_up() if address is None else contextlib.nullcontext():
+        return _run(request, address, console)
 
 
-def _run(request: StudyRequest, console: Console) -> StudyEnding:
+def _run(request: StudyRequest, address: str | None, console: Console) -> StudyEnding:
     experiment = request.experiment
     uri = request.tracking_uri
     place = places.Place.of(uri, request.storage)
@@ -150,7 +153,7 @@ def _run(request: StudyRequest, console: Console) -> StudyEnding:
     name = request.study or experiment.study_name(dataset.sha256)
     with (
         watched((uri, place.storage), console.print),
-        _own_cluster(request, dataset, console) as cluster,
+        _own_cluster(address, experiment.data, dataset, console) as cluster,
         resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
         contextlib.nullcontext(cluster) if cluster else _embedded(request) as client,
     ):
@@ -260,13 +263,10 @@ def _train(
 
 
 def _own_cluster(
-    request: StudyRequest, dataset: Dataset, console: Console
+    address: str | None, data: DataConfig, dataset: Dataset, console: Console
 ) -> contextlib.AbstractContextManager[Client | None]:
-    """Yield the user's own cluster, where one is named here or for all programs that use Dask; else None."""
-    address = request.scheduler or (None if request.workers else launch.named_scheduler())
-    if address is None:
-        return contextlib.nullcontext()
-    return launch.connected(address, request.experiment.data, dataset, console.print)
+    """Yield the user's own cluster, or None where there is none."""
+    return contextlib.nullcontext() if address is None else launch.connected(address, data, dataset, console.print)
 
 
 @contextlib.contextmanager
