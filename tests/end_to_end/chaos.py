@@ -248,8 +248,9 @@ def rows(database: Path, question: str) -> list[tuple[Any, ...]]:
 def is_worker(process: psutil.Process) -> bool:
     """Tell whether a process below the coordinator is a worker: it has helpers for multiprocessing, too."""
     with contextlib.suppress(psutil.Error):
-        parent = process.parent()
-        return parent is not None and all("forkserver" in " ".join(of.cmdline()) for of in (process, parent))
+        words, parent = " ".join(process.cmdline()), process.parent()
+        is_forked = parent is not None and "forkserver" in words and "forkserver" in " ".join(parent.cmdline())
+        return is_forked or "spawn_main" in words
     return False
 
 
