@@ -119,8 +119,8 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     if recommended is not None:
         lines += [
             f"  recommended   {recommended.finalist}, {space.in_words(recommended.point, ending.model)}",
-            f"                validation {metric} {recommended.mean_score:.4f}, mean of {recommended.n_seeds} fresh "
-            "seeds",
+            f"                validation {metric} {recommended.mean_score:.4f}, mean of {recommended.n_seeds} "
+            f"fresh seed{'s' * (recommended.n_seeds > 1)}",
         ]
     elif best is not None:
         lines += [
