@@ -305,11 +305,6 @@ def n_cores() -> int:
     return int(cpu_count())
 
 
-def never_runs_again(client: Client) -> bool:
-    """Tell whether a lost worker's task comes back to us, as from the embedded cluster, and runs nowhere else."""
-    return client.cluster is not None
-
-
 class WorkerRecycling:
     """Replaces workers of an embedded cluster that have grown, between two trials: a long study needs no more memory.
 

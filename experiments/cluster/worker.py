@@ -64,9 +64,6 @@ class TrialTask:
         The finalist that the trial confirms: then, and only then, the test part is opened.
     data_folder
         The folder that the user named for the data, or None.
-    is_first
-        Whether nobody can have attempted it before: then nothing of an earlier attempt is looked for, which takes the
-        longer the more trials there are.
     """
 
     study_run: StudyRun
@@ -79,7 +76,6 @@ class TrialTask:
     data_folder: str | None = None
     prune_below: tuple[float, ...] = ()
     finalist: str | None = None
-    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,25 +117,23 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
     Parameters
     ----------
     own
-        Runs of earlier attempts of this task, to which this one adds its own; nothing stands for one that may have made
-        a run without hearing of it. Where the last one was closed, another worker has been given the trial.
+        Runs of earlier attempts of this task, to which this one adds its own. Where the last one was closed, another
+        worker has been given the trial.
     """
     study = task.study_run
     uri = study.tracking_uri
-    if own or not task.is_first:
-        earlier = tracking.attempts(uri, study.experiment_id, study.run_id, task.number)
-        done = next((tracking.trial(uri, run.run_id) for run in earlier if run.counts), None)
-        if done is not None:
-            return outcome_of(done)
-        left = [run.run_id for run in earlier if run.status == "RUNNING"]
-        if own and own[-1] and own[-1] not in left:
-            raise tracking.TakenOverError(f"run {own[-1]} of trial {task.number} was ended by somebody else")
-        for run_id in left:
-            tracking.end_run(uri, run_id, "KILLED", {tracking.keys.NOTE: INTERRUPTED_NOTE})
-    own.append("")
+    earlier = tracking.attempts(uri, study.experiment_id, study.run_id, task.number)
+    done = next((tracking.trial(uri, run.run_id) for run in earlier if run.counts), None)
+    if done is not None:
+        return outcome_of(done)
+    left = [run.run_id for run in earlier if run.status == "RUNNING"]
+    if own and own[-1] not in left:
+        raise tracking.TakenOverError(f"run {own[-1]} of trial {task.number} was ended by somebody else")
+    for run_id in left:
+        tracking.end_run(uri, run_id, "KILLED", {tracking.keys.NOTE: INTERRUPTED_NOTE})
     dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
     run = start_run(task)
-    own[-1] = run.run_id
+    own.append(run.run_id)
     try:
         return _train(task, dataset, run, _tell_coordinator(task.number))
     except tracking.TrackingError:

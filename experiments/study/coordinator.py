@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.admission import n_admitted
-from depthcheck.experiments.cluster.launch import WorkerRecycling, never_runs_again
+from depthcheck.experiments.cluster.launch import WorkerRecycling
 from depthcheck.experiments.cluster.worker import (
     EPOCH_TOPIC,
     INTERRUPTED_NOTE,
@@ -156,8 +156,7 @@ class Coordinator:
             self._tell(self._breaker.release())  # a proposal is to know them
         study, number = self._study, planned.number
         trials = study.ledger.trials()
-        is_first = number >= len(trials)
-        if not is_first:
+        if number < len(trials):
             point: Mapping[str, ParamValue] = trials[number].user_attrs["point"]
         else:
             point = study.proposal(number) if planned.point is None else planned.point
@@ -173,7 +172,6 @@ class Coordinator:
             data_folder=study.data_folder,
             prune_below=self._prune_below(planned),
             finalist=planned.finalist,
-            is_first=is_first and never_runs_again(self._client),
         )
         self._progress.started(number)
         return self._client.submit(run_task, task, pure=False, priority=-number), task

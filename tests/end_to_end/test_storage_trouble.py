@@ -69,7 +69,7 @@ def ends_in_one_line(process: subprocess.Popen[str], *, code: int = 1) -> str:
     assert process.returncode == code, output
     assert "Traceback" not in output
     own = re.compile(
-        r"study .* (starts|continues): |  (runs|study) go(es)? to |\[\d+/\d+\] |the (tracking server|database) "
+        r"study .* (starts|continues)\b|  (runs|study) go(es)? to |\[\d+/\d+\] |the (tracking server|database) "
         r"|scoring \d+ network"  # where all trials have ended before the trouble comes
     )
     lines = [line for line in output.splitlines() if not own.match(line)]
