@@ -122,6 +122,7 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
     """
     study = task.study_run
     uri = study.tracking_uri
+    # Of a trial that is new, too: Dask runs a task once more whose result was lost with the worker that held it.
     earlier = tracking.attempts(uri, study.experiment_id, study.run_id, task.number)
     done = next((tracking.trial(uri, run.run_id) for run in earlier if run.counts), None)
     if done is not None:
