@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import subprocess
@@ -68,13 +67,13 @@ class Results(dict[str, Any]):
     def once(self, name: str, measure: Callable[[], Any]) -> Any:
         """Return what was measured under that name, or measure it."""
         if name not in self:
-            machine = self.setdefault("machine", {**self._here, "load": [math.inf, 0.0]})
+            machine = self.setdefault("machine", dict(self._here))
             if any(machine[key] != value for key, value in self._here.items() if key != "commit"):
                 sys.exit(f"{self._file} must be of this machine, got {machine}: move it away")
             if self._here["commit"] not in machine["commit"]:
                 machine["commit"] += f", {self._here['commit']}"
-            load = round(os.getloadavg()[0], 1)
-            machine["load"] = [min(machine["load"][0], load), max(machine["load"][1], load)]
+            loads, load = self.setdefault("loads", {}).setdefault(name.partition(":")[0], []), os.getloadavg()[0]
+            loads[:] = min([*loads, load]), max([*loads, load])
             print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
             self[name] = measure()
             self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from matplotlib import pyplot as plt
 mpl.rcParams.update(
     {"svg.hashsalt": "performance", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
 )
+_KINDS = {"peers": "one epoch", "corner": "against JAX", "study": "whole studies", "growth": "growth"}
 #: Rounds differ by more than this: what is within is level.
 LEVEL = 1.05
 
@@ -51,6 +52,7 @@ def write(results: Mapping[str, Any], docs: Path) -> Path:
     file = docs / "performance.md"
     text = environment.get_template("page.md.j2").render(
         machine=results.get("machine", {}),
+        loads={_KINDS[kind]: load for kind, load in results.get("loads", {}).items() if kind in _KINDS},
         versions=found["versions"],
         left_out={name: why for one in found["peers"].values() for name, why in one["left_out"].items()},
         networks={name: table(measured) for name, measured in networks.items()},
