@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.landscape import dimensions, inside
-from depthcheck.pipeline.scores import EXPLODED, METRICS, Metric
+from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.reports.compare.difference import paired_difference, reaching
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
 from depthcheck.reports.compare.results import Difference
@@ -193,7 +193,7 @@ def read(name: str, folder: Path = FOLDER) -> Landscape:
         commonest = y == np.bincount(y.astype(int)).argmax()
         scores[of["diverged"]] = commonest
     else:
-        is_lost = of["diverged"] | ((of["valid"] < EXPLODED) & (metric.key == "r2"))
+        is_lost = of["diverged"] | (of["valid"] < metric.diverged_below)
         of["answers"][is_lost] = 0
         scores = _pseudo_values(metric, y, of["answers"].astype(np.float64), fold)
         scores[is_lost] = 0.5 if metric.key == "auc" else 0.0

@@ -509,7 +509,7 @@ def write_report(
     >>> depthcheck.write_report(depthcheck.open_study(), "my-report")  # doctest: +SKIP
     """
     from depthcheck.experiments.tracking import launch_directory
-    from depthcheck.reports.tables import chosen_formats, write_as
+    from depthcheck.reports.formats import chosen_formats, write_as
     from depthcheck.reports.write import log_report, make_report, read_template, report_folder, write_report
 
     formats = chosen_formats(format)

@@ -67,6 +67,9 @@ class Metric:
         Settings that failed at every level and that an interval of tuned scores allows for beyond those that were drawn
         (:func:`depthcheck.reports.compare.tuning.tuned_scores`).
         Two for R²; accuracy and AUC were covered without.
+    diverged_below
+        A validation score below it says that training diverged, though its numbers are finite still. Of R², an error a
+        hundred times that of guessing the mean: R²s of -1e35 were met, beside which all others are nothing.
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
     tolerance
@@ -93,6 +96,7 @@ class Metric:
     learned_share: float = 0.1
     pseudo_observations: float = 0.0
     imagined_failures: int = 0
+    diverged_below: float = -math.inf
     finest: float = 0.1
     tolerance: float = 1e-3
     dummy_is: str = "accuracy of the commonest class"
@@ -143,11 +147,6 @@ def area_under_curve(y: NDArray[Any], score: Floats, weight: Weight = None) -> f
     return float((weight * below[place])[is_positive].sum() / (positives * negatives))
 
 
-#: An R² below it, an error a hundred times that of guessing the mean, says that training diverged, though its numbers
-#: are finite still. How far they went is of no meaning: R²s of -1e35 were met, beside which all others are nothing.
-EXPLODED = 1.0 - 100.0
-
-
 def r2(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> float:
     """Return the coefficient of determination; NaN where a prediction is not finite.
 
@@ -194,7 +193,7 @@ AUC = Metric(
 #: The mean square of standardized targets is 1, or 0 where they are all equal.
 R2 = Metric(
     key="r2", name="R²", score=r2, task="regression", secondary=errors, keeps="loss", unit="", score_unit="", scale=1.0,
-    is_bounded=False, equivalence=0.01, learned_share=0.02, imagined_failures=2, finest=0.01,
+    is_bounded=False, equivalence=0.01, learned_share=0.02, imagined_failures=2, diverged_below=-99.0, finest=0.01,
     dummy_is="R² of always giving the mean",
 )  # fmt: skip
 

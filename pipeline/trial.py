@@ -34,7 +34,7 @@ from depthcheck.pipeline.prepare.prepare import (
 )
 from depthcheck.pipeline.prepare.split import units_of
 from depthcheck.pipeline.records import Dataset, Evaluation, Predictions, Scaler, Split, TrialResult
-from depthcheck.pipeline.scores import EXPLODED
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.served import load_keras
 from depthcheck.pipeline.training.build import build, serving_model
 from depthcheck.pipeline.training.evaluate import (
@@ -126,7 +126,7 @@ def run_trial(
         is_watched=confirm,
     )
     history, valid = fitted.history, fitted.valid
-    diverged = history.diverged or (valid.metric == "r2" and valid.score < EXPLODED)
+    diverged = history.diverged or valid.score < METRICS[valid.metric].diverged_below
     if diverged:
         valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None

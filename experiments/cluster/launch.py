@@ -309,8 +309,8 @@ class WorkerRecycling:
     """Replaces workers of an embedded cluster that have grown, between two trials: a long study needs no more memory.
 
     TensorFlow keeps what XLA compiled as long as its process lives, 3 to 8 MB for each new architecture. A new process
-    costs ten seconds of one core, so a short study never pays for one. Workers of a user's own cluster are left alone;
-    Dask's ``--lifetime`` is made for them.
+    has to trace its programs again, and where it cannot be forked to import everything, so that a short study never
+    pays for one. Workers of a user's own cluster are left alone; Dask's ``--lifetime`` is made for them.
     """
 
     def __init__(self, client: Client, growth_bytes: int = GROWTH_BYTES) -> None:

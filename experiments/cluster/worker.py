@@ -273,7 +273,7 @@ def dask_setup(worker: Worker) -> None:
     """Get a process of the embedded cluster ready, one that replaces a dead one included; Dask calls it.
 
     TensorFlow greets on standard error before any of its settings can silence it, so the process's own log takes that.
-    It is imported in a thread at once: that takes ten seconds, and the first trial should not wait for all of them.
+    What is not imported yet is, in a thread at once: the first trial should not wait for all of it.
     """
     scratch.take()  # its session's folder must not be removed under it, should the coordinator be killed
     try:
