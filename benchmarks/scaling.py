@@ -152,7 +152,7 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     Ledger.tell = told  # type: ignore[method-assign]
     launch.connected = connected  # type: ignore[assignment]
     coordinator.run_task = sleep_and_log
-    session.log_references = lambda *_: None  # type: ignore[assignment]
+    session.submit_references = lambda *_: None  # type: ignore[assignment]
     request = session.StudyRequest(experiment=experiment, tracking_uri=uri, storage=storage, scheduler=scheduler)
     session.run(request, Console(file=sys.stderr, quiet=True))
     n, tenth = len(seen), max(len(seen) // 10, 2)

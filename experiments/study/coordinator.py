@@ -297,26 +297,33 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
         client.cancel(list(running), force=True)
 
 
-def log_references(study: RunningStudy, dataset: Dataset, client: Client, progress: StudyProgress) -> None:
-    """Have scikit-learn's models scored by a worker where they say something, and write that among the artifacts.
+def submit_references(study: RunningStudy, dataset: Dataset, client: Client, progress: StudyProgress) -> Future | None:
+    """Have a worker score scikit-learn's models, for :func:`log_references`; None where there is nothing to score.
 
-    They do of a table, and of a depth that is a linear model itself. Their test scores decide nothing, so trouble here
-    is said and does not make the study fail.
+    They say something of a table, and of a depth that is a linear model itself.
     """
     run, resolved = study.study_run, study.resolved
     says_something = dataset.is_table or 0 in study.experiment.compare.get("depth", ())
     if not says_something or tracking.references(run.tracking_uri, run.run_id):
-        return
+        return None
     progress.name_phase("scikit-learn")
     if not progress.is_shown:
         progress.console.print("scoring scikit-learn's models on the same parts, for the report")
+    given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
+    return client.submit(score_references, *given, pure=False)
+
+
+def log_references(study: RunningStudy, scored: Future, progress: StudyProgress) -> None:
+    """Write what scikit-learn's models score among the artifacts.
+
+    Their test scores decide nothing, so trouble here is said and does not make the study fail.
+    """
     try:
-        given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
-        found = client.submit(score_references, *given, pure=False).result()
+        found = scored.result()
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
         progress.console.print(f"scikit-learn's models could not be scored: {error}")
         return
-    run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
+    study.study_run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
 
 
 def score_references(data: DataConfig, folder: str | None, sha256: str, split: SplitConfig) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, Finalist
-from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks
+from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks, submit_references
 from depthcheck.experiments.study.describe import (
     StudyEnding,
     StudyPage,
@@ -254,12 +254,14 @@ def _train(
         score()
         if is_more_to_train:
             train("confirm")
-        patient(lambda: log_references(study, dataset, client, progress))
-    best = study.champion
-    if best is None or chosen:
-        return None
-    description = champion_markdown(study.name, best)
-    return patient(lambda: tracking.register_champion(study_run, best.run_id, description, study.resolved.served))
+        scored = patient(lambda: submit_references(study, dataset, client, progress))
+        address = None
+        if (best := study.champion) is not None and not chosen:
+            description, served = champion_markdown(study.name, best), study.resolved.served
+            address = patient(lambda: tracking.register_champion(study_run, best.run_id, description, served))
+        if scored is not None:
+            patient(lambda: log_references(study, scored, progress))
+    return address
 
 
 def _own_cluster(
