@@ -26,12 +26,15 @@ import numpy as np
 from benchmarks.peers.environments import ROOT, Environments, NoEnvironmentError, command
 from depthcheck.pipeline.training.program_cache import worker_environment
 
-OURS, PRODUCTS = "Depthcheck, one core", "bare matrix products, one core"
+#: Ours as it trains these pictures, whose pixels stay uint8, and as it trains a table.
+OURS, FLOATS = "Depthcheck, one core", "Depthcheck on float32, one core"
+PRODUCTS = "bare matrix products, one core"
 JAX = "JAX, scanned epoch, one core"
 #: Script, variant, and whether it gets one core; the others take what cores they like, which costs PyTorch's small
 #: products more than it gains where anything else runs.
 PEERS: dict[str, tuple[str, str, bool]] = {
-    OURS: ("depthcheck_fit.py", "", True),
+    OURS: ("depthcheck_fit.py", "pixels", True),
+    FLOATS: ("depthcheck_fit.py", "", True),
     JAX: ("jax_scan.py", "", True),
     "JAX, scanned epoch": ("jax_scan.py", "", False),
     "Keras fit": ("keras_fit.py", "", False),
@@ -45,7 +48,7 @@ PEERS: dict[str, tuple[str, str, bool]] = {
     PRODUCTS: ("products.py", "", True),
 }
 #: Those that have convolutions.
-CONVOLVING = (OURS, JAX, "JAX, scanned epoch", "Keras fit", "Keras fit, best settings")
+CONVOLVING = (OURS, FLOATS, JAX, "JAX, scanned epoch", "Keras fit", "Keras fit, best settings")
 _ONE_CORE = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "XLA_FLAGS": _ONE_CORE}
 

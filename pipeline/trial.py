@@ -41,6 +41,7 @@ from depthcheck.pipeline.training.evaluate import (
     evaluate,
     judge_outputs,
     layer_diagnostics,
+    outputs_of,
     predictions,
     served_outputs,
 )
@@ -164,7 +165,7 @@ def try_own(config: TrialConfig, dataset: Dataset) -> None:
     """
     data = prepared(dataset, config.split, options_of_features(config.model))[0]
     network = _network(config, data, dataset)
-    samples = data.split.train.X[:2]
+    samples = data.split.train.features(slice(2))
     said = served_outputs(network, samples)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
@@ -278,4 +279,4 @@ def _predictions(
     if split.test is None:
         return None
     unit = units_of(dataset, cut.test, cut.config)
-    return predictions(served_outputs(network, split.test.X), split.test, objective_of(split), unit)
+    return predictions(outputs_of(network, split.test), split.test, objective_of(split), unit)

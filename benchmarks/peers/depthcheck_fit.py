@@ -1,7 +1,8 @@
-"""Ours: the compiled fit as a worker runs it, without what surrounds a trial."""
+"""Ours: the compiled fit as a worker runs it, without what surrounds a trial; ``pixels`` are uint8, as images are."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,18 @@ from depthcheck.pipeline.training.fit import fit_folds
 _splits: list[Split] = []  # the data stay resident from one fit to the next, as they do in a worker
 
 
+def _part(X: Any, y: Any) -> Part:
+    if sys.argv[2:] != ["pixels"]:
+        return Part(X=X, y=y)
+    return Part(X=np.rint(X * 255).astype(np.uint8), y=y, scale=float(np.float32(1 / 255)))
+
+
 def fit(job: dict[str, Any], *data: Any) -> tuple[tuple[float, ...], float]:
     """Train once."""
     X, y, X_valid, y_valid = data
     n_classes = int(y.max()) + 1
     if not _splits:
-        parts = (Part(X=X, y=y), Part(X=X_valid, y=y_valid))
+        parts = [_part(X, y), _part(X_valid, y_valid)]
         _splits.append(Split(train=parts[0], valid=parts[1], test=None, n_classes=n_classes, config=SplitConfig()))
     units, family = tuple(job["units"]), job.get("family", "mlp")
     side = int(np.sqrt(X.shape[1]))

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.fit import JAX, OURS, PEERS, PRODUCTS, Candidates, in_words, write_data
+from benchmarks.fit import FLOATS, JAX, OURS, PEERS, PRODUCTS, Candidates, in_words, write_data
 from benchmarks.peers.environments import ROOT, NoEnvironmentError, versions
 from benchmarks.performance import page
 from benchmarks.performance.studies import OPTUNA, SEARCHING, TUNER, Case, ours, peer
@@ -120,7 +120,7 @@ def _epochs(results: Results, scratch: Path, environments: Path | None, *, is_qu
         # Ours and JAX's differ by less than one epoch does from the next: of these the median of three is taken.
         for kind, networks, names, n_epochs in (
             ("peers", NETWORKS[2:3] if is_quick else NETWORKS, list(PEERS), 2),
-            ("corner", CORNERS[:1] if is_quick else CORNERS, [OURS, JAX, PRODUCTS], 2 if is_quick else 4),
+            ("corner", CORNERS[:1] if is_quick else CORNERS, [OURS, FLOATS, JAX, PRODUCTS], 2 if is_quick else 4),
         ):
             for units, activation, optimizer, batch in networks:
                 job = {"units": units, "activation": activation, "optimizer": optimizer, "batch_size": batch}

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import matplotlib as mpl
 
-from benchmarks.fit import JAX, OURS, PEERS, PRODUCTS, ratios, spread, table
+from benchmarks.fit import FLOATS, JAX, OURS, PEERS, PRODUCTS, ratios, spread, table
 from benchmarks.performance.studies import PARTS
 
 mpl.use("Agg")
@@ -59,7 +59,11 @@ def write(results: Mapping[str, Any], docs: Path) -> Path:
         corners=[_corner(name, measured) for name, measured in corners.items()],
         slower=[name for name, measured in corners.items() if median(ratios(measured, OURS, JAX)) > LEVEL],
         level=f"{100 * (LEVEL - 1):.0f} %",
-        jax=spread([median(ratios(measured, OURS, JAX)) for measured in corners.values()]) if corners else "",
+        jax={
+            ours: spread([median(ratios(measured, ours, JAX)) for measured in corners.values()])
+            for ours in (OURS, FLOATS)
+            if corners
+        },
         studies={name: _study_rows(one) for name, one in found["study"].items()},
         n_trials={name: len(one["trials"]) for name, one in found["study"].items()},
         parts=PARTS,
@@ -72,8 +76,9 @@ def write(results: Mapping[str, Any], docs: Path) -> Path:
 
 
 def _corner(name: str, measured: Any) -> str:
-    products = spread(ratios(measured, OURS, PRODUCTS)) if PRODUCTS in measured else "–"
-    return f"| {name} | {spread(ratios(measured, OURS, JAX))} | {products} |"
+    times = ((OURS, JAX), (FLOATS, JAX), (OURS, PRODUCTS))
+    cells = [spread(ratios(measured, ours, to)) if to in measured else "–" for ours, to in times]
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def _study_rows(one: Mapping[str, Any]) -> list[str]:

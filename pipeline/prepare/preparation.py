@@ -113,12 +113,12 @@ def load_preparation(folder: Path) -> TablePreparation:
     return TablePreparation(columns=columns, transformer=transformer, **_with_tuples(schema))
 
 
-def empty_features(n_rows: int, n_features: int) -> NDArray[np.float32]:
+def empty_features(n_rows: int, n_features: int, dtype: type[np.generic] = np.float32) -> NDArray[Any]:
     """Return an array to fill whose start TensorFlow likes: such a one can be a tensor without being copied."""
-    n_bytes = n_rows * n_features * 4
+    n_bytes = n_rows * n_features * np.dtype(dtype).itemsize
     raw = np.empty(n_bytes + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + n_bytes].view(np.float32).reshape(n_rows, n_features)
+    return raw[start : start + n_bytes].view(dtype).reshape(n_rows, n_features)
 
 
 def inputs_of(

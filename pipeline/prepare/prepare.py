@@ -72,15 +72,18 @@ def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, P
         When no column of a table has two different values in the training part.
     """
     preparation: Preparation
+    scale = 1.0
     if dataset.is_table:
         preparation = _fit_table(dataset, cut.train, options)
-        features: Callable[[Any, NDArray[np.int64]], NDArray[np.float32]] = preparation.transform_rows
+        features: Callable[[Any, NDArray[np.int64]], NDArray[Any]] = preparation.transform_rows
     else:
         preparation = _fit_scaler(dataset, cut.train)
         features = functools.partial(_scaled, preparation)
+        if dataset.X.dtype == np.uint8 and isinstance(preparation.scale, float):
+            features, scale = _flat, preparation.scale
 
     def part(X: Any, y: NDArray[Any], rows: NDArray[np.int64], weights: NDArray[np.float64] | None) -> Part:
-        return Part(X=features(X, rows), y=y[rows], weight=None if weights is None else weights[rows])
+        return Part(X=features(X, rows), y=y[rows], weight=None if weights is None else weights[rows], scale=scale)
 
     test = None
     if cut.test is not None:
@@ -347,10 +350,24 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
 
 def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return some samples flat and scaled, a block at a time; each is written once."""
-    scaled = empty_features(len(rows), int(np.prod(X.shape[1:])))
-    for block in blocks(*scaled.shape):
-        scaled[block] = scaler.transform(X[rows[block]])
-    return scaled
+    return _filled(X, rows, np.float32, scaler.transform)
+
+
+def _flat(X: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the pixels of some samples, flat."""
+    return _filled(X, rows, np.uint8, lambda some: some.reshape(len(some), -1))
+
+
+def _filled(
+    X: NDArray[np.generic],
+    rows: NDArray[np.int64],
+    dtype: type[np.generic],
+    features: Callable[[NDArray[np.generic]], NDArray[np.generic]],
+) -> NDArray[Any]:
+    found = empty_features(len(rows), int(np.prod(X.shape[1:])), dtype)
+    for block in blocks(*found.shape):
+        found[block] = features(X[rows[block]])
+    return found
 
 
 def _without_test(dataset: Dataset) -> Dataset:

@@ -36,7 +36,7 @@ def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objectiv
     objective
         The score, and the standardization of a regression's targets.
     """
-    return evaluation_of(served_outputs(model, part.X), part, name, objective)
+    return evaluation_of(outputs_of(model, part), part, name, objective)
 
 
 def evaluation_of(
@@ -49,8 +49,17 @@ def evaluation_of(
 
 def served_outputs(model: keras.Model, samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return what a model gives for ``samples``, ``(n, n_outputs)``; of a serving model probabilities or numbers."""
-    starts = range(0, len(samples), _CHUNK)
-    chunks = [model(samples[start : start + _CHUNK], training=False).numpy() for start in starts]
+    return _outputs(model, lambda rows: samples[rows], len(samples))
+
+
+def outputs_of(model: keras.Model, part: Part) -> NDArray[np.float32]:
+    """Return what a network gives for the samples of a part, ``(n, n_outputs)``."""
+    return _outputs(model, part.features, len(part))
+
+
+def _outputs(model: keras.Model, samples: Callable[[slice], NDArray[Any]], n_samples: int) -> NDArray[np.float32]:
+    starts = range(0, n_samples, _CHUNK)
+    chunks = [model(samples(slice(start, start + _CHUNK)), training=False).numpy() for start in starts]
     return np.concatenate(chunks) if chunks else np.empty((0, model.output_shape[-1]), np.float32)
 
 
@@ -119,7 +128,7 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
     active = [layer for layer in _flat(model) if getattr(layer, "activation", None) is not None and layer in hidden]
     active += [layer for layer in _flat(model) if isinstance(layer, keras.layers.Activation)]
     with _watched(active) as seen, tf.GradientTape() as tape:
-        loss = model.loss(y, model(tf.constant(part.X[:_N_SAMPLES]), training=False))
+        loss = model.loss(y, model(tf.constant(part.features(slice(_N_SAMPLES))), training=False))
     gradients = tape.gradient(loss, [layer.kernel.value for layer in weighted])
     norms = {
         f"gradient_norm/{layer.name}": float(tf.norm(gradient))

@@ -219,7 +219,7 @@ class _Run:
             keeps = "outputs"  # hits are counted, not weighed
         padded, size = shared(model, config, capacity, n_splits)
         self.program = programs.program(model, size, keeps, padded)
-        self._settings = self.program.settings_of(model, padded)
+        self._settings = np.append(self.program.settings_of(model, padded), np.float32(split.train.scale))
         n_outputs = model.output_shape[-1]
         n_kept = len(self._X) * n_outputs * (size if padded else 1) if keeps == "outputs" else 1
         numbers = len(self._X) + n_kept + len(self._valid) * n_outputs
@@ -344,7 +344,7 @@ def _resident_tensors(part: Part, objective: Objective, capacity: int) -> tuple[
     return _resident[key]
 
 
-def _can_share(X: NDArray[np.float32], owner: NDArray[np.float32]) -> bool:
+def _can_share(X: NDArray[Any], owner: NDArray[Any]) -> bool:
     """Whether TensorFlow can take the memory of ``X`` as it is: ``tf.constant`` copies it twice.
 
     The tensor keeps the memory alive; it must not keep ``owner`` alive, whose end is the end of the entry.

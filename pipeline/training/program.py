@@ -104,6 +104,7 @@ class TrainingProgram:
         self._variables = _variables(self._model)
         self._starts = {key: np.array(of.numpy()) for key, of in self._variables.items()} if padded else {}
         self._settings = settings(self._model)
+        self._scale: Any = 1.0
         self._fills = can_fill(self._model)
         self.engine = "compiled"
         self._run = self._compiled()
@@ -157,10 +158,11 @@ class TrainingProgram:
         Parameters
         ----------
         values, given
-            Of :meth:`values_of` and of :meth:`settings_of`.
+            Of :meth:`values_of`, and of :meth:`settings_of` with what pixels are multiplied by behind.
         X, y
-            ``(n, n_features)`` float32, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows than ``orders`` has
-            positions the program is one for any number of samples up to ``n``; not where :func:`can_fill` says no.
+            ``(n, n_features)`` float32 or pixels of uint8, and ``(n,)`` int32 or ``(n, 1)`` float32. With more rows
+            than ``orders`` has positions the program is one for any number of samples up to ``n``; not where
+            :func:`can_fill` says no.
         orders
             ``(n_epochs, n_samples)`` int32: the positions of the samples in the order of training.
         batch_size
@@ -201,7 +203,7 @@ class TrainingProgram:
         if self._keeps == "outputs":
             rows = of_epochs[:, : -(-n_samples // batch_size), :batch_size]
             of_epochs = rows.reshape(n_epochs, -1, rows.shape[-1])[:, :n_samples]
-        said = None if outputs is None or valid is None else outputs.numpy()[:n_epochs, : valid.shape[0]]
+        said = None if outputs is None or valid is None else outputs.numpy()[:n_epochs]
         return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, said)
 
     def run_step_by_step(self, reason: str = "") -> None:
@@ -249,7 +251,7 @@ class TrainingProgram:
         self._fill_in(values)
         for number, (holder, name) in enumerate(self._settings):
             setattr(holder, name, _Given(given[number]))
-        n_outputs = self._model.output_shape[-1]
+        n_outputs, self._scale = self._model.output_shape[-1], given[-1]
 
         def epoch(number: tf.Tensor, losses: Any, kept: Any, said: Any) -> tuple[Any, ...]:
             loss_sum, of_epoch = self._epoch(X, y, orders[number], some, size, weights, _taken(rates, number))
@@ -265,26 +267,35 @@ class TrainingProgram:
             tf.constant(0),
             a_row_each(tf.float32, ()),
             a_row_each(keeps, self._shape_kept(int(orders.shape[1]))),
-            a_row_each(tf.float32, (0 if valid is None else _n_chunks(valid) * _chunk(valid), n_outputs)),
+            a_row_each(tf.float32, (0 if valid is None else int(valid.shape[0]), n_outputs)),
         )
         _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state, parallel_iterations=1)
         after = [variable.value.read_value() for variable in self._variables.values()]
         return after, losses.stack(), kept.stack(), None if valid is None else said.stack()
 
+    def _features(self, X: tf.Tensor) -> tf.Tensor:
+        """Return what the model takes: of pixels numbers, made where they are used, a quarter of the bytes to read."""
+        return X if X.dtype == tf.float32 else tf.cast(X, tf.float32) * self._scale
+
     def _outputs(self, X: tf.Tensor) -> tf.Tensor:
-        """Return what the model says of each sample, and of some that fill the last chunk up."""
-        n_chunks, size = _n_chunks(X), _chunk(X)
-        X = tf.pad(X, [[0, n_chunks * size - X.shape[0]], [0, 0]])
+        """Return what the model says of each sample.
+
+        The last chunk begins where it is full, among samples of the one before: to fill it up, XLA would copy all.
+        """
+        n_samples, size = int(X.shape[0]), max(1, min(_CHUNK, int(X.shape[0])))
+        n_chunks = -(-n_samples // size)
         if n_chunks == 1:
-            return self._model(X, training=False)
+            return self._model(self._features(X), training=False)
         said = tf.TensorArray(tf.float32, size=n_chunks, element_shape=(size, self._model.output_shape[-1]))
 
         def chunk(number: tf.Tensor, said: Any) -> tuple[Any, ...]:
-            rows = tf.slice(X, [number * size, 0], [size, X.shape[1]])
-            return number + 1, said.write(number, self._model(rows, training=False))
+            rows = tf.slice(X, [tf.minimum(number * size, n_samples - size), 0], [size, X.shape[1]])
+            return number + 1, said.write(number, self._model(self._features(rows), training=False))
 
         _, said = tf.while_loop(lambda number, *_: number < n_chunks, chunk, (tf.constant(0), said))
-        return tf.reshape(said.stack(), [n_chunks * size, -1])
+        before, last = tf.split(said.stack(), [n_chunks - 1, 1])
+        n_before = (n_chunks - 1) * size
+        return tf.concat([tf.reshape(before, [n_before, -1]), last[0, n_before - n_samples :]], axis=0)
 
     def _epoch(
         self, X: tf.Tensor, y: tf.Tensor, order: tf.Tensor, some: tf.Tensor | None, *more: tf.Tensor | None
@@ -308,7 +319,7 @@ class TrainingProgram:
             if rates is not None:
                 self._optimizer.learning_rate.assign(rates[number])
             labels = tf.gather(y, batch)
-            loss, outputs = self._step(tf.gather(X, batch), labels, is_real, _taken(weights, batch))
+            loss, outputs = self._step(self._features(tf.gather(X, batch)), labels, is_real, _taken(weights, batch))
             kept = self._keep(kept, number, labels, outputs, is_real)
             return number + 1, loss_sum + loss * tf.cast(n_real, tf.float32), kept
 
@@ -447,11 +458,3 @@ def _variables(model: keras.Model) -> dict[tuple[str, int], keras.Variable]:
     """Return weights and the states of random generators by layer and number, and the optimizer's variables."""
     held = {layer.name: layer.variables for layer in model.layers} | {_OF_OPTIMIZER: model.optimizer.variables}
     return {(name, at): variable for name, variables in held.items() for at, variable in enumerate(variables)}
-
-
-def _chunk(X: tf.Tensor) -> int:
-    return max(1, min(_CHUNK, int(X.shape[0])))
-
-
-def _n_chunks(X: tf.Tensor) -> int:
-    return -(-int(X.shape[0]) // _chunk(X))

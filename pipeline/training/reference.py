@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import Objective, dummy_evaluation, objective_of
@@ -134,17 +133,13 @@ def _drawn(train: Part) -> Part:
     shuffled = np.random.default_rng(0).permutation(len(train))
     by_class = shuffled[np.argsort(train.y[shuffled], kind="stable")]
     rows = np.sort(by_class[np.linspace(0, len(train) - 1, most).astype(np.int64)])
-    return _rows_of(train, rows)
+    return train.at(rows)
 
 
 def _weighing(train: Part) -> Part:
     """Return the rows that weigh something; not every model takes others."""
     is_heavy = None if train.weight is None else train.weight > 0
-    return train if is_heavy is None or is_heavy.all() else _rows_of(train, np.flatnonzero(is_heavy))
-
-
-def _rows_of(part: Part, rows: NDArray[np.int64]) -> Part:
-    return Part(X=part.X[rows], y=part.y[rows], weight=None if part.weight is None else part.weight[rows])
+    return train if is_heavy is None or is_heavy.all() else train.at(np.flatnonzero(is_heavy))
 
 
 def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
@@ -154,7 +149,7 @@ def _scored(name: str, model: Any, parts: Split, train: Part) -> Reference:
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = time.perf_counter()
-        model.fit(train.X, train.y, sample_weight=train.weight)
+        model.fit(train.features(), train.y, sample_weight=train.weight)
         seconds = time.perf_counter() - start
         valid = _score(model, parts.valid, parts)
         test = None if parts.test is None or parts.config.folds else _score(model, parts.test, parts)
@@ -165,9 +160,9 @@ def _score(model: Any, part: Part, parts: Split) -> float:
     if parts.n_classes:
         # A class without a training row has no column in the model's answer.
         outputs = np.zeros((len(part), parts.n_classes))
-        outputs[:, model.classes_] = model.predict_proba(part.X)
+        outputs[:, model.classes_] = model.predict_proba(part.features())
     else:  # in the target's unit already: nothing is standardized here
-        outputs = np.asarray(model.predict(part.X), np.float64).reshape(-1, 1)
+        outputs = np.asarray(model.predict(part.features()), np.float64).reshape(-1, 1)
     return Objective(metric=parts.metric, task=parts.task).served.score(part.y, outputs, part.weight)
 
 

@@ -337,6 +337,29 @@ def test_training_data_are_let_go_with_their_arrays():
     assert array() is None
 
 
+@pytest.mark.parametrize("n_valid", [100, 600], ids=["one chunk", "two chunks"])
+@pytest.mark.parametrize("capacity", [0, 300], ids=["alone", "shared"])
+def test_pixels_give_the_bits_of_their_numbers(n_valid: int, capacity: int):
+    rng, scale = np.random.default_rng(1), float(np.float32(1 / 255))
+
+    def parts(n: int) -> tuple[Part, Part]:
+        pixels, y = rng.integers(0, 256, (n, N_FEATURES)).astype(np.uint8), rng.integers(0, N_CLASSES, n)
+        return Part(X=pixels, y=y, scale=scale), Part(X=pixels.astype(np.float32) * np.float32(scale), y=y)
+
+    found = []
+    for train, valid in zip(parts(250), parts(n_valid), strict=True):
+        split = Split(train=train, valid=valid, test=None, n_classes=N_CLASSES, config=SplitConfig())
+        model = network(16)
+        fitted = fit_folds([model], [split], config(epochs=2), capacity=capacity)
+        found.append((fitted, model.get_weights(), evaluate(model, valid, "valid")))
+    (pixels, weights, evaluated), (numbers, *others) = found
+    assert replace(pixels.history, seconds=numbers.history.seconds) == numbers.history
+    np.testing.assert_array_equal(pixels.outputs[0], numbers.outputs[0])
+    for one, other in zip(weights, others[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert evaluated == others[1]
+
+
 def test_other_labels_for_the_same_samples_are_trained_on(split: Split):
     train = Part(X=split.train.X, y=(split.train.y + 1) % N_CLASSES)
     other = Split(train=train, valid=split.valid, test=None, n_classes=N_CLASSES, config=split.config)

@@ -69,8 +69,9 @@ def test_every_part_is_float32_times_scale_plus_offset_to_the_bit(dataset):
         (parts.test, dataset.X_test, dataset.y_test),
     ):
         expected = X.reshape(len(X), -1).astype(np.float32) * scaler.scale + scaler.offset
-        assert part.X.dtype == expected.dtype == np.float32
-        np.testing.assert_array_equal(part.X, expected)
+        assert part.X.dtype == (np.uint8 if X.dtype == np.uint8 else np.float32)
+        assert part.features().dtype == expected.dtype == np.float32
+        np.testing.assert_array_equal(part.features(), expected)
         np.testing.assert_array_equal(part.y, y)
 
 
@@ -80,7 +81,7 @@ def test_pixels_are_divided_by_their_largest_possible_value_and_not_by_the_large
     parts, scaler = prepare(dark, CUT)
 
     assert (scaler.scale, scaler.offset) == (float(np.float32(1 / 255)), 0)
-    np.testing.assert_allclose(parts.train.X, 0.2, rtol=1e-6)
+    np.testing.assert_allclose(parts.train.features(), 0.2, rtol=1e-6)
 
 
 def test_features_are_standardised_as_scikit_learn_does_over_many_blocks():
