@@ -431,9 +431,8 @@ def _configured(
     given: Mapping[str, ParamValue], dataset: Dataset, *, model: Any, metric: Any, direction: str | None
 ) -> tuple[TrialConfig, Dataset]:
     """Return the configuration that plain hyperparameters mean on these data, and the data as they are judged."""
-    from depthcheck.experiments.planning.definition import check_network, check_values
+    from depthcheck.experiments.planning.definition import check_network, check_values, metric_fields, read_model
     from depthcheck.experiments.planning.document import LARGEST_SEED, MOST
-    from depthcheck.experiments.planning.own_files import metric_fields, read_model
     from depthcheck.experiments.planning.ranges import known_key
     from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
     from depthcheck.pipeline.dimensions import DIMENSIONS, Values
@@ -539,7 +538,7 @@ def read_experiment(
     ``weight``) takes the place of what it says of them.
     """
     from depthcheck.experiments.planning import definition
-    from depthcheck.experiments.planning.own_files import metric_fields, read_model
+    from depthcheck.experiments.planning.definition import metric_fields, read_model
     from depthcheck.experiments.tracking import launch_directory
 
     base, own = launch_directory(), None if data is None else _OWN_DEFINITIONS.get(data.name)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from depthcheck.experiments.cluster import launch
-from depthcheck.experiments.planning import definition, own_files, space
+from depthcheck.experiments.planning import definition, space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.metrics import Objective, left_out
@@ -120,9 +120,9 @@ def test_metric_is_part_of_the_study_and_comes_back_from_logged_parameters(folde
 
 def test_command_line_takes_the_place_of_the_definitions_metric(folder: Path):
     experiment = definition.parse(DOCUMENT, name="own", base=folder)
-    fields = own_files.metric_fields("my_metrics.py:gap", "minimize", folder)
+    fields = definition.metric_fields("my_metrics.py:gap", "minimize", folder)
     assert experiment.with_data(**fields).data.own_metric == own("gap")
-    shipped = experiment.with_data(**own_files.metric_fields("accuracy", None, folder)).data
+    shipped = experiment.with_data(**definition.metric_fields("accuracy", None, folder)).data
     assert (shipped.metric, shipped.own_metric) == ("accuracy", None)
     named = DataConfig(name="digits", metric="accuracy")
     assert definition.parse(DOCUMENT, name="own", base=folder, data=named).data == named

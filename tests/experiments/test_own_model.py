@@ -13,7 +13,7 @@ import depthcheck
 from depthcheck import api
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import TrialTask, outcome_of, run_task
-from depthcheck.experiments.planning import definition, design, own_files, space
+from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.reproduce import original
 from depthcheck.experiments.study.describe import fixed_in_words
@@ -178,7 +178,7 @@ def test_signature_that_cannot_be_searched_is_one_line(folder: Path, source: str
 
 
 def test_shipped_definition_leaves_out_what_the_model_does_not_take(folder: Path):
-    own = own_files.read_model("my_models.py:build", folder)
+    own = definition.read_model("my_models.py:build", folder)
     found = definition.read(definition.find("digits"), model=own)
     assert "depth" not in found.compare
     assert "units" not in {**found.tune, **found.fixed}
@@ -192,13 +192,13 @@ def test_function_of_a_file_is_its_text_and_others_are_refused(folder: Path, mon
     (folder / "two_models_of_mine.py").write_text("def build(input_shape): ...\n\n\nother = lambda input_shape: 1\n")
     monkeypatch.syspath_prepend(folder)
     module = importlib.import_module("two_models_of_mine")
-    assert own_files.read_model(module.build, Path("/")).name == "two_models_of_mine.py:build"
+    assert definition.read_model(module.build, Path("/")).name == "two_models_of_mine.py:build"
     for function in (module.other, print, lambda: 1):
         with pytest.raises(ValueError, match=r"^model must be a function of a \.py file that does nothing else, got "):
-            own_files.read_model(function, folder)
+            definition.read_model(function, folder)
     module.build.__module__ = "__main__"
     with pytest.raises(ValueError, match="got build of the program that runs; write it into one"):
-        own_files.read_model(module.build, folder)
+        definition.read_model(module.build, folder)
 
 
 def test_one_trial_in_python_takes_model_and_metric(folder: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch):
