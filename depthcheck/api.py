@@ -508,18 +508,17 @@ def write_report(
     >>> depthcheck.write_report(depthcheck.open_study(), "my-report")  # doctest: +SKIP
     """
     from depthcheck.experiments.tracking import launch_directory
-    from depthcheck.reports.formats import chosen_formats, write_as
-    from depthcheck.reports.write import log_report, make_report, read_template, report_folder, write_report
+    from depthcheck.reports import write
 
-    formats = chosen_formats(format)
+    formats = write.chosen_formats(format)
     base = launch_directory()
-    asked = None if template is None else read_template(str(template), base)
-    target = report_folder(None if folder is None else str(folder), study.name, base)
-    report = make_report(study.data, study.comparison, asked)
-    write_report(report, study.data, target)
+    asked = None if template is None else write.read_template(str(template), base)
+    target = write.report_folder(None if folder is None else str(folder), study.name, base)
+    report = write.make_report(study.data, study.comparison, asked)
+    write.write_report(report, study.data, target)
     for name in formats:
-        write_as(name, report, target)
-    log_report(study.tracking_uri, report, study.data, target)
+        write.write_as(name, report, target)
+    write.log_report(study.tracking_uri, report, study.data, target)
     return target / "report.md"
 
 

@@ -25,8 +25,7 @@ from distributed import Worker, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from depthcheck.experiments import places, scratch, tracking
-from depthcheck.experiments.cluster.travel import Parcel, unpacked
-from depthcheck.experiments.study.same_data import load_again
+from depthcheck.experiments.cluster.travel import Parcel, load_again, unpacked
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.store import load_mlflow
 from depthcheck.pipeline import system

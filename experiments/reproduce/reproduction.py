@@ -16,6 +16,7 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown
 from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.reproduce import deviations as words
 from depthcheck.experiments.reproduce.deviations import (
     Change,
@@ -26,7 +27,6 @@ from depthcheck.experiments.reproduce.deviations import (
 )
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
 from depthcheck.experiments.study.progress import LiveBar, duration
-from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import Curves, ReproductionRun, keys
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset

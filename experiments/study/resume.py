@@ -14,12 +14,12 @@ from rich.console import Console
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import without_password
+from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.doctor.repair import CannotRebuildError, definition_of, open_again, tell_all
 from depthcheck.experiments.places import Place, held, lock_file
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger, require_definition, study_names
-from depthcheck.experiments.study.same_data import require_same
 from depthcheck.experiments.tracking import StoredRun, launcher
 from depthcheck.experiments.tracking.reading import study_designs
 from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs

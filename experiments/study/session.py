@@ -27,6 +27,7 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
@@ -43,7 +44,6 @@ from depthcheck.experiments.study.describe import (
 from depthcheck.experiments.study.progress import StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
-from depthcheck.experiments.study.same_data import changed_since, require_same, stamps
 from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.reach import watched
 from depthcheck.experiments.tracking.store import client as store_client

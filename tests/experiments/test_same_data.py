@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster.travel import changed_since, stamps
 from depthcheck.experiments.cluster.worker import TrialTask, load_once, run_task, score_network
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.reproduce.original import train_again
 from depthcheck.experiments.study.coordinator import score_references
-from depthcheck.experiments.study.same_data import changed_since, stamps
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.data.load import load
