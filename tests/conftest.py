@@ -17,7 +17,7 @@ from depthcheck.experiments.scratch import give_back
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.load import DataNotFoundError, load
-from depthcheck.pipeline.data.published_images import FASHION_FILES
+from depthcheck.pipeline.data.published import FASHION_FILES
 from depthcheck.pipeline.records import Dataset
 from tests.end_to_end.servers import mlflow_server
 from tests.others import shared_by_all

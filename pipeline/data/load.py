@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import WITH_NA, DataConfig, require, suggestion
-from depthcheck.pipeline.data import scikit_learn
+from depthcheck.pipeline.data import published
 from depthcheck.pipeline.data.amount import ProgressLine, ReadingSize, drawing_columns, drawn_rows, require_room
 from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
@@ -37,7 +37,6 @@ from depthcheck.pipeline.data.delimited import DelimitedFile, delimited_size
 from depthcheck.pipeline.data.excel import SpreadsheetFile, spreadsheet_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
 from depthcheck.pipeline.data.image_folder import has_images, image_size, read_image_folder
-from depthcheck.pipeline.data.published_images import KERAS_FILES, load_fashion_mnist, load_keras_file
 from depthcheck.pipeline.data.sniff import PACKED
 from depthcheck.pipeline.data.tables import require_columns, table_dataset, task_of
 from depthcheck.pipeline.records import Dataset
@@ -79,11 +78,11 @@ class DataSource:
 
 #: By the name of the data; a name that ends in a colon stands for every name that begins with it.
 SOURCES = {
-    "fashion-mnist": DataSource(arrays=load_fashion_mnist, has_files=True),
-    **{name: DataSource(arrays=load_keras_file, has_files=True) for name in KERAS_FILES},
-    "digits": DataSource(arrays=scikit_learn.load_digits),
-    **{name: DataSource(table=scikit_learn.read_table) for name in scikit_learn.TABLES},
-    scikit_learn.OPENML: DataSource(table=scikit_learn.read_openml),
+    "fashion-mnist": DataSource(arrays=published.load_fashion_mnist, has_files=True),
+    **{name: DataSource(arrays=published.load_keras_file, has_files=True) for name in published.KERAS_FILES},
+    "digits": DataSource(arrays=published.load_digits),
+    **{name: DataSource(table=published.read_table) for name in published.TABLES},
+    published.OPENML: DataSource(table=published.read_openml),
     POSTGRESQL: DataSource(table=read_postgresql, takes="query", rest="//user@host/database"),
 }
 #: What has a name: a view, to which a source that is added later belongs.

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data import published_images as places
+from depthcheck.pipeline.data import published as places
 from depthcheck.pipeline.data.array_files import parse_idx
 from depthcheck.pipeline.data.arrays import digest
 from depthcheck.pipeline.data.fetch import fetch_file
@@ -168,9 +168,9 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, published):
         from pathlib import Path
         sys.path.insert(0, {str(Path.cwd())!r})
         from depthcheck.pipeline.config import DataConfig
-        from depthcheck.pipeline.data import published_images
+        from depthcheck.pipeline.data import published
         from depthcheck.pipeline.data.load import load
-        published_images.FASHION_URL = {published!r}
+        published.FASHION_URL = {published!r}
         dataset = load(DataConfig(name="fashion-mnist"), cache=Path({str(bare / "cache")!r}))
         print(dataset.sha256, dataset.source)
     """)

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import _california_housing, _openml
 
 from depthcheck.pipeline.config import DataConfig
-from depthcheck.pipeline.data import published_images
+from depthcheck.pipeline.data import published
 from depthcheck.pipeline.data.load import DataNotFoundError, load
 
 RNG = np.random.default_rng(0)
@@ -69,13 +69,13 @@ def archive_of(members, folder):
 
 def publish(monkeypatch, served, name, content):
     folder, address = served
-    file = published_images.KERAS_FILES[name]
+    file = published.KERAS_FILES[name]
     (folder / file.names[0]).write_bytes(content)
-    published = published_images.PublishedFile(
+    ours = published.PublishedFile(
         url=f"{address}/{file.names[0]}", sha256=hashlib.sha256(content).hexdigest(), names=file.names
     )
-    monkeypatch.setitem(published_images.KERAS_FILES, name, published)
-    return published
+    monkeypatch.setitem(published.KERAS_FILES, name, ours)
+    return ours
 
 
 def mnist():
@@ -181,13 +181,13 @@ def test_pickle_that_calls_anything_is_refused_even_if_it_were_published(tmp_pat
 
 
 def test_server_that_refuses_gives_one_message_with_places_and_remedies(tmp_path, served, monkeypatch):
-    published = publish(monkeypatch, served, "cifar10", b"")
+    ours = publish(monkeypatch, served, "cifar10", b"")
     shutil.rmtree(served[0])
 
     with pytest.raises(DataNotFoundError) as raised:
         load(DataConfig(name="cifar10"), cache=tmp_path / "cache")
 
-    for expected in ("Keras's cache", "this project's cache", f"{published.url}: HTTP Error 404", "data_folder=FOLDER"):
+    for expected in ("Keras's cache", "this project's cache", f"{ours.url}: HTTP Error 404", "data_folder=FOLDER"):
         assert expected in str(raised.value)
 
 
@@ -196,7 +196,7 @@ def test_published_checksums_are_those_of_keras():
     from pathlib import Path
 
     folder = Path(find_spec("keras").origin).parent / "src" / "datasets"
-    for name, file in published_images.KERAS_FILES.items():
+    for name, file in published.KERAS_FILES.items():
         source = (folder / f"{name}.py").read_text()
         assert file.sha256 in source
         assert file.url.rpartition("/")[0] in source
