@@ -590,7 +590,7 @@ def dry_run(
     experiment: Experiment, console: Console, *, data_folder: Path | None = None, workers: int | None = None
 ) -> None:
     """Say what the study of an experiment would be, and how long it would take; nothing is written."""
-    from depthcheck.experiments.study.dry_run import rehearse
+    from depthcheck.experiments.study.describe import rehearse
 
     with _in_this_process():
         for line in rehearse(experiment, data_folder=data_folder, workers=workers, log=console.print):

@@ -40,8 +40,8 @@ from depthcheck.pipeline.data.guess import (
     numbers_in,
     owner_hint,
     taken_for_missing,
+    without_leak,
 )
-from depthcheck.pipeline.data.leaks import without_leak
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task

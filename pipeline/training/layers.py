@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
-from depthcheck.pipeline.training.naming import named_alike
+#: The numbers to come of each kind of thing. None comes twice: TensorFlow takes functions of one name for one.
+_numbers: dict[int, Iterator[int]] = {}
+
+
+@contextmanager
+def named_alike(what: str) -> Iterator[None]:
+    """Let what is traced inside have numbers of ``what``, which tells it from all else, not of the process's past.
+
+    TensorFlow puts a number behind each name, that of the things which the process has made so far, and XLA's cache on
+    disk finds a program by its names, too. A second worker, whose trials come in another order, would find none of the
+    programs that the first has compiled.
+    """
+    kind, own = zlib.crc32(what.encode()), ops.uid
+    numbers = _numbers.setdefault(kind, itertools.count(kind << 30))
+    ops.uid = lambda: next(numbers)
+    try:
+        yield
+    finally:
+        ops.uid = own
 
 
 def _drawn(shape: Any, seed: tf.Tensor, low: Any = 0.0, high: Any = 1.0, dtype: tf.DType = tf.float32) -> Any:

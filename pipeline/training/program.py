@@ -19,8 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer
-from depthcheck.pipeline.training.naming import named_alike
+from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer, named_alike
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 from depthcheck.pipeline.training.sharing import Padded, settings
 
