@@ -46,7 +46,7 @@ RepairKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What puts a finding right; :mod:`depthcheck.experiments.doctor.repair` carries it out.
+    """What puts a finding right; :mod:`depthcheck.experiments.doctor.examine` carries it out.
 
     Attributes
     ----------

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import WITH_NA, DataConfig, require, suggestion
 from depthcheck.pipeline.data import published
 from depthcheck.pipeline.data.amount import ProgressLine, ReadingSize, drawing_columns, drawn_rows, require_room
-from depthcheck.pipeline.data.array_files import find_idx_files, idx_size, npz_size, read_idx_folder, read_npz, read_x
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
 from depthcheck.pipeline.data.cell_table import (
     POSTGRESQL,
@@ -36,7 +35,17 @@ from depthcheck.pipeline.data.columnar import ColumnarFile, columnar_size
 from depthcheck.pipeline.data.delimited import DelimitedFile, delimited_size
 from depthcheck.pipeline.data.excel import SpreadsheetFile, spreadsheet_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
-from depthcheck.pipeline.data.image_folder import has_images, image_size, read_image_folder
+from depthcheck.pipeline.data.own_arrays import (
+    find_idx_files,
+    has_images,
+    idx_size,
+    image_size,
+    npz_size,
+    read_idx_folder,
+    read_image_folder,
+    read_npz,
+    read_x,
+)
 from depthcheck.pipeline.data.sniff import PACKED
 from depthcheck.pipeline.data.tables import require_columns, table_dataset, task_of
 from depthcheck.pipeline.records import Dataset

@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
-from depthcheck.pipeline.data.array_files import parse_idx
 from depthcheck.pipeline.data.arrays import known_pictures
 from depthcheck.pipeline.data.cells import listed
 from depthcheck.pipeline.data.fetch import (
@@ -38,6 +37,7 @@ from depthcheck.pipeline.data.fetch import (
     keras_home,
     require_published,
 )
+from depthcheck.pipeline.data.own_arrays import parse_idx
 from depthcheck.pipeline.data.sniff import open_bytes
 from depthcheck.pipeline.records import Dataset
 

@@ -16,7 +16,6 @@ import pytest
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import published as places
-from depthcheck.pipeline.data.array_files import parse_idx
 from depthcheck.pipeline.data.arrays import digest
 from depthcheck.pipeline.data.fetch import fetch_file
 from depthcheck.pipeline.data.load import (
@@ -28,6 +27,7 @@ from depthcheck.pipeline.data.load import (
     load,
     read_samples,
 )
+from depthcheck.pipeline.data.own_arrays import parse_idx
 
 FASHION_MNIST_SHA256 = "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda"
 DIGITS_SHA256 = "0300e60ac7199e6dfaad6e3e9b74df7a375f729982e54f0565d7e2228cff11f0"
