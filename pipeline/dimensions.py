@@ -2,18 +2,23 @@
 
 A dimension is compared (a factor with levels), tuned (with a range or choices) or fixed (one value). Definitions,
 plans, Optuna's space, logged parameters, reports and the building of networks ask the object; none of them lists
-dimensions again. So a further entry is a further dimension: how one is added stands at :class:`Dimension`.
+dimensions again. So a further entry is a further dimension: how one is added stands at :class:`Dimension`. Most are
+techniques, which change a network before it is built, or make features (:data:`TECHNIQUES`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from depthcheck.pipeline.blueprint import Blueprint, Dimension, Draft, Values, with_hidden_layers
 from depthcheck.pipeline.config import ACTIVATIONS, BOOLEAN_OPTIONS, INTEGER_OPTIONS, OPTIMIZERS, ParamValue, require
 from depthcheck.pipeline.own import OwnModel
-from depthcheck.pipeline.techniques import TECHNIQUES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["DIMENSIONS", "Blueprint", "Dimension", "Draft", "Values", "with_hidden_layers"]
 
@@ -22,6 +27,276 @@ __all__ = ["DIMENSIONS", "Blueprint", "Dimension", "Draft", "Values", "with_hidd
 CONFIGURATION = "configuration"
 #: More values than this are a list, and no name.
 _MOST_TOLD = 4
+#: Of the learning rate, what is left at the end of an exponential schedule, and at each of the two steps of a step one.
+_LEFT, _STEP = 0.01, 0.1
+#: Half of an image's height and width that a shift reaches at most, in shares.
+_SHIFT = 0.1
+#: Of the focal loss, Lin et al. (2017): what was learned well already weighs less by this power.
+_GAMMA = 2.0
+_CLASS_LOSSES = ("crossentropy", "focal")
+_NUMBER_LOSSES = ("squared", "absolute", "huber")
+#: Quantiles that a number's distribution is known by, and pieces that the line of numbers is cut into.
+_QUANTILES, _PIECES = 1_000, 8
+
+
+def _family(network: Blueprint, value: str) -> None:
+    """Make hidden layers blocks: convolution of 3 × 3, normalization if any, activation, maximum of 2 × 2."""
+    if value == "mlp":
+        return
+    _as_images(network)
+    network.layer = partial(network.own.Convolution, kernel_size=3, padding="same")
+    network.behind = {"pooled": _without_seed(partial(network.own.Pooling, padding="same")), **network.behind}
+    network.end["flat"] = _without_seed(network.keras.layers.Flatten)
+
+
+def _as_images(network: Blueprint) -> None:
+    """Give the samples their height, width and channels back before anything else."""
+    height, width, *channels = network.sample_shape
+    shape = (height, width, *(channels or (1,)))
+    network.start.setdefault("image", _without_seed(partial(network.keras.layers.Reshape, shape)))
+
+
+def _without_seed(layer: Callable[..., Any]) -> Callable[[str, int], Any]:
+    return lambda name, _seed: layer(name=name)
+
+
+def _augmentation(network: Blueprint, value: str) -> None:
+    """Shift images at random by up to a tenth of their size, mirror every second one, or both; only while training."""
+    if value == "none":
+        return
+    is_flat = "image" not in network.start
+    _as_images(network)
+    if value in ("shift", "both"):
+        network.start["shift"] = lambda name, seed: network.own.RandomShift(_SHIFT, seed=seed, name=name)
+    if value in ("flip", "both"):
+        network.start["flip"] = lambda name, seed: network.own.RandomFlip(seed=seed, name=name)
+    if is_flat:
+        network.start["flat_again"] = _without_seed(network.keras.layers.Flatten)
+
+
+def _width_shape(network: Blueprint, value: str) -> None:
+    """Halve the width from layer to layer (pyramid), or take equal steps down (funnel)."""
+    depth = len(network.units)
+    if value == "pyramid":
+        network.units = tuple(max(1, units >> number) for number, units in enumerate(network.units))
+    elif value == "funnel":
+        network.units = tuple(
+            max(1, round(units * (depth - number) / depth)) for number, units in enumerate(network.units)
+        )
+
+
+def _normalization(network: Blueprint, value: str) -> None:
+    """Normalize between a layer and its activation: Ioffe and Szegedy (2015), Ba et al. (2016)."""
+    layers = network.keras.layers
+    if value != "none":
+        kind = layers.BatchNormalization if value == "batch" else layers.LayerNormalization
+        network.between["normalized"] = _without_seed(kind)
+    if value == "batch":  # it takes the mean away, and with it whatever a bias adds
+        network.hidden["use_bias"] = False
+
+
+def _residual(network: Blueprint, value: bool) -> None:
+    network.adds = value
+
+
+def _initializer(network: Blueprint, value: str) -> None:
+    kinds = network.keras.initializers
+    network.initializer = getattr(kinds, "".join(word.capitalize() for word in value.split("_")), kinds.Orthogonal)
+
+
+def _l2(network: Blueprint, value: float) -> None:
+    if value > 0:
+        for layer in (network.hidden, network.output):
+            layer["kernel_regularizer"] = network.keras.regularizers.L2(value)
+
+
+def _max_norm(network: Blueprint, value: float) -> None:
+    """Shorten what leads into a hidden unit (or filter) to that length after each step: Srivastava et al. (2014)."""
+    if value > 0:
+        inputs = [0, 1, 2] if "flat" in network.end else 0
+        network.hidden["kernel_constraint"] = network.keras.constraints.MaxNorm(value, axis=inputs)
+
+
+def _loss(network: Blueprint, value: str) -> None:
+    losses = network.keras.losses
+    numbers = {"squared": losses.MeanSquaredError, "absolute": losses.MeanAbsoluteError, "huber": losses.Huber}
+    if value in numbers:
+        network.loss = numbers[value]()
+    elif value == "focal":
+        network.loss = network.own.ClassLoss(network.n_classes, gamma=_GAMMA)
+
+
+def _label_smoothing(network: Blueprint, value: float) -> None:
+    """Ask for a little of every class beside the true one: Szegedy et al. (2016)."""
+    if value > 0:
+        gamma = getattr(network.loss, "gamma", 0.0)
+        network.loss = network.own.ClassLoss(network.n_classes, gamma=gamma, smoothing=value)
+
+
+def _gradient_clip(network: Blueprint, value: float) -> None:
+    if value > 0:
+        network.optimizer.global_clipnorm = value
+
+
+def _schedule(network: Blueprint, value: str) -> None:
+    import numpy as np
+
+    if value == "cosine":  # Loshchilov and Hutter (2017), without restarts
+        network.rate = lambda done: 0.5 * (1 + np.cos(math.pi * done))
+    elif value == "exponential":
+        network.rate = lambda done: _LEFT**done
+    elif value == "step":
+        network.rate = lambda done: _STEP ** np.floor(3 * done)
+
+
+def _warmup(network: Blueprint, value: float) -> None:
+    import numpy as np
+
+    if value > 0:
+        rest = network.rate or np.ones_like
+        network.rate = lambda done: np.minimum(1.0, done / value) * rest(done)
+
+
+def _early_stopping(network: Blueprint, value: int) -> None:
+    network.patience = value or None
+
+
+def _numbers(value: str, kind: str, inputs: pd.DataFrame) -> Any:
+    """Bring numbers to a normal distribution, or cut their line into pieces of equally many training rows.
+
+    A piece is 0 below it, 1 above it and even in between: together a basis of the linear splines with these knots, the
+    piecewise linear encoding of Gorishniy et al. (2022). What tells that a number is missing stays as it is.
+    """
+    if kind != "numeric" or value == "standard":
+        return None
+    import numpy as np
+    from sklearn.compose import ColumnTransformer
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
+
+    n_rows, n_columns = inputs.shape
+    filled, standard = SimpleImputer(strategy="median", add_indicator=True), StandardScaler()
+    if value == "quantile":
+        normal = QuantileTransformer(n_quantiles=min(_QUANTILES, n_rows), output_distribution="normal", random_state=0)
+        return make_pipeline(filled, normal, standard).fit(inputs)
+    usual = make_pipeline(filled, standard)
+    found = usual.fit_transform(inputs)
+    knots = np.quantile(found[:, :n_columns], np.linspace(0, 1, _PIECES + 1), axis=0)
+    # Not by SplineTransformer: what it holds once it is fitted are no types that can be loaded without trusting code.
+    pieces = [
+        (f"spline {at + 1}", FrozenEstimator(MinMaxScaler(clip=True).fit(knots[at : at + 2])), list(range(n_columns)))
+        for at in range(_PIECES)
+    ]
+    return make_pipeline(usual, ColumnTransformer(pieces, remainder="passthrough").fit(found))
+
+
+def _categories(value: str, kind: str, inputs: pd.DataFrame) -> Any:
+    """Make each category the logarithm of its share of the training rows, with mean 0 and standard deviation 1."""
+    if kind != "categorical" or value == "one_hot":
+        return None
+    import numpy as np
+    from sklearn.compose import ColumnTransformer
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler, TargetEncoder
+
+    def encoded(column: pd.DataFrame, cells: pd.Series[int]) -> Any:
+        # The mean of what is the same in all rows of a category; an unknown one gets the mean of all rows, hence 0.
+        shares = cells.map(cells.value_counts(normalize=True))
+        encoder = TargetEncoder(target_type="continuous", smooth=0.0).fit(column, np.log(shares))
+        return FrozenEstimator(make_pipeline(encoder, StandardScaler().fit(encoder.transform(column))))
+
+    by_column = [(name, encoded(inputs[[name]], inputs[name]), [name]) for name in inputs]
+    return ColumnTransformer(by_column, verbose_feature_names_out="frequency__{feature_name}").fit(inputs)
+
+
+def _of_network(name: str, build: Callable[[Blueprint, Any], None] | None, **fields: Any) -> Dimension:
+    return Dimension(name=name, build=build, per_optimizer=False, baseline=fields.get("off"), **fields)
+
+
+def _of_training(name: str, build: Callable[[Blueprint, Any], None], **fields: Any) -> Dimension:
+    return _of_network(name, build, of_training=True, **fields)
+
+
+#: What else a network can be built of and trained with: an entry each, and a function that changes the blueprint of a
+#: network, or makes features.
+TECHNIQUES = (
+    _of_network(
+        "numbers", None, prepare=_numbers, kind="choice", choices=("standard", "quantile", "spline"), off="standard",
+        words="{name} by {value}", off_words="standardized numbers", is_compiled=False,
+        needs=lambda value: None if value == "standard" else "numeric columns",
+    ),
+    _of_network(
+        "categories", None, prepare=_categories, kind="choice", choices=("one_hot", "frequency"), off="one_hot",
+        words="{name} by {value}", off_words="one-hot categories", is_compiled=False,
+        needs=lambda value: None if value == "one_hot" else "categorical columns",
+    ),
+    _of_network(
+        "family", _family, kind="choice", choices=("mlp", "conv"), off="mlp", words="{value}",
+        needs=lambda value: "images" if value == "conv" else None,
+    ),
+    _of_network(
+        "augmentation", _augmentation, kind="choice", choices=("none", "shift", "flip", "both"), off="none",
+        words="augmentation by {value}", off_words="no augmentation",
+        needs=lambda value: None if value == "none" else "images",
+    ),
+    _of_network(
+        "width_shape", _width_shape, kind="choice", choices=("constant", "pyramid", "funnel"), off="constant",
+        words="{value} width", is_active=with_hidden_layers,
+    ),
+    _of_network(
+        "normalization", _normalization, kind="choice", choices=("none", "batch", "layer"), off="none",
+        words="{value} normalization", off_words="no normalization", is_active=with_hidden_layers,
+    ),
+    _of_network(
+        "residual", _residual, kind="bool", off=False, words="residual connections",
+        off_words="no residual connections", is_active=with_hidden_layers,
+    ),
+    _of_network(
+        "initializer", _initializer, kind="choice", words="{value}", off="glorot_uniform",
+        choices=(
+            "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
+        ),
+    ),
+    _of_network("l2", _l2, kind="float", low=0, off=0.0, off_words="no l2", log=True),
+    _of_network(
+        "max_norm", _max_norm, kind="float", low=0, off=0.0, off_words="no limit of norms",
+        words="norms of at most {value}", log=True, is_active=with_hidden_layers,
+    ),
+    _of_training(
+        "loss", _loss, kind="choice", choices=(*_CLASS_LOSSES, *_NUMBER_LOSSES), words="{value} loss",
+        needs=lambda value: "classes" if value in _CLASS_LOSSES else "numbers",
+    ),
+    _of_training(
+        "label_smoothing", _label_smoothing, kind="float", low=0, high=1, open_high=True, off=0.0,
+        off_words="no label smoothing", needs=lambda value: "classes" if value else None,
+    ),
+    _of_training(
+        "gradient_clip", _gradient_clip, kind="float", low=0, off=0.0, off_words="no gradient clipping",
+        words="gradients clipped to {value}", log=True,
+    ),
+    _of_training(
+        "schedule", _schedule, kind="choice", choices=("constant", "cosine", "exponential", "step"), off="constant",
+        words="{value} schedule", off_words="constant learning rate", is_compiled=False,
+    ),
+    _of_training(
+        "warmup", _warmup, kind="float", low=0, high=1, off=0.0, words="warm-up of {value}", off_words="no warm-up",
+        is_compiled=False,
+    ),
+    _of_training(
+        "early_stopping", _early_stopping, kind="int", low=0, most=100_000, off=0, is_compiled=False,
+        words="early stopping after {value} (the best epoch counts)",
+        off_words="no early stopping (the last epoch counts)",
+    ),
+    _of_network("epochs", None, part="fit", kind="int", low=1, most=100_000, log=True),
+    _of_network(
+        "class_weight", None, part="fit", kind="choice", choices=("none", "balanced"), off="none",
+        words="{value} classes", off_words="classes as they are",
+        needs=lambda value: "classes" if value == "balanced" else None,
+    ),
+)  # fmt: skip
 
 
 def _put_depth(draft: Draft, value: ParamValue) -> None:

@@ -10,7 +10,7 @@ from depthcheck.experiments.cluster.worker import TrialTask, run_task
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.space import in_words
 from depthcheck.experiments.reproduce import original
-from depthcheck.pipeline import techniques
+from depthcheck.pipeline import dimensions
 from depthcheck.pipeline.config import DataConfig, ModelConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
@@ -95,7 +95,7 @@ def recipe() -> Dimension:
     """Return the dimension that the recipe for maintainers adds, made of its text."""
     text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     function, entry = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    names = dict(vars(techniques))
+    names = dict(vars(dimensions))
     exec(function, names)
     return eval(entry, names)
 

@@ -8,7 +8,7 @@ import pytest
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
-from depthcheck.pipeline.techniques import TECHNIQUES
+from depthcheck.pipeline.dimensions import TECHNIQUES
 from depthcheck.reports.compare.study_data import Factor
 from depthcheck.reports.text.words import configuration, level
 
