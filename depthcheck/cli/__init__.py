@@ -14,9 +14,8 @@ from typing import Any
 import click
 
 from depthcheck import __version__
-from depthcheck.cli.model_commands import predict, serve
 from depthcheck.cli.options import BAD_INPUT, FAILED, complain, failure_code
-from depthcheck.cli.study_commands import delete, doctor, list_, report, reproduce, show
+from depthcheck.cli.study_commands import delete, doctor, list_, predict, report, reproduce, serve, show
 from depthcheck.cli.training_commands import compare, init, run
 from depthcheck.experiments import scratch
 from depthcheck.pipeline.system import INTERRUPTED, cleaning_up, stop_politely

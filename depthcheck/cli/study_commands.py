@@ -1,10 +1,12 @@
-"""The commands about studies that exist: their answers, reports, reproduction, soundness, and end."""
+"""The commands about studies that exist: their answers, reports, reproduction, soundness, end, and their champions."""
 
 from __future__ import annotations
 
 import functools
 import json
+import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -15,23 +17,29 @@ from depthcheck.cli.options import (
     FAILED,
     Count,
     StudyName,
+    asked_model,
     complain,
     failure_code,
     folder_of,
+    new_file,
     option,
+    query,
+    sheet,
     storage,
     switch,
 )
 from depthcheck.experiments.addresses import may_be_shown, mlflow_pages, run_page, shown
 from depthcheck.pipeline import verbatim
-from depthcheck.pipeline.system import INTERRUPTED
+from depthcheck.pipeline.system import INTERRUPTED, kind_of, user_path
 from depthcheck.pipeline.verbatim import one_line
 
 if TYPE_CHECKING:
     from depthcheck.api import Study
     from depthcheck.experiments.doctor.examine import Examination
     from depthcheck.experiments.reproduce.reproduction import ReproductionEnding
+    from depthcheck.pipeline.data.load import TableFile
 
+_LAST_PORT = 65_535
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
 
 
@@ -317,3 +325,100 @@ def _examination(found: Examination) -> dict[str, Any]:
             for kind, findings in (("repaired", found.repaired), ("left", found.left))
         },
     }
+
+
+@click.command(epilog="Example: depthcheck predict --input new.csv --output answers.csv")
+@option("--input", "source", metavar="FILE|URL", help="File or database with the original columns, or an .npz with X.")
+@option("--output", metavar="FILE", help="The .csv or .parquet file to write.")
+@sheet
+@query
+@asked_model
+def predict(
+    *,
+    source: str | None,
+    output: str | None,
+    sheet: str | None,
+    query: str | None,
+    study: str | None,
+    model: str | None,
+    trust: bool,
+) -> int:
+    """Let a champion predict the rows of a file or a database."""
+    from depthcheck.experiments import tracking
+
+    base = tracking.launch_directory()
+    read_from = _input(source, base)
+    target = new_file(output, base, (".csv", ".parquet"))  # another model's answers are not replaced unseen
+    from depthcheck.pipeline.data.load import read_samples
+
+    uri = tracking.tracking_uri()
+    address = model or tracking.champion_address(uri, study)
+    samples, table = read_samples(read_from, sheet=sheet, query=query, log=print)
+    answers = tracking.predict(uri, address, samples, trust=trust)
+    _write(table, answers, target)
+    print(f"{len(answers):,} rows predicted by {address}\n  answers       {target}")
+    return 0
+
+
+def _input(asked: str | None, base: Path) -> Path | str:
+    from depthcheck.pipeline.config import DataConfig
+
+    if asked is None:
+        raise ValueError("input must be a file, got nothing")
+    asked = DataConfig(name=asked).name  # no password, and of a SQLite database the file
+    if asked.startswith("postgresql:"):
+        return asked
+    path = base / user_path(asked, "input")
+    kind = kind_of(path, "input")
+    if kind != "file":
+        what = "it is a folder" if kind else f"there is no {path}"
+        raise ValueError(f"input must be a file, got {asked!r}: {what}")
+    return path
+
+
+def _write(table: TableFile | None, answers: Any, output: Path) -> None:
+    """Write the answers beside the columns that they answer, each cell as it stood; pixels are not repeated."""
+    from depthcheck.pipeline.data.answered import write_answered
+
+    if table is not None:
+        write_answered(table, answers, output)
+    elif output.suffix == ".csv":
+        answers.to_csv(output, index=False)
+    else:
+        answers.to_parquet(output, index=False)
+
+
+@click.command(epilog="Example: depthcheck serve --port 8080")
+@asked_model
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@option("--port", metavar="NUMBER", default="5000", show_default=True, help="Port to listen at.")
+def serve(study: str | None, model: str | None, trust: bool, host: str, port: str) -> int:
+    """Serve a champion over HTTP until Ctrl-C."""
+    number = _port(port)
+    from depthcheck.experiments import tracking
+
+    uri, listener = tracking.tracking_uri(), _listener(host, number)
+    address = model or tracking.champion_address(uri, study)
+
+    def say() -> None:
+        print(f"{address} is served at http://{host}:{number}/invocations", flush=True)
+
+    with listener:
+        tracking.serve(uri, address, listener, trust=trust, on_ready=say)
+    return 0
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Take the port before the model is loaded, which takes a while; complain in a line where that cannot be."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while ")[0]  # Python repeats the address there
+        raise ValueError(f"host and port must be free to listen at, got {host} and {port}: {reason}") from error
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
+        raise ValueError(f"port must be a number from 1 to {_LAST_PORT}, got {text!r}")
+    return int(text)

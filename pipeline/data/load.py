@@ -24,16 +24,17 @@ from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
 from depthcheck.pipeline.data.cell_table import (
     POSTGRESQL,
     JsonFile,
+    SpreadsheetFile,
     SqliteFile,
     json_size,
     open_postgresql,
     read_postgresql,
+    spreadsheet_size,
     sqlite_size,
 )
 from depthcheck.pipeline.data.cells import cells_of, listed
 from depthcheck.pipeline.data.columnar import ColumnarFile, columnar_size
 from depthcheck.pipeline.data.delimited import DelimitedFile, delimited_size
-from depthcheck.pipeline.data.excel import SpreadsheetFile, spreadsheet_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
 from depthcheck.pipeline.data.own_arrays import (
     find_idx_files,

@@ -8,8 +8,8 @@ from golden_tables import N_FOLDS, N, golden_table
 from study_records import DEPTH, DUMMY_SCORE, OPTIMIZER, config, design, searched, trial
 
 from depthcheck.reports.compare.comparison import compare_study
+from depthcheck.reports.compare.evidence import settings_of, subset_size
 from depthcheck.reports.compare.example_scores import ExampleScores, judged_examples
-from depthcheck.reports.compare.settings import settings_of, subset_size
 
 
 @pytest.fixture
