@@ -21,6 +21,7 @@ from scipy.signal import lfilter
 
 from depthcheck.pipeline.prepare.split import time_blocks
 from depthcheck.pipeline.scores import METRICS
+from depthcheck.reports.compare.difference import degrees_of_freedom, subset_size, tuned_scores
 from depthcheck.reports.compare.example_scores import (
     ExampleScores,
     Units,
@@ -31,7 +32,6 @@ from depthcheck.reports.compare.example_scores import (
     weighted_scores,
 )
 from depthcheck.reports.compare.results import Difference
-from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, tuned_scores
 
 Array = NDArray[np.float64]
 #: Standard deviations: between settings, of the noise of one network, and of what a row is to both levels.

@@ -29,10 +29,10 @@ from benchmarks.dependent import members
 from depthcheck.pipeline.records import Predictions
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.reports.compare import difference
+from depthcheck.reports.compare.difference import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 from depthcheck.reports.compare.example_scores import Units, difference_by_units, example_scores, judged_examples
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.study_data import StudyDesign
-from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 from depthcheck.reports.compare.verdict import decide
 
 Array = NDArray[np.float64]

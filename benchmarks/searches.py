@@ -29,17 +29,18 @@ from scipy import stats
 
 from benchmarks.landscape import dimensions, inside
 from depthcheck.pipeline.scores import METRICS, Metric
-from depthcheck.reports.compare.difference import paired_difference, reaching
-from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
-from depthcheck.reports.compare.results import Difference
-from depthcheck.reports.compare.study_data import StudyDesign
-from depthcheck.reports.compare.tuning import (
+from depthcheck.reports.compare.difference import (
     degrees_of_freedom,
+    paired_difference,
     pseudo_weights,
+    reaching,
     subset_size,
     subset_weights,
     tuned_scores,
 )
+from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
+from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, decide, nominal_errors
 
 Array = NDArray[np.float64]

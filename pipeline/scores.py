@@ -65,7 +65,7 @@ class Metric:
         None for AUC: with two, intervals on 300 examples covered up to 100 % (without, 93 to 95 %).
     imagined_failures
         Settings that failed at every level and that an interval of tuned scores allows for beyond those that were drawn
-        (:func:`depthcheck.reports.compare.tuning.tuned_scores`).
+        (:func:`depthcheck.reports.compare.difference.tuned_scores`).
         Two for R²; accuracy and AUC were covered without.
     diverged_below
         A validation score below it says that training diverged, though its numbers are finite still. Of R², an error a

@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.reports.compare.difference import (
+    degrees_of_freedom,
     difference_of_means,
     fold_difference,
     found,
     probability_better,
     reaching,
+    subset_size,
+    subset_weights,
+    tuned_scores,
 )
 from depthcheck.reports.compare.example_scores import ExampleScores, Units, difference_by_units, units_of
 from depthcheck.reports.compare.results import (
@@ -43,7 +47,6 @@ from depthcheck.reports.compare.study_data import (
     record_level,
     valid_score,
 )
-from depthcheck.reports.compare.tuning import degrees_of_freedom, subset_size, subset_weights, tuned_scores
 from depthcheck.reports.compare.verdict import error_of_look
 
 JudgingPart = Literal["test", "valid"]

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from depthcheck.pipeline.scores import Metric
-from depthcheck.reports.compare.difference import CONFIDENCE
+from depthcheck.reports.compare.difference import CONFIDENCE, SEARCHED, degrees_of_freedom
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
-from depthcheck.reports.compare.tuning import SEARCHED, degrees_of_freedom
 
 SIGNIFICANCE = 0.05
 #: Probability of showing what matters, and seeds (or settings) that a plan goes up to.

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from depthcheck.reports.compare.tuning import pseudo_weights, subset_weights, tuned_scores
+from depthcheck.reports.compare.difference import pseudo_weights, subset_weights, tuned_scores
 
 
 def by_hand(valid, scores, subset):
