@@ -19,6 +19,7 @@ from depthcheck.experiments.places import Place
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.pipeline.records import TrialResult
 from tests.end_to_end.folder import Folder
+from tests.reports.stored_study import result_of
 
 #: Tables and columns of MLflow's database in which a folder's path stands.
 PATHS = (
@@ -79,16 +80,7 @@ class Hurt(Folder):
             phase=record.phase,
             config=record.config,
         )
-        result = TrialResult(
-            config=record.config,
-            state=record.state,
-            history=record.history,
-            valid=record.evaluation("valid"),
-            test=record.evaluation("test"),
-            n_params=record.n_params,
-            fit_seconds=record.fit_seconds,
-        )
-        return run, result
+        return run, result_of(record)
 
     def examine(self, *, fix: bool = False) -> Examination:
         return examine(self.place, self.name, fix=fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from depthcheck.experiments import tracking
-from depthcheck.pipeline.records import TrialResult
+from depthcheck.pipeline.records import TrialRecord, TrialResult
 from depthcheck.reports.compare.study_data import StudyData
 
 
@@ -100,14 +100,17 @@ def _write_trial(parent, record, study):
     predictions = study.predictions.get(record.run_id)
     if predictions is not None:
         run.log_predictions(predictions)
-    run.finish(
-        TrialResult(
-            config=record.config,
-            state=record.state,
-            history=record.history,
-            valid=record.evaluation("valid"),
-            test=record.evaluation("test"),
-            n_params=record.n_params,
-            fit_seconds=record.fit_seconds,
-        )
+    run.finish(result_of(record))
+
+
+def result_of(record: TrialRecord) -> TrialResult:
+    """Return what a trial gave, as its worker has it."""
+    return TrialResult(
+        config=record.config,
+        state=record.state,
+        history=record.history,
+        valid=record.evaluation("valid"),
+        test=record.evaluation("test"),
+        n_params=record.n_params,
+        fit_seconds=record.fit_seconds,
     )
