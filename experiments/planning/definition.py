@@ -169,11 +169,7 @@ def parse(
     if data is not None and "name" not in table:
         data = replace(data, **{key: value for key, value in said.items() if not getattr(data, key)})
     experiment = Experiment.of(
-        found,
-        name=name,
-        data=data or DataConfig(**said),
-        class_weight=table.get("class_weight"),
-        model=own,
+        found, name=name, data=data or DataConfig(**said), class_weight=table.get("class_weight"), model=own
     )
     _check_complete(experiment)
     return experiment

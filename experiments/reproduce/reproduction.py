@@ -18,13 +18,7 @@ from depthcheck.experiments.addresses import may_be_shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.reproduce import deviations as words
-from depthcheck.experiments.reproduce.deviations import (
-    Change,
-    Deviation,
-    ReproductionFinding,
-    compare,
-    differences,
-)
+from depthcheck.experiments.reproduce.deviations import Change, Deviation, ReproductionFinding, compare, differences
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.tracking import Curves, ReproductionRun, keys

@@ -173,10 +173,7 @@ FORMATS = [
     DataFormat(name="SQLite", suffixes=_SQLITE, table=SqliteFile, takes="query", size=sqlite_size),
     DataFormat(name="an NPZ file", suffixes=(".npz",), arrays=read_npz, samples=read_x, size=npz_size),
     DataFormat(
-        name="four IDX files",
-        in_folder=lambda path: bool(find_idx_files(path)),
-        arrays=read_idx_folder,
-        size=idx_size,
+        name="four IDX files", in_folder=lambda path: bool(find_idx_files(path)), arrays=read_idx_folder, size=idx_size
     ),
     DataFormat(
         name="a subfolder of images for each class", in_folder=has_images, arrays=read_image_folder, size=image_size

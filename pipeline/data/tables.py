@@ -34,14 +34,7 @@ from depthcheck.pipeline.data.cells import (
     proves_comma,
     typed,
 )
-from depthcheck.pipeline.data.guess import (
-    asking,
-    guess,
-    numbers_in,
-    owner_hint,
-    taken_for_missing,
-    without_leak,
-)
+from depthcheck.pipeline.data.guess import asking, guess, numbers_in, owner_hint, taken_for_missing, without_leak
 from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task

@@ -15,15 +15,7 @@ from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History, engines_in_words
 from depthcheck.pipeline.scores import ACCURACY, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown, option
-from depthcheck.reports.compare.results import (
-    Check,
-    Comparison,
-    Difference,
-    FinalistRow,
-    LevelRow,
-    Question,
-    Search,
-)
+from depthcheck.reports.compare.results import Check, Comparison, Difference, FinalistRow, LevelRow, Question, Search
 from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
 from depthcheck.reports.text.words import plural
 
@@ -255,10 +247,7 @@ def check_judged_on_test(part: str | None, folds: int = 0, *, is_search: bool = 
     if folds and is_search:
         by = "the recommended model is judged by rows that also chose it; "
         by += "levels by rows that chose nothing, fold by fold"
-    problems = {
-        "valid": [f"no test part: {by}"],
-        None: ["no confirmed run was judged on any part"],
-    }.get(part, [])
+    problems = {"valid": [f"no test part: {by}"], None: ["no confirmed run was judged on any part"]}.get(part, [])
     return check("judged on the test part", problems, "differences are of the test part, which chose nothing")
 
 

@@ -36,14 +36,7 @@ from depthcheck.reports.compare.study_data import (
     is_untrained,
     without_seed,
 )
-from depthcheck.reports.compare.verdict import (
-    SIGNIFICANCE,
-    adjust,
-    advise,
-    decide,
-    error_of_look,
-    not_enough,
-)
+from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, error_of_look, not_enough
 
 
 def compare_study(study: StudyData) -> Comparison:

@@ -129,10 +129,7 @@ class Settings:
                     self._add(differences[level], values - against, size, n_failed)
         return tuple(
             LevelCurve(
-                level=level,
-                subsets=tuple(sizes),
-                scores=tuple(scores[level]),
-                differences=tuple(differences[level]),
+                level=level, subsets=tuple(sizes), scores=tuple(scores[level]), differences=tuple(differences[level])
             )
             for level in levels
         )
