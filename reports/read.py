@@ -248,7 +248,6 @@ def _finalist(stored: Mapping[str, Any]) -> FrozenFinalist:
         id=stored["id"],
         config=TrialConfig.from_params(stored["params"]),
         selected_score=stored["selected_score"],
-        selected_number=stored["number"],
         stands_for=tuple((str(factor), str(level)) for factor, level in stored["stands_for"]),
         origin=stored["origin"],
     )

@@ -154,15 +154,13 @@ def _contrast(
     row: LevelRow, reference: LevelRow, difference: Difference | None, p_holm: float | None, evidence: Evidence
 ) -> Contrast:
     chosen = evidence.settings is None and not _same(row, reference)
-    p_better, n_pairs = evidence.p_better(row.finalist, reference.finalist) if chosen else (None, 0)
     return Contrast(
         factor=row.factor,
         level=row.level,
         reference=reference.level,
         difference=difference,
         p_holm=p_holm,
-        p_better=p_better,
-        n_pairs=n_pairs,
+        p_better=evidence.p_better(row.finalist, reference.finalist) if chosen else None,
         verdict=_verdict(row, reference, difference, p_holm, evidence),
     )
 

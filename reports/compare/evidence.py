@@ -309,13 +309,10 @@ class Evidence:
         fits = abs(float(np.nanmean(scores)) - evaluation.score) < max(_FOLD_TOLERANCE, self.design.metric.tolerance)
         return scores if fits else None
 
-    def p_better(self, a: str | None, b: str | None) -> tuple[float | None, int]:
-        """Return the probability that a fresh run of A beats one of B, and from how many pairs it was counted."""
-        if a is None or b is None:
-            return None, 0
-        scores = [np.array(list(self.scores(finalist, self.part).values())) for finalist in (a, b)]
-        n_pairs = len(scores[0]) * len(scores[1])
-        return (probability_better(scores[0], scores[1]), n_pairs) if n_pairs else (None, 0)
+    def p_better(self, a: str | None, b: str | None) -> float | None:
+        """Return the probability that a fresh run of A beats one of B, or None where either has no run."""
+        scores = [np.array(list(self.scores(finalist or "", self.part).values())) for finalist in (a, b)]
+        return probability_better(*scores) if all(map(len, scores)) else None
 
     def _example_scores(self, run: TrialRecord) -> NDArray[np.generic] | None:
         """Return ``(n_examples,)``, or None where predictions are missing or do not fit the logged score."""

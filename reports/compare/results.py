@@ -142,9 +142,8 @@ class Contrast:
     difference
         Level minus reference: of what tuning each gives, at the same settings; where configurations were chosen by the
         user, of these on the same fresh seeds. None where nothing is shared, or nothing was judged yet.
-    p_better, n_pairs
-        Of chosen configurations: share of all pairs of runs in which the level's run beats the reference's (ties half),
-        and how many pairs.
+    p_better
+        Of chosen configurations: share of all pairs of runs in which the level's run beats the reference's (ties half).
     """
 
     factor: str
@@ -153,7 +152,6 @@ class Contrast:
     difference: Difference | None = None
     p_holm: float | None = None
     p_better: float | None = None
-    n_pairs: int = 0
     verdict: Verdict
 
 

@@ -177,8 +177,8 @@ class FrozenFinalist:
         Its short name, the value of the tag ``finalist`` of its confirm runs.
     config
         Its seed is that of the trial it was selected by and counts for nothing here.
-    selected_score, selected_number
-        Validation score and number of the trial it was selected by, or None where no search chose it.
+    selected_score
+        Validation score of the trial it was selected by, or None where no search chose it.
     stands_for
         The (factor, level) pairs of which it is the best; empty for the best of the exploit phase.
     """
@@ -186,7 +186,6 @@ class FrozenFinalist:
     id: str
     config: TrialConfig
     selected_score: float | None = None
-    selected_number: int | None = None
     stands_for: tuple[tuple[str, str], ...] = ()
     origin: str = "compare"
 

@@ -64,7 +64,6 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
                 "finalists": [
                     {
                         "id": one.id,
-                        "number": one.selected_number,
                         "origin": one.origin,
                         "selected_score": one.selected_score,
                         "stands_for": [list(pair) for pair in one.stands_for],

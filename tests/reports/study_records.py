@@ -69,12 +69,11 @@ def trial(number, of, valid=0.8, *, phase="compare", state="finished", curve=Non
     )
 
 
-def finalist(name, of, *, selected=0.85, number=1, stands_for=None, origin="compare"):
+def finalist(name, of, *, selected=0.85, stands_for=None, origin="compare"):
     return FrozenFinalist(
         id=name,
         config=of,
         selected_score=selected,
-        selected_number=number,
         stands_for=(("depth", str(of.model.depth)),) if stands_for is None else stands_for,
         origin=origin,
     )
@@ -82,10 +81,8 @@ def finalist(name, of, *, selected=0.85, number=1, stands_for=None, origin="comp
 
 def finalist_of(record, stands_for=None):
     """Return the finalist that the search found with a trial."""
-    return finalist(
-        f"trial-{record.number}", record.config, selected=record.evaluation("valid").score, number=record.number,
-        stands_for=stands_for, origin=record.phase,
-    )  # fmt: skip
+    score = record.evaluation("valid").score
+    return finalist(f"trial-{record.number}", record.config, selected=score, stands_for=stands_for, origin=record.phase)
 
 
 def best_of(records, depth):
