@@ -133,6 +133,10 @@ def _require_whole(what: str, value: int, least: int) -> None:
     require(_is_int(value) and value >= least, what, f"a whole number of at least {least}", value)
 
 
+def _fields_of(config: DataConfig | ModelConfig) -> dict[str, Any]:
+    return {one.name: getattr(config, one.name) for one in fields(config)}
+
+
 #: What makes the path of a file the address of a database.
 _SQLITE = "sqlite:///"
 #: How the names of an address's parameters end whose values are secrets; ``sslkey`` is the path of a file.
@@ -238,7 +242,7 @@ class DataConfig:
 
     def __reduce__(self) -> tuple[Callable[..., DataConfig], tuple[Any, ...]]:
         """Make it anew where it arrives, so that a user's own metric is known there too."""
-        return functools.partial(DataConfig, **{one.name: getattr(self, one.name) for one in fields(self)}), ()
+        return functools.partial(DataConfig, **_fields_of(self)), ()
 
     def to_params(self) -> dict[str, ParamValue]:
         """Return the parameters to log, only those that say more than a guess would."""
@@ -384,7 +388,7 @@ class ModelConfig:
 
     def __reduce__(self) -> tuple[Callable[..., ModelConfig], tuple[Any, ...]]:
         """Make it anew where it arrives, so that the hyperparameters of a user's own model are dimensions there too."""
-        return _model_config, (self.units, self.activation, self.dropout, self.options, self.own)
+        return functools.partial(ModelConfig, **_fields_of(self)), ()
 
     def __post_init__(self) -> None:
         from depthcheck.pipeline.dimensions import DIMENSIONS, know_own
@@ -426,12 +430,6 @@ class ModelConfig:
             return f"depth {self.depth}"
         of_own = (DIMENSIONS[name].said(value, 2) for name, value in self.options if DIMENSIONS[name].is_own)
         return ", ".join([self.name, *([f"depth {self.depth}"] if self.own.is_said("depth") else []), *of_own])
-
-
-def _model_config(
-    units: tuple[int, ...], activation: str | None, dropout: float, options: Any, own: OwnModel | None
-) -> ModelConfig:
-    return ModelConfig(units=units, activation=activation, dropout=dropout, options=options, own=own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice, SplitConfig
+from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS, by_dimension, parameter, told_apart
 from depthcheck.pipeline.records import TrialRecord, TrialState
 
@@ -240,7 +240,9 @@ def pairwise(
         name="comparison",
         question=f"Which is better: {', '.join(named[:-1])} or {named[-1]}?",
         data=first.data,
-        split=_choice(first.split),
+        split=SplitChoice(
+            **{name: getattr(first.split, name) for name in ("valid_size", "test_size", "seed", "method", "folds")}
+        ),
         class_weight=first.fit.class_weight,
         model=first.model.own,
         budget=Budget(trials=1, epochs=first.fit.epochs, seeds=seeds),
@@ -253,12 +255,6 @@ def pairwise(
 
 def _text_of(model: ModelConfig) -> str:
     return model.name if model.own is None else f"{model.name} ({model.own.sha256[:8]})"
-
-
-def _choice(split: SplitConfig) -> SplitChoice:
-    return SplitChoice(
-        valid_size=split.valid_size, test_size=split.test_size, seed=split.seed, method=split.method, folds=split.folds
-    )
 
 
 def _record(uri: str, run_id: str) -> TrialRecord:
