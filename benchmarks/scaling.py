@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.scaling`` runs studies whose trials sleep in place of training; all else is real: Optuna's study
 in PostgreSQL, an MLflow server before another database of it, Dask (without TLS), the coordinator. It prints a markdown
-table (some minutes). All of it shares this machine's cores: a lower bound of what a cluster does.
+table (some minutes). All of it shares this machine's cores: a lower bound of what a cluster does. What each part
+computes for a trial tells which would be the first to have too few of them.
 ``--trials 2000 --workers 8`` shows the growth: seconds and memory at the beginning and at the end of one long study.
 """
 
@@ -15,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +37,7 @@ from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
 
 _EPOCHS, _WORKERS_A_PROCESS = 5, 32
+_DATABASES = "optuna", "mlflow"
 _DEFINITION = """
 seed = 3
 [data]
@@ -69,16 +71,18 @@ def main() -> None:
         return
     print(
         f"trials of {options.seconds} s, {os.cpu_count()} cores for all\n\n"
-        "| workers | trials | an hour | at best | coordinator busy | CPU ms a trial: first tenth, last "
-        "| MiB: first, last |\n"
-        "|---|---|---|---|---|---|---|"
+        "| workers | trials | an hour | at best | coordinator busy | CPU ms a trial: coordinator's first tenth, last "
+        "| MLflow server | PostgreSQL | workers, scheduler | coordinator MiB: first, last "
+        "| databases, KiB a trial: Optuna's, MLflow's |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|"
     )
     for n_workers in options.workers:
         found = _with_servers(n_workers, options)
         best = 3600 * n_workers / options.seconds
         print(
             f"| {n_workers} | {found['trials']} | {found['an_hour']:,.0f} | {best:,.0f} | {found['busy']:.0%} "
-            f"| {found['cpu'][0]:.0f}, {found['cpu'][1]:.0f} | {found['mib'][0]:.0f}, {found['mib'][1]:.0f} |",
+            f"| {found['cpu'][0]:.0f}, {found['cpu'][1]:.0f} | {' | '.join(f'{ms:.0f}' for ms in found['others'])} "
+            f"| {found['mib'][0]:.0f}, {found['mib'][1]:.0f} | {found['kib'][0]:.0f}, {found['kib'][1]:.0f} |",
             flush=True,
         )
 
@@ -92,7 +96,7 @@ def _with_servers(n_workers: int, options: argparse.Namespace) -> dict[str, Any]
         scheduler = f"tcp://127.0.0.1:{free_port()}"
         again = [sys.executable, "-m", "benchmarks.scaling", "--seconds", str(options.seconds)]
         environment = {**os.environ, "DEPTHCHECK_BENCHMARK_SECONDS": str(options.seconds)}
-        left = n_workers
+        left, hosts = n_workers, []
         while left > 0:
             here = min(left, _WORKERS_A_PROCESS)
             is_first = left == n_workers
@@ -101,16 +105,30 @@ def _with_servers(n_workers: int, options: argparse.Namespace) -> dict[str, Any]
                 env=environment,
                 stderr=subprocess.DEVNULL,
             )
+            hosts.append(host.pid)
             stack.callback(host.wait)
             stack.callback(host.kill)
             left -= here
         stores = [server.uri, database.url("optuna"), scheduler]
+        parts = [[server.pid], [database.pid], hosts]
+        before = [_cpu_seconds(pids) for pids in parts]
+        sizes = [database.n_bytes(name) for name in _DATABASES]
         words = ["--workers", str(n_workers), "--trials", str(options.trials), "--stores", *stores]
         done = subprocess.run([*again, *words], stdout=subprocess.PIPE, text=True, check=True, cwd=scratch, env={
             **environment, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": scratch,
         })  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        spent = [_cpu_seconds(pids) - so_far for pids, so_far in zip(parts, before, strict=True)]
+        found["others"] = [1000 * seconds / found["trials"] for seconds in spent]
+        grown = [database.n_bytes(name) - size for name, size in zip(_DATABASES, sizes, strict=True)]
+        found["kib"] = [n_bytes / 2**10 / found["trials"] for n_bytes in grown]
         return found
+
+
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    """Return what processes have computed so far, with those below them, also those that have ended."""
+    roots = [psutil.Process(pid) for pid in pids]
+    return sum(sum(one.cpu_times()[:4]) for root in roots for one in [root, *root.children(recursive=True)])
 
 
 def _host(address: str, n_workers: int) -> None:

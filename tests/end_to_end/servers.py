@@ -38,6 +38,11 @@ class MlflowServer:
         self.uri = f"http://{host}:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", self._host, "--port", str(self._port)]
@@ -85,6 +90,16 @@ class Postgres:
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://me@127.0.0.1:{self._port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def n_bytes(self, database: str) -> int:
+        """Return how large a database is."""
+        words = ["-h", "127.0.0.1", "-p", str(self._port), "-U", "me", "-Atc", f"SELECT pg_database_size('{database}')"]
+        done = subprocess.run([self._programs / "psql", *words, "postgres"], check=True, capture_output=True, text=True)
+        return int(done.stdout)
 
     def dump(self) -> str:
         """Return all that is in its databases, as SQL."""
