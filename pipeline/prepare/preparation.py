@@ -5,6 +5,7 @@ It travels inside the served model: beside its own columns it imports numpy, pan
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import zipfile
@@ -86,13 +87,21 @@ class TablePreparation:
 
     def save(self, folder: Path) -> None:
         """Write what :func:`load_preparation` reads: the columns as JSON, the transformer as skops, without code."""
-        import skops.io
-
         folder.mkdir(parents=True, exist_ok=True)
-        schema = {field: getattr(self, field) for field in _PLAIN}
-        schema["columns"] = [asdict(column) for column in self.columns]
-        (folder / _SCHEMA).write_text(json.dumps(schema, indent=1, ensure_ascii=False), encoding="utf-8")
-        skops.io.dump(self.transformer, folder / _TRANSFORMER, compression=zipfile.ZIP_DEFLATED)
+        for name, content in _files_of(self).items():
+            (folder / name).write_bytes(content)
+
+
+@functools.lru_cache(maxsize=1)  # trial after trial saves the same one
+def _files_of(preparation: TablePreparation) -> dict[str, bytes]:
+    import skops.io
+
+    schema = {field: getattr(preparation, field) for field in _PLAIN}
+    schema["columns"] = [asdict(column) for column in preparation.columns]
+    return {
+        _SCHEMA: json.dumps(schema, indent=1, ensure_ascii=False).encode(),
+        _TRANSFORMER: skops.io.dumps(preparation.transformer, compression=zipfile.ZIP_DEFLATED),
+    }
 
 
 def load_preparation(folder: Path) -> TablePreparation:
