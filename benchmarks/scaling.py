@@ -71,7 +71,8 @@ def main() -> None:
         return
     print(
         f"trials of {options.seconds} s, {os.cpu_count()} cores for all\n\n"
-        "| workers | trials | an hour | at best | coordinator busy | CPU ms a trial: coordinator's first tenth, last "
+        "| workers | trials | an hour: all, first tenth, last | at best | coordinator busy "
+        "| CPU ms a trial: coordinator's first tenth, last "
         "| MLflow server | PostgreSQL | workers, scheduler | coordinator MiB: first, last "
         "| databases, KiB a trial: Optuna's, MLflow's |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|"
@@ -80,7 +81,8 @@ def main() -> None:
         found = _with_servers(n_workers, options)
         best = 3600 * n_workers / options.seconds
         print(
-            f"| {n_workers} | {found['trials']} | {found['an_hour']:,.0f} | {best:,.0f} | {found['busy']:.0%} "
+            f"| {n_workers} | {found['trials']} | {', '.join(f'{pace:,.0f}' for pace in found['an_hour'])} "
+            f"| {best:,.0f} | {found['busy']:.0%} "
             f"| {found['cpu'][0]:.0f}, {found['cpu'][1]:.0f} | {' | '.join(f'{ms:.0f}' for ms in found['others'])} "
             f"| {found['mib'][0]:.0f}, {found['mib'][1]:.0f} | {found['kib'][0]:.0f}, {found['kib'][1]:.0f} |",
             flush=True,
@@ -178,9 +180,12 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     def cpu(part: list[tuple[float, float, float]]) -> float:
         return 1000 * (part[-1][1] - part[0][1]) / (len(part) - 1)
 
+    def an_hour(part: list[tuple[float, float, float]]) -> float:
+        return 3600 * (len(part) - 1) / (part[-1][0] - part[0][0])
+
     return {
         "trials": n,
-        "an_hour": 3600 * (n - 1) / (seen[-1][0] - seen[0][0]),
+        "an_hour": (an_hour(seen), an_hour(seen[:tenth]), an_hour(seen[-tenth:])),
         "busy": (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0]),
         "cpu": (cpu(seen[:tenth]), cpu(seen[-tenth:])),
         "mib": (seen[tenth][2], seen[-1][2]),
