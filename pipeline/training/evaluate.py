@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -194,9 +195,13 @@ def _said(
 
 
 def _saturated(activation: Callable[[Any], Any], before: tf.Tensor) -> float:
-    steepest = float(tf.reduce_max(tf.abs(_slope(activation, tf.linspace(-10.0, 10.0, 2001)))))
-    flat = tf.abs(_slope(activation, before)) < _FLAT * steepest
+    flat = tf.abs(_slope(activation, before)) < _FLAT * _steepest(activation)
     return float(np.mean(flat.numpy()))
+
+
+@functools.lru_cache(maxsize=32)
+def _steepest(activation: Callable[[Any], Any]) -> float:
+    return float(tf.reduce_max(tf.abs(_slope(activation, tf.linspace(-10.0, 10.0, 2001)))))
 
 
 def _slope(activation: Callable[[Any], Any], at: tf.Tensor) -> tf.Tensor:
