@@ -16,6 +16,15 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+#: Of MLflow's own login; without the cache each request waits for a hash that is made to be slow.
+_LOGIN = """[mlflow]
+default_permission = READ
+database_uri = sqlite:///{folder}/users.db
+admin_username = {user}
+admin_password = {password}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 600
+"""
 # Jobs are for language models; their files in /dev/shm outlive the server.
 _QUIETLY = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -28,10 +37,27 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """An MLflow server with its artifacts, and its database unless another is named, in one folder."""
+    """An MLflow server with its artifacts, and its database unless another is named, in one folder.
 
-    def __init__(self, folder: Path, database: str = "sqlite:///mlflow.db", host: str = "127.0.0.1") -> None:
+    With a ``login``, a folder for what it knows of that, user and password, it asks everybody for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database: str = "sqlite:///mlflow.db",
+        host: str = "127.0.0.1",
+        login: tuple[Path, str, str] | None = None,
+    ) -> None:
         folder.mkdir()
+        self._app: list[str] = []
+        self._environment = dict(_QUIETLY)
+        if login is not None:
+            where, user, password = login
+            file = where / "login.ini"
+            file.write_text(_LOGIN.format(folder=where, user=user, password=password))
+            self._app = ["--app-name", "basic-auth"]
+            self._environment |= {"MLFLOW_AUTH_CONFIG_PATH": str(file), "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
         self._database = database
         self._folder = folder
         self._host, self._port = host, free_port()
@@ -49,12 +75,12 @@ class MlflowServer:
         stores = ["--backend-store-uri", self._database, "--artifacts-destination", str(self._folder / "files")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--workers", "1", *stores],
+                [*command, "--workers", "1", *self._app, *stores],
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **_QUIETLY},
+                env={**os.environ, **self._environment},
             )
         for _ in range(1200):
             with contextlib.suppress(OSError, urllib.error.URLError):
@@ -140,14 +166,19 @@ class Postgres:
 
 @contextlib.contextmanager
 def mlflow_server(
-    folder: Path, database: str = "sqlite:///mlflow.db", host: str = "127.0.0.1"
+    folder: Path,
+    database: str = "sqlite:///mlflow.db",
+    host: str = "127.0.0.1",
+    login: tuple[str, str] | None = None,
 ) -> Iterator[MlflowServer]:
-    server = MlflowServer(folder, database, host)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    """Yield one that answers; with a ``login``, user and password, it asks everybody for it."""
+    with tempfile.TemporaryDirectory() as login_folder:
+        server = MlflowServer(folder, database, host, None if login is None else (Path(login_folder), *login))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 @contextlib.contextmanager

@@ -77,7 +77,9 @@ def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machi
     with (
         network() as where,
         postgres() as database,
-        mlflow_server(here.path / "server", with_password(database.url("mlflow"), SECRETS[0]), where.here) as tracking,
+        mlflow_server(
+            here.path / "server", with_password(database.url("mlflow"), SECRETS[0]), where.here, ("me", SECRETS[1])
+        ) as tracking,
     ):
         login = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": SECRETS[2]}
         patience = {"MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1", **login}
@@ -94,6 +96,11 @@ def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machi
                 here.path, here.home, with_password(tracking.uri, SECRETS[1]), database.url("optuna"),
                 tuple(settings.items()),
             )  # fmt: skip
+            code, refused = replace(served, server=with_password(tracking.uri, "another")).run(*command)
+            assert code == 2, refused
+            assert "another" not in refused
+            assert "not authenticated" in refused.splitlines()[-1]
+            assert served.studies() == {}
             process = served.start(*command)
             wait_for(lambda: n_told(served) >= 4 or process.poll() is not None)
             first, second, _third = hosts.hosts
@@ -123,4 +130,4 @@ def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machi
             assert Counter(run.number for run in runs if run.counts) == Counter(range(40))
             dump = database.dump()
             assert "wine" in dump
-    assert where_planted(here.path, output + other + diagnosis + dump) == []
+    assert where_planted(here.path, output + refused + other + diagnosis + dump) == []
