@@ -7,6 +7,7 @@ second to import is imported inside a command, after the cheap checks.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +41,7 @@ class _Commands(click.Group):
             cleaning_up()
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
-        except click.exceptions.Exit:  # a RuntimeError: how --help ends
+        except (click.exceptions.Exit, BrokenPipeError):  # a RuntimeError, how --help ends; and what main knows
             raise
         except RuntimeError as error:
             complain(error)
@@ -69,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = commands.main(arguments, prog_name="depthcheck", standalone_mode=False)
+        sys.stdout.flush()  # not left to Python's end, where nobody can catch what comes next
+    except BrokenPipeError:  # whoever reads, head say, has had enough; where it comes earlier, Click ends as quietly
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except click.UsageError as error:
         where = f"depthcheck {error.ctx.info_name} --help" if error.ctx and error.ctx.parent else "depthcheck --help"
         complain(f"{error.format_message().rstrip('.')} ({where} shows what there is)")

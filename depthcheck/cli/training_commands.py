@@ -118,6 +118,8 @@ def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
         from depthcheck.cli.study_commands import write_and_say
 
         write_and_say(run=ending.parent_run_id)
+    except BrokenPipeError:  # it was, and nobody reads where
+        raise
     except Exception as error:  # noqa: BLE001  # what was trained is safe by now, whatever becomes of the report
         if isinstance(error, (ValueError, RuntimeError, OSError)):
             complain(error)

@@ -161,3 +161,17 @@ def test_a_python_without_the_packages_is_named_in_one_line():
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: {sys.executable} has no package '")
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("words", [["list", "--json"], ["list"], ["--help"]])
+def test_command_whose_reader_has_left_ends_without_a_word(tmp_path, words, buffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": buffered}
+    command = [sys.executable, "-m", "depthcheck", *words]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
