@@ -5,7 +5,6 @@ Nothing is fitted here: what a model may know of other rows than its training pa
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -179,12 +178,8 @@ class _Parts:
         self.columns: list[Column] = []
         self.train: dict[str, Values] = {}
         self.test: dict[str, Values] = {}
-        self.groups: NDArray[np.int64] | None = None
-        self.times: NDArray[np.float64] | None = None
-        self.groups_test: NDArray[np.int64] | None = None
-        self.times_test: NDArray[np.float64] | None = None
-        self.weights: NDArray[np.float64] | None = None
-        self.weights_test: NDArray[np.float64] | None = None
+        #: What columns with a role say of the rows, as :class:`Dataset` has it: ``groups``, ``groups_test`` and so on.
+        self.told: dict[str, Any] = {}
 
     def add(self, name: str, series: pd.Series[Any]) -> None:
         """Understand a column and keep what it gives."""
@@ -199,15 +194,14 @@ class _Parts:
             column = guess(name, cells, kind="ignored")
             self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
             if name == self.config.group:
-                self.groups, self.groups_test = self._in_both(name, series, lambda of: _groups_of(name, of, self.log))
+                self._tell("groups", name, series, lambda of: _groups_of(name, of, self.log))
                 self._warn_of_groups(name)
             elif name == self.config.time:
-                self.times, self.times_test = self._in_both(name, series, lambda of: _times_of(name, of, self.comma))
+                self._tell("times", name, series, lambda of: _times_of(name, of, self.comma))
             elif name == self.config.weight:
                 if self.test_file is not None and name not in self.test_file.columns:
                     raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
-                read = functools.partial(_weights_of, name, comma=self.comma)
-                self.weights, self.weights_test = self._in_both(name, series, read)
+                self._tell("weights", name, series, lambda of: _weights_of(name, of, self.comma))
             return
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
@@ -228,28 +222,25 @@ class _Parts:
 
     def keep_of_test(self, rows: NDArray[np.bool_]) -> None:
         """Leave out of groups, times and weights the rows of the test file that are not kept."""
-        self.groups_test = None if self.groups_test is None else self.groups_test[rows]
-        self.times_test = None if self.times_test is None else self.times_test[rows]
-        self.weights_test = None if self.weights_test is None else self.weights_test[rows]
+        self.told |= {what: values[rows] for what, values in self.told.items() if what.endswith("_test")}
 
-    def _in_both(
-        self, name: str, series: pd.Series[Any], read: Callable[[Cells], NDArray[Any]]
-    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Return what a column says of the rows outside the test part, and of those in it, where it says so."""
-        if self.test_file is None or name not in self.test_file.columns:
-            if self.test_file is not None:
-                self.log(f"test file: there is no {name!r}, so that each of its rows counts as a draw of its own")
-            values = read(cells_of(series))
-            return self._outside_test(values), None if self.marks is None else values[self.marks]
-        values = read(cells_of(pd.concat([series, self.test_file[name]], ignore_index=True)))
-        return values[: len(series)], values[len(series) :]
+    def _tell(self, what: str, name: str, series: pd.Series[Any], read: Callable[[Cells], NDArray[Any]]) -> None:
+        """Keep what a column says of the rows outside the test part, and of those in it, where it says so."""
+        of_test = f"{what}_test"
+        if self.test_file is not None and name in self.test_file.columns:
+            values = read(cells_of(pd.concat([series, self.test_file[name]], ignore_index=True)))
+            self.told |= {what: values[: len(series)], of_test: values[len(series) :]}
+            return
+        if self.test_file is not None:
+            self.log(f"test file: there is no {name!r}, so that each of its rows counts as a draw of its own")
+        values = read(cells_of(series))
+        self.told |= {what: self._outside_test(values)}
+        self.told |= {} if self.marks is None else {of_test: values[self.marks]}
 
     def _warn_of_groups(self, name: str) -> None:
         """Say that groups are on both sides of a test part: the network has seen what their rows have in common."""
-        if self.groups is None or self.groups_test is None:
-            return
-        there = np.unique(self.groups_test)
-        n_known = int(np.isin(there, self.groups).sum())
+        there = np.unique(self.told.get("groups_test", ()))
+        n_known = int(np.isin(there, self.told["groups"]).sum())
         if n_known:
             self.log(f"group {name!r}: {n_known:,} of {len(there):,} groups of the test part have rows that train, too")
 
@@ -300,7 +291,7 @@ def _times_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
     return times
 
 
-def _weights_of(name: str, cells: Cells, *, comma: bool) -> NDArray[np.float64]:
+def _weights_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
     """Return what each row weighs: finite numbers of at least 0."""
     values = typed(guess(name, cells, kind="numeric", comma=comma), cells)
     weights = np.asarray(values, dtype=np.float64)
@@ -345,12 +336,7 @@ def _dataset(
         metric=metric_of(parts.config, target.task, len(target.classes)),
         target=target.column.name,
         columns=tuple(parts.columns),
-        groups=parts.groups,
-        times=parts.times,
-        weights=parts.weights,
-        groups_test=parts.groups_test,
-        times_test=parts.times_test,
-        weights_test=parts.weights_test,
+        **parts.told,
     )
 
 
@@ -428,11 +414,8 @@ def _digest(
                 plain = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers + 0)
                 take("cells", plain.astype(numbers.dtype.newbyteorder("<")))
     sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
-    further = {"y": y, "y_test": y_test} | {
-        what: getattr(parts, what)
-        for what in ("groups", "times", "weights", "groups_test", "times_test", "weights_test")
-    }
-    for what, array in further.items():
+    told = ("groups", "times", "weights", "groups_test", "times_test", "weights_test")
+    for what, array in ({"y": y, "y_test": y_test} | {what: parts.told.get(what) for what in told}).items():
         if array is not None:
             take(what, array.astype(array.dtype.newbyteorder("<")))
     return sha256.hexdigest()
