@@ -33,70 +33,58 @@ class Option(click.Option):
         return super().consume_value(ctx, given)
 
 
-class Count(click.ParamType[int]):
-    """A whole number of at least ``lowest``."""
+class Checked(click.ParamType[Any]):
+    """A value that a function understands: it takes what is given and what a complaint calls it."""
 
-    name = "number"
+    def __init__(self, name: str, understood: Callable[[Any, str], Any]) -> None:
+        self.name, self._understood = name, understood
 
-    def __init__(self, lowest: int = 1) -> None:
-        self._lowest = lowest
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as it is meant."""
+        return self._understood(value, "value" if param is None or param.name is None else param.name)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number, or complain in the words of the definition's own checks."""
+
+def count(lowest: int = 1) -> Checked:
+    """Return the type of a whole number of at least ``lowest``; it complains as the definition's own checks do."""
+
+    def understood(value: Any, what: str) -> int:
         from depthcheck.experiments.planning.definition import whole_number
 
-        return whole_number(str(value), _name(param), lowest=self._lowest)
+        return whole_number(str(value), what, lowest=lowest)
+
+    return Checked("number", understood)
 
 
-class Duration(click.ParamType[float]):
-    """A time like ``90s``, ``30m``, ``2h`` or ``1h30m``, in seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds."""
-        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
-        parts = found.groups() if found else ()
-        seconds = sum(int(part or 0) * each for part, each in zip(parts, (3600, 60, 1), strict=False))
-        if seconds <= 0:
-            raise ValueError(f"{_name(param)} must be a time like 30m, 90s or 1h30m, got {value!r}")
-        return float(seconds)
+def _seconds(value: Any, what: str) -> float:
+    """Return the seconds of a time like ``90s``, ``30m``, ``2h`` or ``1h30m``."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value))
+    parts = found.groups() if found else ()
+    seconds = sum(int(part or 0) * each for part, each in zip(parts, (3600, 60, 1), strict=False))
+    if seconds <= 0:
+        raise ValueError(f"{what} must be a time like 30m, 90s or 1h30m, got {value!r}")
+    return float(seconds)
 
 
-class Switch(click.ParamType[bool]):
-    """``true`` or ``false``; the option alone means ``true``."""
-
-    name = "true|false"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
-        """Return whether it is switched on."""
-        if value not in ("true", "false", True, False):
-            raise ValueError(f"{_name(param)} must be true or false, got {value!r}")
-        return value in ("true", True)
+def _is_on(value: Any, what: str) -> bool:
+    if value not in ("true", "false", True, False):
+        raise ValueError(f"{what} must be true or false, got {value!r}")
+    return value in ("true", True)
 
 
-class StudyName(click.ParamType[str]):
-    """The name of a study, of characters that a lock's file and a registered model can carry."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it as it is."""
-        if not re.fullmatch(r"[\w.-]+", str(value)):
-            raise ValueError(f"{_name(param)} must be of letters, digits, dots, dashes and underscores, got {value!r}")
-        return str(value)
+def _study_name(value: Any, what: str) -> str:
+    """Return a name of characters that a lock's file and a registered model can carry."""
+    if not re.fullmatch(r"[\w.-]+", str(value)):
+        raise ValueError(f"{what} must be of letters, digits, dots, dashes and underscores, got {value!r}")
+    return str(value)
 
 
-class Scheduler(click.ParamType[str]):
-    """The address of a scheduler."""
+def _address(value: Any, what: str) -> str:
+    if "://" not in str(value):
+        raise ValueError(f"{what} must be an address like tls://host:8786, got {value!r}")
+    return str(value)
 
-    name = "address"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it as it is."""
-        if "://" not in str(value):
-            raise ValueError(f"{_name(param)} must be an address like tls://host:8786, got {value!r}")
-        return str(value)
+DURATION, STUDY_NAME = Checked("time", _seconds), Checked("name", _study_name)
 
 
 class Definition(click.ParamType[str]):
@@ -125,7 +113,9 @@ def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
 
 def switch(*names: str, help: str) -> Callable[[_Command], _Command]:  # click's own word
     """Return the decorator of a flag, which may also be given as ``--flag true``."""
-    return option(*names, type=Switch(), is_flag=False, flag_value="true", default="false", help=help)
+    return option(
+        *names, type=Checked("true|false", _is_on), is_flag=False, flag_value="true", default="false", help=help
+    )
 
 
 def options(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
@@ -150,12 +140,12 @@ storage = option(
 training = options(
     option(
         "--seeds",
-        type=Count(0),
+        type=count(0),
         help="Fresh seeds for each finalist; 0 for none. [default: of the definition; 10 to compare]",
     ),
-    option("--seed", type=Count(0), help="What all seeds are derived from. [default: of the definition]"),
-    option("--workers", type=Count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", type=Scheduler(), help="Your own Dask cluster, tls://host:8786."),
+    option("--seed", type=count(0), help="What all seeds are derived from. [default: of the definition]"),
+    option("--workers", type=count(), help="Worker processes on this machine. [default: one a core]"),
+    option("--scheduler", type=Checked("address", _address), help="Your own Dask cluster, tls://host:8786."),
     storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
@@ -166,10 +156,10 @@ table = options(
     sheet,
     query,
     option("--weight", metavar="COLUMN", help="Column of a table that tells how much each row weighs."),
-    option("--rows", type=Count(2), help="Draw a sample of so many rows, and read no others."),
+    option("--rows", type=count(2), help="Draw a sample of so many rows, and read no others."),
 )
 asked_model = options(
-    option("--study", type=StudyName(), help="Name of the study. [default: the latest with a champion]"),
+    option("--study", type=STUDY_NAME, help="Name of the study. [default: the latest with a champion]"),
     option("--model", metavar="ADDRESS", help="Another model, models:/<name>/<version>."),
     switch("--trust", help="Run a model that has no hashes to be checked against: it is a program from elsewhere."),
 )
@@ -210,7 +200,3 @@ def complain(about: object, then: str = "") -> None:
 def failure_code(error: RuntimeError) -> int:
     """Return the exit code of a command that has not trained: 2 for a store that no later attempt will find usable."""
     return BAD_INPUT if getattr(error, "lasts", False) else FAILED
-
-
-def _name(param: click.Parameter | None) -> str:
-    return "value" if param is None or param.name is None else param.name

@@ -15,10 +15,10 @@ import click
 from depthcheck.cli.options import (
     BAD_INPUT,
     FAILED,
-    Count,
-    StudyName,
+    STUDY_NAME,
     asked_model,
     complain,
+    count,
     failure_code,
     folder_of,
     new_file,
@@ -81,7 +81,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 @click.command(epilog="Example: depthcheck show digits-1a2b3c4d")
-@click.argument("name", type=StudyName(), required=False)
+@click.argument("name", type=STUDY_NAME, required=False)
 @as_json
 def show(name: str | None, as_json: bool) -> int:
     """Show what study NAME found; the latest without one."""
@@ -124,7 +124,7 @@ def _where(study: Study, artifact: str = "") -> list[str]:
 
 
 @click.command(epilog="Example: depthcheck report --study digits-1a2b3c4d --output my-report")
-@option("--study", type=StudyName(), help="Name of the study. [default: the latest]")
+@option("--study", type=STUDY_NAME, help="Name of the study. [default: the latest]")
 @option("--run", metavar="ID", help="The study's run, or any run of it.")
 @option("--output", metavar="FOLDER", help="Folder to write into. [default: reports/output/<study>]")
 @option("--template", metavar="FILE", help="What goes where, in Jinja's language. [default: the project's own]")
@@ -172,7 +172,7 @@ def write_and_say(study: str | None = None, run: str | None = None, **how: str |
 
 
 @click.command(epilog="Example: depthcheck delete digits-1a2b3c4d")
-@click.argument("name", type=StudyName())
+@click.argument("name", type=STUDY_NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @storage
 def delete(name: str, yes: bool, storage: str | None) -> int:
@@ -204,8 +204,8 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
 
 @click.command(epilog="Example: depthcheck reproduce --times 5")
 @option("--run-id", metavar="ID", help="The run of a trial. [default: the champion of the latest study]")
-@option("--study", type=StudyName(), help="Name of a study, whose champion or best trial it shall be.")
-@option("--times", type=Count(), default="1", show_default=True, help="How often to train it again.")
+@option("--study", type=STUDY_NAME, help="Name of a study, whose champion or best trial it shall be.")
+@option("--times", type=count(), default="1", show_default=True, help="How often to train it again.")
 @option("--data-folder", metavar="FOLDER", help="Folder that has the data set's files.")
 @as_json
 def reproduce(run_id: str | None, study: str | None, times: int, data_folder: str | None, as_json: bool) -> int:
@@ -273,7 +273,7 @@ def _both(original: str, run_id: str, experiments: set[str]) -> str:
 
 
 @click.command(epilog="Example: depthcheck doctor --study all --fix")
-@option("--study", type=StudyName(), help="Name of a study, or all. [default: the latest]")
+@option("--study", type=STUDY_NAME, help="Name of a study, or all. [default: the latest]")
 @switch("--fix", help="Repair what can be repaired; nothing is deleted.")
 @storage
 @as_json

@@ -6,7 +6,7 @@ import click
 import pytest
 from rich.console import Console
 
-from depthcheck.cli.options import Duration
+from depthcheck.cli.options import DURATION
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.design import plan
@@ -105,10 +105,10 @@ def test_the_same_size_is_one_look(study_run):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400)])
 def test_times_are_read(text, seconds):
-    assert Duration().convert(text, DECIDE_WITHIN, None) == seconds
+    assert DURATION.convert(text, DECIDE_WITHIN, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "0m", "-5m", "soon", "1.5h", "30 m"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="decide_within must be a time like 30m, 90s or 1h30m, got"):
-        Duration().convert(text, DECIDE_WITHIN, None)
+        DURATION.convert(text, DECIDE_WITHIN, None)
