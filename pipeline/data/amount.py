@@ -165,12 +165,17 @@ def _whole_groups(groups: NDArray[np.int64], n_wanted: int, rng: np.random.Gener
     sizes = np.bincount(groups)
     smallest = sizes[sizes > 0].min()  # a number may be that of a group without an answer
     require(n_wanted >= smallest, "rows", f"at least those of the smallest group, {smallest}", n_wanted)
-    chosen, n_chosen = np.zeros(len(sizes), bool), 0
+    return np.flatnonzero(fitting_groups(sizes, n_wanted, rng)[groups])
+
+
+def fitting_groups(sizes: NDArray[np.int64], n_rows: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return which groups of these sizes, looked at in random order, have room among so many rows together."""
+    chosen, n_left = np.zeros(len(sizes), bool), n_rows
     for group in rng.permutation(len(sizes)):
-        if n_chosen + sizes[group] <= n_wanted:
+        if sizes[group] <= n_left:
             chosen[group] = True
-            n_chosen += int(sizes[group])
-    return np.flatnonzero(chosen[groups])
+            n_left -= int(sizes[group])
+    return chosen
 
 
 def _codes(column: pd.Series[Any], *, with_na: bool) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import SplitChoice, SplitConfig, require
+from depthcheck.pipeline.data.amount import fitting_groups
 from depthcheck.pipeline.records import Cut, Dataset
 
 #: Rows in the order of time are put into so many blocks of one size: long ones, so that they hardly hang together.
@@ -299,12 +300,8 @@ def _group(dataset: Dataset, rows: Positions, n_held: int, config: SplitConfig) 
     assert dataset.groups is not None
     groups, of_row, sizes = np.unique(dataset.groups[rows], return_inverse=True, return_counts=True)
     require(len(groups) >= 2, "groups to hold some out", "at least one for each part", len(np.unique(dataset.groups)))
-    chosen, n_chosen = np.zeros(len(groups), bool), 0
-    for group in np.random.default_rng(config.seed).permutation(len(groups)):
-        if n_chosen + sizes[group] <= n_held:
-            chosen[group] = True
-            n_chosen += int(sizes[group])
-    if not n_chosen:
+    chosen = fitting_groups(sizes, n_held, np.random.default_rng(config.seed))
+    if not chosen.any():
         chosen[sizes.argmin()] = True
     return rows[~chosen[of_row]], rows[chosen[of_row]]
 
