@@ -45,7 +45,7 @@ from depthcheck.experiments.study.progress import StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
 from depthcheck.experiments.tracking import StudyRun, keys
-from depthcheck.experiments.tracking.reach import watched
+from depthcheck.experiments.tracking.reach import watched, write_ahead
 from depthcheck.experiments.tracking.store import client as store_client
 from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.config import DataConfig
@@ -157,6 +157,7 @@ def _run(request: StudyRequest, address: str | None, console: Console) -> StudyE
         resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
         contextlib.nullcontext(cluster) if cluster else _embedded(request) as client,
     ):
+        write_ahead(uri, place.storage)
         with usable():
             if not request.chosen:
                 ledger.raise_budget(experiment.budget.trials)

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from depthcheck.experiments.tracking import TrackingError
-from depthcheck.experiments.tracking.reach import made_whole, require_sound
+from depthcheck.experiments.tracking.reach import made_whole, require_sound, write_ahead
 from depthcheck.experiments.tracking.store import client, reason, require_usable
 
 
@@ -70,6 +72,21 @@ def test_journal_of_a_killed_process_is_rolled_back(database: Path):
     require_usable(f"sqlite:///{database}", f"sqlite:///{database}")
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT min(number), max(number) FROM numbers").fetchone() == (0, 19_999)
+
+
+@pytest.mark.parametrize(("kind", "journal"), [("ext4", "wal"), ("nfs4", "delete"), ("fuse.sshfs", "delete")])
+def test_writes_go_ahead_on_a_disk_that_no_other_host_sees(kind: str, journal: str, tmp_path: Path, monkeypatch):
+    drives = [SimpleNamespace(mountpoint="/", fstype="9p"), SimpleNamespace(mountpoint=str(tmp_path), fstype=kind)]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: drives)
+    file = tmp_path / "deep" / "some.db"
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE numbers (number)")
+        write_ahead(f"sqlite:///{file}", f"sqlite:///{tmp_path / 'none.db'}", "postgresql://nowhere/optuna")
+        with other:
+            other.execute("INSERT INTO numbers VALUES (1)")
+        assert other.execute("PRAGMA journal_mode").fetchone() == (journal,)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_new_tracking_database_appears_whole_or_not_at_all(tmp_path: Path):
