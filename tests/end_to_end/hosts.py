@@ -1,24 +1,26 @@
-"""A cluster with TLS whose workers have a host each: a network and a home of their own, to be cut off and killed.
+"""Dask clusters whose workers have a host each: a home, a folder and a cache of their own, all empty.
 
-Where networks may not be made, a host that is cut off is stopped instead.
+``hosts`` starts workers one by one, with settings of their own. ``cluster`` is one with TLS whose hosts have a network
+of their own, too, to be cut off and killed; where networks may not be made, a host that is cut off is stopped instead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conftest import wait_for
+from distributed import Client
 from folder import ROOT
 from servers import free_port
 
-_DASK_WORKER = [sys.executable, "-m", "distributed.cli.dask_worker"]
-_DASK_SCHEDULER = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
 #: What a scheduler does of a worker that fell silent should not take a test's time.
 _SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
@@ -26,6 +28,25 @@ _SETTINGS = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
     "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
 }
+
+
+def _start(
+    what: str, words: Sequence[str], folder: Path, environment: Mapping[str, str], *, inside: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a scheduler or workers in a folder, which they log to; all of their processes are one session."""
+    folder.mkdir(exist_ok=True, parents=True)
+    with (folder / f"{what}.log").open("ab") as log:
+        return subprocess.Popen(
+            [*inside, sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *words],
+            cwd=folder, env=dict(environment), stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill all processes of a session at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +88,9 @@ class Host:
                 f"{' '.join(enter)} ip route add default via {self._subnet}.1",
             ):
                 subprocess.run(line.split(), check=True)
-        options = ["--nthreads=1", "--memory-limit=0", "--no-dashboard", *tls]
         own = {"HOME": str(self._folder / "home"), "TMPDIR": str(self._folder / "tmp")}
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*enter, *hide, *_DASK_WORKER, scheduler, *options],
-                cwd=self._folder, env={**environment, **own}, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        options = [scheduler, "--nthreads=1", "--memory-limit=0", *tls]
+        self._process = _start("worker", options, self._folder, {**environment, **own}, inside=[*enter, *hide])
 
     def cut_off(self) -> None:
         if self._network.number is None:
@@ -88,11 +105,8 @@ class Host:
             subprocess.run(["ip", "link", "set", self._link, "up"], check=True)
 
     def kill(self) -> None:
-        """Kill all of its processes at once."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._signal(signal.SIGKILL)
-            self._process.wait()
+            _kill(self._process)
 
     def remove(self) -> None:
         self.kill()
@@ -144,12 +158,9 @@ def cluster(
     tls = [f"--tls-ca-file={ca}", f"--tls-cert={cert}", f"--tls-key={key}"]
     host = where.here
     address = f"tls://{host}:{free_port()}"
-    words = ["--protocol=tls", f"--host={host}", f"--port={address.rpartition(':')[2]}", "--no-dashboard", *tls]
+    words = ["--protocol=tls", f"--host={host}", f"--port={address.rpartition(':')[2]}", *tls]
     hosts = tuple(Host(where, index + 1, folder / f"host-{index + 1}") for index in range(n_hosts))
-    with (folder / "scheduler.log").open("ab") as log:
-        scheduler = subprocess.Popen(
-            [*_DASK_SCHEDULER, *words], cwd=folder, env={**environment, **_SETTINGS}, stdout=log, stderr=log
-        )
+    scheduler = _start("scheduler", words, folder, {**environment, **_SETTINGS})
     try:
         for one in hosts:
             one.start(address, tls, {**environment, **_SETTINGS}, unseen)
@@ -159,5 +170,67 @@ def cluster(
     finally:
         for one in hosts:
             one.remove()
-        scheduler.kill()
-        scheduler.wait()
+        _kill(scheduler)
+
+
+class Hosts:
+    """A Dask scheduler of a test's own, and the workers that it has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        words = ["--host", "127.0.0.1", "--port", self.address.rpartition(":")[2]]
+        self._processes = {"scheduler": self._start("scheduler", words, "scheduler")}
+
+    def home(self, name: str) -> Path:
+        """Return the home of a host."""
+        return self._folder / name
+
+    def start(self, name: str, *words: str, n_workers: int = 1, **variables: str) -> str:
+        """Start workers on a host of their own; return the address of one once all are there."""
+        words = (self.address, "--name", name, "--nworkers", str(n_workers), *words)
+        self._processes[name] = self._start("worker", words, name, **variables)
+        wait_for(lambda: len(self.workers(name)) == n_workers)
+        return self.workers(name)[0]
+
+    def workers(self, host: str) -> list[str]:
+        """Return the addresses of the workers of a host."""
+        with Client(self.address, set_as_default=False) as client:
+            found = client.scheduler_info(n_workers=-1)["workers"]
+        return [address for address, info in found.items() if re.fullmatch(rf"{host}(-\d+)?", info["name"])]
+
+    def kill(self, name: str) -> None:
+        """End all processes of a host at once."""
+        _kill(self._processes.pop(name))
+
+    def _start(self, what: str, words: Sequence[str], host: str, **variables: str) -> subprocess.Popen[bytes]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "XDG", "PYTHON"))}
+        own = {"HOME": str(self.home(host)), "MLFLOW_DISABLE_TELEMETRY": "true"}
+        return _start(what, words, self.home(host), {**kept, **own, **variables})
+
+
+@contextlib.contextmanager
+def hosts(folder: Path) -> Iterator[Hosts]:
+    """Yield a scheduler without workers, and end it and those that were started."""
+    made = Hosts(folder)
+    try:
+        yield made
+    finally:
+        for name in list(made._processes):
+            made.kill(name)
+
+
+def without(home: Path, module: str) -> str:
+    """Return a PYTHONPATH on which a module cannot be imported."""
+    folder = home / "site"
+    folder.mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules[{module!r}] = None\n")
+    return str(folder)
+
+
+def with_version(home: Path, package: str, version: str) -> str:
+    """Return a PYTHONPATH on which a package says that it is of another version."""
+    folder = home / "site" / f"{package}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    return str(folder.parent)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Folder, wait_for
-from dask_hosts import hosts, with_version, without
+from hosts import hosts, with_version, without
 from mounts import fill, mounted, needs_mounts
 from PIL import Image
 
