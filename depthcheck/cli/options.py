@@ -33,7 +33,7 @@ class Option(click.Option):
         return super().consume_value(ctx, given)
 
 
-class Checked(click.ParamType[Any]):
+class OptionType(click.ParamType[Any]):
     """A value that a function understands: it takes what is given and what a complaint calls it."""
 
     def __init__(self, name: str, understood: Callable[[Any, str], Any]) -> None:
@@ -44,7 +44,7 @@ class Checked(click.ParamType[Any]):
         return self._understood(value, "value" if param is None or param.name is None else param.name)
 
 
-def count(lowest: int = 1) -> Checked:
+def count(lowest: int = 1) -> OptionType:
     """Return the type of a whole number of at least ``lowest``; it complains as the definition's own checks do."""
 
     def understood(value: Any, what: str) -> int:
@@ -52,7 +52,7 @@ def count(lowest: int = 1) -> Checked:
 
         return whole_number(str(value), what, lowest=lowest)
 
-    return Checked("number", understood)
+    return OptionType("number", understood)
 
 
 def _seconds(value: Any, what: str) -> float:
@@ -84,7 +84,7 @@ def _address(value: Any, what: str) -> str:
     return str(value)
 
 
-DURATION, STUDY_NAME = Checked("time", _seconds), Checked("name", _study_name)
+DURATION, STUDY_NAME = OptionType("time", _seconds), OptionType("name", _study_name)
 
 
 class Definition(click.ParamType[str]):
@@ -114,7 +114,7 @@ def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
 def switch(*names: str, help: str) -> Callable[[_Command], _Command]:  # click's own word
     """Return the decorator of a flag, which may also be given as ``--flag true``."""
     return option(
-        *names, type=Checked("true|false", _is_on), is_flag=False, flag_value="true", default="false", help=help
+        *names, type=OptionType("true|false", _is_on), is_flag=False, flag_value="true", default="false", help=help
     )
 
 
@@ -145,7 +145,7 @@ training = options(
     ),
     option("--seed", type=count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", type=Checked("address", _address), help="Your own Dask cluster, tls://host:8786."),
+    option("--scheduler", type=OptionType("address", _address), help="Your own Dask cluster, tls://host:8786."),
     storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
