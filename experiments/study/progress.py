@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 if TYPE_CHECKING:
     from depthcheck.experiments.cluster.worker import Outcome
+
+
+#: No time left is told before this share of a session's trials has ended: the first wait for compilers.
+_KNOWN_FROM = 0.1
 
 
 class LiveBar:
@@ -45,16 +49,26 @@ class LiveBar:
 
 
 class StudyProgress(LiveBar):
-    """One bar over a whole study, named after its phase; it counts epochs, so that the time left is known early."""
+    """One bar of epochs over a whole study, named after its phase, and the time that is left.
 
-    def __init__(self, console: Console, *, epochs: int) -> None:
+    What passes before a trial's first epoch has ended (compiling, above all) falls as programs are there already; what
+    comes behind does not. So the two are known apart, and the former is expected to be as short as the shortest at the
+    beginning, later as one of the longer ones.
+    """
+
+    def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, "search", total=None)
-        self._epochs = epochs
+        self._epochs, self._clock = epochs, clock
         self._n_trials = self._n_ended = 0
         self._best: float | None = None
         self._epochs_of: dict[int, int] = {}
-        #: When so many epochs of this session were done.
-        self._marks = [(time.monotonic(), 0)]
+        #: Of trials that run: when they began, and when their first epochs had ended; and how many there were at once.
+        self._began: dict[int, float] = {}
+        self._first: dict[int, float] = {}
+        self._n_at_once = 1
+        #: Seconds of each trial of this session until then, and from then on.
+        self._starts: list[float] = []
+        self._rests: list[float] = []
 
     def plan(self, phase: str, *, n_trials: int, n_ended: int, best: float | None) -> None:
         """Begin a phase: ``n_ended`` of the study's ``n_trials`` have ended, the ``best`` with that score."""
@@ -64,19 +78,27 @@ class StudyProgress(LiveBar):
 
     def epoch(self, number: int, epoch: int) -> None:
         """Note that a trial has finished an epoch; may be called from another thread."""
-        if number in self._epochs_of:
-            self._mark(max(epoch - self._epochs_of[number], 0))
+        began = self._began.get(number)
+        if began is not None and number in self._epochs_of:
+            if number not in self._first:
+                self._first[number] = self._clock()
+                self._starts.append(self._first[number] - began)
             self._epochs_of[number] = max(epoch, self._epochs_of[number])
         self._draw()
 
     def started(self, number: int) -> None:
         """Note that a trial has gone to a worker."""
         self._epochs_of[number] = 0
+        self._began[number] = self._clock()
+        self._first.pop(number, None)
         self._draw()
 
     def ended(self, outcome: Outcome, label: str, *, is_search: bool = True) -> None:
         """Note how a trial ended; only those of the search compete for the best."""
-        self._mark(self._epochs - self._epochs_of.pop(outcome.number, 0))
+        self._n_at_once = len(self._began)
+        self._epochs_of.pop(outcome.number, None)
+        self._rests.append(self._clock() - self._first.pop(outcome.number, self._clock()))
+        del self._began[outcome.number]
         self._n_ended += 1
         if is_search and outcome.state == "finished" and outcome.score is not None:
             self._best = outcome.score if self._best is None else max(self._best, outcome.score)
@@ -88,9 +110,6 @@ class StudyProgress(LiveBar):
         if not self.is_shown or outcome.state == "failed":
             self.console.print(line)
         self._draw()
-
-    def _mark(self, n_epochs: int) -> None:
-        self._marks.append((time.monotonic(), self._marks[-1][1] + n_epochs))
 
     def _epochs_left(self) -> int:
         return (self._n_trials - self._n_ended) * self._epochs - sum(self._epochs_of.values())
@@ -104,12 +123,18 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        """Estimate the time left from the later half of this session's epochs: the first wait for compilers."""
-        now, done = self._marks[-1]
-        since, before = self._marks[bisect.bisect_left(self._marks, done / 2, key=lambda mark: mark[1])]
-        if done == before:
+        n_known, n_left = len(self._rests), self._n_trials - self._n_ended
+        share = n_known / max(n_known + n_left, 1)
+        if share < _KNOWN_FROM or not self._starts:
             return "?"
-        return duration((now - since) / (done - before) * self._epochs_left())
+        now, rest = self._clock(), sum(self._rests) / n_known
+        start = sorted(self._starts)[int(len(self._starts) * 0.75 * share**2)]
+        running = list(self._began.items())
+        left = (n_left - len(running)) * (start + rest)
+        for number, began in running:
+            first = self._first.get(number)
+            left += rest + max(start - (now - began), 0) if first is None else max(rest - (now - first), 0)
+        return duration(left / self._n_at_once)
 
 
 def duration(seconds: float) -> str:

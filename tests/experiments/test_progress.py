@@ -1,0 +1,60 @@
+"""The time left, by a clock of the test's own."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from depthcheck.experiments.cluster.worker import Outcome
+from depthcheck.experiments.study.progress import StudyProgress
+
+N_TRIALS, N_WORKERS, EPOCHS, SECONDS_AN_EPOCH = 60, 2, 10, 3.0
+
+
+def compiling(number: int) -> float:
+    """Return how long a trial waits for the compiler: long at first, hardly later."""
+    return 60.0 if number < N_WORKERS else 20.0 if number < 5 else 1.0
+
+
+@pytest.fixture(scope="module")
+def told() -> list[tuple[float, str]]:
+    """Return when which line was told of a study whose workers take trials in turn."""
+    now, screen = [0.0], io.StringIO()
+    progress = StudyProgress(Console(file=screen, width=200), epochs=EPOCHS, clock=lambda: now[0])
+    progress.plan("search", n_trials=N_TRIALS, n_ended=0, best=None)
+    events, free = [], [0.0] * N_WORKERS
+    for number in range(N_TRIALS):
+        worker = free.index(min(free))
+        first = free[worker] + compiling(number) + SECONDS_AN_EPOCH
+        ended = first + (EPOCHS - 1) * SECONDS_AN_EPOCH
+        events += [(free[worker], 1, number, 0), (ended, 0, number, 0)]
+        events += [(first + epoch * SECONDS_AN_EPOCH, 2, number, epoch + 1) for epoch in range(EPOCHS - 1)]
+        free[worker] = ended
+    lines = []
+    for at, kind, number, epoch in sorted(events):
+        now[0] = at
+        if kind == 1:
+            progress.started(number)
+        elif kind == 2:
+            progress.epoch(number, epoch)
+        else:
+            progress.ended(Outcome(number=number, run_id="", state="finished", score=0.5), "")
+            lines.append((at, screen.getvalue().splitlines()[-1]))
+    return lines
+
+
+def left_in(line: str) -> float:
+    number, unit = re.search(r"left (\d+) (s|min)$", line).groups()
+    return float(number) * (60 if unit == "min" else 1)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8])
+def test_time_left_is_known_from_a_tenth_of_the_trials_on_though_the_first_wait_for_compilers(told, share):
+    at, line = told[int(share * N_TRIALS) - 1]
+    assert left_in(line) == pytest.approx(told[-1][0] - at, rel=0.25)
+
+
+def test_nothing_is_said_of_the_time_before_and_no_time_is_left_at_the_end(told):
+    assert all(line.endswith("left ?") for _, line in told[: N_TRIALS // 10 - 1])
+    assert told[-1][1].endswith("left 0 s")
