@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -53,26 +54,29 @@ class StudyProgress(LiveBar):
 
     What passes before a trial's first epoch has ended (compiling, above all) falls as programs are there already; what
     comes behind does not. So the two are known apart, and the former is expected to be as short as the shortest at the
-    beginning, later as one of the longer ones.
+    beginning, later as one of the longer ones. Trials on fresh seeds are expected to take what the best one took.
     """
 
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, "search", total=None)
         self._epochs, self._clock = epochs, clock
-        self._n_trials = self._n_ended = 0
+        self._n_trials = self._n_search = self._n_ended = 0
         self._best: float | None = None
         self._epochs_of: dict[int, int] = {}
         #: Of trials that run: when they began, and when their first epochs had ended; and how many there were at once.
         self._began: dict[int, float] = {}
         self._first: dict[int, float] = {}
         self._n_at_once = 1
-        #: Seconds of each trial of this session until then, and from then on.
+        #: Seconds of this session's trials until then, and from then on: of the search by what it varies, since it
+        #: begins with the smallest; of the best one, which is likely to be trained again; and of those that were.
         self._starts: list[float] = []
-        self._rests: list[float] = []
+        self._rests: dict[str, list[float]] = {}
+        self._best_rest = 0.0
+        self._confirmed: list[float] = []
 
-    def plan(self, phase: str, *, n_trials: int, n_ended: int, best: float | None) -> None:
+    def plan(self, phase: str, *, n_trials: int, n_search: int, n_ended: int, best: float | None) -> None:
         """Begin a phase: ``n_ended`` of the study's ``n_trials`` have ended, the ``best`` with that score."""
-        self._n_trials, self._n_ended, self._best = n_trials, n_ended, best
+        self._n_trials, self._n_search, self._n_ended, self._best = n_trials, n_search, n_ended, best
         self.name_phase(phase, total=n_trials * self._epochs)
         self._draw()
 
@@ -97,11 +101,13 @@ class StudyProgress(LiveBar):
         """Note how a trial ended; only those of the search compete for the best."""
         self._n_at_once = len(self._began)
         self._epochs_of.pop(outcome.number, None)
-        self._rests.append(self._clock() - self._first.pop(outcome.number, self._clock()))
+        rest = self._clock() - self._first.pop(outcome.number, self._clock())
+        (self._rests.setdefault(label, []) if is_search else self._confirmed).append(rest)
         del self._began[outcome.number]
         self._n_ended += 1
-        if is_search and outcome.state == "finished" and outcome.score is not None:
-            self._best = outcome.score if self._best is None else max(self._best, outcome.score)
+        found = outcome.score if is_search and outcome.state == "finished" else None
+        if found is not None and (self._best is None or found > self._best):
+            self._best, self._best_rest = found, rest
         score = "" if outcome.score is None else f"  {outcome.score:.4f}"
         state = "" if outcome.state == "finished" else f"  {outcome.state}"
         line = f"trial-{outcome.number:<3} {label:<24}{score}{state}  {outcome.fit_seconds:.1f} s"
@@ -123,17 +129,20 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        n_known, n_left = len(self._rests), self._n_trials - self._n_ended
+        n_known, n_left = sum(map(len, self._rests.values())) + len(self._confirmed), self._n_trials - self._n_ended
         share = n_known / max(n_known + n_left, 1)
         if share < _KNOWN_FROM or not self._starts:
             return "?"
-        now, rest = self._clock(), sum(self._rests) / n_known
         start = sorted(self._starts)[int(len(self._starts) * 0.75 * share**2)]
-        running = list(self._began.items())
-        left = (n_left - len(running)) * (start + rest)
+        searched = fmean(map(fmean, self._rests.values())) if self._rests else 0.0
+        confirmed = fmean(self._confirmed or [self._best_rest or searched])
+        n_to_confirm = min(self._n_trials - self._n_search, n_left)
+        now, running = self._clock(), list(self._began.items())
+        rest = searched if n_left > n_to_confirm else confirmed
+        left = n_to_confirm * (start + confirmed) + (n_left - n_to_confirm) * (start + searched)
         for number, began in running:
             first = self._first.get(number)
-            left += rest + max(start - (now - began), 0) if first is None else max(rest - (now - first), 0)
+            left -= min(now - began, start) if first is None else start + min(now - first, rest)
         return duration(left / self._n_at_once)
 
 

@@ -231,7 +231,8 @@ def _train(
         n_planned, so_far, start = len(study.plan), study.ended, time.monotonic()
         best = best_of(so_far)
         score = None if best is None else best.score
-        progress.plan(phase, n_trials=study.n_expected, n_ended=len(so_far), best=score)
+        n_trials, n_search = study.n_expected, study.n_search
+        progress.plan(phase, n_trials=n_trials, n_search=n_search, n_ended=len(so_far), best=score)
         Coordinator(study, client, progress, page.note_now_and_then).run()
         seconds += time.monotonic() - start
         n_trained += n_planned - len(so_far)

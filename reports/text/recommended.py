@@ -41,13 +41,13 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
         _facts(of, comparison, context.facts.data.n_valid),
     ]
     blocks += [prose(_alternative(of, comparison)), prose(against_references(comparison, context))]
-    return [*blocks, _beyond_belief(of, context)]
+    return [*blocks, _beyond_belief(of, _published(comparison, context))]
 
 
-def _beyond_belief(of: Recommendation, context: ReportContext) -> str:
-    published = KNOWN.get(context.facts.data.name)
+def _beyond_belief(of: Recommendation, published: KnownData | None) -> str:
     model, test = of.recommended.finalist.config.model, of.recommended.test
-    is_plain = model.own is None and dict(model.options).get("family", "mlp") == "mlp"
+    options = {"family": "mlp", "augmentation": "none", **dict(model.options)}
+    is_plain = model.own is None and (options["family"], options["augmentation"]) == ("mlp", "none")
     if published is None or test is None or test.mean <= published.suspicious or not is_plain:
         return ""
     return prose(
@@ -152,13 +152,19 @@ KNOWN: Mapping[str, KnownData] = {
 def known(comparison: Comparison, context: ReportContext) -> list[str]:
     """Return what scikit-learn's models reach on the same split, and what others published on these data."""
     blocks = _references(comparison, context)
-    published = KNOWN.get(context.facts.data.name)
+    published = _published(comparison, context)
     if published is not None:
-        return blocks + _published(published, comparison, context)
-    return blocks or [prose(f"Nothing published is on file for {in_markdown(context.facts.data.name)}.")]
+        return blocks + _beside(published, comparison, context)
+    what = f"{in_markdown(context.facts.data.name)} by {comparison.design.metric.name}"
+    return blocks or [prose(f"Nothing published is on file for {what}.")]
 
 
-def _published(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:
+def _published(comparison: Comparison, context: ReportContext) -> KnownData | None:
+    """Return what others published on these data; all of it are accuracies."""
+    return KNOWN.get(context.facts.data.name) if comparison.design.metric is ACCURACY else None
+
+
+def _beside(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:
     blocks = [
         "Validation part, single runs:",
         table(["model", "epochs", "accuracy (%)", "loss", "images"], _origin_rows(known, context), right=range(1, 5)),

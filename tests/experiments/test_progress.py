@@ -9,7 +9,8 @@ from rich.console import Console
 from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.study.progress import StudyProgress
 
-N_TRIALS, N_WORKERS, EPOCHS, SECONDS_AN_EPOCH = 60, 2, 10, 3.0
+N_SEARCH, N_CONFIRM, N_WORKERS, EPOCHS = 50, 10, 2, 10
+N_TRIALS = N_SEARCH + N_CONFIRM
 
 
 def compiling(number: int) -> float:
@@ -17,19 +18,24 @@ def compiling(number: int) -> float:
     return 60.0 if number < N_WORKERS else 20.0 if number < 5 else 1.0
 
 
+def depth(number: int) -> int:
+    """Return that of a trial: of the search each of three, then the deepest, which is the best."""
+    return number % 3 if number < N_SEARCH else 2
+
+
 @pytest.fixture(scope="module")
 def told() -> list[tuple[float, str]]:
     """Return when which line was told of a study whose workers take trials in turn."""
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=EPOCHS, clock=lambda: now[0])
-    progress.plan("search", n_trials=N_TRIALS, n_ended=0, best=None)
+    progress.plan("search", n_trials=N_TRIALS, n_search=N_SEARCH, n_ended=0, best=None)
     events, free = [], [0.0] * N_WORKERS
     for number in range(N_TRIALS):
-        worker = free.index(min(free))
-        first = free[worker] + compiling(number) + SECONDS_AN_EPOCH
-        ended = first + (EPOCHS - 1) * SECONDS_AN_EPOCH
+        worker, an_epoch = free.index(min(free)), 1.0 + 2 * depth(number)
+        first = free[worker] + compiling(number) + an_epoch
+        ended = first + (EPOCHS - 1) * an_epoch
         events += [(free[worker], 1, number, 0), (ended, 0, number, 0)]
-        events += [(first + epoch * SECONDS_AN_EPOCH, 2, number, epoch + 1) for epoch in range(EPOCHS - 1)]
+        events += [(first + epoch * an_epoch, 2, number, epoch + 1) for epoch in range(EPOCHS - 1)]
         free[worker] = ended
     lines = []
     for at, kind, number, epoch in sorted(events):
@@ -39,7 +45,8 @@ def told() -> list[tuple[float, str]]:
         elif kind == 2:
             progress.epoch(number, epoch)
         else:
-            progress.ended(Outcome(number=number, run_id="", state="finished", score=0.5), "")
+            outcome = Outcome(number=number, run_id="", state="finished", score=0.5 + 0.1 * depth(number))
+            progress.ended(outcome, f"compare depth {depth(number)}", is_search=number < N_SEARCH)
             lines.append((at, screen.getvalue().splitlines()[-1]))
     return lines
 
@@ -50,7 +57,8 @@ def left_in(line: str) -> float:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8])
-def test_time_left_is_known_from_a_tenth_of_the_trials_on_though_the_first_wait_for_compilers(told, share):
+def test_time_left_is_known_from_a_tenth_of_the_trials_on(told, share):
+    """Though the first trials wait for compilers, and the last ones are of the network that takes longest."""
     at, line = told[int(share * N_TRIALS) - 1]
     assert left_in(line) == pytest.approx(told[-1][0] - at, rel=0.25)
 

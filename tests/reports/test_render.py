@@ -13,6 +13,7 @@ from made_up import MadeUpStudy, whole_study
 
 from depthcheck.experiments.planning.definition import find, read
 from depthcheck.experiments.planning.design import SearchRound, plan
+from depthcheck.pipeline.scores import AUC
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import Factor, ReferenceScores, StudyData, StudyDesign
@@ -458,15 +459,31 @@ def test_study_without_a_test_part_says_that_no_level_is_judged(whole):
     assert "not yet scored" not in text
 
 
-def test_accuracy_beyond_belief_calls_for_a_look_for_a_leak(whole):
+def with_options(config, **options):
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, options=tuple(options.items())))
+
+
+@pytest.mark.parametrize(("augmentation", "is_told"), [("none", True), ("shift", False)])
+def test_accuracy_beyond_belief_calls_for_a_look_for_a_leak_in_plain_networks(whole, augmentation, is_told):
     records = tuple(
         dataclasses.replace(
-            r, evaluations=tuple(dataclasses.replace(e, score=min(e.score + 0.06, 1.0)) for e in r.evaluations)
+            r,
+            evaluations=tuple(dataclasses.replace(e, score=min(e.score + 0.06, 1.0)) for e in r.evaluations),
         )
         for r in whole.records
     )
-    assert "look for a leak" in rendered(dataclasses.replace(whole, records=records, predictions={})).replace("\n", " ")
+    finalists = tuple(
+        dataclasses.replace(one, config=with_options(one.config, augmentation=augmentation)) for one in whole.finalists
+    )
+    study = dataclasses.replace(whole, records=records, finalists=finalists, predictions={})
+    assert ("look for a leak" in rendered(study).replace("\n", " ")) == is_told
     assert "look for a leak" not in rendered(whole).replace("\n", " ")
+
+
+def test_accuracies_that_others_published_stand_beside_accuracies_alone(whole):
+    assert "gradient boosting" in rendered(whole)
+    text = rendered(dataclasses.replace(whole, design=dataclasses.replace(whole.design, metric=AUC)))
+    assert "gradient boosting" not in text
 
 
 def test_terminal_gets_the_answer_without_marks(whole):
