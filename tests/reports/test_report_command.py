@@ -225,13 +225,13 @@ def test_table_of_no_trials_is_empty():
 
 def test_page_holds_its_figures_and_no_markup_of_the_data():
     page = to_html(
-        "# T\n\n![a](figures/a.svg)\n\n<script>x</script>\n\n| a |\n|---|\n| 1 |\n",
+        "# T\n\n![a](figures/a.svg)\n\n<script>x</script>\n\n| a |\n|---|\n| **95 %** of 3 × 256 |\n",
         {"figures/a.svg": b"<?xml version='1.0'?>\n<svg><!-- -- > <script> --><g/></svg>"},
         title="<T>",
     )
     assert '<svg role="img" aria-label="a"><g/></svg>' in page
     assert "<script>" not in page
-    assert "<td>1</td>" in page
+    assert "<td><strong>95\N{NO-BREAK SPACE}%</strong> of 3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}256</td>" in page
     assert "<title>&lt;T&gt;</title>" in page
 
 
