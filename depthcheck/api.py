@@ -415,14 +415,18 @@ def run_trial(
     """
     from depthcheck.experiments.scratch import environment
     from depthcheck.pipeline.config import TrialConfig
+    from depthcheck.pipeline.system import silent_imports
     from depthcheck.pipeline.training.program_cache import ONE_THREAD
 
     if not isinstance(config, TrialConfig):
         config, dataset = _configured(config, dataset, model=model, metric=metric, direction=direction)
     elif (model, metric, direction) != (None, None, None):
         raise ValueError("model, metric and direction must be left out beside a configuration that was logged, got one")
-    with environment({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()}):
-        from depthcheck.pipeline.trial import run_trial as trained
+    # Level 3: that a machine has no graphics processor is no error here.
+    settings = {**ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with environment({name: os.environ.get(name, value) for name, value in settings.items()}):
+        with silent_imports():
+            from depthcheck.pipeline.trial import run_trial as trained
 
         return trained(config, dataset)
 

@@ -105,6 +105,19 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise ValueError(f"{what} must be readable, got {str(error.filename or path)!r} ({reason})") from error
 
 
+@contextlib.contextmanager
+def silent_imports() -> Iterator[None]:
+    """Keep what TensorFlow prints while it is imported, before any of its settings can silence it, off the screen."""
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
+
+
 def user_id() -> int:
     """Return the number that files of this user carry; on Windows all carry 0."""
     return os.geteuid() if hasattr(os, "geteuid") else 0

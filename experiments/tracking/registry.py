@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
+from depthcheck.pipeline.system import silent_imports
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,7 +240,7 @@ def loaded(uri: str, address: str, *, trust: bool = False) -> Iterator[PyFuncMod
             location, model = _located(uri, match)
             folder = stack.enter_context(checked_copy(address, uri, location, model, trust=trust))
         # What a foreign model's own code can raise is anything.
-        with storage(f"cannot load {address} from {uri}", Exception), _quiet():
+        with storage(f"cannot load {address} from {uri}", Exception), silent_imports():
             import mlflow.pyfunc
 
             program = mlflow.pyfunc.load_model(str(folder))
@@ -339,16 +339,3 @@ def _located(uri: str, match: re.Match[str]) -> tuple[str, LoggedModel | None]:
         return source, None
     model = api.get_logged_model(source.removeprefix("models:/"))
     return model.artifact_location, model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what TensorFlow prints while it is imported, before any of its settings can silence it, off the screen."""
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
-        os.close(nowhere)
