@@ -1,5 +1,10 @@
 """What the Python interface takes, as far as no training shows it; the rest is in end_to_end/test_notebook.py."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,3 +67,13 @@ def test_definition_in_a_dictionary_finds_its_data_from_the_working_directory(tm
 @pytest.mark.parametrize("experiment", ["digits", {**DEFINITION, "data": {"name": "iris"}}])
 def test_target_counts_where_the_data_are_those_of_the_definition(experiment):
     assert read_experiment(experiment, data=None, target="width").data.target == "width"
+
+
+@pytest.mark.slow
+def test_trial_is_trained_without_a_remark_of_tensorflow(tmp_path):
+    script = f"import depthcheck; depthcheck.run_trial({ {**NETWORK, 'epochs': 1} }, depthcheck.load_data('digits'))"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    environment = {**kept, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

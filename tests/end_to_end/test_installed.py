@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import site
 import subprocess
@@ -52,8 +51,6 @@ async def inside_a_running_loop():
         assert "target must be one of the table's columns" in str(error)
     else:
         raise AssertionError("no complaint")
-    config = study.data.records[0].config
-    assert depthcheck.run_trial(config, depthcheck.load_data(config.data.name, target="target")).result.history
     print(study)
 
 
@@ -71,7 +68,7 @@ class Installed:
 
     def run(self, *command: str) -> str:
         """Run a program of the environment to its end; return what it says."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTHON", "TF_"))}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTHON"))}
         done = subprocess.run(
             [self.environment / "bin" / command[0], *command[1:]],
             cwd=self.folder,
@@ -82,7 +79,6 @@ class Installed:
             timeout=600,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert not re.search("oneDNN|cuda", done.stderr), done.stderr  # what TensorFlow remarks
         return done.stdout
 
 
