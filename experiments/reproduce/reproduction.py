@@ -168,7 +168,7 @@ def _announcement(original: Original, found: list[Change], notes: list[str], tim
         f"reproducing {run.name} of study {run.study} (phase {run.phase}{ended})",
         f"  run           {run.run_id}",
         f"  data          {config.data.name}, SHA-256 as logged ({config.data_sha256[:16]}…)",
-        f"  trains        {n_epochs} epochs" + (f", {times} times" if times > 1 else ""),
+        f"  trains        {n_epochs} epoch{'s' * (n_epochs != 1)}" + (f", {times} times" if times > 1 else ""),
     ]
     differing = words.difference_lines(found, notes)
     lines += [f"  {'not as it was' if at == 0 else '':<13} {line}" for at, line in enumerate(differing)]

@@ -286,7 +286,7 @@ def design_rows(
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),
-        ("budget", f"{n_planned} trials of {experiment.budget.epochs} epochs"),
+        ("budget", f"{n_planned} trials of {experiment.budget.epochs} epoch{'s' * (experiment.budget.epochs != 1)}"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),
         ("which epoch counts", "the last one, in every trial"),

@@ -191,7 +191,7 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     if not comparison.questions:
         return ""
     epochs = context.facts.epochs
-    trained = f" and {epochs} epochs of training" if epochs else ""
+    trained = f" and {plural(epochs, 'epoch')} of training" if epochs else ""
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
     holds = f"This holds for {in_markdown(context.facts.data.name)}, {ranges}{trained}."
