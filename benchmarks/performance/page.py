@@ -107,7 +107,8 @@ def _growth_row(run: Mapping[str, Any]) -> str:
 
 
 def _draw_epochs(networks: Mapping[str, Any], file: Path) -> None:
-    names = [name for name in PEERS if any(name in measured for measured in networks.values()) and name != OURS]
+    names = [name for name in PEERS if any(name in measured for measured in networks.values())]
+    names = [name for name in names if name not in (OURS, FLOATS)]
     figure, axes = plt.subplots(figsize=(7, 0.4 * len(names) + 1.2), layout="constrained")
     for network, measured in networks.items():
         known = [name for name in names if name in measured]
