@@ -7,6 +7,7 @@ would fill in. Nothing is left out but what ``NOT_HERE`` names.
 import doctest
 import io
 import itertools
+import os
 import re
 import runpy
 import shlex
@@ -242,7 +243,9 @@ def type_in(
 
     def type_in(text: str, code: int = 0) -> None:
         if text.startswith("make "):
-            told = subprocess.check_output(["make", "-n", *shlex.split(text)[1:]], cwd=ROOT, text=True)
+            # Without what the make that runs these tests was given.
+            own = {**os.environ, "ARGS": "", "MAKEFLAGS": ""}
+            told = subprocess.check_output(["make", "-n", *shlex.split(text)[1:]], cwd=ROOT, text=True, env=own)
             for line in re.findall(r"^.venv/bin/python -m (mlflow run .*|depthcheck .*)", told, re.MULTILINE):
                 type_in(line)
             return
