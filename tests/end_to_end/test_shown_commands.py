@@ -11,7 +11,7 @@ from conftest import ROOT
 
 @pytest.mark.slow
 def test_all_that_pages_show_is_run():
-    """In a process of its own: beside tests of other files, in one of pytest's workers, its captured output was closed."""
+    """In a process of its own: in one of pytest's workers, behind tests of other files, its output was closed."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     file = str(Path(__file__).with_name("shown_commands.py"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", file]
