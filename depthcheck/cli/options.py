@@ -188,9 +188,12 @@ def new_file(asked: str | None, base: Path, suffixes: Sequence[str]) -> Path:
 
 
 def complain(about: object, then: str = "") -> None:
-    """Print the line of what is wrong and what comes then; of a full disk also where it is, which databases do not."""
+    """Print the line of what is wrong and what comes then; of a full disk also where it is, which databases do not.
+
+    SQLite has two names for a full disk: where it has no room for its log's index it is an error of input and output.
+    """
     text = "\n".join(map(one_line, may_be_shown(about).split("\n")))
-    if re.search(r"disk is full|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
+    if re.search(r"disk is full|disk I/O error|No space left on device(?!: ')|[Qq]uota exceeded(?!: ')", text):
         from depthcheck.experiments.places import least_room
 
         text += f" ({least_room(given_addresses())})"

@@ -110,7 +110,8 @@ def test_locks_and_a_full_disk_stop_the_study_a_full_home_does_not_and_nothing_i
         process = start_until(folder, command, n_ended)
         ballast = fill(folder.path)
         line = ends_in_one_line(process)
-        full = rf"database or disk is full \(least room is in {folder.path}: \d+ kB\)|No space left on device.*"
+        room = rf"\(least room is in {folder.path}: \d+ kB\)"
+        full = rf"(database or disk is full|disk I/O error) {room}|No space left on device.*"
         assert re.fullmatch(rf"error: cannot .*({full}){GOES_ON}", line)
         assert str(folder.path) in line
         ballast.unlink()

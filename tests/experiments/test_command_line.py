@@ -121,10 +121,11 @@ def test_only_what_goes_on_is_said_to_go_on(capsys, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_full_disk_is_told_with_its_folder(capsys):
-    complain("cannot write: database or disk is full", then="; and so on")
+@pytest.mark.parametrize("full", ["database or disk is full", "disk I/O error"])
+def test_full_disk_is_told_with_its_folder(capsys, full):
+    complain(f"cannot write: {full}", then="; and so on")
     said = re.fullmatch(
-        r"error: cannot write: database or disk is full \(least room is in (.*): [\d,]+ kB\); and so on\n",
+        rf"error: cannot write: {full} \(least room is in (.*): [\d,]+ kB\); and so on\n",
         capsys.readouterr().err,
     )
     assert Path(said[1]).is_dir()
