@@ -43,9 +43,9 @@ _VERSIONS: Mapping[str, int | None] = {
     "tensorflow": None, "keras": None, "numpy": None, "scikit-learn": None, "pandas": 2, "mlflow": 2, "dask": 2,
     "distributed": 2,
 }  # fmt: skip
-#: What a worker takes beside the data, so that Dask, which stops it at 80 % of its limit, does not; and how often it
-#: holds the data: as they came, cut and scaled, and in a program.
-_WORKER_BYTES, _COPIES = 1536 * 2**20, 3
+#: What a worker takes beside the data, so that Dask, which stops it at 80 % of its limit, does not at once (1.2 GiB
+#: after five trials); and how often it holds the data: as they came, cut and scaled, and in a program.
+_WORKER_BYTES, _COPIES = 2 * 2**30, 3
 #: What is to be left on a disk: networks are written to it before they go to MLflow.
 _DISK_BYTES = 64 * 2**20
 #: How often it is looked for new workers, and again at those that were in no health to train.
@@ -100,9 +100,10 @@ def admitted(client: OwnCluster, config: DataConfig, dataset: Dataset, say: Call
 
 
 def n_admitted(client: Client) -> int:
-    """Return how many workers there are now that offer what a trial asks for."""
+    """Return how many workers there are now that offer what a trial asks for, and that Dask has not paused."""
     asks = getattr(client, "asks", {})
-    offered = [info["resources"] for info in client.scheduler_info(n_workers=-1)["workers"].values()]
+    found = client.scheduler_info(n_workers=-1)["workers"].values()
+    offered = [info["resources"] for info in found if info["status"] == Status.running.name]
     return sum(all(one.get(name, 0) >= amount for name, amount in asks.items()) for one in offered)
 
 
@@ -110,6 +111,7 @@ def _look_again(admission: _Admission, ended: threading.Event) -> None:
     while not ended.wait(_LOOK_SECONDS):
         with contextlib.suppress(Exception):  # a scheduler that went away: whoever waits for trials hears of it
             admission.look()
+            admission.tell_of_nobody()
 
 
 class _Admission:
@@ -130,10 +132,12 @@ class _Admission:
         self._told: set[str] = set()
         self._left_out: set[str] = set()
         self._gpu: float | None = None
+        self._has_nobody = False
 
     def look(self) -> None:
-        """Admit the workers that have not been looked at, or say why not."""
+        """Admit the workers that have not been looked at, or say why not; have those begin anew that are full."""
         found = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._renew([address for address, info in found.items() if info["status"] == Status.paused.name])
         now = time.monotonic()
         new = {
             address: info
@@ -158,6 +162,17 @@ class _Admission:
         self._told.discard(address)
         self._leave_out(address, reason)
         self._next_look[address] = time.monotonic() + _UNFIT_SECONDS
+
+    def _renew(self, paused: list[str]) -> None:
+        for address, answer in self._client.run(begin_anew, self._ticket, workers=paused, on_error="return").items():
+            if isinstance(answer, UnfitWorkerError):  # any other exception: it has ended meanwhile
+                self._leave_out(address, str(answer))
+
+    def tell_of_nobody(self) -> None:
+        """Say it when no worker is left that takes trials, and when there is one again."""
+        if self._has_nobody != (not n_admitted(self._client)):
+            self._has_nobody = not self._has_nobody
+            self._say("no worker takes trials now: waiting for one" if self._has_nobody else "trials are taken again")
 
     def _fit(self, workers: list[str]) -> dict[str, tuple[str, bool]]:
         """Return of each worker that can train where it keeps data, and whether it has these."""
@@ -312,6 +327,9 @@ def _examined(code: str, parcel: Parcel, dask_worker: Worker) -> tuple[str, bool
         worker.import_trial()
     except Exception as error:  # noqa: BLE001 - whatever a package that is half there raises
         raise UnfitWorkerError(f"it must be able to import TensorFlow, got {_one_line(error)}") from None
+    if dask_worker.status == Status.paused:
+        used = dask_worker.monitor.get_process_memory() / 2**20
+        raise UnfitWorkerError(f"its memory must not be full, got {used:,.0f} of {room / 2**20:,.0f} MiB in use")
     status = folder.stat()
     return f"{socket.gethostname()} {folder} {status.st_dev} {status.st_ino}", has_data
 
@@ -333,6 +351,25 @@ async def admit(ticket: str, parcel: Parcel, config: DataConfig, sha256: str, da
         # The scheduler looks through tasks that no worker could take when one comes, or goes on, and not for this.
         dask_worker.status = Status.paused
         dask_worker.status = Status.running
+
+
+async def begin_anew(ticket: str, dask_worker: Worker) -> None:
+    """Have this worker end, and its nanny start another one, where it is ours and paused and nobody's result is in it.
+
+    TensorFlow keeps what XLA compiled. Where that, over many trials, comes to Dask's limit for starting tasks, a worker
+    would never start one again.
+
+    Raises
+    ------
+    UnfitWorkerError
+        When it has no nanny.
+    """
+    is_ours = dask_worker.state.total_resources.get(ticket)
+    if not is_ours or dask_worker.status != Status.paused or dask_worker.state.executing_count or dask_worker.data:
+        return
+    if dask_worker.nanny is None:
+        raise UnfitWorkerError("its memory is full, and it has no nanny that could restart it")
+    dask_worker.loop.add_callback(dask_worker.close_gracefully, restart=True)
 
 
 def _begin(version: str, parts: int | None) -> str:

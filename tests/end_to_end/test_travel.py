@@ -103,10 +103,10 @@ def test_study_of_own_table_model_and_metric_equals_the_local_one_and_who_cannot
         (one.path / "mine.toml").write_text(DEFINITION.replace("mine.csv", table.name))
     code, output = local.run("--experiment", "mine.toml", "--workers", "1")
     assert code == 0, output
-    cluster.start("a", "--nthreads", "2", "--memory-limit", "1537 MiB")
+    cluster.start("a", "--nthreads", "2", "--memory-limit", "2049 MiB")
     bad = {
         cluster.start("no-tensorflow", PYTHONPATH=without(cluster.home("x"), "tensorflow")): "must be able to import",
-        cluster.start("small", "--memory-limit", "300 MiB"): "its memory must be 1,536 MiB or more, got 300 MiB",
+        cluster.start("small", "--memory-limit", "300 MiB"): "its memory must be 2,048 MiB or more, got 300 MiB",
         cluster.start("old", PYTHONPATH=with_version(cluster.home("y"), "keras", "3.1.0")): "keras must be 3.",
     }
     code, output = folder.run("--experiment", "mine.toml", "--scheduler", cluster.address)
@@ -207,6 +207,30 @@ def test_worker_whose_disk_fills_up_gives_its_trial_back_and_is_used_again_when_
         cluster.kill("a")
     (line,) = [line for line in said if "left out" in line]
     assert line == f"worker {address} is left out: {cluster.home('a')} must have room for 64 MiB, got 0 MiB"
+
+
+def test_worker_whose_memory_is_full_begins_anew_and_where_nobody_is_left_it_is_said(
+    cluster, table, tmp_path, monkeypatch
+):
+    def fill_memory(dask_worker):  # Dask pauses it at 1,680 MiB, and kills it at 1,995
+        dask_worker.filled = b"1" * (1800 * 2**20 - dask_worker.monitor.get_process_memory())
+
+    monkeypatch.setattr(admission, "_LOOK_SECONDS", 1.0)
+    dataset, said = load(table, cache=tmp_path / "cache"), []
+    cluster.start("a", "--memory-limit", "2100 MiB")
+    with launch.connected(cluster.address, table, dataset, said.append) as client:
+        before = client.submit(os.getpid, pure=False).result()
+        client.run(fill_memory)
+        wait_for(lambda: not admission.n_admitted(client))
+        assert client.submit(os.getpid, pure=False).result(timeout=300) != before
+        cluster.kill("a")
+        cluster.start("b", "--memory-limit", "2100 MiB", "--no-nanny")
+        wait_for(lambda: admission.n_admitted(client))
+        client.run(fill_memory)
+        wait_for(lambda: "trials are taken again" in said and said[-1] == "no worker takes trials now: waiting for one")
+    assert [line.partition(" is left out: ")[2] for line in said if "left out" in line] == [
+        "its memory is full, and it has no nanny that could restart it"
+    ]
 
 
 def test_trials_take_a_gpu_where_workers_offer_one(cluster, table, tmp_path):
