@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -49,6 +50,15 @@ class LiveBar:
         self._bar.update(self._task, description=phase, total=total)
 
 
+@dataclass(slots=True)
+class _Running:
+    """A trial that runs: when it went to a worker, when its first epoch had ended, and how many have."""
+
+    began: float
+    first: float | None = None
+    epoch: int = 0
+
+
 class StudyProgress(LiveBar):
     """One bar of epochs over a whole study, named after its phase, and the time that is left.
 
@@ -62,13 +72,12 @@ class StudyProgress(LiveBar):
         self._epochs, self._clock = epochs, clock
         self._n_trials = self._n_search = self._n_ended = 0
         self._best: float | None = None
-        self._epochs_of: dict[int, int] = {}
-        #: Of trials that run: when they began, and when their first epochs had ended; and how many there were at once.
-        self._began: dict[int, float] = {}
-        self._first: dict[int, float] = {}
+        #: Trials that run now, and how many there were at once.
+        self._running: dict[int, _Running] = {}
         self._n_at_once = 1
-        #: Seconds of this session's trials until then, and from then on: of the search by what it varies, since it
-        #: begins with the smallest; of the best one, which is likely to be trained again; and of those that were.
+        #: Seconds of this session's trials until their first epochs had ended, and from then on: of the search by what
+        #: it varies, since it begins with the smallest; of the best one, which is likely to be trained again; and of
+        #: those that were.
         self._starts: list[float] = []
         self._rests: dict[str, list[float]] = {}
         self._best_rest = 0.0
@@ -82,28 +91,25 @@ class StudyProgress(LiveBar):
 
     def epoch(self, number: int, epoch: int) -> None:
         """Note that a trial has finished an epoch; may be called from another thread."""
-        began = self._began.get(number)
-        if began is not None and number in self._epochs_of:
-            if number not in self._first:
-                self._first[number] = self._clock()
-                self._starts.append(self._first[number] - began)
-            self._epochs_of[number] = max(epoch, self._epochs_of[number])
+        trial = self._running.get(number)
+        if trial is not None:
+            if trial.first is None:
+                trial.first = self._clock()
+                self._starts.append(trial.first - trial.began)
+            trial.epoch = max(epoch, trial.epoch)
         self._draw()
 
     def started(self, number: int) -> None:
         """Note that a trial has gone to a worker."""
-        self._epochs_of[number] = 0
-        self._began[number] = self._clock()
-        self._first.pop(number, None)
+        self._running[number] = _Running(self._clock())
         self._draw()
 
     def ended(self, outcome: Outcome, label: str, *, is_search: bool = True) -> None:
         """Note how a trial ended; only those of the search compete for the best."""
-        self._n_at_once = len(self._began)
-        self._epochs_of.pop(outcome.number, None)
-        rest = self._clock() - self._first.pop(outcome.number, self._clock())
+        self._n_at_once = len(self._running)
+        first = self._running.pop(outcome.number).first
+        rest = 0.0 if first is None else self._clock() - first
         (self._rests.setdefault(label, []) if is_search else self._confirmed).append(rest)
-        del self._began[outcome.number]
         self._n_ended += 1
         found = outcome.score if is_search and outcome.state == "finished" else None
         if found is not None and (self._best is None or found > self._best):
@@ -117,13 +123,10 @@ class StudyProgress(LiveBar):
             self.console.print(line)
         self._draw()
 
-    def _epochs_left(self) -> int:
-        return (self._n_trials - self._n_ended) * self._epochs - sum(self._epochs_of.values())
-
     def _draw(self) -> None:
-        running = f"{len(self._epochs_of)} running"
-        status = f"{self._n_ended}/{self._n_trials} runs, {running}{self._best_text()}, left {self._left()}"
-        self.show(self._n_trials * self._epochs - self._epochs_left(), status)
+        status = f"{self._n_ended}/{self._n_trials} runs, {len(self._running)} running{self._best_text()}"
+        done = self._n_ended * self._epochs + sum(trial.epoch for trial in list(self._running.values()))
+        self.show(done, f"{status}, left {self._left()}")
 
     def _best_text(self) -> str:
         return "" if self._best is None else f"  best {self._best:.4f}"
@@ -137,12 +140,11 @@ class StudyProgress(LiveBar):
         searched = fmean(map(fmean, self._rests.values())) if self._rests else 0.0
         confirmed = fmean(self._confirmed or [self._best_rest or searched])
         n_to_confirm = min(self._n_trials - self._n_search, n_left)
-        now, running = self._clock(), list(self._began.items())
+        now = self._clock()
         rest = searched if n_left > n_to_confirm else confirmed
         left = n_to_confirm * (start + confirmed) + (n_left - n_to_confirm) * (start + searched)
-        for number, began in running:
-            first = self._first.get(number)
-            left -= min(now - began, start) if first is None else start + min(now - first, rest)
+        for trial in list(self._running.values()):
+            left -= min(now - trial.began, start) if trial.first is None else start + min(now - trial.first, rest)
         return duration(left / self._n_at_once)
 
 
