@@ -18,6 +18,7 @@ from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.load import DataNotFoundError, load
 from depthcheck.pipeline.data.published import FASHION_FILES
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Dataset
 from tests.end_to_end.servers import mlflow_server
 from tests.others import shared_by_all
@@ -86,6 +87,14 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     client(f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture(autouse=True)
+def _own_dimensions_are_forgotten() -> Iterator[None]:
+    """Let every test see the project's own dimensions alone, though one before it may have read a user's own model."""
+    yield
+    for name in [name for name, dimension in DIMENSIONS.items() if dimension.is_own]:
+        del DIMENSIONS[name]
 
 
 @pytest.fixture

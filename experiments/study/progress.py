@@ -106,7 +106,9 @@ class StudyProgress(LiveBar):
 
     def ended(self, outcome: Outcome, label: str, *, is_search: bool = True) -> None:
         """Note how a trial ended; only those of the search compete for the best."""
-        self._n_at_once = len(self._running)
+        n_planned = self._n_search if is_search else self._n_trials
+        if n_planned - self._n_ended > len(self._running):  # at a phase's end there is nothing for others to run
+            self._n_at_once = len(self._running)
         first = self._running.pop(outcome.number).first
         rest = 0.0 if first is None else self._clock() - first
         (self._rests.setdefault(label, []) if is_search else self._confirmed).append(rest)
@@ -149,8 +151,11 @@ class StudyProgress(LiveBar):
 
 
 def duration(seconds: float) -> str:
-    """Return a number of seconds in words as short as its size allows: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    """Return seconds in words as short as their size allows: ``45 s``, ``3 min 20 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
+    minutes, tens = divmod(round(seconds / 10), 6)
+    if minutes < 10:
+        return f"{minutes} min" + f" {tens}0 s" * (tens > 0)
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -3,7 +3,6 @@
 import importlib
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from depthcheck.experiments.reproduce import original
 from depthcheck.experiments.study.describe import fixed_in_words
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
-from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.own import OwnCodeError, OwnModel
 from depthcheck.pipeline.records import Dataset
 from depthcheck.reports.text.words import configuration, short_configuration
@@ -77,14 +75,6 @@ DOCUMENT = {
     "tune": {"width": {"low": 4, "high": 8}, "kind": ["relu", "tanh"]},
     "fixed": {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 64, "schedule": "cosine"},
 }
-
-
-@pytest.fixture(autouse=True)
-def _forgets() -> Iterator[None]:
-    """Let other tests of the process see the project's own dimensions alone."""
-    yield
-    for name in [name for name, dimension in DIMENSIONS.items() if dimension.is_own]:
-        del DIMENSIONS[name]
 
 
 @pytest.fixture

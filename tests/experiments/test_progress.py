@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from depthcheck.experiments.cluster.worker import Outcome
-from depthcheck.experiments.study.progress import StudyProgress
+from depthcheck.experiments.study.progress import StudyProgress, duration
 
 N_SEARCH, N_CONFIRM, N_WORKERS, EPOCHS = 50, 10, 2, 10
 N_TRIALS = N_SEARCH + N_CONFIRM
@@ -31,6 +31,8 @@ def told() -> list[tuple[float, str]]:
     progress.plan("search", n_trials=N_TRIALS, n_search=N_SEARCH, n_ended=0, best=None)
     events, free = [], [0.0] * N_WORKERS
     for number in range(N_TRIALS):
+        if number == N_SEARCH:  # nobody begins to confirm before all have searched
+            free = [max(free)] * N_WORKERS
         worker, an_epoch = free.index(min(free)), 1.0 + 2 * depth(number)
         first = free[worker] + compiling(number) + an_epoch
         ended = first + (EPOCHS - 1) * an_epoch
@@ -52,11 +54,11 @@ def told() -> list[tuple[float, str]]:
 
 
 def left_in(line: str) -> float:
-    number, unit = re.search(r"left (\d+) (s|min)$", line).groups()
-    return float(number) * (60 if unit == "min" else 1)
+    minutes, seconds = re.search(r"left (?:(\d+) min)? ?(?:(\d+) s)?$", line).groups("0")
+    return 60.0 * int(minutes) + int(seconds)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8, N_SEARCH / N_TRIALS])
 def test_time_left_is_known_from_a_tenth_of_the_trials_on(told, share):
     """Though the first trials wait for compilers, and the last ones are of the network that takes longest."""
     at, line = told[int(share * N_TRIALS) - 1]
@@ -66,3 +68,9 @@ def test_time_left_is_known_from_a_tenth_of_the_trials_on(told, share):
 def test_nothing_is_said_of_the_time_before_and_no_time_is_left_at_the_end(told):
     assert all(line.endswith("left ?") for _, line in told[: N_TRIALS // 10 - 1])
     assert told[-1][1].endswith("left 0 s")
+
+
+def test_duration_is_as_short_as_its_size_allows():
+    assert [duration(of) for of in (0.4, 45, 89, 90, 118, 356, 594, 596, 750, 12_000)] == [
+        "0 s", "45 s", "89 s", "1 min 30 s", "2 min", "6 min", "9 min 50 s", "10 min", "12 min", "3 h 20 min",
+    ]  # fmt: skip
