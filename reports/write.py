@@ -183,7 +183,7 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
             contents.append(inline.content)
         for token in inline.children or ():
             if token.type == "text":  # no line ends inside of 95 %, or of 3 × 256
-                token.content = re.sub(r"(?<=\d) (?=[%×])|(?<=×) (?=\d)", "\N{NO-BREAK SPACE}", token.content)
+                token.content = re.sub(r"(?<=\d) (?=[%×±])|(?<=[×±]) (?=\d)", "\N{NO-BREAK SPACE}", token.content)
             path, address = (str(token.attrGet(name)) for name in ("src", "href"))
             if path in figures:
                 token.type, token.content = "html_inline", _inside(figures[path], token.content)
