@@ -108,6 +108,8 @@ class Coordinator:
         self._waiting: deque[PlannedTrial] = deque()
         self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
         self._deaths: Counter[int] = Counter()
+        #: What Optuna has begun, by the trial's number.
+        self._points: dict[int, Mapping[str, ParamValue]] = {}
         self._uri, run_id = study.study_run.tracking_uri, study.study_run.run_id
         self._breaker = CircuitBreaker(tracking.patiently(self._uri, lambda: tracking.withdrawn(self._uri, run_id)))
 
@@ -119,7 +121,9 @@ class Coordinator:
         RuntimeError
             When all trials fail for one reason. Whatever a worker raises about storage passes through.
         """
-        ended = {trial.number for trial in self._study.ended}
+        trials = self._study.ledger.trials()
+        self._points = {trial.number: trial.user_attrs["point"] for trial in trials}
+        ended = {trial.number for trial in trials if trial.state.is_finished()}
         self._waiting.extend(planned for planned in self._study.plan if planned.number not in ended)
         self._client.subscribe_topic(EPOCH_TOPIC, self._on_epoch)
         completed = as_completed()
@@ -155,12 +159,11 @@ class Coordinator:
         if planned.point is None:
             self._tell(self._breaker.release())  # a proposal is to know them
         study, number = self._study, planned.number
-        trials = study.ledger.trials()
-        if number < len(trials):
-            point: Mapping[str, ParamValue] = trials[number].user_attrs["point"]
-        else:
+        point = self._points.get(number)
+        if point is None:
             point = study.proposal(number) if planned.point is None else planned.point
             study.ledger.start(planned, point, space.distributions(study.experiment, point))
+            self._points[number] = point
         task = TrialTask(
             study_run=study.study_run,
             number=number,

@@ -250,9 +250,12 @@ class Ledger:
     def _add(self, trial: FrozenTrial) -> int:
         """Add a trial, unless that was done and its answer was lost; return its number."""
         is_again, self._adding = self._adding is trial, trial
-        if not (is_again and any(last.datetime_start == trial.datetime_start for last in self.trials()[-1:])):
-            self._study.add_trial(trial)
-        return self.trials()[-1].number
+        if is_again and any(last.datetime_start == trial.datetime_start for last in self.trials()[-1:]):
+            return self.trials()[-1].number
+        # As Study.add_trial, which does not tell the number; to ask for all trials takes longer the more there are.
+        storage = self._study._storage
+        trial_id = storage.create_new_trial(self._study._study_id, template_trial=trial)
+        return int(storage.get_trial_number_from_id(trial_id))
 
     @_stored("cannot write the end of a trial")
     def tell(self, outcome: Outcome) -> None:
@@ -261,7 +264,9 @@ class Ledger:
         One that repeats a finalist is pruned to Optuna, so that the best trial and the importances that its dashboard
         shows are those of the search.
         """
-        frozen = self.trials()[outcome.number]
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, outcome.number)
+        frozen = storage.get_trial(trial_id)
         if frozen.state.is_finished():  # told before, and the answer was lost
             return
         told = {key: getattr(outcome, key) for key in ("run_id", "state", "failure", "engine")}
@@ -271,7 +276,7 @@ class Ledger:
             state, attributes["score"] = TrialState.PRUNED, outcome.score
         scores = () if outcome.state == "failed" else outcome.scores
         new = {epoch: score for epoch, score in enumerate(scores, 1) if epoch not in frozen.intermediate_values}
-        self._storage.write(frozen._trial_id, new, attributes)
+        self._storage.write(trial_id, new, attributes)
         score = outcome.score if state == TrialState.COMPLETE else None
         self._study.tell(outcome.number, score, state)
 

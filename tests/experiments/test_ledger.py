@@ -166,7 +166,7 @@ def test_locked_storage_is_one_line(storage, monkeypatch):
     start(ledger, 0)
     with closing(sqlite3.connect(storage.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(TrackingError, match=r"^cannot read the trials of .* storage: database is locked$"):
+        with pytest.raises(TrackingError, match=r"^cannot write the end of a trial in .* storage: database is locked$"):
             ledger.tell(ended(0))
         with pytest.raises(ValueError, match=r"storage must be a URL that Optuna can open, .*\(database is locked\)$"):
             opened(storage)
@@ -178,18 +178,20 @@ def test_step_of_which_the_answer_was_lost_is_taken_once(storage, monkeypatch):
     monkeypatch.setattr("depthcheck.experiments.tracking.reach.comes_back", lambda _address: True)
     ledger = opened(storage)
 
-    def loses_its_answer(name: str) -> None:
-        step, attempts = getattr(ledger._study, name), []
+    def loses_its_answer(of: object, name: str) -> None:
+        step, attempts = getattr(of, name), []
 
-        def lost(*args: object, **kwargs: object) -> None:
+        def lost(*args: object, **kwargs: object) -> object:
             attempts.append(step(*args, **kwargs))
             if len(attempts) == 1:
                 raise StorageInternalError("the server closed the connection unexpectedly")
+            return attempts[-1]
 
-        monkeypatch.setattr(ledger._study, name, lost)
+        monkeypatch.setattr(of, name, lost)
 
-    for name in ("add_trial", "tell", "set_user_attr"):
-        loses_its_answer(name)
+    loses_its_answer(ledger._study._storage, "create_new_trial")
+    for name in ("tell", "set_user_attr"):
+        loses_its_answer(ledger._study, name)
     for number in range(2):
         start(ledger, number)
         ledger.tell(ended(number))

@@ -178,7 +178,9 @@ def test_two_processes_that_fetch_at_once_leave_one_whole_copy(bare, published):
     outputs = [process.communicate(timeout=300)[0] for process in processes]
 
     fetched = bare / "cache" / "fashion-mnist"
-    assert outputs == [f"{FASHION_MNIST_SHA256} download, {fetched}\n"] * 2
+    ways = {"download", "this project's cache"}  # one may have been done before the other had started
+    assert {f"{FASHION_MNIST_SHA256} {way}, {fetched}\n" for way in ways} >= set(outputs)
+    assert "download" in "".join(outputs)
     assert sorted(file.name for file in fetched.iterdir()) == sorted(f"{name}.gz" for name in places.FASHION_FILES)
     assert [file.name for file in fetched.parent.iterdir()] == ["fashion-mnist"]
     assert load(DataConfig(name="fashion-mnist"), cache=bare / "cache").source == f"this project's cache, {fetched}"
