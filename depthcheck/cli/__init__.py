@@ -54,7 +54,12 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     commands=[run, report, reproduce, list_, show, delete, compare, init, predict, serve, doctor],
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        # mlflow run hands on -P decide_within=2h as --decide_within 2h.
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
     epilog="Every command has a --help with an example. Completion of a shell: docs/command-line.md.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")

@@ -18,14 +18,14 @@ from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, 
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 
-#: What MLproject hands down for a parameter that the user did not give.
+#: What says nothing: a script may hand down an empty variable.
 _NOT_GIVEN = ("", "auto")
 BAD_INPUT, FAILED = 2, 1
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class Option(click.Option):
-    """An option that counts as not given where ``mlflow run`` hands down ``auto`` for it."""
+    """An option that counts as not given where its value says nothing."""
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
         """Leave out what says nothing, so that the default counts."""
@@ -107,7 +107,7 @@ class Definition(click.ParamType[str]):
 
 
 def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
-    """Return the decorator of an option that ``mlflow run`` may leave to its default."""
+    """Return the decorator of an option that may be handed down empty."""
     return click.option(*names, cls=Option, **how)
 
 

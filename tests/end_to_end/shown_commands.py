@@ -255,8 +255,6 @@ def type_in(
             entry = load_project(str(ROOT)).get_entry_point(asked["entry_point"])
             given = dict(one.split("=", 1) for one in asked["param_list"])
             words = shlex.split(entry.compute_command(given, None))[2:]
-            pairs = zip(words[2::2], words[3::2], strict=True)
-            words = [*words[:2], *(word for pair in pairs if pair[1] != "auto" for word in pair)]
         monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # the answer to: delete it?
         if words[0] == "curl":
             done = subprocess.run([*words, "--silent"], cwd=desk.folder, capture_output=True, text=True, check=False)
