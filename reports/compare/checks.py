@@ -149,7 +149,7 @@ def check_edges(
     launcher
         What started the study.
     """
-    problems = []
+    at: dict[str, list[str]] = {}
     for name, config in configs.items():
         for searched in ranges:
             if not searched.applies_to(config) or (searched.is_list and in_lists is not None and name not in in_lists):
@@ -157,10 +157,12 @@ def check_edges(
             values = _numbers(config.to_params().get(searched.parameter))
             sides = {_side_reached(value, searched) for value in values}
             reached = [side for side in searched.open_sides if side in sides]
-            problems += [f"{name}: {_at_edge(config, searched, side, widenings, launcher)}" for side in reached]
+            for side in reached:
+                names = at.setdefault(_at_edge(config, searched, side, widenings, launcher), [])
+                names += [name] * (name not in names)
     return check(
         "optimum inside its ranges",
-        list(dict.fromkeys(problems)),
+        [f"{', '.join(names)}: {edge}" for edge, names in at.items()],
         "neither a finalist nor the best of a level lies at the edge of a range",
     )
 
