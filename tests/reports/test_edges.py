@@ -21,6 +21,11 @@ def test_warning_names_what_widens_the_range_beside_what_was_widened_before():
     )
 
 
+def test_edge_is_named_once_with_all_that_lie_there():
+    found = check_edges({"one": config(), "two": config(units=16)}, [BATCH])
+    assert found.detail == "one, two: batch_size 32 is at the lower end of its list: `--widen batch_size:down`"
+
+
 def test_range_of_all_optimizers_is_named_with_the_winners():
     rate = SearchRange(parameter="learning_rate", low=1e-3, high=1.0, log=True)
     found = check_edges({"one": config(learning_rate=0.001, optimizer="adam")}, [rate])
