@@ -25,6 +25,7 @@ from study_records import (
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.study_data import Factor
+from depthcheck.reports.text.answer import to_know
 
 STUCK = history(train=(0.10, 0.12))
 
@@ -323,6 +324,15 @@ def test_chosen_configurations_without_runs_are_named(rng):
         "no confirmed run of depth 2 and 1",
         5,
     )
+
+
+def test_levels_that_were_never_compared_ask_for_no_seeds(rng):
+    """Where a study has too few trials for its levels, more seeds of its best model tell nothing of them."""
+    _, finalists, _ = chosen_study(rng)
+    comparison = compare(design(), [], finalists)
+    assert not comparison.is_of_chosen
+    said = to_know(contrast_of(comparison, "2"), comparison)
+    assert said == "; there were too few trials to give every level some settings"
 
 
 def test_only_shared_seeds_are_paired(rng):
