@@ -18,7 +18,7 @@ from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, 
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 
-#: What says nothing: a script may hand down an empty variable.
+#: What says nothing: a script's empty variable, and the word for: as the definition, or the machine, has it.
 _NOT_GIVEN = ("", "auto")
 BAD_INPUT, FAILED = 2, 1
 _Command = TypeVar("_Command", bound=Callable[..., Any])

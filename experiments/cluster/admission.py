@@ -137,7 +137,13 @@ class _Admission:
     def look(self) -> None:
         """Admit the workers that have not been looked at, or say why not; have those begin anew that are full."""
         found = self._client.scheduler_info(n_workers=-1)["workers"]
-        self._renew([address for address, info in found.items() if info["status"] == Status.paused.name])
+        self._renew(
+            [
+                address
+                for address, info in found.items()
+                if info["status"] == Status.paused.name and info["resources"].get(self._ticket)
+            ]
+        )
         now = time.monotonic()
         new = {
             address: info
@@ -164,7 +170,9 @@ class _Admission:
         self._next_look[address] = time.monotonic() + _UNFIT_SECONDS
 
     def _renew(self, paused: list[str]) -> None:
-        for address, answer in self._client.run(begin_anew, self._ticket, workers=paused, on_error="return").items():
+        if not paused:
+            return
+        for address, answer in self._client.run(begin_anew, workers=paused, on_error="return").items():
             if isinstance(answer, UnfitWorkerError):  # any other exception: it has ended meanwhile
                 self._leave_out(address, str(answer))
 
@@ -353,8 +361,8 @@ async def admit(ticket: str, parcel: Parcel, config: DataConfig, sha256: str, da
         dask_worker.status = Status.running
 
 
-async def begin_anew(ticket: str, dask_worker: Worker) -> None:
-    """Have this worker end, and its nanny start another one, where it is ours and paused and nobody's result is in it.
+async def begin_anew(dask_worker: Worker) -> None:
+    """Have this worker end, and its nanny start another one, where it is paused still and nobody's result is in it.
 
     TensorFlow keeps what XLA compiled. Where that, over many trials, comes to Dask's limit for starting tasks, a worker
     would never start one again.
@@ -364,8 +372,7 @@ async def begin_anew(ticket: str, dask_worker: Worker) -> None:
     UnfitWorkerError
         When it has no nanny.
     """
-    is_ours = dask_worker.state.total_resources.get(ticket)
-    if not is_ours or dask_worker.status != Status.paused or dask_worker.state.executing_count or dask_worker.data:
+    if dask_worker.status != Status.paused or dask_worker.state.executing_count or dask_worker.data:
         return
     if dask_worker.nanny is None:
         raise UnfitWorkerError("its memory is full, and it has no nanny that could restart it")

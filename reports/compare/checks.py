@@ -159,7 +159,8 @@ def check_edges(
             reached = [side for side in searched.open_sides if side in sides]
             for side in reached:
                 names = at.setdefault(_at_edge(config, searched, side, widenings, launcher), [])
-                names += [name] * (name not in names)
+                if name not in names:
+                    names.append(name)
     return check(
         "optimum inside its ranges",
         [f"{', '.join(names)}: {edge}" for edge, names in at.items()],
