@@ -64,6 +64,10 @@ def list_(as_json: bool) -> int:
     return 0
 
 
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -178,7 +182,8 @@ def write_and_say(study: str | None = None, run: str | None = None, **how: str |
 def delete(name: str, yes: bool, storage: str | None) -> int:
     """Delete study NAME, after asking."""
     from depthcheck.experiments import tracking
-    from depthcheck.experiments.places import Place, held
+    from depthcheck.experiments.lock import held
+    from depthcheck.experiments.places import Place
     from depthcheck.experiments.study.ledger import delete_study, study_names
 
     uri = tracking.tracking_uri()
@@ -193,7 +198,7 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
     if not yes and not click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?"):
         print("nothing was deleted")
         return 0
-    with held(place, name):
+    with held(place, name, _warn):
         for run_id in runs:
             tracking.delete_study(uri, name, run_id)
         if is_told:
@@ -297,7 +302,7 @@ def doctor(study: str | None, fix: bool, storage: str | None, as_json: bool) -> 
     exit_code, examined = 0, []
     for name in names:
         try:
-            examination = examine(place, name, fix=fix)
+            examination = examine(place, name, fix=fix, say=_warn)
         except ValueError as error:
             if len(names) == 1:
                 raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from depthcheck.experiments import places, tracking
@@ -24,7 +24,8 @@ from depthcheck.experiments.doctor.sides import (
     model_trouble,
     optuna_side,
 )
-from depthcheck.experiments.places import Place, held, lock_file
+from depthcheck.experiments.lock import held, lock_file, may_run_elsewhere
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown, note_best
 from depthcheck.experiments.study.ledger import Ledger, study_names
@@ -123,11 +124,16 @@ def studies(place: Place, asked: str | None) -> list[str]:
     return found if asked == "all" else found[:1]
 
 
-def examine(place: Place, study: str, *, fix: bool) -> Examination:
+def examine(place: Place, study: str, *, fix: bool, say: Callable[[str], None] = lambda _line: None) -> Examination:
     """Compare what Optuna, MLflow and the artifact store hold of a study, and repair it where ``fix``.
 
     The study's lock is held meanwhile: nobody starts it under our hands, and a run that is RUNNING is nobody's. On a
     machine where the study has not run, one that says RUNNING is looked at and not repaired.
+
+    Parameters
+    ----------
+    say
+        Is told when somebody is waited for who holds the study and may be dead.
 
     Raises
     ------
@@ -136,13 +142,17 @@ def examine(place: Place, study: str, *, fix: bool) -> Examination:
     """
     has_run_here = os.path.lexists(lock_file(place.folder, study))
     # Without a lock there is nothing to hold; making one would say that the study has run here.
-    with held(place, study) if has_run_here else contextlib.nullcontext():
+    with held(place, study, say) if has_run_here else contextlib.nullcontext():
         repaired: list[Finding] = []
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):
             examined = _read(place, study)
             parent = examined.mlflow.parent
-            may_live = not has_run_here and parent is not None and parent.status == "RUNNING"
+            may_live = (
+                parent is not None
+                and parent.status == "RUNNING"
+                and (not has_run_here or may_run_elsewhere(place, study, parent))
+            )
             if may_live and fix:
                 raise ValueError(
                     f"study {study!r} must be repaired where it has run, got no trace of that in {place.folder}; "

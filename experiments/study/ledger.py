@@ -6,10 +6,12 @@ state before it or the state after it. Stock Optuna and optuna-dashboard open th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -22,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from depthcheck.experiments.addresses import shown, without_password
+from depthcheck.experiments.lock import Lock
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, Round, SearchRound
 from depthcheck.experiments.planning.experiment import SCHEMA_VERSION
 from depthcheck.experiments.planning.finalists import Finalist
@@ -56,7 +59,7 @@ def _stored(action: str) -> Callable[[_Method[_P, _T]], _Method[_P, _T]]:
         def patient(self: Ledger, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
             def attempt() -> _T:
                 with stored(f"{action} in Optuna's storage", StorageInternalError):
-                    self.keep()
+                    self.lock.keep()
                     return method(self, *args, **kwargs)
 
             return patiently(self._storage.url, attempt)
@@ -88,13 +91,16 @@ class Ledger:
 
     Attributes
     ----------
-    keep
-        Makes sure that the study's lock is held still (:func:`depthcheck.experiments.places.held`).
+    lock
+        The study's, which is made sure of before anything is written; until it is given there is none.
     """
 
     def __init__(self, name: str, storage: _Storage) -> None:
         self._study, self._storage = optuna.load_study(study_name=name, storage=storage), storage
-        self.keep: Callable[[], None] = lambda: None
+        # Optuna's objects refer to each other, so its connections would stay open long after; whoever then put another
+        # file in place of an SQLite one would find the old log beside it.
+        weakref.finalize(self, storage.engine.dispose)
+        self.lock = Lock(origin="", keep=lambda: None)
         self._adding: FrozenTrial | None = None
 
     @classmethod
@@ -304,21 +310,31 @@ def study_names(storage: str) -> list[str]:
     if file is not None and not file.exists():
         return []
     try:
-        return list(optuna.get_all_study_names(_connected(storage)))
+        with _released(storage) as connected:
+            return list(optuna.get_all_study_names(connected))
     except Exception as error:  # SQLAlchemy, drivers and Optuna each raise their own
         raise _cannot_be_opened(storage, error) from error
 
 
 def delete_study(storage: str, name: str) -> None:
     """Delete a study with all its trials."""
-    with stored(f"cannot delete study {name} in Optuna's storage", StorageInternalError):
-        optuna.delete_study(study_name=name, storage=_connected(storage))
+    with stored(f"cannot delete study {name} in Optuna's storage", StorageInternalError), _released(storage) as opened:
+        optuna.delete_study(study_name=name, storage=opened)
 
 
 def _connected(url: str) -> _Storage:
     """Wait for a locked SQLite file as long as MLflow does; notice connections that a server dropped meanwhile."""
     settings = connection_settings(url, BUSY_SECONDS)
     return _Storage(url, engine_kwargs={"connect_args": settings, "pool_pre_ping": sqlite_file(url) is None})
+
+
+@contextlib.contextmanager
+def _released(url: str) -> Iterator[_Storage]:
+    connected = _connected(url)
+    try:
+        yield connected
+    finally:
+        connected.engine.dispose()
 
 
 def _cannot_be_opened(storage: str, error: Exception) -> ValueError:

@@ -20,14 +20,15 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import without_password
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.places import Place, held, lock_file
+from depthcheck.experiments.lock import held, may_run_elsewhere, origin_of
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, missing_runs
 from depthcheck.experiments.study.ledger import Ledger, require_definition, study_names
 from depthcheck.experiments.study.running import RecordedStudy
-from depthcheck.experiments.tracking import StoredRun, launcher
+from depthcheck.experiments.tracking import StoredRun, keys, launcher
 from depthcheck.experiments.tracking.reading import study_designs
 from depthcheck.experiments.tracking.runs import find_run, runs_below, study_runs
 from depthcheck.experiments.tracking.store import store_directory
@@ -60,10 +61,10 @@ def resumed(
     """
     with usable():
         _require_not_running_elsewhere(place, study)
-    with held(place, study) as keep:
+    with held(place, study, console.print) as lock:
         with usable():
             ledger = _Resumption(place, study, experiment, dataset, console).open(is_search=is_search)
-        ledger.keep = keep
+        ledger.lock = lock
         yield ledger
 
 
@@ -79,19 +80,18 @@ def usable() -> Iterator[None]:
 
 
 def _require_not_running_elsewhere(place: Place, study: str) -> None:
-    """Complain about a study that is RUNNING on a server, and of which there is no trace here.
-
-    Beside an SQLite file lies the lock of whoever runs it.
-    """
-    is_file = store_directory(place.uri) is not None
-    if is_file or lock_file(place.folder, study).exists() or study in study_names(place.storage):
+    """Complain about a study that is RUNNING on a server, and of whose process no lock can be seen here."""
+    if store_directory(place.uri) is not None:  # beside the file lies the lock of whoever runs it
+        return
+    if origin_of(place.folder, study) is None and study in study_names(place.storage):
         return
     for run in _runs_named(place.uri, study):
-        if run.status == "RUNNING":
+        if may_run_elsewhere(place, study, run):
+            begun = run.tags.get(keys.ORIGIN)
             raise ValueError(
                 f"study {study!r} must be run once at a time, and run {run.run_id} of it in {place.uri}, begun on "
-                f"{run.started:%Y-%m-%d %H:%M} UTC, is RUNNING without a trace here: go on where it was begun, or "
-                f"{_ANOTHER_NAME}"
+                f"{run.started:%Y-%m-%d %H:%M} UTC, is RUNNING without a trace here"
+                f"{f' (from {begun})' if begun else ''}: go on where it was begun, or {_ANOTHER_NAME}"
             )
 
 

@@ -304,6 +304,7 @@ def _open_parent(
             keys.COMPARED: ", ".join(experiment.compare) or "nothing",
             **({keys.RUNS: request.runs} if request.runs else {}),
         },
+        origin=ledger.lock.origin,
         artifacts={
             keys.DESIGN: {
                 "question": experiment.question,

@@ -54,6 +54,8 @@ RECOMMENDED = "recommended"
 REPRODUCED_RUN = "reproduced_run_id"
 REPRODUCTION = "reproduction"
 PROCESS = "process"
+# Of a study: whose lock its latest session held.
+ORIGIN = "origin"
 # Of a trial's run: the SHA-256 of the stored example. Of a logged model: those of its files, as JSON by path.
 EXAMPLE_SHA256 = "example_sha256"
 FILES = "files_sha256"

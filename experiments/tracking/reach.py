@@ -23,10 +23,12 @@ from depthcheck.experiments.addresses import require_address, shown
 BUSY_SECONDS = 20
 _WATCH_SECONDS = 5
 #: Databases beside SQLite that MLflow knows.
-_DATABASE = re.compile(r"(postgresql|mysql|mssql)(\+\w+)?://")
+_DATABASE = re.compile(r"(postgresql|mysql|mariadb|mssql)(\+\w+)?://")
 #: PostgreSQL's own drivers take what its library does: nobody waits for a host that fell silent as long as TCP would.
 _LIBPQ = re.compile(r"postgresql(\+psycopg2?)?:")
+_SILENT_SECONDS = 60
 _NOT_SILENT = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+_MYSQL = re.compile(r"(mysql|mariadb)\+(pymysql|mysqldb):")
 #: What file systems are called that no other host sees.
 _OWN_DRIVES = frozenset({"apfs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "NTFS", "overlay", "tmpfs", "xfs", "zfs"})
 #: What a tracking server must ask its database for.
@@ -149,9 +151,8 @@ def require_connection(url: str, what: str, seconds: float = BUSY_SECONDS) -> No
     from sqlalchemy.exc import NoSuchModuleError
 
     require_address(url, what)
-    limit = {"connect_timeout": int(seconds)} if re.search(r"\+(pymysql|mysqldb):", url) else {}
     try:
-        engine = create_engine(url, poolclass=NullPool, connect_args=limit or connection_settings(url, seconds))
+        engine = create_engine(url, poolclass=NullPool, connect_args=connection_settings(url, seconds))
     except (ImportError, NoSuchModuleError) as error:
         hint = '; pip install "psycopg[binary]" and write postgresql+psycopg://…' if "postgres" in url else ""
         raise ValueError(f"{what} must have its driver installed, got {shown(url)!r} ({error}{hint})") from error
@@ -162,7 +163,11 @@ def connection_settings(url: str, seconds: float = BUSY_SECONDS) -> dict[str, An
     """Return what a database's driver is to be told, so that a busy or silent one is waited for, and not for ever."""
     if url.startswith("sqlite"):
         return {"timeout": seconds}
-    return {"connect_timeout": int(seconds), **_NOT_SILENT} if _LIBPQ.match(url) else {}
+    if _LIBPQ.match(url):
+        return {"connect_timeout": int(seconds), **_NOT_SILENT}
+    if _MYSQL.match(url):
+        return {"connect_timeout": int(seconds), "read_timeout": _SILENT_SECONDS, "write_timeout": _SILENT_SECONDS}
+    return {}
 
 
 def write_ahead(*urls: str) -> None:

@@ -131,6 +131,7 @@ def open_parent(
     parent_run_id: str | None = None,
     description: str = "",
     params: Mapping[str, ParamValue] | None = None,
+    origin: str = "",
     artifacts: Mapping[str, Artifact] | None = None,
     code: CodeVersion | None = None,
     launcher: Launcher = "depthcheck",
@@ -151,6 +152,8 @@ def open_parent(
         Markdown for the top of the run's page; an empty one leaves what is there.
     params
         Those that the run has already, from ``mlflow run``, are left as they are.
+    origin
+        Where the session's lock is, as :class:`depthcheck.experiments.lock.Holder` calls it.
     artifacts
         Those of a continued study go into a folder ``sessions/<time>``.
     code
@@ -191,6 +194,7 @@ def open_parent(
         own = {
             keys.PHASE: keys.PHASE_STUDY,
             keys.STATE: keys.RUNNING,
+            **({keys.ORIGIN: origin} if origin else {}),
             **({keys.NOTE: description} if description else {}),
         }
         new = {key: value for key, value in (params or {}).items() if key not in run.params}

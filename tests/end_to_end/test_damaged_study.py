@@ -29,7 +29,8 @@ from damages import (
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.examine import examine, lines, studies
-from depthcheck.experiments.places import Place, held
+from depthcheck.experiments.lock import held
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.tracking.model import hashes
 from depthcheck.experiments.tracking.runs import study_runs

@@ -21,7 +21,8 @@ from mounts import fill, locked, mounted, needs_mounts, read_only
 from servers import Postgres, mlflow_server, postgres
 from sqlalchemy import create_engine
 
-from depthcheck.experiments import places
+from depthcheck.experiments import lock
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.tracking.runs import search
 from depthcheck.experiments.tracking.store import TakenOverError, client
 from depthcheck.pipeline.config import DataConfig
@@ -254,9 +255,9 @@ def test_postgresql_is_read_as_data(tmp_path, database):
     assert_a_query_is_read(database.url("optuna"), tmp_path / "answers.csv")
 
 
-def broken_on_this_side(lock: Callable[[], None]) -> int:
+def broken_on_this_side(keep: Callable[[], None]) -> int:
     """Break the connection of a lock so that the server does not notice; return what keeps it open there."""
-    connection = lock.__self__._connection.connection.driver_connection
+    connection = keep.__self__._connection.connection.driver_connection
     kept = os.dup(connection.fileno())
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), connection.fileno())
@@ -264,21 +265,22 @@ def broken_on_this_side(lock: Callable[[], None]) -> int:
 
 
 def test_lock_is_taken_again_when_its_server_comes_back_unless_somebody_was_faster(tmp_path, database, monkeypatch):
-    monkeypatch.setattr(places, "_KEEP_SECONDS", 3600)
+    monkeypatch.setattr(lock, "_KEEP_SECONDS", 3600)
 
-    def host(name: str) -> places.Place:
+    def host(name: str) -> Place:
         uri = f"sqlite:///{tmp_path / name / 'mlflow.db'}"
-        return places.Place.of(uri, database.url("optuna"))
+        return Place.of(uri, database.url("optuna"))
 
     def is_held() -> bool:
         holder = f"running: depthcheck on {socket.gethostname()}, process {os.getpid()}, since"
         try:
-            with places.held(host("another"), "mine"):
+            with lock.held(host("another"), "mine"):
                 return False
         except ValueError as error:
             return holder in str(error)
 
-    with places.held(host("one"), "mine") as keep:
+    with lock.held(host("one"), "mine") as held:
+        keep = held.keep
         assert is_held()
         database.restart()
         keep()
@@ -288,12 +290,19 @@ def test_lock_is_taken_again_when_its_server_comes_back_unless_somebody_was_fast
         os.close(kept)
         assert is_held()
         database.restart()
-        with places.held(host("two"), "mine"):
+        with lock.held(host("two"), "mine"):
             for _ in range(2):
-                with pytest.raises(TakenOverError, match="study 'mine' was taken over while its database was away, by"):
+                with pytest.raises(TakenOverError, match=r"study 'mine' was taken over by depthcheck on .* was away"):
                     keep()
         with pytest.raises(TakenOverError, match="taken over"):  # for good
             keep()
+
+    with lock.held(host("one"), "mine") as held:
+        database.restart()
+        with lock.held(host("two"), "mine"):
+            pass
+        with pytest.raises(TakenOverError, match=r"taken over by process .* was away"):  # though the other has ended
+            held.keep()
 
 
 @pytest.mark.slow
@@ -339,3 +348,29 @@ def test_nothing_of_a_study_is_lost_when_postgresql_and_a_server_before_it_are_r
         runs = list(search(client(served.uri), ""))
         assert "RUNNING" not in Counter(run.status for run in runs)
         assert Counter(run.number for run in runs if run.counts) == Counter(range(len(undisturbed.study().trials)))
+
+
+@pytest.mark.slow
+def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(folder, tiny, undisturbed, uri):
+    """Two hosts share the tracking server and the file of the study's storage, but no folder of their own."""
+    with (
+        mlflow_server(folder.path / "server", uri) as server,
+        tempfile.TemporaryDirectory() as home,
+    ):
+        settings = (("DEPTHCHECK_STORAGE", folder.storage),)
+        one = Served(folder.path, folder.home, server.uri, folder.storage, settings)
+        two = replace(one, home=Path(home))
+        command = ["--experiment", tiny, "--workers", "1"]
+        silent = start_until(one, command, 2)
+        silent.send_signal(signal.SIGSTOP)
+        code, output = two.run(*command)
+        silent.send_signal(signal.SIGCONT)
+        assert code == 0, output
+        assert re.search(rf"held by process {silent.pid} on \S+, since \S+: waiting 30 s for a sign of life", output)
+        assert "continues: " in output
+        line = ends_in_one_line(silent)
+        assert re.fullmatch(r"error: study .* was taken over by process .*, while this process .* was away", line)
+        assert two.fingerprint() == undisturbed.fingerprint()
+        assert "RUNNING" not in Counter(run.status for run in search(client(server.uri), ""))
+        code, output = two.doctor()
+        assert code == 0, output

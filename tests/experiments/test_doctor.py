@@ -23,7 +23,8 @@ from rich.console import Console
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.doctor.examine import Examination, examine, lines
-from depthcheck.experiments.places import Place, lock_file
+from depthcheck.experiments.lock import lock_file
+from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.resume import resumed
@@ -241,6 +242,17 @@ def test_link_that_leads_nowhere_in_place_of_the_lock_is_said_and_not_followed(s
         with pytest.raises(ValueError, match=rf"the study's lock must be a file of yours .*, got {lock} \(a link\)"):
             examine(study.place, "mine", fix=fix)
     assert not lock.exists()
+
+
+def test_no_database_stays_open_after_the_doctor_looked(study: Study) -> None:
+    before = _open_files(study.place.folder / "optuna.db")
+    study.examine()
+    assert _open_files(study.place.folder / "optuna.db") == before  # those of the study under way
+
+
+def _open_files(database: Path) -> int:
+    """Return how many descriptors of this process lead to a database, or its log."""
+    return sum(str(one.resolve()).startswith(str(database)) for one in Path("/proc/self/fd").iterdir())
 
 
 def test_newer_study_is_refused_in_one_line(study: Study) -> None:
