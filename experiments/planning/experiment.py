@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -114,6 +114,18 @@ class Experiment:
             "fixed": dict(sorted(self.fixed.items())),
             "baseline": dict(sorted(self.baseline.items())),
         }
+
+    def as_params(self) -> dict[str, str]:
+        """Return the definition in texts, named as in its TOML file: ``compare.depth``, ``tune.sgd.learning_rate``.
+
+        Without its data, which are resolved when they have been read, and what of its budget may be raised later.
+        """
+        stored = self.as_json()
+        stored["tune"] |= stored["tune_for"]
+        stored["budget"] = {ours: stored[theirs] for theirs, ours in _OF_BUDGET.items() if theirs in stored}
+        stored["model"] = {} if self.model is None else {"name": self.model.name}
+        order = ("compare", "tune", "fixed", "class_weight", "model", "budget", "seed", "split", "baseline")
+        return dict(_texts({key: stored[key] for key in order if key in stored}))
 
     @classmethod
     def from_json(cls, name: str, stored: Mapping[str, Any]) -> Experiment:
@@ -233,6 +245,17 @@ class Experiment:
             for optimizer in self.levels("optimizer")
             for name, tuned in self.tuned_for(str(optimizer), deepest).items()
         }
+
+
+def _texts(stored: Mapping[str, Any], table: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in stored.items():
+        if isinstance(value, Mapping) and "low" in value:
+            how = [", log"] if value.get("log") else [f", step {value['step']}"] if "step" in value else []
+            yield f"{table}{key}", f"{value['low']} to {value['high']}{''.join(how)}"
+        elif isinstance(value, Mapping):
+            yield from _texts(value, f"{table}{key}.")
+        else:
+            yield f"{table}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _data_identity(data: DataConfig) -> dict[str, ParamValue]:

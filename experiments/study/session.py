@@ -293,6 +293,7 @@ def _open_parent(
     scale: Mapping[str, float] | None,
 ) -> tracking.StudyRun:
     experiment, ledger = study.experiment, study.ledger
+    resolved = study.resolved.noted(experiment.data)
     study_run = tracking.open_parent(
         study.name,
         uri=request.tracking_uri,
@@ -300,6 +301,8 @@ def _open_parent(
         parent_run_id=ledger.parent_run_id,
         description=study_markdown(study, dataset, parts),
         params={
+            **experiment.as_params(),
+            **{"data.name" if key == "data" else f"data.{key}": text for key, text in resolved["data"].items()},
             "data_sha256": dataset.sha256,
             keys.COMPARED: ", ".join(experiment.compare) or "nothing",
             **({keys.RUNS: request.runs} if request.runs else {}),
@@ -310,7 +313,7 @@ def _open_parent(
                 "question": experiment.question,
                 "definition": experiment.as_json(),
                 "widened": list(experiment.widenings),
-                "resolved": study.resolved.noted(experiment.data),
+                "resolved": resolved,
                 "data": data_facts(dataset, sizes, parts) | ({} if scale is None else {"metric_scale": dict(scale)}),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),

@@ -189,6 +189,7 @@ def test_mlflow_run_is_the_parent_and_more_trials_extend(folder, tiny):
     runs = mlflow.MlflowClient(folder.uri).search_runs(["0"])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert [parent.data.params["trials"] for parent in parents] == ["5"]
+    assert parents[0].data.params["compare.depth"] == "0, 1"
     children = Counter(run.data.tags["phase"] for run in runs if "mlflow.parentRunId" in run.data.tags)
     assert children.pop("confirm") == len(confirmed)
     assert children == {"baseline": 1, "compare": 8, "exploit": 2, "session": 1}

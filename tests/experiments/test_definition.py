@@ -81,6 +81,32 @@ def test_studies_of_shipped_definitions_keep_their_names(name, study):
     assert definition.read(definition.find(name), data).study_name("ab" * 32) == study
 
 
+def test_definition_is_written_as_parameters_under_the_names_of_its_file():
+    assert definition.read(definition.find("digits")).as_params() == {
+        "seed": "1234",
+        "split.valid": "0.2",
+        "split.seed": "1234",
+        "budget.epochs": "10",
+        "budget.compare": "1.0",
+        "budget.window": "4",
+        "budget.pruning": "median",
+        "compare.depth": "0, 1, 2",
+        "compare.optimizer": "sgd, adam",
+        "tune.activation": "tanh, relu",
+        "tune.batch_size": "16, 32",
+        "tune.units": "32, 64",
+        "tune.sgd.learning_rate": "0.04 to 0.5, log",
+        "tune.sgd.momentum": "0.0 to 0.9",
+        "tune.adam.learning_rate": "0.004 to 0.04, log",
+        "baseline.activation": "sigmoid",
+        "baseline.batch_size": "32",
+        "baseline.depth": "1",
+        "baseline.learning_rate": "0.01",
+        "baseline.optimizer": "sgd",
+        "baseline.units": "100",
+    }
+
+
 @pytest.mark.parametrize("name", definition.shipped_names())
 def test_stored_definition_is_read_back_as_it_was(name):
     data = DataConfig(name="my table.csv", target="y") if name == "any" else None
