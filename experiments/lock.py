@@ -31,23 +31,27 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Insert,
     MetaData,
     NullPool,
     String,
     Table,
+    Update,
     create_engine,
     insert,
+    make_url,
     select,
     text,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.reach import connection_settings, sqlite_file
 from depthcheck.experiments.tracking.runs import StoredRun
 from depthcheck.experiments.tracking.store import TakenOverError, store_directory
+from depthcheck.experiments.tracking.store import storage as stored
 from depthcheck.pipeline import system
 
 #: Where the text begins that says who holds the file: behind the byte that Windows locks.
@@ -58,12 +62,13 @@ _LONGEST_NAME = 63
 _KEEPALIVE = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 #: How often a lock in a storage is looked after, and a lease renewed.
 _KEEP_SECONDS = 5.0
-#: How long a lease must have stood still before another takes it.
-_LEASE_SECONDS = 30.0
+#: How long a lease must have stood still before another takes it: longer than its holder waits for a busy database.
+_LEASE_SECONDS = 60.0
 _SELF = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _HOLDER = """
     SELECT pid, backend_start, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND (classid::bigint << 32 | objid::bigint) = CAST(:key AS bigint)
 """
 #: How often a lease was renewed that was given back.
@@ -175,6 +180,8 @@ def held(place: Place, study: str, say: Callable[[str], None] = lambda _line: No
     ------
     ValueError
         When another process holds one; says which, where and since when. Or when the file cannot be written.
+    TrackingError
+        When the storage cannot be used.
     """
     with (
         _held_in_folder(place.folder, study) as (before, holder),
@@ -246,11 +253,10 @@ def _held_in_storage(
 
     def keep_up() -> None:
         while not over.wait(_KEEP_SECONDS):
-            # Said where something is to be written.
-            with contextlib.suppress(SQLAlchemyError, TakenOverError, ValueError):
+            with contextlib.suppress(Exception):  # said where something is to be written
                 lock.keep()
 
-    with contextlib.suppress(SQLAlchemyError):  # whoever opens the study says what is the matter with the storage
+    with stored("cannot hold the study's lock in its storage"):
         lock.keep()
     threading.Thread(target=keep_up, daemon=True, name="study-lock").start()
     try:
@@ -293,9 +299,6 @@ class _StoredLock(ABC):
     @abstractmethod
     def _keep(self) -> None: ...
 
-    @abstractmethod
-    def _release(self) -> None: ...
-
     def _lost(self, who: Holder | str | None) -> Exception:
         who = who or "another coordinator"
         if not self._was_ours:
@@ -313,23 +316,27 @@ class _StoredLock(ABC):
 
     def _is_first(self) -> bool:
         """Write ourselves where nobody is written yet; tell whether that was so."""
-        _LEASES.create(self._engine, checkfirst=True)
-        with contextlib.suppress(IntegrityError), self._engine.connect() as connection:
-            connection.execute(insert(_LEASES).values(study=self._study, holder=self._own, renewed=0))
+        with contextlib.suppress(OperationalError, ProgrammingError):  # another was faster, or may do it for us
+            _LEASES.create(self._engine, checkfirst=True)
+        with contextlib.suppress(IntegrityError):
+            self._execute(insert(_LEASES).values(study=self._study, holder=self._own, renewed=0))
             return True
         return False
 
-    def _replaces(self, row: tuple[str, int], renewed: int | None = None) -> bool:
+    def _replaces(self, row: tuple[str, int]) -> bool:
         """Write ourselves in place of what was read, unless that has changed meanwhile; tell whether it has not."""
         unchanged = (_LEASES.c.study == self._study) & (_LEASES.c.holder == row[0]) & (_LEASES.c.renewed == row[1])
-        new = {"holder": self._own, "renewed": row[1] + 1 if renewed is None else renewed}
-        with self._engine.connect() as connection:
-            return connection.execute(update(_LEASES).where(unchanged).values(new)).rowcount == 1
+        return self._execute(update(_LEASES).where(unchanged).values(holder=self._own, renewed=row[1] + 1)) == 1
 
-    def _give_back(self) -> None:
-        row = self._row()
-        if row is not None and row[0] == self._own:
-            self._replaces(row, _FREE)
+    def _release(self) -> None:
+        if self._was_ours:
+            ours = (_LEASES.c.study == self._study) & (_LEASES.c.holder == self._own)
+            self._execute(update(_LEASES).where(ours).values(renewed=_FREE))
+
+    def _execute(self, statement: Insert | Update) -> int:
+        """Return how many rows it met."""
+        with self._engine.connect() as connection:
+            return connection.execute(statement).rowcount
 
 
 class _ServerLock(_StoredLock):
@@ -340,11 +347,12 @@ class _ServerLock(_StoredLock):
 
     def __init__(self, storage: str, study: str, holder: Holder) -> None:
         name = f"depthcheck on {holder.host}, process {holder.process}"[:_LONGEST_NAME]
+        options = " ".join([*make_url(storage).normalized_query.get("options", ()), _KEEPALIVE])
         engine = create_engine(
             storage,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",  # an open transaction would hold back the server's own cleaning
-            connect_args={**connection_settings(storage), "application_name": name, "options": _KEEPALIVE},
+            connect_args={**connection_settings(storage), "application_name": name, "options": options},
         )
         super().__init__(engine, study, holder)
         self._key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], signed=True)
@@ -363,7 +371,8 @@ class _ServerLock(_StoredLock):
             connection = stack.enter_context(self._engine.connect())
             self._take(connection)
             self._self = self._ask(connection, _SELF)
-            self._write()
+            with contextlib.suppress(ProgrammingError):  # a role that may not write our table has the lock all the same
+                self._write()
             self._connection, self._was_ours = connection, True
             stack.pop_all()
 
@@ -376,7 +385,9 @@ class _ServerLock(_StoredLock):
             self._ask(connection, f"SELECT pg_terminate_backend({int(holder[0])}, 5000)")
             if self._try_lock(connection):
                 return
-        raise self._lost(f"{holder[2]}, since {holder[1]:%Y-%m-%d %H:%M %Z}" if holder else None)
+        if holder is None or holder[1] is None:  # another role's, of which the server says nothing
+            raise self._lost(None)
+        raise self._lost(f"{holder[2]}, since {holder[1]:%Y-%m-%d %H:%M %Z}")
 
     def _write(self) -> None:
         """Note who has the lock, unless somebody else has had it since we had."""
@@ -402,8 +413,7 @@ class _ServerLock(_StoredLock):
 
     def _release(self) -> None:
         try:
-            if self._was_ours:
-                self._give_back()
+            super()._release()
         finally:
             self._drop()
 
@@ -425,8 +435,8 @@ class _Lease(_StoredLock):
         self._renewed_at = 0.0
 
     def _keep(self) -> None:
-        if self._file is not None and not self._file.exists():
-            return  # whoever opens the study makes it, and keeps the lock from then on
+        if not self._is_there():
+            return
         row = self._row() if self._was_ours else None
         if row is None:  # at the start, or where somebody has put an earlier state of the database in place
             self._take()
@@ -465,5 +475,9 @@ class _Lease(_StoredLock):
         return row
 
     def _release(self) -> None:
-        if self._was_ours:
-            self._give_back()
+        if self._is_there():
+            super()._release()
+
+    def _is_there(self) -> bool:
+        """Tell whether the storage is: an SQLite file is made by whoever opens the study, and not for its lock."""
+        return self._file is None or self._file.exists()

@@ -182,18 +182,25 @@ def write_and_say(study: str | None = None, run: str | None = None, **how: str |
 def delete(name: str, yes: bool, storage: str | None) -> int:
     """Delete study NAME, after asking."""
     from depthcheck.experiments import tracking
-    from depthcheck.experiments.lock import held
+    from depthcheck.experiments.lock import held, may_run_elsewhere
     from depthcheck.experiments.places import Place
     from depthcheck.experiments.study.ledger import delete_study, study_names
 
     uri = tracking.tracking_uri()
     place = Place.of(uri, storage)
-    runs = [of.run_id for of in tracking.studies(uri, name)] if tracking.is_there(uri) else []
+    found = tracking.studies(uri, name) if tracking.is_there(uri) else []
+    runs = [of.run_id for of in found]
     is_told = name in study_names(place.storage)
     if not runs and not is_told:
         raise ValueError(
             f"name must be that of a study, got {name!r}, which is neither in {uri} nor in {place.storage}"
         )
+    for run in found:
+        if may_run_elsewhere(place, name, run):
+            raise ValueError(
+                f"name must be that of a study that is not running, got {name!r}, whose run {run.run_id} is RUNNING "
+                "and was begun where it cannot be seen from here: delete it there, or that run in MLflow"
+            )
     n_trials = sum(tracking.progress(uri, run_id)["n_ended"] for run_id in runs)
     if not yes and not click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?"):
         print("nothing was deleted")

@@ -142,11 +142,13 @@ def examine(place: Place, study: str, *, fix: bool, say: Callable[[str], None] =
     """
     has_run_here = os.path.lexists(lock_file(place.folder, study))
     # Without a lock there is nothing to hold; making one would say that the study has run here.
-    with held(place, study, say) if has_run_here else contextlib.nullcontext():
+    with held(place, study, say) if has_run_here else contextlib.nullcontext() as lock:
         repaired: list[Finding] = []
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):
             examined = _read(place, study)
+            if examined.ledger is not None and lock is not None:
+                examined.ledger.lock = lock
             parent = examined.mlflow.parent
             may_live = (
                 parent is not None
@@ -201,6 +203,8 @@ def _carry_out(examined: ExaminedStudy, to_do: Sequence[Finding]) -> dict[str, s
         assert one.repair is not None
         same = next((earlier for earlier in to_do[:i] if earlier.repair == one.repair), None)
         if same is None:
+            if examined.ledger is not None:
+                examined.ledger.require_ours()
             try:
                 repair(examined, one.repair)
             except CannotRebuildError as error:

@@ -159,6 +159,7 @@ class Coordinator:
         if planned.point is None:
             self._tell(self._breaker.release())  # a proposal is to know them
         study, number = self._study, planned.number
+        study.ledger.require_ours()
         point = self._points.get(number)
         if point is None:
             point = study.proposal(number) if planned.point is None else planned.point
@@ -212,6 +213,7 @@ class Coordinator:
 
     def _died(self, task: TrialTask) -> Outcome:
         """Write down the failure that the worker could not."""
+        self._study.ledger.require_ours()
         study = task.study_run
         tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
         run = start_run(task)

@@ -122,6 +122,7 @@ class StudyPage:
 
     def close(self, status: RunEnd) -> None:
         """Close what is still RUNNING below the study's run, and end the study's run itself."""
+        self._study.ledger.require_ours()  # else whatever is RUNNING is somebody else's
         study_run = self._study.study_run
         tracking.close_stale(study_run.tracking_uri, study_run.run_id)
         self.note()

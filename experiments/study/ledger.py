@@ -21,6 +21,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from depthcheck.experiments.addresses import shown, without_password
@@ -160,6 +161,11 @@ class Ledger:
         ledger = cls(name, _connected(storage))
         ledger._require_readable()
         return ledger
+
+    def require_ours(self) -> None:
+        """Raise TakenOverError where another coordinator has the study's lock; a storage that is away is not asked."""
+        with contextlib.suppress(SQLAlchemyError):
+            self.lock.keep()
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import without_password
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.lock import held, may_run_elsewhere, origin_of
+from depthcheck.experiments.lock import Lock, held, may_run_elsewhere, origin_of
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
@@ -59,12 +59,11 @@ def resumed(
         When the study cannot go on: it runs, here or elsewhere, is defined otherwise, is of other data, or a store has
         lost it for good. Nothing has been trained.
     """
-    with usable():
-        _require_not_running_elsewhere(place, study)
-    with held(place, study, console.print) as lock:
+    with contextlib.ExitStack() as stack:
         with usable():
-            ledger = _Resumption(place, study, experiment, dataset, console).open(is_search=is_search)
-        ledger.lock = lock
+            _require_not_running_elsewhere(place, study)
+            lock = stack.enter_context(held(place, study, console.print))
+            ledger = _Resumption(place, study, experiment, dataset, console, lock=lock).open(is_search=is_search)
         yield ledger
 
 
@@ -105,6 +104,7 @@ def recover(ledger: Ledger, study_run: tracking.StudyRun) -> None:
     """Close what a killed session left RUNNING, and tell Optuna of trials that ended without it having heard."""
     if not study_run.continued:
         return
+    ledger.require_ours()
     tracking.close_stale(study_run.tracking_uri, study_run.run_id)
     unended = {trial.number for trial in ledger.trials() if not trial.state.is_finished()}
     if not unended:
@@ -117,8 +117,10 @@ def recover(ledger: Ledger, study_run: tracking.StudyRun) -> None:
 class _Resumption:
     """What one start finds of its study, and how it goes on from there."""
 
-    def __init__(self, place: Place, study: str, experiment: Experiment, dataset: Dataset, console: Console) -> None:
-        self._place, self._study = place, study
+    def __init__(
+        self, place: Place, study: str, experiment: Experiment, dataset: Dataset, console: Console, *, lock: Lock
+    ) -> None:
+        self._place, self._study, self._lock = place, study, lock
         self._experiment, self._dataset = experiment, dataset
         self._definition = {**experiment.as_json(), "data_sha256": dataset.sha256}
         self._console = console
@@ -127,6 +129,7 @@ class _Resumption:
         """Return the study in Optuna's storage: as it is there, written again, or new."""
         ledger = Ledger.existing(self._place.storage, self._study)
         if ledger is not None:
+            ledger.lock = self._lock
             self._require_definition(ledger.definition)
         parent_run_id = ledger.parent_run_id if ledger is not None else None
         run = self._named_run(ledger) if ledger is None or parent_run_id is None else self._own_run(ledger)
@@ -145,7 +148,9 @@ class _Resumption:
                 f"warning: {len(lost)} of {len(recorded)} trials that have ended are not in MLflow any more "
                 f"(trial {few}); more: {command(launcher(), 'doctor')}"
             )
-        return Ledger.open(self._place.storage, self._study, self._definition)
+        ledger = Ledger.open(self._place.storage, self._study, self._definition)
+        ledger.lock = self._lock
+        return ledger
 
     def _say(self, line: str) -> None:
         self._console.print(without_password(line))
@@ -213,6 +218,7 @@ class _Resumption:
             if ledger is None or not ledger.resolved:
                 self._require_definition(definition_of(designs))
                 ledger = open_again(storage, study, run.run_id, designs)
+                ledger.lock = self._lock
             ledger.set_parent_run_id(run.run_id)
             if is_search:
                 tell_all(ledger, self._place.uri, designs)

@@ -26,7 +26,6 @@ _WATCH_SECONDS = 5
 _DATABASE = re.compile(r"(postgresql|mysql|mariadb|mssql)(\+\w+)?://")
 #: PostgreSQL's own drivers take what its library does: nobody waits for a host that fell silent as long as TCP would.
 _LIBPQ = re.compile(r"postgresql(\+psycopg2?)?:")
-_SILENT_SECONDS = 60
 _NOT_SILENT = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _MYSQL = re.compile(r"(mysql|mariadb)\+(pymysql|mysqldb):")
 #: What file systems are called that no other host sees.
@@ -166,7 +165,7 @@ def connection_settings(url: str, seconds: float = BUSY_SECONDS) -> dict[str, An
     if _LIBPQ.match(url):
         return {"connect_timeout": int(seconds), **_NOT_SILENT}
     if _MYSQL.match(url):
-        return {"connect_timeout": int(seconds), "read_timeout": _SILENT_SECONDS, "write_timeout": _SILENT_SECONDS}
+        return {"connect_timeout": int(seconds), "read_timeout": int(seconds), "write_timeout": int(seconds)}
     return {}
 
 

@@ -222,9 +222,13 @@ def require_usable(uri: str, study_storage: str) -> None:
     with storage(f"cannot use the tracking store {uri}"):
         reach.require_sound(uri, "the tracking database")
         reach.require_reachable(uri)
+    file = reach.sqlite_file(study_storage)
+    is_lasting = file is not None and not str(file).startswith("file:")
+    if "://" not in study_storage or (study_storage.startswith("sqlite") and not is_lasting):
+        raise ValueError(f"storage must be a URL that Optuna can open, of a file or a server, got {study_storage!r}")
     with storage(f"cannot use the study's storage {study_storage}"):
         reach.require_sound(study_storage, "the study's storage")
-        if "://" in study_storage and reach.sqlite_file(study_storage) is None:
+        if file is None:
             reach.require_connection(study_storage, "storage")
 
 

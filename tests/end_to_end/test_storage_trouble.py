@@ -304,6 +304,17 @@ def test_lock_is_taken_again_when_its_server_comes_back_unless_somebody_was_fast
         with pytest.raises(TakenOverError, match=r"taken over by process .* was away"):  # though the other has ended
             held.keep()
 
+    with create_engine(database.url("optuna")).begin() as connection:
+        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE guest LOGIN")
+    guest = replace(host("three"), storage=database.url("optuna").replace("me@", "guest@"))
+    for first, second in ((host("one"), guest), (guest, host("one"))):  # who may not write there is kept apart, too
+        with (
+            lock.held(first, "mine"),
+            pytest.raises(ValueError, match=r"is running: (another coordinator|depthcheck on)"),
+            lock.held(second, "mine"),
+        ):
+            pass
+
 
 @pytest.mark.slow
 def test_nothing_of_a_study_is_lost_when_postgresql_and_a_server_before_it_are_restarted(
@@ -366,7 +377,7 @@ def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(fol
         code, output = two.run(*command)
         silent.send_signal(signal.SIGCONT)
         assert code == 0, output
-        assert re.search(rf"held by process {silent.pid} on \S+, since \S+: waiting 30 s for a sign of life", output)
+        assert re.search(rf"held by process {silent.pid} on \S+, since \S+: waiting 60 s for a sign of life", output)
         assert "continues: " in output
         line = ends_in_one_line(silent)
         assert re.fullmatch(r"error: study .* was taken over by process .*, while this process .* was away", line)

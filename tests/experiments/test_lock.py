@@ -1,9 +1,12 @@
 """The study's lock: of a file, of a storage that hosts share, and where something else is in its place."""
 
+import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +19,7 @@ from depthcheck.experiments import lock
 from depthcheck.experiments.lock import held, lock_file, may_run_elsewhere
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.tracking.runs import StoredRun
-from depthcheck.experiments.tracking.store import TakenOverError
+from depthcheck.experiments.tracking.store import TakenOverError, TrackingError
 from tests.others import NOBODY, needs_root
 
 
@@ -149,10 +152,40 @@ def test_lease_that_an_older_copy_of_the_database_has_lost_is_taken_again(lab, t
             pass
 
 
+def test_of_two_first_starts_at_once_one_holds_the_study(lab):
+    at_once, n_held, refused = threading.Barrier(2), [], []
+
+    def start(host):
+        at_once.wait()
+        try:
+            with held(lab(host), "mine"):
+                n_held.append(host)
+                time.sleep(1)
+        except ValueError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=start, args=(host,)) for host in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(n_held) == len(refused) == 1
+    assert "is running" in refused[0]
+
+
+def test_storage_that_is_locked_at_the_start_is_said(lab, monkeypatch):
+    monkeypatch.setattr(lock, "connection_settings", lambda _url: {"timeout": 0.1})
+    with contextlib.closing(sqlite3.connect(lab("one").storage.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrackingError, match="cannot hold the study's lock in its storage: database is locked"):
+            held(lab("one"), "mine").__enter__()
+
+
 def test_database_that_is_not_there_is_not_made(tmp_path):
     with held(place(tmp_path), "mine") as mine:
         mine.keep()
-        assert not (tmp_path / "optuna.db").exists()
+    assert not (tmp_path / "optuna.db").exists()
+    with held(place(tmp_path), "mine") as mine:
         RDBStorage(place(tmp_path).storage)
         mine.keep()
         with (

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 from test_doctor import DIGITS, SHA256, Study
 
+from depthcheck.experiments.lock import Lock
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger, study_names
-from depthcheck.experiments.study.resume import resumed
+from depthcheck.experiments.study.resume import recover, resumed
 from depthcheck.experiments.tracking import open_parent
-from depthcheck.experiments.tracking.store import client
+from depthcheck.experiments.tracking.store import TakenOverError, client
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
 
@@ -112,6 +113,17 @@ def test_study_that_mlflow_has_lost_is_refused_and_no_store_is_made(
     ledger, said = resume(study.place, data)
     assert "warning: 1 of 3 trials that have ended are not in MLflow any more (trial 1)" in said
     assert all(trial.state.is_finished() for trial in ledger.trials())
+
+
+def test_who_was_taken_over_ends_no_run_of_the_other(study: Study) -> None:
+    def taken_over() -> None:
+        raise TakenOverError("by another")
+
+    running = study.start()
+    study.ledger.lock = Lock(origin="", keep=taken_over)
+    with pytest.raises(TakenOverError):
+        recover(study.ledger, replace(study.run, continued=True))
+    assert client(study.place.uri).get_run(running.run_id).info.status == "RUNNING"
 
 
 def test_other_data_and_another_definition_are_refused_in_either_store(
