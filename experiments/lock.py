@@ -225,9 +225,10 @@ def _take(file: FileIO, study: str) -> tuple[Holder | None, Holder]:
         raise _running(study, _written(file) or "by another process") from None
     before = _written(file)
     holder = Holder.now(before)
-    file.truncate(0)
+    written = b" " * _TEXT + holder.as_json().encode()
     file.seek(0)
-    file.write(b" " * _TEXT + holder.as_json().encode())
+    file.write(written)  # over what is there: a full disk or a kill leaves the origin
+    file.truncate(len(written))
     return before, holder
 
 

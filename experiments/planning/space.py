@@ -84,6 +84,14 @@ def in_words(point: Mapping[str, ParamValue], own: OwnModel | None = None) -> st
     return ", ".join(said if own is None else [own.name, *said])
 
 
+def n_weights(at: Point, n_inputs: int, n_outputs: int) -> int:
+    """Return how many weights a plain network of that depth and width has, roughly: what its time grows with."""
+    depth, units = int(at["depth"]), int(at.get("units", 0))
+    if not depth:
+        return n_inputs * n_outputs
+    return units * (n_inputs + (depth - 1) * units + n_outputs)
+
+
 def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each of the point's parameters that is compared or tuned.
 

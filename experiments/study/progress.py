@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, linear_regression
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -64,7 +64,8 @@ class StudyProgress(LiveBar):
 
     What passes before a trial's first epoch has ended (compiling, above all) falls as programs are there already; what
     comes behind does not. So the two are known apart, and the former is expected to be as short as the shortest at the
-    beginning, later as one of the longer ones. Trials on fresh seeds are expected to take what the best one took.
+    beginning, later as one of the longer ones. The latter is a straight line over the size of the network, where the
+    plan tells it. Trials on fresh seeds are expected to take what the best one took.
     """
 
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,16 +76,28 @@ class StudyProgress(LiveBar):
         #: Trials that run now, and how many there were at once.
         self._running: dict[int, _Running] = {}
         self._n_at_once = 1
-        #: Seconds of this session's trials until their first epochs had ended, and from then on: of the search by what
-        #: it varies, since it begins with the smallest; of the best one, which is likely to be trained again; and of
-        #: those that were.
+        #: Sizes of the networks of the search of which they are known beforehand.
+        self._sizes: dict[int, float] = {}
+        #: Seconds of this session's trials until their first epochs had ended, and from then on: of the search by
+        #: number; of the best one, which is likely to be trained again; and of those that were.
         self._starts: list[float] = []
-        self._rests: dict[str, list[float]] = {}
+        self._rests: dict[int, float] = {}
         self._best_rest = 0.0
         self._confirmed: list[float] = []
 
-    def plan(self, phase: str, *, n_trials: int, n_search: int, n_ended: int, best: float | None) -> None:
-        """Begin a phase: ``n_ended`` of the study's ``n_trials`` have ended, the ``best`` with that score."""
+    def plan(
+        self, phase: str, *, n_trials: int, n_search: int, n_ended: int, best: float | None, sizes: Mapping[int, float]
+    ) -> None:
+        """Begin a phase.
+
+        Parameters
+        ----------
+        n_ended
+            Of the study's ``n_trials``, the ``best`` with that score.
+        sizes
+            Of the networks of the search that are to be trained and known, by number: what their time grows with.
+        """
+        self._sizes.update(sizes)
         self._n_trials, self._n_search, self._n_ended, self._best = n_trials, n_search, n_ended, best
         self.name_phase(phase, total=n_trials * self._epochs)
         self._draw()
@@ -111,7 +124,10 @@ class StudyProgress(LiveBar):
             self._n_at_once = len(self._running)
         first = self._running.pop(outcome.number).first
         rest = 0.0 if first is None else self._clock() - first
-        (self._rests.setdefault(label, []) if is_search else self._confirmed).append(rest)
+        if is_search:
+            self._rests[outcome.number] = rest
+        else:
+            self._confirmed.append(rest)
         self._n_ended += 1
         found = outcome.score if is_search and outcome.state == "finished" else None
         if found is not None and (self._best is None or found > self._best):
@@ -134,20 +150,29 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        n_known, n_left = sum(map(len, self._rests.values())) + len(self._confirmed), self._n_trials - self._n_ended
+        n_known, n_left = len(self._rests) + len(self._confirmed), self._n_trials - self._n_ended
         share = n_known / max(n_known + n_left, 1)
         if share < _KNOWN_FROM or not self._starts:
             return "?"
         start = sorted(self._starts)[int(len(self._starts) * 0.75 * share**2)]
-        searched = fmean(map(fmean, self._rests.values())) if self._rests else 0.0
-        confirmed = fmean(self._confirmed or [self._best_rest or searched])
+        rests = self._expected_rests()
+        mean = fmean(self._rests.values()) if self._rests else 0.0
+        confirmed = fmean(self._confirmed or [self._best_rest or mean])
         n_to_confirm = min(self._n_trials - self._n_search, n_left)
-        now = self._clock()
-        rest = searched if n_left > n_to_confirm else confirmed
-        left = n_to_confirm * (start + confirmed) + (n_left - n_to_confirm) * (start + searched)
-        for trial in list(self._running.values()):
+        now, n_unknown = self._clock(), max(n_left - n_to_confirm - len(rests), 0)
+        left = n_left * start + sum(rests.values()) + n_unknown * mean + n_to_confirm * confirmed
+        for number, trial in list(self._running.items()):
+            rest = rests.get(number, mean if n_left > n_to_confirm else confirmed)
             left -= min(now - trial.began, start) if trial.first is None else start + min(now - trial.first, rest)
         return duration(left / self._n_at_once)
+
+    def _expected_rests(self) -> dict[int, float]:
+        """Return what trials of the search that have not ended, and whose size is known, will take from then on."""
+        known = [(self._sizes[number], rest) for number, rest in self._rests.items() if number in self._sizes]
+        slope, base = 0.0, fmean(rest for _, rest in known) if known else 0.0
+        if len({size for size, _ in known}) > 1:
+            slope, base = linear_regression(*zip(*known, strict=True))
+        return {n: max(base + slope * size, 0.0) for n, size in self._sizes.items() if n not in self._rests}
 
 
 def duration(seconds: float) -> str:

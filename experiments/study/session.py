@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -232,7 +233,14 @@ def _train(
         best = best_of(so_far)
         score = None if best is None else best.score
         n_trials, n_search = study.n_expected, study.n_search
-        progress.plan(phase, n_trials=n_trials, n_search=n_search, n_ended=len(so_far), best=score)
+        of_data = len(dataset.columns) or math.prod(dataset.X.shape[1:]), len(dataset.class_names) or 1
+        ended = {trial.number for trial in so_far}
+        sizes = {
+            trial.number: space.n_weights(trial.point, *of_data)
+            for trial in study.plan
+            if trial.point is not None and trial.phase != "confirm" and trial.number not in ended
+        }
+        progress.plan(phase, n_trials=n_trials, n_search=n_search, n_ended=len(so_far), best=score, sizes=sizes)
         Coordinator(study, client, progress, page.note_now_and_then).run()
         seconds += time.monotonic() - start
         n_trained += n_planned - len(so_far)

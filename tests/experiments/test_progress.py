@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -23,17 +24,33 @@ def depth(number: int) -> int:
     return number % 3 if number < N_SEARCH else 2
 
 
+def width(number: int) -> int:
+    """Return that of a trial: the search begins with a few of each, the narrow and wide ones then come in blocks."""
+    return 3 if number in {4, 5} or N_SEARCH // 2 <= number < N_SEARCH else 1
+
+
 @pytest.fixture(scope="module")
 def told() -> list[tuple[float, str]]:
-    """Return when which line was told of a study whose workers take trials in turn."""
+    return lines_told(lambda number: 1.0 + 2 * depth(number), {})
+
+
+@pytest.fixture(scope="module")
+def told_of_known_sizes() -> list[tuple[float, str]]:
+    """Return the same of a search that begins with what is trained fast, as its plan tells."""
+    sizes = {number: depth(number) * width(number) for number in range(N_SEARCH)}
+    return lines_told(lambda number: 1.0 + 2 * depth(number) * width(number), sizes)
+
+
+def lines_told(seconds: Callable[[int], float], sizes: dict[int, float]) -> list[tuple[float, str]]:
+    """Return when which line was told of a study whose workers take trials in turn, each with its seconds an epoch."""
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=EPOCHS, clock=lambda: now[0])
-    progress.plan("search", n_trials=N_TRIALS, n_search=N_SEARCH, n_ended=0, best=None)
+    progress.plan("search", n_trials=N_TRIALS, n_search=N_SEARCH, n_ended=0, best=None, sizes=sizes)
     events, free = [], [0.0] * N_WORKERS
     for number in range(N_TRIALS):
         if number == N_SEARCH:  # nobody begins to confirm before all have searched
             free = [max(free)] * N_WORKERS
-        worker, an_epoch = free.index(min(free)), 1.0 + 2 * depth(number)
+        worker, an_epoch = free.index(min(free)), seconds(number)
         first = free[worker] + compiling(number) + an_epoch
         ended = first + (EPOCHS - 1) * an_epoch
         events += [(free[worker], 1, number, 0), (ended, 0, number, 0)]
@@ -63,6 +80,12 @@ def test_time_left_is_known_from_a_tenth_of_the_trials_on(told, share):
     """Though the first trials wait for compilers, and the last ones are of the network that takes longest."""
     at, line = told[int(share * N_TRIALS) - 1]
     assert left_in(line) == pytest.approx(told[-1][0] - at, rel=0.25)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.5, 0.8])
+def test_time_left_knows_that_what_comes_is_larger(told_of_known_sizes, share):
+    at, line = told_of_known_sizes[int(share * N_TRIALS) - 1]
+    assert left_in(line) == pytest.approx(told_of_known_sizes[-1][0] - at, rel=0.25)
 
 
 def test_nothing_is_said_of_the_time_before_and_no_time_is_left_at_the_end(told):
