@@ -115,13 +115,14 @@ class StudyProgress(LiveBar):
     def started(self, number: int) -> None:
         """Note that a trial has gone to a worker."""
         self._running[number] = _Running(self._clock())
+        n_left = (self._n_search if self._n_ended < self._n_search else self._n_trials) - self._n_ended
+        n_now = len(self._running)
+        # At a phase's end there is nothing for others to run, and fewer do.
+        self._n_at_once = n_now if n_left > n_now else max(self._n_at_once, n_now)
         self._draw()
 
     def ended(self, outcome: Outcome, label: str, *, is_search: bool = True) -> None:
         """Note how a trial ended; only those of the search compete for the best."""
-        n_planned = self._n_search if is_search else self._n_trials
-        if n_planned - self._n_ended > len(self._running):  # at a phase's end there is nothing for others to run
-            self._n_at_once = len(self._running)
         first = self._running.pop(outcome.number).first
         rest = 0.0 if first is None else self._clock() - first
         if is_search:

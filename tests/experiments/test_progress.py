@@ -88,6 +88,22 @@ def test_time_left_knows_that_what_comes_is_larger(told_of_known_sizes, share):
     assert left_in(line) == pytest.approx(told_of_known_sizes[-1][0] - at, rel=0.25)
 
 
+def test_two_trials_that_end_at_once_do_not_double_the_time_left():
+    now, screen = [0.0], io.StringIO()
+    progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
+    progress.plan("search", n_trials=8, n_search=8, n_ended=0, best=None, sizes={})
+    for number in range(8):
+        progress.started(number)
+        if number % 2:
+            now[0] += 5
+            for one in (number - 1, number):
+                progress.epoch(one, 1)
+            now[0] += 5
+            for one in (number - 1, number):
+                progress.ended(Outcome(number=one, run_id="", state="finished", score=0.5), "compare depth 1")
+    assert [left_in(line) for line in screen.getvalue().splitlines()] == [30, 30, 20, 20, 10, 10, 0, 0]
+
+
 def test_nothing_is_said_of_the_time_before_and_no_time_is_left_at_the_end(told):
     assert all(line.endswith("left ?") for _, line in told[: N_TRIALS // 10 - 1])
     assert told[-1][1].endswith("left 0 s")
