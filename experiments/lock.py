@@ -155,16 +155,21 @@ def origin_of(folder: Path, study: str) -> str | None:
     return None
 
 
-def may_run_elsewhere(place: Place, study: str, run: StoredRun) -> bool:
+def may_run_elsewhere(place: Place, study: str, run: StoredRun, *, is_stored: bool) -> bool:
     """Tell whether a study's run says that it is RUNNING, and no lock that can be held here tells whether it does.
 
     A study on a server whose storage is a file of each user's own has its locks where its sessions are started.
+
+    Parameters
+    ----------
+    is_stored
+        Whether the place's storage has the study, and its lock with it.
     """
     if run.status != "RUNNING" or store_directory(place.uri) is not None:
         return False
     origin, file = origin_of(place.folder, study), sqlite_file(place.storage)
     is_own = file is not None and file.parent == place.folder
-    return origin is None or (is_own and run.tags.get(keys.ORIGIN, origin) != origin)
+    return (origin is None and not is_stored) or (is_own and run.tags.get(keys.ORIGIN, origin) != origin)
 
 
 @contextlib.contextmanager
@@ -227,8 +232,8 @@ def _take(file: FileIO, study: str) -> tuple[Holder | None, Holder]:
     holder = Holder.now(before)
     written = b" " * _TEXT + holder.as_json().encode()
     file.seek(0)
-    file.write(written)  # over what is there: a full disk or a kill leaves the origin
-    file.truncate(len(written))
+    # Over what is there, and never shorter: a full disk or a kill leaves the origin.
+    file.write(written.ljust(os.fstat(file.fileno()).st_size))
     return before, holder
 
 
@@ -317,7 +322,8 @@ class _StoredLock(ABC):
 
     def _is_first(self) -> bool:
         """Write ourselves where nobody is written yet; tell whether that was so."""
-        with contextlib.suppress(OperationalError, ProgrammingError):  # another was faster, or may do it for us
+        # Another was faster, each database says it otherwise; or another may do it for us.
+        with contextlib.suppress(IntegrityError, OperationalError, ProgrammingError):
             _LEASES.create(self._engine, checkfirst=True)
         with contextlib.suppress(IntegrityError):
             self._execute(insert(_LEASES).values(study=self._study, holder=self._own, renewed=0))

@@ -190,13 +190,13 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
     place = Place.of(uri, storage)
     found = tracking.studies(uri, name) if tracking.is_there(uri) else []
     runs = [of.run_id for of in found]
-    is_told = name in study_names(place.storage)
-    if not runs and not is_told:
+    is_stored = name in study_names(place.storage)
+    if not runs and not is_stored:
         raise ValueError(
             f"name must be that of a study, got {name!r}, which is neither in {uri} nor in {place.storage}"
         )
     for run in found:
-        if may_run_elsewhere(place, name, run):
+        if may_run_elsewhere(place, name, run, is_stored=is_stored):
             raise ValueError(
                 f"name must be that of a study that is not running, got {name!r}, whose run {run.run_id} is RUNNING "
                 "and was begun where it cannot be seen from here: delete it there, or that run in MLflow"
@@ -208,7 +208,7 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
     with held(place, name, _warn):
         for run_id in runs:
             tracking.delete_study(uri, name, run_id)
-        if is_told:
+        if is_stored:
             delete_study(place.storage, name)
     print(f"study {name} was deleted; mlflow gc frees what its files take on the disk")
     return 0

@@ -24,7 +24,7 @@ from depthcheck.experiments.doctor.sides import (
     model_trouble,
     optuna_side,
 )
-from depthcheck.experiments.lock import held, lock_file, may_run_elsewhere
+from depthcheck.experiments.lock import Lock, held, lock_file, may_run_elsewhere
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.reproduce.original import find, write_model_again
 from depthcheck.experiments.study.describe import champion_markdown, note_best
@@ -146,14 +146,12 @@ def examine(place: Place, study: str, *, fix: bool, say: Callable[[str], None] =
         repaired: list[Finding] = []
         failed: dict[str, str] = {}
         for _ in range(_MOST_ROUNDS):
-            examined = _read(place, study)
-            if examined.ledger is not None and lock is not None:
-                examined.ledger.lock = lock
+            examined = _read(place, study, lock)
             parent = examined.mlflow.parent
             may_live = (
                 parent is not None
                 and parent.status == "RUNNING"
-                and (not has_run_here or may_run_elsewhere(place, study, parent))
+                and (not has_run_here or may_run_elsewhere(place, study, parent, is_stored=examined.ledger is not None))
             )
             if may_live and fix:
                 raise ValueError(
@@ -187,13 +185,15 @@ def _is_ours(storage: str, name: str) -> bool:
     return ledger is not None and bool(ledger.definition)
 
 
-def _read(place: Place, study: str) -> ExaminedStudy:
+def _read(place: Place, study: str, lock: Lock | None) -> ExaminedStudy:
     ledger = Ledger.existing(place.storage, study)
+    if ledger is not None and lock is not None:
+        ledger.lock = lock
     optuna = optuna_side(ledger) if ledger else None
     mlflow = mlflow_side(place.uri, study, optuna)
     if mlflow.parent is not None:
         mlflow.parent.require_readable(f"study {study!r}")
-    return ExaminedStudy(name=study, storage=place.storage, ledger=ledger, optuna=optuna, mlflow=mlflow)
+    return ExaminedStudy(name=study, storage=place.storage, lock=lock, ledger=ledger, optuna=optuna, mlflow=mlflow)
 
 
 def _carry_out(examined: ExaminedStudy, to_do: Sequence[Finding]) -> dict[str, str]:
@@ -228,6 +228,7 @@ class ExaminedStudy:
 
     name: str
     storage: str
+    lock: Lock | None
     ledger: Ledger | None
     optuna: OptunaSide | None
     mlflow: MlflowSide
@@ -285,7 +286,7 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
 def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
     designs = study.mlflow.designs
     if action.kind == "write trials into Optuna":
-        ledger = study.ledger or open_again(study.storage, study.name, study.study_run.run_id, designs)
+        ledger = study.ledger or open_again(study.storage, study.name, study.study_run.run_id, designs, lock=study.lock)
         tell_all(ledger, study.uri, designs)
         return
     assert study.ledger is not None

@@ -118,13 +118,15 @@ class Experiment:
     def as_params(self) -> dict[str, str]:
         """Return the definition in texts, named as in its TOML file: ``compare.depth``, ``tune.sgd.learning_rate``.
 
-        Without its data, which are resolved when they have been read, and what of its budget may be raised later.
+        Without its question, what is said of its data, which is resolved when they have been read, and what of its
+        budget may be raised later.
         """
         stored = self.as_json()
         stored["tune"] |= stored["tune_for"]
         stored["budget"] = {ours: stored[theirs] for theirs, ours in _OF_BUDGET.items() if theirs in stored}
-        stored["model"] = {} if self.model is None else {"name": self.model.name}
-        order = ("compare", "tune", "fixed", "class_weight", "model", "budget", "seed", "split", "baseline")
+        stored["model"] = {} if self.model is None else self.model.name
+        stored["data"] = {"class_weight": self.class_weight} if self.class_weight else {}
+        order = ("compare", "tune", "fixed", "data", "model", "budget", "seed", "split", "baseline")
         return dict(_texts({key: stored[key] for key in order if key in stored}))
 
     @classmethod

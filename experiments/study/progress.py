@@ -86,19 +86,26 @@ class StudyProgress(LiveBar):
         self._confirmed: list[float] = []
 
     def plan(
-        self, phase: str, *, n_trials: int, n_search: int, n_ended: int, best: float | None, sizes: Mapping[int, float]
+        self,
+        phase: str,
+        *,
+        n_trials: int,
+        n_to_confirm: int,
+        n_ended: int,
+        best: float | None,
+        sizes: Mapping[int, float],
     ) -> None:
         """Begin a phase.
 
         Parameters
         ----------
-        n_ended
-            Of the study's ``n_trials``, the ``best`` with that score.
+        n_to_confirm, n_ended
+            Of the study's ``n_trials`` those that come last, and those that have ended, the ``best`` with that score.
         sizes
             Of the networks of the search that are to be trained and known, by number: what their time grows with.
         """
         self._sizes.update(sizes)
-        self._n_trials, self._n_search, self._n_ended, self._best = n_trials, n_search, n_ended, best
+        self._n_trials, self._n_search, self._n_ended, self._best = n_trials, n_trials - n_to_confirm, n_ended, best
         self.name_phase(phase, total=n_trials * self._epochs)
         self._draw()
 
@@ -160,7 +167,7 @@ class StudyProgress(LiveBar):
         mean = fmean(self._rests.values()) if self._rests else 0.0
         confirmed = fmean(self._confirmed or [self._best_rest or mean])
         n_to_confirm = min(self._n_trials - self._n_search, n_left)
-        now, n_unknown = self._clock(), max(n_left - n_to_confirm - len(rests), 0)
+        now, n_unknown = self._clock(), n_left - n_to_confirm - len(rests)
         left = n_left * start + sum(rests.values()) + n_unknown * mean + n_to_confirm * confirmed
         for number, trial in list(self._running.items()):
             rest = rests.get(number, mean if n_left > n_to_confirm else confirmed)
@@ -169,7 +176,7 @@ class StudyProgress(LiveBar):
 
     def _expected_rests(self) -> dict[int, float]:
         """Return what trials of the search that have not ended, and whose size is known, will take from then on."""
-        known = [(self._sizes[number], rest) for number, rest in self._rests.items() if number in self._sizes]
+        known = [(self._sizes[number], rest) for number, rest in list(self._rests.items()) if number in self._sizes]
         slope, base = 0.0, fmean(rest for _, rest in known) if known else 0.0
         if len({size for size, _ in known}) > 1:
             slope, base = linear_regression(*zip(*known, strict=True))

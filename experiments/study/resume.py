@@ -20,7 +20,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import without_password
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.cluster.worker import outcome_of
-from depthcheck.experiments.lock import Lock, held, may_run_elsewhere, origin_of
+from depthcheck.experiments.lock import Lock, held, may_run_elsewhere
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
@@ -82,10 +82,9 @@ def _require_not_running_elsewhere(place: Place, study: str) -> None:
     """Complain about a study that is RUNNING on a server, and of whose process no lock can be seen here."""
     if store_directory(place.uri) is not None:  # beside the file lies the lock of whoever runs it
         return
-    if origin_of(place.folder, study) is None and study in study_names(place.storage):
-        return
+    is_stored = study in study_names(place.storage)
     for run in _runs_named(place.uri, study):
-        if may_run_elsewhere(place, study, run):
+        if may_run_elsewhere(place, study, run, is_stored=is_stored):
             begun = run.tags.get(keys.ORIGIN)
             raise ValueError(
                 f"study {study!r} must be run once at a time, and run {run.run_id} of it in {place.uri}, begun on "
@@ -217,8 +216,7 @@ class _Resumption:
         try:
             if ledger is None or not ledger.resolved:
                 self._require_definition(definition_of(designs))
-                ledger = open_again(storage, study, run.run_id, designs)
-                ledger.lock = self._lock
+                ledger = open_again(storage, study, run.run_id, designs, lock=self._lock)
             ledger.set_parent_run_id(run.run_id)
             if is_search:
                 tell_all(ledger, self._place.uri, designs)
@@ -251,8 +249,15 @@ class CannotRebuildError(ValueError):
     """What is lost cannot be made again from what is left; the text says why."""
 
 
-def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Mapping[str, Any]]) -> Ledger:
+def open_again(
+    storage: str, name: str, parent_run_id: str, designs: Sequence[Mapping[str, Any]], *, lock: Lock | None
+) -> Ledger:
     """Create the study in Optuna's storage from what its sessions noted in MLflow.
+
+    Parameters
+    ----------
+    lock
+        The study's, or None where it has none yet.
 
     Raises
     ------
@@ -260,6 +265,8 @@ def open_again(storage: str, name: str, parent_run_id: str, designs: Sequence[Ma
         When they noted no definition.
     """
     ledger = Ledger.open(storage, name, definition_of(designs))
+    if lock is not None:
+        ledger.lock = lock
     if "resolved" in designs[-1]:
         ledger.note_resolved(designs[-1]["resolved"])
     ledger.set_parent_run_id(parent_run_id)

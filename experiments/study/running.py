@@ -145,6 +145,11 @@ class RecordedStudy:
         return len(self.plan) + unfrozen
 
     @property
+    def n_to_confirm(self) -> int:
+        """How many trials are left that confirm finalists, those included that are not chosen yet."""
+        return self.n_expected - self.n_search - sum(trial.phase == "confirm" for trial in self.ended)
+
+    @property
     def n_settings(self) -> int:
         """How many settings the plan has for each combination of levels."""
         return len({trial.common_setting for trial in self.plan if trial.phase == "compare"})

@@ -210,6 +210,8 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
             console.print("stopping: interrupted trials are closed as KILLED")
         try:
             page.abandon("KILLED" if interrupted else "FAILED")
+        except tracking.TakenOverError as trouble:
+            console.print(may_be_shown(trouble))
         except tracking.TrackingError as trouble:
             if interrupted:  # otherwise the error that is on its way says it
                 console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}")
@@ -232,7 +234,7 @@ def _train(
         n_planned, so_far, start = len(study.plan), study.ended, time.monotonic()
         best = best_of(so_far)
         score = None if best is None else best.score
-        n_trials, n_search = study.n_expected, study.n_search
+        n_trials, n_to_confirm = study.n_expected, study.n_to_confirm
         of_data = len(dataset.columns) or math.prod(dataset.X.shape[1:]), len(dataset.class_names) or 1
         ended = {trial.number for trial in so_far}
         sizes = {
@@ -240,7 +242,7 @@ def _train(
             for trial in study.plan
             if trial.point is not None and trial.phase != "confirm" and trial.number not in ended
         }
-        progress.plan(phase, n_trials=n_trials, n_search=n_search, n_ended=len(so_far), best=score, sizes=sizes)
+        progress.plan(phase, n_trials=n_trials, n_to_confirm=n_to_confirm, n_ended=len(so_far), best=score, sizes=sizes)
         Coordinator(study, client, progress, page.note_now_and_then).run()
         seconds += time.monotonic() - start
         n_trained += n_planned - len(so_far)

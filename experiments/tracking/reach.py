@@ -35,12 +35,16 @@ _QUESTION = "/api/2.0/mlflow/experiments/search"
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file of an SQLite URL, or None where the URL is of something else."""
+    """Return the file of an SQLite URL, or None where the URL is of something else, or none."""
     if not url.startswith("sqlite"):
         return None
     from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    name = make_url(url).database
+    try:
+        name = make_url(url).database
+    except ArgumentError:
+        return None
     return None if name in (None, "", ":memory:") else Path(str(name))
 
 

@@ -56,7 +56,10 @@ def test_folder_that_is_a_file_is_one_line(folder, here):
     assert "storage must be a URL that Optuna can open" in done.stderr
 
 
-@pytest.mark.parametrize("storage", ["nonsense", "sqlite://", "sqlite:///file:shared.db?uri=true"])
+@pytest.mark.parametrize(
+    "storage",
+    ["nonsense", "sqlite3", "sqlite:optuna.db", "sqlite:/optuna.db", "sqlite://", "sqlite:///file:shared.db?uri=true"],
+)
 def test_storage_that_is_neither_file_nor_server_is_one_line(folder, here, storage):
     done = here(folder.path, "run", "--experiment", "digits", "--storage", storage, HOME=str(folder.home))
     what = "storage must be a URL that Optuna can open, of a file or a server"

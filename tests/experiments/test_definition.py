@@ -22,6 +22,7 @@ from depthcheck.experiments.planning.experiment import NOTEBOOK_BASELINE, Experi
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.pipeline.config import CLIPS, OPTIMIZERS, DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, parameter
+from depthcheck.pipeline.own import OwnModel
 
 SMALL = tomllib.loads("""
 question = "?"
@@ -105,6 +106,13 @@ def test_definition_is_written_as_parameters_under_the_names_of_its_file():
         "baseline.optimizer": "sgd",
         "baseline.units": "100",
     }
+
+
+def test_own_model_and_class_weight_are_parameters_under_their_names_too():
+    model = OwnModel(file="mine.py", function="build", source="def build(units=8): pass")
+    experiment = replace(definition.read(definition.find("digits")), class_weight="balanced", model=model)
+    found = experiment.as_params()
+    assert (found["model"], found["data.class_weight"]) == (model.name, "balanced")
 
 
 @pytest.mark.parametrize("name", definition.shipped_names())

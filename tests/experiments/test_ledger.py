@@ -14,6 +14,7 @@ from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial
 from depthcheck.experiments.study.describe import StudyEnding, ending_lines
 from depthcheck.experiments.study.ledger import Ledger
+from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.experiments.tracking import TrackingError
 
 DIGITS = definition.read(definition.find("digits"))
@@ -130,6 +131,25 @@ def test_rounds_of_confirming_are_read_back_as_they_were(storage):
     opened(storage).raise_budget(20)
     opened(storage).add_round(one)
     assert opened(storage).rounds() == [*searches(20), one]
+
+
+def test_who_was_confirmed_before_the_search_went_on_is_not_to_be_confirmed(storage):
+    ledger = opened(storage, data_sha256="ab" * 32)
+    ledger.raise_budget(1)
+    study = RecordedStudy.of(ledger)
+    assert study.n_to_confirm == study.n_expected - 1 > 1
+    start(ledger, 0)
+    ledger.tell(ended(0))
+    repeats = tuple(("trial-0", seed) for seed in range(3))
+    finalist = Finalist(id="trial-0", number=0, origin="baseline", selected_score=0.5, stands_for=(), point={})
+    ledger.add_round(design.ConfirmRound(finalists=(finalist,), runs=repeats))
+    for number in (1, 2):
+        repeat = replace(design.plan(DIGITS, searches(1))[0], number=number, phase="confirm", finalist="trial-0")
+        assert study.n_to_confirm == len(repeats) + 1 - number
+        ledger.start(repeat, repeat.point, space.distributions(DIGITS, repeat.point))
+        ledger.tell(ended(number))
+    ledger.raise_budget(20)
+    assert (study.n_expected, study.n_to_confirm) == (23, 1)
 
 
 def test_other_definition_under_the_same_name_is_refused(storage):

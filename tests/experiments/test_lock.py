@@ -45,6 +45,16 @@ def test_lock_is_held_once_and_can_be_taken_again(tmp_path):
     assert lock_file(tmp_path, "mine").stat().st_mode & 0o777 == 0o600
 
 
+def test_file_is_never_shorter_than_it_was(tmp_path):
+    """A kill between two writes must not leave a file that does not know any more where its study was begun."""
+    with held(place(tmp_path), "mine") as first:
+        pass
+    path = lock_file(tmp_path, "mine")
+    path.write_bytes(path.read_bytes().ljust(1000))
+    with held(place(tmp_path), "mine") as second:
+        assert (second.origin, path.stat().st_size) == (first.origin, 1000)
+
+
 def test_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(lock_file(tmp_path, "mine"))
     assert _refused(tmp_path).endswith("(no file)")
@@ -208,14 +218,15 @@ def test_study_that_another_folder_began_since_may_run_there(tmp_path):
         end_time=None,
         artifact_uri="",
     )
-    assert may_run_elsewhere(here, "mine", run)
+    assert may_run_elsewhere(here, "mine", run, is_stored=False)
+    assert not may_run_elsewhere(here, "mine", run, is_stored=True)  # begun by a colleague in the storage of both
     with held(here, "mine") as mine:
         pass
     ours, theirs = replace(run, tags={"origin": mine.origin}), replace(run, tags={"origin": "another"})
-    assert not may_run_elsewhere(here, "mine", ours)
-    assert may_run_elsewhere(here, "mine", theirs)
-    assert not may_run_elsewhere(here, "mine", replace(theirs, status="KILLED"))
+    assert not may_run_elsewhere(here, "mine", ours, is_stored=True)
+    assert may_run_elsewhere(here, "mine", theirs, is_stored=True)
+    assert not may_run_elsewhere(here, "mine", replace(theirs, status="KILLED"), is_stored=True)
     shared = replace(here, storage="postgresql://host/optuna")  # whose lock is seen from everywhere
-    assert not may_run_elsewhere(shared, "mine", theirs)
+    assert not may_run_elsewhere(shared, "mine", theirs, is_stored=True)
     with held(here, "mine") as again:
         assert again.origin == mine.origin

@@ -45,7 +45,7 @@ def lines_told(seconds: Callable[[int], float], sizes: dict[int, float]) -> list
     """Return when which line was told of a study whose workers take trials in turn, each with its seconds an epoch."""
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=EPOCHS, clock=lambda: now[0])
-    progress.plan("search", n_trials=N_TRIALS, n_search=N_SEARCH, n_ended=0, best=None, sizes=sizes)
+    progress.plan("search", n_trials=N_TRIALS, n_to_confirm=N_CONFIRM, n_ended=0, best=None, sizes=sizes)
     events, free = [], [0.0] * N_WORKERS
     for number in range(N_TRIALS):
         if number == N_SEARCH:  # nobody begins to confirm before all have searched
@@ -91,7 +91,7 @@ def test_time_left_knows_that_what_comes_is_larger(told_of_known_sizes, share):
 def test_two_trials_that_end_at_once_do_not_double_the_time_left():
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
-    progress.plan("search", n_trials=8, n_search=8, n_ended=0, best=None, sizes={})
+    progress.plan("search", n_trials=8, n_to_confirm=0, n_ended=0, best=None, sizes={})
     for number in range(8):
         progress.started(number)
         if number % 2:
