@@ -1,5 +1,6 @@
 """``python -m depthcheck`` is ``depthcheck``."""
 
+import atexit
 import gc
 import os
 import sys
@@ -23,12 +24,14 @@ def run() -> None:
         if str(error.name).startswith("depthcheck"):
             raise
         _wrong_python(str(error.name))
+    sys.stdout.flush()
     if code == INTERRUPTED:
         # All has been cleaned up by now. What libraries do at exit may wait for, or complain about, what was stopped.
-        sys.stdout.flush()
         scratch.give_back()
-        os._exit(code)
-    sys.exit(code)
+    else:
+        atexit._run_exitfuncs()
+    # To take a million objects apart one by one, whose memory the system has back at once, would take a second or two.
+    os._exit(code)
 
 
 def _wrong_python(package: str) -> NoReturn:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -436,9 +437,9 @@ def _configured(
 ) -> tuple[TrialConfig, Dataset]:
     """Return the configuration that plain hyperparameters mean on these data, and the data as they are judged."""
     from depthcheck.experiments.planning.definition import check_network, check_values, metric_fields, read_model
-    from depthcheck.experiments.planning.document import LARGEST_SEED, MOST
+    from depthcheck.experiments.planning.document import MOST
     from depthcheck.experiments.planning.ranges import known_key
-    from depthcheck.pipeline.config import DataConfig, SplitChoice, TrialConfig
+    from depthcheck.pipeline.config import LARGEST_SEED, DataConfig, SplitChoice, TrialConfig
     from depthcheck.pipeline.dimensions import DIMENSIONS, Values
     from depthcheck.pipeline.prepare.split import resolve
 
@@ -574,17 +575,24 @@ def train(
 
     The rest of the parameters is as :class:`depthcheck.experiments.study.session.StudyRequest` has it.
     """
-    from depthcheck.experiments.study import session
-    from depthcheck.experiments.study.describe import ending_lines
-    from depthcheck.experiments.study.session import Deadline
-    from depthcheck.experiments.tracking import tracking_uri as default_uri
+    from depthcheck.experiments.cluster.warm_up import warmed_up_for
 
     started = time.monotonic()
-    deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
-    request = session.StudyRequest(
-        experiment=experiment, deadline=deadline, tracking_uri=tracking_uri or default_uri(), **asked
-    )
-    with _in_this_process():
+    with _in_this_process(), warmed_up_for(asked.get("scheduler"), asked.get("workers")):
+        from depthcheck.experiments.study import session
+        from depthcheck.experiments.study.describe import ending_lines
+        from depthcheck.experiments.study.session import Deadline
+        from depthcheck.experiments.tracking import tracking_uri as default_uri
+
+        deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
+        request = session.StudyRequest(
+            experiment=experiment,
+            deadline=deadline,
+            tracking_uri=tracking_uri or default_uri(),
+            # The report comes next, and its libraries take a second to import.
+            meanwhile=lambda: import_module("depthcheck.reports.write"),
+            **asked,
+        )
         ending = session.run(request, console)
     console.print(ending_lines(ending, seconds=time.monotonic() - started))
     return ending

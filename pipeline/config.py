@@ -37,6 +37,8 @@ STATED_FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _MAX_TEXT = 6_000
 #: What a definition says once for all trials, unless it is one of its dimensions.
 VARIED = ("class_weight", "epochs")
+#: MLflow and JSON carry whole numbers up to this.
+LARGEST_SEED = 2**63 - 1
 #: Characters of a wrong value that a message repeats.
 LONGEST_SHOWN = 120
 SPLIT_METHODS = ("random", "stratified", "group", "time", "own")

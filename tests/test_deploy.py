@@ -13,7 +13,7 @@ import dask
 import pytest
 import yaml
 
-from depthcheck.experiments.cluster.launch import named_scheduler
+from depthcheck.experiments.cluster.warm_up import cluster_of
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 PROGRAMS = {
@@ -44,7 +44,7 @@ def require_known(variables: list[str]) -> None:
     for name in variables:
         if name == "DASK_SCHEDULER_ADDRESS":  # has no default
             with dask.config.set(dask.config.collect_env({name: "tls://here:1"})):
-                assert named_scheduler() == "tls://here:1"
+                assert cluster_of(None, None) == "tls://here:1"
         elif name.startswith("DASK_"):
             key = name.removeprefix("DASK_").lower().replace("__", ".")
             assert dask.config.get(key, "missing") != "missing", name

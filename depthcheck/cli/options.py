@@ -5,6 +5,7 @@ Nothing heavy is imported here: a typing error should be answered at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 import click
 
 from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, may_be_shown
+from depthcheck.pipeline.blueprint import Values
+from depthcheck.pipeline.config import LARGEST_SEED
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 
@@ -48,9 +51,10 @@ def count(lowest: int = 1) -> OptionType:
     """Return the type of a whole number of at least ``lowest``; it complains as the definition's own checks do."""
 
     def understood(value: Any, what: str) -> int:
-        from depthcheck.experiments.planning.definition import whole_number
-
-        return whole_number(str(value), what, lowest=lowest)
+        number: int | str = str(value)
+        with contextlib.suppress(ValueError):
+            number = int(number) if int(number) >= lowest else number
+        return int(Values(kind="int", low=lowest, most=LARGEST_SEED).check(number, what))
 
     return OptionType("number", understood)
 

@@ -70,19 +70,21 @@ def run(
 ) -> int:
     """Run a study, or go on with it, and write its report."""
     from depthcheck import api
+    from depthcheck.experiments.cluster.warm_up import warmed_up_for
     from depthcheck.pipeline.config import DataConfig
 
     said: dict[str, Any] = {"target": target, "sheet": sheet, "query": query, "weight": weight}
     named = None if data is None else DataConfig(name=data, **said)
-    asked = api.read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
-    asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)
-    if dry_run:
-        from depthcheck.experiments.tracking import launch_directory
+    with warmed_up_for(session["scheduler"], session["workers"]):
+        asked = api.read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
+        asked = asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen)
+        if dry_run:
+            from depthcheck.experiments.tracking import launch_directory
 
-        folder = folder_of(session["data_folder"], launch_directory())
-        api.dry_run(asked, api.console(progress=True), data_folder=folder, workers=session["workers"])
-        return 0
-    return _trained(asked, session)
+            folder = folder_of(session["data_folder"], launch_directory())
+            api.dry_run(asked, api.console(progress=True), data_folder=folder, workers=session["workers"])
+            return 0
+        return _trained(asked, session)
 
 
 @click.command(epilog="Example: depthcheck compare --runs 1f0c…,9ab3… --seeds 20")
@@ -90,12 +92,15 @@ def run(
 @training
 def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session: Any) -> int:
     """Train chosen configurations on fresh paired seeds."""
-    from depthcheck.experiments.planning.finalists import pairwise
-    from depthcheck.experiments.tracking import tracking_uri
+    from depthcheck.experiments.cluster.warm_up import warmed_up_for
 
     run_ids = [run_id.strip() for run_id in (runs or "").split(",") if run_id.strip()]
-    experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
-    return _trained(experiment, {**session, "chosen": chosen, "runs": ",".join(run_ids), "data_sha256": sha256})
+    with warmed_up_for(session["scheduler"], session["workers"]):
+        from depthcheck.experiments.planning.finalists import pairwise
+        from depthcheck.experiments.tracking import tracking_uri
+
+        experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
+        return _trained(experiment, {**session, "chosen": chosen, "runs": ",".join(run_ids), "data_sha256": sha256})
 
 
 def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:

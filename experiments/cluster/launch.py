@@ -12,7 +12,6 @@ import contextlib
 import ipaddress
 import json
 import logging
-import multiprocessing.forkserver
 import os
 import pickle
 import socket
@@ -20,10 +19,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import dask
 import psutil  # type: ignore[import-untyped]
@@ -37,7 +34,8 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 
 from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.cluster.admission import CODE, OwnCluster, admitted
-from depthcheck.experiments.scratch import environment, scratch
+from depthcheck.experiments.cluster.warm_up import start_resource_tracker, warmed_up
+from depthcheck.experiments.scratch import scratch
 from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig, TrialConfig
 from depthcheck.pipeline.own import OwnCodeError
@@ -51,9 +49,6 @@ _ANSWER_SECONDS = 10
 _KEEP_UP_SECONDS = 20.0
 #: A worker is replaced when its memory has grown by this much since its first trial.
 GROWTH_BYTES = 512 * 2**20
-
-#: Imported before workers are forked.
-_IMPORTED = "depthcheck.experiments.cluster.imported"
 
 
 @contextlib.contextmanager
@@ -102,45 +97,13 @@ def embedded(n_workers: int, cache: Path) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def warmed_up() -> Iterator[str]:
-    """Import what workers need, where the system can fork them, in a process that they are then forked from.
-
-    It begins at once, beside whatever is done inside, and ends with it. Yields the start method of workers.
-    """
-    if not system.CAN_FORK:
-        yield "spawn"
-        return
-    server: Any = multiprocessing.forkserver._forkserver
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(scratch())  # its socket lies there
-        if vars(server)["_forkserver_pid"] is None:
-            multiprocessing.forkserver.set_forkserver_preload([_IMPORTED])
-            _start_resource_tracker()
-            with (
-                contextlib.suppress(OSError),  # the path of a temporary folder may be longer than that of a socket
-                system.deaf_to_interrupts(),
-                environment(ONE_THREAD),
-            ):
-                multiprocessing.forkserver.ensure_running()
-                stack.callback(_end, server)
-        yield "spawn" if vars(server)["_forkserver_pid"] is None else "forkserver"
-
-
-def _end(server: Any) -> None:
-    """End the process at once, though it may still import; Python has no way but these two."""
-    if (pid := vars(server)["_forkserver_pid"]) is not None:
-        os.kill(pid, system.SIGKILL)
-    server._stop()
-
-
-@contextlib.contextmanager
 def _deaf_loop() -> Iterator[IOLoop]:
     """Yield a running loop whose threads, and the processes that they start, do not hear Ctrl-C.
 
     A terminal sends it to all processes of a command. The workers are the coordinator's to end: one that died of it
     while it started would print a traceback, and Dask another one.
     """
-    _start_resource_tracker()
+    start_resource_tracker()
     runner = LoopRunner()
     with system.deaf_to_interrupts():
         runner.start()
@@ -148,16 +111,6 @@ def _deaf_loop() -> Iterator[IOLoop]:
         yield runner.loop
     finally:
         runner.stop()
-
-
-def _start_resource_tracker() -> None:
-    """Start multiprocessing's helper process ourselves.
-
-    It would be started with the first worker, and unblock the signal there. It also warns of semaphores that a killed
-    process left, and which it then removes: nothing that a user could do anything about.
-    """
-    with environment({"PYTHONWARNINGS": "ignore::UserWarning"}):
-        resource_tracker.ensure_running()
 
 
 class _Scheduler(Scheduler):  # type: ignore[misc]
@@ -245,12 +198,6 @@ def connected(address: str, config: DataConfig, dataset: Dataset, say: Callable[
             )
         with admitted(client, config, dataset, say):
             yield client
-
-
-def named_scheduler() -> str | None:
-    """Return the address in Dask's own settings, ``DASK_SCHEDULER_ADDRESS`` for one."""
-    address: str | None = dask.config.get("scheduler-address", None)
-    return address
 
 
 @contextlib.contextmanager

@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from depthcheck.experiments.planning.document import LARGEST_SEED, MOST, SCHEMA_FILE, validated
+from depthcheck.experiments.planning.document import MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
 from depthcheck.pipeline.data.load import NAMES
-from depthcheck.pipeline.dimensions import DIMENSIONS, Values, active, know_own, own_dimensions
+from depthcheck.pipeline.dimensions import DIMENSIONS, active, know_own, own_dimensions
 from depthcheck.pipeline.own import DIRECTIONS, OwnCode, OwnMetric, OwnModel
 from depthcheck.pipeline.prepare.split import SMALL
 from depthcheck.pipeline.records import Column, Dataset
@@ -201,14 +201,6 @@ def _without_layers(document: Mapping[str, Any], own: OwnModel | None) -> Mappin
         return document
     baseline = document.get("baseline") or {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 32}
     return {**document, "fixed": {"depth": 0, **document.get("fixed", {})}, "baseline": {"depth": 0, **baseline}}
-
-
-def whole_number(text: str, what: str, *, lowest: int = 1) -> int:
-    """Return the whole number from ``lowest`` on that a command line has as text."""
-    number: int | str = text
-    with contextlib.suppress(ValueError):
-        number = int(text) if int(text) >= lowest else text
-    return int(Values(kind="int", low=lowest, most=LARGEST_SEED).check(number, what))
 
 
 def _check_complete(experiment: Experiment) -> None:

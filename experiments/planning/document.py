@@ -33,6 +33,7 @@ from typing_extensions import TypedDict
 from depthcheck.experiments.planning.ranges import Choices, Range, known_key
 from depthcheck.pipeline.config import (
     COLUMN_KINDS,
+    LARGEST_SEED,
     OPTIMIZERS,
     SPLIT_METHODS,
     TASKS,
@@ -47,8 +48,8 @@ from depthcheck.pipeline.scores import SHIPPED_METRICS
 
 #: Trials, epochs or seeds beyond this, and combinations of levels, are a mistake that would fill the memory.
 MOST = 100_000
-#: scikit-learn, which cuts the data, takes seeds below 2**32; MLflow and JSON carry whole numbers below 2**63.
-_LARGEST_SPLIT_SEED, LARGEST_SEED = 2**32 - 1, 2**63 - 1
+#: scikit-learn, which cuts the data, takes seeds below 2**32.
+_LARGEST_SPLIT_SEED = 2**32 - 1
 #: A step finer than this share of its range's ends is lost in rounding, and Optuna would refuse its own values.
 _FINEST_STEP = 1e-6
 #: The shipped schema, beside the shipped definitions.

@@ -29,6 +29,7 @@ from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
+from depthcheck.experiments.cluster.warm_up import cluster_of
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
@@ -88,6 +89,8 @@ class StudyRequest:
         Where the study is to go on until it is decided; None for the trials that were asked for.
     launcher
         What asks for it.
+    meanwhile
+        Is called at the end, where there is nothing to do but to wait for workers.
     """
 
     experiment: Experiment
@@ -102,6 +105,7 @@ class StudyRequest:
     data_folder: Path | None = None
     deadline: Deadline | None = None
     launcher: Launcher = "depthcheck"
+    meanwhile: Callable[[], object] = lambda: None
 
 
 def run(request: StudyRequest, console: Console) -> StudyEnding:
@@ -118,13 +122,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     KeyboardInterrupt
         When the user stops it: nothing is left RUNNING then, and the study can be continued.
     """
-    # The user's own cluster, where one is named here or for all programs that use Dask.
-    address = request.scheduler or (None if request.workers else launch.named_scheduler())
-    with launch.warmed_up() if address is None else contextlib.nullcontext():
-        return _run(request, address, console)
-
-
-def _run(request: StudyRequest, address: str | None, console: Console) -> StudyEnding:
+    address = cluster_of(request.scheduler, request.workers)
     experiment = request.experiment
     uri = request.tracking_uri
     place = places.Place.of(uri, request.storage)
@@ -272,6 +270,7 @@ def _train(
             description, served = champion_markdown(study.name, best), study.resolved.served
             address = patient(lambda: tracking.register_champion(study_run, best.run_id, description, served))
         if scored is not None:
+            request.meanwhile()
             patient(lambda: log_references(study, scored, progress))
     return address
 

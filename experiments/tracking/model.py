@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -296,9 +297,10 @@ def log_model(
         shape = ", ".join("n" if size is None else str(size) for size in model.input_shape)
         taken = f"raw samples as the data set has them, ({shape}), any numeric dtype"
         record = _record(logged, run_id, taken)
-        mlflow.tensorflow.save_model(
-            model, path=str(path), mlflow_model=record, pip_requirements=_requirements(_REQUIRED)
-        )
+        with _known_to_fit():
+            mlflow.tensorflow.save_model(
+                model, path=str(path), mlflow_model=record, pip_requirements=_requirements(_REQUIRED)
+            )
         outputs = TensorSpec(np.dtype(np.float32), (-1, *model.output_shape[1:]))
         record.signature = ModelSignature(outputs=Schema([outputs]))
         record.save(str(path / "MLmodel"))
@@ -377,7 +379,7 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
             experiment_id, name=keys.CHAMPION, source_run_id=run_id, model_type=str(facts["task"])
         )
         path = Path(scratch) / "product"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _known_to_fit():
             warnings.filterwarnings("ignore", ".*An input example was not provided")  # there is no signature to check
             mlflow.pyfunc.save_model(
                 str(path),
@@ -444,6 +446,16 @@ def _record(logged: LoggedModel, run_id: str, taken: str) -> Model:
         model_id=logged.model_id,
         metadata={"input": taken},
     )
+
+
+@contextmanager
+def _known_to_fit() -> Iterator[None]:
+    """Let MLflow not look whether the requirements of a model are met here: they name what is installed.
+
+    For that it reads the list of files of every installed package, once in each process, which takes a second.
+    """
+    with mock.patch("mlflow.utils.environment.warn_dependency_requirement_mismatches", create=True):
+        yield
 
 
 def _requirements(packages: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -113,10 +114,10 @@ def fit_folds(
         Where compiled programs are kept; by default with the process.
     """
     programs, room = _programs if programs is None else programs, max(len(split.valid) for split in splits)
-    runs = [
-        _Run(model, split, config, n_splits=len(splits), capacity=capacity, room=room, programs=programs)
-        for model, split in zip(models, splits, strict=True)
-    ]
+    runs: list[_Run] = []
+    begin = partial(_Run, config=config, n_splits=len(splits), capacity=capacity, room=room, programs=programs)
+    for model, split in zip(models, splits, strict=True):
+        runs.append(begin(model, split, alike=next((run for run in runs if run.model is model), None)))
     history, patience, best = History(), models[0].plan.patience, None
     is_over = False
     while not is_over:
@@ -146,7 +147,7 @@ def fit_folds(
     if best is not None and not history.diverged and counted(history, patience) < history.n_epochs:
         valid, outputs, states, n_epochs = best
         _train_again(runs, states, n_epochs)
-    for run in reversed(runs):
+    for run in {id(run.model): run for run in reversed(runs)}.values():
         run.give_values()
     return Fit(history=history, valid=valid, outputs=outputs)
 
@@ -200,13 +201,14 @@ class _Run:
         capacity: int,
         room: int,
         programs: ProgramCache,
+        alike: _Run | None = None,
     ) -> None:
         require(len(split.train) > 0, "number of training samples", "at least 1", len(split.train))
         weighted = config.class_weight == "balanced"
         require(not (weighted and split.task == "regression"), "class_weight of a regression", "left out", "balanced")
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        self._model, self._split, self._config = model, split, config
+        self.model, self._split, self._config = model, split, config
         self._objective = objective_of(split)
         self._X, self._y = _resident_tensors(split.train, self._objective, capacity if can_fill(model) else 0)
         self._valid, _ = _resident_tensors(split.valid, self._objective, room)
@@ -225,7 +227,9 @@ class _Run:
         numbers = len(self._X) + n_kept + len(self._valid) * n_outputs
         #: Epochs that one call may train, so that orders and outputs do not fill the memory.
         self.most_epochs = max(1, min(config.epochs, _MOST_NUMBERS // numbers))
-        self.state = _State(0, self.program.values_of(model), _orders(config.seed, len(split.train)))
+        # Another fold's training of the same model, which begins from the same values.
+        values = self.program.values_of(model) if alike is None else alike.state.values
+        self.state: _State = _State(0, values, _orders(config.seed, len(split.train)))
 
     def train(self, n_epochs: int) -> list[Epoch]:
         """Go on for so many epochs."""
@@ -245,7 +249,7 @@ class _Run:
             weights=self._weights,
             rates=rates,
         )
-        self._model.engine = self.program.engine
+        self.model.engine = self.program.engine
         self.state = _State(before.n_epochs + n_epochs, done.values, rng)
         found = []
         for number, (order, loss, kept) in enumerate(zip(orders, done.losses, done.kept, strict=True)):
@@ -271,7 +275,7 @@ class _Run:
 
     def give_values(self, state: _State | None = None) -> None:
         """Let the model hold the values that its training has reached, or those of an earlier state."""
-        self.program.give(self._model, (state or self.state).values)
+        self.program.give(self.model, (state or self.state).values)
 
 
 def _train_again(runs: Sequence[_Run], states: Sequence[_State], n_epochs: int) -> None:

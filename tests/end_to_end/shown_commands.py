@@ -28,7 +28,7 @@ from conftest import ROOT
 from mlflow.projects.utils import load_project
 
 import depthcheck
-from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.cluster.warm_up import warmed_up
 from depthcheck.reports import figures
 
 pytestmark = pytest.mark.slow
@@ -199,7 +199,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, home: Path, empty_store: Path
         patch.setenv("HOME", str(home))
         patch.syspath_prepend(folder)
         patch.chdir(folder)
-        with launch.warmed_up():
+        with warmed_up():
             yield Desk(folder)
 
 
