@@ -24,12 +24,15 @@ def run() -> None:
         if str(error.name).startswith("depthcheck"):
             raise
         _wrong_python(str(error.name))
-    sys.stdout.flush()
+    if (store := sys.modules.get("depthcheck.experiments.tracking.store")) is not None:
+        store.let_go()
     if code == INTERRUPTED:
         # All has been cleaned up by now. What libraries do at exit may wait for, or complain about, what was stopped.
         scratch.give_back()
     else:
         atexit._run_exitfuncs()
+    if sys.stdout is not None:  # which it is where a shell has closed it
+        sys.stdout.flush()
     # To take a million objects apart one by one, whose memory the system has back at once, would take a second or two.
     os._exit(code)
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -589,8 +588,6 @@ def train(
             experiment=experiment,
             deadline=deadline,
             tracking_uri=tracking_uri or default_uri(),
-            # The report comes next, and its libraries take a second to import.
-            meanwhile=lambda: import_module("depthcheck.reports.write"),
             **asked,
         )
         ending = session.run(request, console)

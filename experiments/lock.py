@@ -169,7 +169,9 @@ def may_run_elsewhere(place: Place, study: str, run: StoredRun, *, is_stored: bo
         return False
     origin, file = origin_of(place.folder, study), sqlite_file(place.storage)
     is_own = file is not None and file.parent == place.folder
-    return (origin is None and not is_stored) or (is_own and run.tags.get(keys.ORIGIN, origin) != origin)
+    if origin is None:
+        return not is_stored
+    return is_own and run.tags.get(keys.ORIGIN, origin) != origin
 
 
 @contextlib.contextmanager

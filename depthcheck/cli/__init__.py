@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = commands.main(arguments, prog_name="depthcheck", standalone_mode=False)
-        sys.stdout.flush()  # not left to Python's end, where nobody can catch what comes next
+        if sys.stdout is not None:  # which it is where a shell has closed it
+            sys.stdout.flush()  # not left to Python's end, where nobody can catch what comes next
     except BrokenPipeError:  # whoever reads, head say, has had enough; where it comes earlier, Click ends as quietly
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

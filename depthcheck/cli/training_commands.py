@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +113,7 @@ def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
 
     asked["data_folder"] = folder_of(asked["data_folder"], launch_directory())
     try:
-        ending = api.train(experiment, api.console(progress=True), **asked)
+        ending = api.train(experiment, api.console(progress=True), meanwhile=_import_report, **asked)
     except KeyboardInterrupt:
         cleaning_up()
         print(f"interrupted{_GOES_ON}", file=sys.stderr)
@@ -134,6 +136,12 @@ def _trained(experiment: Experiment, asked: dict[str, Any]) -> int:
         print(f"the report was not written; try again: {again}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _import_report() -> None:
+    """Import what the report takes; where that fails, whoever writes it meets the error again, and says so."""
+    with contextlib.suppress(Exception):
+        import_module("depthcheck.reports.write")
 
 
 @click.command(epilog="Example: depthcheck init --data table.csv --target price")

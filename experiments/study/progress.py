@@ -71,7 +71,7 @@ class StudyProgress(LiveBar):
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, "search", total=None)
         self._epochs, self._clock = epochs, clock
-        self._n_trials = self._n_search = self._n_ended = 0
+        self._n_trials = self._n_to_confirm = self._n_ended = 0
         self._best: float | None = None
         #: Trials that run now, and how many there were at once.
         self._running: dict[int, _Running] = {}
@@ -100,12 +100,12 @@ class StudyProgress(LiveBar):
         Parameters
         ----------
         n_to_confirm, n_ended
-            Of the study's ``n_trials`` those that come last, and those that have ended, the ``best`` with that score.
+            Of the study's ``n_trials`` those left to confirm, and those ended, the ``best`` with that score.
         sizes
             Of the networks of the search that are to be trained and known, by number: what their time grows with.
         """
         self._sizes.update(sizes)
-        self._n_trials, self._n_search, self._n_ended, self._best = n_trials, n_trials - n_to_confirm, n_ended, best
+        self._n_trials, self._n_to_confirm, self._n_ended, self._best = n_trials, n_to_confirm, n_ended, best
         self.name_phase(phase, total=n_trials * self._epochs)
         self._draw()
 
@@ -122,7 +122,7 @@ class StudyProgress(LiveBar):
     def started(self, number: int) -> None:
         """Note that a trial has gone to a worker."""
         self._running[number] = _Running(self._clock())
-        n_left = (self._n_search if self._n_ended < self._n_search else self._n_trials) - self._n_ended
+        n_left = self._n_trials - self._n_ended - self._n_to_confirm or self._n_to_confirm
         n_now = len(self._running)
         # At a phase's end there is nothing for others to run, and fewer do.
         self._n_at_once = n_now if n_left > n_now else max(self._n_at_once, n_now)
@@ -136,6 +136,7 @@ class StudyProgress(LiveBar):
             self._rests[outcome.number] = rest
         else:
             self._confirmed.append(rest)
+            self._n_to_confirm -= 1
         self._n_ended += 1
         found = outcome.score if is_search and outcome.state == "finished" else None
         if found is not None and (self._best is None or found > self._best):
@@ -166,7 +167,7 @@ class StudyProgress(LiveBar):
         rests = self._expected_rests()
         mean = fmean(self._rests.values()) if self._rests else 0.0
         confirmed = fmean(self._confirmed or [self._best_rest or mean])
-        n_to_confirm = min(self._n_trials - self._n_search, n_left)
+        n_to_confirm = self._n_to_confirm
         now, n_unknown = self._clock(), n_left - n_to_confirm - len(rests)
         left = n_left * start + sum(rests.values()) + n_unknown * mean + n_to_confirm * confirmed
         for number, trial in list(self._running.items()):

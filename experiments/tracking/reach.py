@@ -43,7 +43,7 @@ def sqlite_file(url: str) -> Path | None:
 
     try:
         name = make_url(url).database
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return None
     return None if name in (None, "", ":memory:") else Path(str(name))
 

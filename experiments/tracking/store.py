@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -289,6 +290,14 @@ def load_mlflow() -> None:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     assert mlflow.__version__
+
+
+def let_go() -> None:
+    """Close MLflow's connections, which it keeps; SQLite then puts its log back into the file, and removes it."""
+    for kind in ("tracking", "model_registry"):
+        if (module := sys.modules.get(f"mlflow.store.{kind}.sqlalchemy_store")) is not None:
+            for engine in list(module.SqlAlchemyStore._engine_map.values()):
+                engine.dispose()
 
 
 def log_batch(

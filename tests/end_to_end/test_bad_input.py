@@ -58,7 +58,15 @@ def test_folder_that_is_a_file_is_one_line(folder, here):
 
 @pytest.mark.parametrize(
     "storage",
-    ["nonsense", "sqlite3", "sqlite:optuna.db", "sqlite:/optuna.db", "sqlite://", "sqlite:///file:shared.db?uri=true"],
+    [
+        "nonsense",
+        "sqlite3",
+        "sqlite:optuna.db",
+        "sqlite:/optuna.db",
+        "sqlite://host:abc/optuna.db",
+        "sqlite://",
+        "sqlite:///file:shared.db?uri=true",
+    ],
 )
 def test_storage_that_is_neither_file_nor_server_is_one_line(folder, here, storage):
     done = here(folder.path, "run", "--experiment", "digits", "--storage", storage, HOME=str(folder.home))

@@ -88,6 +88,21 @@ def test_time_left_knows_that_what_comes_is_larger(told_of_known_sizes, share):
     assert left_in(line) == pytest.approx(told_of_known_sizes[-1][0] - at, rel=0.25)
 
 
+def test_time_left_where_more_is_searched_behind_runs_that_confirm():
+    """Confirming was interrupted, and the study is to search more: the runs come in the order of their numbers."""
+    now, screen = [0.0], io.StringIO()
+    progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
+    progress.plan("search", n_trials=8, n_to_confirm=4, n_ended=0, best=None, sizes=dict.fromkeys(range(4, 8), 10.0))
+    for number in range(8):
+        progress.started(number)
+        now[0] += 5
+        progress.epoch(number, 1)
+        now[0] += 5
+        outcome = Outcome(number=number, run_id="", state="finished", score=0.5)
+        progress.ended(outcome, "depth 1", is_search=number >= 4)
+    assert [left_in(line) for line in screen.getvalue().splitlines()][4:] == [30, 20, 10, 0]
+
+
 def test_two_trials_that_end_at_once_do_not_double_the_time_left():
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,8 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys, runs
-from depthcheck.experiments.tracking.store import client, log_batch
+from depthcheck.experiments.tracking.reach import write_ahead
+from depthcheck.experiments.tracking.store import client, let_go, log_batch
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Dataset, Evaluation, History, Predictions, TrialResult, TrialState
 from tests.end_to_end.servers import free_port
@@ -636,3 +638,15 @@ def test_tags_are_written_behind_all_points():
     written = [metric for call in (*before, last) for metric in call[0]]
     assert [metric.key for metric in written] == ["loss"] * 2000 + ["score"]
     assert [metric.model_id for metric in written] == [None] * 2000 + ["m"]
+
+
+def test_command_leaves_no_log_beside_the_database(uri, tmp_path):
+    """Whoever copies the file while nothing runs has all of it."""
+    client(uri).create_experiment("mine")
+    write_ahead(uri)
+    let_go()
+    environment = {**ENVIRONMENT, "MLFLOW_TRACKING_URI": uri, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-m", "depthcheck", "list"], check=True, env=environment, cwd=tmp_path)
+    assert not list(tmp_path.glob("*.db-*"))
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
