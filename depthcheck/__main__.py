@@ -31,9 +31,8 @@ def run() -> None:
         scratch.give_back()
     else:
         atexit._run_exitfuncs()
-    if sys.stdout is not None:  # which it is where a shell has closed it
-        sys.stdout.flush()
-    # To take a million objects apart one by one, whose memory the system has back at once, would take a second or two.
+    # All has been printed, by main. To take a million objects apart one by one, whose memory the system has back at
+    # once, would take a second or two.
     os._exit(code)
 
 

@@ -585,10 +585,7 @@ def train(
 
         deadline = None if decide_within is None else Deadline(seconds=decide_within, start=started, judge=_answers)
         request = session.StudyRequest(
-            experiment=experiment,
-            deadline=deadline,
-            tracking_uri=tracking_uri or default_uri(),
-            **asked,
+            experiment=experiment, deadline=deadline, tracking_uri=tracking_uri or default_uri(), **asked
         )
         ending = session.run(request, console)
     console.print(ending_lines(ending, seconds=time.monotonic() - started))
