@@ -84,12 +84,16 @@ def in_words(point: Mapping[str, ParamValue], own: OwnModel | None = None) -> st
     return ", ".join(said if own is None else [own.name, *said])
 
 
-def n_weights(at: Point, n_inputs: int, n_outputs: int) -> int:
-    """Return how many weights a plain network of that depth and width has, roughly: what its time grows with."""
+def n_products(at: Point, n_inputs: int, n_outputs: int) -> int:
+    """Return how many products training a plain network takes an example: what its time grows with.
+
+    Each weight takes part in one on the way forth and in two on the way back, its own gradient's and that of what comes
+    in, which nobody asks of the data.
+    """
     depth, units = int(at["depth"]), int(at.get("units", 0))
     if not depth:
-        return n_inputs * n_outputs
-    return units * (n_inputs + (depth - 1) * units + n_outputs)
+        return 2 * n_inputs * n_outputs
+    return units * (2 * n_inputs + 3 * ((depth - 1) * units + n_outputs))
 
 
 def distributions(experiment: Experiment, at: Point) -> dict[str, BaseDistribution]:

@@ -203,7 +203,7 @@ class Coordinator:
                 self._waiting.appendleft(planned)
                 return
             outcome = tracking.patiently(self._uri, lambda: self._died(task))
-        self._progress.ended(outcome, task.title, is_search=planned.phase != "confirm")
+        self._progress.ended(outcome, task.title)
         self._tell(self._breaker.add(outcome))
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:

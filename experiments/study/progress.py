@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 #: No time left is told before this share of a session's trials has ended: the first wait for compilers.
 _KNOWN_FROM = 0.1
+
+#: So many trials tell what the next ones wait for before their epochs.
+_LATEST = 16
+#: Seconds.
+_REDRAWN_AFTER = 0.1
 
 
 class LiveBar:
@@ -50,6 +57,22 @@ class LiveBar:
         self._bar.update(self._task, description=phase, total=total)
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A trial that is to come.
+
+    Attributes
+    ----------
+    size
+        What the network's time grows with, None where it is not known yet.
+    again
+        The trial whose network is trained again on a fresh seed, ``trial-12``; None in the search.
+    """
+
+    size: float | None = None
+    again: str | None = None
+
+
 @dataclass(slots=True)
 class _Running:
     """A trial that runs: when it went to a worker, when its first epoch had ended, and how many have."""
@@ -62,52 +85,53 @@ class _Running:
 class StudyProgress(LiveBar):
     """One bar of epochs over a whole study, named after its phase, and the time that is left.
 
-    What passes before a trial's first epoch has ended (compiling, above all) falls as programs are there already; what
-    comes behind does not. So the two are known apart, and the former is expected to be as short as the shortest at the
-    beginning, later as one of the longer ones. The latter is a straight line over the size of the network, where the
-    plan tells it. Trials on fresh seeds are expected to take what the best one took.
+    What is left is played through: each trial goes to the worker that is free first. What a trial waits for before its
+    epochs (compiling, above all) falls as programs are there already; the epochs stay what they are. So the two are
+    known apart, and the former is expected to be as short as the shortest at the beginning, later as the median of the
+    latest. The latter is a straight line over the size of the network, where the plan tells it. A network that is not
+    known yet, of a proposal or of whom will be trained again, is one of those that take long, as the best mostly do,
+    and more and more the best two by now.
     """
 
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, "search", total=None)
         self._epochs, self._clock = epochs, clock
-        self._n_trials = self._n_to_confirm = self._n_ended = 0
+        self._n_ended = self._n_unplanned = 0
         self._best: float | None = None
+        self._drawn = -math.inf
+        #: What has not ended, in the order in which it begins.
+        self._ahead: dict[int, Ahead] = {}
         #: Trials that run now, and how many there were at once.
         self._running: dict[int, _Running] = {}
         self._n_at_once = 1
-        #: Sizes of the networks of the search of which they are known beforehand.
-        self._sizes: dict[int, float] = {}
-        #: Seconds of this session's trials until their first epochs had ended, and from then on: of the search by
-        #: number; of the best one, which is likely to be trained again; and of those that were.
+        #: Of this session's trials: seconds before their epochs; of their epochs, of each network by the trial of the
+        #: search that made it, and by its size; the scores of the search.
         self._starts: list[float] = []
-        self._rests: dict[int, float] = {}
-        self._best_rest = 0.0
-        self._confirmed: list[float] = []
+        self._seconds: dict[str, list[float]] = {}
+        self._by_size: list[tuple[float, float]] = []
+        self._scores: dict[str, float] = {}
 
     def plan(
-        self,
-        phase: str,
-        *,
-        n_trials: int,
-        n_to_confirm: int,
-        n_ended: int,
-        best: float | None,
-        sizes: Mapping[int, float],
+        self, phase: str, *, ahead: Mapping[int, Ahead], n_unplanned: int = 0, n_ended: int = 0, best: float | None
     ) -> None:
         """Begin a phase.
 
         Parameters
         ----------
-        n_to_confirm, n_ended
-            Of the study's ``n_trials`` those left to confirm, and those ended, the ``best`` with that score.
-        sizes
-            Of the networks of the search that are to be trained and known, by number: what their time grows with.
+        ahead
+            The trials that have not ended, by number, in the order in which they begin.
+        n_unplanned
+            How many will confirm finalists that are chosen when all these have ended.
+        n_ended
+            Trials of the study, the ``best`` of which has that score.
         """
-        self._sizes.update(sizes)
-        self._n_trials, self._n_to_confirm, self._n_ended, self._best = n_trials, n_to_confirm, n_ended, best
-        self.name_phase(phase, total=n_trials * self._epochs)
+        self._ahead, self._n_unplanned, self._n_ended, self._best = dict(ahead), n_unplanned, n_ended, best
+        self.name_phase(phase, total=self._n_trials * self._epochs)
         self._draw()
+
+    @property
+    def _n_trials(self) -> int:
+        return self._n_ended + len(self._ahead) + self._n_unplanned
 
     def epoch(self, number: int, epoch: int) -> None:
         """Note that a trial has finished an epoch; may be called from another thread."""
@@ -115,32 +139,33 @@ class StudyProgress(LiveBar):
         if trial is not None:
             if trial.first is None:
                 trial.first = self._clock()
-                self._starts.append(trial.first - trial.began)
             trial.epoch = max(epoch, trial.epoch)
         self._draw()
 
     def started(self, number: int) -> None:
         """Note that a trial has gone to a worker."""
         self._running[number] = _Running(self._clock())
-        n_left = self._n_trials - self._n_ended - self._n_to_confirm or self._n_to_confirm
         n_now = len(self._running)
         # At a phase's end there is nothing for others to run, and fewer do.
-        self._n_at_once = n_now if n_left > n_now else max(self._n_at_once, n_now)
+        self._n_at_once = n_now if len(self._ahead) > n_now else max(self._n_at_once, n_now)
         self._draw()
 
-    def ended(self, outcome: Outcome, label: str, *, is_search: bool = True) -> None:
+    def ended(self, outcome: Outcome, label: str) -> None:
         """Note how a trial ended; only those of the search compete for the best."""
-        first = self._running.pop(outcome.number).first
-        rest = 0.0 if first is None else self._clock() - first
-        if is_search:
-            self._rests[outcome.number] = rest
-        else:
-            self._confirmed.append(rest)
-            self._n_to_confirm -= 1
+        trial, one = self._running.pop(outcome.number), self._ahead.pop(outcome.number)
+        seconds, now = 0.0, self._clock()
+        if trial.first is not None:
+            # The first epoch is as long as the others, and the only one that has something before it.
+            seconds = min((now - trial.first) / (1 - 1 / max(trial.epoch, 2)), now - trial.began)
+            self._starts.append(now - trial.began - seconds)
+        network = one.again or f"trial-{outcome.number}"
+        self._seconds.setdefault(network, []).append(seconds)
+        if one.size is not None:
+            self._by_size.append((one.size, seconds))
         self._n_ended += 1
-        found = outcome.score if is_search and outcome.state == "finished" else None
-        if found is not None and (self._best is None or found > self._best):
-            self._best, self._best_rest = found, rest
+        if not one.again and outcome.state == "finished" and outcome.score is not None:
+            self._scores[network] = outcome.score
+            self._best = outcome.score if self._best is None else max(self._best, outcome.score)
         score = "" if outcome.score is None else f"  {outcome.score:.4f}"
         state = "" if outcome.state == "finished" else f"  {outcome.state}"
         line = f"trial-{outcome.number:<3} {label:<24}{score}{state}  {outcome.fit_seconds:.1f} s"
@@ -151,6 +176,9 @@ class StudyProgress(LiveBar):
         self._draw()
 
     def _draw(self) -> None:
+        if not self.is_shown or (now := self._clock()) - self._drawn < _REDRAWN_AFTER:
+            return
+        self._drawn = now
         status = f"{self._n_ended}/{self._n_trials} runs, {len(self._running)} running{self._best_text()}"
         done = self._n_ended * self._epochs + sum(trial.epoch for trial in list(self._running.values()))
         self.show(done, f"{status}, left {self._left()}")
@@ -159,29 +187,42 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        n_known, n_left = len(self._rests) + len(self._confirmed), self._n_trials - self._n_ended
+        ahead, running = dict(self._ahead), dict(self._running)  # an epoch is noted by another thread
+        n_known, n_left = sum(map(len, self._seconds.values())), len(ahead) + self._n_unplanned
         share = n_known / max(n_known + n_left, 1)
         if share < _KNOWN_FROM or not self._starts:
             return "?"
-        start = sorted(self._starts)[int(len(self._starts) * 0.75 * share**2)]
-        rests = self._expected_rests()
-        mean = fmean(self._rests.values()) if self._rests else 0.0
-        confirmed = fmean(self._confirmed or [self._best_rest or mean])
-        n_to_confirm = self._n_to_confirm
-        now, n_unknown = self._clock(), n_left - n_to_confirm - len(rests)
-        left = n_left * start + sum(rests.values()) + n_unknown * mean + n_to_confirm * confirmed
-        for number, trial in list(self._running.items()):
-            rest = rests.get(number, mean if n_left > n_to_confirm else confirmed)
-            left -= min(now - trial.began, start) if trial.first is None else start + min(now - trial.first, rest)
-        return duration(left / self._n_at_once)
+        starts = sorted(self._starts[-_LATEST:])
+        now, start = self._clock(), starts[int(len(starts) * min(share, 0.5))]
+        expected, unknown = self._expected(ahead)
+        free = [0.0] * max(self._n_at_once - len(running), 0)
+        for number, trial in running.items():
+            if trial.first is None:
+                free.append(start + expected[number] - min(now - trial.began, start))
+            else:
+                free.append(max(expected[number] * (1 - 1 / self._epochs) - (now - trial.first), 0.0))
+        heapq.heapify(free)
+        for seconds in (seconds for number, seconds in expected.items() if number not in running):
+            heapq.heapreplace(free, free[0] + start + seconds)
+        if self._n_unplanned:
+            free = [max(free)] * len(free)  # none is chosen before all have ended
+            for _ in range(self._n_unplanned):
+                heapq.heapreplace(free, free[0] + start + unknown)
+        return duration(max(free, default=0.0))
 
-    def _expected_rests(self) -> dict[int, float]:
-        """Return what trials of the search that have not ended, and whose size is known, will take from then on."""
-        known = [(self._sizes[number], rest) for number, rest in list(self._rests.items()) if number in self._sizes]
-        slope, base = 0.0, fmean(rest for _, rest in known) if known else 0.0
-        if len({size for size, _ in known}) > 1:
-            slope, base = linear_regression(*zip(*known, strict=True))
-        return {n: max(base + slope * size, 0.0) for n, size in self._sizes.items() if n not in self._rests}
+    def _expected(self, ahead: Mapping[int, Ahead]) -> tuple[dict[int, float], float]:
+        """Return how long the epochs of each trial ahead will take, and those of one that is not planned yet."""
+        slope, base = 0.0, fmean(seconds for _, seconds in self._by_size) if self._by_size else 0.0
+        if len({size for size, _ in self._by_size}) > 1:
+            slope, base = linear_regression(*zip(*self._by_size, strict=True))
+        by_size = {n: max(base + slope * one.size, 0.0) for n, one in ahead.items() if one.size is not None}
+        known = {network: fmean(seconds) for network, seconds in self._seconds.items()}
+        of_search = sorted([*known.values(), *by_size.values()]) or [0.0]
+        unknown = of_search[int(0.75 * len(of_search))]
+        if best := heapq.nlargest(2, self._scores, key=self._scores.__getitem__):
+            share = len(known) / len(of_search)
+            unknown = share * fmean(known[network] for network in best) + (1 - share) * unknown
+        return {n: known.get(one.again or "", by_size.get(n, unknown)) for n, one in ahead.items()}, unknown
 
 
 def duration(seconds: float) -> str:

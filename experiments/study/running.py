@@ -139,15 +139,14 @@ class RecordedStudy:
         return sum(trial.phase != "confirm" for trial in self.plan)
 
     @property
-    def n_expected(self) -> int:
-        """How many trials the study will have, those included that confirm finalists which are not chosen yet."""
-        unfrozen = 0 if self.confirm_rounds else design.n_to_confirm(self.experiment)
-        return len(self.plan) + unfrozen
+    def n_unplanned(self) -> int:
+        """How many trials will confirm finalists that are not chosen yet."""
+        return 0 if self.confirm_rounds else design.n_to_confirm(self.experiment)
 
     @property
-    def n_to_confirm(self) -> int:
-        """How many trials are left that confirm finalists, those included that are not chosen yet."""
-        return self.n_expected - self.n_search - sum(trial.phase == "confirm" for trial in self.ended)
+    def n_expected(self) -> int:
+        """How many trials the study will have, those included that are not planned yet."""
+        return len(self.plan) + self.n_unplanned
 
     @property
     def n_settings(self) -> int:

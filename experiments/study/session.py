@@ -43,7 +43,7 @@ from depthcheck.experiments.study.describe import (
     parts_in_words,
     study_markdown,
 )
-from depthcheck.experiments.study.progress import StudyProgress, duration
+from depthcheck.experiments.study.progress import Ahead, StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
 from depthcheck.experiments.tracking import StudyRun, keys
@@ -229,21 +229,25 @@ def _train(
 
     def train(phase: str = "search") -> None:
         nonlocal seconds, n_trained
-        n_planned, so_far, start = len(study.plan), study.ended, time.monotonic()
+        plan, so_far, start = study.plan, study.ended, time.monotonic()
         best = best_of(so_far)
-        score = None if best is None else best.score
-        n_trials, n_to_confirm = study.n_expected, study.n_to_confirm
         of_data = len(dataset.columns) or math.prod(dataset.X.shape[1:]), len(dataset.class_names) or 1
         ended = {trial.number for trial in so_far}
-        sizes = {
-            trial.number: space.n_weights(trial.point, *of_data)
-            for trial in study.plan
-            if trial.point is not None and trial.phase != "confirm" and trial.number not in ended
+        ahead = {
+            trial.number: Ahead(None if (at := trial.point) is None else space.n_products(at, *of_data), trial.finalist)
+            for trial in plan
+            if trial.number not in ended
         }
-        progress.plan(phase, n_trials=n_trials, n_to_confirm=n_to_confirm, n_ended=len(so_far), best=score, sizes=sizes)
+        progress.plan(
+            phase,
+            ahead=ahead,
+            n_unplanned=study.n_unplanned,
+            n_ended=len(so_far),
+            best=None if best is None else best.score,
+        )
         Coordinator(study, client, progress, page.note_now_and_then).run()
         seconds += time.monotonic() - start
-        n_trained += n_planned - len(so_far)
+        n_trained += len(plan) - len(so_far)
 
     def score() -> None:
         if part_sizes(dataset, study.resolved.split)["test"]:

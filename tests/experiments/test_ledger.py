@@ -137,7 +137,7 @@ def test_who_was_confirmed_before_the_search_went_on_is_not_to_be_confirmed(stor
     ledger = opened(storage, data_sha256="ab" * 32)
     ledger.raise_budget(1)
     study = RecordedStudy.of(ledger)
-    assert study.n_to_confirm == study.n_expected - 1 > 1
+    assert study.n_unplanned == study.n_expected - 1 > 1
     start(ledger, 0)
     ledger.tell(ended(0))
     repeats = tuple(("trial-0", seed) for seed in range(3))
@@ -145,11 +145,11 @@ def test_who_was_confirmed_before_the_search_went_on_is_not_to_be_confirmed(stor
     ledger.add_round(design.ConfirmRound(finalists=(finalist,), runs=repeats))
     for number in (1, 2):
         repeat = replace(design.plan(DIGITS, searches(1))[0], number=number, phase="confirm", finalist="trial-0")
-        assert study.n_to_confirm == len(repeats) + 1 - number
+        assert study.n_unplanned == 0
         ledger.start(repeat, repeat.point, space.distributions(DIGITS, repeat.point))
         ledger.tell(ended(number))
     ledger.raise_budget(20)
-    assert (study.n_expected, study.n_to_confirm) == (23, 1)
+    assert (study.n_expected, study.n_unplanned) == (23, 0)
 
 
 def test_other_definition_under_the_same_name_is_refused(storage):

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from depthcheck.experiments.cluster.worker import Outcome
-from depthcheck.experiments.study.progress import StudyProgress, duration
+from depthcheck.experiments.study.progress import Ahead, StudyProgress, duration
 
 N_SEARCH, N_CONFIRM, N_WORKERS, EPOCHS = 50, 10, 2, 10
-N_TRIALS = N_SEARCH + N_CONFIRM
+N_TRIALS, N_PLANNED = N_SEARCH + N_CONFIRM, N_SEARCH - 5
 
 
 def compiling(number: int) -> float:
@@ -19,19 +19,25 @@ def compiling(number: int) -> float:
     return 60.0 if number < N_WORKERS else 20.0 if number < 5 else 1.0
 
 
+def network(number: int) -> int:
+    """Return the trial whose network a trial trains: its own in the search, then by turns of the first two of the deepest."""
+    return number if number < N_SEARCH else (2, 5)[number % 2]
+
+
 def depth(number: int) -> int:
-    """Return that of a trial: of the search each of three, then the deepest, which is the best."""
-    return number % 3 if number < N_SEARCH else 2
+    """Return that of a trial of the search: each of three, the deepest of which is the best."""
+    return number % 3
 
 
 def width(number: int) -> int:
     """Return that of a trial: the search begins with a few of each, the narrow and wide ones then come in blocks."""
-    return 3 if number in {4, 5} or N_SEARCH // 2 <= number < N_SEARCH else 1
+    return 3 if number in {4, 5} or number >= N_SEARCH // 2 else 1
 
 
 @pytest.fixture(scope="module")
 def told() -> list[tuple[float, str]]:
-    return lines_told(lambda number: 1.0 + 2 * depth(number), {})
+    """Return what is told of a search that ends with proposals, whose networks nobody knows beforehand."""
+    return lines_told(lambda number: 1.0 + 2 * depth(number), {number: depth(number) for number in range(N_PLANNED)})
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +51,13 @@ def lines_told(seconds: Callable[[int], float], sizes: dict[int, float]) -> list
     """Return when which line was told of a study whose workers take trials in turn, each with its seconds an epoch."""
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=EPOCHS, clock=lambda: now[0])
-    progress.plan("search", n_trials=N_TRIALS, n_to_confirm=N_CONFIRM, n_ended=0, best=None, sizes=sizes)
+    search = {number: Ahead(sizes.get(number)) for number in range(N_SEARCH)}
+    progress.plan("search", ahead=search, n_unplanned=N_CONFIRM, best=None)
     events, free = [], [0.0] * N_WORKERS
     for number in range(N_TRIALS):
         if number == N_SEARCH:  # nobody begins to confirm before all have searched
             free = [max(free)] * N_WORKERS
-        worker, an_epoch = free.index(min(free)), seconds(number)
+        worker, an_epoch = free.index(min(free)), seconds(network(number))
         first = free[worker] + compiling(number) + an_epoch
         ended = first + (EPOCHS - 1) * an_epoch
         events += [(free[worker], 1, number, 0), (ended, 0, number, 0)]
@@ -60,12 +67,15 @@ def lines_told(seconds: Callable[[int], float], sizes: dict[int, float]) -> list
     for at, kind, number, epoch in sorted(events):
         now[0] = at
         if kind == 1:
+            if number == N_SEARCH:
+                again = {at: Ahead(again=f"trial-{network(at)}") for at in range(N_SEARCH, N_TRIALS)}
+                progress.plan("confirm", ahead=again, n_ended=N_SEARCH, best=None)
             progress.started(number)
         elif kind == 2:
             progress.epoch(number, epoch)
         else:
-            outcome = Outcome(number=number, run_id="", state="finished", score=0.5 + 0.1 * depth(number))
-            progress.ended(outcome, f"compare depth {depth(number)}", is_search=number < N_SEARCH)
+            outcome = Outcome(number=number, run_id="", state="finished", score=0.5 + 0.1 * depth(network(number)))
+            progress.ended(outcome, f"compare depth {depth(network(number))}")
             lines.append((at, screen.getvalue().splitlines()[-1]))
     return lines
 
@@ -77,7 +87,7 @@ def left_in(line: str) -> float:
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8, N_SEARCH / N_TRIALS])
 def test_time_left_is_known_from_a_tenth_of_the_trials_on(told, share):
-    """Though the first trials wait for compilers, and the last ones are of the network that takes longest."""
+    """Though the first trials wait for compilers, and the last ones are of networks that take longest."""
     at, line = told[int(share * N_TRIALS) - 1]
     assert left_in(line) == pytest.approx(told[-1][0] - at, rel=0.25)
 
@@ -92,21 +102,22 @@ def test_time_left_where_more_is_searched_behind_runs_that_confirm():
     """Confirming was interrupted, and the study is to search more: the runs come in the order of their numbers."""
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
-    progress.plan("search", n_trials=8, n_to_confirm=4, n_ended=0, best=None, sizes=dict.fromkeys(range(4, 8), 10.0))
+    ahead = {number: Ahead(again="trial-0") if number < 4 else Ahead(10.0) for number in range(8)}
+    progress.plan("search", ahead=ahead, best=None)
     for number in range(8):
         progress.started(number)
         now[0] += 5
         progress.epoch(number, 1)
         now[0] += 5
         outcome = Outcome(number=number, run_id="", state="finished", score=0.5)
-        progress.ended(outcome, "depth 1", is_search=number >= 4)
+        progress.ended(outcome, "depth 1")
     assert [left_in(line) for line in screen.getvalue().splitlines()][4:] == [30, 20, 10, 0]
 
 
 def test_two_trials_that_end_at_once_do_not_double_the_time_left():
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
-    progress.plan("search", n_trials=8, n_to_confirm=0, n_ended=0, best=None, sizes={})
+    progress.plan("search", ahead={number: Ahead() for number in range(8)}, best=None)
     for number in range(8):
         progress.started(number)
         if number % 2:
