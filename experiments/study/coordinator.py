@@ -129,19 +129,31 @@ class Coordinator:
         completed = as_completed()
         try:
             while self._waiting or self._running:
-                while self._waiting and self._may_start(self._waiting[0]):
-                    planned = self._waiting.popleft()
-                    future, task = self._start(planned)
-                    self._running[future] = planned, task
-                    completed.add(future)
+                self._fill(completed)
+                if self._waiting and self._waiting[0].point is not None:
+                    self._begin(self._waiting[0])  # while the workers train
                 future = next(completed)
-                self._end(*self._running.pop(future), future)
+                outcome = self._outcome(*self._running.pop(future), future)
                 self._recycling.after(future)
+                counted = [] if outcome is None else self._breaker.add(outcome)
+                # A worker has nothing to do. What is laid down beforehand need not know what Optuna is about to hear.
+                self._fill(completed, only_begun=True)
+                self._tell(counted)
                 self._stop_if_all_fail()
             self._tell(self._breaker.release())
         finally:
             self._client.unsubscribe_topic(EPOCH_TOPIC)
             self._client.cancel(list(self._running), force=True)
+
+    def _fill(self, completed: as_completed, *, only_begun: bool = False) -> None:
+        """Give free workers what waits; with ``only_begun`` what is laid down and has begun in Optuna already."""
+        while self._waiting and self._may_start(planned := self._waiting[0]):
+            if only_begun and (planned.point is None or planned.number not in self._points):
+                break
+            self._waiting.popleft()
+            future, task = self._start(planned)
+            self._running[future] = planned, task
+            completed.add(future)
 
     def _may_start(self, planned: PlannedTrial) -> bool:
         """Tell whether a worker is free and, for a proposal, whether all that it may know has ended."""
@@ -160,11 +172,7 @@ class Coordinator:
             self._tell(self._breaker.release())  # a proposal is to know them
         study, number = self._study, planned.number
         study.ledger.require_ours()
-        point = self._points.get(number)
-        if point is None:
-            point = study.proposal(number) if planned.point is None else planned.point
-            study.ledger.start(planned, point, space.distributions(study.experiment, point))
-            self._points[number] = point
+        point = self._begin(planned)
         task = TrialTask(
             study_run=study.study_run,
             number=number,
@@ -180,6 +188,15 @@ class Coordinator:
         self._progress.started(number)
         return self._client.submit(run_task, task, pure=False, priority=-number), task
 
+    def _begin(self, planned: PlannedTrial) -> Mapping[str, ParamValue]:
+        """Return the trial's point; Optuna has the trial from now on."""
+        study, number = self._study, planned.number
+        if number not in self._points:
+            point = study.proposal(number) if planned.point is None else planned.point
+            study.ledger.start(planned, point, space.distributions(study.experiment, point))
+            self._points[number] = point
+        return self._points[number]
+
     def _prune_below(self, planned: PlannedTrial) -> tuple[float, ...]:
         budget = self._study.experiment.budget
         if planned.phase != "exploit" or budget.pruning == "none":
@@ -191,20 +208,21 @@ class Coordinator:
         _time, message = event
         self._progress.epoch(message["number"], message["epoch"])
 
-    def _end(self, planned: PlannedTrial, task: TrialTask, future: Future) -> None:
+    def _outcome(self, planned: PlannedTrial, task: TrialTask, future: Future) -> Outcome | None:
+        """Return how a trial ended; None where it is to be run again."""
         try:
-            outcome = future.result()
+            outcome: Outcome = future.result()
         except tracking.TakenOverError:  # it was cut off for a while, and another worker had the trial meanwhile
             self._waiting.appendleft(planned)
-            return
+            return None
         except KilledWorker as error:
             self._deaths[planned.number] += error.allowed_failures + 1
             if self._deaths[planned.number] < _DEATHS_TO_FAIL:
                 self._waiting.appendleft(planned)
-                return
+                return None
             outcome = tracking.patiently(self._uri, lambda: self._died(task))
         self._progress.ended(outcome, task.title)
-        self._tell(self._breaker.add(outcome))
+        return outcome
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
