@@ -39,7 +39,7 @@ def build(
     seed: int,
     sample_shape: tuple[int, ...] | None = None,
     is_served: bool = False,
-    least_units: int = 0,
+    least: tuple[int, int] = (0, 0),
 ) -> keras.Model:
     """Return a compiled Keras model: flat samples in; logits out, or one number.
 
@@ -56,9 +56,9 @@ def build(
         Of a sample before it was flattened, for layers that look at images.
     is_served
         Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
-    least_units
-        Where not 0, build the model that many networks can share: at least so many units a layer, what comes out of
-        those that are not asked for set to 0, with dropout of whatever rate.
+    least
+        Where not 0, build the model that many networks can share: at least so many hidden layers, of at least so many
+        units each, what comes out of those that are not asked for set to 0, with dropout of whatever rate.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def build(
         With attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for models
         whose compiled programs are the same but for the values of variables and of
         :func:`depthcheck.pipeline.training.sharing.settings`; ``padded``, which tells what is to be known of the model
-        with ``least_units``, or None where units may not be padded; and ``again``, which builds it again.
+        with ``least``, or None where units may not be padded; and ``again``, which builds it again.
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
@@ -82,19 +82,16 @@ def build(
         loss=task_loss(is_regression=not n_classes),
         optimizer=build_optimizer(optimizer),
     )
-    if model.dropout > 0 or least_units:
+    if model.dropout > 0 or any(least):
         rate = model.dropout or 0.5  # of a padded model a setting says it
         plan.behind["dropout"] = lambda name, seed: layers.ThreefryDropout(rate, seed=seed, name=name)
     options = sorted(model.options, key=lambda option: list(DIMENSIONS).index(option[0]))
     for name, value in options:
         if (change := DIMENSIONS[name].build) is not None:
             change(plan, value)
-    if least_units:
-        activation, plan.activation, plan.units = plan.activation, None, padded_units(plan.units, least_units)
-        plan.behind = {
-            "shared": lambda name, _seed: layers.SharedUnits(activation or "linear", name=name),
-            **plan.behind,
-        }
+    if any(least):
+        plan.layer = partial(layers.SharedDense, chosen=plan.activation or "linear")
+        plan.activation, plan.units = None, padded_units(plan.units, least)
     inputs = keras.Input((n_features,))
     if model.own is not None:
         network = keras.Sequential([inputs, *_own_network(model, plan, seed)], name="own")

@@ -95,29 +95,41 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
 CHOICES = ("relu", "tanh", "sigmoid")
 
 
-class SharedUnits(keras.layers.Layer):  # type: ignore[misc]
-    """Activates the first ``width`` units and sets the others to 0: one compiled program then serves many networks.
+class SharedDense(keras.layers.Dense):  # type: ignore[misc]
+    """Activates its first ``width`` units and sets the others to 0: one compiled program then serves many networks.
+
+    With a width of 0 it stands for a layer that a network does not have, and passes on what comes in.
 
     Parameters
     ----------
-    activation
-        A name; where it is one of :data:`CHOICES`, the layer computes all of them and takes that of the number
-        ``choice``.
+    chosen
+        An activation's name; where it is one of :data:`CHOICES`, the layer computes all of them and takes that of the
+        number ``choice``.
     """
 
-    def __init__(self, activation: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, units: int, chosen: str, **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)
         self.choice, self.width = 0, 0
-        names = CHOICES if activation in CHOICES else (activation,)
+        names = CHOICES if chosen in CHOICES else (chosen,)
         self.activations = [keras.activations.get(name) for name in names]
 
     def call(self, inputs: tf.Tensor) -> Any:
         """Return ``(n, units)``."""
-        first, *others = [activation(inputs) for activation in self.activations]
-        for number, other in enumerate(others, start=1):
-            first = tf.where(tf.convert_to_tensor(self.choice, inputs.dtype) == number, other, first)
-        at = tf.range(inputs.shape[-1], dtype=inputs.dtype)
-        return first * tf.cast(at < tf.convert_to_tensor(self.width, inputs.dtype), inputs.dtype)
+        # Read here: no gradient finds a variable that only a branch reads.
+        kernel, bias = self.kernel.value.read_value(), self.bias.value.read_value()
+        width = tf.convert_to_tensor(self.width, inputs.dtype)
+        choice = tf.convert_to_tensor(self.choice, inputs.dtype)
+
+        def active() -> tf.Tensor:
+            before = inputs @ kernel + bias
+            first, *others = [activation(before) for activation in self.activations]
+            for number, other in enumerate(others, start=1):
+                first = tf.where(choice == number, other, first)
+            return first * tf.cast(tf.range(self.units, dtype=inputs.dtype) < width, inputs.dtype)
+
+        if inputs.shape[-1] != self.units:
+            return active()
+        return tf.cond(width > 0, active, lambda: inputs)
 
 
 class Convolution(keras.layers.Conv2D):  # type: ignore[misc]

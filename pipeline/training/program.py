@@ -9,7 +9,7 @@ between epochs took as long as training on a table of some hundred rows.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.training.layers import SharedUnits, TrainingLayer, named_alike
+from depthcheck.pipeline.training.layers import SharedDense, TrainingLayer, named_alike
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
-from depthcheck.pipeline.training.sharing import Padded, settings
+from depthcheck.pipeline.training.sharing import Padded, names_in, settings
 
 _LAYERS = keras.layers
 _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_input))
@@ -29,7 +29,7 @@ _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_in
 _BY_SAMPLE = (
     _LAYERS.InputLayer, _LAYERS.Dense, _LAYERS.Conv2D, _LAYERS.Activation, _LAYERS.Dropout, _LAYERS.GaussianNoise,
     _LAYERS.LayerNormalization, _LAYERS.MaxPooling2D, _LAYERS.AveragePooling2D, _LAYERS.GlobalAveragePooling2D,
-    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer, SharedUnits,
+    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer, SharedDense,
 )  # fmt: skip
 #: Samples that the model looks at at a time when it does not train: few enough to stay near the processor.
 _CHUNK = 512
@@ -95,7 +95,7 @@ class TrainingProgram:
         self._kind = repr((padded.key if padded else model.key, batch_size, keeps))
         self._batch_size = batch_size
         self._keeps = keeps
-        self._model = model.again(least_units=padded.least_units if padded else 0)
+        self._model = model.again(least=padded.least if padded else (0, 0))
         self._is_own = self._model.name == "own"
         self._loss = self._model.loss
         self._optimizer = self._model.optimizer
@@ -454,7 +454,14 @@ def can_fill(model: keras.Model) -> bool:
     return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
 
 
-def _variables(model: keras.Model) -> dict[tuple[str, int], keras.Variable]:
-    """Return weights and the states of random generators by layer and number, and the optimizer's variables."""
-    held = {layer.name: layer.variables for layer in model.layers} | {_OF_OPTIMIZER: model.optimizer.variables}
-    return {(name, at): variable for name, variables in held.items() for at, variable in enumerate(variables)}
+def _variables(model: keras.Model) -> dict[tuple[str, str, int], keras.Variable]:
+    """Return weights and the states of random generators by layer and number, and the optimizer's variables by name.
+
+    A network of more layers has them under the same keys.
+    """
+    found = {(layer.name, "", at): of for layer in model.layers for at, of in enumerate(layer.variables)}
+    n_called: Counter[str] = Counter()
+    for name, variable in zip(names_in(model.optimizer), model.optimizer.variables, strict=True):
+        found[_OF_OPTIMIZER, name, n_called[name]] = variable
+        n_called[name] += 1
+    return found

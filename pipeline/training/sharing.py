@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +17,9 @@ from depthcheck.pipeline.blueprint import Blueprint
 from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig
 from depthcheck.pipeline.training import layers
 
-#: Hidden layers of up to so many units, and batches of up to so many samples, are padded to that number; where it costs
-#: too much, to the next ones.
-_SHAPES = (128, 64), (64, 32)
+#: Hidden layers up to that number, of up to so many units, and batches of up to so many samples are padded to these
+#: numbers; where it costs too much, to the next ones.
+_SHAPES = (3, 128, 64), (3, 64, 32), (0, 128, 64), (0, 64, 32)
 #: Multiplications in a trial's training that cost less than compiling another program: less than half a second.
 _CHEAP = 2e10
 #: Numbers of four bytes that an epoch may keep for its training score: of each step it is a whole batch of outputs.
@@ -37,14 +38,14 @@ class Padded:
         Of its matrices.
     settings
         The numbers that make it this network: rates of dropout, activations as numbers, and widths, one each a layer.
-    least_units
-        Units of each layer, where the network has no more.
+    least
+        Hidden layers, and units of each, where the network has no more.
     """
 
     key: str
     n_weights: int
     settings: tuple[float, ...]
-    least_units: int
+    least: tuple[int, int]
 
 
 def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
@@ -54,22 +55,32 @@ def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> 
     return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
 
 
-def as_padded(model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], n_features: int, least_units: int) -> Padded:
+def as_padded(
+    model: ModelConfig, plan: Blueprint, other: tuple[Any, ...], n_features: int, least: tuple[int, int]
+) -> Padded:
     """Return what is to be known of the padded model; ``other`` is what else is compiled into its program."""
-    units, activation, depth, choice = padded_units(plan.units, least_units), plan.activation, len(plan.units), 0
+    units, activation, choice = padded_units(plan.units, least), plan.activation, 0
+    missing = [0.0] * (len(units) - len(plan.units))
     if activation in layers.CHOICES:
         activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
     return Padded(
         key=repr(("padded", replace(model, units=units, activation=activation, dropout=0.0), *other)),
         n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
-        settings=(*[model.dropout] * depth, *[float(choice)] * depth, *map(float, plan.units)),
-        least_units=least_units,
+        settings=(
+            *[model.dropout] * len(plan.units), *missing,
+            *[float(choice)] * len(plan.units), *missing,
+            *map(float, plan.units), *missing,
+        ),
+        least=least,
     )
 
 
-def padded_units(units: tuple[int, ...], least_units: int) -> tuple[int, ...]:
-    """Return the numbers of units of a padded model."""
-    return tuple(max(least_units, 1 << (n_units - 1).bit_length()) for n_units in units)
+def padded_units(units: tuple[int, ...], least: tuple[int, int]) -> tuple[int, ...]:
+    """Return the numbers of units of a padded model; without hidden layers it has none either."""
+    least_layers, least_units = least
+    padded = [max(least_units, 1 << (n_units - 1).bit_length()) for n_units in units]
+    # A layer that the network has not is as wide as the one before, and passes on what comes in.
+    return (*padded, *padded[-1:] * (least_layers - len(padded)))
 
 
 def shared(
@@ -86,14 +97,22 @@ def shared(
     n_splits
         How many such trainings a trial has.
     """
-    for least_units, least_batch in _SHAPES if capacity and model.padded is not None else ():
-        padded: Padded = model.padded(least_units)
+    names = names_in(model.optimizer)
+    for least_layers, least_units, least_batch in _SHAPES if capacity and model.padded is not None else ():
+        if least_layers and len(set(names)) < len(names):
+            continue  # which belongs to which layer only a network of as many layers can tell
+        padded: Padded = model.padded((least_layers, least_units))
         size: int = 1 << (max(least_batch, config.batch_size) - 1).bit_length()
         n_steps = config.epochs * capacity / config.batch_size
         is_cheap = 6.0 * padded.n_weights * size * n_steps * n_splits <= _CHEAP
         if is_cheap and capacity * size * model.output_shape[-1] <= _MOST_KEPT:
             return padded, size
     return None, config.batch_size
+
+
+def names_in(optimizer: keras.optimizers.Optimizer) -> list[str]:
+    """Return the name of each of its variables, without the number by which Keras tells those of a process apart."""
+    return [re.sub(r"_\d+$", "", variable.name) for variable in optimizer.variables]
 
 
 def settings(model: keras.Model) -> list[tuple[Any, str]]:
@@ -104,7 +123,7 @@ def settings(model: keras.Model) -> list[tuple[Any, str]]:
     optimizer = model.optimizer
     names = _settings_of(type(optimizer).__name__.lower())
     found = [(optimizer, name) for name in names if getattr(optimizer, name, None)]
-    kinds = (layers.ThreefryDropout, "rate"), (layers.SharedUnits, "choice"), (layers.SharedUnits, "width")
+    kinds = (layers.ThreefryDropout, "rate"), (layers.SharedDense, "choice"), (layers.SharedDense, "width")
     for kind, name in kinds:
         found += [(layer, name) for layer in model.layers if isinstance(layer, kind)]
     return found

@@ -26,6 +26,8 @@ from depthcheck.pipeline.training.program import ProgramCache
 from depthcheck.pipeline.training.sharing import shared
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 150
+#: Hidden layers, and units of each, to which small networks are padded.
+LEAST = 3, 128
 EVERY_OPTIMIZER = [
     *((name, ()) for name in OPTIMIZERS),
     ("sgd", (("momentum", 0.9), ("nesterov", True))),
@@ -518,7 +520,7 @@ def test_parts_of_any_size_share_one_program_and_end_as_without_room():
     models, alone = ([network(12) for _ in splits] for _ in range(2))
     fitted = fit_folds(models, splits, config(), capacity=100, programs=programs)
     history, valid = fitted.history, fitted.valid
-    assert programs.program(models[0], 64, "hits", models[0].padded(128)).n_traces == 1
+    assert programs.program(models[0], 64, "hits", models[0].padded(LEAST)).n_traces == 1
     histories = [fit(model, split, config()) for model, split in zip(alone, splits, strict=True)]
     for model, other in zip(models, alone, strict=True):
         assert_same_weights(model, other, atol=1e-6)
@@ -530,10 +532,10 @@ def test_parts_of_any_size_share_one_program_and_end_as_without_room():
 def test_small_networks_share_one_program_whatever_their_values_and_end_as_alone(split: Split):
     programs = ProgramCache(size=4)
     for at, (units, activation, momentum, batch_size) in enumerate(
-        [(12, "tanh", 0.5, 32), (100, "relu", 0.9, 16), (7, "sigmoid", 0.1, 50)]
+        [((12, 5), "tanh", 0.5, 32), ((100,), "relu", 0.9, 16), ((7, 5, 9), "sigmoid", 0.1, 50)]
     ):
         ours, alone = (
-            network(units, 5, activation=activation, optimizer="sgd", hyperparameters=(("momentum", momentum),))
+            network(*units, activation=activation, optimizer="sgd", hyperparameters=(("momentum", momentum),))
             for _ in range(2)
         )
         sized = config(batch_size=batch_size, seed=at)
@@ -541,14 +543,28 @@ def test_small_networks_share_one_program_whatever_their_values_and_end_as_alone
         for name, curve in fit(alone, split, sized).curves().items():
             np.testing.assert_allclose(curves[name], curve, rtol=1e-4, err_msg=name)
         assert_same_weights(ours, alone, atol=1e-5)
-        assert programs.program(ours, 64, "hits", ours.padded(128)).n_traces == 1
+        assert programs.program(ours, 64, "hits", ours.padded(LEAST)).n_traces == 1
     dropped = network(12, 5, dropout=0.3, optimizer="sgd", hyperparameters=(("momentum", 0.5),))
     same = network(12, 5, optimizer="sgd", hyperparameters=(("momentum", 0.5),))
     losses = [fit(model, split, config(), capacity=200, programs=programs).train_loss for model in (dropped, same)]
     assert losses[0] != losses[1]
-    assert programs.program(dropped, 64, "hits", dropped.padded(128)) is programs.program(
-        ours, 64, "hits", ours.padded(128)
+    assert programs.program(dropped, 64, "hits", dropped.padded(LEAST)) is programs.program(
+        ours, 64, "hits", ours.padded(LEAST)
     )
+
+
+def test_networks_of_four_layers_share_no_program_with_those_of_three_and_linear_ones_with_none_of_these():
+    keys = [network(*[8] * depth).padded(LEAST).key for depth in range(6)]
+    assert keys[1] == keys[2] == keys[3]
+    assert len(set(keys)) == 4
+
+
+def test_an_optimizer_that_names_variables_alike_shares_among_networks_of_one_depth(monkeypatch):
+    model = network(8)
+    model.optimizer.build(model.trainable_variables)
+    assert shared(model, config(), 1_000)[0].least == LEAST
+    monkeypatch.setattr(model.optimizer.variables[-1], "_name", model.optimizer.variables[-2].name)
+    assert shared(model, config(), 1_000)[0].least == (0, LEAST[1])
 
 
 def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_program(split: Split):
@@ -558,8 +574,9 @@ def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_pr
     sizes = [shared(network(8), config(), capacity)[1] for capacity in (1_000, 100_000)]
     assert sizes == [64, 32]
     assert shared(network(8), config(), 0)[0] is None
-    padded = [shared(network(8, 8), config(10), 5_000, n_splits)[0] for n_splits in (1, 10, 100)]
-    assert [of and of.least_units for of in padded] == [128, 64, None]
+    costs = (2_000, 1), (5_000, 1), (5_000, 10), (5_000, 100)
+    padded = [shared(network(8, 8), config(10), capacity, n_splits)[0] for capacity, n_splits in costs]
+    assert [of and of.least for of in padded] == [LEAST, (3, 64), (0, 64), None]
     # Without hidden layers arithmetic costs next to nothing; what is kept of each step would fill the memory.
     kept = [shared(network(n_classes=2), config(), capacity)[0] for capacity in (1_000, 1_000_000)]
     assert [of is None for of in kept] == [False, True]
@@ -593,5 +610,5 @@ def train_many_of_a_kind() -> int:
     for seed, (units, batch_size, rate, dropout) in enumerate(kinds):
         model = network(units, rate=rate, dropout=dropout, seed=seed)
         fit(model, split, config(batch_size=batch_size, seed=seed), capacity=200, programs=programs)
-        used.add(programs.program(model, 64, "hits", model.padded(128)))
+        used.add(programs.program(model, 64, "hits", model.padded(LEAST)))
     return sum(program.n_traces for program in used)
