@@ -60,17 +60,14 @@ def as_padded(
 ) -> Padded:
     """Return what is to be known of the padded model; ``other`` is what else is compiled into its program."""
     units, activation, choice = padded_units(plan.units, least), plan.activation, 0
-    missing = [0.0] * (len(units) - len(plan.units))
     if activation in layers.CHOICES:
         activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
+    of_each = [model.dropout] * len(plan.units), [float(choice)] * len(plan.units), map(float, plan.units)
+    missing = [0.0] * (len(units) - len(plan.units))
     return Padded(
         key=repr(("padded", replace(model, units=units, activation=activation, dropout=0.0), *other)),
         n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
-        settings=(
-            *[model.dropout] * len(plan.units), *missing,
-            *[float(choice)] * len(plan.units), *missing,
-            *map(float, plan.units), *missing,
-        ),
+        settings=tuple(value for values in of_each for value in (*values, *missing)),
         least=least,
     )
 

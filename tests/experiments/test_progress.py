@@ -20,7 +20,7 @@ def compiling(number: int) -> float:
 
 
 def network(number: int) -> int:
-    """Return the trial whose network a trial trains: its own in the search, then by turns of the first two of the deepest."""
+    """Return whose network a trial trains: its own in the search, then that of two of the deepest by turns."""
     return number if number < N_SEARCH else (2, 5)[number % 2]
 
 
