@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _KNOWN_FROM = 0.1
 #: So many trials tell what the next ones wait for before their epochs.
 _LATEST = 16
 #: Seconds.
-_REDRAWN_AFTER = 0.1
+_REDRAWN_AFTER = 0.25
 
 
 class LiveBar:
@@ -99,15 +100,18 @@ class StudyProgress(LiveBar):
         self._n_ended = self._n_unplanned = 0
         self._best: float | None = None
         self._drawn = -math.inf
+        #: Epochs are noted by another thread.
+        self._lock = threading.Lock()
         #: What has not ended, in the order in which it begins.
         self._ahead: dict[int, Ahead] = {}
         #: Trials that run now, and how many there were at once.
         self._running: dict[int, _Running] = {}
         self._n_at_once = 1
-        #: Of this session's trials: seconds before their epochs; of their epochs, of each network by the trial of the
-        #: search that made it, and by its size; the scores of the search.
+        #: Of this session's trials: seconds before their epochs; of their epochs, by the trial of the search that made
+        #: the network, of its repeats, and by its size; the scores of the search.
         self._starts: list[float] = []
-        self._seconds: dict[str, list[float]] = {}
+        self._seconds: dict[str, float] = {}
+        self._repeats: dict[str, list[float]] = {}
         self._by_size: list[tuple[float, float]] = []
         self._scores: dict[str, float] = {}
 
@@ -125,9 +129,10 @@ class StudyProgress(LiveBar):
         n_ended
             Trials of the study, the ``best`` of which has that score.
         """
-        self._ahead, self._n_unplanned, self._n_ended, self._best = dict(ahead), n_unplanned, n_ended, best
-        self.name_phase(phase, total=self._n_trials * self._epochs)
-        self._draw()
+        with self._lock:
+            self._ahead, self._n_unplanned, self._n_ended, self._best = dict(ahead), n_unplanned, n_ended, best
+            self.name_phase(phase, total=self._n_trials * self._epochs)
+            self._draw()
 
     @property
     def _n_trials(self) -> int:
@@ -135,50 +140,59 @@ class StudyProgress(LiveBar):
 
     def epoch(self, number: int, epoch: int) -> None:
         """Note that a trial has finished an epoch; may be called from another thread."""
-        trial = self._running.get(number)
-        if trial is not None:
-            if trial.first is None:
-                trial.first = self._clock()
-            trial.epoch = max(epoch, trial.epoch)
-        self._draw()
+        with self._lock:
+            trial = self._running.get(number)
+            if trial is not None:
+                if trial.first is None:
+                    trial.first = self._clock()
+                trial.epoch = max(epoch, trial.epoch)
+            if self._clock() - self._drawn > _REDRAWN_AFTER:
+                self._draw()
 
     def started(self, number: int) -> None:
         """Note that a trial has gone to a worker."""
-        self._running[number] = _Running(self._clock())
-        n_now = len(self._running)
-        # At a phase's end there is nothing for others to run, and fewer do.
-        self._n_at_once = n_now if len(self._ahead) > n_now else max(self._n_at_once, n_now)
-        self._draw()
+        with self._lock:
+            self._running[number] = _Running(self._clock())
+            n_now = len(self._running)
+            # At a phase's end there is nothing for others to run, and fewer do.
+            self._n_at_once = n_now if len(self._ahead) > n_now else max(self._n_at_once, n_now)
+            self._draw()
 
     def ended(self, outcome: Outcome, label: str) -> None:
         """Note how a trial ended; only those of the search compete for the best."""
+        with self._lock:
+            self._note(outcome)
+            score = "" if outcome.score is None else f"  {outcome.score:.4f}"
+            state = "" if outcome.state == "finished" else f"  {outcome.state}"
+            line = f"trial-{outcome.number:<3} {label:<24}{score}{state}  {outcome.fit_seconds:.1f} s"
+            if not self.is_shown:
+                line = f"[{self._n_ended}/{self._n_trials}] {line}{self._best_text()}  left {self._left()}"
+            self._draw()
+        if not self.is_shown or outcome.state == "failed":
+            self.console.print(line)
+
+    def _note(self, outcome: Outcome) -> None:
         trial, one = self._running.pop(outcome.number), self._ahead.pop(outcome.number)
-        seconds, now = 0.0, self._clock()
-        if trial.first is not None:
+        self._n_ended, network = self._n_ended + 1, one.again or f"trial-{outcome.number}"
+        if trial.first is not None:  # one that failed before its first epoch says nothing of the others
+            now = self._clock()
             # The first epoch is as long as the others, and the only one that has something before it.
             seconds = min((now - trial.first) / (1 - 1 / max(trial.epoch, 2)), now - trial.began)
             self._starts.append(now - trial.began - seconds)
-        network = one.again or f"trial-{outcome.number}"
-        self._seconds.setdefault(network, []).append(seconds)
-        if one.size is not None:
-            self._by_size.append((one.size, seconds))
-        self._n_ended += 1
+            if one.again:
+                self._repeats.setdefault(network, []).append(seconds)
+            else:
+                self._seconds[network] = seconds
+                if one.size is not None:
+                    self._by_size.append((one.size, seconds))
         if not one.again and outcome.state == "finished" and outcome.score is not None:
             self._scores[network] = outcome.score
             self._best = outcome.score if self._best is None else max(self._best, outcome.score)
-        score = "" if outcome.score is None else f"  {outcome.score:.4f}"
-        state = "" if outcome.state == "finished" else f"  {outcome.state}"
-        line = f"trial-{outcome.number:<3} {label:<24}{score}{state}  {outcome.fit_seconds:.1f} s"
-        if not self.is_shown:
-            line = f"[{self._n_ended}/{self._n_trials}] {line}{self._best_text()}  left {self._left()}"
-        if not self.is_shown or outcome.state == "failed":
-            self.console.print(line)
-        self._draw()
 
     def _draw(self) -> None:
-        if not self.is_shown or (now := self._clock()) - self._drawn < _REDRAWN_AFTER:
+        if not self.is_shown:
             return
-        self._drawn = now
+        self._drawn = self._clock()
         status = f"{self._n_ended}/{self._n_trials} runs, {len(self._running)} running{self._best_text()}"
         done = self._n_ended * self._epochs + sum(trial.epoch for trial in list(self._running.values()))
         self.show(done, f"{status}, left {self._left()}")
@@ -187,22 +201,21 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        ahead, running = dict(self._ahead), dict(self._running)  # an epoch is noted by another thread
-        n_known, n_left = sum(map(len, self._seconds.values())), len(ahead) + self._n_unplanned
+        n_known, n_left = len(self._starts), len(self._ahead) + self._n_unplanned
         share = n_known / max(n_known + n_left, 1)
         if share < _KNOWN_FROM or not self._starts:
             return "?"
         starts = sorted(self._starts[-_LATEST:])
         now, start = self._clock(), starts[int(len(starts) * min(share, 0.5))]
-        expected, unknown = self._expected(ahead)
-        free = [0.0] * max(self._n_at_once - len(running), 0)
-        for number, trial in running.items():
+        expected, unknown = self._expected()
+        free = [0.0] * max(self._n_at_once - len(self._running), 0)
+        for number, trial in self._running.items():
             if trial.first is None:
                 free.append(start + expected[number] - min(now - trial.began, start))
             else:
                 free.append(max(expected[number] * (1 - 1 / self._epochs) - (now - trial.first), 0.0))
         heapq.heapify(free)
-        for seconds in (seconds for number, seconds in expected.items() if number not in running):
+        for seconds in (seconds for number, seconds in expected.items() if number not in self._running):
             heapq.heapreplace(free, free[0] + start + seconds)
         if self._n_unplanned:
             free = [max(free)] * len(free)  # none is chosen before all have ended
@@ -210,19 +223,21 @@ class StudyProgress(LiveBar):
                 heapq.heapreplace(free, free[0] + start + unknown)
         return duration(max(free, default=0.0))
 
-    def _expected(self, ahead: Mapping[int, Ahead]) -> tuple[dict[int, float], float]:
+    def _expected(self) -> tuple[dict[int, float], float]:
         """Return how long the epochs of each trial ahead will take, and those of one that is not planned yet."""
-        slope, base = 0.0, fmean(seconds for _, seconds in self._by_size) if self._by_size else 0.0
+        ahead, slope, base = self._ahead, 0.0, fmean(seconds for _, seconds in self._by_size) if self._by_size else 0.0
         if len({size for size, _ in self._by_size}) > 1:
             slope, base = linear_regression(*zip(*self._by_size, strict=True))
         by_size = {n: max(base + slope * one.size, 0.0) for n, one in ahead.items() if one.size is not None}
-        known = {network: fmean(seconds) for network, seconds in self._seconds.items()}
+        known, scores = self._seconds, {of: score for of, score in self._scores.items() if of in self._seconds}
         of_search = sorted([*known.values(), *by_size.values()]) or [0.0]
         unknown = of_search[int(0.75 * len(of_search))]
-        if best := heapq.nlargest(2, self._scores, key=self._scores.__getitem__):
+        if best := heapq.nlargest(2, scores, key=scores.__getitem__):
             share = len(known) / len(of_search)
             unknown = share * fmean(known[network] for network in best) + (1 - share) * unknown
-        return {n: known.get(one.again or "", by_size.get(n, unknown)) for n, one in ahead.items()}, unknown
+        # A repeat takes longer than the search's training: it stops at each epoch, and folds are followed by all rows.
+        again = known | {network: fmean(seconds) for network, seconds in self._repeats.items()}
+        return {n: again.get(one.again or "", by_size.get(n, unknown)) for n, one in ahead.items()}, unknown
 
 
 def duration(seconds: float) -> str:

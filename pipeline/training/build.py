@@ -57,8 +57,9 @@ def build(
     is_served
         Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
     least
-        Where not 0, build the model that many networks can share: at least so many hidden layers, of at least so many
-        units each, what comes out of those that are not asked for set to 0, with dropout of whatever rate.
+        Hidden layers and units. Where either is not 0, build the model that many networks can share: at least so many
+        layers, of at least so many units each, what comes out of those that are not asked for set to 0, with dropout of
+        whatever rate.
 
     Returns
     -------

@@ -76,7 +76,8 @@ class TrainingProgram:
     keeps
         What is kept of the batches for the training score (:class:`depthcheck.pipeline.scores.Metric`).
     padded
-        Where it serves models of fewer units, and smaller batches, too: what is missing is filled up with zeros.
+        Where it serves models of fewer layers and units, and smaller batches, too: what is missing is filled up with
+        zeros.
 
     Attributes
     ----------

@@ -15,6 +15,7 @@ import keras
 
 from depthcheck.pipeline.blueprint import Blueprint
 from depthcheck.pipeline.config import FitConfig, ModelConfig, OptimizerConfig
+from depthcheck.pipeline.dimensions import TECHNIQUES
 from depthcheck.pipeline.training import layers
 
 #: Hidden layers up to that number, of up to so many units, and batches of up to so many samples are padded to these
@@ -22,6 +23,8 @@ from depthcheck.pipeline.training import layers
 _SHAPES = (3, 128, 64), (3, 64, 32), (0, 128, 64), (0, 64, 32)
 #: Multiplications in a trial's training that cost less than compiling another program: less than half a second.
 _CHEAP = 2e10
+#: What a hidden layer may be given that is the same for one of more units, and for one that is passed by.
+_OF_WEIGHTS = {"kernel_regularizer", "kernel_constraint"}
 #: Numbers of four bytes that an epoch may keep for its training score: of each step it is a whole batch of outputs.
 _MOST_KEPT = 2**23
 
@@ -49,9 +52,12 @@ class Padded:
 
 
 def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
-    """Tell whether further units, whose outputs are set to 0, change nothing: not where a layer looks at all units."""
+    """Tell whether further units, whose outputs are set to 0, and layers that are passed by change nothing.
+
+    Not where a layer looks at all units, and not where layers are made in a way that is not known here.
+    """
     others = plan.start or plan.between or plan.end or plan.adds
-    is_plain = plan.layer is keras.layers.Dense and not others
+    is_plain = plan.layer is keras.layers.Dense and not others and set(plan.hidden) <= _OF_WEIGHTS
     return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
 
 
@@ -62,10 +68,12 @@ def as_padded(
     units, activation, choice = padded_units(plan.units, least), plan.activation, 0
     if activation in layers.CHOICES:
         activation, choice = layers.CHOICES[0], layers.CHOICES.index(activation)
+    # What a dimension of somebody else's makes may depend on how many layers and units there are.
+    own = plan.units if {name for name, _ in model.options} - {technique.name for technique in TECHNIQUES} else ()
     of_each = [model.dropout] * len(plan.units), [float(choice)] * len(plan.units), map(float, plan.units)
     missing = [0.0] * (len(units) - len(plan.units))
     return Padded(
-        key=repr(("padded", replace(model, units=units, activation=activation, dropout=0.0), *other)),
+        key=repr(("padded", replace(model, units=units, activation=activation, dropout=0.0), own, *other)),
         n_weights=sum(math.prod(sizes) for sizes in itertools.pairwise([n_features, *units, plan.n_classes or 1])),
         settings=tuple(value for values in of_each for value in (*values, *missing)),
         least=least,
@@ -94,10 +102,12 @@ def shared(
     n_splits
         How many such trainings a trial has.
     """
-    names = names_in(model.optimizer)
+    # Which of its variables belongs to which layer the names of another's optimizer need not tell.
+    names, is_known = names_in(model.optimizer), type(model.optimizer).__module__.startswith("keras.")
+    tells_layers = is_known and len(set(names)) == len(names)
     for least_layers, least_units, least_batch in _SHAPES if capacity and model.padded is not None else ():
-        if least_layers and len(set(names)) < len(names):
-            continue  # which belongs to which layer only a network of as many layers can tell
+        if least_layers and not tells_layers:
+            continue
         padded: Padded = model.padded((least_layers, least_units))
         size: int = 1 << (max(least_batch, config.batch_size) - 1).bit_length()
         n_steps = config.epochs * capacity / config.batch_size

@@ -130,6 +130,38 @@ def test_two_trials_that_end_at_once_do_not_double_the_time_left():
     assert [left_in(line) for line in screen.getvalue().splitlines()] == [30, 30, 20, 20, 10, 10, 0, 0]
 
 
+def test_a_trial_that_failed_before_its_first_epoch_says_nothing_of_the_others_and_a_repeat_only_of_repeats():
+    now, screen = [0.0], io.StringIO()
+    progress = StudyProgress(Console(file=screen, width=200), epochs=1, clock=lambda: now[0])
+    ahead = {number: Ahead(float(number)) if number < 3 else Ahead(again="trial-0") for number in range(6)}
+    progress.plan("search", ahead=ahead, best=None)
+    for number, (seconds, state) in enumerate(
+        [(10, "finished"), (1, "failed"), *[(10, "finished")], *[(30, "finished")] * 3]
+    ):
+        progress.started(number)
+        now[0] += seconds / 2
+        if state == "finished":
+            progress.epoch(number, 1)
+        now[0] += seconds / 2
+        progress.ended(Outcome(number=number, run_id="", state=state, score=0.5), "depth 1")
+    assert [left_in(line) for line in screen.getvalue().splitlines()] == [50, 40, 30, 60, 30, 0]
+
+
+def test_what_changes_is_drawn_at_once(monkeypatch):
+    """An epoch may wait for the next one; of how many trials run and have ended nothing comes behind the last."""
+    now = [0.0]
+    progress = StudyProgress(Console(file=io.StringIO(), force_terminal=True), epochs=2, clock=lambda: now[0])
+    shown = []
+    monkeypatch.setattr(progress, "show", lambda done, status: shown.append((done, status.partition(" running")[0])))
+    progress.plan("search", ahead={0: Ahead()}, best=None)
+    progress.started(0)
+    progress.epoch(0, 1)
+    now[0] += 1
+    progress.epoch(0, 2)
+    progress.ended(Outcome(number=0, run_id="", state="finished", score=0.5), "depth 1")
+    assert shown == [(0, "0/1 runs, 0"), (0, "0/1 runs, 1"), (2, "0/1 runs, 1"), (2, "1/1 runs, 0")]
+
+
 def test_nothing_is_said_of_the_time_before_and_no_time_is_left_at_the_end(told):
     assert all(line.endswith("left ?") for _, line in told[: N_TRIALS // 10 - 1])
     assert told[-1][1].endswith("left 0 s")

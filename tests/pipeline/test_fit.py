@@ -15,7 +15,9 @@ import tensorflow as tf
 from said import predict_numbers, predict_proba
 from sklearn.metrics import r2_score, roc_auc_score
 
+from depthcheck.pipeline.blueprint import Blueprint, Dimension
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
+from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.metrics import balanced_weights, objective_of
 from depthcheck.pipeline.records import History, Part, Split
 from depthcheck.pipeline.training import layers
@@ -565,6 +567,20 @@ def test_an_optimizer_that_names_variables_alike_shares_among_networks_of_one_de
     assert shared(model, config(), 1_000)[0].least == LEAST
     monkeypatch.setattr(model.optimizer.variables[-1], "_name", model.optimizer.variables[-2].name)
     assert shared(model, config(), 1_000)[0].least == (0, LEAST[1])
+    monkeypatch.undo()
+    monkeypatch.setattr(type(model.optimizer), "__module__", "theirs")
+    assert shared(model, config(), 1_000)[0].least == (0, LEAST[1])
+
+
+def test_layers_that_a_dimension_of_somebody_else_makes_share_as_far_as_is_known(monkeypatch):
+    def change(plan: Blueprint, value: str) -> None:
+        plan.hidden |= {"use_bias": False} if value == "unbiased" else {"kernel_regularizer": None}
+
+    theirs = Dimension(name="theirs", kind="choice", choices=("unbiased", "regular"), build=change)
+    monkeypatch.setitem(DIMENSIONS, "theirs", theirs)
+    of = {depth: network(*[8] * depth, options={"theirs": "regular"}).padded(LEAST).key for depth in (1, 2)}
+    assert of[1] != of[2]  # what it makes may depend on the number of layers
+    assert network(8, options={"theirs": "unbiased"}).padded is None
 
 
 def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_program(split: Split):
