@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 #: No time left is told before this share of a session's trials has ended: the first wait for compilers.
 _KNOWN_FROM = 0.1
-
 #: So many trials tell what the next ones wait for before their epochs.
 _LATEST = 16
-#: Seconds.
+#: Seconds from one drawing to the next epoch that is drawn.
 _REDRAWN_AFTER = 0.25
 
 
@@ -173,28 +172,32 @@ class StudyProgress(LiveBar):
 
     def _note(self, outcome: Outcome) -> None:
         trial, one = self._running.pop(outcome.number), self._ahead.pop(outcome.number)
-        self._n_ended, network = self._n_ended + 1, one.again or f"trial-{outcome.number}"
-        if trial.first is not None:  # one that failed before its first epoch says nothing of the others
-            now = self._clock()
-            # The first epoch is as long as the others, and the only one that has something before it.
-            seconds = min((now - trial.first) / (1 - 1 / max(trial.epoch, 2)), now - trial.began)
-            self._starts.append(now - trial.began - seconds)
-            if one.again:
-                self._repeats.setdefault(network, []).append(seconds)
-            else:
-                self._seconds[network] = seconds
-                if one.size is not None:
-                    self._by_size.append((one.size, seconds))
-        if not one.again and outcome.state == "finished" and outcome.score is not None:
-            self._scores[network] = outcome.score
-            self._best = outcome.score if self._best is None else max(self._best, outcome.score)
+        self._n_ended += 1
+        score = None if one.again or outcome.state != "finished" else outcome.score
+        if score is not None:
+            self._best = score if self._best is None else max(self._best, score)
+        if trial.first is None:
+            return  # one that failed before its first epoch says nothing of the others
+        now = self._clock()
+        # The first epoch is as long as the others, and the only one that has something before it.
+        seconds = min((now - trial.first) / (1 - 1 / max(trial.epoch, 2)), now - trial.began)
+        self._starts.append(now - trial.began - seconds)
+        if one.again:
+            self._repeats.setdefault(one.again, []).append(seconds)
+            return
+        network = f"trial-{outcome.number}"
+        self._seconds[network] = seconds
+        if one.size is not None:
+            self._by_size.append((one.size, seconds))
+        if score is not None:
+            self._scores[network] = score
 
     def _draw(self) -> None:
         if not self.is_shown:
             return
         self._drawn = self._clock()
         status = f"{self._n_ended}/{self._n_trials} runs, {len(self._running)} running{self._best_text()}"
-        done = self._n_ended * self._epochs + sum(trial.epoch for trial in list(self._running.values()))
+        done = self._n_ended * self._epochs + sum(trial.epoch for trial in self._running.values())
         self.show(done, f"{status}, left {self._left()}")
 
     def _best_text(self) -> str:
@@ -202,8 +205,7 @@ class StudyProgress(LiveBar):
 
     def _left(self) -> str:
         n_known, n_left = len(self._starts), len(self._ahead) + self._n_unplanned
-        share = n_known / max(n_known + n_left, 1)
-        if share < _KNOWN_FROM or not self._starts:
+        if not n_known or (share := n_known / (n_known + n_left)) < _KNOWN_FROM:
             return "?"
         starts = sorted(self._starts[-_LATEST:])
         now, start = self._clock(), starts[int(len(starts) * min(share, 0.5))]
@@ -221,7 +223,7 @@ class StudyProgress(LiveBar):
             free = [max(free)] * len(free)  # none is chosen before all have ended
             for _ in range(self._n_unplanned):
                 heapq.heapreplace(free, free[0] + start + unknown)
-        return duration(max(free, default=0.0))
+        return duration(max(free))
 
     def _expected(self) -> tuple[dict[int, float], float]:
         """Return how long the epochs of each trial ahead will take, and those of one that is not planned yet."""
@@ -229,7 +231,7 @@ class StudyProgress(LiveBar):
         if len({size for size, _ in self._by_size}) > 1:
             slope, base = linear_regression(*zip(*self._by_size, strict=True))
         by_size = {n: max(base + slope * one.size, 0.0) for n, one in ahead.items() if one.size is not None}
-        known, scores = self._seconds, {of: score for of, score in self._scores.items() if of in self._seconds}
+        known, scores = self._seconds, self._scores
         of_search = sorted([*known.values(), *by_size.values()]) or [0.0]
         unknown = of_search[int(0.75 * len(of_search))]
         if best := heapq.nlargest(2, scores, key=scores.__getitem__):
