@@ -95,15 +95,30 @@ class CircuitBreaker:
 
 
 class Coordinator:
-    """Runs a study's trials to the end of its budget."""
+    """Runs a study's trials to the end of its budget.
+
+    Parameters
+    ----------
+    on_ended
+        Is called when Optuna has heard of a trial that ended.
+    beside
+        What a worker has been given already that is no trial; it is not waited for.
+    """
 
     def __init__(
-        self, study: RunningStudy, client: Client, progress: StudyProgress, on_ended: Callable[[], None] = lambda: None
+        self,
+        study: RunningStudy,
+        client: Client,
+        progress: StudyProgress,
+        on_ended: Callable[[], None] = lambda: None,
+        *,
+        beside: Future | None = None,
     ) -> None:
         self._study = study
         self._client = client
         self._progress = progress
         self._on_ended = on_ended
+        self._beside = beside
         self._recycling = WorkerRecycling(client)
         self._waiting: deque[PlannedTrial] = deque()
         self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
@@ -126,13 +141,16 @@ class Coordinator:
         ended = {trial.number for trial in trials if trial.state.is_finished()}
         self._waiting.extend(planned for planned in self._study.plan if planned.number not in ended)
         self._client.subscribe_topic(EPOCH_TOPIC, self._on_epoch)
-        completed = as_completed()
+        completed = as_completed([] if self._beside is None else [self._beside])
         try:
             while self._waiting or self._running:
                 self._fill(completed)
                 if self._waiting and self._waiting[0].point is not None:
                     self._begin(self._waiting[0])  # while the workers train
                 future = next(completed)
+                if future is self._beside:
+                    self._beside = None
+                    continue
                 outcome = self._outcome(*self._running.pop(future), future)
                 self._recycling.after(future)
                 counted = [] if outcome is None else self._breaker.add(outcome)
@@ -155,10 +173,15 @@ class Coordinator:
             self._running[future] = planned, task
             completed.add(future)
 
+    @property
+    def _n_workers(self) -> int:
+        return max(n_admitted(self._client), 1)
+
     def _may_start(self, planned: PlannedTrial) -> bool:
         """Tell whether a worker is free and, for a proposal, whether all that it may know has ended."""
         running = {other.number for other, _ in self._running.values()}
-        if len(running) >= max(n_admitted(self._client), 1) or self._breaker.is_open:
+        n_busy = len(running) + (self._beside is not None)
+        if n_busy >= self._n_workers or self._breaker.is_open:
             return False
         if running and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
             return False
@@ -185,7 +208,7 @@ class Coordinator:
             prune_below=self._prune_below(planned),
             finalist=planned.finalist,
         )
-        self._progress.started(number)
+        self._progress.started(number, self._n_workers)
         return self._client.submit(run_task, task, pure=False, priority=-number), task
 
     def _begin(self, planned: PlannedTrial) -> Mapping[str, ParamValue]:
@@ -288,7 +311,7 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
     if not waiting:
         return
     total, deaths, recycling = len(waiting), Counter[str](), WorkerRecycling(client)
-    progress.name_phase("test part")
+    progress.scoring(total)
     if not progress.is_shown:
         progress.console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
     running: dict[Future, TrialRecord] = {}
@@ -314,8 +337,7 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
                     raise tracking.TrackingError(f"{what}: its worker died each time (out of memory?)") from error
                 waiting.append(record)
             recycling.after(future)
-            n_scored = total - len(waiting) - len(running)
-            progress.show(None, f"{n_scored}/{total} networks on the test part")
+            progress.scoring(len(waiting) + len(running))
     finally:
         client.cancel(list(running), force=True)
 
@@ -323,13 +345,14 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
 def submit_references(study: RunningStudy, dataset: Dataset, client: Client, progress: StudyProgress) -> Future | None:
     """Have a worker score scikit-learn's models, for :func:`log_references`; None where there is nothing to score.
 
+    Only for a study whose finalists are frozen, since what they score on the test part is among it.
+
     They say something of a table, and of a depth that is a linear model itself.
     """
     run, resolved = study.study_run, study.resolved
     says_something = dataset.is_table or 0 in study.experiment.compare.get("depth", ())
     if not says_something or tracking.references(run.tracking_uri, run.run_id):
         return None
-    progress.name_phase("scikit-learn")
     if not progress.is_shown:
         progress.console.print("scoring scikit-learn's models on the same parts, for the report")
     given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _KNOWN_FROM = 0.1
 #: So many trials tell what the next ones wait for before their epochs.
 _LATEST = 16
+#: Seconds that a repeat takes beside what its network took in the search (it stops at each epoch, and folds are
+#: followed by all rows), and that a worker needs to score a network on the test part: guesses until they have been
+#: seen, which matter where all else is short.
+_AGAIN, _SCORING = 0.3, 0.1
 #: Seconds from one drawing to the next epoch that is drawn.
 _REDRAWN_AFTER = 0.25
 
@@ -48,8 +52,8 @@ class LiveBar:
     ) -> None:
         self._bar.stop()
 
-    def show(self, done: int | None, status: str) -> None:
-        """Draw how far it has come, None for no further than it was."""
+    def show(self, done: int, status: str) -> None:
+        """Draw how far it has come."""
         self._bar.update(self._task, completed=done, status=status)
 
     def name_phase(self, phase: str, *, total: int | None = None) -> None:
@@ -85,37 +89,47 @@ class _Running:
 class StudyProgress(LiveBar):
     """One bar of epochs over a whole study, named after its phase, and the time that is left.
 
-    What is left is played through: each trial goes to the worker that is free first. What a trial waits for before its
+    What is left is played through: each trial goes to the worker that is free first. What comes before a trial's
     epochs (compiling, above all) falls as programs are there already; the epochs stay what they are. So the two are
     known apart, and the former is expected to be as short as the shortest at the beginning, later as the median of the
     latest. The latter is a straight line over the size of the network, where the plan tells it. A network that is not
     known yet, of a proposal or of whom will be trained again, is one of those that take long, as the best mostly do,
-    and more and more the best two by now.
+    and more and more the best two by now. Between search and confirming, networks are scored on the test part.
     """
 
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(console, "search", total=None)
         self._epochs, self._clock = epochs, clock
-        self._n_ended = self._n_unplanned = 0
+        self._n_ended = self._n_unplanned = self._n_to_score = 0
         self._best: float | None = None
         self._drawn = -math.inf
         #: Epochs are noted by another thread.
         self._lock = threading.Lock()
         #: What has not ended, in the order in which it begins.
         self._ahead: dict[int, Ahead] = {}
-        #: Trials that run now, and how many there were at once.
+        #: Trials that run now, how many may at once, and since when workers have waited for one.
         self._running: dict[int, _Running] = {}
-        self._n_at_once = 1
-        #: Of this session's trials: seconds before their epochs; of their epochs, by the trial of the search that made
-        #: the network, of its repeats, and by its size; the scores of the search.
+        self._n_workers = 1
+        self._freed: list[float] = []
+        #: When scoring on the test part began, and how many networks there were.
+        self._scoring: tuple[float, int] | None = None
+        #: Of this session's search: seconds before the epochs of its trials; of their epochs, by the trial and by the
+        #: size of its network; their scores. Of its repeats, by the trial that made the network: both kinds of seconds.
         self._starts: list[float] = []
         self._seconds: dict[str, float] = {}
-        self._repeats: dict[str, list[float]] = {}
+        self._repeats: dict[str, list[tuple[float, float]]] = {}
         self._by_size: list[tuple[float, float]] = []
         self._scores: dict[str, float] = {}
 
     def plan(
-        self, phase: str, *, ahead: Mapping[int, Ahead], n_unplanned: int = 0, n_ended: int = 0, best: float | None
+        self,
+        phase: str,
+        *,
+        ahead: Mapping[int, Ahead],
+        n_unplanned: int = 0,
+        n_to_score: int = 0,
+        n_ended: int = 0,
+        best: float | None,
     ) -> None:
         """Begin a phase.
 
@@ -125,11 +139,15 @@ class StudyProgress(LiveBar):
             The trials that have not ended, by number, in the order in which they begin.
         n_unplanned
             How many will confirm finalists that are chosen when all these have ended.
+        n_to_score
+            How many networks will be scored on the test part before that.
         n_ended
             Trials of the study, the ``best`` of which has that score.
         """
         with self._lock:
             self._ahead, self._n_unplanned, self._n_ended, self._best = dict(ahead), n_unplanned, n_ended, best
+            self._n_to_score, self._scoring = n_to_score, None
+            self._freed.clear()
             self.name_phase(phase, total=self._n_trials * self._epochs)
             self._draw()
 
@@ -148,13 +166,21 @@ class StudyProgress(LiveBar):
             if self._clock() - self._drawn > _REDRAWN_AFTER:
                 self._draw()
 
-    def started(self, number: int) -> None:
-        """Note that a trial has gone to a worker."""
+    def started(self, number: int, n_workers: int) -> None:
+        """Note that a trial has gone to one of so many workers."""
         with self._lock:
-            self._running[number] = _Running(self._clock())
-            n_now = len(self._running)
-            # At a phase's end there is nothing for others to run, and fewer do.
-            self._n_at_once = n_now if len(self._ahead) > n_now else max(self._n_at_once, n_now)
+            # What its worker has waited for it comes before its epochs, too. One that never comes back stays behind.
+            self._running[number] = _Running(self._freed.pop() if self._freed else self._clock())
+            self._n_workers = n_workers
+            self._draw()
+
+    def scoring(self, n_left: int) -> None:
+        """Note how many networks are still to be scored on the test part; the first time, how many there are."""
+        with self._lock:
+            if self._scoring is None:
+                self._scoring = self._clock(), n_left
+                self.name_phase("test part")
+            self._n_to_score = n_left
             self._draw()
 
     def ended(self, outcome: Outcome, label: str) -> None:
@@ -172,6 +198,7 @@ class StudyProgress(LiveBar):
 
     def _note(self, outcome: Outcome) -> None:
         trial, one = self._running.pop(outcome.number), self._ahead.pop(outcome.number)
+        self._freed.append(self._clock())
         self._n_ended += 1
         score = None if one.again or outcome.state != "finished" else outcome.score
         if score is not None:
@@ -181,10 +208,11 @@ class StudyProgress(LiveBar):
         now = self._clock()
         # The first epoch is as long as the others, and the only one that has something before it.
         seconds = min((now - trial.first) / (1 - 1 / max(trial.epoch, 2)), now - trial.began)
-        self._starts.append(now - trial.began - seconds)
+        start = now - trial.began - seconds
         if one.again:
-            self._repeats.setdefault(one.again, []).append(seconds)
+            self._repeats.setdefault(one.again, []).append((start, seconds))
             return
+        self._starts.append(start)
         network = f"trial-{outcome.number}"
         self._seconds[network] = seconds
         if one.size is not None:
@@ -197,6 +225,9 @@ class StudyProgress(LiveBar):
             return
         self._drawn = self._clock()
         status = f"{self._n_ended}/{self._n_trials} runs, {len(self._running)} running{self._best_text()}"
+        if self._scoring is not None:
+            total = self._scoring[1]
+            status = f"{total - self._n_to_score}/{total} networks on the test part"
         done = self._n_ended * self._epochs + sum(trial.epoch for trial in self._running.values())
         self.show(done, f"{status}, left {self._left()}")
 
@@ -204,29 +235,45 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        n_known, n_left = len(self._starts), len(self._ahead) + self._n_unplanned
+        n_known = len(self._starts) + sum(map(len, self._repeats.values()))
+        n_left = len(self._ahead) + self._n_unplanned
         if not n_known or (share := n_known / (n_known + n_left)) < _KNOWN_FROM:
             return "?"
-        starts = sorted(self._starts[-_LATEST:])
-        now, start = self._clock(), starts[int(len(starts) * min(share, 0.5))]
-        expected, unknown = self._expected()
-        free = [0.0] * max(self._n_at_once - len(self._running), 0)
+        now, start = self._clock(), self._start(share)
+        expected, unknown = self._expected(start)
+        free = [0.0] * max(self._n_workers - len(self._running), 0)
         for number, trial in self._running.items():
+            before, seconds = expected[number]
             if trial.first is None:
-                free.append(start + expected[number] - min(now - trial.began, start))
+                free.append(before + seconds - min(now - trial.began, before))
             else:
-                free.append(max(expected[number] * (1 - 1 / self._epochs) - (now - trial.first), 0.0))
+                free.append(max(seconds * (1 - 1 / self._epochs) - (now - trial.first), 0.0))
         heapq.heapify(free)
-        for seconds in (seconds for number, seconds in expected.items() if number not in self._running):
-            heapq.heapreplace(free, free[0] + start + seconds)
+        for number, one in expected.items():
+            if number not in self._running:
+                heapq.heapreplace(free, free[0] + sum(one))
+        # No finalist is chosen, nor anything scored on the test part, before all have ended.
+        searched = max(free) + self._n_to_score * self._seconds_to_score(_SCORING / len(free))
         if self._n_unplanned:
-            free = [max(free)] * len(free)  # none is chosen before all have ended
+            free = [searched] * len(free)
             for _ in range(self._n_unplanned):
-                heapq.heapreplace(free, free[0] + start + unknown)
-        return duration(max(free))
+                heapq.heapreplace(free, free[0] + start + _AGAIN + unknown)
+        return duration(max(searched, *free))
 
-    def _expected(self) -> tuple[dict[int, float], float]:
-        """Return how long the epochs of each trial ahead will take, and those of one that is not planned yet."""
+    def _start(self, share: float) -> float:
+        """Return what a trial of the search will wait for before its epochs, when that share of all trials is known."""
+        latest = sorted(self._starts[-min(len(self._starts) // 2 + 1, _LATEST) :]) or [0.0]
+        # What compiles beside the first trials slows even those that have their program.
+        return min(0.5 + 2 * share, 1.0) * latest[int(len(latest) * min(share, 0.5))]
+
+    def _seconds_to_score(self, guess: float) -> float:
+        """Return how many seconds the scoring of a network takes, all workers together."""
+        began, total = self._scoring or (0.0, self._n_to_score)
+        n_scored = total - self._n_to_score
+        return (self._clock() - began) / n_scored if n_scored else guess
+
+    def _expected(self, start: float) -> tuple[dict[int, tuple[float, float]], float]:
+        """Return seconds before and in the epochs of each trial ahead, and those of a network not known yet."""
         ahead, slope, base = self._ahead, 0.0, fmean(seconds for _, seconds in self._by_size) if self._by_size else 0.0
         if len({size for size, _ in self._by_size}) > 1:
             slope, base = linear_regression(*zip(*self._by_size, strict=True))
@@ -237,9 +284,15 @@ class StudyProgress(LiveBar):
         if best := heapq.nlargest(2, scores, key=scores.__getitem__):
             share = len(known) / len(of_search)
             unknown = share * fmean(known[network] for network in best) + (1 - share) * unknown
-        # A repeat takes longer than the search's training: it stops at each epoch, and folds are followed by all rows.
-        again = known | {network: fmean(seconds) for network, seconds in self._repeats.items()}
-        return {n: again.get(one.again or "", by_size.get(n, unknown)) for n, one in ahead.items()}, unknown
+        expected = {}
+        for number, one in ahead.items():
+            if one.again is None:
+                expected[number] = start, by_size.get(number, unknown)
+            elif seen := self._repeats.get(one.again):
+                expected[number] = fmean(before for before, _ in seen), fmean(seconds for _, seconds in seen)
+            else:
+                expected[number] = start + _AGAIN, known.get(one.again, unknown)
+        return expected, unknown
 
 
 def duration(seconds: float) -> str:

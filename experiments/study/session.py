@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
+from distributed import Client, Future
 from rich.console import Console
 
 from depthcheck.experiments import places, tracking
@@ -225,9 +225,10 @@ def _train(
     chosen, study_run = request.chosen, study.study_run
     patient = functools.partial(tracking.patiently, study_run.tracking_uri)
     progress = StudyProgress(console, epochs=study.experiment.budget.epochs)
-    seconds, n_trained = 0.0, 0
+    has_test = part_sizes(dataset, study.resolved.split)["test"] > 0
+    seconds, n_trained, n_scored = 0.0, 0, 0
 
-    def train(phase: str = "search") -> None:
+    def train(phase: str = "search", *, beside: Future | None = None) -> None:
         nonlocal seconds, n_trained
         plan, so_far, start = study.plan, study.ended, time.monotonic()
         best = best_of(so_far)
@@ -242,16 +243,19 @@ def _train(
             phase,
             ahead=ahead,
             n_unplanned=study.n_unplanned,
+            n_to_score=study.n_search - n_scored if has_test else 0,
             n_ended=len(so_far),
             best=None if best is None else best.score,
         )
-        Coordinator(study, client, progress, page.note_now_and_then).run()
+        Coordinator(study, client, progress, page.note_now_and_then, beside=beside).run()
         seconds += time.monotonic() - start
         n_trained += len(plan) - len(so_far)
 
     def score() -> None:
-        if part_sizes(dataset, study.resolved.split)["test"]:
+        nonlocal n_scored
+        if has_test:
             score_networks(study, client, progress)
+        n_scored = study.n_search
 
     with progress:
         train("confirm" if chosen else "search")
@@ -266,14 +270,15 @@ def _train(
             patient(lambda: note_look(study_run, study.n_settings))
         is_more_to_train = study.freeze_finalists(chosen)
         score()
-        if is_more_to_train:
-            train("confirm")
         scored = patient(lambda: submit_references(study, dataset, client, progress))
+        if is_more_to_train:
+            train("confirm", beside=scored)
         address = None
         if (best := study.champion) is not None and not chosen:
             description, served = champion_markdown(study.name, best), study.resolved.served
             address = patient(lambda: tracking.register_champion(study_run, best.run_id, description, served))
         if scored is not None:
+            progress.name_phase("scikit-learn")
             request.meanwhile()
             patient(lambda: log_references(study, scored, progress))
     return address
