@@ -330,7 +330,7 @@ def try_elsewhere(config: TrialConfig, dataset: Dataset) -> dict[str, float] | N
     paths = [str(CODE.parent), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(
         # Without the working directory, which workers elsewhere do not have.
-        [sys.executable, "-P", "-m", "depthcheck.pipeline.trying"],
+        [sys.executable, "-P", "-c", "from depthcheck.experiments.cluster.worker import try_own_code; try_own_code()"],
         input=pickle.dumps((config, dataset)),
         env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,

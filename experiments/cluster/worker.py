@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import json
 import mmap
 import os
+import pickle
 import sys
 import threading
 import time
@@ -235,6 +237,24 @@ def time_training(config: TrialConfig, data_folder: str | None) -> float:
     start = time.monotonic()
     history = run_trial(replace(config, fit=fit), dataset).result.history
     return time.monotonic() - start + (config.fit.epochs - history.n_epochs) * history.seconds[-1]
+
+
+def try_own_code() -> None:
+    """Try the user's own model and metric of the configuration and data that standard input brings, once.
+
+    The last line of standard output is what an own metric gives, or ``null``.
+    """
+    config, dataset = pickle.load(sys.stdin.buffer)  # of the process that started this one
+    scale = None
+    if config.data.own_metric is not None:
+        from depthcheck.pipeline.training.reference import scale_of_metric
+
+        scale = scale_of_metric(dataset, config.split)
+    if config.model.own is not None:
+        from depthcheck.pipeline.trial import try_own
+
+        try_own(config, dataset)
+    sys.stdout.write(f"\n{json.dumps(scale)}\n")
 
 
 def outcome_of(record: TrialRecord) -> Outcome:
