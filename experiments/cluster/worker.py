@@ -1,4 +1,4 @@
-"""What a worker process does: it gets ready to train, trains a trial and logs it, later scores its network.
+"""What a worker process does: it gets ready to train, trains a trial and logs it, later scores networks.
 
 A task goes to it and an outcome comes back, plain records that can be pickled. A worker holds no state that matters.
 The data set and compiled programs are kept between trials since reading and compiling take time, and change nothing.
@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from unittest import mock
@@ -31,7 +31,7 @@ from depthcheck.experiments.cluster.travel import Parcel, load_again, unpacked
 from depthcheck.experiments.tracking import StudyRun
 from depthcheck.experiments.tracking.store import load_mlflow
 from depthcheck.pipeline import system
-from depthcheck.pipeline.config import DataConfig, ParamValue, TrialConfig
+from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.records import Dataset, Phase, TrialRecord, TrialState
 from depthcheck.pipeline.training.program_cache import ONE_THREAD
 
@@ -180,6 +180,26 @@ def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Datas
         # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
         model = run_trial(config, dataset).model
     tracking.TrialRun(study_run, run_id).log_score(*judge(model, config, dataset))
+
+
+def score_references(
+    study_run: StudyRun, data: DataConfig, folder: str | None, sha256: str, split: SplitConfig
+) -> None:
+    """Score scikit-learn's models, and write that among the study's artifacts.
+
+    Raises
+    ------
+    TrackingError
+        When the tracking store is in trouble.
+    RuntimeError
+        When the data are no longer those of the study. A model of scikit-learn may fail in its own ways.
+    """
+    from depthcheck.pipeline.training.reference import reference_scores
+
+    with _one_at_a_time:
+        found = [asdict(one) for one in reference_scores(load_once(data, folder, sha256), split)]
+    artifact = {tracking.keys.REFERENCES: {"references": found}}
+    tracking.patiently(study_run.tracking_uri, lambda: study_run.log_artifacts(artifact))
 
 
 def start_run(task: TrialTask) -> tracking.TrialRun:

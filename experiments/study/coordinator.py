@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,9 @@ from depthcheck.experiments.cluster.worker import (
     INTERRUPTED_NOTE,
     Outcome,
     TrialTask,
-    load_once,
     run_task,
     score_network,
+    score_references,
     start_run,
 )
 from depthcheck.experiments.planning import space
@@ -38,7 +38,7 @@ from depthcheck.experiments.planning.design import PlannedTrial
 from depthcheck.experiments.planning.finalists import trial_title
 from depthcheck.experiments.study.progress import StudyProgress
 from depthcheck.experiments.study.running import RunningStudy
-from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig
+from depthcheck.pipeline.config import ParamValue
 from depthcheck.pipeline.records import Dataset, TrialRecord
 
 #: Completed trials that the median needs before it prunes anything (Optuna's MedianPruner(10, ...) asks the same).
@@ -343,11 +343,10 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
 
 
 def submit_references(study: RunningStudy, dataset: Dataset, client: Client, progress: StudyProgress) -> Future | None:
-    """Have a worker score scikit-learn's models, for :func:`log_references`; None where there is nothing to score.
+    """Have a worker score scikit-learn's models, for the report; return None where there is nothing to score.
 
-    Only for a study whose finalists are frozen, since what they score on the test part is among it.
-
-    They say something of a table, and of a depth that is a linear model itself.
+    Only for a study whose finalists are frozen: these models meet the test part, too. They say something of a table,
+    and of a depth that is a linear model itself.
     """
     run, resolved = study.study_run, study.resolved
     says_something = dataset.is_table or 0 in study.experiment.compare.get("depth", ())
@@ -356,24 +355,21 @@ def submit_references(study: RunningStudy, dataset: Dataset, client: Client, pro
     if not progress.is_shown:
         progress.console.print("scoring scikit-learn's models on the same parts, for the report")
     given = study.experiment.data, study.data_folder, resolved.data_sha256, resolved.split
-    return client.submit(score_references, *given, pure=False)
+    return client.submit(score_references, run, *given, pure=False)
 
 
-def log_references(study: RunningStudy, scored: Future, progress: StudyProgress) -> None:
-    """Write what scikit-learn's models score among the artifacts.
+def wait_for_references(scored: Future, submit_again: Callable[[], Future | None], progress: StudyProgress) -> None:
+    """Wait until scikit-learn's models have been scored.
 
-    Their test scores decide nothing, so trouble here is said and does not make the study fail.
+    Their scores decide nothing, so trouble here is said and does not make the study fail.
     """
     try:
-        found = scored.result()
+        try:
+            scored.result()
+        except KilledWorker:  # a trial beside it wanted the memory, or somebody killed it: once more, and alone
+            if (again := submit_again()) is not None:
+                again.result()
+    except tracking.TrackingError:
+        raise
     except Exception as error:  # noqa: BLE001 - a model of scikit-learn may fail in its own ways, and Dask in its
         progress.console.print(f"scikit-learn's models could not be scored: {error}")
-        return
-    study.study_run.log_artifacts({tracking.keys.REFERENCES: {"references": found}})
-
-
-def score_references(data: DataConfig, folder: str | None, sha256: str, split: SplitConfig) -> list[dict[str, Any]]:
-    """Score the models; runs in a worker, which has the data at hand."""
-    from depthcheck.pipeline.training.reference import reference_scores
-
-    return [asdict(reference) for reference in reference_scores(load_once(data, folder, sha256), split)]

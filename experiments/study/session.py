@@ -34,7 +34,12 @@ from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, Finalist
-from depthcheck.experiments.study.coordinator import Coordinator, log_references, score_networks, submit_references
+from depthcheck.experiments.study.coordinator import (
+    Coordinator,
+    score_networks,
+    submit_references,
+    wait_for_references,
+)
 from depthcheck.experiments.study.describe import (
     StudyEnding,
     StudyPage,
@@ -270,7 +275,8 @@ def _train(
             patient(lambda: note_look(study_run, study.n_settings))
         is_more_to_train = study.freeze_finalists(chosen)
         score()
-        scored = patient(lambda: submit_references(study, dataset, client, progress))
+        submit = functools.partial(patient, lambda: submit_references(study, dataset, client, progress))
+        scored = submit()
         if is_more_to_train:
             train("confirm", beside=scored)
         address = None
@@ -280,7 +286,7 @@ def _train(
         if scored is not None:
             progress.name_phase("scikit-learn")
             request.meanwhile()
-            patient(lambda: log_references(study, scored, progress))
+            wait_for_references(scored, submit, progress)
     return address
 
 

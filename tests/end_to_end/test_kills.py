@@ -11,11 +11,15 @@ from collections import Counter
 from pathlib import Path
 
 import mlflow
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from chaos import Study, Tally, attempts, command, rows
 from conftest import ROOT, wait_for
 from optuna.trial import TrialState
+
+from depthcheck.experiments import tracking
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +98,25 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert "RUNNING" not in statuses(folder)
     ended, _ = attempts(folder.uri, parent)
     assert set(ended.values()) == {1}
+
+
+@pytest.mark.usefixtures("tracking_database")
+def test_models_of_scikit_learn_are_scored_though_the_worker_dies_that_does_so(folder):
+    """They are scored beside the runs that confirm: what those do to a worker's memory must not cost them."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6_000, 12))
+    table = pd.DataFrame(X.round(3), columns=[f"x{at}" for at in range(12)]).assign(y=(X[:, 0] > X[:, 1]).astype(int))
+    table.to_csv(folder.path / "table.csv", index=False)
+    words = ("--data", "table.csv", "--target", "y", "--trials", "1", "--epochs", "1", "--seeds", "1", "--workers", "1")
+    with study(folder, *words) as running:
+        wait_for(lambda: "scoring scikit-learn's models" in running.log.read_text())
+        (worker,) = running.workers()
+        worker.kill()
+        assert running.process.wait(timeout=300) == 0, running.log.read_text()
+    assert running.log.read_text().count("scoring scikit-learn's models") == 2
+    names = {one["name"] for one in tracking.references(folder.uri, tracking.studies(folder.uri)[0].run_id)}
+    assert {"logistic regression", "random forest", "gradient boosting"} <= names
+    assert set(statuses(folder)) == {"FINISHED"}
 
 
 def stopped(folder, words, temporary):

@@ -40,6 +40,7 @@ def test_study_leaves_what_it_promises(undisturbed):
         "design.json",
         "environment.json",
         "finalists.json",
+        "references.json",
         "report",
     }
     assert statuses(undisturbed) == {"FINISHED": 10 + n_finalists}

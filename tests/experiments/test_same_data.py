@@ -10,10 +10,9 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.travel import changed_since, stamps
-from depthcheck.experiments.cluster.worker import TrialTask, load_once, run_task, score_network
+from depthcheck.experiments.cluster.worker import TrialTask, load_once, run_task, score_network, score_references
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.reproduce.original import train_again
-from depthcheck.experiments.study.coordinator import score_references
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.data.load import load
@@ -44,7 +43,7 @@ def test_worker_stops_the_study_where_its_data_are_others(
     for use in (
         lambda: run_task(TrialTask(study_run=study_run, number=0, phase="compare", combination={}, config=config)),
         lambda: score_network(study_run, study_run.run_id, config, None),
-        lambda: score_references(data, None, read.sha256, config.split),
+        lambda: score_references(study_run, data, None, read.sha256, config.split),
         lambda: train_again(config, number=0, n_epochs=1, confirm=False, score=False, data_folder=None),
     ):
         load_once.cache_clear()
