@@ -15,6 +15,7 @@ from benchmarks.performance.studies import PARTS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 mpl.rcParams.update(
     {"svg.hashsalt": "performance", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
@@ -122,7 +123,7 @@ def _draw_epochs(networks: Mapping[str, Any], file: Path) -> None:
     axes.set(
         xscale="log", yticks=range(len(names)), yticklabels=names, xlabel="seconds of an epoch, times as long as ours"
     )
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
     axes.invert_yaxis()
     axes.legend(fontsize=7)
     _save(figure, file)
