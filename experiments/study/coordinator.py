@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
@@ -102,7 +103,7 @@ class Coordinator:
     on_ended
         Is called when Optuna has heard of a trial that ended.
     beside
-        What a worker has been given already that is no trial; it is not waited for.
+        What a worker has been given already that is no trial. It has that worker until it has ended.
     """
 
     def __init__(
@@ -148,11 +149,15 @@ class Coordinator:
                 if self._waiting and self._waiting[0].point is not None:
                     self._begin(self._waiting[0])  # while the workers train
                 future = next(completed)
-                if future is self._beside:
+                if self._beside is not None and future is self._beside:
                     self._beside = None
+                    if future.status == "finished":
+                        future.release()
                     continue
                 outcome = self._outcome(*self._running.pop(future), future)
                 self._recycling.after(future)
+                # Dask would run again what is lost with its worker, and none that holds a result begins anew.
+                future.release()
                 counted = [] if outcome is None else self._breaker.add(outcome)
                 # A worker has nothing to do. What is laid down beforehand need not know what Optuna is about to hear.
                 self._fill(completed, only_begun=True)
@@ -183,7 +188,7 @@ class Coordinator:
         n_busy = len(running) + (self._beside is not None)
         if n_busy >= self._n_workers or self._breaker.is_open:
             return False
-        if running and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
+        if n_busy and any(self._deaths[number] >= _DEATHS_TO_BE_ALONE for number in {*running, planned.number}):
             return False
         if planned.point is not None:
             return True
@@ -337,6 +342,7 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
                     raise tracking.TrackingError(f"{what}: its worker died each time (out of memory?)") from error
                 waiting.append(record)
             recycling.after(future)
+            future.release()
             progress.scoring(len(waiting) + len(running))
     finally:
         client.cancel(list(running), force=True)
@@ -366,7 +372,9 @@ def wait_for_references(scored: Future, submit_again: Callable[[], Future | None
     try:
         try:
             scored.result()
-        except KilledWorker:  # a trial beside it wanted the memory, or somebody killed it: once more, and alone
+        except (KilledWorker, CancelledError):
+            # Its worker died, of a trial that wanted the memory or by a kill: once more, and alone. Or it was scored
+            # long since and its future released: then there is nothing to do.
             if (again := submit_again()) is not None:
                 again.result()
     except tracking.TrackingError:

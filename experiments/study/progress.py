@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import fmean, linear_regression
+from statistics import fmean, linear_regression, median
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: No time left is told before this share of a session's trials has ended: the first wait for compilers.
 _KNOWN_FROM = 0.1
-#: So many trials tell what the next ones wait for before their epochs.
+#: So many trials, and at most the later half, tell what the next ones wait for before their epochs.
 _LATEST = 16
 #: Seconds that a repeat takes beside what its network took in the search (it stops at each epoch, and folds are
 #: followed by all rows), and that a worker needs to score a network on the test part: guesses until they have been
@@ -91,7 +91,7 @@ class StudyProgress(LiveBar):
 
     What is left is played through: each trial goes to the worker that is free first. What comes before a trial's
     epochs (compiling, above all) falls as programs are there already; the epochs stay what they are. So the two are
-    known apart, and the former is expected to be as short as the shortest at the beginning, later as the median of the
+    known apart, and the former is expected to be less than the shortest at the beginning, later the median of the
     latest. The latter is a straight line over the size of the network, where the plan tells it. A network that is not
     known yet, of a proposal or of whom will be trained again, is one of those that take long, as the best mostly do,
     and more and more the best two by now. Between search and confirming, networks are scored on the test part.
@@ -170,7 +170,8 @@ class StudyProgress(LiveBar):
         """Note that a trial has gone to one of so many workers."""
         with self._lock:
             # What its worker has waited for it comes before its epochs, too. One that never comes back stays behind.
-            self._running[number] = _Running(self._freed.pop() if self._freed else self._clock())
+            has_waited = self._freed and number not in self._running  # or its worker died under it
+            self._running[number] = _Running(self._freed.pop() if has_waited else self._clock())
             self._n_workers = n_workers
             self._draw()
 
@@ -289,7 +290,7 @@ class StudyProgress(LiveBar):
             if one.again is None:
                 expected[number] = start, by_size.get(number, unknown)
             elif seen := self._repeats.get(one.again):
-                expected[number] = fmean(before for before, _ in seen), fmean(seconds for _, seconds in seen)
+                expected[number] = median(before for before, _ in seen), fmean(seconds for _, seconds in seen)
             else:
                 expected[number] = start + _AGAIN, known.get(one.again, unknown)
         return expected, unknown

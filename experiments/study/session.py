@@ -231,7 +231,8 @@ def _train(
     patient = functools.partial(tracking.patiently, study_run.tracking_uri)
     progress = StudyProgress(console, epochs=study.experiment.budget.epochs)
     has_test = part_sizes(dataset, study.resolved.split)["test"] > 0
-    seconds, n_trained, n_scored = 0.0, 0, 0
+    seconds, n_trained = 0.0, 0
+    n_scored = sum(trial.phase != "confirm" for trial in study.ended) if study.confirm_rounds else 0
 
     def train(phase: str = "search", *, beside: Future | None = None) -> None:
         nonlocal seconds, n_trained

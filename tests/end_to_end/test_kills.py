@@ -100,23 +100,35 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert set(ended.values()) == {1}
 
 
+@pytest.mark.parametrize("when", ["while they are scored", "afterwards"])
 @pytest.mark.usefixtures("tracking_database")
-def test_models_of_scikit_learn_are_scored_though_the_worker_dies_that_does_so(folder):
-    """They are scored beside the runs that confirm: what those do to a worker's memory must not cost them."""
+def test_models_of_scikit_learn_are_scored_though_their_worker_dies(folder, when):
+    """They are scored beside the runs that confirm. Once they are, no worker that is lost has them scored again."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(6_000, 12))
     table = pd.DataFrame(X.round(3), columns=[f"x{at}" for at in range(12)]).assign(y=(X[:, 0] > X[:, 1]).astype(int))
     table.to_csv(folder.path / "table.csv", index=False)
-    words = ("--data", "table.csv", "--target", "y", "--trials", "1", "--epochs", "1", "--seeds", "1", "--workers", "1")
-    with study(folder, *words) as running:
+    budget = ("--trials", "9", "--epochs", "1", "--seeds", "5", "--workers", "1")
+    with study(folder, "--data", "table.csv", "--target", "y", *budget) as running:
         wait_for(lambda: "scoring scikit-learn's models" in running.log.read_text())
-        (worker,) = running.workers()
-        worker.kill()
+        time.sleep(0.5)  # the line comes before a worker is asked
+        if when == "afterwards":
+            wait_for(lambda: scored(folder))
+            wait_for(lambda: " confirm trial-" in running.log.read_text())
+        before = {path: path.stat().st_mtime_ns for path in scored(folder)}
+        running.workers()[0].kill()
         assert running.process.wait(timeout=300) == 0, running.log.read_text()
-    assert running.log.read_text().count("scoring scikit-learn's models") == 2
+    after = {path: path.stat().st_mtime_ns for path in scored(folder)}
+    assert (before == after) == (when == "afterwards")
+    assert running.log.read_text().count("scoring scikit-learn's models") == 1 + (when != "afterwards")
     names = {one["name"] for one in tracking.references(folder.uri, tracking.studies(folder.uri)[0].run_id)}
     assert {"logistic regression", "random forest", "gradient boosting"} <= names
-    assert set(statuses(folder)) == {"FINISHED"}
+    assert set(statuses(folder)) <= {"FINISHED", "KILLED"}
+
+
+def scored(folder):
+    """Return the file of what scikit-learn's models score, where it is there."""
+    return sorted((folder.path / "mlruns").rglob("references.json"))
 
 
 def stopped(folder, words, temporary):
