@@ -91,7 +91,7 @@ class StudyProgress(LiveBar):
 
     What is left is played through: each trial goes to the worker that is free first. What comes before a trial's
     epochs (compiling, above all) falls as programs are there already; the epochs stay what they are. So the two are
-    known apart, and the former is expected to be less than the shortest at the beginning, later the median of the
+    known apart, and the former is expected to be the shortest at the beginning, later the median of the
     latest. The latter is a straight line over the size of the network, where the plan tells it. A network that is not
     known yet, of a proposal or of whom will be trained again, is one of those that take long, as the best mostly do,
     and more and more the best two by now. Between search and confirming, networks are scored on the test part.
@@ -264,8 +264,7 @@ class StudyProgress(LiveBar):
     def _start(self, share: float) -> float:
         """Return what a trial of the search will wait for before its epochs, when that share of all trials is known."""
         latest = sorted(self._starts[-min(len(self._starts) // 2 + 1, _LATEST) :]) or [0.0]
-        # What compiles beside the first trials slows even those that have their program.
-        return min(0.5 + 2 * share, 1.0) * latest[int(len(latest) * min(share, 0.5))]
+        return latest[int(len(latest) * min(share, 0.5))]
 
     def _seconds_to_score(self, guess: float) -> float:
         """Return how many seconds the scoring of a network takes, all workers together."""
