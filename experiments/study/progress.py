@@ -91,10 +91,10 @@ class StudyProgress(LiveBar):
 
     What is left is played through: each trial goes to the worker that is free first. What comes before a trial's
     epochs (compiling, above all) falls as programs are there already; the epochs stay what they are. So the two are
-    known apart, and the former is expected to be the shortest at the beginning, later the median of the
-    latest. The latter is a straight line over the size of the network, where the plan tells it. A network that is not
-    known yet, of a proposal or of whom will be trained again, is one of those that take long, as the best mostly do,
-    and more and more the best two by now. Between search and confirming, networks are scored on the test part.
+    known apart, and the former is expected to be the shortest at the beginning, later the median of the latest. The
+    latter is a straight line over the size of the network, where the plan tells it. A network that is not known yet, of
+    a proposal or of whom will be trained again, is one of those that take long, as the best mostly do, and more and
+    more the best two by now. Between search and confirming, networks are scored on the test part.
     """
 
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
