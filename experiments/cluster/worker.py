@@ -84,7 +84,8 @@ class Outcome:
     """How a trial ended, as the coordinator tells it to Optuna.
 
     ``score`` is that of the validation part after the last epoch: the dummy baseline's where it diverged, None where it
-    failed; ``scores`` has one an epoch.
+    failed; ``scores`` has one an epoch. ``compile_seconds`` are those of ``fit_seconds`` that its program took before
+    it could train.
     """
 
     number: int
@@ -93,6 +94,7 @@ class Outcome:
     score: float | None = None
     scores: tuple[float, ...] = ()
     fit_seconds: float = 0.0
+    compile_seconds: float = 0.0
     failure: str | None = None
     engine: str = "compiled"
 
@@ -244,6 +246,8 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         score=result.valid.score,
         scores=result.history.valid_score,
         fit_seconds=result.fit_seconds,
+        # A new program trains its first epoch by itself.
+        compile_seconds=result.history.seconds[0] - min(result.history.seconds),
         engine=trained.engine,
     )
 

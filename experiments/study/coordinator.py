@@ -151,6 +151,7 @@ class Coordinator:
                 future = next(completed)
                 if self._beside is not None and future is self._beside:
                     self._beside = None
+                    self._progress.ended_beside()
                     if future.status == "finished":
                         future.release()
                     continue

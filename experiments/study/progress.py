@@ -24,9 +24,12 @@ _KNOWN_FROM = 0.1
 #: So many trials, and at most the later half, tell what the next ones wait for before their epochs.
 _LATEST = 16
 #: Seconds that a repeat takes beside what its network took in the search (it stops at each epoch, and folds are
-#: followed by all rows), and that a worker needs to score a network on the test part: guesses until they have been
-#: seen, which matter where all else is short.
-_AGAIN, _SCORING = 0.3, 0.1
+#: followed by all rows), that a worker needs to score a network on the test part, and for what it is given beside the
+#: trials (scikit-learn's models): guesses until they have been seen, which matter where all else is short. Behind the
+#: last trial its model is registered, and what writes the report is imported.
+_AGAIN, _SCORING, _BESIDE, _BEHIND = 0.25, 0.1, 1.0, 0.5
+#: What a program that has just been compiled is slower at first, as a share of what its trial waited longer.
+_COLD = 0.1
 #: Seconds from one drawing to the next epoch that is drawn.
 _REDRAWN_AFTER = 0.25
 
@@ -86,15 +89,35 @@ class _Running:
     epoch: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Took:
+    """Seconds of a trial that has ended.
+
+    Attributes
+    ----------
+    start
+        From when its worker was free to its first epoch, without those in which its program was compiled.
+    """
+
+    start: float
+    compiling: float
+    epochs: float
+
+    @property
+    def epochs_again(self) -> float:
+        """Those of its epochs once the program has run for a while."""
+        return max(self.epochs - _COLD * self.compiling, 0.0)
+
+
 class StudyProgress(LiveBar):
     """One bar of epochs over a whole study, named after its phase, and the time that is left.
 
     What is left is played through: each trial goes to the worker that is free first. What comes before a trial's
-    epochs (compiling, above all) falls as programs are there already; the epochs stay what they are. So the two are
-    known apart, and the former is expected to be the shortest at the beginning, later the median of the latest. The
-    latter is a straight line over the size of the network, where the plan tells it. A network that is not known yet, of
-    a proposal or of whom will be trained again, is one of those that take long, as the best mostly do, and more and
-    more the best two by now. Between search and confirming, networks are scored on the test part.
+    epochs is what it was lately, without compiling: in the first half of a study little more of that is expected, since
+    programs are there already, later as much as lately. The epochs are a straight line over the size of the network,
+    where the plan tells it. A network that is not known yet, of a proposal or of whom will be trained again, is one of
+    those that take longest, as the best mostly do, and more and more the best two by now. Between search and
+    confirming, networks are scored on the test part.
     """
 
     def __init__(self, console: Console, *, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -111,15 +134,16 @@ class StudyProgress(LiveBar):
         self._running: dict[int, _Running] = {}
         self._n_workers = 1
         self._freed: list[float] = []
+        #: Since when a worker has had something beside the trials.
+        self._beside: float | None = None
         #: When scoring on the test part began, and how many networks there were.
         self._scoring: tuple[float, int] | None = None
-        #: Of this session's search: seconds before the epochs of its trials; of their epochs, by the trial and by the
-        #: size of its network; their scores. Of its repeats, by the trial that made the network: both kinds of seconds.
-        self._starts: list[float] = []
-        self._seconds: dict[str, float] = {}
-        self._repeats: dict[str, list[tuple[float, float]]] = {}
-        self._by_size: list[tuple[float, float]] = []
+        #: Of this session's search, by the trial: seconds, sizes of networks, and scores. Of its repeats: seconds, by
+        #: the trial that made the network.
+        self._took: dict[str, _Took] = {}
+        self._sizes: dict[str, float] = {}
         self._scores: dict[str, float] = {}
+        self._repeats: dict[str, list[_Took]] = {}
 
     def plan(
         self,
@@ -130,6 +154,7 @@ class StudyProgress(LiveBar):
         n_to_score: int = 0,
         n_ended: int = 0,
         best: float | None,
+        beside: bool = False,
     ) -> None:
         """Begin a phase.
 
@@ -143,10 +168,13 @@ class StudyProgress(LiveBar):
             How many networks will be scored on the test part before that.
         n_ended
             Trials of the study, the ``best`` of which has that score.
+        beside
+            Whether a worker has something beside the trials, until :meth:`ended_beside`.
         """
         with self._lock:
             self._ahead, self._n_unplanned, self._n_ended, self._best = dict(ahead), n_unplanned, n_ended, best
             self._n_to_score, self._scoring = n_to_score, None
+            self._beside = self._clock() if beside else None
             self._freed.clear()
             self.name_phase(phase, total=self._n_trials * self._epochs)
             self._draw()
@@ -174,6 +202,11 @@ class StudyProgress(LiveBar):
             self._running[number] = _Running(self._freed.pop() if has_waited else self._clock())
             self._n_workers = n_workers
             self._draw()
+
+    def ended_beside(self) -> None:
+        """Note that the worker is free that had something beside the trials."""
+        with self._lock:
+            self._beside = None
 
     def scoring(self, n_left: int) -> None:
         """Note how many networks are still to be scored on the test part; the first time, how many there are."""
@@ -210,14 +243,15 @@ class StudyProgress(LiveBar):
         # The first epoch is as long as the others, and the only one that has something before it.
         seconds = min((now - trial.first) / (1 - 1 / max(trial.epoch, 2)), now - trial.began)
         start = now - trial.began - seconds
+        compiling = min(outcome.compile_seconds, start)
+        took = _Took(start - compiling, compiling, seconds)
         if one.again:
-            self._repeats.setdefault(one.again, []).append((start, seconds))
+            self._repeats.setdefault(one.again, []).append(took)
             return
-        self._starts.append(start)
         network = f"trial-{outcome.number}"
-        self._seconds[network] = seconds
+        self._took[network] = took
         if one.size is not None:
-            self._by_size.append((one.size, seconds))
+            self._sizes[network] = one.size
         if score is not None:
             self._scores[network] = score
 
@@ -236,13 +270,15 @@ class StudyProgress(LiveBar):
         return "" if self._best is None else f"  best {self._best:.4f}"
 
     def _left(self) -> str:
-        n_known = len(self._starts) + sum(map(len, self._repeats.values()))
+        n_known = len(self._took) + sum(map(len, self._repeats.values()))
         n_left = len(self._ahead) + self._n_unplanned
         if not n_known or (share := n_known / (n_known + n_left)) < _KNOWN_FROM:
             return "?"
         now, start = self._clock(), self._start(share)
         expected, unknown = self._expected(start)
         free = [0.0] * max(self._n_workers - len(self._running), 0)
+        if self._beside is not None and free:
+            free[0] = max(self._beside + _BESIDE - now, 0.0)
         for number, trial in self._running.items():
             before, seconds = expected[number]
             if trial.first is None:
@@ -256,15 +292,19 @@ class StudyProgress(LiveBar):
         # No finalist is chosen, nor anything scored on the test part, before all have ended.
         searched = max(free) + self._n_to_score * self._seconds_to_score(_SCORING / len(free))
         if self._n_unplanned:
-            free = [searched] * len(free)
+            free = [searched + _BESIDE, *[searched] * (len(free) - 1)]
+            heapq.heapify(free)
             for _ in range(self._n_unplanned):
                 heapq.heapreplace(free, free[0] + start + _AGAIN + unknown)
-        return duration(max(searched, *free))
+        return duration(max(searched, *free) + _BEHIND)
 
     def _start(self, share: float) -> float:
         """Return what a trial of the search will wait for before its epochs, when that share of all trials is known."""
-        latest = sorted(self._starts[-min(len(self._starts) // 2 + 1, _LATEST) :]) or [0.0]
-        return latest[int(len(latest) * min(share, 0.5))]
+        latest = [*self._took.values()][-min(len(self._took) // 2 + 1, _LATEST) :]
+        if not latest:
+            return 0.0
+        compiling = sorted(took.compiling for took in latest)[int(len(latest) * min(share, 0.5))]
+        return median(took.start for took in latest) + min(2 * share, 1.0) * compiling
 
     def _seconds_to_score(self, guess: float) -> float:
         """Return how many seconds the scoring of a network takes, all workers together."""
@@ -274,22 +314,23 @@ class StudyProgress(LiveBar):
 
     def _expected(self, start: float) -> tuple[dict[int, tuple[float, float]], float]:
         """Return seconds before and in the epochs of each trial ahead, and those of a network not known yet."""
-        ahead, slope, base = self._ahead, 0.0, fmean(seconds for _, seconds in self._by_size) if self._by_size else 0.0
-        if len({size for size, _ in self._by_size}) > 1:
-            slope, base = linear_regression(*zip(*self._by_size, strict=True))
-        by_size = {n: max(base + slope * one.size, 0.0) for n, one in ahead.items() if one.size is not None}
-        known, scores = self._seconds, self._scores
-        of_search = sorted([*known.values(), *by_size.values()]) or [0.0]
-        unknown = of_search[int(0.75 * len(of_search))]
+        ahead, known = self._ahead, {network: took.epochs_again for network, took in self._took.items()}
+        by_size = [(size, known[network]) for network, size in self._sizes.items()]
+        slope, base = 0.0, fmean(seconds for _, seconds in by_size) if by_size else 0.0
+        if len({size for size, _ in by_size}) > 1:
+            slope, base = linear_regression(*zip(*by_size, strict=True))
+        of_plan = {n: max(base + slope * one.size, 0.0) for n, one in ahead.items() if one.size is not None}
+        of_search, scores = sorted([*known.values(), *of_plan.values()]) or [0.0], self._scores
+        unknown = of_search[int(0.9 * len(of_search))]
         if best := heapq.nlargest(2, scores, key=scores.__getitem__):
             share = len(known) / len(of_search)
             unknown = share * fmean(known[network] for network in best) + (1 - share) * unknown
         expected = {}
         for number, one in ahead.items():
             if one.again is None:
-                expected[number] = start, by_size.get(number, unknown)
+                expected[number] = start, of_plan.get(number, unknown)
             elif seen := self._repeats.get(one.again):
-                expected[number] = median(before for before, _ in seen), fmean(seconds for _, seconds in seen)
+                expected[number] = median(took.start for took in seen), fmean(took.epochs for took in seen)
             else:
                 expected[number] = start + _AGAIN, known.get(one.again, unknown)
         return expected, unknown

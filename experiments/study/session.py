@@ -252,6 +252,7 @@ def _train(
             n_to_score=study.n_search - n_scored if has_test else 0,
             n_ended=len(so_far),
             best=None if best is None else best.score,
+            beside=beside is not None,
         )
         Coordinator(study, client, progress, page.note_now_and_then, beside=beside).run()
         seconds += time.monotonic() - start

@@ -17,8 +17,8 @@ SCORING = 4.0
 
 
 def compiling(number: int) -> float:
-    """Return how long a trial waits for the compiler: long at first, hardly later."""
-    return 60.0 if number < N_WORKERS else 20.0 if number < 5 else 1.0
+    """Return how long a trial waits for the compiler: long at first, not at all later."""
+    return 60.0 if number < N_WORKERS else 20.0 if number < 5 else 0.0
 
 
 def network(number: int) -> int:
@@ -60,7 +60,7 @@ def lines_told(seconds: Callable[[int], float], sizes: dict[int, float]) -> list
         if number == N_SEARCH:  # nobody begins to confirm before all have searched
             free = [max(free) + SCORING] * N_WORKERS
         worker, an_epoch = free.index(min(free)), seconds(network(number))
-        first = free[worker] + compiling(number) + an_epoch
+        first = free[worker] + 1.0 + compiling(number) + an_epoch
         ended = first + (EPOCHS - 1) * an_epoch
         events += [(free[worker], 1, number, 0), (ended, 0, number, 0)]
         events += [(first + epoch * an_epoch, 2, number, epoch + 1) for epoch in range(EPOCHS - 1)]
@@ -76,7 +76,8 @@ def lines_told(seconds: Callable[[int], float], sizes: dict[int, float]) -> list
         elif kind == 2:
             progress.epoch(number, epoch)
         else:
-            outcome = Outcome(number=number, run_id="", state="finished", score=0.5 + 0.1 * depth(network(number)))
+            score, waited = 0.5 + 0.1 * depth(network(number)), compiling(number)
+            outcome = Outcome(number=number, run_id="", state="finished", score=score, compile_seconds=waited)
             progress.ended(outcome, f"compare depth {depth(network(number))}")
             lines.append((at, screen.getvalue().splitlines()[-1]))
     return lines
@@ -154,15 +155,15 @@ def test_a_trial_that_failed_before_its_first_epoch_says_nothing_of_the_others_a
 def test_what_a_worker_waits_for_between_two_trials_is_in_the_time_left():
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
-    progress.plan("search", ahead={number: Ahead() for number in range(4)}, best=None)
-    for number in range(4):
+    progress.plan("search", ahead={number: Ahead() for number in range(5)}, best=None)
+    for number in range(5):
         now[0] += 2 * (number > 0)
         progress.started(number, 1)
         now[0] += 4
         progress.epoch(number, 1)
         now[0] += 4
         progress.ended(Outcome(number=number, run_id="", state="finished", score=0.5), "depth 1")
-    assert [left_in(line) for line in screen.getvalue().splitlines()][1:] == [20, 10, 0]
+    assert [left_in(line) for line in screen.getvalue().splitlines()][2:] == [20, 10, 0]
 
 
 def test_networks_that_are_scored_on_the_test_part_are_in_the_time_left(monkeypatch):
@@ -178,8 +179,26 @@ def test_networks_that_are_scored_on_the_test_part_are_in_the_time_left(monkeypa
     for n_left in (3, 2, 1, 0):
         progress.scoring(n_left)
         now[0] += 20
-    assert [left_in(status) for status in shown[-3:]] == [20 * n_left + 10 for n_left in (2, 1, 0)]
+    # The repeat, and what is done beside and behind it, are expected to take a little longer.
+    assert [left_in(status) for status in shown[-3:]] == [20 * n_left + 12 for n_left in (2, 1, 0)]
     assert shown[-3].startswith("1/3 networks on the test part")
+
+
+def test_a_worker_that_has_something_beside_the_trials_takes_none():
+    now, screen = [0.0], io.StringIO()
+    progress = StudyProgress(Console(file=screen, width=200), epochs=1, clock=lambda: now[0])
+    ahead = {number: Ahead(again="trial-0") for number in range(4)}
+    progress.plan("confirm", ahead=ahead, best=None, beside=True)
+    for number in range(4):
+        progress.started(number, 2)
+        now[0] += 0.2
+        progress.epoch(number, 1)
+        now[0] += 0.2
+        if number == 2:
+            progress.ended_beside()
+        progress.ended(Outcome(number=number, run_id="", state="finished", score=0.5), "depth 1")
+    # It is expected to be busy for a second; when it is free, two workers share what is left.
+    assert [left_in(line) for line in screen.getvalue().splitlines()] == [2, 1, 1, 0]
 
 
 def test_what_changes_is_drawn_at_once(monkeypatch):
