@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from distributed import Worker, get_worker
@@ -41,6 +42,10 @@ EPOCH_TOPIC = "depthcheck-epoch"
 SENT: dict[tuple[DataConfig, str], tuple[Parcel, mmap.mmap]] = {}
 #: Description of an attempt that did not come to its end.
 INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The trial was run again."
+#: Of the networks that this process has trained, the last small ones by their runs: they are scored on the test part
+#: when the search has ended, and reading one takes ten times as long as that.
+_trained: dict[str, Any] = {}
+_MOST_TRAINED, _MOST_VALUES = 200, 50_000
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
 _one_at_a_time = threading.Lock()
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
@@ -176,12 +181,17 @@ def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Datas
     from depthcheck.pipeline.trial import judge, run_trial
 
     try:
-        model = tracking.load_model(study_run.tracking_uri, run_id)
+        model = _trained.pop(run_id, None) or tracking.load_model(study_run.tracking_uri, run_id)
     except tracking.TrackingError:
         tracking.read_run(study_run.tracking_uri, run_id)  # raises where the store is away: then no model is lost
         # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
         model = run_trial(config, dataset).model
     tracking.TrialRun(study_run, run_id).log_score(*judge(model, config, dataset))
+
+
+def trained_here() -> list[str]:
+    """Return the runs whose networks this process has at hand."""
+    return list(_trained)
 
 
 def score_references(
@@ -239,6 +249,10 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         run.log_engine(trained.engine)
     run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
     result = trained.result
+    if task.finalist is None and result.n_params <= _MOST_VALUES and not task.config.split.folds:
+        _trained[run.run_id] = trained.model
+        if len(_trained) > _MOST_TRAINED:
+            del _trained[next(iter(_trained))]
     return Outcome(
         number=task.number,
         run_id=run.run_id,
@@ -361,7 +375,11 @@ def import_training(*, to_be_forked: bool = False) -> None:
         with mock.patch("sklearn.utils.all_estimators", list):
             import_module("skops.io")
         load_mlflow()
-        import_module("keras") if to_be_forked else import_trial()
+        if to_be_forked:
+            import_module("keras")
+        else:
+            import_trial()
+            import_module("mlflow.store.tracking.sqlalchemy_store")
     finally:
         gc.freeze()
         gc.enable()

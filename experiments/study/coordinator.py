@@ -11,6 +11,7 @@ the search is scored on the test part, once, and so are the models that networks
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -33,6 +34,7 @@ from depthcheck.experiments.cluster.worker import (
     score_network,
     score_references,
     start_run,
+    trained_here,
 )
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.design import PlannedTrial
@@ -124,6 +126,8 @@ class Coordinator:
         self._waiting: deque[PlannedTrial] = deque()
         self._running: dict[Future, tuple[PlannedTrial, TrialTask]] = {}
         self._deaths: Counter[int] = Counter()
+        #: Programs that a worker of this session has.
+        self._compiled: set[tuple[ParamValue | None, bool]] = set()
         #: What Optuna has begun, by the trial's number.
         self._points: dict[int, Mapping[str, ParamValue]] = {}
         self._uri, run_id = study.study_run.tracking_uri, study.study_run.run_id
@@ -171,13 +175,24 @@ class Coordinator:
 
     def _fill(self, completed: as_completed, *, only_begun: bool = False) -> None:
         """Give free workers what waits; with ``only_begun`` what is laid down and has begun in Optuna already."""
-        while self._waiting and self._may_start(planned := self._waiting[0]):
+        while self._waiting and self._may_start(planned := self._next()):
             if only_begun and (planned.point is None or planned.number not in self._points):
                 break
-            self._waiting.popleft()
+            self._waiting.remove(planned)
             future, task = self._start(planned)
             self._running[future] = planned, task
             completed.add(future)
+
+    def _next(self) -> PlannedTrial:
+        """Return the first trial that waits, or one before whose turn it is while a program is compiled.
+
+        Another worker would compile the same program at the same time, for the next trial that needs it. Of those that
+        are laid down, any may be trained first.
+        """
+        running = {_program(self._points[planned.number]) for planned, _ in self._running.values()}
+        laid_down = itertools.takewhile(lambda planned: planned.point is not None, self._waiting)
+        ready = (planned for planned in laid_down if _program(planned.point or {}) not in running - self._compiled)
+        return next(ready, self._waiting[0])
 
     @property
     def _n_workers(self) -> int:
@@ -220,6 +235,8 @@ class Coordinator:
     def _begin(self, planned: PlannedTrial) -> Mapping[str, ParamValue]:
         """Return the trial's point; Optuna has the trial from now on."""
         study, number = self._study, planned.number
+        for before in [one for one in self._waiting if one.number < number and one.number not in self._points]:
+            self._begin(before)  # Optuna numbers them as they come
         if number not in self._points:
             point = study.proposal(number) if planned.point is None else planned.point
             study.ledger.start(planned, point, space.distributions(study.experiment, point))
@@ -235,6 +252,7 @@ class Coordinator:
 
     def _on_epoch(self, event: tuple[float, Any]) -> None:
         _time, message = event
+        self._compiled.add(_program(self._points[message["number"]]))
         self._progress.epoch(message["number"], message["epoch"])
 
     def _outcome(self, planned: PlannedTrial, task: TrialTask, future: Future) -> Outcome | None:
@@ -279,6 +297,11 @@ class Coordinator:
         )
 
 
+def _program(point: Mapping[str, ParamValue]) -> tuple[ParamValue | None, bool]:
+    """Return what trials whose small networks share a compiled program have in common, as far as that is known here."""
+    return point.get("optimizer"), point.get("depth") == 0
+
+
 def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...]:
     """Return for each epoch the score below which a trial is pruned: the median of the completed trials there.
 
@@ -320,16 +343,26 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
     progress.scoring(total)
     if not progress.is_shown:
         progress.console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
+    # A worker of this machine has the small networks that it trained at hand; of others nobody waits for an answer.
+    found = client.run(trained_here, on_error="ignore") if client.cluster is not None else {}
+    has = {run_id: address for address, run_ids in found.items() for run_id in run_ids}
     running: dict[Future, TrialRecord] = {}
     completed = as_completed()
     try:
         while waiting or running:
             # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
             while waiting and len(running) < max(n_admitted(client), 1):
-                record = waiting.popleft()
+                busy = {has.get(one.run_id) for one in running.values()} - {None}
+                record = next((one for one in waiting if has.get(one.run_id) not in busy), None)
+                place = None if record is None else has.get(record.run_id)
+                record = record or waiting[0]
+                waiting.remove(record)
                 # Where the data lie may have changed since the network was trained.
                 config = replace(record.config, data=study.experiment.data)
-                future = client.submit(score_network, run, record.run_id, config, study.data_folder, pure=False)
+                given = run, record.run_id, config, study.data_folder
+                future = client.submit(
+                    score_network, *given, pure=False, workers=place, allow_other_workers=bool(place)
+                )
                 running[future] = record
                 completed.add(future)
             future = next(completed)

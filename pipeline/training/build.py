@@ -27,7 +27,7 @@ from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training import layers
-from depthcheck.pipeline.training.sharing import as_padded, can_pad, padded_units, without_settings
+from depthcheck.pipeline.training.sharing import as_padded, can_pad, padded_units, with_momentum, without_settings
 
 
 def build(
@@ -81,7 +81,7 @@ def build(
         layer=keras.layers.Dense,
         initializer=keras.initializers.GlorotUniform,
         loss=task_loss(is_regression=not n_classes),
-        optimizer=build_optimizer(optimizer),
+        optimizer=build_optimizer(with_momentum(optimizer) if any(least) else optimizer),
     )
     if model.dropout > 0 or any(least):
         rate = model.dropout or 0.5  # of a padded model a setting says it
@@ -105,9 +105,10 @@ def build(
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
-    other = without_settings(optimizer), plan.sample_shape, n_classes
-    network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), *other))
-    network.padded = partial(as_padded, compiled, plan, other, n_features) if can_pad(plan, model, optimizer) else None
+    other = plan.sample_shape, n_classes
+    network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), without_settings(optimizer), *other))
+    others = without_settings(with_momentum(optimizer)), *other
+    network.padded = partial(as_padded, compiled, plan, others, n_features) if can_pad(plan, model, optimizer) else None
     network.again = partial(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )

@@ -137,7 +137,7 @@ class TrainingProgram:
         """Return the numbers of a model that are no variables, as the program takes them."""
         if padded is None:
             return np.array([getattr(holder, name) for holder, name in settings(model)], np.float32)
-        of_optimizer = [getattr(holder, name) for holder, name in settings(model) if holder is model.optimizer]
+        of_optimizer = [getattr(model.optimizer, name) for holder, name in self._settings if holder is self._optimizer]
         return np.array([*of_optimizer, *padded.settings], np.float32)
 
     def run(

@@ -143,6 +143,13 @@ def without_settings(optimizer: OptimizerConfig) -> OptimizerConfig:
     return replace(optimizer, learning_rate=1.0, hyperparameters=options)
 
 
+def with_momentum(optimizer: OptimizerConfig) -> OptimizerConfig:
+    """Return the configuration whose program serves SGD without momentum, too: there it is a setting of 0."""
+    if optimizer.name != "sgd":
+        return optimizer
+    return replace(optimizer, hyperparameters=tuple((dict(optimizer.hyperparameters) | {"momentum": 0.5}).items()))
+
+
 def _settings_of(optimizer: str) -> tuple[str, ...]:
     # Keras's Muon, and momentum of RMSprop, take nothing but plain numbers.
     return {"sgd": ("momentum", "weight_decay"), "muon": ()}.get(optimizer, ("weight_decay",))

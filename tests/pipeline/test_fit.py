@@ -534,11 +534,14 @@ def test_parts_of_any_size_share_one_program_and_end_as_without_room():
 def test_small_networks_share_one_program_whatever_their_values_and_end_as_alone(split: Split):
     programs = ProgramCache(size=4)
     for at, (units, activation, momentum, batch_size) in enumerate(
-        [((12, 5), "tanh", 0.5, 32), ((100,), "relu", 0.9, 16), ((7, 5, 9), "sigmoid", 0.1, 50)]
-    ):
+        [
+            ((12, 5), "tanh", 0.5, 32), ((100,), "relu", 0.9, 16), ((7, 5, 9), "sigmoid", 0.1, 50),
+            ((12,), "sigmoid", None, 16), ((9, 8), "relu", 0.0, 32),
+        ]
+    ):  # fmt: skip
+        given = () if momentum is None else (("momentum", momentum),)
         ours, alone = (
-            network(*units, activation=activation, optimizer="sgd", hyperparameters=(("momentum", momentum),))
-            for _ in range(2)
+            network(*units, activation=activation, optimizer="sgd", hyperparameters=given) for _ in range(2)
         )
         sized = config(batch_size=batch_size, seed=at)
         curves = fit(ours, split, sized, capacity=200, programs=programs).curves()

@@ -1,0 +1,64 @@
+"""What a worker and the coordinator do to be done sooner, and that it changes nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster import worker
+from depthcheck.experiments.cluster.worker import TrialTask, run_task, score_network, trained_here
+from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.study.coordinator import Coordinator
+from depthcheck.pipeline.config import SplitConfig
+from depthcheck.pipeline.data.load import load
+
+DIGITS = definition.read(definition.find("digits"))
+PLAN = design.plan(DIGITS, [design.SearchRound(trials=40)])
+
+
+def test_network_at_hand_says_the_same_of_the_test_part_as_one_that_is_read(uri, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(worker, "_trained", {})
+    dataset, parent = load(DIGITS.data, cache=tmp_path), tracking.open_parent("mine", uri=uri, environ={})
+    said, read = [], []
+    monkeypatch.setattr(tracking, "load_model", lambda *of, was=tracking.load_model: read.append(of) or was(*of))
+    for number in range(2):
+        config = space.to_config(DIGITS, PLAN[1].point, seed=1, data_sha256=dataset.sha256, split=SplitConfig())
+        config = replace(config, fit=replace(config.fit, epochs=1))
+        task = TrialTask(study_run=parent, number=number, phase="compare", combination={}, config=config)
+        run_id = run_task(task).run_id
+        assert trained_here() == [run_id]
+        if number:
+            worker._trained.clear()
+        score_network(parent, run_id, config, None)
+        assert not trained_here()  # it is scored once
+        said.append(tracking.test_predictions(uri, [run_id])[run_id])
+    assert len(read) == 1
+    np.testing.assert_array_equal(said[0].predicted, said[1].predicted)
+    np.testing.assert_array_equal(said[0].probability, said[1].probability)
+
+
+@pytest.mark.parametrize(
+    ("running", "compiled", "waiting", "expected"),
+    [
+        pytest.param([1], [], [2, 3, 4], 2, id="another program"),
+        pytest.param([4], [], [6, 5], 5, id="program that is being compiled"),
+        pytest.param([4], [4], [6, 5], 6, id="program that is there"),
+        pytest.param([4], [], [6, 12], 6, id="nothing else to do"),
+        pytest.param([4], [], [6, 37, 5], 6, id="no proposal before its turn, and none before it"),
+    ],
+)
+def test_no_two_workers_compile_a_program_at_once(running, compiled, waiting, expected) -> None:
+    """Of digits, 0 is the baseline, 1 and 2 have no hidden layer, 3 to 6 have, with SGD and Adam by turns."""
+    coordinator = object.__new__(Coordinator)
+    coordinator._points = {trial.number: trial.point for trial in PLAN if trial.point}
+    coordinator._running = {number: (PLAN[number], None) for number in running}
+    coordinator._compiled = set()
+    coordinator._progress = type("Silent", (), {"epoch": lambda *_: None})()
+    for number in compiled:
+        coordinator._on_epoch((0.0, {"number": number, "epoch": 1}))
+    coordinator._waiting = deque(PLAN[number] for number in waiting)
+    assert coordinator._next().number == expected
