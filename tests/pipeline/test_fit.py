@@ -540,9 +540,7 @@ def test_small_networks_share_one_program_whatever_their_values_and_end_as_alone
         ]
     ):  # fmt: skip
         given = () if momentum is None else (("momentum", momentum),)
-        ours, alone = (
-            network(*units, activation=activation, optimizer="sgd", hyperparameters=given) for _ in range(2)
-        )
+        ours, alone = (network(*units, activation=activation, optimizer="sgd", hyperparameters=given) for _ in range(2))
         sized = config(batch_size=batch_size, seed=at)
         curves = fit(ours, split, sized, capacity=200, programs=programs).curves()
         for name, curve in fit(alone, split, sized).curves().items():
