@@ -95,7 +95,7 @@ class StudyRequest:
     launcher
         What asks for it.
     meanwhile
-        Is called at the end, where there is nothing to do but to wait for workers.
+        Is called in a thread near the end, while there is little to do but to wait for workers; it raises nothing.
     """
 
     experiment: Experiment
@@ -264,7 +264,7 @@ def _train(
             score_networks(study, client, progress)
         n_scored = study.n_search
 
-    with progress:
+    with progress, ThreadPoolExecutor() as meanwhile:
         train("confirm" if chosen else "search")
         if request.deadline is not None:
             patient(study.freeze_selection)
@@ -279,6 +279,7 @@ def _train(
         score()
         submit = functools.partial(patient, lambda: submit_references(study, dataset, client, progress))
         scored = submit()
+        meanwhile.submit(request.meanwhile)
         if is_more_to_train:
             train("confirm", beside=scored)
         address = None
@@ -287,7 +288,6 @@ def _train(
             address = patient(lambda: tracking.register_champion(study_run, best.run_id, description, served))
         if scored is not None:
             progress.name_phase("scikit-learn")
-            request.meanwhile()
             wait_for_references(scored, submit, progress)
     return address
 
