@@ -184,21 +184,22 @@ def test_networks_that_are_scored_on_the_test_part_are_in_the_time_left(monkeypa
     assert shown[-3].startswith("1/3 networks on the test part")
 
 
-def test_a_worker_that_has_something_beside_the_trials_takes_none():
+def test_a_worker_that_has_something_beside_the_trials_takes_none(monkeypatch):
+    monkeypatch.setattr("depthcheck.experiments.study.progress._BESIDE", 100.0)
     now, screen = [0.0], io.StringIO()
-    progress = StudyProgress(Console(file=screen, width=200), epochs=1, clock=lambda: now[0])
-    ahead = {number: Ahead(again="trial-0") for number in range(4)}
+    progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
+    ahead = {number: Ahead(again="trial-0") for number in range(6)}
     progress.plan("confirm", ahead=ahead, best=None, beside=True)
-    for number in range(4):
+    for number in range(6):
         progress.started(number, 2)
-        now[0] += 0.2
+        now[0] += 5
         progress.epoch(number, 1)
-        now[0] += 0.2
-        if number == 2:
+        now[0] += 5
+        if number == 1:
             progress.ended_beside()
         progress.ended(Outcome(number=number, run_id="", state="finished", score=0.5), "depth 1")
-    # It is expected to be busy for a second; when it is free, two workers share what is left.
-    assert [left_in(line) for line in screen.getvalue().splitlines()] == [2, 1, 1, 0]
+    # One worker has five to train, then two have four.
+    assert [left_in(line) for line in screen.getvalue().splitlines()] == [50, 20, 20, 10, 10, 0]
 
 
 def test_what_changes_is_drawn_at_once(monkeypatch):
