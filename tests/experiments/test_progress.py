@@ -185,7 +185,7 @@ def test_networks_that_are_scored_on_the_test_part_are_in_the_time_left(monkeypa
 
 
 def test_a_worker_that_has_something_beside_the_trials_takes_none(monkeypatch):
-    monkeypatch.setattr("depthcheck.experiments.study.progress._BESIDE", 100.0)
+    monkeypatch.setattr("depthcheck.experiments.study.progress._BESIDE", 35.0)
     now, screen = [0.0], io.StringIO()
     progress = StudyProgress(Console(file=screen, width=200), epochs=2, clock=lambda: now[0])
     ahead = {number: Ahead(again="trial-0") for number in range(6)}
@@ -198,8 +198,8 @@ def test_a_worker_that_has_something_beside_the_trials_takes_none(monkeypatch):
         if number == 1:
             progress.ended_beside()
         progress.ended(Outcome(number=number, run_id="", state="finished", score=0.5), "depth 1")
-    # One worker has five to train, then two have four.
-    assert [left_in(line) for line in screen.getvalue().splitlines()] == [50, 20, 20, 10, 10, 0]
+    # One of the workers is free after 25 s, and sooner than was expected: with four to train.
+    assert [left_in(line) for line in screen.getvalue().splitlines()] == [40, 20, 20, 10, 10, 0]
 
 
 def test_what_changes_is_drawn_at_once(monkeypatch):
