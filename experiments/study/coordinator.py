@@ -252,7 +252,8 @@ class Coordinator:
 
     def _on_epoch(self, event: tuple[float, Any]) -> None:
         _time, message = event
-        self._compiled.add(_program(self._points[message["number"]]))
+        if message["number"] in self._points:  # on a user's cluster others may train, too
+            self._compiled.add(_program(self._points[message["number"]]))
         self._progress.epoch(message["number"], message["epoch"])
 
     def _outcome(self, planned: PlannedTrial, task: TrialTask, future: Future) -> Outcome | None:

@@ -27,7 +27,7 @@ _LATEST = 16
 #: followed by all rows), that a worker needs to score a network on the test part, and for what it is given beside the
 #: trials (scikit-learn's models): guesses until they have been seen, which matter where all else is short. Behind the
 #: last trial a model is registered.
-_AGAIN, _SCORING, _BESIDE, _BEHIND = 0.25, 0.1, 1.0, 0.3
+_AGAIN, _SCORING, _BESIDE, _BEHIND = 0.3, 0.05, 1.0, 0.3
 #: What a program that has just been compiled is slower at first, as a share of what its trial waited longer.
 _COLD = 0.1
 #: Seconds from one drawing to the next epoch that is drawn.
