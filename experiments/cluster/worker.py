@@ -144,7 +144,7 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
     run = start_run(task)
     own.append(run.run_id)
     try:
-        return _train(task, dataset, run, _tell_coordinator(task.number))
+        return _train(task, dataset, run, _tell_coordinator(task))
     except tracking.TrackingError:
         raise
     except OSError as error:  # a disk or a network drive: no configuration raises these
@@ -249,7 +249,8 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         run.log_engine(trained.engine)
     run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
     result = trained.result
-    if task.finalist is None and result.n_params <= _MOST_VALUES and not task.config.split.folds:
+    is_scored = task.finalist is None and result.state == "finished" and not task.config.split.folds
+    if is_scored and result.n_params <= _MOST_VALUES:
         _trained[run.run_id] = trained.model
         if len(_trained) > _MOST_TRAINED:
             del _trained[next(iter(_trained))]
@@ -318,12 +319,13 @@ def load_once(config: DataConfig, folder: str | None, sha256: str) -> Dataset:
     return load_again(config, Path(folder) if folder else None, sha256)
 
 
-def _tell_coordinator(number: int) -> Callable[[int], None]:
+def _tell_coordinator(task: TrialTask) -> Callable[[int], None]:
     try:
         worker = get_worker()
     except ValueError:  # called without Dask
         return lambda _epoch: None
-    return lambda epoch: worker.log_event(EPOCH_TOPIC, {"number": number, "epoch": epoch})
+    trial = {"study": task.study_run.run_id, "number": task.number}
+    return lambda epoch: worker.log_event(EPOCH_TOPIC, trial | {"epoch": epoch})
 
 
 def dask_setup(worker: Worker) -> None:

@@ -51,6 +51,8 @@ _PRUNE_AFTER_TRIALS = 10
 _DEATHS_TO_BE_ALONE, _DEATHS_TO_FAIL = 3, 6
 _DIED = "its worker died each time, and alone on the machine, too (out of memory?)"
 _WITHDRAWN = "Not counted: the first trials of this session all failed for this one reason, and the study stopped."
+#: Among so many trials that wait, one is looked for whose program is not being compiled.
+_LOOK_AHEAD = 16
 #: So many trials that fail alike, before a session has seen anything else, are no accident.
 ALIKE = 3
 
@@ -150,8 +152,8 @@ class Coordinator:
         try:
             while self._waiting or self._running:
                 self._fill(completed)
-                if self._waiting and self._waiting[0].point is not None:
-                    self._begin(self._waiting[0])  # while the workers train
+                if self._waiting and (planned := self._next()).point is not None:
+                    self._begin(planned)  # while the workers train
                 future = next(completed)
                 if self._beside is not None and future is self._beside:
                     self._beside = None
@@ -190,7 +192,8 @@ class Coordinator:
         are laid down, any may be trained first.
         """
         running = {_program(self._points[planned.number]) for planned, _ in self._running.values()}
-        laid_down = itertools.takewhile(lambda planned: planned.point is not None, self._waiting)
+        first = itertools.islice(self._waiting, _LOOK_AHEAD)
+        laid_down = itertools.takewhile(lambda planned: planned.point is not None, first)
         ready = (planned for planned in laid_down if _program(planned.point or {}) not in running - self._compiled)
         return next(ready, self._waiting[0])
 
@@ -252,8 +255,9 @@ class Coordinator:
 
     def _on_epoch(self, event: tuple[float, Any]) -> None:
         _time, message = event
-        if message["number"] in self._points:  # on a user's cluster others may train, too
-            self._compiled.add(_program(self._points[message["number"]]))
+        if message["study"] != self._study.study_run.run_id:  # on a user's cluster others may train, too
+            return
+        self._compiled.add(_program(self._points[message["number"]]))
         self._progress.epoch(message["number"], message["epoch"])
 
     def _outcome(self, planned: PlannedTrial, task: TrialTask, future: Future) -> Outcome | None:
@@ -347,13 +351,13 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
     # A worker of this machine has the small networks that it trained at hand; of others nobody waits for an answer.
     found = client.run(trained_here, on_error="ignore") if client.cluster is not None else {}
     has = {run_id: address for address, run_ids in found.items() for run_id in run_ids}
-    running: dict[Future, TrialRecord] = {}
+    running: dict[Future, tuple[TrialRecord, str | None]] = {}
     completed = as_completed()
     try:
         while waiting or running:
             # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
             while waiting and len(running) < max(n_admitted(client), 1):
-                busy = {has.get(one.run_id) for one in running.values()} - {None}
+                busy = {place for _, place in running.values()} - {None}
                 record = next((one for one in waiting if has.get(one.run_id) not in busy), None)
                 place = None if record is None else has.get(record.run_id)
                 record = record or waiting[0]
@@ -364,10 +368,10 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
                 future = client.submit(
                     score_network, *given, pure=False, workers=place, allow_other_workers=bool(place)
                 )
-                running[future] = record
+                running[future] = record, place
                 completed.add(future)
             future = next(completed)
-            record = running.pop(future)
+            record, _ = running.pop(future)
             try:
                 future.result()
             except KilledWorker as error:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -264,7 +265,7 @@ def _train(
             score_networks(study, client, progress)
         n_scored = study.n_search
 
-    with progress, ThreadPoolExecutor() as meanwhile:
+    with progress:
         train("confirm" if chosen else "search")
         if request.deadline is not None:
             patient(study.freeze_selection)
@@ -279,7 +280,7 @@ def _train(
         score()
         submit = functools.partial(patient, lambda: submit_references(study, dataset, client, progress))
         scored = submit()
-        meanwhile.submit(request.meanwhile)
+        threading.Thread(target=request.meanwhile, daemon=True).start()
         if is_more_to_train:
             train("confirm", beside=scored)
         address = None

@@ -388,7 +388,7 @@ class TrainingProgram:
 
 
 class _Given:
-    """A number that comes with each call, where Keras has a plain one; it is not 0."""
+    """A number that comes with each call, where Keras has a plain one, which it takes for one that is not 0."""
 
     def __init__(self, number: tf.Tensor) -> None:
         self.number = number

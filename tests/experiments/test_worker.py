@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,8 +58,10 @@ def test_no_two_workers_compile_a_program_at_once(running, compiled, waiting, ex
     coordinator._points = {trial.number: trial.point for trial in PLAN if trial.point}
     coordinator._running = {number: (PLAN[number], None) for number in running}
     coordinator._compiled = set()
-    coordinator._progress = type("Silent", (), {"epoch": lambda *_: None})()
-    for number in compiled:
-        coordinator._on_epoch((0.0, {"number": number, "epoch": 1}))
+    coordinator._progress = SimpleNamespace(epoch=lambda *_: None)
+    coordinator._study = SimpleNamespace(study_run=SimpleNamespace(run_id="ours"))
+    for study, numbers in {"ours": compiled, "theirs": [1, 4]}.items():  # on one cluster
+        for number in numbers:
+            coordinator._on_epoch((0.0, {"study": study, "number": number, "epoch": 1}))
     coordinator._waiting = deque(PLAN[number] for number in waiting)
     assert coordinator._next().number == expected
