@@ -46,7 +46,8 @@ INTERRUPTED_NOTE = "Interrupted: its worker died, or its server went away. The t
 #: when the search has ended, and reading one takes ten times as long as that.
 _trained: dict[str, Any] = {}
 _MOST_TRAINED, _MOST_VALUES = 200, 50_000
-#: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads.
+#: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads. Nor
+#: does a trial begin before all that it takes is imported.
 _one_at_a_time = threading.Lock()
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
@@ -155,8 +156,10 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
         return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=failure)
 
 
-def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_folder: str | None) -> None:
+def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_folder: str | None) -> str | None:
     """Score the network of a trial on the test part, and add that to ``run_id``, the trial's own run.
+
+    Returns the address of the worker that did; None without Dask.
 
     Raises
     ------
@@ -174,6 +177,8 @@ def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_fo
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise tracking.TrackingError(f"cannot score the network of run {run_id}: {reason}") from error
+    worker = _worker()
+    return None if worker is None else worker.address
 
 
 def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Dataset) -> None:
@@ -206,9 +211,9 @@ def score_references(
     RuntimeError
         When the data are no longer those of the study. A model of scikit-learn may fail in its own ways.
     """
-    from depthcheck.pipeline.training.reference import reference_scores
-
     with _one_at_a_time:
+        from depthcheck.pipeline.training.reference import reference_scores
+
         found = [asdict(one) for one in reference_scores(load_once(data, folder, sha256), split)]
     artifact = {tracking.keys.REFERENCES: {"references": found}}
     tracking.patiently(study_run.tracking_uri, lambda: study_run.log_artifacts(artifact))
@@ -269,12 +274,13 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
 
 def time_training(config: TrialConfig, data_folder: str | None) -> float:
     """Return how many seconds a training would take, by two epochs of it."""
-    from depthcheck.pipeline.trial import run_trial
-
-    dataset = load_once(config.data, data_folder, config.data_sha256)
     fit = replace(config.fit, epochs=min(config.fit.epochs, _TIMED_EPOCHS))
-    start = time.monotonic()
-    history = run_trial(replace(config, fit=fit), dataset).result.history
+    with _one_at_a_time:
+        from depthcheck.pipeline.trial import run_trial
+
+        dataset = load_once(config.data, data_folder, config.data_sha256)
+        start = time.monotonic()
+        history = run_trial(replace(config, fit=fit), dataset).result.history
     return time.monotonic() - start + (config.fit.epochs - history.n_epochs) * history.seconds[-1]
 
 
@@ -319,10 +325,15 @@ def load_once(config: DataConfig, folder: str | None, sha256: str) -> Dataset:
     return load_again(config, Path(folder) if folder else None, sha256)
 
 
-def _tell_coordinator(task: TrialTask) -> Callable[[int], None]:
+def _worker() -> Worker | None:
     try:
-        worker = get_worker()
+        return get_worker()
     except ValueError:  # called without Dask
+        return None
+
+
+def _tell_coordinator(task: TrialTask) -> Callable[[int], None]:
+    if (worker := _worker()) is None:
         return lambda _epoch: None
     trial = {"study": task.study_run.run_id, "number": task.number}
     return lambda epoch: worker.log_event(EPOCH_TOPIC, trial | {"epoch": epoch})
@@ -344,7 +355,15 @@ def dask_setup(worker: Worker) -> None:
     os.dup2(log, 2)
     os.close(log)
     bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
-    threading.Thread(target=import_training, daemon=True).start()
+    _one_at_a_time.acquire()  # a task that imports the same at the same time may find half of a module
+    threading.Thread(target=_import_first, daemon=True).start()
+
+
+def _import_first() -> None:
+    try:
+        import_training()
+    finally:
+        _one_at_a_time.release()
 
 
 def import_trial() -> None:

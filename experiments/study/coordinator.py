@@ -348,32 +348,29 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
     progress.scoring(total)
     if not progress.is_shown:
         progress.console.print(f"scoring {total} network{'s' if total > 1 else ''} on the test part")
-    # A worker of this machine has the small networks that it trained at hand; of others nobody waits for an answer.
+    # A worker of this machine has the small networks that it trained at hand; of others nobody waits for an answer. One
+    # that is free gets one of its own next. Not bound to it: a task would wait for a worker that died for ever.
     found = client.run(trained_here, on_error="ignore") if client.cluster is not None else {}
     has = {run_id: address for address, run_ids in found.items() for run_id in run_ids}
-    running: dict[Future, tuple[TrialRecord, str | None]] = {}
+    running: dict[Future, TrialRecord] = {}
+    free: str | None = None
     completed = as_completed()
     try:
         while waiting or running:
             # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
             while waiting and len(running) < max(n_admitted(client), 1):
-                busy = {place for _, place in running.values()} - {None}
-                record = next((one for one in waiting if has.get(one.run_id) not in busy), None)
-                place = None if record is None else has.get(record.run_id)
-                record = record or waiting[0]
+                record = next((one for one in waiting if free and has.get(one.run_id) == free), waiting[0])
                 waiting.remove(record)
                 # Where the data lie may have changed since the network was trained.
                 config = replace(record.config, data=study.experiment.data)
                 given = run, record.run_id, config, study.data_folder
-                future = client.submit(
-                    score_network, *given, pure=False, workers=place, allow_other_workers=bool(place)
-                )
-                running[future] = record, place
+                future = client.submit(score_network, *given, pure=False)
+                running[future] = record
                 completed.add(future)
             future = next(completed)
-            record, _ = running.pop(future)
+            record = running.pop(future)
             try:
-                future.result()
+                free = future.result()
             except KilledWorker as error:
                 deaths[record.run_id] += error.allowed_failures + 1
                 if deaths[record.run_id] >= _DEATHS_TO_FAIL:

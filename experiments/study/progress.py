@@ -26,8 +26,8 @@ _LATEST = 16
 #: Seconds that a repeat takes beside what its network took in the search (it stops at each epoch, and folds are
 #: followed by all rows), that a worker needs to score a network on the test part, and for what it is given beside the
 #: trials (scikit-learn's models): guesses until they have been seen, which matter where all else is short. Behind the
-#: last trial a model is registered.
-_AGAIN, _SCORING, _BESIDE, _BEHIND = 0.3, 0.05, 1.0, 0.3
+#: last trial its model is registered, and what writes the report is imported.
+_AGAIN, _SCORING, _BESIDE, _BEHIND = 0.3, 0.05, 1.0, 0.5
 #: What a program that has just been compiled is slower at first, as a share of what its trial waited longer.
 _COLD = 0.1
 #: Seconds from one drawing to the next epoch that is drawn.

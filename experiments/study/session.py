@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +95,7 @@ class StudyRequest:
     launcher
         What asks for it.
     meanwhile
-        Is called in a thread near the end, while there is little to do but to wait for workers; it raises nothing.
+        Is called at the end, where there is nothing to do but to wait for workers.
     """
 
     experiment: Experiment
@@ -280,7 +279,6 @@ def _train(
         score()
         submit = functools.partial(patient, lambda: submit_references(study, dataset, client, progress))
         scored = submit()
-        threading.Thread(target=request.meanwhile, daemon=True).start()
         if is_more_to_train:
             train("confirm", beside=scored)
         address = None
@@ -289,6 +287,7 @@ def _train(
             address = patient(lambda: tracking.register_champion(study_run, best.run_id, description, served))
         if scored is not None:
             progress.name_phase("scikit-learn")
+            request.meanwhile()
             wait_for_references(scored, submit, progress)
     return address
 
