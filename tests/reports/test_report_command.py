@@ -232,6 +232,8 @@ def test_page_holds_its_figures_and_no_markup_of_the_data():
     assert '<svg role="img" aria-label="a"><g/></svg>' in page
     assert "<script>" not in page
     assert "<td><strong>95\N{NO-BREAK SPACE}%</strong> of 3\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}256</td>" in page
+    wrapped = to_html("It is 88.38 ±\n0.07\n% with 3\n× 256.\n", {}, title="t")
+    assert "88.38\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.07\N{NO-BREAK SPACE}% with 3\N{NO-BREAK SPACE}×" in wrapped
     assert "<title>&lt;T&gt;</title>" in page
 
 
