@@ -176,15 +176,13 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
     """Return the report as one page: its figures (SVG by their paths) inside, no script, nothing from the network."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     # No line ends inside of 95 %, or of 3 × 256: neither one of the markdown nor one of the page.
-    tokens = parser.parse(re.sub(r"(?<=\d)\n(?=[%×±])|(?<=[×±])\n(?=\d)", " ", markdown))
+    tokens = parser.parse(re.sub(r"(?<=\d)[ \n](?=[%×±])|(?<=[×±])[ \n](?=\d)", "\N{NO-BREAK SPACE}", markdown))
     contents: list[str] = []
     for opened, inline in itertools.pairwise(tokens):
         if opened.type == "heading_open" and opened.tag == "h2":
             opened.attrSet("id", f"section-{len(contents) + 1}")
             contents.append(inline.content)
         for token in inline.children or ():
-            if token.type == "text":
-                token.content = re.sub(r"(?<=\d) (?=[%×±])|(?<=[×±]) (?=\d)", "\N{NO-BREAK SPACE}", token.content)
             path, address = (str(token.attrGet(name)) for name in ("src", "href"))
             if path in figures:
                 token.type, token.content = "html_inline", _inside(figures[path], token.content)

@@ -159,7 +159,10 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
 def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_folder: str | None) -> str | None:
     """Score the network of a trial on the test part, and add that to ``run_id``, the trial's own run.
 
-    Returns the address of the worker that did; None without Dask.
+    Returns
+    -------
+    str or None
+        The address of the worker that did; None without Dask.
 
     Raises
     ------

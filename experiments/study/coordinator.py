@@ -238,8 +238,9 @@ class Coordinator:
     def _begin(self, planned: PlannedTrial) -> Mapping[str, ParamValue]:
         """Return the trial's point; Optuna has the trial from now on."""
         study, number = self._study, planned.number
-        for before in [one for one in self._waiting if one.number < number and one.number not in self._points]:
-            self._begin(before)  # Optuna numbers them as they come
+        for before in list(itertools.islice(self._waiting, _LOOK_AHEAD)):
+            if before.number < number and before.number not in self._points:
+                self._begin(before)  # Optuna numbers them as they come
         if number not in self._points:
             point = study.proposal(number) if planned.point is None else planned.point
             study.ledger.start(planned, point, space.distributions(study.experiment, point))

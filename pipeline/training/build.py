@@ -105,10 +105,10 @@ def build(
         network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
-    other = plan.sample_shape, n_classes
-    network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), without_settings(optimizer), *other))
-    others = without_settings(with_momentum(optimizer)), *other
-    network.padded = partial(as_padded, compiled, plan, others, n_features) if can_pad(plan, model, optimizer) else None
+    shapes = plan.sample_shape, n_classes
+    network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), without_settings(optimizer), *shapes))
+    other = without_settings(with_momentum(optimizer)), *shapes
+    network.padded = partial(as_padded, compiled, plan, other, n_features) if can_pad(plan, model, optimizer) else None
     network.again = partial(
         build, model, optimizer, n_features=n_features, n_classes=n_classes, seed=seed, sample_shape=sample_shape
     )
