@@ -414,7 +414,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """A trial as it is read back from tracking."""
+    """A trial as it is read back from tracking; its files lie at ``artifact_uri``."""
 
     run_id: str
     study: str
@@ -429,6 +429,7 @@ class TrialRecord:
     failure: str | None = None
     engine: str = "compiled"
     tags: Mapping[str, str] = field(default_factory=dict)
+    artifact_uri: str = ""
 
     def evaluation(self, part: str) -> Evaluation | None:
         """Return the evaluation on the named part, or None where there is none."""

@@ -125,8 +125,8 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             f"study {summary.study!r} must have its list of finalists, got none in its run {run_id}; "
             f"{verbatim.command(tracking.launcher(), 'doctor', study=summary.study, fix=True)} writes it again"
         )
-    confirmed = [r.run_id for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
-    searched = [r.run_id for r in records if r.phase == "compare" and r.state == "finished"]
+    confirmed = [r for r in records if r.phase == "confirm" and r.state in ("finished", "diverged")]
+    searched = [r for r in records if r.phase == "compare" and r.state == "finished"]
     environment, run = tracking.study_environment(uri, run_id), tracking.read_run(uri, run_id)
     launcher = started_by(run.tags)
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
@@ -157,7 +157,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         records=records,
         finalists=finalists,
         predictions=tracking.test_predictions(uri, [*searched, *confirmed]),
-        diagnostics=tracking.diagnostics(uri, confirmed),
+        diagnostics=tracking.diagnostics(uri, [r.run_id for r in confirmed]),
         facts=StudyFacts(
             question=stored["question"],
             state=summary.state,

@@ -293,7 +293,7 @@ def _contents(uri: str, optuna: OptunaSide | None, runs: Mapping[str, StoredRun]
         "curves": trial_curves(uri, trained, metric=optuna.resolved.metric, epochs=optuna.epochs) if optuna else {},
         "models": troubles,
         "n_unchecked": sum(not state.is_checked for state in states.values()),
-        "predictions": frozenset(test_predictions(uri, evaluated)),
+        "predictions": frozenset(test_predictions(uri, [runs[run_id] for run_id in evaluated])),
     }
 
 

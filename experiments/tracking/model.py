@@ -87,10 +87,11 @@ def hashes(folder: Path) -> dict[str, str]:
     return found
 
 
-def log_files(api: MlflowClient, model_id: str, folder: Path) -> None:
-    """Write a model's files to the artifact store, and their hashes to the tracking database."""
-    api.set_logged_model_tags(model_id, {keys.FILES: json.dumps(hashes(folder))})
-    api.log_model_artifacts(model_id, str(folder))
+def log_files(api: MlflowClient, model: LoggedModel, folder: Path) -> None:
+    """Write a model's files to the artifact store, unless they lie there, and their hashes to the tracking database."""
+    api.set_logged_model_tags(model.model_id, {keys.FILES: json.dumps(hashes(folder))})
+    if folder != on_disk(model.artifact_location):
+        api.log_model_artifacts(model.model_id, str(folder))
 
 
 def noted_hashes(model: LoggedModel) -> dict[str, str] | None:
@@ -293,7 +294,8 @@ def log_model(
         model_type="classifier",
     )
     with TemporaryDirectory() as folder:
-        path = Path(folder) / keys.MODEL
+        # What is copied from somewhere else to this disk costs MLflow a question more, and a copy.
+        path = on_disk(logged.artifact_location) or Path(folder) / keys.MODEL
         shape = ", ".join("n" if size is None else str(size) for size in model.input_shape)
         taken = f"raw samples as the data set has them, ({shape}), any numeric dtype"
         record = _record(logged, run_id, taken)
@@ -308,7 +310,7 @@ def log_model(
             preparation.save(path / keys.PREPARATION)
         if own is not None:
             (path / _OWN).write_text(json.dumps(own.as_json()), encoding="utf-8")
-        log_files(api, logged.model_id, path)
+        log_files(api, logged, path)
     api.finalize_logged_model(logged.model_id, "READY")
     api.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     return logged.model_id
@@ -393,7 +395,7 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
         if noted_hashes(trained) is None:  # of what nobody can check, hashes would say that it was
             api.log_model_artifacts(logged.model_id, str(path))
         else:
-            log_files(api, logged.model_id, path)
+            log_files(api, logged, path)
     api.finalize_logged_model(logged.model_id, "READY")
     return str(logged.model_id)
 

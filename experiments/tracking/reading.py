@@ -167,6 +167,7 @@ def _record(run: StoredRun, points: Curves) -> TrialRecord:
     tags, n_params = run.tags, run.metrics.get(keys.N_PARAMS)
     return TrialRecord(
         run_id=run.run_id,
+        artifact_uri=run.artifact_uri,
         study=tags[keys.STUDY],
         number=run.number,
         phase=cast(Phase, tags[keys.PHASE]),
@@ -236,28 +237,29 @@ def references(uri: str, parent_run_id: str) -> list[dict[str, Any]]:
     return list(_latest_json(uri, parent_run_id, keys.REFERENCES).get("references", []))
 
 
-def test_predictions(uri: str, run_ids: Iterable[str]) -> dict[str, Predictions]:
-    """Read what each run's model said of the test part, or of the folds held out; runs without are left out.
+def test_predictions(uri: str, runs: Iterable[StoredRun | TrialRecord]) -> dict[str, Predictions]:
+    """Read what each run's model said of the test part, or of the folds held out, by run id; runs without are left out.
 
     A file that cannot be understood counts as missing: the report then does without it and says so.
     """
     api = client(uri)
     found: dict[str, Predictions] = {}
     with storage(f"cannot read test predictions from {uri}"), tempfile.TemporaryDirectory() as folder:
-        for run_id in run_ids:
-            own = Path(folder) / run_id  # all runs' predictions have one name
-            for path in _files(api, run_id, {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}, own):
+        for run in runs:
+            own = Path(folder) / run.run_id  # all runs' predictions have one name
+            for path in _files(api, run, {keys.PREDICTIONS, keys.FOLD_PREDICTIONS}, own):
                 predictions = _predictions(path)
-                found |= {} if predictions is None else {run_id: predictions}
+                found |= {} if predictions is None else {run.run_id: predictions}
     return found
 
 
-def _files(api: MlflowClient, run_id: str, names: set[str], folder: Path) -> list[Path]:
+def _files(api: MlflowClient, run: StoredRun | TrialRecord, names: set[str], folder: Path) -> list[Path]:
     """Return those artifacts of a run that there are: where they lie on this disk, else copied into ``folder``."""
-    if (there := on_disk(get(api, run_id).artifact_uri)) is not None:
+    if (there := on_disk(run.artifact_uri)) is not None:
         return [there / name for name in sorted(names) if (there / name).exists()]
     folder.mkdir(exist_ok=True)
-    return [Path(api.download_artifacts(run_id, name, str(folder))) for name in _names(api, run_id) & names]
+    there_are = _names(api, run.run_id) & names
+    return [Path(api.download_artifacts(run.run_id, name, str(folder))) for name in there_are]
 
 
 def diagnostics(uri: str, run_ids: Sequence[str]) -> Diagnostics:

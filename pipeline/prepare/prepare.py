@@ -165,8 +165,9 @@ def out_of_fold(each: Sequence[Predictions], cuts: Sequence[Cut], dataset: Datas
     )
 
 
+@functools.lru_cache(maxsize=1)
 def example_samples(preparation: Preparation, dataset: Dataset) -> tuple[list[Any], NDArray[Any]]:
-    """Return a few raw samples in JSON's types, and the same as a trained model takes them.
+    """Return a few raw samples in JSON's types, and the same as a trained model takes them; kept like :func:`whole`.
 
     The rows of a table are no rows of it: they are put together from the values of its columns that the saved
     preparation names anyhow, so that nobody's record is written down.

@@ -38,7 +38,6 @@ def build(
     n_classes: int,
     seed: int,
     sample_shape: tuple[int, ...] | None = None,
-    is_served: bool = False,
     least: tuple[int, int] = (0, 0),
 ) -> keras.Model:
     """Return a compiled Keras model: flat samples in; logits out, or one number.
@@ -54,8 +53,6 @@ def build(
         Of the initial weights and of dropout; each layer gets its own stream.
     sample_shape
         Of a sample before it was flattened, for layers that look at images.
-    is_served
-        Whether it is not to be trained: without the layers that do nothing but while training, and not compiled.
     least
         Hidden layers and units. Where either is not 0, build the model that many networks can share: at least so many
         layers, of at least so many units each, what comes out of those that are not asked for set to 0, with dropout of
@@ -67,7 +64,8 @@ def build(
         With attributes more: ``plan``, the blueprint that it was built of; ``key``, a text that is the same for models
         whose compiled programs are the same but for the values of variables and of
         :func:`depthcheck.pipeline.training.sharing.settings`; ``padded``, which tells what is to be known of the model
-        with ``least``, or None where units may not be padded; and ``again``, which builds it again.
+        with ``least``, or None where units may not be padded; ``again``, which builds it again; and ``served``, which
+        returns the model of its own layers without those that do nothing but while training.
     """
     seeds = _layer_seeds(seed)
     output_seed = next(seeds)
@@ -95,14 +93,14 @@ def build(
         plan.activation, plan.units = None, padded_units(plan.units, least)
     inputs = keras.Input((n_features,))
     if model.own is not None:
-        network = keras.Sequential([inputs, *_own_network(model, plan, seed)], name="own")
+        parts = list(_own_network(model, plan, seed))
+        network = keras.Sequential([inputs, *parts], name="own")
+        network.served = partial(keras.Sequential, [inputs, *parts])
     else:
         blocks = list(_blocks(plan, seeds, output_seed))
-        if is_served:
-            blocks = [layers.served(block) for block in blocks]
         network = _network([inputs, *blocks], adds=plan.adds)
-    if not is_served:
-        network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
+        network.served = lambda: _network([inputs, *map(layers.served, blocks)], adds=plan.adds)
+    network.compile(optimizer=plan.optimizer, loss=plan.loss, metrics=["accuracy"] if n_classes else [])
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
     shapes = plan.sample_shape, n_classes
@@ -238,7 +236,8 @@ def serving_model(
 ) -> keras.Model:
     """Return a model that gives probabilities of the classes, or numbers in the target's own unit.
 
-    It consists of stock Keras layers only, so that it loads without custom objects, and owns copies of the weights.
+    It consists of stock Keras layers only, so that it loads without custom objects. Where these are the model's own,
+    it has its weights: building them anew took longer than training on a small table.
 
     Parameters
     ----------
@@ -258,8 +257,8 @@ def serving_model(
         ``(n, *sample_shape)``, of what the scaler computes in, to probabilities ``(n, n_classes)`` or numbers
         ``(n, 1)``, float32.
     """
-    twin = model.again(is_served=True)
-    twin.set_weights(model.get_weights())
+    trained = model.served()
+    trained.set_weights(model.get_weights())
     before = [] if scaler is None else _scaling(scaler)
     last = (
         keras.layers.Rescaling(objective.sd, objective.mean, name="unit")
@@ -267,7 +266,7 @@ def serving_model(
         else keras.layers.Softmax(name="probabilities")
     )
     samples = keras.Input(sample_shape, name="sample", dtype=scaler.dtype.name if scaler is not None else None)
-    network = twin.layers if isinstance(twin, keras.Sequential) else [twin]
+    network = trained.layers if isinstance(trained, keras.Sequential) else [trained]
     return keras.Sequential([samples, *before, *network, last], name="mlp_serving")
 
 

@@ -74,7 +74,7 @@ def test_every_network_meets_the_test_part_once_the_finalists_are_frozen(undistu
     client = mlflow.MlflowClient(undisturbed.uri)
     for record in searched:
         assert "test_predictions.npz" in {item.path for item in client.list_artifacts(record.run_id)}
-    said = tracking.test_predictions(undisturbed.uri, [record.run_id for record in records])
+    said = tracking.test_predictions(undisturbed.uri, records)
     for record in records:
         predictions = said[record.run_id]
         assert np.mean(predictions.predicted == predictions.y) == record.evaluation("test").score

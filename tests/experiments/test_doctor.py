@@ -128,7 +128,7 @@ def log_model(study: tracking.StudyRun, run_id: str) -> None:
         (Path(folder) / "MLmodel").write_text("flavors: {}")
         with zipfile.ZipFile(Path(folder) / "data" / "model.keras", "w") as archive:
             archive.writestr("config.json", "{}")
-        log_files(api, model.model_id, Path(folder))
+        log_files(api, model, Path(folder))
     api.finalize_logged_model(model.model_id, "READY")
     api.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
 

@@ -160,7 +160,7 @@ def test_score_is_added_to_a_run_that_has_ended(study: tracking.StudyRun) -> Non
     (record,) = tracking.trials(study.tracking_uri, study.run_id)
     assert record.evaluations == (valid, test)
     assert datetime.fromisoformat(record.tags[keys.SCORED_AT]).tzinfo == UTC
-    (predictions,) = tracking.test_predictions(study.tracking_uri, [run.run_id]).values()
+    (predictions,) = tracking.test_predictions(study.tracking_uri, [record]).values()
     np.testing.assert_array_equal(predictions.predicted, said.predicted)
     np.testing.assert_array_equal(predictions.unit, said.unit)
 

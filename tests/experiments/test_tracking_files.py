@@ -26,7 +26,7 @@ def model(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (source / "code" / "served.py").write_text("print('mine')")
     api = client(uri)
     logged = api.create_logged_model(api.create_experiment("e", str(tmp_path / "store")), name="model")
-    log_files(api, logged.model_id, source)
+    log_files(api, logged, source)
     return api.get_logged_model(logged.model_id)
 
 

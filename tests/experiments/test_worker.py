@@ -36,7 +36,7 @@ def test_network_at_hand_says_the_same_of_the_test_part_as_one_that_is_read(uri,
             worker._trained.clear()
         score_network(parent, run_id, config, None)
         assert not trained_here()  # it is scored once
-        said.append(tracking.test_predictions(uri, [run_id])[run_id])
+        said.append(tracking.test_predictions(uri, [tracking.read_run(uri, run_id)])[run_id])
     assert len(read) == 1
     np.testing.assert_array_equal(said[0].predicted, said[1].predicted)
     np.testing.assert_array_equal(said[0].probability, said[1].probability)

@@ -120,15 +120,6 @@ def test_served_model_tells_apart_what_float32_would_merge(tmp_path: Path):
     assert (len(np.unique(answers, axis=0)), served.inputs[0].dtype) == (20, "float64")
 
 
-def test_served_model_keeps_its_weights_when_training_goes_on():
-    model = mlp(9, n_features=5)
-    served = serving_model(model, sample_shape=(5,), scaler=None, objective=Objective())
-    X = np.ones((1, 5), np.float32)
-    before = served.predict(X, verbose=0)
-    model.set_weights([weight + 1 for weight in model.get_weights()])
-    assert np.array_equal(served.predict(X, verbose=0), before)
-
-
 def test_regression_ends_in_one_number_and_is_served_in_the_targets_own_unit(tmp_path: Path):
     config = ModelConfig(units=(9,), activation="tanh")
     model = build(config, SGD, n_features=5, n_classes=0, seed=0)
