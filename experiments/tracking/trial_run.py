@@ -21,7 +21,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.model import log_model
+from depthcheck.experiments.tracking.model import log_model, on_disk
 from depthcheck.experiments.tracking.open_run import Artifact, OpenRun, code_version, log_artifacts, source_tags
 from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
 from depthcheck.experiments.tracking.store import client, log_batch, storage
@@ -39,17 +39,23 @@ class TrialRun(OpenRun):
     What :meth:`log_score` adds comes when the whole search has ended.
     """
 
-    def __init__(self, study: StudyRun, run_id: str, *, flush_seconds: float = 1.0) -> None:
+    def __init__(self, study: StudyRun, run_id: str, *, artifact_uri: str = "", flush_seconds: float = 1.0) -> None:
         super().__init__(study.tracking_uri, run_id, flush_seconds=flush_seconds)
         self.study = study
+        #: Where its files lie on this disk, if that is known: MLflow asks its store for it at each run's first file.
+        self._folder = on_disk(artifact_uri) if artifact_uri else None
 
     def log_predictions(self, predictions: Predictions) -> None:
         """Write predictions as an artifact, an array a field: those on the test part, or on the folds held out."""
         columns = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
         with storage(f"cannot write the predictions of run {self.run_id}"), TemporaryDirectory() as folder:
-            path = Path(folder) / (keys.PREDICTIONS if predictions.fold is None else keys.FOLD_PREDICTIONS)
+            path = (self._folder or Path(folder)) / (
+                keys.PREDICTIONS if predictions.fold is None else keys.FOLD_PREDICTIONS
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})
-            self._api.log_artifact(self.run_id, str(path))
+            if self._folder is None:
+                self._api.log_artifact(self.run_id, str(path))
 
     def log_example(self, example: Mapping[str, Any]) -> None:
         """Write what the run's model says of a few samples; its hash goes into the tracking database.
@@ -178,9 +184,9 @@ def start_trial(
     api = client(study.tracking_uri)
     with storage(f"cannot create the run of trial {number}"):
         run_name = f"trial-{number} {title or phase}"
-        run_id = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info.run_id
-        log_batch(api, run_id, params=config.to_params())
-    return TrialRun(study, run_id, flush_seconds=flush_seconds)
+        info = api.create_run(study.experiment_id, tags=all_tags, run_name=run_name).info
+        log_batch(api, info.run_id, params=config.to_params())
+    return TrialRun(study, info.run_id, artifact_uri=info.artifact_uri, flush_seconds=flush_seconds)
 
 
 def whole_trial_values(result: TrialResult) -> dict[str, float]:
