@@ -86,9 +86,14 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
         if not training or self.rate == 0:
             return inputs
         seed = tf.cast(self.seed_generator.next(), tf.int32)
-        drawn, rate = _drawn(tf.shape(inputs), seed), tf.convert_to_tensor(self.rate, inputs.dtype)
-        kept = tf.where(drawn >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
-        return tf.ensure_shape(kept, inputs.shape)
+        rate = tf.convert_to_tensor(self.rate, inputs.dtype)
+
+        def kept() -> tf.Tensor:
+            return tf.where(_drawn(tf.shape(inputs), seed) >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
+
+        # A padded program has the rate with each call: to draw for nothing takes as long as all the rest of a step.
+        changed = kept() if isinstance(self.rate, float) else tf.cond(rate > 0, kept, lambda: inputs)
+        return tf.ensure_shape(changed, inputs.shape)
 
 
 #: Activations that one compiled program can choose from with each call.
