@@ -91,7 +91,7 @@ class ThreefryDropout(keras.layers.Dropout):  # type: ignore[misc]
         def kept() -> tf.Tensor:
             return tf.where(_drawn(tf.shape(inputs), seed) >= rate, inputs / (1 - rate), tf.zeros_like(inputs))
 
-        # A padded program has the rate with each call: to draw for nothing takes as long as all the rest of a step.
+        # A padded program has the rate with each call: masks of three layers took a quarter of a step of one layer.
         changed = kept() if isinstance(self.rate, float) else tf.cond(rate > 0, kept, lambda: inputs)
         return tf.ensure_shape(changed, inputs.shape)
 
