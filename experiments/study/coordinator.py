@@ -11,6 +11,7 @@ the search is scored on the test part, once, and so are the models that networks
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -50,7 +51,7 @@ _PRUNE_AFTER_TRIALS = 10
 #: the largest worker when memory runs out, and that may be the neighbour of the one that wanted too much.
 _DEATHS_TO_BE_ALONE, _DEATHS_TO_FAIL = 3, 6
 _DIED = "its worker died each time, and alone on the machine, too (out of memory?)"
-_WITHDRAWN = "Not counted: the first trials of this session all failed for this one reason, and the study stopped."
+_WITHDRAWN = "Not counted: the first trials of this session all failed for this one reason, and then it ended."
 #: Among so many trials that wait, one is looked for whose program is not being compiled.
 _LOOK_AHEAD = 16
 #: So many trials that fail alike, before a session has seen anything else, are no accident.
@@ -171,6 +172,13 @@ class Coordinator:
                 self._tell(counted)
                 self._stop_if_all_fail()
             self._tell(self._breaker.release())
+        except tracking.TakenOverError:
+            raise
+        except BaseException:
+            # Whose fault they are is not known yet: trained again, they count.
+            with contextlib.suppress(tracking.TrackingError):
+                self._withdraw_held()
+            raise
         finally:
             self._client.unsubscribe_topic(EPOCH_TOPIC)
             self._client.cancel(list(self._running), force=True)
@@ -294,13 +302,16 @@ class Coordinator:
     def _stop_if_all_fail(self) -> None:
         if self._running or not self._breaker.is_open:
             return
-        held = self._breaker.held
-        for outcome in held:
-            tracking.withdraw(self._uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
+        failure = self._breaker.held[0].failure
+        self._withdraw_held()
         raise RuntimeError(
             f"the first {ALIKE} trials all failed alike (next time they are trained again, and count if they fail "
-            f"again): {held[0].failure}"
+            f"again): {failure}"
         )
+
+    def _withdraw_held(self) -> None:
+        for outcome in self._breaker.release():
+            tracking.withdraw(self._uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
 
 
 def _program(point: Mapping[str, ParamValue]) -> tuple[ParamValue | None, bool]:

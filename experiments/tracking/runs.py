@@ -88,6 +88,11 @@ class StoredRun:
         return self.params.get(keys.COMPARED) == CONFIGURATION
 
     @property
+    def is_new(self) -> bool:
+        """Whether it runs and is nothing of a study yet, as one that ``mlflow run`` has just made."""
+        return self.phase is None and self.status == "RUNNING" and not self.is_deleted
+
+    @property
     def is_trial(self) -> bool:
         """Whether it is a trial's, by its tags."""
         return self.phase in keys.TRIAL_PHASES

@@ -23,7 +23,7 @@ from depthcheck.experiments.tracking.open_run import (
     log_dataset,
     source_tags,
 )
-from depthcheck.experiments.tracking.reading import running_trials, study_of
+from depthcheck.experiments.tracking.reading import running_trials
 from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, find_run, get, read_run, search
 from depthcheck.experiments.tracking.store import (
     client,
@@ -226,6 +226,8 @@ def _require_new(run_id: str, study: str, uri: str) -> None:
     trouble = "there is none" if run is None else "it is deleted" if run.is_deleted else ""
     if run is not None and run.tags.get(keys.STUDY, study) != study:
         trouble = f"it is one of study {run.tags[keys.STUDY]}"
+    elif run is not None and (run.is_trial or run.phase == keys.PHASE_REPRODUCTION):
+        trouble = f"it is {run.name}"
     if trouble:
         raise ValueError(
             f"MLFLOW_RUN_ID must name the run that mlflow run has just made in {uri}, got {run_id} ({trouble}): "
@@ -345,12 +347,12 @@ def new_parent(uri: str, study: str, children: Iterable[str], experiment_id: str
 def join_study(uri: str, parent_run_id: str, run_id: str, name: str) -> None:
     """Put the run that ``mlflow run`` has made below the study that it is about, as one of its sessions.
 
-    The parent run itself, and a run that is below it already, are left as they are.
+    A run that is one of a study already, this one or another, is left as it is: a variable left in a shell names any.
     """
-    if study_of(uri, run_id) == parent_run_id:
-        return
     api = client(uri)
     with storage(f"cannot put run {run_id} below {parent_run_id} in {uri}"):
+        if not get(api, run_id).is_new:
+            return
         study = get(api, parent_run_id).study
         api.update_run(run_id, name=f"{name} {datetime.now().astimezone():%Y-%m-%d %H:%M}")
         tags = {

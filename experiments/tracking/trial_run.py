@@ -24,7 +24,7 @@ from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import log_model, on_disk
 from depthcheck.experiments.tracking.open_run import Artifact, OpenRun, code_version, log_artifacts, source_tags
 from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
-from depthcheck.experiments.tracking.store import client, log_batch, storage
+from depthcheck.experiments.tracking.store import client, launched_run, log_batch, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 from depthcheck.pipeline.config import ParamValue, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialResult
@@ -241,7 +241,9 @@ def start_reproduction(
     description: str,
     environ: Mapping[str, str] = os.environ,
 ) -> ReproductionRun:
-    """Open the run of a repetition, below the run of the trial; it is the one that ``mlflow run`` made, if it did.
+    """Open the run of a repetition, below the run of the trial; it is the one that ``mlflow run`` has just made for it.
+
+    What ``MLFLOW_RUN_ID`` names else is left as it is: a study of the same ``mlflow run``, or whatever a shell kept.
 
     Parameters
     ----------
@@ -262,7 +264,9 @@ def start_reproduction(
         keys.NOTE: description,
     }
     with storage(f"cannot open a run for the reproduction of {original.run_id}"):
-        run_id = environ.get("MLFLOW_RUN_ID") or api.create_run(original.experiment_id, run_name=name).info.run_id
+        launched = launched_run(environ)
+        run_id = launched if launched is not None and get(api, launched).is_new else None
+        run_id = run_id or api.create_run(original.experiment_id, run_name=name).info.run_id
         api.update_run(run_id, status="RUNNING", name=name)
         run = get(api, run_id)
         new = {key: value for key, value in params.items() if key not in run.params}

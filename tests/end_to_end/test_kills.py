@@ -100,6 +100,29 @@ def test_whatever_stops_a_study_leaves_nothing_behind_and_it_goes_on(undisturbed
     assert set(ended.values()) == {1}
 
 
+@pytest.mark.usefixtures("tracking_database")
+def test_failures_do_not_count_where_a_user_stops_before_it_is_known_whose_they_are(folder, tiny):
+    broken, wait = folder.path / "broken" / "tensorflow", folder.path / "wait"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text(
+        "import pathlib, time\n"
+        f"while pathlib.Path({str(wait)!r}).exists():\n"
+        "    time.sleep(0.1)\n"
+        "raise ImportError('no TensorFlow here')\n"
+    )
+    environment = folder.environment()
+    environment |= {"PYTHONPATH": f"{broken.parent}:{environment['PYTHONPATH']}"}
+    words = ("--experiment", tiny, "--workers", "1")
+    with Study(command(*words), folder.path, environment, Tally(seed=0)) as running:
+        running.ensure_running()
+        wait_for(lambda: " failed " in running.log.read_text())
+        wait.touch()
+        os.killpg(running.process.pid, signal.SIGINT)
+        assert running.process.wait(timeout=60) == 130, running.log.read_text()
+    assert set(statuses(folder)) == {"KILLED"}
+    assert {trial.state for trial in folder.study().trials} == {TrialState.RUNNING}
+
+
 @pytest.mark.parametrize("when", ["while they are scored", "afterwards"])
 @pytest.mark.usefixtures("tracking_database")
 def test_models_of_scikit_learn_are_scored_though_their_worker_dies(folder, when):

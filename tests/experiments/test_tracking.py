@@ -366,6 +366,22 @@ def test_run_that_is_not_of_this_mlflow_run_is_refused(study: tracking.StudyRun,
             tracking.open_parent("another", uri=uri, environ={"MLFLOW_RUN_ID": run_id})
 
 
+def test_runs_of_a_study_stay_what_they_are_whatever_a_shell_has_kept(study: tracking.StudyRun, uri: str) -> None:
+    trial = run_trial(study, 0)
+    other = tracking.open_parent("other", uri=uri, environ={}).run_id
+    study.finish("FINISHED")
+    before = {run_id: tracking.read_run(uri, run_id) for run_id in (study.run_id, trial)}
+    for run_id in before:
+        tracking.join_study(uri, other, run_id, "report")
+        again = tracking.start_reproduction(
+            uri, before[trial], params={"seed": 9}, description="", environ={"MLFLOW_RUN_ID": run_id}
+        )
+        assert again.run_id not in before
+    with pytest.raises(ValueError, match=r"MLFLOW_RUN_ID must name the run .* \(it is trial-0 compare\): unset it"):
+        tracking.open_parent("digits-1", uri=uri, parent_run_id=study.run_id, environ={"MLFLOW_RUN_ID": trial})
+    assert {run_id: tracking.read_run(uri, run_id) for run_id in before} == before
+
+
 def test_run_of_mlflow_run_becomes_a_child_of_a_study_that_continues(study: tracking.StudyRun, uri: str) -> None:
     study.finish("KILLED")
     stale = client(uri).create_run(study.experiment_id).info.run_id
