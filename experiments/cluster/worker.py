@@ -48,7 +48,7 @@ _trained: dict[str, Any] = {}
 _MOST_TRAINED, _MOST_VALUES = 200, 50_000
 #: TensorFlow's programs are not made for two trials at once in one process, and a user's worker may have threads. Nor
 #: does a trial begin before all that it takes is imported.
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 #: What one worker may take of the memory of the machine, or of the container: a trial that wants more is refused it.
 _MEMORY_SHARE = 0.9
 #: Of a training that is timed: the first epoch compiles, the last tells what one takes.
@@ -116,7 +116,7 @@ def run_task(task: TrialTask) -> Outcome:
         When the data are no longer those of the study.
     """
     own: list[str] = []
-    with _one_at_a_time:
+    with one_at_a_time:
         return tracking.patiently(task.study_run.tracking_uri, lambda: _attempt(task, own))
 
 
@@ -171,7 +171,7 @@ def score_network(study_run: StudyRun, run_id: str, config: TrialConfig, data_fo
     RuntimeError
         When the data are no longer those of the study.
     """
-    with _one_at_a_time:
+    with one_at_a_time:
         dataset = load_once(config.data, data_folder, config.data_sha256)
         try:
             tracking.patiently(study_run.tracking_uri, lambda: _score(study_run, run_id, config, dataset))
@@ -214,7 +214,7 @@ def score_references(
     RuntimeError
         When the data are no longer those of the study. A model of scikit-learn may fail in its own ways.
     """
-    with _one_at_a_time:
+    with one_at_a_time:
         from depthcheck.pipeline.training.reference import reference_scores
 
         found = [asdict(one) for one in reference_scores(load_once(data, folder, sha256), split)]
@@ -278,7 +278,7 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
 def time_training(config: TrialConfig, data_folder: str | None) -> float:
     """Return how many seconds a training would take, by two epochs of it."""
     fit = replace(config.fit, epochs=min(config.fit.epochs, _TIMED_EPOCHS))
-    with _one_at_a_time:
+    with one_at_a_time:
         from depthcheck.pipeline.trial import run_trial
 
         dataset = load_once(config.data, data_folder, config.data_sha256)
@@ -358,7 +358,7 @@ def dask_setup(worker: Worker) -> None:
     os.dup2(log, 2)
     os.close(log)
     bound_memory(int(MEMORY_LIMIT * _MEMORY_SHARE))
-    _one_at_a_time.acquire()  # a task that imports the same at the same time may find half of a module
+    one_at_a_time.acquire()  # a task that imports the same at the same time may find half of a module
     threading.Thread(target=_import_first, daemon=True).start()
 
 
@@ -366,7 +366,7 @@ def _import_first() -> None:
     try:
         import_training()
     finally:
-        _one_at_a_time.release()
+        one_at_a_time.release()
 
 
 def import_trial() -> None:

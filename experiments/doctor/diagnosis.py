@@ -185,11 +185,14 @@ def _placeless(frozen: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(copy)
 
 
+def _has_test_part(mlflow: MlflowSide) -> bool:
+    return any({**one.get("data", {})}.get("n_test") for one in mlflow.designs[-1:])
+
+
 def _scores(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Look for networks of the search that should have been scored on the test part by now."""
     is_frozen = bool(optuna.finalists) or mlflow.finalists is not None
-    has_test = any({**one.get("data", {})}.get("n_test") for one in mlflow.designs[-1:])
-    if not (optuna.search_has_ended and is_frozen and has_test):
+    if not (optuna.search_has_ended and is_frozen and _has_test_part(mlflow)):
         return
     finished = [trial for trial in optuna.trials if trial.phase != "confirm" and trial.state == "finished"]
     unscored = [
@@ -428,7 +431,8 @@ def _artifacts(trial: StudyTrial, run: StoredRun, mlflow: MlflowSide) -> Iterato
             advice="it is trained again, and its model written where every number is as it was logged",
             repair=Repair(kind="train trials with damaged models again"),
         )
-    if met_test_part(trial, run) and run.run_id not in mlflow.predictions:
+    has_any = run.params.get("folds", "0") != "0" or _has_test_part(mlflow)
+    if has_any and met_test_part(trial, run) and run.run_id not in mlflow.predictions:
         yield Finding(
             what=f"trial {trial.number}: {keys.PREDICTIONS} is missing or cannot be read (run {run.run_id})",
             advice="put the file back; without it the report leaves this run's test examples out",

@@ -28,6 +28,8 @@ START_TOLERANCE = 1e-5
 #: same course: a loss may be this share of itself away, a score this much.
 LOSS_TOLERANCE, SCORE_TOLERANCE = 0.1, 0.02
 _EXACT = ("learning_rate", "n_params")
+#: Shares; other scores have a unit, or no lower end.
+_SHARES = ("accuracy", "auc")
 #: Of which epoch was best, and of the diagnostics by layer, nothing can be promised once rounding differs.
 _FREE = ("best_epoch", "gradient_norm/", "saturation/")
 #: Packages whose arithmetic or random numbers reach a trial's results.
@@ -37,11 +39,11 @@ PROCESSOR = "processor"
 _WIDTH = 100
 TOLERANCE = (
     f"losses of epoch 1 within {START_TOLERANCE:g} of themselves, later ones within {100 * LOSS_TOLERANCE:g} %, "
-    f"scores within {100 * SCORE_TOLERANCE:g} points"
+    f"accuracy and AUC within {100 * SCORE_TOLERANCE:g} points, other scores as losses"
 )
 #: What another processor is known to do (measured, see docs/decisions/processors.md).
 ROUNDING = (
-    "processors round differently, from the first epochs on: scores are expected to agree within "
+    "processors round differently, from the first epochs on: accuracies are expected to agree within "
     f"{100 * SCORE_TOLERANCE:g} points, not bit by bit"
 )
 _SAME = "code, packages and machine are as they were"
@@ -78,7 +80,9 @@ class Deviation:
             return False
         if self.is_loss:
             return self.share <= (START_TOLERANCE if self.epoch == 1 else LOSS_TOLERANCE)
-        return self.size <= SCORE_TOLERANCE
+        if self.curve.endswith("r2"):  # 1 less a loss
+            return self.size <= max(SCORE_TOLERANCE, LOSS_TOLERANCE * abs(1 - self.before))
+        return self.size <= SCORE_TOLERANCE if self.curve.endswith(_SHARES) else self.share <= LOSS_TOLERANCE
 
     @property
     def is_loss(self) -> bool:

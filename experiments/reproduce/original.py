@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import get_worker
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.cluster.worker import load_once
+from depthcheck.experiments.cluster.worker import load_once, one_at_a_time
 from depthcheck.experiments.reproduce.deviations import compare
 from depthcheck.experiments.tracking import CodeVersion, Curves, StoredRun, keys, score_values, whole_trial_values
 from depthcheck.pipeline.config import TrialConfig
@@ -179,18 +179,19 @@ def train_again(
     RuntimeError
         When the data are no longer those of the trial, or it cannot be trained here.
     """
-    dataset = load_once(config.data, data_folder, config.data_sha256)
     worker = get_worker()
     points: dict[str, dict[int, float]] = {}
 
     def tell(epoch: int, metrics: dict[str, float]) -> None:
         worker.log_event(REPRODUCTION_TOPIC, {"number": number, "epoch": epoch, "metrics": metrics})
 
-    try:
-        _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
-    except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
-        failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RuntimeError(f"the trial cannot be trained here: {failure}") from None
+    with one_at_a_time:
+        dataset = load_once(config.data, data_folder, config.data_sha256)
+        try:
+            _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
+        except Exception as error:  # noqa: BLE001 - whatever a configuration can raise
+            failure = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise RuntimeError(f"the trial cannot be trained here: {failure}") from None
     return points
 
 
@@ -202,10 +203,11 @@ def write_model_again(original: Original, study_run: tracking.StudyRun) -> str |
     """
     points: dict[str, dict[int, float]] = {}
     config = original.config
-    dataset = load_once(config.data, None, config.data_sha256)
-    trained = _train(
-        config, dataset, points, n_epochs=original.n_epochs, confirm=original.is_confirm, score=original.is_scored
-    )
+    with one_at_a_time:
+        dataset = load_once(config.data, None, config.data_sha256)
+        trained = _train(
+            config, dataset, points, n_epochs=original.n_epochs, confirm=original.is_confirm, score=original.is_scored
+        )
     first = compare(original.points, points).first
     if first is not None:
         return f"trained again, {first.curve} of epoch {first.epoch} is {first.now!r} and was {first.before!r}"

@@ -155,6 +155,9 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         config = space.to_config(experiment, at, seed=0, data_sha256=dataset.sha256, split=split)
         scale = launch.try_elsewhere(config, dataset)
     name = request.study or experiment.study_name(dataset.sha256)
+    if request.study is not None and tracking.is_there(uri):
+        with usable():
+            tracking.require_free(uri, name)
     with (
         watched((uri, place.storage), console.print),
         _own_cluster(address, experiment.data, dataset, console) as cluster,

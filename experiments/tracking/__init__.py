@@ -20,7 +20,6 @@ from depthcheck.experiments.tracking.reading import (
     progress,
     references,
     run_address,
-    running_trials,
     session_environments,
     studies,
     study_design,
@@ -38,6 +37,7 @@ from depthcheck.experiments.tracking.registry import (
     predict,
     register_champion,
     replace_version,
+    require_free,
     serve,
 )
 from depthcheck.experiments.tracking.runs import Curves, StoredRun, find_run, read_run
@@ -82,7 +82,7 @@ __all__ = [
     "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",
     "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
     "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
-    "register_champion", "replace_version", "run_address", "running_trials", "runs_link", "score_values", "serve",
+    "register_champion", "replace_version", "require_free", "run_address", "runs_link", "score_values", "serve",
     "session_environments", "start_reproduction", "start_trial", "studies", "study_design", "study_environment",
     "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials", "whole_trial_values",
     "withdraw", "withdrawn",

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from depthcheck.experiments.addresses import without_login
 from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
-from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, get, search
+from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 from depthcheck.pipeline.system import silent_imports
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
-    from mlflow.entities.model_registry import RegisteredModel
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.pyfunc import PyFuncModel
 
 #: How far apart the same network's answers may be on two processors.
@@ -78,14 +79,12 @@ def register_champion(study: StudyRun, run_id: str, description: str, facts: Map
     """
     api = client(study.tracking_uri)
     with storage(f"cannot register the champion of study {study.study}"):
-        if not api.search_registered_models(f"name = '{study.study}'"):
+        if _registered(api, study.study) is None:
             api.create_registered_model(
                 study.study, description=f"Champions of study {study.study}, confirmed on fresh seeds."
             )
-        versions = api.search_model_versions(f"name = '{study.study}'")
-        version = next(
-            (one.version for one in versions if one.run_id == run_id and keys.REPLACED_BY not in one.tags), None
-        )
+        versions = [one for one in _versions(api, study.study) if keys.REPLACED_BY not in one.tags]
+        version = next((one.version for one in versions if one.run_id == run_id), None)
         if version is None:
             version = _new_version(study, run_id, facts)
         api.update_model_version(study.study, version, description)
@@ -132,15 +131,36 @@ def describe_champion(uri: str, study: str, markdown: str) -> None:
 
 
 def delete_study(uri: str, study: str, run_id: str) -> None:
-    """Delete a study's run, all runs below it, and its registered model; MLflow keeps runs until ``mlflow gc``."""
+    """Delete a study's run, all runs below it, and its registered model; MLflow keeps runs until ``mlflow gc``.
+
+    Versions of a model of that name that other runs made stay.
+    """
     api = client(uri)
     with storage(f"cannot delete study {study} from {uri}"):
         children = list(search(api, below(run_id), [get(api, run_id).experiment_id]))
-        if _champion_version(_registered(api, study)) is not None:
+        versions, ours = _versions(api, study), {run.run_id for run in children}
+        own = [one.version for one in versions if one.run_id in ours]
+        if own and len(own) == len(versions):
             api.delete_registered_model(study)
+        else:
+            for version in own:
+                api.delete_model_version(study, version)
         for run in children:
             api.delete_run(run.run_id)
         api.delete_run(run_id)
+
+
+def require_free(uri: str, study: str) -> None:
+    """Complain about a registered model of a study's name that is somebody else's: its alias would be moved."""
+    api = client(uri)
+    with storage(f"cannot read the registered model {study} from {uri}"):
+        versions = _versions(api, study)
+        runs = [run for one in versions if (run := find_run(uri, one.run_id or "")) is not None]
+    if versions and not any(run.study == study for run in runs):
+        raise ValueError(
+            f"study must be a name that no registered model of others has, got {study!r}, which has "
+            f"{len(versions)} version{'s' if len(versions) > 1 else ''} in {without_login(uri)}"
+        )
 
 
 def stored_champion(uri: str, study: str) -> StoredChampion:
@@ -150,7 +170,7 @@ def stored_champion(uri: str, study: str) -> StoredChampion:
         model = _registered(api, study)
         if model is None:
             return StoredChampion()
-        versions = api.search_model_versions(f"name = '{study}'")
+        versions = _versions(api, study)
     alias = _champion_version(model)
     found = []
     for one in versions:
@@ -196,6 +216,12 @@ def _registered(api: MlflowClient, study: str) -> RegisteredModel | None:
         if error.error_code in NO_SUCH_ID:
             return None
         raise
+
+
+def _versions(api: MlflowClient, study: str) -> list[ModelVersion]:
+    """Return all versions of a study's registered model; none where there is no such model."""
+    quote = '"' if "'" in study else "'"
+    return list(api.search_model_versions(f"name = {quote}{study}{quote}"))
 
 
 def _champion_version(model: RegisteredModel | None) -> str | None:

@@ -261,3 +261,33 @@ def test_mlflow_run_examines_and_repairs(hurt):
     sessions = hurt.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{hurt.parent}'")
     assert [run.data.tags["phase"] for run in sessions] == ["session"]
     assert sessions[0].info.status == "FINISHED"
+
+
+def test_study_whose_data_have_no_test_part_is_healthy(folder):
+    rows = [f"{x},{x % 7},{'yes' if x % 5 > 2 else 'no'}" for x in range(300)]
+    (folder.path / "table.csv").write_text("\n".join(["a,b,y", *rows]))
+    path = folder.path / "without.toml"
+    path.write_text("""
+        [data]
+        name = "table.csv"
+        target = "y"
+        [split]
+        test = 0
+        folds = 0
+        [budget]
+        trials = 3
+        epochs = 1
+        seeds = 2
+        [compare]
+        depth = [0, 1]
+        [fixed]
+        optimizer = "sgd"
+        learning_rate = 0.1
+        batch_size = 64
+        activation = "relu"
+        units = 8
+        """)
+    code, output = folder.run("--experiment", str(path), "--workers", "2")
+    assert code == 0, output
+    code, output = folder.doctor()
+    assert code == 0, output

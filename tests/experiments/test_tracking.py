@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -628,6 +629,54 @@ def test_the_answer_stands_once_on_top_of_the_page_and_verdicts_in_tags(uri):
     tags = client(uri).get_run(run.run_id).data.tags
     assert tags[keys.NOTE] == "**Depth.** Depth 2 helps.\n\n---\n\nWhat the study says of itself."
     assert tags[keys.verdict("depth", "2")] == "h 2 helps."
+
+
+@pytest.fixture
+def registered(uri: str, study: tracking.StudyRun, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """What registers a version of a model of a name, made by a run."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # where MLflow looks for what is registered
+    api = client(uri)
+
+    def register(name: str, run_id: str) -> None:
+        if not api.search_registered_models():
+            api.create_registered_model(name)
+        model = api.create_logged_model(study.experiment_id, name="model", source_run_id=run_id)
+        version = api.create_model_version(name, f"models:/{model.model_id}", run_id=run_id, model_id=model.model_id)
+        api.set_registered_model_alias(name, keys.CHAMPION, version.version)
+
+    return register
+
+
+@pytest.mark.parametrize("name", ["fraud", "Ann's fraud"])
+def test_registered_model_of_others_is_neither_deleted_nor_led_elsewhere(
+    uri: str, registered: Callable[[str, str], None], name: str
+) -> None:
+    api = client(uri)
+    registered(name, api.create_run("0").info.run_id)
+    with pytest.raises(
+        ValueError, match=r"a name that no registered model of others has, got .*fraud.*has 1 version in"
+    ):
+        tracking.require_free(uri, name)
+    mine = tracking.open_parent(name, uri=uri, environ={})
+    tracking.delete_study(uri, name, mine.run_id)
+    assert str(api.get_registered_model(name).aliases[keys.CHAMPION]) == "1"
+
+    mine = tracking.open_parent(name, uri=uri, environ={})
+    registered(name, run_trial(mine, 0))  # by hand, or before this was looked at
+    tracking.require_free(uri, name)
+    tracking.delete_study(uri, name, mine.run_id)
+    assert [str(one.version) for one in api.search_model_versions()] == ["1"]
+
+
+def test_registered_model_of_a_study_goes_with_it_without_its_alias_too(
+    uri: str, study: tracking.StudyRun, registered: Callable[[str, str], None]
+) -> None:
+    api = client(uri)
+    registered(study.study, run_trial(study, 0))
+    tracking.require_free(uri, study.study)
+    api.delete_registered_model_alias(study.study, keys.CHAMPION)
+    tracking.delete_study(uri, study.study, study.run_id)
+    assert not api.search_registered_models()
 
 
 def test_environment_names_the_store_again_after_a_version_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
