@@ -523,7 +523,10 @@ class TrialConfig:
             "model": {"units": (), "activation": None}, "options": {}, "optimizer": {}, "hyperparameters": {}, "fit": {}
         }  # fmt: skip
         for dimension in active(str(values["optimizer"]), int(values["depth"])):
-            value = values.get(dimension.name, dimension.default)
+            default = dimension.default
+            if own is not None and default is not None:  # what a definition leaves open is as the function has it
+                default = own.defaults().get(dimension.name) or default
+            value = values.get(dimension.name, default)
             if value is not None:
                 dimension.apply(draft, value)
         return cls(

@@ -371,6 +371,13 @@ def know_own(own: OwnModel) -> None:
     taken = own.defaults()
     layers = [name for name in ("depth", "units", "activation") if name in taken]
     require(len(layers) in (0, 3), own.name, "a function of depth, units and activation or of none", ", ".join(layers))
+    # They are at rest in a network that has no number of hidden layers.
+    of_layers = [name for name in taken if name in DIMENSIONS and DIMENSIONS[name].is_active is with_hidden_layers]
+    if of_layers and not layers:
+        raise ValueError(
+            f"{of_layers[0]} of {own.name} must come with depth, units and activation, which it is of, got it alone; "
+            "under another name it is the function's own"
+        )
     for name in taken:
         known = DIMENSIONS.get(name)
         is_free = known is None or known.is_own or known.of_network

@@ -123,7 +123,7 @@ class OwnModel(OwnCode):
         """Return what the function returns; hyperparameters that have no value keep their default."""
         function = self.namespace()[self.function]
         shapes = {"input_shape": input_shape, "n_outputs": n_outputs}
-        taken = {name: shapes[name] for name in SHAPES if name in function.__code__.co_varnames}
+        taken = {name: shapes[name] for name in SHAPES if name in self.arguments()}
         with _Told(self.file, function.__code__.co_filename):
             return function(**taken, **values)
 

@@ -127,7 +127,8 @@ def run_trial(
         is_watched=confirm,
     )
     history, valid = fitted.history, fitted.valid
-    diverged = history.diverged or valid.score < METRICS[valid.metric].diverged_below
+    is_bad = math.isnan(valid.score) or valid.score < METRICS[valid.metric].diverged_below
+    diverged = history.diverged or is_bad
     if diverged:
         valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
     test = first.test if confirm else None

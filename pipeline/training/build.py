@@ -104,7 +104,9 @@ def build(
     compiled = replace(model, options=tuple(option for option in options if DIMENSIONS[option[0]].is_compiled))
     network.plan = plan
     shapes = plan.sample_shape, n_classes
-    network.key = repr((replace(compiled, dropout=0.5 if model.dropout else 0.0), without_settings(optimizer), *shapes))
+    # A user's own layers have their rate compiled in; of ours a call says it.
+    rate = model.dropout if model.own is not None or not model.dropout else 0.5
+    network.key = repr((replace(compiled, dropout=rate), without_settings(optimizer), *shapes))
     other = without_settings(with_momentum(optimizer)), *shapes
     network.padded = partial(as_padded, compiled, plan, other, n_features) if can_pad(plan, model, optimizer) else None
     network.again = partial(

@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.metrics import Objective, left_out
+from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Evaluation, Part, PartName, Predictions
 from depthcheck.pipeline.scores import METRICS
 
@@ -178,7 +179,14 @@ def _said(
     if METRICS[objective.metric].own is not None:
 
         def score(kept: NDArray[np.bool_]) -> float:
-            return objective.served.score(y[kept], outputs[kept], None if weight is None else weight[kept])
+            if not kept.any():
+                return float("nan")
+            try:
+                return objective.served.score(y[kept], outputs[kept], None if weight is None else weight[kept])
+            except OwnCodeError:
+                if kept.all():
+                    raise
+                return float("nan")  # not defined without these: a class may be left out with them
 
         scores, block = left_out(score, len(y), unit, weight)
     is_number = objective.is_regression

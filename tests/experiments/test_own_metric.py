@@ -12,7 +12,7 @@ import pytest
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.planning import definition, space
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import DataConfig, SplitConfig
+from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.metrics import Objective, left_out
 from depthcheck.pipeline.own import OwnCodeError, OwnMetric
 from depthcheck.pipeline.prepare.prepare import out_of_fold
@@ -55,6 +55,16 @@ def text(y_true, y_pred):
 
 def alone(y_pred):
     return 1
+
+
+def strict(y_true, y_pred):
+    if len(set(y_true)) < 2 or not len(y_true):
+        raise ValueError("not defined for one class")
+    return np.mean(y_pred.argmax(axis=1) == y_true)
+
+
+def unsure(y_true, y_pred):
+    return np.nan if y_pred[:, 0].std() > 0 else 0.5
 """
 DOCUMENT = {
     "data": {"name": "digits", "metric": "my_metrics.py:error", "direction": "minimize"},
@@ -263,6 +273,32 @@ def test_whole_groups_are_left_out_and_weights_count():
     assert np.allclose(*of_groups)
     values, block = left_out(lambda kept: hit[kept].mean(), 200, np.arange(200), None)
     assert len(np.unique(block)) == 100
+
+
+@pytest.mark.parametrize("unit", [None, np.zeros(4, np.int64)], ids=["rows", "one group"])
+def test_score_that_is_not_defined_without_some_rows_is_known_as_a_whole(unit: np.ndarray | None):
+    from depthcheck.pipeline.training.evaluate import judge_outputs
+
+    key = known(own("strict", "maximize"))
+    outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.1, 0.9]], np.float32)
+    evaluation, said = judge_outputs(np.array([0, 1, 1, 1]), outputs, Objective(metric=key), unit=unit)
+    assert evaluation.score == 0.75
+    assert judged_examples(key, said) is None
+    with pytest.raises(OwnCodeError, match="not defined for one class"):
+        judge_outputs(np.ones(4, np.int64), outputs, Objective(metric=key), unit=unit)
+
+
+def test_network_whose_score_is_no_number_is_worth_what_guessing_is():
+    from depthcheck.pipeline.trial import run_trial
+
+    data = replace(classes(), metric=known(own("unsure", "maximize")))
+    config = TrialConfig.of(
+        {"depth": 0, "optimizer": "adam", "learning_rate": 0.01, "batch_size": 16}, epochs=2, seed=1,
+        data=DataConfig(name=data.name, own_metric=own("unsure", "maximize")), data_sha256=data.sha256,
+        split=SplitConfig(test_size=0.2),
+    )  # fmt: skip
+    result = run_trial(config, data).result
+    assert (result.state, result.valid.score) == ("diverged", 0.5)
 
 
 def test_folds_are_scored_and_left_out_each_for_itself():

@@ -159,12 +159,50 @@ def test_wrong_definition_is_one_line(folder: Path, change: dict[str, object], m
             "none of those of training and optimizers, got 'learning_rate'",
         ),
         ("def build(depth):\n    pass\n", "must be a function of depth, units and activation or of none, got 'depth'"),
+        (
+            "def build(blocks=1, width=8, kind='relu', dropout=0.2):\n    pass\n",
+            r"^dropout of my_models\.py:build must come with depth, units and activation, which it is of, got it "
+            "alone; under another name it is the function's own$",
+        ),
     ],
 )
 def test_signature_that_cannot_be_searched_is_one_line(folder: Path, source: str, message: str):
     (folder / "my_models.py").write_text(source)
     with pytest.raises(ValueError, match=message):
         definition.parse(DOCUMENT, name="own", base=folder)
+
+
+#: A function of a signature of ours, and a local variable that is called as an argument could be.
+LAYERED = """
+import keras
+
+
+def build(n_outputs, depth, units, activation, dropout=0.5):
+    input_shape = (8, 8)
+    layers = [keras.Input(input_shape), keras.layers.Flatten()]
+    for _ in range(depth):
+        layers += [keras.layers.Dense(units, activation=activation), keras.layers.Dropout(dropout)]
+    return keras.Sequential([*layers, keras.layers.Dense(n_outputs)])
+"""
+
+
+def test_dropout_of_ones_own_layers_is_the_one_that_was_asked_for(digits: Dataset):
+    from depthcheck.pipeline.trial import run_trial
+
+    own = OwnModel(file="my_models.py", function="build", source=LAYERED)
+    values = {"depth": 1, "units": 16, "activation": "relu", "optimizer": "adam", "learning_rate": 0.01}
+    given = {"data": DataConfig(name="digits"), "data_sha256": digits.sha256, "split": SplitConfig(), "epochs": 1}
+
+    def config(**more: float) -> TrialConfig:
+        return TrialConfig.of({**values, "batch_size": 64, **more}, **given, seed=1, own=own)
+
+    open_one = config()
+    assert open_one.model.dropout == 0.5  # what a definition leaves open keeps its default
+    assert TrialConfig.from_params(open_one.to_params()) == open_one
+    configs = [config(dropout=0.1), open_one, config(dropout=0.9), config(dropout=0.1)]
+    losses = [run_trial(config, digits).result.history.train_loss[0] for config in configs]
+    assert losses[0] < losses[1] < losses[2]
+    assert losses[3] == losses[0]
 
 
 def test_shipped_definition_leaves_out_what_the_model_does_not_take(folder: Path):
