@@ -118,12 +118,12 @@ def _say_answer(study: Study) -> None:
 def _where(study: Study, artifact: str = "") -> list[str]:
     from depthcheck.experiments import tracking
 
-    page, artifacts = tracking.run_address(study.tracking_uri, study.run_id, artifact)
+    run = tracking.read_run(study.tracking_uri, study.run_id)
     host, browse = mlflow_pages(study.tracking_uri)
     return [
         f"  in MLflow     {browse}" if browse else "  in MLflow",
-        f"                {host}/{page}",
-        f"                {artifacts}",
+        f"                {host}/{run_page(run.experiment_id, run.run_id, artifact)}",
+        f"                {run.artifact_uri}",
     ]
 
 

@@ -163,11 +163,6 @@ def _ranges(curves: Sequence[Mapping[int, float]]) -> Iterator[float]:
             yield max(known) - min(known) if min(known) < math.inf else 0.0
 
 
-def overall(comparisons: Sequence[RunComparison]) -> Verdict:
-    """Return the verdict over all repetitions: the worst of theirs."""
-    return max((comparison.verdict for comparison in comparisons), key=_ORDER.index)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One thing that is not as it was.
@@ -261,7 +256,7 @@ class ReproductionFinding:
     @property
     def verdict(self) -> Verdict:
         """What the numbers say, over all repetitions."""
-        return overall(self.comparisons)
+        return self.worst.verdict
 
     @property
     def is_reproduced(self) -> bool:

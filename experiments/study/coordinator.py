@@ -311,7 +311,9 @@ class Coordinator:
 
     def _withdraw_held(self) -> None:
         for outcome in self._breaker.release():
-            tracking.withdraw(self._uri, outcome.run_id, failure=outcome.failure or "", note=_WITHDRAWN)
+            # A run that was KILLED is an attempt, which does not count as a trial.
+            tags = {tracking.keys.FAILURE: outcome.failure or "", tracking.keys.NOTE: _WITHDRAWN}
+            tracking.end_run(self._uri, outcome.run_id, "KILLED", tags)
 
 
 def _program(point: Mapping[str, ParamValue]) -> tuple[ParamValue | None, bool]:

@@ -19,7 +19,6 @@ from depthcheck.experiments.tracking.reading import (
     looks,
     progress,
     references,
-    run_address,
     session_environments,
     studies,
     study_design,
@@ -62,7 +61,6 @@ from depthcheck.experiments.tracking.study_run import (
     note_answer,
     open_parent,
     runs_link,
-    withdraw,
     withdrawn,
 )
 from depthcheck.experiments.tracking.trial_run import (
@@ -82,8 +80,8 @@ __all__ = [
     "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",
     "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
     "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
-    "register_champion", "replace_version", "require_free", "run_address", "runs_link", "score_values", "serve",
+    "register_champion", "replace_version", "require_free", "runs_link", "score_values", "serve",
     "session_environments", "start_reproduction", "start_trial", "studies", "study_design", "study_environment",
     "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials", "whole_trial_values",
-    "withdraw", "withdrawn",
+    "withdrawn",
 ]  # fmt: skip

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from depthcheck.experiments.addresses import run_page
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import on_disk
 from depthcheck.experiments.tracking.runs import (
@@ -76,12 +75,6 @@ def best_run(uri: str, run_id: str) -> str:
     run = read_run(uri, run_id)
     run.require_readable()
     return run.tags.get(keys.CHAMPION_RUN) or run.tags.get(keys.BEST_RUN) or run_id
-
-
-def run_address(uri: str, run_id: str, artifact: str = "") -> tuple[str, str]:
-    """Return the page of a run, or of its artifact, in the user interface, and where its artifacts are stored."""
-    run = read_run(uri, run_id)
-    return run_page(run.experiment_id, run_id, artifact), run.artifact_uri
 
 
 def study_of(uri: str, run_id: str) -> str | None:

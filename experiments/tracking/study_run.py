@@ -275,11 +275,6 @@ def close_stale(
     return [run.run_id for run in stale]
 
 
-def withdraw(uri: str, run_id: str, *, failure: str, note: str) -> None:
-    """Turn a FAILED run into a KILLED one: an attempt that does not count as a trial."""
-    end_run(uri, run_id, "KILLED", {keys.FAILURE: failure, keys.NOTE: note})
-
-
 def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
     """Return trials, by number and reason, whose failure was taken back."""
     api = client(uri)

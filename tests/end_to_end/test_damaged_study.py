@@ -27,11 +27,11 @@ from damages import (
     truncate_model,
 )
 
-from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor.examine import examine, lines, studies
 from depthcheck.experiments.lock import held
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.reproduce.original import find, write_model_again
+from depthcheck.experiments.tracking import reading
 from depthcheck.experiments.tracking.model import hashes
 from depthcheck.experiments.tracking.runs import study_runs
 
@@ -195,7 +195,7 @@ def test_running_study_is_left_alone(hurt, doctor):
     assert code == 2, output
     assert f"is running: process {os.getpid()} on " in output
     assert len(output.strip().splitlines()) == 1
-    assert len(tracking.running_trials(hurt.uri, hurt.parent)) == 1
+    assert len(reading.running_trials(hurt.uri, hurt.parent)) == 1
 
 
 def test_what_may_run_on_another_machine_is_looked_at_and_left_alone(hurt):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -24,12 +25,11 @@ from depthcheck.experiments.reproduce.deviations import (
     RunComparison,
     compare,
     differences,
-    overall,
     spread,
 )
 from depthcheck.experiments.reproduce.original import find
 from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
-from depthcheck.experiments.tracking import CodeVersion, keys
+from depthcheck.experiments.tracking import CodeVersion, keys, reading
 from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
@@ -159,8 +159,11 @@ def test_spread_is_the_widest_range_of_any_epoch() -> None:
 
 def test_worst_repetition_decides() -> None:
     same, near, far = (compare(LOG, changed("train/loss", 1, value)) for value in (0.9, 0.900001, 2.0))
-    assert overall([same, near]) == "within tolerance"
-    assert overall([far, same, near]) == "different"
+    for comparisons, verdict in (([same, near], "within tolerance"), ([far, same, near], "different")):
+        found = words.ReproductionFinding(
+            original=Mock(), differences=[], notes=[], repetitions=[], comparisons=comparisons
+        )
+        assert found.verdict == verdict
 
 
 # What is not as it was.
@@ -501,7 +504,7 @@ def test_no_reader_of_a_study_meets_a_reproduction(uri: str) -> None:
     run = tracking.start_reproduction(uri, original.run, params=original.config.to_params(), description="", environ={})
     run.log_points(original.points)
     run.log_original(original.points)
-    assert tracking.running_trials(uri, study.run_id) == []
+    assert reading.running_trials(uri, study.run_id) == []
     assert tracking.close_stale(uri, study.run_id) == []
     run.end("FINISHED", state="reproduced", description="", verdict="bit-equal")
     after = (

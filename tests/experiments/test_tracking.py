@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.tracking import keys, runs
+from depthcheck.experiments.tracking import keys, reading, runs
 from depthcheck.experiments.tracking.reach import write_ahead
 from depthcheck.experiments.tracking.store import client, let_go, log_batch
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
@@ -479,7 +479,7 @@ def test_run_of_a_killed_process_is_closed_as_killed(study: tracking.StudyRun) -
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     trains = tracking.start_trial(study, number=6, phase="compare", config=CONFIG)
-    opened = {trial.number: trial.run_id for trial in tracking.running_trials(study.tracking_uri, study.run_id)}
+    opened = {trial.number: trial.run_id for trial in reading.running_trials(study.tracking_uri, study.run_id)}
     assert opened.keys() == {5, 6}
 
     closed = tracking.close_stale(study.tracking_uri, study.run_id, 5, note="its worker died")

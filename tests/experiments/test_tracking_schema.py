@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.tracking import keys
+from depthcheck.experiments.tracking import keys, reading
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
 
@@ -34,7 +34,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple
 OPENINGS = {
     "trials": lambda uri, study, trial: tracking.trials(uri, study),
     "one trial of it": lambda uri, study, trial: tracking.finished_trial(uri, study, 0),
-    "open trials": lambda uri, study, trial: tracking.running_trials(uri, study),
+    "open trials": lambda uri, study, trial: reading.running_trials(uri, study),
     "design": lambda uri, study, trial: tracking.study_design(uri, study),
     "best run": lambda uri, study, trial: tracking.best_run(uri, study),
     "trial by its run": lambda uri, study, trial: tracking.trial(uri, trial),
