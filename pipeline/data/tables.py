@@ -20,6 +20,7 @@ from depthcheck.pipeline.config import WITH_NA, DataConfig, InWords, require, se
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
+    TRUTHS,
     CellError,
     Cells,
     Days,
@@ -41,6 +42,7 @@ from depthcheck.pipeline.scores import Task
 _N_SAMPLE = 1_000
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
+_TRAIN_OR_TEST = {"train", "training", "test"}
 
 
 def table_dataset(
@@ -257,17 +259,27 @@ class _Parts:
 
 
 def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Return which rows are the test part: true, yes or 1; or the word test beside train."""
+    """Return which rows are the test part: true, yes or 1; or the word test beside another one."""
     cells = cells_of(column)
-    n_missing = int(np.count_nonzero(cells.missing))
-    require(n_missing == 0, f"rows without a value in test_column {name!r}", "0", n_missing)
-    if isinstance(cells, Texts) and set(cells.different.str.lower()) <= {"train", "training", "test"}:
-        marks = cells.spread(cells.different.str.lower().eq("test").to_numpy(dtype=bool), False)
+    words = cells.different.str.lower() if isinstance(cells, Texts) else pd.Series([], dtype="str")
+    if isinstance(cells, Texts) and "test" in set(words) and (words.nunique() == 2 or set(words) <= _TRAIN_OR_TEST):
+        values = cells.spread(words.eq("test").to_numpy(dtype=np.float64), np.nan)
     else:
-        marks = typed(guess(name, cells, kind="boolean"), cells) == 1
+        understood = guess(name, cells, kind="boolean")
+        # Of other words nobody knows which one marks: "holdout" comes before "train", and "valid" behind "test".
+        require(
+            not isinstance(cells, Texts) or understood.categories in TRUTHS,
+            f"words of test_column {name!r}",
+            "'test' and another one, or no and yes",
+            InWords(" and ".join(map(repr, understood.categories))),
+        )
+        values = np.asarray(typed(understood, cells))
+    n_missing = int(np.count_nonzero(np.isnan(values)))
+    require(n_missing == 0, f"rows without a value in test_column {name!r}", "0", n_missing)
+    marks = values == 1
     n_marked = int(np.count_nonzero(marks))
     require(0 < n_marked < len(marks), f"rows that test_column {name!r} marks", "some, not all", n_marked)
-    return np.asarray(marks, dtype=bool)
+    return np.asarray(marks)
 
 
 def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[np.int64]:

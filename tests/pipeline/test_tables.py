@@ -318,7 +318,10 @@ def test_weights_are_no_feature_and_go_with_the_rows_of_each_part():
     assert len({of.sha256 for of in (by_file, dataset_of({"x": columns["x"]}, test=test))}) == 2
 
 
-@pytest.mark.parametrize("words", [("train", "test"), ("no", "yes"), (0, 1), (False, True)])
+@pytest.mark.parametrize(
+    "words",
+    [("train", "test"), ("valid", "Test"), ("fit", "TEST"), ("no", "yes"), ("nein", "ja"), (0, 1), (False, True)],
+)
 def test_test_column_sets_its_rows_apart(words):
     marks = [words[row >= 30] for row in range(N)]
 
@@ -417,6 +420,21 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
             "test file must have the weight 'w': its rows are weighed in the score too",
         ),
         ({"config": {"test_column": "colour"}}, "column 'colour' must have two different values to be boolean, got 3"),
+        *(
+            (
+                {"config": {"test_column": "part"}, "features": {"part": cycle(*words)}},
+                f"words of test_column 'part' must be 'test' and another one, or no and yes, got {got}",
+            )
+            for words, got in [
+                (("train", "holdout"), "'holdout' and 'train'"),
+                (("train", "valid"), "'train' and 'valid'"),
+                (("1", "2"), "'1' and '2'"),
+            ]
+        ),
+        (
+            {"config": {"test_column": "part"}, "features": {"part": cycle("no", "yes", "unknown", "no")}},
+            "rows without a value in test_column 'part' must be 0, got 10",
+        ),
         (
             {"test": pd.DataFrame({"x": [1.5], "y": ["a"]})},
             "test file must have the columns of the training data, 'colour' missing",
