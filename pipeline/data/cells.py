@@ -411,7 +411,11 @@ def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
 
 
 def date_form(texts: pd.Series[str]) -> str | None:
-    """Return the form in which different texts are dates, or None; the day before the month where both would do."""
+    """Return the form in which different texts are dates, or None; the day before the month where both would do.
+
+    As with numbers, the only cell that tells may be the last one: in steps of a quarter of an hour the first thousand
+    moments are days up to the eleventh.
+    """
     first, sample = texts.iloc[:20], texts.iloc[:_N_SAMPLE]
     if not first.str.contains(r"\d", regex=True).mean() > 1 / 2:
         return None
@@ -422,8 +426,16 @@ def date_form(texts: pd.Series[str]) -> str | None:
         if (has_names or not re.search("%[bB]", form)) and (has_clock or not re.search("%[HI]", form))
     ]
     likely = [form for form in possible if np.isfinite(read_days(first, form)).mean() > 1 / 2]
-    form = max(likely, key=lambda form: int(np.isfinite(read_days(sample, form)).sum()), default=None)
-    return form if form is not None and is_readable(read_days(texts, form)) else None
+
+    def n_read(form: str, some: pd.Series[str]) -> int:
+        return int(np.isfinite(read_days(some, form)).sum())
+
+    form = max(likely, key=lambda form: n_read(form, sample), default=None)
+    if form is None or n_read(form, sample) < len(sample) - _N_OTHERS:
+        return None
+    if len(texts) > len(sample) and n_read(form, texts) < len(texts):
+        form = max(likely, key=lambda form: n_read(form, texts))
+    return form if is_readable(read_days(texts, form)) else None
 
 
 def other_order(form: str) -> str:

@@ -18,13 +18,13 @@ N = 300
 Y = ["no", "yes", "perhaps"] * (N // 3)
 
 
-def understood(cells, *, kind=None, name="x", target=None):
+def understood(cells, *, kind=None, name="x", target=None, **said):
     """Return what is understood of a column beside a target, the lines that were said, and the data set."""
     lines = []
     columns = ((name, kind),) if kind else ()
     frame = pd.DataFrame({name: cells, "noise": np.sin(np.arange(len(cells)) ** 2.0), "y": target or Y[: len(cells)]})
     dataset = table_dataset(
-        frame, DataConfig(name="t", target="y", columns=columns), name="t", source="", log=lines.append
+        frame, DataConfig(name="t", target="y", columns=columns, **said), name="t", source="", log=lines.append
     )
     return dataset.columns[0], lines, dataset
 
@@ -168,6 +168,15 @@ def test_months_by_name_are_dates_however_they_are_set(form):
     assert lines == []
     asked = (days if "%d" in form else days.to_period("M").to_timestamp()) - pd.Timestamp(0)
     assert np.abs(dataset.X["x"] - asked.days.to_numpy()).max() < 0.05
+
+
+@pytest.mark.parametrize("form", ["%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"])
+def test_the_only_moment_that_tells_day_from_month_may_be_the_last_one(form):
+    moments = pd.date_range("2024-01-01", periods=1_300, freq="15min")
+    column, lines, dataset = understood(moments.strftime(form), target=(Y * 5)[:1_300])
+    assert (column.form, lines) == (form, [])
+    assert dataset.X["x"].iloc[1_250] == ((moments - pd.Timestamp(0)) / pd.Timedelta("1D"))[1_250]
+    assert understood(moments.strftime(form), target=(Y * 5)[:1_300], time="x")[2].times[1_250] == dataset.X["x"][1_250]
 
 
 def test_words_with_numbers_are_no_dates():
