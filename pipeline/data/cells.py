@@ -32,7 +32,7 @@ TRUTHS = (
 LARGEST = 1e37
 #: Decimal mark and mark between thousands; the first that reads most of a column is taken.
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
-_DECIMAL_COMMA = ",."
+DECIMAL_COMMA = ",."
 #: Times of day, 13:30 or 1:30 pm, which are numbers of hours.
 CLOCK = "hh:mm"
 _CLOCK = r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?)?$"
@@ -402,7 +402,7 @@ def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
     """
     sample = texts.iloc[:_N_SAMPLE]
     unit = _unit_of(sample)
-    known = (_DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
+    known = (DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
     forms = [*(form + unit for form in known if form or not unit), CLOCK]
 
     def n_read(form: str, some: pd.Series[str]) -> int:
@@ -456,7 +456,7 @@ def proves_comma(texts: pd.Series[str]) -> bool:
     """Whether a column of different texts is numbers with a decimal comma beyond doubt."""
     sample = texts.iloc[:_N_SAMPLE]
     surely = sample.str.fullmatch(r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,}))\s*[€%]?")
-    return bool(surely.any()) and is_readable(read_numbers(sample, _DECIMAL_COMMA))
+    return bool(surely.any()) and is_readable(read_numbers(sample, DECIMAL_COMMA))
 
 
 def is_readable(values: NDArray[np.float64]) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import STATED_FORMS, WITH_NA
 from depthcheck.pipeline.data.cells import (
     CLOCK,
+    DECIMAL_COMMA,
     MISSING_AMONG_VALUES,
     QUARTERS,
     TRUTHS,
@@ -98,6 +99,8 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
         return replace(plain, why="no cell has a value")
     if isinstance(cells, Numbers):
         found = _of_numbers(plain, cells.values, "numbers")
+        if comma and found.kind == "numeric" and not np.any(cells.values[~cells.missing] % 1):
+            found = replace(found, form=DECIMAL_COMMA)  # which their later ones may tell: 1.250
     elif isinstance(cells, Days):
         found = _of_dates(plain, cells.values, "dates")
     else:

@@ -682,6 +682,42 @@ def test_words_for_missing_among_numbers_can_be_kept_as_names_too(tmp_path):
     assert [*as_samples(samples.assign(grade=2.5), kept.columns)["grade"][:2]] == ["2.50", "2.50"]
 
 
+GERMAN = "km;baujahr;preis\n" + "".join(
+    f"{100 + n}.{n % 900 + 100};{1990 + n % 30};{n % 9 + 1}.{n % 900 + 100},50\n" for n in range(60)
+)
+
+
+def test_a_point_that_may_stand_between_thousands_is_read_as_in_the_training_data(tmp_path):
+    path, new = (
+        written(tmp_path, GERMAN, "train.csv"),
+        written(tmp_path, "km;baujahr\n125.000;2015\n7;1.999\n", "new.csv"),
+    )
+    test = written(tmp_path, "km;baujahr;preis\n125.000;2015;8.000\n7;1.999;9.000\n", "test.csv")
+    dataset = load(DataConfig(name=str(path), target="preis", test_file=str(test)), cache=tmp_path)
+
+    for samples in (as_samples(read_samples(new)[0], dataset.columns), dataset.X_test):
+        assert samples.to_dict("list") == {"km": [125_000, 7], "baujahr": [2015, 1999]}
+    assert dataset.y_test.tolist() == [8_000, 9_000]
+
+
+def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_training_data_have_those(tmp_path):
+    rows = "".join(f"{n % 7}.{n % 900 + 100},{n % 5}.250,{n // 2 % 2}.000,{'ab'[n % 2]}\n" for n in range(60))
+    path = written(tmp_path, "x,grade,on,y\n" + rows)
+    config = DataConfig(name=str(path), target="y", columns=(("grade", "categorical"),), test_file=str(path))
+    dataset = load(config, cache=tmp_path)
+    new = as_samples(read_samples(written(tmp_path, "x,grade,on\n1.500,2.250,1.000\n", "new.csv"))[0], dataset.columns)
+
+    assert new.to_dict("list") == {"x": [1.5], "grade": ["2.25"], "on": [1]}
+    pd.testing.assert_frame_equal(dataset.X_test, dataset.X)
+
+
+def test_one_point_that_cannot_stand_between_thousands_tells_all_others(tmp_path):
+    rows = "".join(f"{n % 9 + 1}.250\n" for n in range(300_000))
+    path = written(tmp_path, "x\n" + rows + "0.5\n")
+    assert str(read_samples(path)[0]["x"].dtype) == "float32"
+    assert str(read_samples(written(tmp_path, "x\n" + rows))[0]["x"].dtype).startswith("dictionary")
+
+
 def test_many_lines_that_are_alike_become_two(tmp_path):
     names = [f"c{n}" for n in range(40)]
     rows = "".join(",".join(("NA", "a", "b")[(n + at) % 3] for at in range(40)) + f",{n % 2}\n" for n in range(60))
