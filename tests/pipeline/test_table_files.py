@@ -269,7 +269,7 @@ def test_columnar_files_keep_their_own_types(tmp_path, suffix):
     frame = open_table(path).read()
 
     assert [str(dtype) for dtype in frame.dtypes] == [
-        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "string[pyarrow]", "string[pyarrow]",
+        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "string[pyarrow]", "category",
     ]  # fmt: skip
     assert frame["large"].tolist() == [2**40, 2**40 + 1, 2**40 + 2]
     assert frame["kind"].isna().tolist() == [False, False, True]
@@ -728,6 +728,32 @@ def test_many_lines_that_are_alike_become_two(tmp_path):
     assert lines[1].startswith("… and 39 more lines like “column 'c0': texts;")
     assert "'c1', 'c2'" in lines[1]
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_categories_that_are_texts_stay_categories(tmp_path, suffix):
+    frame = pd.DataFrame({"grade": pd.Categorical(["1", "2", "3"] * 20), "on": pd.Categorical(["0", "1", None] * 20)})
+    frame = frame.assign(x=np.arange(60) % 7, y=["a", "b"] * 30)
+    path = tmp_path / f"any.{suffix}"
+    getattr(frame, f"to_{suffix}")(path)
+    dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+    assert [column.kind for column in dataset.columns[:2]] == ["categorical"] * 2
+    assert [column.categories for column in dataset.columns[:2]] == [("1", "2", "3"), ("0", "1")]
+    assert load(DataConfig(name=str(path), target="grade"), cache=tmp_path).class_names == ("1", "2", "3")
+
+
+@pytest.mark.parametrize("rows", [None, np.array([0, 3, 4])])
+def test_a_dictionary_of_texts_is_categories_though_each_group_of_rows_has_its_own(tmp_path, rows):
+    groups = [pa.DictionaryArray.from_arrays([0, 1, None], words) for words in (["1", "2"], ["3", "1"])]
+    path = tmp_path / "any.parquet"
+    with pq.ParquetWriter(path, pa.schema({"grade": groups[0].type})) as file:
+        for group in groups:
+            file.write_table(pa.table({"grade": group}))
+    frame = open_table(path).read(rows=rows)
+    expected = ["1", "2", None, "3", "1", None]
+    assert isinstance(frame["grade"].dtype, pd.CategoricalDtype)
+    found = [None if pd.isna(cell) else cell for cell in frame["grade"]]
+    assert found == (expected if rows is None else [expected[row] for row in rows])
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "feather"])
