@@ -179,6 +179,17 @@ def test_the_only_moment_that_tells_day_from_month_may_be_the_last_one(form):
     assert understood(moments.strftime(form), target=(Y * 5)[:1_300], time="x")[2].times[1_250] == dataset.X["x"][1_250]
 
 
+def test_years_of_two_digits_are_named_and_asked_about_where_they_are_of_two_centuries():
+    births = [f"{row % 28 + 1:02}.03.{(75 + row % 78) % 100:02}" for row in range(N)]
+    column, lines, _ = understood(births)
+    said = "dates written day.month.year, years of two digits: 1975 to 2052 (write four digits if that is wrong)"
+    assert (column.why, column.asks) == (said, ("form",))
+    assert lines == [f"column 'x': {said}"]
+    column, lines, _ = understood([f"{row % 28 + 1:02}.03.{70 + row % 30}" for row in range(N)])
+    assert column.why == "dates written day.month.year, years of two digits: 1970 to 1999"
+    assert lines == []
+
+
 def test_words_with_numbers_are_no_dates():
     for cells in (
         [f"May {row % 28 + 1:02}" for row in range(N)],  # of no year
