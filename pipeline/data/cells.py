@@ -440,8 +440,9 @@ def date_form(texts: pd.Series[str]) -> str | None:
     form = max(likely, key=lambda form: n_read(form, sample), default=None)
     if form is None or n_read(form, sample) < len(sample) - _N_OTHERS:
         return None
-    if len(texts) > len(sample) and n_read(form, texts) < len(texts):
-        form = max(likely, key=lambda form: n_read(form, texts))
+    if n_read(form, texts) == len(texts):
+        return form
+    form = max(likely, key=lambda form: n_read(form, texts))
     return form if is_readable(read_days(texts, form)) else None
 
 
@@ -526,11 +527,11 @@ def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
     """
     new = ~written.different.isin(categories).to_numpy(dtype=bool)
+    if not new.any():  # as in the data that the categories are of
+        return written
     values = read_numbers(pd.Series(categories, dtype="str"), "")
     if not isinstance(cells, Numbers):
         new &= written.different.str.fullmatch(_PLAIN).to_numpy(dtype=bool) & bool(np.isfinite(values).all())
-    if not new.any():
-        return written
     by_value: dict[float | tuple[float], list[str]] = {}
     for category, value in zip(categories, values, strict=True):
         for key in _number_keys(value):
