@@ -30,10 +30,18 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 class Option(click.Option):
     """An option that counts as not given where its value says nothing."""
 
+    says_nothing: tuple[str, ...] = _NOT_GIVEN
+
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
         """Leave out what says nothing, so that the default counts."""
-        given = {name: value for name, value in opts.items() if name != self.name or value not in _NOT_GIVEN}
+        given = {name: value for name, value in opts.items() if name != self.name or value not in self.says_nothing}
         return super().consume_value(ctx, given)
+
+
+class NameOption(Option):
+    """An option for a name of the user's own, who may call a column or a sheet ``auto``."""
+
+    says_nothing = ("",)
 
 
 class OptionType(click.ParamType[Any]):
@@ -112,7 +120,7 @@ class Definition(click.ParamType[str]):
 
 def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
     """Return the decorator of an option that may be handed down empty."""
-    return click.option(*names, cls=Option, **how)
+    return click.option(*names, **{"cls": Option, **how})
 
 
 def switch(*names: str, help: str) -> Callable[[_Command], _Command]:  # click's own word
@@ -153,13 +161,13 @@ training = options(
     storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )
-sheet = option("--sheet", metavar="NAME", help="Sheet of a spreadsheet. [default: the first]")
+sheet = option("--sheet", cls=NameOption, metavar="NAME", help="Sheet of a spreadsheet. [default: the first]")
 query = option("--query", metavar="TABLE|SELECT", help="What a database is asked for.")
 table = options(
-    option("--target", metavar="COLUMN", help="Column of a table that is to be predicted."),
+    option("--target", cls=NameOption, metavar="COLUMN", help="Column of a table that is to be predicted."),
     sheet,
     query,
-    option("--weight", metavar="COLUMN", help="Column of a table that tells how much each row weighs."),
+    option("--weight", cls=NameOption, metavar="COLUMN", help="Column of a table that tells how much each row weighs."),
     option("--rows", type=count(2), help="Draw a sample of so many rows, and read no others."),
 )
 asked_model = options(

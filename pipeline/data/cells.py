@@ -32,10 +32,12 @@ TRUTHS = (
 LARGEST = 1e37
 #: Decimal mark and mark between thousands; the first that reads most of a column is taken.
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
-_DECIMAL_COMMA = ",."
+DECIMAL_COMMA = ",."
 #: Times of day, 13:30 or 1:30 pm, which are numbers of hours.
 CLOCK = "hh:mm"
 _CLOCK = r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?)?$"
+#: Numbers as texts have them that are no codes.
+_PLAIN = r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?"
 #: Up to here float32 holds every whole number.
 _WHOLE_IN_FLOAT32 = 2**24
 _DAYS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%Y{0}%m{0}%d", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
@@ -85,9 +87,12 @@ class Numbers:
         return np.asarray(~(np.abs(self.values) <= LARGEST))
 
     def as_texts(self) -> Texts:
-        """Return the numbers as they would be written, whole ones without a decimal mark."""
-        codes, values = pd.factorize(np.where(self.missing, np.nan, self.values.astype(np.float64)))
-        written = [str(int(value)) if value == int(value) else repr(float(value)) for value in values]
+        """Return the numbers as they would be written, whole ones without a decimal mark.
+
+        With the fewest digits that tell them apart in their own type: 1.3 in float32 is 1.2999999523162842 in float64.
+        """
+        codes, values = pd.factorize(np.where(self.missing, np.nan, self.values))
+        written = [str(int(value)) if value == int(value) else str(value) for value in values]
         return Texts(pd.Series(written, dtype="str"), codes.astype(np.int64))
 
 
@@ -193,7 +198,8 @@ def cells_of(column: pd.Series[Any]) -> Cells:
         return _texts(column.astype(object))
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         is_plain = isinstance(dtype, np.dtype) and dtype != np.float16
-        return Numbers(column.to_numpy() if is_plain else column.to_numpy(dtype=np.float64, na_value=np.nan))
+        wide = np.float32 if getattr(dtype, "numpy_dtype", None) == np.float32 else np.float64
+        return Numbers(column.to_numpy() if is_plain else column.to_numpy(dtype=wide, na_value=np.nan))
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return Days(_days(pd.to_datetime(column, utc=True)))
     return _texts(column)
@@ -213,12 +219,13 @@ def typed(column: Column, cells: Cells) -> Values:
         texts = cells.as_texts()
         if column.form == WITH_NA:
             texts = texts.with_na()
-        return _categorical(_as_known(texts, column.categories) if isinstance(cells, Numbers) else texts)
+        return _categorical(_as_known(cells, texts, column.categories))
     if isinstance(cells, Texts):
         return _read(column, cells)
     if isinstance(cells, Days) and column.kind == "date":
         return _as_floats(column, cells.values)
-    if isinstance(cells, Numbers) and column.kind == "date" and column.form:
+    is_written = column.form if column.kind == "date" else column.kind == "boolean" and column.categories != ("0", "1")
+    if isinstance(cells, Numbers) and is_written:
         return _read(column, cells.as_texts())
     wrong = ~cells.missing
     if isinstance(cells, Numbers) and column.kind != "date":
@@ -395,7 +402,7 @@ def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
     """
     sample = texts.iloc[:_N_SAMPLE]
     unit = _unit_of(sample)
-    known = (_DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
+    known = (DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
     forms = [*(form + unit for form in known if form or not unit), CLOCK]
 
     def n_read(form: str, some: pd.Series[str]) -> int:
@@ -411,7 +418,11 @@ def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
 
 
 def date_form(texts: pd.Series[str]) -> str | None:
-    """Return the form in which different texts are dates, or None; the day before the month where both would do."""
+    """Return the form in which different texts are dates, or None; the day before the month where both would do.
+
+    As with numbers, the only cell that tells may be the last one: in steps of a quarter of an hour the first thousand
+    moments are days up to the eleventh.
+    """
     first, sample = texts.iloc[:20], texts.iloc[:_N_SAMPLE]
     if not first.str.contains(r"\d", regex=True).mean() > 1 / 2:
         return None
@@ -422,8 +433,17 @@ def date_form(texts: pd.Series[str]) -> str | None:
         if (has_names or not re.search("%[bB]", form)) and (has_clock or not re.search("%[HI]", form))
     ]
     likely = [form for form in possible if np.isfinite(read_days(first, form)).mean() > 1 / 2]
-    form = max(likely, key=lambda form: int(np.isfinite(read_days(sample, form)).sum()), default=None)
-    return form if form is not None and is_readable(read_days(texts, form)) else None
+
+    def n_read(form: str, some: pd.Series[str]) -> int:
+        return int(np.isfinite(read_days(some, form)).sum())
+
+    form = max(likely, key=lambda form: n_read(form, sample), default=None)
+    if form is None or n_read(form, sample) < len(sample) - _N_OTHERS:
+        return None
+    if n_read(form, texts) == len(texts):
+        return form
+    form = max(likely, key=lambda form: n_read(form, texts))
+    return form if is_readable(read_days(texts, form)) else None
 
 
 def other_order(form: str) -> str:
@@ -437,7 +457,7 @@ def proves_comma(texts: pd.Series[str]) -> bool:
     """Whether a column of different texts is numbers with a decimal comma beyond doubt."""
     sample = texts.iloc[:_N_SAMPLE]
     surely = sample.str.fullmatch(r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,}))\s*[€%]?")
-    return bool(surely.any()) and is_readable(read_numbers(sample, _DECIMAL_COMMA))
+    return bool(surely.any()) and is_readable(read_numbers(sample, DECIMAL_COMMA))
 
 
 def is_readable(values: NDArray[np.float64]) -> bool:
@@ -451,8 +471,7 @@ def _read(column: Column, cells: Texts) -> Floats:
     texts = cells.different
     lower = texts.str.lower()
     if column.kind == "boolean":
-        no, yes = column.categories
-        values = np.where(lower.isin({yes, "1", "true"}), 1.0, np.where(lower.isin({no, "0", "false"}), 0.0, np.nan))
+        values = _truths_of(lower, *column.categories)
     elif column.kind == "date":
         values = read_days(texts, column.form or "ISO8601")
         if np.isnan(values).any():
@@ -465,6 +484,18 @@ def _read(column: Column, cells: Texts) -> Floats:
         means_missing |= np.abs(read_numbers(texts, "")) > LARGEST  # as where a number comes as a number
         _complain(column, cells, cells.spread(unread & ~means_missing.to_numpy(dtype=bool), False))
     return _as_floats(column, cells.spread(values, np.nan))
+
+
+def _truths_of(texts: pd.Series[str], no: str, yes: str) -> NDArray[np.float64]:
+    """Return 0 and 1 for a column's own two words, and for false and true, 0 and 1, unless its own say otherwise."""
+    values = np.full(len(texts), np.nan)
+    if no not in ("1", "true") and yes not in ("0", "false"):
+        numbers = read_numbers(texts, "")
+        values[(texts == "false") | (numbers == 0)] = 0.0
+        values[(texts == "true") | (numbers == 1)] = 1.0
+    values[texts == no] = 0.0
+    values[texts == yes] = 1.0
+    return values
 
 
 def _complain(column: Column, cells: Cells, wrong: NDArray[np.bool_]) -> None:
@@ -488,19 +519,38 @@ def _as_floats(column: Column, numbers: NDArray[Any]) -> Floats:
     return values
 
 
-def _as_known(written: Texts, categories: Sequence[str]) -> Texts:
-    """Return numbers as the known category is written that has their value, where there is exactly one.
+def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
+    """Return cells as the known category is written that has their value as a number, where there is exactly one.
 
     Whoever sends rows as CSV to a server has ``01234`` read as 1234, and ``1.50`` as 1.5, before it gets here.
+    Fractions are the same, too, where they are in float32: a file's may have been read as those, and lost digits. Of
+    texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
     """
-    by_value: dict[float, list[str]] = {}
-    for category, value in zip(categories, read_numbers(pd.Series(categories, dtype="str"), ""), strict=True):
-        by_value.setdefault(float(value), []).append(category)
-    known = [
-        found[0] if text not in categories and len(found := by_value.get(float(text), [])) == 1 else str(text)
-        for text in written.different
-    ]
-    return Texts(pd.Series(known, dtype="str"), written.codes)
+    new = ~written.different.isin(categories).to_numpy(dtype=bool)
+    if not new.any():  # as in the data that the categories are of
+        return written
+    values = read_numbers(pd.Series(categories, dtype="str"), "")
+    if not isinstance(cells, Numbers):
+        new &= written.different.str.fullmatch(_PLAIN).to_numpy(dtype=bool) & bool(np.isfinite(values).all())
+    by_value: dict[float | tuple[float], list[str]] = {}
+    for category, value in zip(categories, values, strict=True):
+        for key in _number_keys(value):
+            by_value.setdefault(key, []).append(category)
+    known = written.different.tolist()
+    for position, value in zip(np.flatnonzero(new), read_numbers(written.different[new], ""), strict=True):
+        found = [by_value[key] for key in _number_keys(value) if len(by_value.get(key, ())) == 1]
+        known[position] = found[0][0] if found else known[position]
+    # Several may have become one category.
+    codes, different = pd.factorize(np.array(known, dtype=object))
+    return Texts(pd.Series(different, dtype="str"), written.spread(codes, -1))
+
+
+def _number_keys(value: float) -> Iterator[float | tuple[float]]:
+    """Yield what a number is known by: its value; of a fraction also that in float32. Nothing for what is no number."""
+    if np.isfinite(value):
+        yield float(value)
+    if np.isfinite(value) and value != np.floor(value):
+        yield (float(np.float32(value)),)
 
 
 def _categorical(cells: Texts) -> pd.Categorical:

@@ -108,7 +108,8 @@ class ColumnarFile:
         self._categories = {
             position
             for position, field in enumerate(schema)
-            if field.name in are_categories and any(test(_plain_type(field.type)) for test in _NUMBERS)
+            if any(test(_plain_type(field.type)) for test in (*_NUMBERS, *_TEXTS))
+            and (field.name in are_categories or pa.types.is_dictionary(field.type))
         }
         places = [
             (name, place)
@@ -257,7 +258,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _categories(values: pa.ChunkedArray) -> Any:
-    """Return numbers that pandas has written as categories: they are names."""
+    """Return what pandas has written as categories, or the file has as a dictionary: they are names."""
     found: pd.Series[Any] = values.to_pandas().astype("category")
     return found
 

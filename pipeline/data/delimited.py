@@ -32,6 +32,8 @@ _N_BLOCK = 2 << 20
 _N_LOOK = 1 << 18
 #: Bytes that a cell takes at the peak, read into float32, which grows by a quarter at a time; of texts, their own.
 _CELL_BYTES, _TEXT_SHARE = 8, 1.5
+#: A number whose point may be a decimal one; with two of them it is none to begin with.
+_THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*$"
 
 
 def delimited_size(path: Path) -> ReadingSize:
@@ -57,6 +59,9 @@ class DelimitedFile:
         Whether each row begins with a cell that the first line has no name for, as R writes the rows' names.
     keeps_words
         Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
+    keeps_points
+        Columns of numbers that stay as they are written where each point in them may stand between thousands: how the
+        training data are written tells, and this file alone may not.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
@@ -64,6 +69,7 @@ class DelimitedFile:
         self.layout = sniff(path, log)
         self.names, self.has_row_names = self.layout.names, self.layout.has_row_names
         self.keeps_words: Collection[str] = ()
+        self.keeps_points: Collection[str] = ()
 
     @functools.cached_property
     def _encoding(self) -> str:
@@ -87,9 +93,7 @@ class DelimitedFile:
         found = {name: _Cells() for name in (self.names if columns is None else columns)}
         n_rows = self._fill(found, rows)
         late = {
-            name: _Cells(is_text=True)
-            for name, cells in found.items()
-            if cells.is_late or (cells.numbers is not None and cells.words and name in self.keeps_words)
+            name: _Cells(is_text=True) for name, cells in found.items() if cells.is_late or self._stays(name, cells)
         }
         if late:  # a word after blocks of numbers: those are wanted as they were written
             self._fill(late, rows)
@@ -99,6 +103,11 @@ class DelimitedFile:
         pa.default_memory_pool().release_unused()
         return frame
 
+    def _stays(self, name: str, cells: _Cells) -> bool:
+        """Whether numbers are wanted as they are written."""
+        has_words = bool(cells.words) and name in self.keeps_words
+        return cells.numbers is not None and (has_words or cells.points == "thousands?")
+
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
         n_rows = 0
         for batch in self._batches(tuple(columns)):
@@ -106,6 +115,8 @@ class DelimitedFile:
             n_rows += batch.num_rows
             for name, cells in columns.items():
                 cells.add(wanted.column(name), comma=self.layout.comma)
+                if name in self.keeps_points:
+                    cells.look_at_points(wanted.column(name))
         return n_rows
 
     def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -195,12 +206,14 @@ class _Numbers:
 class _Cells:
     """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers.
 
-    ``words`` are those among the numbers that were taken for missing.
+    ``words`` are those among the numbers that were taken for missing; ``points`` says what points were: ``decimal``
+    where one cannot stand between thousands, ``thousands?`` where each of them may.
     """
 
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text, self.is_late = is_text, False
         self.words: set[str] = set()
+        self.points = ""
         self.numbers: _Numbers | None = None
         self.texts = PackedTexts()
 
@@ -215,6 +228,14 @@ class _Cells:
             self.is_text, self.is_late, self.numbers = True, self.numbers is not None, None
         if not self.is_late:
             self.texts.add(block)
+
+    def look_at_points(self, block: pa.Array) -> None:
+        """Find out whether the points of a block may stand between thousands."""
+        if self.numbers is not None and self.points != "decimal":
+            pointed = block.filter(pc.match_substring(block, "."))
+            if len(pointed):
+                fits = pc.all(pc.match_substring_regex(pointed, _THOUSANDS)).as_py()
+                self.points = "thousands?" if fits else "decimal"
 
     def finish(self) -> Any:
         """Return the whole column and forget its blocks."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import STATED_FORMS, WITH_NA
 from depthcheck.pipeline.data.cells import (
     CLOCK,
+    DECIMAL_COMMA,
     MISSING_AMONG_VALUES,
     QUARTERS,
     TRUTHS,
@@ -53,6 +54,8 @@ _N_COUNTED = 10
 #: Two truth values can be written in no more ways than that: yes, Yes, YES, ...
 _N_FORMS = 16
 _YEARS = (1500, 2200)
+#: Years of two digits are read as those of 1969 to 2068, as POSIX says.
+_CENTURY = 2000
 _TIME_NAME = re.compile(r"date|time|year|jahr|zeit|epoch", re.IGNORECASE)
 #: From that share of numbers among a column's different texts on, its words are asked about; looked for in so many.
 _MOSTLY, _FIRST = 0.5, 1_000
@@ -98,6 +101,8 @@ def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = Fal
         return replace(plain, why="no cell has a value")
     if isinstance(cells, Numbers):
         found = _of_numbers(plain, cells.values, "numbers")
+        if comma and found.kind == "numeric" and not np.any(cells.values[~cells.missing] % 1):
+            found = replace(found, form=DECIMAL_COMMA)  # which their later ones may tell: 1.250
     elif isinstance(cells, Days):
         found = _of_dates(plain, cells.values, "dates")
     else:
@@ -249,7 +254,10 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
     numbers = cells.spread(values, np.nan)
     words = [*cells.taken, *cells.different[np.isnan(values) & usual]]
     read = cells.different[~np.isnan(values)]
-    said, asks = _number_words(read, form, comma=comma) if kind == "numeric" else _date_words(read, form)
+    if kind == "numeric":
+        said, asks = _number_words(read, form, comma=comma)
+    else:
+        said, asks = _date_words(read, form, values[~np.isnan(values)])
     n_missing = int(np.isnan(numbers).sum())
     column = replace(column, form=form, missing_texts=others, n_missing=n_missing, asks=asks)
     found = (_of_numbers if kind == "numeric" else _of_dates)(column, numbers, said)
@@ -288,8 +296,18 @@ def _number_words(texts: pd.Series[str], form: str, *, comma: bool) -> tuple[str
     return f"{written} (the {mark} could be a decimal one: no cell tells; say 'decimal {mark}' if it is)", ("form",)
 
 
-def _date_words(texts: pd.Series[str], form: str) -> tuple[str, tuple[str, ...]]:
-    """Return how dates are written, and what that asks."""
+def _date_words(texts: pd.Series[str], form: str, days: NDArray[np.float64]) -> tuple[str, tuple[str, ...]]:
+    """Return how dates are written, and what that asks; ``days`` are what they were read as."""
+    said, asks = _order_words(texts, form)
+    if "%y" not in form or not len(days):
+        return said, asks
+    first, last = (int(str(day.astype("M8[Y]"))) for day in np.array([days.min(), days.max()]).astype("M8[D]"))
+    said = f"{said}, years of two digits: {first} to {last}"
+    # A birth in 52 is read as one in 2052.
+    return (f"{said} (write four digits if that is wrong)", ("form",)) if first < _CENTURY <= last else (said, asks)
+
+
+def _order_words(texts: pd.Series[str], form: str) -> tuple[str, tuple[str, ...]]:
     other = other_order(form)
     if other and is_readable(read_days(texts, other)):
         first = "month" if form.startswith("%d") else "day"

@@ -304,7 +304,8 @@ def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tupl
             f"{n_cells} in row 1"
         )
     if isinstance(table, DelimitedFile):
-        table.keeps_words = table.names  # the model alone knows where NA is a name
+        # The model alone knows where NA is a name, and what a point in 1.234 is.
+        table.keeps_words = table.keeps_points = table.names
     return table.read(), table
 
 
@@ -488,6 +489,9 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
             raise ValueError(
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
             )
+        if isinstance(table, DelimitedFile):  # columns with a role are read together with the training file's
+            together = (config.group, config.time, config.weight)
+            table.keeps_points = [name for name in table.names if name not in together]
         return table.read()
 
 

@@ -299,7 +299,12 @@ def _parts(folder: Path) -> _Found:
 
 
 def _train_folder(folder: Path) -> Path:
-    return folder / "train" if (folder / "train").is_dir() else folder
+    """Return where the classes lie: below ``train``, unless that is one of them, as its neighbours are."""
+    below = folder / "train"
+    if not below.is_dir() or _images_by_class(below):
+        return below if below.is_dir() else folder
+    beside = set(_images_by_class(folder))
+    return folder if "train" in beside and beside - {"train", "test", *VALIDATION} else below
 
 
 def _images_by_class(folder: Path) -> dict[str, list[Path]]:

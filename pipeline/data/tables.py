@@ -9,20 +9,28 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.config import WITH_NA, DataConfig, InWords, require, several_targets, suggestion
+from depthcheck.pipeline.config import (
+    STATED_FORMS,
+    WITH_NA,
+    DataConfig,
+    InWords,
+    require,
+    several_targets,
+    suggestion,
+)
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
+    TRUTHS,
     CellError,
     Cells,
-    Days,
     Numbers,
     Texts,
     Values,
@@ -41,6 +49,10 @@ from depthcheck.pipeline.scores import Task
 _N_SAMPLE = 1_000
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
+_TRAIN_OR_TEST = {"train", "training", "test"}
+_DECIMALS = tuple(said for said, (kind, _) in STATED_FORMS.items() if kind == "numeric")
+#: What may be said of a column with a role: how its cells are written, but not what it is.
+_SAID_OF_ROLE = {"target": (*_DECIMALS, WITH_NA), "time": (*STATED_FORMS,), "weight": _DECIMALS}
 
 
 def table_dataset(
@@ -83,6 +95,8 @@ def table_dataset(
     with _rows_as_in(places):
         target = _target_of(config.target, cells, config, comma=comma)
         answers = target.read(cells)
+    if target.column.missing_texts or target.column.asks:
+        log(_doubt("target", target.column))
     has_answer = ~np.isnan(answers)
     if not has_answer.all():
         n_out = int(np.count_nonzero(~has_answer))
@@ -157,6 +171,15 @@ def _rows_as_in(places: Sequence[int] | NDArray[np.int64]) -> Iterator[None]:
         raise CellError(f"test file: {wrong.before}", beyond, wrong.behind) from None
 
 
+#: Understands a column with a role: takes that, the column's name, its cells, and the kind that it must be.
+_WrittenAs: TypeAlias = Callable[[str, str, Cells, str], Column]
+
+
+def _doubt(role: str, column: Column) -> str:
+    """Return what to say of a column with a role where its cells can be two things, or some count as missing."""
+    return f"{role} {column.name!r}: {column.why.removeprefix('as you say; ')}"
+
+
 class _Parts:
     """Columns as they are typed, one after another, the marked rows apart."""
 
@@ -197,11 +220,11 @@ class _Parts:
                 self._tell("groups", name, series, lambda of: _groups_of(name, of, self.log))
                 self._warn_of_groups(name)
             elif name == self.config.time:
-                self._tell("times", name, series, lambda of: _times_of(name, of, self.comma))
+                self._tell("times", name, series, lambda of: _times_of(name, of, self._written_as))
             elif name == self.config.weight:
                 if self.test_file is not None and name not in self.test_file.columns:
                     raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
-                self._tell("weights", name, series, lambda of: _weights_of(name, of, self.comma))
+                self._tell("weights", name, series, lambda of: _weights_of(name, of, self._written_as))
             return
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
@@ -219,6 +242,13 @@ class _Parts:
             self.train[name] = self._outside_test(values)
             if self.marks is not None:
                 self.test[name] = values[self.marks]
+
+    def _written_as(self, role: str, name: str, cells: Cells, kind: str) -> Column:
+        """Understand a column with a role, as is said or as the kind that it must be, and say what is in doubt."""
+        column = guess(name, cells, kind=self.stated.get(name, kind), comma=self.comma)
+        if "form" in column.asks:
+            self.log(_doubt(role, column))
+        return column
 
     def keep_of_test(self, rows: NDArray[np.bool_]) -> None:
         """Leave out of groups, times and weights the rows of the test file that are not kept."""
@@ -257,17 +287,27 @@ class _Parts:
 
 
 def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Return which rows are the test part: true, yes or 1; or the word test beside train."""
+    """Return which rows are the test part: true, yes or 1; or the word test beside another one."""
     cells = cells_of(column)
-    n_missing = int(np.count_nonzero(cells.missing))
-    require(n_missing == 0, f"rows without a value in test_column {name!r}", "0", n_missing)
-    if isinstance(cells, Texts) and set(cells.different.str.lower()) <= {"train", "training", "test"}:
-        marks = cells.spread(cells.different.str.lower().eq("test").to_numpy(dtype=bool), False)
+    words = cells.different.str.lower() if isinstance(cells, Texts) else pd.Series([], dtype="str")
+    if isinstance(cells, Texts) and "test" in set(words) and (words.nunique() == 2 or set(words) <= _TRAIN_OR_TEST):
+        values = cells.spread(words.eq("test").to_numpy(dtype=np.float64), np.nan)
     else:
-        marks = typed(guess(name, cells, kind="boolean"), cells) == 1
+        understood = guess(name, cells, kind="boolean")
+        # Of other words nobody knows which one marks: "holdout" comes before "train", and "valid" behind "test".
+        require(
+            not isinstance(cells, Texts) or understood.categories in TRUTHS,
+            f"words of test_column {name!r}",
+            "'test' and another one, or no and yes",
+            InWords(" and ".join(map(repr, understood.categories))),
+        )
+        values = np.asarray(typed(understood, cells))
+    n_missing = int(np.count_nonzero(np.isnan(values)))
+    require(n_missing == 0, f"rows without a value in test_column {name!r}", "0", n_missing)
+    marks = values == 1
     n_marked = int(np.count_nonzero(marks))
     require(0 < n_marked < len(marks), f"rows that test_column {name!r} marks", "some, not all", n_marked)
-    return np.asarray(marks, dtype=bool)
+    return np.asarray(marks)
 
 
 def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[np.int64]:
@@ -281,20 +321,23 @@ def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[n
     return groups
 
 
-def _times_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
+def _times_of(name: str, cells: Cells, written_as: _WrittenAs) -> NDArray[np.float64]:
     """Return when each row was recorded: days since 1970, or the numbers that the column has."""
-    values = cells.values if isinstance(cells, Days) else numbers_in(cells, comma=comma)
-    times = np.asarray(typed(guess(name, cells, kind="date"), cells) if values is None else values, dtype=np.float64)
+    if isinstance(cells, Texts):
+        column = written_as("time", name, cells, "date" if numbers_in(cells) is None else "numeric")
+        column = replace(column, is_double=column.is_double or column.kind == "numeric")
+        times = np.asarray(typed(column, cells), dtype=np.float64)
+    else:
+        times = np.asarray(cells.values, dtype=np.float64)
     unknown = np.flatnonzero(~np.isfinite(times))
     if len(unknown):
         raise CellError(f"time column {name!r} must have a value in every row, got none in ", int(unknown[0]))
     return times
 
 
-def _weights_of(name: str, cells: Cells, comma: bool) -> NDArray[np.float64]:
+def _weights_of(name: str, cells: Cells, written_as: _WrittenAs) -> NDArray[np.float64]:
     """Return what each row weighs: finite numbers of at least 0."""
-    values = typed(guess(name, cells, kind="numeric", comma=comma), cells)
-    weights = np.asarray(values, dtype=np.float64)
+    weights = np.asarray(typed(written_as("weight", name, cells, "numeric"), cells), dtype=np.float64)
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         got = "none" if np.isnan(weights[wrong[0]]) else f"{weights[wrong[0]]:g}"
@@ -354,7 +397,8 @@ def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     require(len(frame) > 0, "rows of the table", "at least 1", 0)
     require_columns(config, [str(column) for column in frame.columns], name)
     owner: dict[str, str] = {}
-    stated = (("columns", column) for column, kind in config.columns if (column, kind) != (config.target, WITH_NA))
+    allowed = {(column, said) for role, column in _roles(config).items() for said in _SAID_OF_ROLE.get(role, ())}
+    stated = (("columns", column) for column, said in config.columns if (column, said) not in allowed)
     for role, column in [*_roles(config).items(), *stated]:
         if owner.setdefault(column, role) != role:
             raise ValueError(f"{role} must be another column than {owner[column]}, got {column!r} for both")
@@ -443,13 +487,13 @@ class _Target:
 
 def _target_of(name: str, cells: Cells, config: DataConfig, *, comma: bool) -> _Target:
     """Return what a target is, and what of it can be learned."""
-    with_na = dict(config.columns).get(name) == WITH_NA
+    said = dict(config.columns).get(name)
     task = task_of(cells, config, comma=comma)
     if task == "regression":
-        column = guess(name, cells, kind="numeric", comma=comma)
+        column = guess(name, cells, kind=said if said in _DECIMALS else "numeric", comma=comma)
         require(column.n_distinct >= 2, f"target {name!r}", "of two different numbers or more", InWords(_only(column)))
         return _Target(task=task, column=column, classes=())
-    column = guess(name, cells, kind=WITH_NA if with_na else "categorical")
+    column = guess(name, cells, kind=WITH_NA if said == WITH_NA else "categorical")
     classes = column.categories
     n_present = len(cells.missing) - column.n_missing
     require(
@@ -486,9 +530,12 @@ def _warn_of_classes(target: _Target, y: NDArray[np.int64], log: Callable[[str],
 
 def task_of(cells: Cells, config: DataConfig, *, comma: bool = False) -> Task:
     """Return what is learned: as the user says, or classes for texts and few whole numbers, else numbers."""
-    if config.task is not None or dict(config.columns).get(str(config.target)) == WITH_NA:
+    said = dict(config.columns).get(str(config.target))
+    if config.task is not None or said == WITH_NA:
         return config.task or "classification"
     numbers = numbers_in(cells, comma=comma)
+    if numbers is not None and said in _DECIMALS:
+        numbers = np.asarray(typed(guess(str(config.target), cells, kind=said), cells))
     if numbers is None:
         return "classification"
     return "classification" if are_classes(numbers[np.isfinite(numbers)]) else "regression"

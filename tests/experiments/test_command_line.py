@@ -7,11 +7,12 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import quote
 
+import click
 import pytest
 from click.shell_completion import BashComplete
 
 from depthcheck.cli import commands, main
-from depthcheck.cli.options import complain, failure_code
+from depthcheck.cli.options import complain, failure_code, table
 from depthcheck.experiments import scratch
 from depthcheck.experiments.addresses import require_address, shown, without_login, without_password
 from depthcheck.experiments.cluster import launch
@@ -145,6 +146,15 @@ def test_neither_scheduler_nor_storage_nor_links_tell_a_password(tmp_path):
         study_names("nonsense://me:s3cret@host/x")
     assert "cret" not in str(refused.value)
     assert artifact_link("https://me:s3cret@host/", "r", "a").startswith("https://host/get-artifact?")
+
+
+def test_a_column_may_be_called_as_what_says_nothing_elsewhere():
+    command = table(click.Command("any", callback=lambda **given: given))
+    words = ["--target", "auto", "--sheet", "auto", "--weight", "", "--rows", "auto"]
+
+    given = command.main(words, standalone_mode=False)
+
+    assert given == {"target": "auto", "sheet": "auto", "weight": None, "rows": None, "query": None}
 
 
 def test_bash_completes_the_shipped_names_beside_files():

@@ -225,6 +225,25 @@ def test_unreadable_images_are_named(tmp_path, keep):
         load(DataConfig(name=str(tmp_path)), cache=tmp_path)
 
 
+def test_train_beside_other_classes_is_a_class(tmp_path):
+    for name in ("bus", "car", "train", "test"):
+        for number in range(2):
+            save(tmp_path / name, f"{number}.png", PICTURES[number])
+
+    dataset = load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+    assert (dataset.class_names, len(dataset.X)) == (("bus", "car", "test", "train"), 8)
+    assert dataset.X_test is None
+
+
+def test_pictures_below_train_and_test_without_folders_of_classes_are_no_classes(tmp_path):
+    for name in ("train", "test", "valid"):
+        save(tmp_path / name, "1.png", PICTURES[0])
+
+    with pytest.raises(ValueError, match="a subfolder of images for each class"):
+        load(DataConfig(name=str(tmp_path)), cache=tmp_path)
+
+
 def test_test_image_of_an_unknown_class_is_refused(tmp_path):
     for part, name in (("train", "a"), ("train", "b"), ("test", "z")):
         save(tmp_path / part / name, "1.png", PICTURES[0])

@@ -18,13 +18,13 @@ N = 300
 Y = ["no", "yes", "perhaps"] * (N // 3)
 
 
-def understood(cells, *, kind=None, name="x", target=None):
+def understood(cells, *, kind=None, name="x", target=None, **said):
     """Return what is understood of a column beside a target, the lines that were said, and the data set."""
     lines = []
     columns = ((name, kind),) if kind else ()
     frame = pd.DataFrame({name: cells, "noise": np.sin(np.arange(len(cells)) ** 2.0), "y": target or Y[: len(cells)]})
     dataset = table_dataset(
-        frame, DataConfig(name="t", target="y", columns=columns), name="t", source="", log=lines.append
+        frame, DataConfig(name="t", target="y", columns=columns, **said), name="t", source="", log=lines.append
     )
     return dataset.columns[0], lines, dataset
 
@@ -170,6 +170,26 @@ def test_months_by_name_are_dates_however_they_are_set(form):
     assert np.abs(dataset.X["x"] - asked.days.to_numpy()).max() < 0.05
 
 
+@pytest.mark.parametrize("form", ["%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"])
+def test_the_only_moment_that_tells_day_from_month_may_be_the_last_one(form):
+    moments = pd.date_range("2024-01-01", periods=1_300, freq="15min")
+    column, lines, dataset = understood(moments.strftime(form), target=(Y * 5)[:1_300])
+    assert (column.form, lines) == (form, [])
+    assert dataset.X["x"].iloc[1_250] == ((moments - pd.Timestamp(0)) / pd.Timedelta("1D"))[1_250]
+    assert understood(moments.strftime(form), target=(Y * 5)[:1_300], time="x")[2].times[1_250] == dataset.X["x"][1_250]
+
+
+def test_years_of_two_digits_are_named_and_asked_about_where_they_are_of_two_centuries():
+    births = [f"{row % 28 + 1:02}.03.{(75 + row % 78) % 100:02}" for row in range(N)]
+    column, lines, _ = understood(births)
+    said = "dates written day.month.year, years of two digits: 1975 to 2052 (write four digits if that is wrong)"
+    assert (column.why, column.asks) == (said, ("form",))
+    assert lines == [f"column 'x': {said}"]
+    column, lines, _ = understood([f"{row % 28 + 1:02}.03.{70 + row % 30}" for row in range(N)])
+    assert column.why == "dates written day.month.year, years of two digits: 1970 to 1999"
+    assert lines == []
+
+
 def test_words_with_numbers_are_no_dates():
     for cells in (
         [f"May {row % 28 + 1:02}" for row in range(N)],  # of no year
@@ -222,6 +242,55 @@ def test_when_two_readings_remain_the_line_says_how_to_say_otherwise():
     assert (
         understood(days, kind="month first")[2].X["x"].iloc[12] == (pd.Timestamp("2024-01-02") - pd.Timestamp(0)).days
     )
+
+
+def test_a_target_that_can_be_read_in_two_ways_is_said_and_can_be_told():
+    cells = [f"{row % 9 + 1},{row % 900 + 100}" for row in range(N)]
+    noise = np.sin(np.arange(N))
+    lines = []
+    frame = pd.DataFrame({"x": noise, "y": cells})
+    dataset = table_dataset(frame, DataConfig(name="t", target="y"), name="t", source="", log=lines.append)
+    assert dataset.y[0] == 1100
+    said = (
+        "whole numbers written 1,234.5 (the comma could be a decimal one: no cell tells; say 'decimal comma' if it is)"
+    )
+    assert lines == [f"target 'y': {said}"]
+    config = DataConfig(name="t", target="y", columns=(("y", "decimal comma"),))
+    told = table_dataset(frame, config, name="t", source="", log=lines.append)
+    assert (told.task, told.y[0]) == ("regression", np.float32(1.1))
+    assert len(lines) == 1
+
+
+def test_dirty_cells_of_a_target_are_said():
+    lines = []
+    frame = pd.DataFrame({"x": np.sin(np.arange(N)), "y": [*(str(row / 8) for row in range(N - 1)), "see note"]})
+    table_dataset(frame, DataConfig(name="t", target="y"), name="t", source="", log=lines.append)
+    assert lines[0] == "target 'y': numbers; what is none counts as missing: 'see note'"
+    assert lines[1].startswith("target 'y' has no value in 1 of 300 rows")
+
+
+def test_times_and_weights_that_can_be_read_in_two_ways_are_said_and_can_be_told():
+    days = [f"{row % 12 + 1}/{row % 11 + 1}/2024" for row in range(N)]
+    _, lines, dataset = understood(days, time="x")
+    said = "(month/day/year would do too: no cell tells; say 'month first' if so)"
+    assert lines == [f"time 'x': dates read as day/month/year {said}"]
+    assert dataset.times[12] == (pd.Timestamp("2024-02-01") - pd.Timestamp(0)).days
+    _, lines, dataset = understood(days, time="x", kind="month first")
+    assert (lines, dataset.times[12]) == ([], (pd.Timestamp("2024-01-02") - pd.Timestamp(0)).days)
+    weights = [f"{row % 9 + 1},{row % 900 + 100}" for row in range(N)]
+    _, lines, dataset = understood(weights, weight="x")
+    assert lines[0].startswith("weight 'x': whole numbers written 1,234.5 (the comma could be")
+    assert dataset.weights[0] == 1100
+    _, lines, dataset = understood(weights, weight="x", kind="decimal comma")
+    assert (lines, dataset.weights[0]) == ([], np.float32(1.1))
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [("weight", "day first"), ("time", "numeric"), ("group", "decimal comma"), ("weight", "ignored")]
+)
+def test_what_a_column_with_a_role_is_cannot_be_told(role, kind):
+    with pytest.raises(ValueError, match=f"columns must be another column than {role}, got 'x' for both"):
+        understood([str(row) for row in range(N)], kind=kind, **{role: "x"})
 
 
 def test_numbers_with_a_few_words_are_asked_about():

@@ -269,7 +269,7 @@ def test_columnar_files_keep_their_own_types(tmp_path, suffix):
     frame = open_table(path).read()
 
     assert [str(dtype) for dtype in frame.dtypes] == [
-        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "string[pyarrow]", "string[pyarrow]",
+        "float32", "float64", "float32", "bool", "boolean", "datetime64[us]", "string[pyarrow]", "category",
     ]  # fmt: skip
     assert frame["large"].tolist() == [2**40, 2**40 + 1, 2**40 + 2]
     assert frame["kind"].isna().tolist() == [False, False, True]
@@ -682,6 +682,42 @@ def test_words_for_missing_among_numbers_can_be_kept_as_names_too(tmp_path):
     assert [*as_samples(samples.assign(grade=2.5), kept.columns)["grade"][:2]] == ["2.50", "2.50"]
 
 
+GERMAN = "km;baujahr;preis\n" + "".join(
+    f"{100 + n}.{n % 900 + 100};{1990 + n % 30};{n % 9 + 1}.{n % 900 + 100},50\n" for n in range(60)
+)
+
+
+def test_a_point_that_may_stand_between_thousands_is_read_as_in_the_training_data(tmp_path):
+    path, new = (
+        written(tmp_path, GERMAN, "train.csv"),
+        written(tmp_path, "km;baujahr\n125.000;2015\n7;1.999\n", "new.csv"),
+    )
+    test = written(tmp_path, "km;baujahr;preis\n125.000;2015;8.000\n7;1.999;9.000\n", "test.csv")
+    dataset = load(DataConfig(name=str(path), target="preis", test_file=str(test)), cache=tmp_path)
+
+    for samples in (as_samples(read_samples(new)[0], dataset.columns), dataset.X_test):
+        assert samples.to_dict("list") == {"km": [125_000, 7], "baujahr": [2015, 1999]}
+    assert dataset.y_test.tolist() == [8_000, 9_000]
+
+
+def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_training_data_have_those(tmp_path):
+    rows = "".join(f"{n % 7}.{n % 900 + 100},{n % 5}.250,{n // 2 % 2}.000,{'ab'[n % 2]}\n" for n in range(60))
+    path = written(tmp_path, "x,grade,on,y\n" + rows)
+    config = DataConfig(name=str(path), target="y", columns=(("grade", "categorical"),), test_file=str(path))
+    dataset = load(config, cache=tmp_path)
+    new = as_samples(read_samples(written(tmp_path, "x,grade,on\n1.500,2.250,1.000\n", "new.csv"))[0], dataset.columns)
+
+    assert new.to_dict("list") == {"x": [1.5], "grade": ["2.25"], "on": [1]}
+    pd.testing.assert_frame_equal(dataset.X_test, dataset.X)
+
+
+def test_one_point_that_cannot_stand_between_thousands_tells_all_others(tmp_path):
+    rows = "".join(f"{n % 9 + 1}.250\n" for n in range(300_000))
+    path = written(tmp_path, "x\n" + rows + "0.5\n")
+    assert str(read_samples(path)[0]["x"].dtype) == "float32"
+    assert str(read_samples(written(tmp_path, "x\n" + rows))[0]["x"].dtype).startswith("dictionary")
+
+
 def test_many_lines_that_are_alike_become_two(tmp_path):
     names = [f"c{n}" for n in range(40)]
     rows = "".join(",".join(("NA", "a", "b")[(n + at) % 3] for at in range(40)) + f",{n % 2}\n" for n in range(60))
@@ -692,6 +728,32 @@ def test_many_lines_that_are_alike_become_two(tmp_path):
     assert lines[1].startswith("… and 39 more lines like “column 'c0': texts;")
     assert "'c1', 'c2'" in lines[1]
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_categories_that_are_texts_stay_categories(tmp_path, suffix):
+    frame = pd.DataFrame({"grade": pd.Categorical(["1", "2", "3"] * 20), "on": pd.Categorical(["0", "1", None] * 20)})
+    frame = frame.assign(x=np.arange(60) % 7, y=["a", "b"] * 30)
+    path = tmp_path / f"any.{suffix}"
+    getattr(frame, f"to_{suffix}")(path)
+    dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+    assert [column.kind for column in dataset.columns[:2]] == ["categorical"] * 2
+    assert [column.categories for column in dataset.columns[:2]] == [("1", "2", "3"), ("0", "1")]
+    assert load(DataConfig(name=str(path), target="grade"), cache=tmp_path).class_names == ("1", "2", "3")
+
+
+@pytest.mark.parametrize("rows", [None, np.array([0, 3, 4])])
+def test_a_dictionary_of_texts_is_categories_though_each_group_of_rows_has_its_own(tmp_path, rows):
+    groups = [pa.DictionaryArray.from_arrays([0, 1, None], words) for words in (["1", "2"], ["3", "1"])]
+    path = tmp_path / "any.parquet"
+    with pq.ParquetWriter(path, pa.schema({"grade": groups[0].type})) as file:
+        for group in groups:
+            file.write_table(pa.table({"grade": group}))
+    frame = open_table(path).read(rows=rows)
+    expected = ["1", "2", None, "3", "1", None]
+    assert isinstance(frame["grade"].dtype, pd.CategoricalDtype)
+    found = [None if pd.isna(cell) else cell for cell in frame["grade"]]
+    assert found == (expected if rows is None else [expected[row] for row in rows])
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "feather"])

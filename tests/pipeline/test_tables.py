@@ -318,7 +318,10 @@ def test_weights_are_no_feature_and_go_with_the_rows_of_each_part():
     assert len({of.sha256 for of in (by_file, dataset_of({"x": columns["x"]}, test=test))}) == 2
 
 
-@pytest.mark.parametrize("words", [("train", "test"), ("no", "yes"), (0, 1), (False, True)])
+@pytest.mark.parametrize(
+    "words",
+    [("train", "test"), ("valid", "Test"), ("fit", "TEST"), ("no", "yes"), ("nein", "ja"), (0, 1), (False, True)],
+)
 def test_test_column_sets_its_rows_apart(words):
     marks = [words[row >= 30] for row in range(N)]
 
@@ -417,6 +420,21 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
             "test file must have the weight 'w': its rows are weighed in the score too",
         ),
         ({"config": {"test_column": "colour"}}, "column 'colour' must have two different values to be boolean, got 3"),
+        *(
+            (
+                {"config": {"test_column": "part"}, "features": {"part": cycle(*words)}},
+                f"words of test_column 'part' must be 'test' and another one, or no and yes, got {got}",
+            )
+            for words, got in [
+                (("train", "holdout"), "'holdout' and 'train'"),
+                (("train", "valid"), "'train' and 'valid'"),
+                (("1", "2"), "'1' and '2'"),
+            ]
+        ),
+        (
+            {"config": {"test_column": "part"}, "features": {"part": cycle("no", "yes", "unknown", "no")}},
+            "rows without a value in test_column 'part' must be 0, got 10",
+        ),
         (
             {"test": pd.DataFrame({"x": [1.5], "y": ["a"]})},
             "test file must have the columns of the training data, 'colour' missing",
@@ -564,6 +582,67 @@ def test_a_table_survives_being_written_as_text(x, c, d, b):
 
     assert typed.sha256 == written.sha256
     pd.testing.assert_frame_equal(as_samples(read[["b", "d", "c", "x"]], written.columns), typed.X)
+
+
+FRACTIONS = ["0.1", "1.3", "2.7", "1.123456789"]
+
+
+@pytest.mark.parametrize("kind", ["text", "float32", "float64", "Float32", "object"])
+def test_fractions_that_are_names_keep_the_digits_they_have_in_their_own_type_and_are_known_in_any(kind):
+    shortest = ["0.1", "1.1234568" if kind.lower() == "float32" else "1.123456789", "1.3", "2.7"]
+    cells = pd.Series(cycle(*FRACTIONS)) if kind == "text" else pd.Series(cycle(*map(float, FRACTIONS)), dtype=kind)
+    dataset = dataset_of({"x": cells, "other": [0.5, 1.5] * (N // 2)}, columns=(("x", "categorical"),))
+    classes = dataset_of({"other": cycle(0.5, 1.5)}, target=cells, task="classification").class_names
+
+    assert dataset.columns[0].categories == tuple(shortest)
+    assert classes == tuple(sorted(shortest, key=float))
+    for sent in ([1.3, 1.123456789], np.float32([1.3, 1.123456789]), ["1.30", "1.123456789"]):
+        new = as_samples(pd.DataFrame({"x": sent, "other": 0.5}), dataset.columns)
+        assert list(new["x"]) == ["1.3", shortest[1]]
+
+
+def test_what_is_written_otherwise_is_another_name_unless_all_names_are_numbers():
+    dataset = dataset_of({"x": cycle("1", "1.5", "K"), "z": cycle("7", "10", "9"), "other": cycle(0.5, 1.5)},
+                         columns=(("z", "categorical"),))  # fmt: skip
+    new = as_samples(pd.DataFrame({"x": ["1.50", "1e0"], "z": ["07", "1e1"], "other": 0.5}), dataset.columns)
+
+    assert list(new["x"]) == ["1.50", "1e0"]
+    assert list(new["z"]) == ["07", "1e1"]
+
+
+def test_two_ways_of_writing_a_number_are_one_category():
+    dataset = dataset_of({"x": cycle(1.5, 2.5), "other": cycle(0.5, 1.5, 2.5)}, columns=(("x", "categorical"),))
+    new = as_samples(pd.DataFrame({"x": ["1.5", "1.50", "1.500", None], "other": 0.5}), dataset.columns)
+
+    assert list(new["x"][:3]) == ["1.5"] * 3
+    assert pd.isna(new["x"][3])
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (("1", "2"), [0, 1]),
+        (("1", "x"), [0, 1]),
+        (("true", "unclear"), [0, 1]),
+        (("0", "2"), [0, 1]),
+        (("big", "small"), [0, 1]),
+    ],
+)
+def test_a_truth_value_of_two_words_of_ones_own_is_told_by_these(words, values):
+    dataset = dataset_of({"x": cycle(*words), "other": cycle(0.5, 1.5, 2.5)}, columns=(("x", "boolean"),))
+
+    assert list(dataset.X["x"][:2]) == values
+    assert list(as_samples(pd.DataFrame({"x": list(words), "other": 0.5}), dataset.columns)["x"]) == values
+    if all(word.isdigit() for word in words):  # as a server reads them
+        sent = pd.DataFrame({"x": [int(word) for word in words], "other": 0.5})
+        assert list(as_samples(sent, dataset.columns)["x"]) == values
+
+
+def test_a_truth_value_is_also_sent_as_true_or_one():
+    dataset = dataset_of({"x": cycle("big", "small"), "other": cycle(0.5, 1.5, 2.5)}, columns=(("x", "boolean"),))
+
+    for sent in ([False, True], [0, 1], ["0", "true"], ["0.000", "1.000"]):
+        assert list(as_samples(pd.DataFrame({"x": sent, "other": 0.5}), dataset.columns)["x"]) == [0, 1]
 
 
 def test_numbers_sent_for_a_category_with_leading_zeros_are_known_again():
