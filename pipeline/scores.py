@@ -194,7 +194,7 @@ AUC = Metric(
 R2 = Metric(
     key="r2", name="R²", score=r2, task="regression", secondary=errors, keeps="loss", unit="", score_unit="", scale=1.0,
     is_bounded=False, equivalence=0.01, learned_share=0.02, imagined_failures=2, diverged_below=-99.0, finest=0.01,
-    dummy_is="R² of always giving the mean",
+    dummy_is="R² of always giving the training part's mean",
 )  # fmt: skip
 
 #: By the names that definitions and records have; another one is added here.

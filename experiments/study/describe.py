@@ -31,7 +31,7 @@ from depthcheck.pipeline.data.guess import leaks_of
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.own import OwnModel
-from depthcheck.pipeline.prepare.split import part_sizes, resolve
+from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.verbatim import in_markdown
@@ -191,8 +191,12 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     return "\n".join([*lines, f"  more          the same command with {more}"])
 
 
-def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
-    """Return what a study notes of its data, in JSON's types, so that a report need not read them."""
+def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, object]:
+    """Return what a study notes of its data, in JSON's types, so that a report need not read them.
+
+    ``parts`` says how the data are cut (:func:`parts_in_words`).
+    """
+    sizes = part_sizes(dataset, split)
     facts: dict[str, object] = {
         "name": dataset.name,
         "sha256": dataset.sha256,
@@ -209,7 +213,8 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
         **({"leaks": leaks_of(dataset.columns)} if dataset.is_table else {}),
     }
     if dataset.task == "regression":
-        return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
+        facts |= {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
+        return facts | {"guess": guesses(dataset, split)} if dataset.metric == "r2" else facts
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
     facts |= {"class_names": list(dataset.class_names), "class_counts": counts}
     if dataset.weights is None:

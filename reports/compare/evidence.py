@@ -99,7 +99,7 @@ class Settings:
             subset,
             self.fold,
             n_failed=n_failed,
-            failed_score=self.design.dummy_score,
+            failed_score=self.design.dummy_on("test" if self.fold is None else "valid"),
         )
 
     def tuned_valid(self, factor: str, level: str) -> float:
@@ -215,9 +215,10 @@ def _judged_scores(
     record: TrialRecord, design: StudyDesign, answers: Mapping[str, ExampleScores], n_units: int, has_folds: bool
 ) -> NDArray[np.generic] | float | None:
     """Return ``(n_units,)``, one number for all of them where the trial diverged or failed, or None where unknown."""
+    part = "valid" if has_folds else "test"
     if record.state != "finished":
-        return design.dummy_score
-    found, evaluation = answers.get(record.run_id), record.evaluation("valid" if has_folds else "test")
+        return design.dummy_on(part)
+    found, evaluation = answers.get(record.run_id), record.evaluation(part)
     if found is None or evaluation is None or len(found.scores) != n_units:
         return None
     fits = abs(float(found.scores.mean()) - evaluation.score) < design.metric.tolerance
@@ -253,7 +254,7 @@ class Evidence:
         for seed, run in self.runs.get(finalist, {}).items() if part else ():
             evaluation = run.evaluation(part or "")
             if run.state == "diverged":
-                found[seed] = self.design.dummy_score
+                found[seed] = self.design.dummy_on(part)
             elif evaluation is not None and np.isfinite(evaluation.score):
                 found[seed] = evaluation.score
         return found
@@ -319,7 +320,7 @@ class Evidence:
         if self.part != "test":
             return None
         if run.state == "diverged":
-            return np.full(self._n_examples(), self.design.dummy_score)
+            return np.full(self._n_examples(), self.design.dummy_on("test"))
         scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
         if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
             return None

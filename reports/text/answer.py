@@ -72,9 +72,10 @@ def _guessing(comparison: Comparison) -> list[str]:
     """Say so where the best network found is no better than one that knows nothing: the verdicts are idle then."""
     best, design = comparison.recommendation, comparison.design
     reached = None if best is None else best.recommended.test or best.recommended.valid
-    if reached is None or reached.mean > design.dummy_score + design.equivalence:
+    dummy_score = design.dummy_on(comparison.part)
+    if reached is None or reached.mean > dummy_score + design.equivalence:
         return []
-    scores = (reached.mean, design.dummy_score)
+    scores = (reached.mean, dummy_score)
     ours, dummy = (with_unit(score(design.metric, value), design.metric) for value in scores)
     return [
         f"**No better than guessing.** The best network found has {ours} of {comparison.judged} {design.metric.name}, "

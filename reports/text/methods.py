@@ -85,8 +85,16 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     again = "setting" if comparison.search else of.again
     asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
-    dummy = with_unit(score(of.metric, of.dummy_score, half_width=1 / of.metric.scale), of.metric)
-    yield "score of the dummy baseline", f"{dummy} ({of.metric.dummy_is})"
+    yield "score of the dummy baseline", f"{_dummy(of)} ({of.metric.dummy_is})"
+
+
+def _dummy(of: StudyDesign) -> str:
+    """Return what guessing reaches, on both parts where it differs between them."""
+    digits = 1 / of.metric.scale if of.metric.score_unit else None  # without a percentage's scale, the metric's own
+    valid, test = (
+        with_unit(score(of.metric, of.dummy_on(part), half_width=digits), of.metric) for part in ("valid", "test")
+    )
+    return valid if valid == test else f"{valid} on the validation part, {test} on the test part"
 
 
 def provenance(comparison: Comparison, context: ReportContext) -> list[str]:

@@ -269,6 +269,13 @@ def test_a_diverged_network_counts_against_its_level(rng):
     assert check_of(hit, "trials are stable").state == "warn"
 
 
+def test_a_level_that_diverged_throughout_has_what_guessing_reaches_on_each_part(rng):
+    records, _, answers = searched_only(rng)
+    diverged = [dataclasses.replace(r, state="diverged") if r.config.model.depth == 2 else r for r in records]
+    row = row_of(compare(design(dummy_score=-9.0, dummy_test=-16.0), diverged, (), answers), "2")
+    assert (row.tuned.estimate, row.tuned_valid) == (pytest.approx(-16.0), pytest.approx(-9.0))
+
+
 def test_diverged_trials_count_against_their_level_and_failed_ones_are_named():
     of = config(2)
     records = [
