@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
+from depthcheck.pipeline.scores import by_mean
 from depthcheck.reports.compare.checks import all_checks, check_engine, check_leaks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
@@ -102,15 +103,14 @@ def compare(
 def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation | None:
     """Recommend the best confirmed validation mean, and name the best of the others.
 
-    A finalist with few seeds may have been lucky: only those with as many as the fullest, or with the minimum that a
-    verdict asks for, take part. Both are chosen on the validation part; the test part only says what they differ by.
+    By the rule that the registry's champion is chosen by (:func:`depthcheck.pipeline.scores.by_mean`). Both are chosen
+    on the validation part; the test part only says what they differ by.
     """
-    design = evidence.design
-    enough = min(design.min_seeds, max((row.valid.n for row in rows if row.valid), default=0))
-    means = [(row.valid.mean, row) for row in rows if row.valid and row.valid.n >= enough]
-    if not means:
+    design, of = evidence.design, {row.finalist.id: row for row in rows if row.valid}
+    scores = {name: list(evidence.scores(name, "valid").values()) for name in of}
+    ordered = [of[name] for name in by_mean(scores, design.min_seeds)]
+    if not ordered:
         return None
-    ordered = [row for _, row in sorted(means, key=lambda pair: (-pair[0], pair[1].n_params or 0))]
     best, alternative = ordered[0], ordered[1] if len(ordered) > 1 else None
     difference = evidence.difference(alternative.finalist.id, best.finalist.id) if alternative else None
     verdict = None if difference is None else _decide(difference, difference.p, design)

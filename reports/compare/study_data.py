@@ -15,7 +15,7 @@ import numpy as np
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Predictions, TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, R2, Metric
+from depthcheck.pipeline.scores import ACCURACY, ENOUGH_SEEDS, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher
 
 
@@ -119,7 +119,7 @@ class StudyDesign:
     dummy_test: float | None = None
     equivalence: float = ACCURACY.equivalence
     min_settings: int = 6
-    min_seeds: int = 5
+    min_seeds: int = ENOUGH_SEEDS
     n_seeds: int = 5
     folds: int = 0
     split_method: str = "random"

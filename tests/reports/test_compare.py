@@ -229,6 +229,16 @@ def test_a_lucky_finalist_with_one_seed_is_not_recommended(rng):
     assert comparison.recommendation.recommended.finalist is finalists[0]
 
 
+def test_of_equal_finalists_the_one_that_the_search_ranked_first_is_recommended(rng):
+    records, finalists, answers = [], [], {}
+    for depth in (2, 1):  # the larger network first
+        one = finalist(f"trial-{depth}", config(depth))
+        runs, right = confirm_runs(one, [0.8] * 5, first_number=20 * depth, rng=rng)
+        records, finalists, answers = records + runs, [*finalists, one], answers | right
+    found = compare(design(), records, finalists, answers).recommendation
+    assert (found.recommended.finalist.id, found.alternative.finalist.id) == ("trial-2", "trial-1")
+
+
 def test_a_search_without_fresh_seeds_has_its_verdicts_and_no_recommendation(rng):
     comparison = compare(design(), *searched_only(rng))
     assert contrast_of(comparison, "2").verdict.word == "helps"

@@ -298,6 +298,17 @@ def test_verdicts_of_the_report_are_those_of_the_comparison(whole):
             assert re.search(rf"^\| {contrast.level} +\|.*\*\*{contrast.verdict.word}\*\* +\|$", markdown, re.MULTILINE)
 
 
+def test_a_finalist_with_too_few_fresh_seeds_is_named_and_takes_no_part():
+    made = MadeUpStudy(epochs=2).run()
+    best, other = made.finalists()
+    text = rendered(made.confirm([best]).data([best])).replace("\n", " ")
+    assert "Nothing stands beside it: one configuration was trained on fresh seeds." in text
+    text = rendered(made.confirm([other], seeds=2).data([best, other])).replace("\n", " ")
+    assert f"**Recommended: {best.id}**, the finalist with the best mean validation score over fresh seeds, of" in text
+    assert "of those that have 5 of them." in text
+    assert f"Nothing stands beside it yet: {other.id} has 2 fresh seeds, and 5 are asked for." in text
+
+
 def test_a_level_that_never_trained_is_told_apart():
     text = rendered(golden_study()).replace("\n", " ")
     assert "never trained: depth 5" in text
