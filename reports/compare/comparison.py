@@ -185,6 +185,10 @@ def _verdict(
         return _decide(difference, p_holm, design)
     if evidence.settings is not None:
         return _unjudged(evidence.settings.search, evidence)
+    failed = [level.level for level in (row, reference) if level.status == "failed"]
+    if failed:
+        because = f"every trial of {row.factor} {' and '.join(failed)} failed"
+        return Verdict(word="not enough evidence", because=because)
     missing = [level.level for level in (row, reference) if not level.valid]
     no_pair = f"no {design.again} is shared"
     because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair

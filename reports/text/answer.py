@@ -212,7 +212,9 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     counted = f"about {plural(more, f'more {again}')}"
     if contrast.verdict.word == "not enough evidence":
         shown_by, counted = "would give a verdict", plural(more, f"more {again}")
-    if search is None and contrast.difference is None and not comparison.is_of_chosen:
+    rows = [row for question in comparison.questions for row in question.rows if row.factor == contrast.factor]
+    is_short = any(row.status == "no trials" for row in rows)
+    if search is None and contrast.difference is None and is_short and not comparison.is_of_chosen:
         return "; there were too few trials to give every level some settings"
     if search is None:
         given = option(design.launcher, "seeds", design.n_seeds + more)

@@ -53,11 +53,23 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
         "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
         f"again, on fresh {again}s: section 2 rests on it.",
     }
-    if comparison.search is None:
+    phases = {of.phase for of in context.phases}
+    if comparison.search is None and not comparison.questions:
+        told["compare"] = "*Compare* trains settings that were laid down beforehand; there are no levels to compare."
+        told["confirm"] = f"*Confirm* trains the best network of the search again, on fresh {again}s."
+    elif comparison.search is None and "compare" in phases:
+        told["compare"] = (
+            "*Compare* trains every combination of levels, with nothing tuned; of each level the best by validation "
+            "score goes on."
+        )
+        told["confirm"] = (
+            f"*Confirm* trains that one again, on fresh {again}s: the tables' scores and differences, and section 2, "
+            "are from it alone."
+        )
+    elif comparison.search is None:
         told["confirm"] = (
             f"*Confirm* trains each configuration on fresh {again}s; every number of the answer is from it."
         )
-    phases = {of.phase for of in context.phases}
     yield from (text for phase, text in told.items() if phase in phases)
 
 

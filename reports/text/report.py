@@ -254,9 +254,8 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
 def _factor(question: Question, comparison: Comparison, n_valid: int | None) -> list[str]:
     """Return a factor's tables: what tuning each level gives, and how that differs from the reference."""
     name = question.factor.name
-    searched = any(row.n_trials for row in question.rows)
     blocks = [f"### {name.replace('_', ' ').capitalize()}"]
-    if searched:
+    if comparison.search is not None:
         blocks += [f"The search, by {name} (phase compare):", _search(question, comparison, n_valid)]
     else:
         again = comparison.design.again

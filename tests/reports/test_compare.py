@@ -352,6 +352,15 @@ def test_levels_that_were_never_compared_ask_for_no_seeds(rng):
     assert said == "; there were too few trials to give every level some settings"
 
 
+def test_a_level_without_tuning_whose_trials_failed_asks_for_no_seeds(rng):
+    records, finalists, answers = chosen_study(rng)
+    of_others = [r for r in records if r.config.model.depth != 2]
+    failed = trial(900, config(2), state="failed")
+    comparison = compare(design(is_tuned=False), [*of_others, failed], finalists[:2], answers)
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.because, verdict.more) == ("every trial of depth 2 failed", None)
+
+
 def test_only_shared_seeds_are_paired(rng):
     records, finalists, answers = chosen_study(rng, n_seeds=6)
     of_one = [r for r in records if not (r.tags["finalist"] == "depth-1" and r.config.fit.seed == 1000)]

@@ -10,6 +10,7 @@ import pytest
 from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
+from study_records import finalist_of
 
 from depthcheck.experiments.planning.definition import find, read
 from depthcheck.experiments.planning.design import SearchRound, plan
@@ -444,6 +445,35 @@ def test_chosen_configurations_are_compared_without_a_search():
     assert "*Confirm* trains each configuration on fresh seeds; every number of the answer is from it." in design
     assert "*Compare*" not in design
     assert "P(better)" in design
+
+
+def untuned(*, seeds=None) -> StudyData:
+    """Return a study in which nothing is tuned: a trial a level, and each on fresh seeds."""
+    made = MadeUpStudy(depths=(1, 2), optimizers=("adam",), common_settings=1, epochs=2)
+    made.run(n_exploit=0, diverged=0, failed=0)
+    compared = [r for r in made.records if r.phase == "compare"]
+    finalists = [finalist_of(r, (("depth", str(r.config.model.depth)),)) for r in compared]
+    study = made.confirm(finalists, seeds=seeds).data(finalists if seeds != 0 else ())
+    design = dataclasses.replace(study.design, factors=study.design.factors[:1], is_tuned=False)
+    return dataclasses.replace(study, design=design)
+
+
+def test_levels_without_tuning_are_told_by_their_fresh_seeds():
+    text = rendered(untuned())
+    tables, design = text.split("## 3.")[1].split("## 4.")[0], text.split("## 4.")[1].replace("\n", " ")
+    assert "Fresh seeds, by depth (phase confirm):" in tables
+    assert re.search(r"^\| 2 +\| trial-2 +\| +5 \| +8\d\.\d+ ± \d", tables, re.MULTILINE)
+    assert "tuned" not in tables
+    assert "The search" not in tables
+    assert "*Compare* trains every combination of levels, with nothing tuned" in design
+    assert "rest on it alone" not in design
+    assert "the tables' scores and differences, and section 2, are from it alone" in design
+
+
+def test_levels_without_tuning_ask_for_seeds_and_not_for_trials():
+    said = answers(untuned(seeds=0))
+    assert "No confirmed run of depth 2 and 1; 5 more seeds would give a verdict" in said
+    assert "too few trials" not in said
 
 
 def test_nothing_at_all_still_makes_a_report():
