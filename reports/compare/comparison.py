@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.pipeline.scores import by_mean
-from depthcheck.reports.compare.checks import all_checks, check_engine, check_leaks, linear_model
+from depthcheck.reports.compare.checks import NO_EXAMPLES, all_checks, check_engine, check_leaks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
 from depthcheck.reports.compare.results import (
@@ -197,15 +197,19 @@ def _verdict(
 
 def _unjudged(search: Search, evidence: Evidence) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
-    enough, folds, n = evidence.design.min_settings, evidence.design.folds, search.n_unscored
+    enough, n = evidence.design.min_settings, search.n_to_score or search.n_without_examples
     if search.n_settings < enough:
         return not_enough(search.n_settings, "setting", enough)
+    networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
     because = "the part that judges has a single example"
-    if n and evidence.part == "valid" and not folds:
+    if not any(record.phase == "compare" and record.state == "finished" for record in evidence.records):
+        because = "every trial of the search diverged or failed"
+    elif search.n_to_score and evidence.part == "valid" and not evidence.design.folds:
         because = "there is no test part, by which levels are judged"
+    elif search.n_to_score:
+        because = f"{networks} not been scored on the test part yet"
     elif n:
-        networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
-        because = f"{networks} not been scored on the {'rows held out' if folds else 'test part'} yet"
+        because = f"{networks} {NO_EXAMPLES}"
     return Verdict(word="not enough evidence", because=because)
 
 

@@ -181,7 +181,13 @@ def settings_of(
     any_of = next(iter(answers.values()), None)
     fold, n_units = (None, 0) if any_of is None else (any_of.fold, len(any_of.scores))
     table = [[_judged_scores(record, design, answers, n_units, fold is not None) for record in row] for row in rows]
-    n_unscored = sum(scores is None for row in table for scores in row)
+    unscored = [
+        record
+        for row, of in zip(rows, table, strict=True)
+        for record, scores in zip(row, of, strict=True)
+        if scores is None
+    ]
+    n_unscored, part = len(unscored), "valid" if design.folds else "test"
     n_units = 0 if n_unscored or not rows else max(1, n_units)
     scores = np.empty((len(rows), len(combinations), n_units), np.float64 if any_of is None else np.float32)
     for number, row in enumerate(table if n_units else ()):
@@ -206,6 +212,7 @@ def settings_of(
             n_combinations=len(combinations),
             n_incomplete=len(found) - len(rows),
             n_unscored=n_unscored,
+            n_without_examples=sum(record.evaluation(part) is not None for record in unscored),
             seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
         ),
     )

@@ -22,6 +22,7 @@ from study_records import (
     whole_study,
 )
 
+from depthcheck.reports.compare.checks import NO_EXAMPLES
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.study_data import Factor
@@ -168,13 +169,39 @@ def test_a_search_to_come_says_how_many_settings_it_needs():
 def test_no_level_is_judged_before_every_network_is_scored(rng):
     records, _, answers = searched_only(rng)
     del answers["run-3"]
-    comparison = compare(design(), records, (), answers)
+    to_score = [dataclasses.replace(r, evaluations=r.evaluations[:1]) if r.run_id == "run-3" else r for r in records]
+    comparison = compare(design(), to_score, (), answers)
     verdict = contrast_of(comparison, "2").verdict
     assert (verdict.word, verdict.more) == ("not enough evidence", None)
     assert verdict.because == "1 network of the search has not been scored on the test part yet"
-    assert comparison.search.n_unscored == 1
+    assert comparison.search.n_unscored == comparison.search.n_to_score == 1
     assert only_question(comparison).curves == ()
     assert check_of(comparison, "every network is scored").state == "warn"
+
+
+def test_a_network_that_is_scored_without_single_examples_waits_for_nothing(rng):
+    """As by a metric of the user's own that has no value where some example is left out."""
+    records, _, answers = searched_only(rng)
+    del answers["run-3"]
+    comparison = compare(design(), records, (), answers)
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.word, verdict.more) == ("not enough evidence", None)
+    assert verdict.because == f"1 network of the search has {NO_EXAMPLES}"
+    assert (comparison.search.n_unscored, comparison.search.n_to_score) == (1, 0)
+    check = check_of(comparison, "every network is scored")
+    assert (check.state, check.detail) == ("warn", f"1 network has {NO_EXAMPLES}; no level is judged")
+
+
+def test_a_search_that_diverged_as_a_whole_is_said_to_have(rng):
+    records, _, _ = searched_only(rng)
+    diverged = [dataclasses.replace(r, state="diverged", evaluations=r.evaluations[:1]) for r in records]
+    comparison = compare(design(), diverged)
+    assert contrast_of(comparison, "2").verdict.because == "every trial of the search diverged or failed"
+    assert "every network is scored" not in [check.name for check in comparison.checks]
+    trained = check_of(comparison, "every level trained")
+    assert (
+        trained.detail == "depth 0: every trial diverged; depth 1: every trial diverged; depth 2: every trial diverged"
+    )
 
 
 def test_p_is_adjusted_over_the_contrasts_of_a_question(rng):

@@ -242,9 +242,19 @@ def test_unscored_networks_are_told_with_what_goes_on():
     study = whole_study(epochs=2, depths=(1, 2), optimizers=("sgd",))
     lost = [r.run_id for r in study.records if r.phase == "compare" and r.state == "finished"][:2]
     predictions = {run_id: of for run_id, of in study.predictions.items() if run_id not in lost}
-    broken = dataclasses.replace(study, predictions=predictions)
+    records = tuple(
+        dataclasses.replace(r, evaluations=r.evaluations[:1]) if r.run_id in lost else r for r in study.records
+    )
+    broken = dataclasses.replace(study, predictions=predictions, records=records)
     assert "2 networks of the search have not been scored on the test part yet." in told(broken)
     assert "2 searched networks not yet scored on the test part; the same command goes on" in rendered(broken)
+
+
+@pytest.mark.parametrize(("folds", "of"), [(False, "examples of the test part"), (True, "rows held out")])
+def test_networks_without_scores_of_single_examples_wait_for_nothing(folds, of):
+    text = rendered(dataclasses.replace(golden_table("r2", folds=folds), predictions={}))
+    assert f"- 24 searched networks without scores of single {of}\n" in text
+    assert "not yet scored" not in text
 
 
 def with_verdict(study: StudyData, **changes: object) -> Comparison:
