@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -292,12 +293,24 @@ def design_rows(
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),
-        ("budget", f"{n_planned} trials of {experiment.budget.epochs} epoch{'s' * (experiment.budget.epochs != 1)}"),
+        ("budget", f"{n_planned} trials{_epochs(experiment)}"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),
-        ("which epoch counts", "the last one, in every trial"),
+        ("which epoch counts", "the last one; with early stopping the one of the lowest validation loss"),
     ]  # fmt: skip
     return [(name, text) for name, text in rows if not (name == "fixed" and text == "nothing")]
+
+
+def _epochs(experiment: Experiment) -> str:
+    """Return how many epochs each trial has, unless they are compared, tuned or fixed as other things are."""
+    named = {
+        *experiment.compare,
+        *experiment.tune,
+        *experiment.fixed,
+        *chain.from_iterable(experiment.tune_for.values()),
+    }
+    n_epochs = experiment.budget.epochs
+    return "" if "epochs" in named else f" of {n_epochs} epoch{'s' * (n_epochs != 1)}"
 
 
 def fixed_in_words(experiment: Experiment) -> list[str]:

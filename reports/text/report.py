@@ -190,8 +190,9 @@ def _percent(share: float) -> str:
 def _scope(comparison: Comparison, context: ReportContext) -> str:
     if not comparison.questions:
         return ""
-    epochs = context.facts.epochs
-    trained = f" and {plural(epochs, 'epoch')} of training" if epochs else ""
+    epochs = context.epochs or tuple(filter(None, [context.facts.epochs]))
+    # Where they differ they are a part of the levels, or of what is searched.
+    trained = f" and {plural(epochs[0], 'epoch')} of training" if len(epochs) == 1 else ""
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
     holds = f"This holds for {in_markdown(context.facts.data.name)}, {ranges}{trained}."

@@ -417,6 +417,36 @@ def test_level_whose_trials_all_failed_is_named():
     assert "ValueError: no" in text
 
 
+def with_epochs(study: StudyData, epochs, **facts) -> StudyData:
+    """Return the study with other numbers of epochs, by trial."""
+    records = [
+        dataclasses.replace(r, config=dataclasses.replace(r.config, fit=dataclasses.replace(r.config.fit, epochs=n)))
+        for r in study.records
+        if (n := epochs(r))
+    ]
+    return dataclasses.replace(study, records=tuple(records), facts=dataclasses.replace(study.facts, **facts))
+
+
+def test_epochs_are_those_that_the_trials_have(whole):
+    def said(of: StudyData) -> str:
+        return " ".join(rendered(of).split())
+
+    compared = with_epochs(whole, lambda r: 5 * (1 + r.config.model.depth))
+    design = dataclasses.replace(whole.design, factors=(Factor.of("epochs", ("5", "10", "15", "20")),))
+    text = said(dataclasses.replace(compared, design=design))
+    assert "**epochs**: as many as the level says, 5 to 30, but 10 in the baseline; the last one counts" in text
+    assert "the ranges searched." in text.split("## 2.")[0]
+    tuned = with_epochs(whole, lambda r: 5 + r.number % 4, tuned=("epochs 5 to 8",))
+    assert "**epochs**: as many as the setting says, 5 to 8, but 5 in the baseline; the last one counts" in said(tuned)
+    fixed = said(with_epochs(whole, lambda r: 30 if r.number else 20, fixed=("epochs 30",)))
+    assert "**epochs**: 30 in every trial, but 20 in the baseline; the last one counts" in fixed
+    assert "the ranges searched and 30 epochs of training." in fixed
+    stops = tuple(dataclasses.replace(r, config=with_options(r.config, early_stopping=5)) for r in whole.records)
+    assert "with early stopping the one of the lowest validation loss counts" in said(
+        dataclasses.replace(whole, records=stops)
+    )
+
+
 def test_one_level_has_nothing_to_be_held_against():
     study = MadeUpStudy(depths=(2,), epochs=2).run()
     finalists = study.finalists()
@@ -448,7 +478,7 @@ def test_chosen_configurations_are_compared_without_a_search():
     assert "*Better* or *worse*" in head
     assert "5 seeds, 10,000 test examples" in head
     assert re.search(r"\| run-3 +\| 3 × .+", text)
-    assert "This holds for fashion-mnist, these configurations and 20 epochs of training." in head
+    assert "This holds for fashion-mnist, these configurations and 2 epochs of training." in head
     for word in ("best of", "Best single network", "tuned", "setting", "Recommended model.", "found"):
         assert word not in head
     assert "The configurations:" in design
