@@ -416,7 +416,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference 
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
         fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
         tuned=tuned,
-        tuned_valid=None if settings is None else settings.tuned_valid(factor.name, level),
+        tuned_valid=settings.tuned_valid(factor.name, level) if settings and settings.search.n_settings else None,
     )
 
 

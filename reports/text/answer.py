@@ -95,13 +95,23 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
         return [title, f"Only one level, {factor.levels[0]}: there is nothing to hold it against."]
     headline = _headline(question)
     sentences = [] if comparison.is_of_chosen else [title]
-    if question.best_level == factor.reference and not comparison.is_of_chosen:
-        sentences.append(f"{level_name(factor.name, factor.reference)}, the reference, has the best validation score.")
+    if _is_reference_best(question) and not comparison.is_of_chosen:
+        best = "does best by validation when tuned"
+        if comparison.search is None:
+            best = f"has the best mean validation score over fresh {comparison.design.again}s"
+        sentences.append(f"{level_name(factor.name, factor.reference)}, the reference, {best}.")
     sentences.append(sentence(headline, question, comparison))
     others = [contrast for contrast in question.contrasts if contrast is not headline]
     if others:
         sentences.append(_others(others, question, comparison.design))
     return [*sentences, *(_against_linear(comparison) if factor.name == "depth" else [])]
+
+
+def _is_reference_best(question: Question) -> bool:
+    """Whether the reference's validation score is above that of each other level."""
+    known = {row.level: row.valid_mean for row in question.rows if row.valid_mean is not None}
+    ours = known.pop(question.factor.reference, -math.inf)
+    return question.best_level == question.factor.reference and ours > max(known.values(), default=-math.inf)
 
 
 def _against_linear(comparison: Comparison) -> list[str]:

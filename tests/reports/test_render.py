@@ -14,7 +14,7 @@ from study_records import finalist_of
 
 from depthcheck.experiments.planning.definition import find, read
 from depthcheck.experiments.planning.design import SearchRound, plan
-from depthcheck.pipeline.scores import AUC
+from depthcheck.pipeline.scores import AUC, R2
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import Factor, ReferenceScores, StudyData, StudyDesign
@@ -133,6 +133,13 @@ def test_a_network_that_guesses_is_called_so():
     text = said(0.99).split("## 2.")[0].replace("\n", " ")
     assert "**No better than guessing.** The best network found has " in text
     assert "and the AUC of giving every example the same probability is 99.0" in text
+
+
+def test_what_guessing_scores_by_an_own_metric_has_the_digits_that_matter():
+    study = golden_table("r2")
+    own = dataclasses.replace(R2, key="cost-0123", name="cost", perfect=0.0, equivalence=0.0005, finest=0.0005)
+    design = dataclasses.replace(study.design, metric=own, dummy_score=-0.0475)
+    assert "- **score of the dummy baseline**: −0.0475 (" in rendered(dataclasses.replace(study, design=design))
 
 
 def test_a_template_of_the_users_own_says_what_goes_where(whole):
@@ -255,6 +262,18 @@ def test_networks_without_scores_of_single_examples_wait_for_nothing(folds, of):
     text = rendered(dataclasses.replace(golden_table("r2", folds=folds), predictions={}))
     assert f"- 24 searched networks without scores of single {of}\n" in text
     assert "not yet scored" not in text
+
+
+def test_a_reference_that_does_best_is_said_to_where_levels_can_be_told_apart(whole):
+    assert "Depth 1, the reference, does best by validation when tuned." in answers(golden_table("r2"))
+    assert "has the best mean validation score" not in answers(untuned())
+    turned = untuned()
+    factor = dataclasses.replace(turned.design.factors[0], reference="2")
+    turned = dataclasses.replace(turned, design=dataclasses.replace(turned.design, factors=(factor,)))
+    assert "Depth 2, the reference, has the best mean validation score over fresh seeds." in answers(turned)
+    diverged = tuple(dataclasses.replace(r, state="diverged") for r in whole.records if r.phase != "confirm")
+    for records in ((), diverged):
+        assert "the reference, does" not in answers(dataclasses.replace(whole, records=records, finalists=()))
 
 
 def with_verdict(study: StudyData, **changes: object) -> Comparison:
