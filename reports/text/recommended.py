@@ -38,7 +38,7 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
     what = "configuration" if comparison.is_of_chosen else "finalist"
     chosen = f"the {what} with the best mean {by} score over fresh {comparison.design.again}s"
     if _left_out(comparison):
-        chosen += f", of those that have {_enough(comparison)} of them"
+        chosen += f", of those with at least {_enough(comparison)}"
     blocks = [
         prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."),
         _facts(of, comparison, context.facts.data.n_valid),

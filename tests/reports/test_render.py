@@ -335,7 +335,7 @@ def test_a_finalist_with_too_few_fresh_seeds_is_named_and_takes_no_part():
     assert "Nothing stands beside it: one configuration was trained on fresh seeds." in text
     text = rendered(made.confirm([other], seeds=2).data([best, other])).replace("\n", " ")
     assert f"**Recommended: {best.id}**, the finalist with the best mean validation score over fresh seeds, of" in text
-    assert "of those that have 5 of them." in text
+    assert "over fresh seeds, of those with at least 5." in text
     assert f"Nothing stands beside it yet: {other.id} has 2 fresh seeds, and 5 are asked for." in text
 
 
