@@ -8,7 +8,7 @@ that checks a definition reads this without numpy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Weight = NDArray[np.float64] | None
 
 Task = Literal["classification", "regression"]
+#: Paired fresh seeds, or repeats, under which no verdict is given.
+ENOUGH_SEEDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +196,23 @@ AUC = Metric(
 R2 = Metric(
     key="r2", name="R²", score=r2, task="regression", secondary=errors, keeps="loss", unit="", score_unit="", scale=1.0,
     is_bounded=False, equivalence=0.01, learned_share=0.02, imagined_failures=2, diverged_below=-99.0, finest=0.01,
-    dummy_is="R² of always giving the mean",
+    dummy_is="R² of always giving the training part's mean",
 )  # fmt: skip
 
 #: By the names that definitions and records have; another one is added here.
 METRICS = {metric.key: metric for metric in (ACCURACY, AUC, R2)}
 #: Those that a definition knows by name.
 SHIPPED_METRICS = tuple(METRICS)
+
+
+def by_mean(scores: Mapping[str, Sequence[float]], enough: int = ENOUGH_SEEDS) -> list[str]:
+    """Return the names of finalists by the mean score of their fresh runs, the best first; equals stay in their order.
+
+    Whoever has few runs may have been lucky: only those with ``enough``, or with as many as the fullest, take part.
+    """
+    enough = min(enough, max(map(len, scores.values()), default=0))
+    means = {name: math.fsum(of) / len(of) for name, of in scores.items() if of and len(of) >= enough}
+    return sorted(means, key=lambda name: -means[name])
 
 
 def know_metric(own: OwnMetric) -> None:

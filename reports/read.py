@@ -23,7 +23,7 @@ from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, METRICS, Metric
+from depthcheck.pipeline.scores import ACCURACY, AUC, METRICS, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown
 from depthcheck.reports.compare.study_data import (
     DataFacts,
@@ -137,7 +137,8 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         name=summary.study,
         factors=tuple(Factor.of(name, tuple(map(str, levels))) for name, levels in experiment.compare.items()),
         metric=metric,
-        dummy_score=_dummy_score(metric, data, records, stored["data"].get("metric_scale")),
+        dummy_score=_dummy_score(metric, data, records, stored["data"]),
+        dummy_test=_below_zero(stored["data"].get("guess", {}).get("test"), metric),
         equivalence=experiment.budget.equivalence or metric.equivalence,
         n_seeds=n_seeds,
         folds=split.folds,
@@ -228,19 +229,25 @@ def _metric(stored: Mapping[str, Any]) -> Metric:
     return replace(metric, perfect=perfect, equivalence=percent, finest=percent, tolerance=percent / 10)
 
 
-def _dummy_score(
-    metric: Metric, data: DataFacts, records: Sequence[TrialRecord], scale: Mapping[str, float] | None
-) -> float:
-    """Return what a network that learned nothing scores.
+def _dummy_score(metric: Metric, data: DataFacts, records: Sequence[TrialRecord], stored: Mapping[str, Any]) -> float:
+    """Return what a network that learned nothing scores on the validation part.
 
-    Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares.
+    Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares. Of R²
+    it is the training part's mean: as the study noted it; one that did not may have a diverged trial that was given it.
     """
-    if scale is not None:
-        return float(scale["guess"])
-    if metric is not ACCURACY:
-        return {"auc": 0.5}.get(metric.key, 0.0)
-    diverged = [evaluation for r in records if r.state == "diverged" and (evaluation := r.evaluation("valid"))]
-    return diverged[0].score if diverged else data.majority_share or 0.0
+    if "metric_scale" in stored:
+        return float(stored["metric_scale"]["guess"])
+    diverged = [evaluation.score for r in records if r.state == "diverged" and (evaluation := r.evaluation("valid"))]
+    if metric is ACCURACY:
+        return diverged[0] if diverged else data.majority_share or 0.0
+    if metric is R2:
+        return _below_zero(stored.get("guess", {}).get("valid", diverged[0] if diverged else None), metric) or 0.0
+    return 0.5 if metric is AUC else 0.0
+
+
+def _below_zero(guess: float | None, metric: Metric) -> float | None:
+    """Return an R² of the training part's mean; 0 where it fits the part but for chance, None where nobody knows."""
+    return None if guess is None else guess if guess < -metric.equivalence else 0.0
 
 
 def _finalist(stored: Mapping[str, Any]) -> FrozenFinalist:

@@ -55,7 +55,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     DataFrame
         ``number, phase, state, finalist, run_id``, the parameters under their logged names, then scores and costs.
         ``train_…`` are of the last epoch. What a trial does not have is missing. ``units`` is text: layers of unequal
-        width are joined by commas.
+        width are joined by commas. So is an own model's parameter whose values are not all of one type.
     """
     rows = [_row(record) for record in sorted(records, key=lambda record: record.number)]
     # A metric that a definition names is a parameter too.
@@ -64,6 +64,9 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     whole = ("number", "n_params", "depth", "batch_size", "epochs", "epochs_trained", "seed", "split_seed")
     for name in set(whole) & set(table):
         table[name] = table[name].astype("Int64")
+    for name in params:  # a column of several types is none that Parquet has
+        if table[name].dtype == object and table[name].dropna().map(type).nunique() > 1:
+            table[name] = table[name].map(str, na_action="ignore")
     return table
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from depthcheck.pipeline.data.guess import leaks_of
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.own import OwnModel
-from depthcheck.pipeline.prepare.split import part_sizes, resolve
+from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.verbatim import in_markdown
@@ -191,8 +192,12 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     return "\n".join([*lines, f"  more          the same command with {more}"])
 
 
-def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[str, object]:
-    """Return what a study notes of its data, in JSON's types, so that a report need not read them."""
+def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, object]:
+    """Return what a study notes of its data, in JSON's types, so that a report need not read them.
+
+    ``parts`` says how the data are cut (:func:`parts_in_words`).
+    """
+    sizes = part_sizes(dataset, split)
     facts: dict[str, object] = {
         "name": dataset.name,
         "sha256": dataset.sha256,
@@ -209,7 +214,8 @@ def data_facts(dataset: Dataset, sizes: Mapping[str, int], parts: str) -> dict[s
         **({"leaks": leaks_of(dataset.columns)} if dataset.is_table else {}),
     }
     if dataset.task == "regression":
-        return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
+        facts |= {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
+        return facts | {"guess": guesses(dataset, split)} if dataset.metric == "r2" else facts
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
     facts |= {"class_names": list(dataset.class_names), "class_counts": counts}
     if dataset.weights is None:
@@ -287,12 +293,24 @@ def design_rows(
         ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),
-        ("budget", f"{n_planned} trials of {experiment.budget.epochs} epoch{'s' * (experiment.budget.epochs != 1)}"),
+        ("budget", f"{n_planned} trials{_epochs(experiment)}"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),
-        ("which epoch counts", "the last one, in every trial"),
+        ("which epoch counts", "the last one; with early stopping the one of the lowest validation loss"),
     ]  # fmt: skip
     return [(name, text) for name, text in rows if not (name == "fixed" and text == "nothing")]
+
+
+def _epochs(experiment: Experiment) -> str:
+    """Return how many epochs each trial has, unless they are compared, tuned or fixed as other things are."""
+    named = {
+        *experiment.compare,
+        *experiment.tune,
+        *experiment.fixed,
+        *chain.from_iterable(experiment.tune_for.values()),
+    }
+    n_epochs = experiment.budget.epochs
+    return "" if "epochs" in named else f" of {n_epochs} epoch{'s' * (n_epochs != 1)}"
 
 
 def fixed_in_words(experiment: Experiment) -> list[str]:

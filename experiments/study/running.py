@@ -21,6 +21,7 @@ from depthcheck.experiments.tracking import StudyRun, patiently
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.scores import by_mean
 
 #: States of trials of which the score counts.
 _SCORED = ("finished", "diverged")
@@ -76,7 +77,7 @@ def best_of(trials: Sequence[StudyTrial]) -> StudyTrial | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Champion:
-    """The finalist with the best mean validation score over the seeds, and its run with the best one."""
+    """The finalist with the best mean validation score over fresh seeds, and its run with the best one."""
 
     finalist: str
     run_id: str
@@ -179,23 +180,23 @@ class RecordedStudy:
     def champion(self) -> Champion | None:
         """The champion among the finalists frozen last, or None before any was confirmed.
 
-        Chosen on the validation part: the test part reports, and never chooses. The run whose model is registered is
-        that of the best validation score too.
+        Chosen on the validation part, by the rule of the report's recommendation: the test part reports, and never
+        chooses. The run whose model is registered is that of the best validation score too.
         """
         rounds = self.confirm_rounds
         current = {finalist.id: finalist for finalist in rounds[-1].finalists} if rounds else {}
-        scores: dict[str, list[tuple[float, str]]] = {}
+        scores: dict[str, list[tuple[float, str]]] = {finalist: [] for finalist in current}
         for trial in self.ended:
             if trial.finalist in current and trial.score is not None and trial.state in _SCORED:
-                scores.setdefault(trial.finalist, []).append((trial.score, trial.run_id))
-        if not scores:
+                scores[trial.finalist].append((trial.score, trial.run_id))
+        fresh = {finalist: [score for score, _ in found] for finalist, found in scores.items()}
+        best = next(iter(by_mean(fresh)), None)
+        if best is None:
             return None
-        means = {finalist: sum(score for score, _ in found) / len(found) for finalist, found in scores.items()}
-        best = max(means, key=lambda finalist: means[finalist])
         return Champion(
             finalist=best,
             run_id=max(scores[best])[1],
-            mean_score=means[best],
+            mean_score=sum(fresh[best]) / len(fresh[best]),
             n_seeds=len(scores[best]),
             point=current[best].point,
             model=self.experiment.model,

@@ -144,8 +144,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     split = resolve(experiment.split, dataset)
     if not request.chosen:
         design.check_plan(experiment, split)
-    sizes = part_sizes(dataset, split)
-    parts = parts_in_words(dataset, split, sizes)
+    parts = parts_in_words(dataset, split, part_sizes(dataset, split))
     own = [one.name for one in (experiment.model, experiment.data.own_metric) if one is not None]
     scale = None
     if own:
@@ -175,7 +174,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
                 ledger=ledger,
                 experiment=experiment,
                 resolved=resolved,
-                study_run=_open_parent(recorded, dataset, request, sizes=sizes, parts=parts, scale=scale),
+                study_run=_open_parent(recorded, dataset, request, parts=parts, scale=scale),
                 data_folder=str(request.data_folder) if request.data_folder else None,
             )
         page = StudyPage(study, dataset, parts)
@@ -317,7 +316,6 @@ def _open_parent(
     dataset: Dataset,
     request: StudyRequest,
     *,
-    sizes: Mapping[str, int],
     parts: str,
     scale: Mapping[str, float] | None,
 ) -> tracking.StudyRun:
@@ -343,7 +341,8 @@ def _open_parent(
                 "definition": experiment.as_json(),
                 "widened": list(experiment.widenings),
                 "resolved": resolved,
-                "data": data_facts(dataset, sizes, parts) | ({} if scale is None else {"metric_scale": dict(scale)}),
+                "data": data_facts(dataset, study.resolved.split, parts)
+                | ({} if scale is None else {"metric_scale": dict(scale)}),
                 "plan": [
                     {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
                      "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import SplitChoice, SplitConfig, require
 from depthcheck.pipeline.data.amount import fitting_groups
 from depthcheck.pipeline.records import Cut, Dataset
+from depthcheck.pipeline.scores import r2
 
 #: Rows in the order of time are put into so many blocks of one size: long ones, so that they hardly hang together.
 _BLOCKS = 20
@@ -144,6 +145,28 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
     _require_both_classes(dataset, cuts)
     _require_weight(dataset, cuts)
     return cuts
+
+
+def guesses(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
+    """Return the R² of always giving the training part's mean, on each part that judges; of folds, the mean over them.
+
+    It lies far below 0 where later rows, or other groups, have other numbers than those that train.
+    """
+    y, weights = dataset.y.astype(np.float64), dataset.weights
+
+    def guess(cut: Cut, judging: NDArray[np.int64] | None) -> float:
+        mean = np.average(y[cut.train], weights=None if weights is None else weights[cut.train])
+        of, weight = (dataset.y_test, dataset.weights_test) if judging is None else (y[judging], weights)
+        assert of is not None
+        if judging is not None and weight is not None:
+            weight = weight[judging]
+        return r2(of, np.full(len(of), mean), weight)
+
+    if config.folds:
+        return {"valid": float(np.mean([guess(cut, cut.valid) for cut in folds(dataset, config)]))}
+    cut = split(dataset, config)
+    has_test = cut.test is not None or dataset.y_test is not None
+    return {"valid": guess(cut, cut.valid), **({"test": guess(cut, cut.test)} if has_test else {})}
 
 
 def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConfig) -> NDArray[np.int64] | None:

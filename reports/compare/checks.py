@@ -19,6 +19,11 @@ from depthcheck.reports.compare.results import Check, Comparison, Difference, Fi
 from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
 from depthcheck.reports.text.words import plural
 
+#: Of networks that have a score, and no interval.
+NO_EXAMPLES = (
+    "a score and none by single examples: predictions are missing or do not fit it, "
+    "or it is undefined without some examples"
+)
 #: The last fifth of the epochs is held against the fifth before.
 LATE = 0.2
 #: Validation loss at the end, relative to its lowest value.
@@ -102,7 +107,11 @@ def check_trained(rows: Sequence[LevelRow]) -> Check:
     """Warn where a level never beat the dummy baseline on the training part, or most of its trials did not."""
     problems = []
     for row in rows:
-        if row.status == "never trained":
+        if row.status in ("diverged", "failed"):
+            problems.append(f"{row.factor} {row.level}: every trial {row.status}")
+        elif row.status == "no trials":
+            problems.append(f"{row.factor} {row.level}: no trial was run")
+        elif row.status == "never trained":
             problems.append(f"{row.factor} {row.level} never trained: this is not the same as does not help")
         elif row.n_finished and row.n_untrained > row.n_finished / 2:
             problems.append(
@@ -206,8 +215,11 @@ def check_settings(search: Search, enough: int) -> Check:
 
 def check_scored(search: Search, folds: int = 0) -> Check:
     """Warn where a searched network has not been scored on the part that judges."""
-    were = "network was" if search.n_unscored == 1 else "networks were"
-    problems = [f"{search.n_unscored} {were} not, and no level is judged"] if search.n_unscored else []
+    were = "network was" if search.n_to_score == 1 else "networks were"
+    problems = [f"{search.n_to_score} {were} not, and no level is judged"] if search.n_to_score else []
+    if search.n_without_examples:
+        have = "network has" if search.n_without_examples == 1 else "networks have"
+        problems.append(f"{search.n_without_examples} {have} {NO_EXAMPLES}; no level is judged")
     scored = "each network of the search was scored on the test part once, and nothing was chosen by that"
     if folds:
         scored = "the rows that each network of the search held out are scored"
@@ -316,8 +328,10 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
     are_alike = design.split_method in ("group", "time") or any(of.drawn != "examples" for of in differences.values())
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     in_lists = [row.finalist.id for row in finalists]
+    has_networks = any(row.n_finished for row in rows)
     return (
-        *([] if search is None else [check_settings(search, design.min_settings), check_scored(search, design.folds)]),
+        *([] if search is None else [check_settings(search, design.min_settings)]),
+        *([check_scored(search, design.folds)] if search is not None and has_networks else []),
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
         check_judged_on_test(found.part, design.folds, is_search=search is not None),

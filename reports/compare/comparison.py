@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.reports.compare.checks import all_checks, check_engine, check_leaks, linear_model
+from depthcheck.pipeline.scores import by_mean
+from depthcheck.reports.compare.checks import NO_EXAMPLES, all_checks, check_engine, check_leaks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
 from depthcheck.reports.compare.results import (
@@ -102,15 +103,14 @@ def compare(
 def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation | None:
     """Recommend the best confirmed validation mean, and name the best of the others.
 
-    A finalist with few seeds may have been lucky: only those with as many as the fullest, or with the minimum that a
-    verdict asks for, take part. Both are chosen on the validation part; the test part only says what they differ by.
+    By the rule that the registry's champion is chosen by (:func:`depthcheck.pipeline.scores.by_mean`). Both are chosen
+    on the validation part; the test part only says what they differ by.
     """
-    design = evidence.design
-    enough = min(design.min_seeds, max((row.valid.n for row in rows if row.valid), default=0))
-    means = [(row.valid.mean, row) for row in rows if row.valid and row.valid.n >= enough]
-    if not means:
+    design, of = evidence.design, {row.finalist.id: row for row in rows if row.valid}
+    scores = {name: list(evidence.scores(name, "valid").values()) for name in of}
+    ordered = [of[name] for name in by_mean(scores, design.min_seeds)]
+    if not ordered:
         return None
-    ordered = [row for _, row in sorted(means, key=lambda pair: (-pair[0], pair[1].n_params or 0))]
     best, alternative = ordered[0], ordered[1] if len(ordered) > 1 else None
     difference = evidence.difference(alternative.finalist.id, best.finalist.id) if alternative else None
     verdict = None if difference is None else _decide(difference, difference.p, design)
@@ -185,6 +185,10 @@ def _verdict(
         return _decide(difference, p_holm, design)
     if evidence.settings is not None:
         return _unjudged(evidence.settings.search, evidence)
+    failed = [level.level for level in (row, reference) if level.status == "failed"]
+    if failed:
+        because = f"every trial of {row.factor} {' and '.join(failed)} failed"
+        return Verdict(word="not enough evidence", because=because)
     missing = [level.level for level in (row, reference) if not level.valid]
     no_pair = f"no {design.again} is shared"
     because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
@@ -193,15 +197,19 @@ def _verdict(
 
 def _unjudged(search: Search, evidence: Evidence) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
-    enough, folds, n = evidence.design.min_settings, evidence.design.folds, search.n_unscored
+    enough, n = evidence.design.min_settings, search.n_to_score or search.n_without_examples
     if search.n_settings < enough:
         return not_enough(search.n_settings, "setting", enough)
+    networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
     because = "the part that judges has a single example"
-    if n and evidence.part == "valid" and not folds:
+    if not any(record.phase == "compare" and record.state == "finished" for record in evidence.records):
+        because = "every trial of the search diverged or failed"
+    elif search.n_to_score and evidence.part == "valid" and not evidence.design.folds:
         because = "there is no test part, by which levels are judged"
+    elif search.n_to_score:
+        because = f"{networks} not been scored on the test part yet"
     elif n:
-        networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
-        because = f"{networks} not been scored on the {'rows held out' if folds else 'test part'} yet"
+        because = f"{networks} {NO_EXAMPLES}"
     return Verdict(word="not enough evidence", because=because)
 
 

@@ -99,7 +99,7 @@ class Settings:
             subset,
             self.fold,
             n_failed=n_failed,
-            failed_score=self.design.dummy_score,
+            failed_score=self.design.dummy_on("test" if self.fold is None else "valid"),
         )
 
     def tuned_valid(self, factor: str, level: str) -> float:
@@ -181,7 +181,13 @@ def settings_of(
     any_of = next(iter(answers.values()), None)
     fold, n_units = (None, 0) if any_of is None else (any_of.fold, len(any_of.scores))
     table = [[_judged_scores(record, design, answers, n_units, fold is not None) for record in row] for row in rows]
-    n_unscored = sum(scores is None for row in table for scores in row)
+    unscored = [
+        record
+        for row, of in zip(rows, table, strict=True)
+        for record, scores in zip(row, of, strict=True)
+        if scores is None
+    ]
+    n_unscored, part = len(unscored), "valid" if design.folds else "test"
     n_units = 0 if n_unscored or not rows else max(1, n_units)
     scores = np.empty((len(rows), len(combinations), n_units), np.float64 if any_of is None else np.float32)
     for number, row in enumerate(table if n_units else ()):
@@ -206,6 +212,7 @@ def settings_of(
             n_combinations=len(combinations),
             n_incomplete=len(found) - len(rows),
             n_unscored=n_unscored,
+            n_without_examples=sum(record.evaluation(part) is not None for record in unscored),
             seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
         ),
     )
@@ -215,9 +222,10 @@ def _judged_scores(
     record: TrialRecord, design: StudyDesign, answers: Mapping[str, ExampleScores], n_units: int, has_folds: bool
 ) -> NDArray[np.generic] | float | None:
     """Return ``(n_units,)``, one number for all of them where the trial diverged or failed, or None where unknown."""
+    part = "valid" if has_folds else "test"
     if record.state != "finished":
-        return design.dummy_score
-    found, evaluation = answers.get(record.run_id), record.evaluation("valid" if has_folds else "test")
+        return design.dummy_on(part)
+    found, evaluation = answers.get(record.run_id), record.evaluation(part)
     if found is None or evaluation is None or len(found.scores) != n_units:
         return None
     fits = abs(float(found.scores.mean()) - evaluation.score) < design.metric.tolerance
@@ -253,7 +261,7 @@ class Evidence:
         for seed, run in self.runs.get(finalist, {}).items() if part else ():
             evaluation = run.evaluation(part or "")
             if run.state == "diverged":
-                found[seed] = self.design.dummy_score
+                found[seed] = self.design.dummy_on(part)
             elif evaluation is not None and np.isfinite(evaluation.score):
                 found[seed] = evaluation.score
         return found
@@ -319,7 +327,7 @@ class Evidence:
         if self.part != "test":
             return None
         if run.state == "diverged":
-            return np.full(self._n_examples(), self.design.dummy_score)
+            return np.full(self._n_examples(), self.design.dummy_on("test"))
         scores, evaluation = self.predictions.get(run.run_id), run.evaluation("test")
         if scores is None or evaluation is None or scores.shape != (evaluation.n_samples,):
             return None
@@ -408,7 +416,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference 
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
         fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
         tuned=tuned,
-        tuned_valid=None if settings is None else settings.tuned_valid(factor.name, level),
+        tuned_valid=settings.tuned_valid(factor.name, level) if settings and settings.search.n_settings else None,
     )
 
 

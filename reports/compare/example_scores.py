@@ -112,16 +112,17 @@ def r2_scores(
     """Return pseudo-values of R² = 1 - mean squared error / variance of y.
 
     With the plain ``1 - error² / variance`` the variance would count as known; it is that of these examples. The
-    delta method's further term counts that in. It cancels where two models explain the same.
+    delta method's further term counts that in. It cancels where two models explain the same. Where all targets are
+    equal each is 1 if all are hit, else 0, as the score itself (:func:`depthcheck.pipeline.scores.r2`).
     """
     y, predicted = (np.asarray(values, dtype=np.float64) for values in (y, predicted))
     if not len(y):
         return None
     squares = (y - np.average(y, weights=weight)) ** 2
     variance = float(np.average(squares, weights=weight))
-    if variance == 0:
-        return None
     errors = (y - predicted) ** 2
+    if variance == 0:
+        return np.full(len(y), float(np.average(errors, weights=weight) == 0))
     unexplained = float(np.average(errors, weights=weight)) / variance
     scores = np.asarray(1 - errors / variance + unexplained * (squares / variance - 1), dtype=np.float64)
     return scores if weight is None else weighted_scores(scores, weight)

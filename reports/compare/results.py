@@ -254,8 +254,9 @@ class Search:
     ----------
     n_settings, subset
         Settings that all ``n_combinations`` of levels were trained with, and those of the tuning that the answer is of.
-    n_incomplete, n_unscored
-        Settings that are not complete yet, and networks that have no test answers yet.
+    n_incomplete, n_unscored, n_without_examples
+        Settings that are not complete yet; networks without scores of single examples, and those among them that have
+        the whole part's: then their predictions are missing, or an own metric has no value without some examples.
     seconds
         Of training one setting at all combinations, on one thread; 0 where none is complete.
     """
@@ -265,7 +266,13 @@ class Search:
     n_combinations: int
     n_incomplete: int
     n_unscored: int
+    n_without_examples: int = 0
     seconds: float
+
+    @property
+    def n_to_score(self) -> int:
+        """Networks that the same command goes on to score."""
+        return self.n_unscored - self.n_without_examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

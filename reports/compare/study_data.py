@@ -15,7 +15,7 @@ import numpy as np
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Predictions, TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, Metric
+from depthcheck.pipeline.scores import ACCURACY, ENOUGH_SEEDS, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher
 
 
@@ -81,8 +81,9 @@ class StudyDesign:
 
     Attributes
     ----------
-    dummy_score
-        The score of always giving the commonest answer: what a network that learned nothing gets.
+    dummy_score, dummy_test
+        The score of always giving the commonest answer: what a network that learned nothing gets; and on the test part,
+        where that is another one, else None.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
     min_settings
@@ -115,9 +116,10 @@ class StudyDesign:
     factors: tuple[Factor, ...]
     metric: Metric = ACCURACY
     dummy_score: float
+    dummy_test: float | None = None
     equivalence: float = ACCURACY.equivalence
     min_settings: int = 6
-    min_seeds: int = 5
+    min_seeds: int = ENOUGH_SEEDS
     n_seeds: int = 5
     folds: int = 0
     split_method: str = "random"
@@ -142,7 +144,13 @@ class StudyDesign:
     @property
     def stuck_below(self) -> float:
         """The training score that a network has to reach to beat the dummy baseline."""
-        return self.dummy_score + self.metric.learned_share * (self.metric.perfect - self.dummy_score)
+        # Of its own numbers a training part's mean explains nothing, however far it lies from those of other parts.
+        dummy = 0.0 if self.metric.key == R2.key else self.dummy_score
+        return dummy + self.metric.learned_share * (self.metric.perfect - dummy)
+
+    def dummy_on(self, part: str | None) -> float:
+        """Return the score of the dummy baseline on a part."""
+        return self.dummy_test if part == "test" and self.dummy_test is not None else self.dummy_score
 
     def enough(self, again: str) -> int:
         """Return how many *settings* a verdict asks for, or how many seeds or repeats."""

@@ -232,10 +232,11 @@ def front_of(trials: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield seconds and scores of the finished trials of all phases but *confirm*, and of finalists, where known."""
     trials = sorted(
-        (record.fit_seconds, valid_score(record, study.design))
+        (record.fit_seconds, valid_score(record, study.design), is_untrained(record, study.design))
         for record in study.records
         if record.phase != "confirm" and record.state == "finished" and record.fit_seconds
     )
+    crosses = " A cross never beat the dummy baseline." if any(is_stuck for _, _, is_stuck in trials) else ""
     if not trials:
         return
     finalists = [
@@ -250,31 +251,33 @@ def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         name="cost",
         alt="Score against training time",
         caption=f"Validation {study.design.metric.name} against the seconds of training, on one thread: "
-        f"{plural(len(trials), 'trial')} of all phases but confirm.{confirmed} A cross never beat the dummy "
-        "baseline. No trial lies above and left of the line. Seconds include compiling, and whatever else the "
-        "machine did.",
+        f"{plural(len(trials), 'trial')} of all phases but confirm.{confirmed}{crosses} No trial lies above and left "
+        "of the line. Seconds include compiling, and whatever else the machine did.",
         draw=functools.partial(draw_costs, trials, finalists, study.design),
     )
 
 
 def draw_costs(
-    trials: Sequence[tuple[float, float]], finalists: Sequence[tuple[str, float, float]], design: StudyDesign
+    trials: Sequence[tuple[float, float, bool]], finalists: Sequence[tuple[str, float, float]], design: StudyDesign
 ) -> Figure:
-    """Draw trials, their front and finalists; at or below ``stuck_below`` nothing was learned."""
+    """Draw trials, their front and finalists; of those that are stuck nothing but the time."""
     figure = new_figure(3.3)
     axes = figure.subplots()
-    sound = [score for _, score in trials if score > design.stuck_below]
-    scores = [*sound, *(score for _, _, score in finalists)] or [score for _, score in trials]
-    scale = share_scale(axes, scores, metric=design.metric, gutter=len(sound) < len(trials))
+    shown = [(cost, score) for cost, score, is_stuck in trials if not is_stuck]
+    stuck = [cost for cost, _, is_stuck in trials if is_stuck]
+    scores = [score for _, score in shown] + [score for _, _, score in finalists]
+    scale = share_scale(axes, scores or [score for _, score, _ in trials], metric=design.metric, gutter=bool(stuck))
     plain_log(axes, along="x")
-    stuck = [cost for cost, score in trials if score <= design.stuck_below]
     if scale.gutter is not None:
         axes.plot(stuck, [scale.gutter] * len(stuck), "x", color=GREY, markersize=4)
-    shown = [trial for trial in trials if trial[1] > design.stuck_below]
     if shown:
         axes.plot(*np.transpose(shown), "o", color=LIGHT, markersize=4, markeredgewidth=0, label="trial")
     axes.step(
-        *np.transpose(front_of(trials)), where="post", color=GREY, linewidth=1.1, label="no trial is faster and better"
+        *np.transpose(front_of([trial[:2] for trial in trials])),
+        where="post",
+        color=GREY,
+        linewidth=1.1,
+        label="no trial is faster and better",
     )
     if finalists:
         x, y = [cost for _, cost, _ in finalists], [score for _, _, score in finalists]

@@ -72,9 +72,10 @@ def _guessing(comparison: Comparison) -> list[str]:
     """Say so where the best network found is no better than one that knows nothing: the verdicts are idle then."""
     best, design = comparison.recommendation, comparison.design
     reached = None if best is None else best.recommended.test or best.recommended.valid
-    if reached is None or reached.mean > design.dummy_score + design.equivalence:
+    dummy_score = design.dummy_on(comparison.part)
+    if reached is None or reached.mean > dummy_score + design.equivalence:
         return []
-    scores = (reached.mean, design.dummy_score)
+    scores = (reached.mean, dummy_score)
     ours, dummy = (with_unit(score(design.metric, value), design.metric) for value in scores)
     return [
         f"**No better than guessing.** The best network found has {ours} of {comparison.judged} {design.metric.name}, "
@@ -94,13 +95,23 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
         return [title, f"Only one level, {factor.levels[0]}: there is nothing to hold it against."]
     headline = _headline(question)
     sentences = [] if comparison.is_of_chosen else [title]
-    if question.best_level == factor.reference and not comparison.is_of_chosen:
-        sentences.append(f"{level_name(factor.name, factor.reference)}, the reference, has the best validation score.")
+    if _is_reference_best(question) and not comparison.is_of_chosen:
+        best = "does best by validation when tuned"
+        if comparison.search is None:
+            best = f"has the best mean validation score over fresh {comparison.design.again}s"
+        sentences.append(f"{level_name(factor.name, factor.reference)}, the reference, {best}.")
     sentences.append(sentence(headline, question, comparison))
     others = [contrast for contrast in question.contrasts if contrast is not headline]
     if others:
         sentences.append(_others(others, question, comparison.design))
     return [*sentences, *(_against_linear(comparison) if factor.name == "depth" else [])]
+
+
+def _is_reference_best(question: Question) -> bool:
+    """Whether the reference's validation score is above that of each other level."""
+    known = {row.level: row.valid_mean for row in question.rows if row.valid_mean is not None}
+    ours = known.pop(question.factor.reference, -math.inf)
+    return question.best_level == question.factor.reference and ours > max(known.values(), default=-math.inf)
 
 
 def _against_linear(comparison: Comparison) -> list[str]:
@@ -211,7 +222,9 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     counted = f"about {plural(more, f'more {again}')}"
     if contrast.verdict.word == "not enough evidence":
         shown_by, counted = "would give a verdict", plural(more, f"more {again}")
-    if search is None and contrast.difference is None and not comparison.is_of_chosen:
+    rows = [row for question in comparison.questions for row in question.rows if row.factor == contrast.factor]
+    is_short = any(row.status == "no trials" for row in rows)
+    if search is None and contrast.difference is None and is_short and not comparison.is_of_chosen:
         return "; there were too few trials to give every level some settings"
     if search is None:
         given = option(design.launcher, "seeds", design.n_seeds + more)

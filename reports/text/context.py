@@ -79,6 +79,9 @@ class ReportContext:
     first_layer_gradient
         Finalist -> gradient norm of its first hidden layer as a share of its output layer's, geometric mean over epochs
         and runs; for those with hidden layers.
+    epochs, stops_early
+        Different numbers of epochs, at most, that the trials have, the baseline's left out; and whether any trial ends
+        with early stopping.
     engines
         How many trials were not trained by compiled epochs, and why; empty where all were.
     """
@@ -93,6 +96,8 @@ class ReportContext:
     failures: tuple[tuple[str, int], ...] = ()
     figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[int, ...] = ()
+    stops_early: bool = False
     engines: str = ""
 
 
@@ -118,6 +123,8 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawi
         failures=tuple(reasons.most_common()),
         figures=tuple(figures),
         first_layer_gradient=_first_layer_gradients(study),
+        epochs=tuple(sorted({r.config.fit.epochs for r in study.records if r.phase != "baseline"})),
+        stops_early=any(bool(r.config.values().get("early_stopping")) for r in study.records),
         engines=engines_in_words([record.engine for record in study.records]),
     )
 

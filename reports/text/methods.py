@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.pipeline.verbatim import in_code, in_markdown
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import DataFacts, StudyDesign, StudyFacts
+from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
 from depthcheck.reports.text.context import ReportContext
 from depthcheck.reports.text.words import (
     bullets,
@@ -53,21 +53,45 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
         "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
         f"again, on fresh {again}s: section 2 rests on it.",
     }
-    if comparison.search is None:
+    phases = {of.phase for of in context.phases}
+    if comparison.search is None and not comparison.questions:
+        told["compare"] = "*Compare* trains settings that were laid down beforehand; there are no levels to compare."
+        told["confirm"] = f"*Confirm* trains the best network of the search again, on fresh {again}s."
+    elif comparison.search is None and "compare" in phases:
+        told["compare"] = (
+            "*Compare* trains every combination of levels, with nothing tuned; of each level the best by validation "
+            "score goes on."
+        )
+        told["confirm"] = (
+            f"*Confirm* trains that one again, on fresh {again}s: the tables' scores and differences, and section 2, "
+            "are from it alone."
+        )
+    elif comparison.search is None:
         told["confirm"] = (
             f"*Confirm* trains each configuration on fresh {again}s; every number of the answer is from it."
         )
-    phases = {of.phase for of in context.phases}
     yield from (text for phase, text in told.items() if phase in phases)
 
 
-def _epochs(comparison: Comparison, facts: StudyFacts) -> str:
-    """Return how many epochs there are and which one counts; both may be a part of what is compared or tuned."""
-    varied = [f.name for f in comparison.design.factors] + [text.split(" ")[0] for text in (*facts.tuned, *facts.fixed)]
-    number = "as many as the level says" if "epochs" in varied else f"{facts.epochs or '?'} in every trial"
-    if "early_stopping" not in varied:
+def _epochs(comparison: Comparison, context: ReportContext) -> str:
+    """Return how many epochs there are and which one counts; both may be a part of what is compared, tuned or fixed."""
+    facts, compared = context.facts, [factor.name for factor in comparison.design.factors]
+    own = next((of for of in (compared, _names(facts.tuned), _names(facts.fixed)) if "epochs" in of), None)
+    number = f"{context.epochs[0] if context.epochs else facts.epochs or '?'} in every trial"
+    if len(context.epochs) > 1 or (own is not None and not context.epochs):
+        number = f"as many as the {'level' if own is compared else 'setting'} says"
+        number += f", {context.epochs[0]} to {context.epochs[-1]}" if context.epochs else ""
+    first = None if context.baseline is None else context.baseline.config.fit.epochs
+    if first is not None and context.epochs and context.epochs != (first,):
+        number += f", but {first} in the baseline"
+    if not context.stops_early and "early_stopping" not in (*compared, *_names(facts.tuned)):
         return f"{number}; the last one counts"
     return f"{number} at most; with early stopping the one of the lowest validation loss counts, without it the last"
+
+
+def _names(said: Sequence[str]) -> list[str]:
+    """Return what is tuned or fixed, of a few words on each."""
+    return [text.split(" ")[0] for text in said]
 
 
 def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
@@ -80,13 +104,21 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
     yield "tuned", "; ".join(facts.tuned)
     yield "fixed", "; ".join(facts.fixed)
-    yield "epochs", _epochs(comparison, facts)
+    yield "epochs", _epochs(comparison, context)
     yield "engine", context.engines
     again = "setting" if comparison.search else of.again
     asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
-    dummy = with_unit(score(of.metric, of.dummy_score, half_width=1 / of.metric.scale), of.metric)
-    yield "score of the dummy baseline", f"{dummy} ({of.metric.dummy_is})"
+    yield "score of the dummy baseline", f"{_dummy(of)} ({of.metric.dummy_is})"
+
+
+def _dummy(of: StudyDesign) -> str:
+    """Return what guessing reaches, on both parts where it differs between them."""
+    digits = 1 / of.metric.scale if of.metric.score_unit else None  # without a percentage's scale, the metric's own
+    valid, test = (
+        with_unit(score(of.metric, of.dummy_on(part), half_width=digits), of.metric) for part in ("valid", "test")
+    )
+    return valid if valid == test else f"{valid} on the validation part, {test} on the test part"
 
 
 def provenance(comparison: Comparison, context: ReportContext) -> list[str]:

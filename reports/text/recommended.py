@@ -13,6 +13,7 @@ from depthcheck.reports.text.words import (
     configuration,
     count,
     effect,
+    enumeration,
     interval,
     plural,
     prose,
@@ -36,6 +37,8 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
     by = "cross-validated" if comparison.design.folds else "validation"
     what = "configuration" if comparison.is_of_chosen else "finalist"
     chosen = f"the {what} with the best mean {by} score over fresh {comparison.design.again}s"
+    if _left_out(comparison):
+        chosen += f", of those with at least {_enough(comparison)}"
     blocks = [
         prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."),
         _facts(of, comparison, context.facts.data.n_valid),
@@ -88,10 +91,27 @@ def _facts(of: Recommendation, comparison: Comparison, n_valid: int | None) -> s
     return table(["", "recommended", *(["best alternative"] if len(rows) > 1 else [])], lines)
 
 
+def _enough(comparison: Comparison) -> int:
+    """Return how many fresh runs a finalist needs to take part."""
+    return min(comparison.design.min_seeds, max((row.valid.n for row in comparison.finalists if row.valid), default=0))
+
+
+def _left_out(comparison: Comparison) -> list[FinalistRow]:
+    """Return the finalists that have too few fresh runs to take part."""
+    enough = _enough(comparison)
+    return [row for row in comparison.finalists if row.valid is None or row.valid.n < enough]
+
+
 def _alternative(of: Recommendation, comparison: Comparison) -> str:
     metric = comparison.design.metric
     if of.alternative is None:
-        return "Nothing stands beside it: one configuration was trained on fresh seeds."
+        again, left_out = comparison.design.again, _left_out(comparison)
+        if not left_out:
+            return f"Nothing stands beside it: one configuration was trained on fresh {again}s."
+        counts = [
+            f"{row.finalist.id} has {plural(row.valid.n if row.valid else 0, f'fresh {again}')}" for row in left_out
+        ]
+        return f"Nothing stands beside it yet: {enumeration(counts)}, and {_enough(comparison)} are asked for."
     if of.difference is None or of.verdict is None:
         return ""
     known = f" (95 % interval {interval(metric, of.difference)})" if of.difference.low is not None else ""

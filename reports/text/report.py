@@ -190,8 +190,9 @@ def _percent(share: float) -> str:
 def _scope(comparison: Comparison, context: ReportContext) -> str:
     if not comparison.questions:
         return ""
-    epochs = context.facts.epochs
-    trained = f" and {plural(epochs, 'epoch')} of training" if epochs else ""
+    epochs = context.epochs or tuple(filter(None, [context.facts.epochs]))
+    # Where they differ they are a part of the levels, or of what is searched.
+    trained = f" and {plural(epochs[0], 'epoch')} of training" if len(epochs) == 1 else ""
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
     holds = f"This holds for {in_markdown(context.facts.data.name)}, {ranges}{trained}."
@@ -240,13 +241,17 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
     elif context.facts.state in ("failed", "interrupted"):
         items.append(f"its last session was {context.facts.state}; the same command goes on with it")
     has_test = comparison.part != "valid" or bool(comparison.design.folds)
-    if comparison.search is not None and comparison.search.n_unscored and has_test:
-        n = comparison.search.n_unscored
-        items.append(f"{plural(n, 'searched network')} not yet scored on the test part; the same command goes on")
-    if comparison.questions and not comparison.finalists and comparison.search is None:
+    search = comparison.search
+    if search is not None and search.n_to_score and has_test:
+        n = plural(search.n_to_score, "searched network")
+        items.append(f"{n} not yet scored on the test part; the same command goes on")
+    if search is not None and search.n_without_examples:
+        n, held_out = plural(search.n_without_examples, "searched network"), bool(comparison.design.folds)
+        items.append(f"{n} without scores of single {'rows held out' if held_out else 'examples of the test part'}")
+    if comparison.questions and not comparison.finalists and search is None:
         items.append("phase confirm has no runs: without fresh seeds there is no verdict")
     elif not has_test:
-        of = "differences are" if comparison.search is None else "the recommended model's score is"
+        of = "differences are" if search is None else "the recommended model's score is"
         items.append(f"no test part was opened: {of} of the validation part, which also chose")
     return f"**Missing**\n\n{bullets(items)}" if items else ""
 
@@ -254,9 +259,8 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
 def _factor(question: Question, comparison: Comparison, n_valid: int | None) -> list[str]:
     """Return a factor's tables: what tuning each level gives, and how that differs from the reference."""
     name = question.factor.name
-    searched = any(row.n_trials for row in question.rows)
     blocks = [f"### {name.replace('_', ' ').capitalize()}"]
-    if searched:
+    if comparison.search is not None:
         blocks += [f"The search, by {name} (phase compare):", _search(question, comparison, n_valid)]
     else:
         again = comparison.design.again

@@ -6,6 +6,8 @@ from rich.console import Console
 from depthcheck import api
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.design import SearchRound, n_to_confirm, plan
+from depthcheck.experiments.study.describe import design_rows
+from depthcheck.pipeline.data.load import load
 
 DOCUMENT = {
     "data": {"name": "digits"},
@@ -71,3 +73,19 @@ def test_values_that_do_not_go_together_are_one_line_before_training(tmp_path, m
     with pytest.raises(ValueError, match=re.escape(complaint)):
         api.train(experiment, Console(quiet=True), tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "budget"),
+    [
+        ({}, "9 trials of 2 epochs"),
+        ({"compare": {"depth": [0, 1], "epochs": [2, 4]}}, "9 trials"),
+        ({"fixed": {**DOCUMENT["fixed"], "epochs": 4}}, "9 trials"),
+    ],
+)
+def test_page_of_a_study_says_which_epochs_there_are_and_which_counts(change, budget, tmp_path):
+    fixed = {**DOCUMENT["fixed"], **({"optimizer": "sgd"} if "compare" in change else {})}
+    experiment = definition.parse({**DOCUMENT, "fixed": fixed, **change}, name="tiny")
+    rows = dict(design_rows(experiment, load(experiment.data, cache=tmp_path), (), 9, "parts"))
+    assert rows["budget"] == budget
+    assert rows["which epoch counts"] == "the last one; with early stopping the one of the lowest validation loss"

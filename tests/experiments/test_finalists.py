@@ -1,9 +1,14 @@
 """Finalists: the best by validation score and its best alternative, and what is still to be trained."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState, create_trial
 
 from depthcheck.experiments.planning import definition, design
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.study.running import RecordedStudy
 
 DIGITS = definition.read(definition.find("digits"))
 
@@ -115,3 +120,31 @@ def test_what_was_trained_is_not_trained_again():
     everything = missing_runs((one, two), 2, [])
     assert everything == (("trial-1", 0), ("trial-2", 0), ("trial-1", 1), ("trial-2", 1))
     assert missing_runs((one, two), 3, everything) == (("trial-1", 2), ("trial-2", 2))
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({1: [0.8] * 5, 2: [0.7] * 5}, "trial-1"),
+        ({1: [0.7] * 5, 2: [0.8] * 5}, "trial-2"),
+        ({1: [0.7] * 5, 2: [0.9]}, "trial-1"),  # lucky, perhaps
+        ({1: [0.7] * 8, 2: [0.8] * 5}, "trial-2"),
+        ({2: [0.8, 0.8], 1: [0.8, 0.8]}, "trial-1"),  # the search's best, whoever ended first
+        ({1: [], 2: []}, None),
+    ],
+)
+def test_champion_has_the_best_mean_of_enough_fresh_seeds_as_the_report_has_it(scores, expected):
+    finalists = choose(DIGITS, searched({1: 0.5, 2: 0.4}))
+    ended = [
+        create_trial(
+            state=TrialState.COMPLETE,
+            value=score,
+            user_attrs={"phase": "confirm", "combination": {}, "point": {}, "seed": 0, "state": "finished"}
+            | {"finalist": f"trial-{number}"},
+        )
+        for number, of in scores.items()
+        for score in of
+    ]
+    ledger = SimpleNamespace(rounds=lambda: [design.ConfirmRound(finalists=finalists, runs=())], trials=lambda: ended)
+    champion = RecordedStudy(ledger=ledger, experiment=DIGITS, resolved=None).champion
+    assert (champion and champion.finalist) == expected

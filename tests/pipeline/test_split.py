@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from depthcheck.pipeline.config import SplitChoice, SplitConfig
-from depthcheck.pipeline.prepare.split import part_sizes, resolve, split
+from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve, split
 from depthcheck.pipeline.records import Cut, Dataset
 
 
@@ -286,3 +286,20 @@ def test_validation_part_that_the_data_bring_is_the_one_that_is_taken():
     # By class, so that a small folder's classes are all there.
     assert np.bincount(dataset.y[cut.test]).min() >= 7
     assert (len(cut.train), split(dataset, SplitConfig(method="own")).test) == (70, None)
+
+
+def test_mean_of_early_rows_is_a_bad_guess_of_late_ones():
+    drifting = numbered(np.arange(10.0), times=np.arange(10.0))
+
+    found = guesses(drifting, SplitConfig(valid_size=2, test_size=2, method="time"))
+
+    # The mean of 0 to 5 is 2.5: of 6 and 7 it explains 1 - (3.5² + 4.5²) / 0.5, of 8 and 9 1 - (5.5² + 6.5²) / 0.5.
+    assert found == pytest.approx({"valid": -64.0, "test": -144.0})
+
+
+def test_guess_weighs_rows_as_training_does_and_is_the_mean_over_folds():
+    alike = numbered(np.array([0.0, 4.0] * 20), weights=np.array([3.0, 1.0] * 20), weights_test=None)
+    own = numbered(np.array([0.0, 4.0] * 20), y_test=np.array([1.0, 3.0], np.float32), X_test=np.zeros((2, 1)))
+
+    assert guesses(alike, SplitConfig(folds=5, method="stratified")) == pytest.approx({"valid": 0.0})
+    assert guesses(own, SplitConfig(valid_size=0.5, method="stratified")) == pytest.approx({"valid": 0.0, "test": 0.0})

@@ -182,12 +182,22 @@ def test_networks_without_a_score_are_warned_of():
     assert "held out" in check_scored(search(), 5).detail
     assert check_scored(search(n_unscored=1)).detail == "1 network was not, and no level is judged"
     assert check_scored(search(n_unscored=3)).detail == "3 networks were not, and no level is judged"
+    some = check_scored(search(n_unscored=3, n_without_examples=2)).detail
+    assert some.startswith("1 network was not, and no level is judged; 2 networks have a score and none by single")
 
 
 def test_never_trained_and_hardly_trained_are_warnings():
     assert "never trained" in check_trained([level(status="never trained")]).detail
     assert check_trained([level(n_untrained=6)]).detail == "depth 1: 6 of 10 trials never beat the dummy baseline"
     assert check_trained([level(n_untrained=5)]).state == "pass"
+    for status, said in (
+        ("diverged", "every trial diverged"),
+        ("failed", "every trial failed"),
+        ("no trials", "no trial was run"),
+    ):
+        assert (check_trained([level(status=status)]).state, check_trained([level(status=status)]).detail) == (
+            "warn", f"depth 1: {said}"
+        )  # fmt: skip
 
 
 def test_a_region_as_wide_as_what_is_left_is_warned_of():

@@ -22,6 +22,7 @@ from study_records import (
     whole_study,
 )
 
+from depthcheck.reports.compare.checks import NO_EXAMPLES
 from depthcheck.reports.compare.comparison import compare
 from depthcheck.reports.compare.example_scores import ExampleScores
 from depthcheck.reports.compare.study_data import Factor
@@ -168,13 +169,39 @@ def test_a_search_to_come_says_how_many_settings_it_needs():
 def test_no_level_is_judged_before_every_network_is_scored(rng):
     records, _, answers = searched_only(rng)
     del answers["run-3"]
-    comparison = compare(design(), records, (), answers)
+    to_score = [dataclasses.replace(r, evaluations=r.evaluations[:1]) if r.run_id == "run-3" else r for r in records]
+    comparison = compare(design(), to_score, (), answers)
     verdict = contrast_of(comparison, "2").verdict
     assert (verdict.word, verdict.more) == ("not enough evidence", None)
     assert verdict.because == "1 network of the search has not been scored on the test part yet"
-    assert comparison.search.n_unscored == 1
+    assert comparison.search.n_unscored == comparison.search.n_to_score == 1
     assert only_question(comparison).curves == ()
     assert check_of(comparison, "every network is scored").state == "warn"
+
+
+def test_a_network_that_is_scored_without_single_examples_waits_for_nothing(rng):
+    """As by a metric of the user's own that has no value where some example is left out."""
+    records, _, answers = searched_only(rng)
+    del answers["run-3"]
+    comparison = compare(design(), records, (), answers)
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.word, verdict.more) == ("not enough evidence", None)
+    assert verdict.because == f"1 network of the search has {NO_EXAMPLES}"
+    assert (comparison.search.n_unscored, comparison.search.n_to_score) == (1, 0)
+    check = check_of(comparison, "every network is scored")
+    assert (check.state, check.detail) == ("warn", f"1 network has {NO_EXAMPLES}; no level is judged")
+
+
+def test_a_search_that_diverged_as_a_whole_is_said_to_have(rng):
+    records, _, _ = searched_only(rng)
+    diverged = [dataclasses.replace(r, state="diverged", evaluations=r.evaluations[:1]) for r in records]
+    comparison = compare(design(), diverged)
+    assert contrast_of(comparison, "2").verdict.because == "every trial of the search diverged or failed"
+    assert "every network is scored" not in [check.name for check in comparison.checks]
+    trained = check_of(comparison, "every level trained")
+    assert (
+        trained.detail == "depth 0: every trial diverged; depth 1: every trial diverged; depth 2: every trial diverged"
+    )
 
 
 def test_p_is_adjusted_over_the_contrasts_of_a_question(rng):
@@ -229,6 +256,16 @@ def test_a_lucky_finalist_with_one_seed_is_not_recommended(rng):
     assert comparison.recommendation.recommended.finalist is finalists[0]
 
 
+def test_of_equal_finalists_the_one_that_the_search_ranked_first_is_recommended(rng):
+    records, finalists, answers = [], [], {}
+    for depth in (2, 1):  # the larger network first
+        one = finalist(f"trial-{depth}", config(depth))
+        runs, right = confirm_runs(one, [0.8] * 5, first_number=20 * depth, rng=rng)
+        records, finalists, answers = records + runs, [*finalists, one], answers | right
+    found = compare(design(), records, finalists, answers).recommendation
+    assert (found.recommended.finalist.id, found.alternative.finalist.id) == ("trial-2", "trial-1")
+
+
 def test_a_search_without_fresh_seeds_has_its_verdicts_and_no_recommendation(rng):
     comparison = compare(design(), *searched_only(rng))
     assert contrast_of(comparison, "2").verdict.word == "helps"
@@ -267,6 +304,13 @@ def test_a_diverged_network_counts_against_its_level(rng):
     whole, hit = compare(design(), records, (), answers), compare(design(), diverged, (), answers)
     assert contrast_of(hit, "2").difference.estimate < contrast_of(whole, "2").difference.estimate - 0.05
     assert check_of(hit, "trials are stable").state == "warn"
+
+
+def test_a_level_that_diverged_throughout_has_what_guessing_reaches_on_each_part(rng):
+    records, _, answers = searched_only(rng)
+    diverged = [dataclasses.replace(r, state="diverged") if r.config.model.depth == 2 else r for r in records]
+    row = row_of(compare(design(dummy_score=-9.0, dummy_test=-16.0), diverged, (), answers), "2")
+    assert (row.tuned.estimate, row.tuned_valid) == (pytest.approx(-16.0), pytest.approx(-9.0))
 
 
 def test_diverged_trials_count_against_their_level_and_failed_ones_are_named():
@@ -333,6 +377,15 @@ def test_levels_that_were_never_compared_ask_for_no_seeds(rng):
     assert not comparison.is_of_chosen
     said = to_know(contrast_of(comparison, "2"), comparison)
     assert said == "; there were too few trials to give every level some settings"
+
+
+def test_a_level_without_tuning_whose_trials_failed_asks_for_no_seeds(rng):
+    records, finalists, answers = chosen_study(rng)
+    of_others = [r for r in records if r.config.model.depth != 2]
+    failed = trial(900, config(2), state="failed")
+    comparison = compare(design(is_tuned=False), [*of_others, failed], finalists[:2], answers)
+    verdict = contrast_of(comparison, "2").verdict
+    assert (verdict.because, verdict.more) == ("every trial of depth 2 failed", None)
 
 
 def test_only_shared_seeds_are_paired(rng):

@@ -88,8 +88,17 @@ def _of_rows(of, rows):
     return Predictions(**{name: None if column is None else column[rows] for name, column in columns.items()})
 
 
-def test_targets_that_are_all_equal_have_no_r2():
-    assert r2_scores(np.ones(5), np.arange(5)) is None
+@pytest.mark.parametrize("weight", [None, np.array([1.0, 2.0, 0.0])])
+def test_targets_that_are_all_equal_have_an_r2_of_1_if_all_are_hit_else_0(weight):
+    """As the score itself, whose mean they are; a row that weighs nothing may be missed."""
+    for predicted, expected in (
+        ([1.0, 1.0, 1.0], 1.0),
+        ([1.0, 2.0, 1.0], 0.0),
+        ([1.0, 1.0, 2.0], float(weight is not None)),
+    ):
+        y, said = np.ones(3), np.array(predicted)
+        assert r2_scores(y, said, weight).tolist() == [expected] * 3
+        assert METRICS["r2"].score(y, said, weight) == expected
 
 
 def test_accuracy_stays_right_and_wrong():

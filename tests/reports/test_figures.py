@@ -208,6 +208,25 @@ def test_no_trial_is_faster_and_better_than_the_front(study, comparison):
         assert max(best for at, best in front if at <= seconds) >= score
 
 
+def test_crosses_of_costs_are_those_that_learned_nothing_of_their_training_part(study, comparison):
+    def costs(records):
+        return next(trials.costs(dataclasses.replace(study, records=tuple(records)), comparison))
+
+    first = next(r for r in study.records if r.phase == "compare" and r.state == "finished")
+    others = [r for r in study.records if r is not first]
+    valid = dataclasses.replace(
+        first.evaluation("valid"), score=0.05
+    )  # its training part was learned by heart, perhaps
+    poor = costs([dataclasses.replace(first, evaluations=(valid,)), *others])
+    assert "cross" not in poor.caption
+    drawn = next(line for line in poor.draw().axes[0].lines if line.get_label() == "trial")
+    assert 0.05 in drawn.get_xydata()[:, 1].round(6)
+    flat = dataclasses.replace(first.history, train_score=(0.1,) * first.history.n_epochs)
+    assert (
+        "A cross never beat the dummy baseline." in costs([dataclasses.replace(first, history=flat), *others]).caption
+    )
+
+
 def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
     finalist = comparison.recommendation.recommended.finalist.id
     runs = study.confirm_runs(finalist)

@@ -7,7 +7,7 @@ import pytest
 from golden_tables import N_FOLDS, N, golden_table
 from scipy import stats
 
-from depthcheck.reports.compare.checks import check_independence
+from depthcheck.reports.compare.checks import NO_EXAMPLES, check_independence
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.difference import fold_difference
 from depthcheck.reports.compare.example_scores import fold_scores
@@ -122,7 +122,7 @@ def test_lost_predictions_leave_an_estimate_and_no_interval():
 def test_lost_predictions_of_a_search_leave_no_estimate():
     contrast = contrast_of(dataclasses.replace(golden_table("r2", folds=True), predictions={}))
     assert contrast.difference is None
-    assert contrast.verdict.because == "24 networks of the search have not been scored on the rows held out yet"
+    assert contrast.verdict.because == f"24 networks of the search have {NO_EXAMPLES}"
 
 
 def test_too_few_repeats_ask_for_repeats():

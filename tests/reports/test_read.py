@@ -15,8 +15,16 @@ from depthcheck.experiments.planning.ranges import Choices, Range
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.scores import R2
 from depthcheck.reports.compare.study_data import StudyData
-from depthcheck.reports.read import NothingToReportError, choose_study, command, read_study, search_ranges
+from depthcheck.reports.read import (
+    NothingToReportError,
+    _dummy_score,
+    choose_study,
+    command,
+    read_study,
+    search_ranges,
+)
 from depthcheck.reports.write import make_report
 
 
@@ -259,3 +267,32 @@ def test_a_range_of_all_optimizers_is_that_of_those_without_one_of_their_own():
     assert [(one.low, one.when) for one in search_ranges(of)] == [(0.1, None)]
     expected = [(0.1, ("optimizer", "sgd")), (0.001, ("optimizer", "adam"))]
     assert [(one.low, one.when) for one in search_ranges(own)] == expected
+
+
+def test_a_mean_that_fits_no_other_part_is_what_a_diverged_network_scores(new_store):
+    """Sound networks of drifting numbers may lie below 0, and above that."""
+    written = golden_table("r2", folds=False)
+    written = dataclasses.replace(
+        written, design=dataclasses.replace(written.design, dummy_score=-9.0, dummy_test=-16.0)
+    )
+    write_study(new_store, written)
+    found = read_study(new_store, tracking.studies(new_store)[0]).design
+    assert (found.dummy_score, found.dummy_test) == (-9.0, -16.0)
+    assert [found.dummy_on(part) for part in ("valid", "test", None)] == [-9.0, -16.0, -9.0]
+    # A training part's mean explains nothing of that part itself.
+    assert found.stuck_below == written.design.metric.learned_share
+    text = make_report(written).markdown
+    assert "**score of the dummy baseline**: −9.000 on the validation part, −16.000 on the test part (R² of" in text
+
+
+@pytest.mark.parametrize(
+    ("guess", "diverged", "expected"), [(-0.004, -9.0, 0.0), (0.0, -9.0, 0.0), (None, -9.0, -9.0), (None, None, 0.0)]
+)
+def test_guess_of_r2_is_zero_but_for_chance_and_that_of_a_diverged_trial_where_none_was_noted(
+    guess, diverged, expected
+):
+    study = golden_table("r2", folds=False)
+    evaluation = dataclasses.replace(study.records[0].evaluation("valid"), score=diverged or 0.0)
+    records = [dataclasses.replace(study.records[0], state="diverged", evaluations=(evaluation,))]
+    stored = {} if guess is None else {"guess": {"valid": guess}}
+    assert _dummy_score(R2, study.facts.data, records if diverged else [], stored) == expected

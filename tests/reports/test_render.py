@@ -10,10 +10,11 @@ import pytest
 from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
+from study_records import finalist_of
 
 from depthcheck.experiments.planning.definition import find, read
 from depthcheck.experiments.planning.design import SearchRound, plan
-from depthcheck.pipeline.scores import AUC
+from depthcheck.pipeline.scores import AUC, R2
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import Factor, ReferenceScores, StudyData, StudyDesign
@@ -134,6 +135,13 @@ def test_a_network_that_guesses_is_called_so():
     assert "and the AUC of giving every example the same probability is 99.0" in text
 
 
+def test_what_guessing_scores_by_an_own_metric_has_the_digits_that_matter():
+    study = golden_table("r2")
+    own = dataclasses.replace(R2, key="cost-0123", name="cost", perfect=0.0, equivalence=0.0005, finest=0.0005)
+    design = dataclasses.replace(study.design, metric=own, dummy_score=-0.0475)
+    assert "- **score of the dummy baseline**: −0.0475 (" in rendered(dataclasses.replace(study, design=design))
+
+
 def test_a_template_of_the_users_own_says_what_goes_where(whole):
     template = (
         "# Mine: {{ title }}\n\n{{ answer }}\n{% for one in figures if 'cost' in one.path %}{{ one.path }}{% endfor %}"
@@ -241,9 +249,31 @@ def test_unscored_networks_are_told_with_what_goes_on():
     study = whole_study(epochs=2, depths=(1, 2), optimizers=("sgd",))
     lost = [r.run_id for r in study.records if r.phase == "compare" and r.state == "finished"][:2]
     predictions = {run_id: of for run_id, of in study.predictions.items() if run_id not in lost}
-    broken = dataclasses.replace(study, predictions=predictions)
+    records = tuple(
+        dataclasses.replace(r, evaluations=r.evaluations[:1]) if r.run_id in lost else r for r in study.records
+    )
+    broken = dataclasses.replace(study, predictions=predictions, records=records)
     assert "2 networks of the search have not been scored on the test part yet." in told(broken)
     assert "2 searched networks not yet scored on the test part; the same command goes on" in rendered(broken)
+
+
+@pytest.mark.parametrize(("folds", "of"), [(False, "examples of the test part"), (True, "rows held out")])
+def test_networks_without_scores_of_single_examples_wait_for_nothing(folds, of):
+    text = rendered(dataclasses.replace(golden_table("r2", folds=folds), predictions={}))
+    assert f"- 24 searched networks without scores of single {of}\n" in text
+    assert "not yet scored" not in text
+
+
+def test_a_reference_that_does_best_is_said_to_where_levels_can_be_told_apart(whole):
+    assert "Depth 1, the reference, does best by validation when tuned." in answers(golden_table("r2"))
+    assert "has the best mean validation score" not in answers(untuned())
+    turned = untuned()
+    factor = dataclasses.replace(turned.design.factors[0], reference="2")
+    turned = dataclasses.replace(turned, design=dataclasses.replace(turned.design, factors=(factor,)))
+    assert "Depth 2, the reference, has the best mean validation score over fresh seeds." in answers(turned)
+    diverged = tuple(dataclasses.replace(r, state="diverged") for r in whole.records if r.phase != "confirm")
+    for records in ((), diverged):
+        assert "the reference, does" not in answers(dataclasses.replace(whole, records=records, finalists=()))
 
 
 def with_verdict(study: StudyData, **changes: object) -> Comparison:
@@ -296,6 +326,17 @@ def test_verdicts_of_the_report_are_those_of_the_comparison(whole):
         for contrast in question.contrasts:
             assert contrast.verdict.word in VERDICTS
             assert re.search(rf"^\| {contrast.level} +\|.*\*\*{contrast.verdict.word}\*\* +\|$", markdown, re.MULTILINE)
+
+
+def test_a_finalist_with_too_few_fresh_seeds_is_named_and_takes_no_part():
+    made = MadeUpStudy(epochs=2).run()
+    best, other = made.finalists()
+    text = rendered(made.confirm([best]).data([best])).replace("\n", " ")
+    assert "Nothing stands beside it: one configuration was trained on fresh seeds." in text
+    text = rendered(made.confirm([other], seeds=2).data([best, other])).replace("\n", " ")
+    assert f"**Recommended: {best.id}**, the finalist with the best mean validation score over fresh seeds, of" in text
+    assert "over fresh seeds, of those with at least 5." in text
+    assert f"Nothing stands beside it yet: {other.id} has 2 fresh seeds, and 5 are asked for." in text
 
 
 def test_a_level_that_never_trained_is_told_apart():
@@ -395,6 +436,36 @@ def test_level_whose_trials_all_failed_is_named():
     assert "ValueError: no" in text
 
 
+def with_epochs(study: StudyData, epochs, **facts) -> StudyData:
+    """Return the study with other numbers of epochs, by trial."""
+    records = [
+        dataclasses.replace(r, config=dataclasses.replace(r.config, fit=dataclasses.replace(r.config.fit, epochs=n)))
+        for r in study.records
+        if (n := epochs(r))
+    ]
+    return dataclasses.replace(study, records=tuple(records), facts=dataclasses.replace(study.facts, **facts))
+
+
+def test_epochs_are_those_that_the_trials_have(whole):
+    def said(of: StudyData) -> str:
+        return " ".join(rendered(of).split())
+
+    compared = with_epochs(whole, lambda r: 5 * (1 + r.config.model.depth))
+    design = dataclasses.replace(whole.design, factors=(Factor.of("epochs", ("5", "10", "15", "20")),))
+    text = said(dataclasses.replace(compared, design=design))
+    assert "**epochs**: as many as the level says, 5 to 30, but 10 in the baseline; the last one counts" in text
+    assert "the ranges searched." in text.split("## 2.")[0]
+    tuned = with_epochs(whole, lambda r: 5 + r.number % 4, tuned=("epochs 5 to 8",))
+    assert "**epochs**: as many as the setting says, 5 to 8, but 5 in the baseline; the last one counts" in said(tuned)
+    fixed = said(with_epochs(whole, lambda r: 30 if r.number else 20, fixed=("epochs 30",)))
+    assert "**epochs**: 30 in every trial, but 20 in the baseline; the last one counts" in fixed
+    assert "the ranges searched and 30 epochs of training." in fixed
+    stops = tuple(dataclasses.replace(r, config=with_options(r.config, early_stopping=5)) for r in whole.records)
+    assert "with early stopping the one of the lowest validation loss counts" in said(
+        dataclasses.replace(whole, records=stops)
+    )
+
+
 def test_one_level_has_nothing_to_be_held_against():
     study = MadeUpStudy(depths=(2,), epochs=2).run()
     finalists = study.finalists()
@@ -426,13 +497,42 @@ def test_chosen_configurations_are_compared_without_a_search():
     assert "*Better* or *worse*" in head
     assert "5 seeds, 10,000 test examples" in head
     assert re.search(r"\| run-3 +\| 3 × .+", text)
-    assert "This holds for fashion-mnist, these configurations and 20 epochs of training." in head
+    assert "This holds for fashion-mnist, these configurations and 2 epochs of training." in head
     for word in ("best of", "Best single network", "tuned", "setting", "Recommended model.", "found"):
         assert word not in head
     assert "The configurations:" in design
     assert "*Confirm* trains each configuration on fresh seeds; every number of the answer is from it." in design
     assert "*Compare*" not in design
     assert "P(better)" in design
+
+
+def untuned(*, seeds=None) -> StudyData:
+    """Return a study in which nothing is tuned: a trial a level, and each on fresh seeds."""
+    made = MadeUpStudy(depths=(1, 2), optimizers=("adam",), common_settings=1, epochs=2)
+    made.run(n_exploit=0, diverged=0, failed=0)
+    compared = [r for r in made.records if r.phase == "compare"]
+    finalists = [finalist_of(r, (("depth", str(r.config.model.depth)),)) for r in compared]
+    study = made.confirm(finalists, seeds=seeds).data(finalists if seeds != 0 else ())
+    design = dataclasses.replace(study.design, factors=study.design.factors[:1], is_tuned=False)
+    return dataclasses.replace(study, design=design)
+
+
+def test_levels_without_tuning_are_told_by_their_fresh_seeds():
+    text = rendered(untuned())
+    tables, design = text.split("## 3.")[1].split("## 4.")[0], text.split("## 4.")[1].replace("\n", " ")
+    assert "Fresh seeds, by depth (phase confirm):" in tables
+    assert re.search(r"^\| 2 +\| trial-2 +\| +5 \| +8\d\.\d+ ± \d", tables, re.MULTILINE)
+    assert "tuned" not in tables
+    assert "The search" not in tables
+    assert "*Compare* trains every combination of levels, with nothing tuned" in design
+    assert "rest on it alone" not in design
+    assert "the tables' scores and differences, and section 2, are from it alone" in design
+
+
+def test_levels_without_tuning_ask_for_seeds_and_not_for_trials():
+    said = answers(untuned(seeds=0))
+    assert "No confirmed run of depth 2 and 1; 5 more seeds would give a verdict" in said
+    assert "too few trials" not in said
 
 
 def test_nothing_at_all_still_makes_a_report():

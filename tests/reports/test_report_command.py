@@ -15,11 +15,13 @@ import pandas as pd
 import pytest
 from made_up import MadeUpStudy
 from stored_study import write_study
+from study_records import config, trial
 
 import depthcheck
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
+from depthcheck.pipeline.config import TrialConfig
 from depthcheck.reports.write import to_html, trials_table
 
 ROOT = Path(__file__).parents[2]
@@ -221,6 +223,22 @@ def test_studies_are_listed_and_shown_for_programs(here, folder):
 
 def test_table_of_no_trials_is_empty():
     assert len(trials_table(())) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((3, "global", None), ["3", "global", None]),
+        ((False, "soft", None), ["False", "soft", None]),
+        ((1, 2.5), [1, 2.5]),
+    ],
+)
+def test_levels_of_mixed_types_are_texts_in_the_table_of_trials(monkeypatch, tmp_path, values, expected):
+    monkeypatch.setattr(TrialConfig, "to_params", lambda of: {"kernel": values[of.fit.seed]} if of.fit.seed < 2 else {})
+    table = trials_table([trial(seed, config(seed=seed)) for seed in range(len(values))])
+    table.to_parquet(tmp_path / "trials.parquet", index=False)
+    read = pd.read_parquet(tmp_path / "trials.parquet")["kernel"]
+    assert [None if pd.isna(value) else value for value in read] == expected
 
 
 def test_page_holds_its_figures_and_no_markup_of_the_data():
