@@ -429,7 +429,7 @@ class TrialRecord:
     failure: str | None = None
     engine: str = "compiled"
     tags: Mapping[str, str] = field(default_factory=dict)
-    artifact_uri: str = ""
+    artifact_uri: str = field(default="", compare=False)
 
     def evaluation(self, part: str) -> Evaluation | None:
         """Return the evaluation on the named part, or None where there is none."""
