@@ -202,7 +202,12 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
                 "and was begun where it cannot be seen from here: delete it there, or that run in MLflow"
             )
     n_trials = sum(tracking.progress(uri, run_id)["n_ended"] for run_id in runs)
-    if not yes and not click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?"):
+    try:
+        agreed = yes or click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?")
+    except click.Abort:  # Ctrl-C, or nobody is there to answer
+        print("\nnothing was deleted: the question was not answered (--yes answers it)", file=sys.stderr)
+        return INTERRUPTED
+    if not agreed:
         print("nothing was deleted")
         return 0
     with held(place, name, _warn):

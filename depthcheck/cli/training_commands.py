@@ -101,7 +101,9 @@ def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session:
         from depthcheck.experiments.planning.finalists import pairwise
         from depthcheck.experiments.tracking import tracking_uri
 
-        experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds or _SEEDS, seed=seed or 0)
+        experiment, chosen, sha256 = pairwise(
+            tracking_uri(), run_ids, seeds=_SEEDS if seeds is None else seeds, seed=seed or 0
+        )
         return _trained(experiment, {**session, "chosen": chosen, "runs": ",".join(run_ids), "data_sha256": sha256})
 
 

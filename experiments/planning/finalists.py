@@ -19,7 +19,7 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice
+from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitChoice, require
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS, by_dimension, parameter, told_apart
 from depthcheck.pipeline.records import TrialRecord, TrialState
 
@@ -217,6 +217,7 @@ def pairwise(
     """
     if len(run_ids) < 2:
         raise ValueError(f"runs must be at least two run ids, with commas between them, got {','.join(run_ids)!r}")
+    require(seeds >= 1, "seeds of a comparison", "at least 1", seeds)
     records = [_record(uri, run_id) for run_id in run_ids]
     configs = [replace(record.config, fit=replace(record.config.fit, seed=0)) for record in records]
     first = configs[0]

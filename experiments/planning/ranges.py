@@ -47,7 +47,7 @@ class Range:
         if step is None:
             return self.low + u * (self.high - self.low)
         value = self.low + step * math.floor(u * (math.floor((self.high - self.low) / step + 1e-9) + 1))
-        return int(value) if self.integer else value
+        return int(value) if self.integer else min(_tidy(value), self.high)
 
     def contains(self, value: ParamValue) -> bool:
         """Tell whether the value lies in the range (and on one of its steps)."""
@@ -163,7 +163,7 @@ def _widened_range(tuned: Range, dimension: Dimension, side: Side) -> Range | No
         new = next((value for value in values if _is_within(value, dimension)), None)
     else:
         far = end * _FACTOR**sign if tuned.log else end + sign * _SHARE * (tuned.high - tuned.low)
-        new = _limited(far, end, dimension, side)
+        new = _limited(far, end, dimension, side, is_whole=tuned.integer)
         if tuned.log and new == 0:
             new = 1.0 if end > 1 else None  # whole numbers: a logarithmic scale has no 0
     if new is None:
@@ -180,10 +180,12 @@ def _widened_list(tuned: Choices, dimension: Dimension, side: Side) -> Choices |
         raise ValueError(f"widen must name two numbers or more, or a range, got {dimension.name}: {listed}")
     end, before = (values[-1], values[-2]) if side == "up" else (values[0], values[1])
     far = end * end / before if _continues_by_ratio(values) else end + (end - before)
-    new = _limited(far, end, dimension, side)
+    # Of a user's own model the values tell what they are.
+    is_whole = dimension.kind == "int" or (dimension.is_own and all(isinstance(value, int) for value in tuned.values))
+    new = _limited(far, end, dimension, side, is_whole=is_whole)
     if new is None:
         return None
-    more: ParamValue = int(new) if dimension.kind == "int" else new
+    more: ParamValue = int(new) if is_whole else new
     return Choices(values=(*tuned.values, more) if tuned.values[-1] == end else (more, *tuned.values))
 
 
@@ -197,7 +199,7 @@ def _continues_by_ratio(values: list[float]) -> bool:
     return math.isclose(min(ratios), max(ratios)) or not math.isclose(min(steps), max(steps))
 
 
-def _limited(far: float, end: float, dimension: Dimension, side: Side) -> float | None:
+def _limited(far: float, end: float, dimension: Dimension, side: Side, *, is_whole: bool) -> float | None:
     """Return the value, or what the dimension's limit leaves of the way to it; None where that is nothing."""
     low, high, is_up = dimension.low, dimension.high, side == "up"
     if dimension.most is not None:
@@ -206,7 +208,7 @@ def _limited(far: float, end: float, dimension: Dimension, side: Side) -> float 
     passes = far >= limit if is_up else far <= limit
     if passes:
         far = (end + limit) / 2 if is_open else limit
-    if dimension.kind == "int":
+    if is_whole:
         # Rounded away from the range, so that a whole number more is there; a limit is whole anyhow.
         far = math.ceil(_tidy(far)) if is_up else math.floor(_tidy(far))
         far = min(far, high) if is_up else max(far, low)

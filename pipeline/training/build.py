@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint
 from depthcheck.pipeline.metrics import Objective
-from depthcheck.pipeline.own import OwnCodeError
+from depthcheck.pipeline.own import OwnCodeError, OwnModel
 from depthcheck.pipeline.records import Scaler
 from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.sharing import as_padded, can_pad, padded_units, with_momentum, without_settings
@@ -125,6 +125,15 @@ def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any
     """
     own, n_outputs = model.own, plan.n_classes or 1
     assert own is not None
+    drawn = random.getstate(), np.random.get_state()
+    try:
+        yield from _own_parts(own, model, plan, seed, n_outputs)
+    finally:  # in a notebook they are the user's
+        random.setstate(drawn[0])
+        np.random.set_state(drawn[1])
+
+
+def _own_parts(own: OwnModel, model: ModelConfig, plan: Blueprint, seed: int, n_outputs: int) -> Iterator[Any]:
     held = {**dict(model.options), "depth": model.depth, "activation": model.activation, "dropout": model.dropout}
     held["units"] = model.units[0] if model.units else 0
     values = {name: held[name] for name in own.defaults() if name in held}

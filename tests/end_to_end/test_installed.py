@@ -66,19 +66,20 @@ class Installed:
     folder: Path
     home: Path
 
-    def run(self, *command: str) -> str:
-        """Run a program of the environment to its end; return what it says."""
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a program of the environment to its end, with nobody to answer it; return what it says."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTHON"))}
         done = subprocess.run(
             [self.environment / "bin" / command[0], *command[1:]],
             cwd=self.folder,
             env={**kept, "HOME": str(self.home), "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             timeout=600,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
 
@@ -136,6 +137,7 @@ def test_command_runs_reports_reproduces_and_predicts(installed, tiny):
     pixels.to_csv(installed.folder / "new.csv", index=False)
     installed.run("depthcheck", "predict", "--input", "new.csv", "--output", "answers.csv")
     assert len(pd.read_csv(installed.folder / "answers.csv")) == 2
+    assert "Delete study" in installed.run("depthcheck", "delete", study["study"], code=130)  # nobody answers
     assert "was deleted" in installed.run("depthcheck", "delete", study["study"], "--yes")
     assert tracking.studies(sqlite_address(installed.folder / "mlflow.db")) == []
 

@@ -113,6 +113,8 @@ def test_inactive_dimensions_are_left_out():
         (Range(low=1, high=4, integer=True), {1, 2, 3, 4}),
         (Range(low=1, high=4, log=True, integer=True), {1, 2, 3, 4}),
         (Range(low=0.0, high=0.4, step=0.2), {0.0, 0.2, 0.4}),
+        (Range(low=0.0, high=0.3, step=0.1), {0.0, 0.1, 0.2, 0.3}),
+        (Range(low=0.0, high=0.6, step=0.2), {0.0, 0.2, 0.4, 0.6}),
     ],
 )
 def test_shares_reach_every_value_and_no_other(tuned, values):

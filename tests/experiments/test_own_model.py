@@ -196,6 +196,13 @@ def test_dropout_of_ones_own_layers_is_the_one_that_was_asked_for(digits: Datase
     def config(**more: float) -> TrialConfig:
         return TrialConfig.of({**values, "batch_size": 64, **more}, **given, seed=1, own=own)
 
+    np.random.seed(7)
+    expected = np.random.random(), np.random.random()
+    np.random.seed(7)
+    assert np.random.random() == expected[0]
+    run_trial(config(), digits)
+    assert np.random.random() == expected[1]
+
     open_one = config()
     assert open_one.model.dropout == 0.5  # what a definition leaves open keeps its default
     assert TrialConfig.from_params(open_one.to_params()) == open_one

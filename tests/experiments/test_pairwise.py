@@ -85,3 +85,5 @@ def test_what_cannot_be_paired_is_refused(uri):
         with pytest.raises(ValueError, match=message) as caught:
             pairwise(uri, run_ids, seeds=3, seed=0)
         assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="seeds of a comparison must be at least 1, got 0"):
+        pairwise(uri, [one, longer], seeds=0, seed=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.document import validated
 from depthcheck.experiments.planning.ranges import Choices, Range, can_widen, parse_widenings, widen
-from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.reports.read import command, search_ranges
 
 SMALL = tomllib.loads("""
@@ -36,6 +36,24 @@ EXPERIMENT = definition.parse(SMALL, name="small")
 
 def tuned_of(name: str, stored: object) -> Range | Choices:
     return validated({"budget": {"trials": 1, "epochs": 1}, "tune": {name: stored}})["tune"][name]
+
+
+@pytest.mark.parametrize(
+    ("tuned", "side", "expected"),
+    [
+        (Choices(values=(16, 32)), "up", [16, 32, 64]),
+        (Choices(values=(1.5, 3.0)), "up", [1.5, 3.0, 6.0]),
+        (Range(low=2, high=8, log=True, integer=True), "down", {"low": 1, "high": 8, "log": True}),
+        (Range(low=1, high=2, integer=True), "up", {"low": 1, "high": 3}),
+        (Range(low=1, high=8, log=True, integer=True), "down", None),
+    ],
+)
+def test_hyperparameters_of_ones_own_model_stay_whole(tuned: Range | Choices, side: str, expected: object):
+    own = Dimension(name="width", kind="any", per_optimizer=False, is_own=True)
+    assert can_widen(tuned, own, side) == (expected is not None)
+    if expected is not None:
+        found = widen(tuned, own, side).as_json()
+        assert repr(found) == repr(expected)
 
 
 @pytest.mark.parametrize(
