@@ -225,7 +225,7 @@ def run_study(
         The name of a shipped definition, the path of a TOML file, or a definition as nested dictionaries. None: the
         one that belongs to the data, or ``any``.
     trials
-        Trials of all phases together.
+        Trials of the search: *baseline*, *compare* and *exploit* together.
     decide_within
         Seconds: the study adds settings until every question is decided, or this time is over.
     epochs

@@ -376,8 +376,8 @@ class Predictions:
     weight
         What each sample weighs in the score, float64; None where all weigh the same.
     scores, block
-        Of a user's own metric: values whose mean is the score, float64, and which of them were left out together,
-        int64, where not each for itself (:func:`depthcheck.pipeline.metrics.left_out`).
+        Of a metric without a formula: values whose mean is the score, float64, and which of them were left out
+        together, int64, where not each for itself (:func:`depthcheck.pipeline.metrics.left_out`).
     """
 
     y: NDArray[Any]

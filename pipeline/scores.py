@@ -79,6 +79,12 @@ class Metric:
         probabilities that float32 cannot tell apart tie where the network's own output did not.
     dummy_is
         What scores as the dummy baseline does.
+    dummy
+        What that is, where neither the data nor a diverged trial tell.
+    has_formula
+        Whether the scores of single examples, which intervals are drawn from, have a formula of their own
+        (:func:`depthcheck.reports.compare.example_scores.example_scores`). Else they are the jackknife's, worked out
+        where the network is judged (:func:`depthcheck.pipeline.metrics.left_out`).
     """
 
     key: str
@@ -102,6 +108,8 @@ class Metric:
     finest: float = 0.1
     tolerance: float = 1e-3
     dummy_is: str = "accuracy of the commonest class"
+    dummy: float = 0.0
+    has_formula: bool = False
 
     @property
     def title(self) -> str:
@@ -184,19 +192,19 @@ def accuracy(y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
 
 ACCURACY = Metric(
     key="accuracy", name="accuracy", score=accuracy, keeps="hits", is_share=True, pseudo_observations=2.0,
-    tolerance=1e-5,
+    tolerance=1e-5, has_formula=True,
 )  # fmt: skip
 #: The probability that an example of the second class is ranked above one of the first: a percentage as well.
 AUC = Metric(
     key="auc", name="AUC", score=lambda y, said, weight: area_under_curve(y, said[:, 1] - said[:, 0], weight),
     secondary=lambda y, said, weight: {"accuracy": accuracy(y, said, weight)},
-    dummy_is="AUC of giving every example the same probability",
+    dummy_is="AUC of giving every example the same probability", dummy=0.5, has_formula=True,
 )  # fmt: skip
 #: The mean square of standardized targets is 1, or 0 where they are all equal.
 R2 = Metric(
     key="r2", name="R²", score=r2, task="regression", secondary=errors, keeps="loss", unit="", score_unit="", scale=1.0,
     is_bounded=False, equivalence=0.01, learned_share=0.02, imagined_failures=2, diverged_below=-99.0, finest=0.01,
-    dummy_is="R² of always giving the training part's mean",
+    dummy_is="R² of always giving the training part's mean", has_formula=True,
 )  # fmt: skip
 
 #: By the names that definitions and records have; another one is added here.

@@ -23,7 +23,7 @@ from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, AUC, METRICS, R2, Metric
+from depthcheck.pipeline.scores import ACCURACY, METRICS, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown
 from depthcheck.reports.compare.study_data import (
     DataFacts,
@@ -234,6 +234,7 @@ def _dummy_score(metric: Metric, data: DataFacts, records: Sequence[TrialRecord]
 
     Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares. Of R²
     it is the training part's mean: as the study noted it; one that did not may have a diverged trial that was given it.
+    Of another it is as a diverged trial was given it, else as the metric says.
     """
     if "metric_scale" in stored:
         return float(stored["metric_scale"]["guess"])
@@ -242,7 +243,7 @@ def _dummy_score(metric: Metric, data: DataFacts, records: Sequence[TrialRecord]
         return diverged[0] if diverged else data.majority_share or 0.0
     if metric is R2:
         return _below_zero(stored.get("guess", {}).get("valid", diverged[0] if diverged else None), metric) or 0.0
-    return 0.5 if metric is AUC else 0.0
+    return diverged[0] if diverged else metric.dummy
 
 
 def _below_zero(guess: float | None, metric: Metric) -> float | None:

@@ -43,7 +43,11 @@ _SEEDS = 10
 @option("--model", metavar="FILE:FUNCTION", help="A model of your own, my_models.py:build.")
 @option("--metric", metavar="NAME|FILE:FUNCTION", help="The score that decides, or one of your own with --direction.")
 @option("--direction", metavar="maximize|minimize", help="What is better of a metric of your own.")
-@option("--trials", type=count(), help="Trials of all phases together. [default: of the definition]")
+@option(
+    "--trials",
+    type=count(),
+    help="Trials of the search: baseline, compare and exploit together. [default: of the definition]",
+)
 @option("--decide-within", type=DURATION, help="Go on until every question is decided, for 30m at most.")
 @option("--epochs", type=count(), help="Epochs of each trial. [default: of the definition]")
 @option("--widen", metavar="RANGE:up|down,…", help="Ranges to search further: sgd.learning_rate:up,units:down.")

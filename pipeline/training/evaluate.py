@@ -174,9 +174,9 @@ def _said(
     weight: NDArray[np.float64] | None,
     unit: NDArray[np.int64] | None,
 ) -> Predictions:
-    """Return predictions of probabilities, or of numbers in the target's own unit; by a user's own metric scored."""
+    """Return predictions of probabilities, or of numbers in the target's own unit; scored where no formula does it."""
     scores, block = None, None
-    if METRICS[objective.metric].own is not None:
+    if not METRICS[objective.metric].has_formula:
 
         def score(kept: NDArray[np.bool_]) -> float:
             if not kept.any():

@@ -15,8 +15,9 @@ lengthened to what they are expected to be, and the degrees of freedom are Satte
 where units differ in size. Without it intervals over few groups of very unequal size cover too seldom; with it
 docs/search-simulations.md has a table (Rows that belong together).
 
-A user's own metric is any function: its pseudo-values are the jackknife's, worked out where the network is judged
-(:func:`depthcheck.pipeline.metrics.left_out`). Of many examples blocks are left out, and blocks are the units then.
+A user's own metric is any function, and so is one of METRICS without a formula here: its pseudo-values are the
+jackknife's, worked out where the network is judged (:func:`depthcheck.pipeline.metrics.left_out`). Of many examples
+blocks are left out, and blocks are the units then.
 
 Examples that weigh differently make the score a ratio of two sums, and are units of unequal size: an example's value is
 the score plus its distance from it, times its weight over the mean weight (the ratio's linearization; Woodruff 1971).
@@ -35,7 +36,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions
-from depthcheck.pipeline.scores import SHIPPED_METRICS
 from depthcheck.reports.compare.difference import found, paired_difference
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, DifferenceMethod
 
@@ -86,18 +86,18 @@ def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic]
     Parameters
     ----------
     metric
-        ``accuracy`` (bool: right or wrong), ``auc`` or ``r2``; or a user's own, whose scores come with the predictions.
+        ``accuracy`` (bool: right or wrong), ``auc`` or ``r2``; or another, whose scores come with the predictions.
     """
     weight = predictions.weight
-    if metric not in SHIPPED_METRICS:
-        scores = predictions.scores
-        return scores if scores is not None and bool(np.isfinite(scores).all()) else None
     if metric == "accuracy":
         is_right = np.asarray(predictions.predicted == predictions.y)
         return is_right if weight is None else weighted_scores(is_right.astype(np.float64), weight)
     if metric == "r2":
         return r2_scores(predictions.y, predictions.predicted, weight)
-    return None if predictions.positive is None else auc_scores(predictions.y, predictions.positive, weight)
+    if metric == "auc":
+        return None if predictions.positive is None else auc_scores(predictions.y, predictions.positive, weight)
+    scores = predictions.scores
+    return scores if scores is not None and bool(np.isfinite(scores).all()) else None
 
 
 def weighted_scores(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

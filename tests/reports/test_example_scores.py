@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, r2_score, roc_auc_score
 
+from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Predictions
-from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.scores import METRICS, Metric
+from depthcheck.pipeline.training.evaluate import judge_outputs
 from depthcheck.reports.compare.example_scores import auc_scores, example_scores, fold_scores, r2_scores
 
 N_STUDIES = 200
@@ -110,6 +112,21 @@ def test_accuracy_stays_right_and_wrong():
 def test_auc_without_the_second_classs_probability_is_unknown():
     bare = Predictions(y=np.array([0, 1]), predicted=np.array([0, 1]), probability=np.ones(2, np.float32))
     assert example_scores("auc", bare) is None
+
+
+def test_a_metric_without_a_formula_is_judged_by_examples_left_out_in_turn(monkeypatch: pytest.MonkeyPatch):
+    balanced = Metric(
+        key="balanced",
+        name="balanced accuracy",
+        score=lambda y, said, weight: balanced_accuracy_score(y, said.argmax(axis=1), sample_weight=weight),
+    )
+    monkeypatch.setitem(METRICS, "balanced", balanced)
+    rng = np.random.default_rng(0)
+    y, positive = rng.integers(0, 2, 60), rng.uniform(size=60).astype(np.float32)
+    evaluation, said = judge_outputs(y, np.stack([1 - positive, positive], axis=1), Objective(metric="balanced"))
+    assert example_scores("balanced", said).mean() == pytest.approx(evaluation.score)
+    assert evaluation.score == balanced_accuracy_score(y, positive > 0.5) != roc_auc_score(y, positive)
+    assert example_scores("balanced", replace(said, scores=None)) is None
 
 
 def test_each_fold_is_scored_for_itself():
