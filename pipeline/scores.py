@@ -70,8 +70,9 @@ class Metric:
         (:func:`depthcheck.reports.compare.difference.tuned_scores`).
         Two for R²; accuracy and AUC were covered without.
     diverged_below
-        A validation score below it says that training diverged, though its numbers are finite still. Of R², an error a
-        hundred times that of guessing the mean: R²s of -1e35 were met, beside which all others are nothing.
+        A validation score below it says that training diverged, though its numbers are finite still, where guessing
+        scores 0 (:meth:`least`). Of R², an error a hundred times that of guessing the mean: R²s of -1e35 were met,
+        beside which all others are nothing.
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
     tolerance
@@ -110,6 +111,14 @@ class Metric:
     dummy_is: str = "accuracy of the commonest class"
     dummy: float = 0.0
     has_formula: bool = False
+
+    def least(self, guess: float) -> float:
+        """Return the validation score below which training diverged, where guessing reaches ``guess``.
+
+        Where numbers drift the training part's mean may be far from perfect itself.
+        """
+        perfect, below = self.perfect, self.diverged_below
+        return below if math.isinf(below) else perfect - (perfect - below) * (perfect - min(guess, 0.0))
 
     @property
     def title(self) -> str:

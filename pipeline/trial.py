@@ -127,10 +127,10 @@ def run_trial(
         is_watched=confirm,
     )
     history, valid = fitted.history, fitted.valid
-    is_bad = math.isnan(valid.score) or valid.score < METRICS[valid.metric].diverged_below
-    diverged = history.diverged or is_bad
+    guess = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
+    diverged = history.diverged or math.isnan(valid.score) or valid.score < METRICS[valid.metric].least(guess.score)
     if diverged:
-        valid = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
+        valid = guess
     test = first.test if confirm else None
     product, its_data = network, folds[0]
     if confirm and config.split.folds and not diverged:

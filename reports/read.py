@@ -131,7 +131,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     launcher = started_by(run.tags)
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
     seeds = tuple(frozen.get("seeds", ()))
-    n_seeds = len(seeds) or experiment.budget.seeds
+    n_seeds = len(seeds) if frozen else experiment.budget.seeds
     finalists = tuple(_finalist(one) for one in frozen.get("finalists", ()))
     design = StudyDesign(
         name=summary.study,
@@ -142,8 +142,9 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         equivalence=experiment.budget.equivalence or metric.equivalence,
         n_seeds=n_seeds,
         folds=split.folds,
+        has_test=bool(stored["data"].get("n_test")),
         split_method=split.method,
-        budgets={**n_searched, **({"confirm": n_seeds * len(finalists)} if finalists else {})},
+        budgets={**n_searched, **({"confirm": n_seeds * len(finalists)} if finalists and n_seeds else {})},
         is_tuned=experiment.is_tuned,
         looks=tracking.looks(uri, run_id),
         compare_share=experiment.budget.compare,

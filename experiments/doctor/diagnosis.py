@@ -431,7 +431,7 @@ def _artifacts(trial: StudyTrial, run: StoredRun, mlflow: MlflowSide) -> Iterato
             advice="it is trained again, and its model written where every number is as it was logged",
             repair=Repair(kind="train trials with damaged models again"),
         )
-    has_any = run.params.get("folds", "0") != "0" or _has_test_part(mlflow)
+    has_any = run.params.get("folds", "0") != "0" or not mlflow.designs or _has_test_part(mlflow)
     if has_any and met_test_part(trial, run) and run.run_id not in mlflow.predictions:
         yield Finding(
             what=f"trial {trial.number}: {keys.PREDICTIONS} is missing or cannot be read (run {run.run_id})",

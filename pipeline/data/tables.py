@@ -246,7 +246,7 @@ class _Parts:
     def _written_as(self, role: str, name: str, cells: Cells, kind: str) -> Column:
         """Understand a column with a role, as is said or as the kind that it must be, and say what is in doubt."""
         column = guess(name, cells, kind=self.stated.get(name, kind), comma=self.comma)
-        if "form" in column.asks:
+        if "form" in column.asks or "%y" in column.form:  # of two digits of a year a century was made
             self.log(_doubt(role, column))
         return column
 

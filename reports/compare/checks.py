@@ -335,7 +335,7 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
         check_confirmed(finalists, design.n_seeds),
         check_seeds(finalists, design.min_seeds, design.again),
         check_judged_on_test(found.part, design.folds, is_search=search is not None),
-        *([] if design.folds else [check_test_openings(design.earlier_test_openings)]),
+        *([] if design.folds or not design.has_test else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),
         *([check_independence(design, differences.values())] if are_alike else []),
         check_trained(rows),

@@ -89,7 +89,7 @@ def compare(
     rows = tuple(finalist_row(finalist, evidence) for finalist in finalists)
     found = Comparison(
         design=design,
-        part=evidence.part or (None if search is None else "valid" if design.folds else "test"),
+        part=evidence.part or (None if search is None else "valid" if design.folds or not design.has_test else "test"),
         questions=tuple(_question(factor, evidence) for factor in design.factors),
         finalists=rows,
         recommendation=recommend(rows, evidence),
@@ -198,14 +198,14 @@ def _verdict(
 def _unjudged(search: Search, evidence: Evidence) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
     enough, n = evidence.design.min_settings, search.n_to_score or search.n_without_examples
-    if search.n_settings < enough:
-        return not_enough(search.n_settings, "setting", enough)
     networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
     because = "the part that judges has a single example"
     if not any(record.phase == "compare" and record.state == "finished" for record in evidence.records):
         because = "every trial of the search diverged or failed"
-    elif search.n_to_score and evidence.part == "valid" and not evidence.design.folds:
+    elif not (evidence.design.folds or evidence.design.has_test):
         because = "there is no test part, by which levels are judged"
+    elif search.n_settings < enough:
+        return not_enough(search.n_settings, "setting", enough)
     elif search.n_to_score:
         because = f"{networks} not been scored on the test part yet"
     elif n:

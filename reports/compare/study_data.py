@@ -91,8 +91,9 @@ class StudyDesign:
     min_seeds, n_seeds
         Paired seeds under which no verdict is given, and those planned. With folds, each seed is a repeat of the
         cross-validation, with a partition of its own.
-    folds, split_method
-        0 where there is a test part, not cross-validation; one of :data:`depthcheck.pipeline.config.SPLIT_METHODS`.
+    folds, has_test, split_method
+        Of a cross-validation, else 0; whether there is a test part; one of
+        :data:`depthcheck.pipeline.config.SPLIT_METHODS`.
     budgets
         Trials planned for each phase.
     is_tuned
@@ -122,6 +123,7 @@ class StudyDesign:
     min_seeds: int = ENOUGH_SEEDS
     n_seeds: int = 5
     folds: int = 0
+    has_test: bool = True
     split_method: str = "random"
     budgets: Mapping[str, int] = field(default_factory=dict)
     is_tuned: bool = True
@@ -139,7 +141,7 @@ class StudyDesign:
         require(math.isfinite(self.dummy_score), "dummy_score", "a finite score", self.dummy_score)
         require(self.equivalence > 0, "equivalence", "above 0", self.equivalence)
         require(self.min_seeds >= 2, "min_seeds", "at least 2", self.min_seeds)
-        require(self.n_seeds >= 1, "n_seeds", "at least 1", self.n_seeds)
+        require(self.n_seeds >= 0, "n_seeds", "at least 0", self.n_seeds)
 
     @property
     def stuck_below(self) -> float:
@@ -342,9 +344,16 @@ def valid_score(record: TrialRecord, design: StudyDesign) -> float:
 
 
 def is_untrained(record: TrialRecord, design: StudyDesign) -> bool:
-    """Whether a finished trial's best training score stayed below :attr:`StudyDesign.stuck_below`."""
+    """Whether a finished trial's best training score stayed below :attr:`StudyDesign.stuck_below`.
+
+    Training scores are measured while dropout is at work: a network whose validation score is as far from the dummy
+    baseline's as is asked of the training score did learn.
+    """
     scores = [score for score in record.history.train_score if np.isfinite(score)]
-    return record.state == "finished" and bool(scores) and max(scores) < design.stuck_below
+    if record.state != "finished" or not scores or max(scores) >= design.stuck_below:
+        return False
+    dummy, perfect = design.dummy_score, design.metric.perfect
+    return valid_score(record, design) < dummy + design.metric.learned_share * (perfect - dummy)
 
 
 def best_trial(trials: Sequence[TrialRecord], design: StudyDesign) -> TrialRecord | None:

@@ -172,6 +172,8 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
         "not enough evidence": f"{name} against {against}: **not enough evidence**; so far {of}",
     }[verdict_word(contrast.factor, verdict.word)]
     text += f" ({_basis(contrast.difference, comparison)})."
+    lost = [row for row in (level, reference) if row.status == "diverged"]
+    text += "".join(f" Every trial {_at(row)} diverged, which counts as guessing does." for row in lost)
     if verdict.word in OPEN:
         text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()

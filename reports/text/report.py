@@ -240,7 +240,7 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
         items.append("the study is running, or its process was killed: these are its results so far")
     elif context.facts.state in ("failed", "interrupted"):
         items.append(f"its last session was {context.facts.state}; the same command goes on with it")
-    has_test = comparison.part != "valid" or bool(comparison.design.folds)
+    has_test = (comparison.part != "valid" and comparison.design.has_test) or bool(comparison.design.folds)
     search = comparison.search
     if search is not None and search.n_to_score and has_test:
         n = plural(search.n_to_score, "searched network")
