@@ -17,7 +17,7 @@ from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, get, search
-from depthcheck.experiments.tracking.store import TrackingError, client, storage
+from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 from depthcheck.pipeline.system import silent_imports
 
@@ -343,9 +343,11 @@ def serve(uri: str, address: str, listener: socket.socket, *, trust: bool, on_re
     on_ready
         Called when the model has been loaded.
     """
+    load_mlflow()
+    from mlflow.pyfunc import scoring_server  # before the model is loaded, which makes it read CSV as it should
+
     with loaded(uri, address, trust=trust) as model:
         import uvicorn
-        from mlflow.pyfunc import scoring_server
 
         server = uvicorn.Server(uvicorn.Config(scoring_server.init(model), log_level="warning"))
         on_ready()
