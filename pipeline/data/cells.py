@@ -522,7 +522,7 @@ def _as_floats(column: Column, numbers: NDArray[Any]) -> Floats:
 def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     """Return cells as the known category is written that has their value as a number, where there is exactly one.
 
-    Whoever sends rows as CSV to a server has ``01234`` read as 1234, and ``1.50`` as 1.5, before it gets here.
+    Whoever reads rows by pandas has ``01234`` read as 1234, and ``1.50`` as 1.5, before they get here.
     Fractions are the same, too, where they are in float32: a file's may have been read as those, and lost digits. Of
     texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
     """
