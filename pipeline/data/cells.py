@@ -252,10 +252,11 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
         When a column is missing or twice there, or a cell cannot be read.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
+    frame = frame.set_axis(frame.columns.map(str), axis=1)  # as Parquet has those of a DataFrame without names
     missing = [column.name for column in wanted if column.name not in frame.columns]
     if missing:
         names = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        there = [str(column) for column in frame.columns]
+        there = list(frame.columns)
         raise ValueError(
             f"{where} must have the columns of the training data, {names} missing{suggestion(missing[0], there)} "
             f"(columns: {listed(there)})"
