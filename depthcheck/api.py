@@ -160,7 +160,9 @@ class Study:
             return reproduce(request, console(progress), draw=overlay_as_svg)
 
     def __repr__(self) -> str:
-        return f"Study({self.name!r}, {self.state}, {self.tracking_uri!r})"
+        from depthcheck.experiments.addresses import shown
+
+        return f"Study({self.name!r}, {self.state}, {shown(self.tracking_uri)!r})"
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the answers as a table."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ import pytest
 
 import depthcheck
 from depthcheck.api import read_experiment
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking.store import TrackingError, storage
 from depthcheck.pipeline.config import DataConfig
 
 NETWORK = {"depth": 1, "units": 8, "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1, "batch_size": 32}
@@ -53,6 +56,18 @@ def test_several_targets_are_refused_with_what_to_do(data, target, named, tmp_pa
     with pytest.raises(ValueError, match=f"target must be one column, got several: {named}; run a study for each"):
         depthcheck.run_study(data, target=target, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert not list(tmp_path.iterdir())
+
+
+def test_password_of_the_store_is_not_shown(monkeypatch):
+    uri = "postgresql://mlflow:s3cret@host/runs"
+    stored = SimpleNamespace(study="people", state="finished", run_id="1")
+    assert repr(depthcheck.Study(stored, uri)) == "Study('people', finished, 'postgresql://mlflow:***@host/runs')"
+    said = r"^cannot read postgresql://mlflow:\*\*\*@host/runs: away$"
+    with pytest.raises(TrackingError, match=said), storage(f"cannot read {uri}"):
+        raise OSError("away")
+    monkeypatch.setattr(tracking, "studies", lambda _: [])
+    with pytest.raises(ValueError, match=r"no study in postgresql://mlflow:\*\*\*@host/runs; "):
+        depthcheck.open_study("people", tracking_uri=uri)
 
 
 def test_definition_in_a_dictionary_finds_its_data_from_the_working_directory(tmp_path, monkeypatch):

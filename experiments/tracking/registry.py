@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from depthcheck.experiments.addresses import without_login
+from depthcheck.experiments.addresses import shown, without_login
 from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
@@ -238,7 +238,7 @@ def champion_address(uri: str, study: str | None) -> str:
     named = next((one.study for one in known if one.study in registered), None)
     if named is None:
         wanted = "that has a champion" if study is None else f"with a champion, got {study!r}"
-        raise ValueError(f"study must be one {wanted}; a study has one when its finalists are confirmed ({uri})")
+        raise ValueError(f"study must be one {wanted}; a study has one when its finalists are confirmed ({shown(uri)})")
     return f"models:/{named}@{keys.CHAMPION}"
 
 
