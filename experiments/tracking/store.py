@@ -170,7 +170,16 @@ def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*errors, *more) as error:
-        raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from error
+        raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from _hushed(error)
+
+
+def _hushed(error: BaseException) -> BaseException:
+    """Return an error without passwords in its words and in those of what caused it: MLflow's repeat the address."""
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.args = tuple(may_be_shown(arg) if isinstance(arg, str) else arg for arg in cause.args)
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 @contextmanager
@@ -267,7 +276,7 @@ def _client(uri: str, _process: int) -> MlflowClient:
             if isinstance(_innermost(error), (MlflowException, CommandError)):  # another schema, or a store of no kind
                 raise TrackingError(
                     f"cannot use the tracking store {uri}: {_newer_schema(error) or reason(error)}", lasts=True
-                ) from error
+                ) from _hushed(error)
             raise
 
 
