@@ -160,7 +160,9 @@ class Study:
             return reproduce(request, console(progress), draw=overlay_as_svg)
 
     def __repr__(self) -> str:
-        return f"Study({self.name!r}, {self.state}, {self.tracking_uri!r})"
+        from depthcheck.experiments.addresses import shown
+
+        return f"Study({self.name!r}, {self.state}, {shown(self.tracking_uri)!r})"
 
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the answers as a table."""
@@ -663,17 +665,16 @@ def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
         if target is not None and not isinstance(target, str):
             raise ValueError("target must be the name of a column where data are named, got an array")
         return None if data is None else DataConfig(name=str(data), target=target)
-    content = io.BytesIO()
     if isinstance(data, pd.DataFrame):
         frame, name = _with_target(data, target)
-        frame.to_parquet(content, index=False)
-        return DataConfig(name=_written(content.getvalue(), "dataframe.parquet", uri), target=name)
+        return DataConfig(name=_written(_as_parquet(frame), "dataframe.parquet", uri), target=name)
     samples, targets = np.asarray(data), None if target is None else np.asarray(target)
     if targets is None or targets.ndim != 1 or samples.ndim < 2 or len(samples) != len(targets):
         shape = "none" if targets is None else targets.shape
         raise ValueError(
             f"data and target must be arrays (n, *shape) and (n,), or a DataFrame, got {samples.shape} and {shape}"
         )
+    content = io.BytesIO()
     np.savez(content, X=samples, y=targets)
     return DataConfig(name=_written(content.getvalue(), "arrays.npz", uri))
 
@@ -693,6 +694,27 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
             f"target must be a column of {len(frame)} rows that the table does not have, got {name} of {len(target)}"
         )
     return frame.assign(**{name: np.asarray(target)}), name
+
+
+def _as_parquet(frame: pd.DataFrame) -> bytes:
+    """Return a table as a Parquet file; a column of which Parquet makes nothing, as of ``"12a"`` and 7, as texts."""
+    import pandas as pd
+    import pyarrow as pa
+
+    content, frame = io.BytesIO(), frame.copy(deep=False)
+    for at in range(frame.shape[1]):
+        column = frame.iloc[:, at]
+        if pd.api.types.is_object_dtype(column):
+            try:
+                pa.array(column, from_pandas=True)
+            except (pa.ArrowException, OverflowError):
+                frame.isetitem(at, column.map(str, na_action="ignore").array)
+    try:
+        frame.to_parquet(content, index=False)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        reason = "; ".join(map(str, error.args)).partition("\n")[0]
+        raise ValueError(f"data must be a table that Parquet can hold, got another ({reason})") from error
+    return content.getvalue()
 
 
 def _written(content: bytes, name: str, uri: str) -> str:

@@ -67,7 +67,9 @@ def choose_study(
     """
     found = tracking.studies(uri) if tracking.is_there(uri) else []
     if not found:
-        raise NothingToReportError(f"no study in {uri}; run one first, or name another store in MLFLOW_TRACKING_URI")
+        raise NothingToReportError(
+            f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI"
+        )
     by_run = {one.run_id: one for one in found}
     if run_id is not None:
         try:
@@ -75,18 +77,18 @@ def choose_study(
         except tracking.TrackingError as error:
             raise NothingToReportError(f"run must be one of a study, got {run_id!r}: {error}") from error
         if parent is None or parent not in by_run:
-            raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {uri})")
+            raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {shown(uri)})")
         return by_run[parent]
     if study is not None:
         for one in found:
             if one.study == study:
                 return one
         known = ", ".join(dict.fromkeys(one.study for one in found[:10]))
-        raise NothingToReportError(f"study must be one of {known}, got {study!r} (in {uri})")
+        raise NothingToReportError(f"study must be one of {known}, got {study!r} (in {shown(uri)})")
     launched = tracking.launched_run(environ)
     if launched and tracking.find_run(uri, launched) is None:
         raise NothingToReportError(
-            f"MLFLOW_RUN_ID must name a run of {uri}, got {launched}, which is not there: unset it"
+            f"MLFLOW_RUN_ID must name a run of {shown(uri)}, got {launched}, which is not there: unset it"
         )
     latest = tracking.latest(found)
     return by_run.get(tracking.study_of(uri, launched) or "", latest) if launched else latest

@@ -3,14 +3,19 @@
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 import depthcheck
-from depthcheck.api import read_experiment
+from depthcheck.api import _on_disk, read_experiment
+from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking.store import TrackingError, storage
 from depthcheck.pipeline.config import DataConfig
 
 NETWORK = {"depth": 1, "units": 8, "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1, "batch_size": 32}
@@ -53,6 +58,35 @@ def test_several_targets_are_refused_with_what_to_do(data, target, named, tmp_pa
     with pytest.raises(ValueError, match=f"target must be one column, got several: {named}; run a study for each"):
         depthcheck.run_study(data, target=target, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cells", [["12a", 7, None], [True, "x", None], [2**70, 1, None]])
+def test_cells_of_several_types_are_texts_of_a_table(cells, tmp_path):
+    frame = pd.DataFrame({"x": pd.Series(cells, dtype=object), "y": [0, 1, 0]})
+    config = _on_disk(frame, "y", f"sqlite:///{tmp_path}/mlflow.db")
+
+    assert [*pd.read_parquet(config.name)["x"][:2]] == [str(cell) for cell in cells[:2]]
+    assert pd.read_parquet(config.name)["x"].isna()[2]
+
+
+@pytest.mark.parametrize("names", ["aa", "ay"])
+def test_table_that_no_file_can_hold_is_refused_in_a_line(names, tmp_path):
+    frame = pd.DataFrame(ROWS.astype(complex), columns=[*names]).assign(y=[0, 1, 0])
+    with pytest.raises(ValueError, match=r"^data must be a table that Parquet can hold, got another \(.*\)$"):
+        depthcheck.run_study(frame, target="y", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_password_of_the_store_is_not_shown(monkeypatch):
+    uri = "postgresql://mlflow:s3cret@host/runs"
+    stored = SimpleNamespace(study="people", state="finished", run_id="1")
+    assert repr(depthcheck.Study(stored, uri)) == "Study('people', finished, 'postgresql://mlflow:***@host/runs')"
+    said = r"^cannot read postgresql://mlflow:\*\*\*@host/runs: no answer of postgresql"
+    with pytest.raises(TrackingError, match=said) as caught, storage(f"cannot read {uri}"):
+        raise MlflowException(f"no answer of {uri}")
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.setattr(tracking, "studies", lambda _: [])
+    with pytest.raises(ValueError, match=r"no study in postgresql://mlflow:\*\*\*@host/runs; "):
+        depthcheck.open_study("people", tracking_uri=uri)
 
 
 def test_definition_in_a_dictionary_finds_its_data_from_the_working_directory(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import get_worker
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.addresses import shown
 from depthcheck.experiments.cluster.worker import load_once, one_at_a_time
 from depthcheck.experiments.reproduce.deviations import compare
 from depthcheck.experiments.tracking import CodeVersion, Curves, StoredRun, keys, score_values, whole_trial_values
@@ -83,11 +84,11 @@ def find(uri: str, *, run_id: str | None, study: str | None) -> Original:
     if run_id is not None and study is not None:
         raise ValueError(f"run_id or study must be given, not both, got {run_id!r} and {study!r}")
     if not tracking.is_there(uri):
-        raise ValueError(f"no study in {uri}; {_LATEST}")
+        raise ValueError(f"no study in {shown(uri)}; {_LATEST}")
     wanted = run_id or _best_of(uri, study)
     run = tracking.find_run(uri, wanted)
     if run is None:
-        raise ValueError(f"run_id must be of a run in {uri}, got {wanted!r}")
+        raise ValueError(f"run_id must be of a run in {shown(uri)}, got {wanted!r}")
     _require_trial(run)
     config, unknown = _config_of(run)
     points = tracking.logged_points(uri, wanted)
@@ -110,7 +111,7 @@ def _best_of(uri: str, study: str | None) -> str:
     if not found:
         known = ", ".join(dict.fromkeys(one.study for one in tracking.studies(uri)[:10]))
         if study is None or not known:
-            raise ValueError(f"no study in {uri}; {_LATEST}")
+            raise ValueError(f"no study in {shown(uri)}; {_LATEST}")
         raise ValueError(f"study must be one of {known}, got {study!r}")
     if study is not None and len(found) > 1:
         runs = "; ".join(f"{one.run_id} of {one.started:%Y-%m-%d %H:%M} UTC" for one in found)

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.addresses import without_password
+from depthcheck.experiments.addresses import shown, without_password
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.lock import Lock, held, may_run_elsewhere
@@ -194,9 +194,9 @@ class _Resumption:
     def _lost(self, ledger: Ledger, got: str) -> ValueError:
         place, n_ended = self._place, sum(trial.state.is_finished() for trial in ledger.trials())
         return ValueError(
-            f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in {place.storage} "
-            f"and {got} in {place.uri}: put that store back from a copy, name the one that has it "
-            f"(MLFLOW_TRACKING_URI), or {_ANOTHER_NAME}"
+            f"study {self._study!r} must be in MLflow too, got {n_ended} trials that have ended in "
+            f"{shown(place.storage)} and {got} in {shown(place.uri)}: put that store back from a copy, name the one "
+            f"that has it (MLFLOW_TRACKING_URI), or {_ANOTHER_NAME}"
         )
 
     def _ended_below(self, run: StoredRun | None) -> dict[str, int]:
@@ -222,14 +222,14 @@ class _Resumption:
                 tell_all(ledger, self._place.uri, designs)
         except CannotRebuildError as error:
             raise ValueError(
-                f"study {study!r} must be whole in {storage}, got {n_known} of its trials; {n_new} more have ended in "
-                f"MLflow (run {run.run_id}), from which they cannot be written again: {error}; put a copy of that "
-                f"storage back, name another (storage=URL), or {_ANOTHER_NAME}"
+                f"study {study!r} must be whole in {shown(storage)}, got {n_known} of its trials; {n_new} more have "
+                f"ended in MLflow (run {run.run_id}), from which they cannot be written again: {error}; put a copy of "
+                f"that storage back, name another (storage=URL), or {_ANOTHER_NAME}"
             ) from error
         if n_new:
             self._say(
-                f"{storage} has {n_known} of the trials of study {study}; {n_new} more, which have ended in MLflow "
-                f"(run {run.run_id}), are taken over, and not trained again"
+                f"{shown(storage)} has {n_known} of the trials of study {study}; {n_new} more, which have ended in "
+                f"MLflow (run {run.run_id}), are taken over, and not trained again"
             )
         return ledger
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from depthcheck.experiments.addresses import without_login
+from depthcheck.experiments.addresses import shown, without_login
 from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, get, search
-from depthcheck.experiments.tracking.store import TrackingError, client, storage
+from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, storage
 from depthcheck.experiments.tracking.study_run import StudyRun
 from depthcheck.pipeline.system import silent_imports
 
@@ -238,7 +238,7 @@ def champion_address(uri: str, study: str | None) -> str:
     named = next((one.study for one in known if one.study in registered), None)
     if named is None:
         wanted = "that has a champion" if study is None else f"with a champion, got {study!r}"
-        raise ValueError(f"study must be one {wanted}; a study has one when its finalists are confirmed ({uri})")
+        raise ValueError(f"study must be one {wanted}; a study has one when its finalists are confirmed ({shown(uri)})")
     return f"models:/{named}@{keys.CHAMPION}"
 
 
@@ -343,9 +343,11 @@ def serve(uri: str, address: str, listener: socket.socket, *, trust: bool, on_re
     on_ready
         Called when the model has been loaded.
     """
+    load_mlflow()
+    from mlflow.pyfunc import scoring_server  # before the model is loaded, which makes it read CSV as it should
+
     with loaded(uri, address, trust=trust) as model:
         import uvicorn
-        from mlflow.pyfunc import scoring_server
 
         server = uvicorn.Server(uvicorn.Config(scoring_server.init(model), log_level="warning"))
         on_ready()

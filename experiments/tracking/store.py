@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
-from depthcheck.experiments.addresses import sqlite_address
+from depthcheck.experiments.addresses import may_be_shown, shown, sqlite_address
 from depthcheck.experiments.tracking import reach
 from depthcheck.pipeline.verbatim import Launcher
 
@@ -69,7 +69,7 @@ class TrackingError(RuntimeError):
     """
 
     def __init__(self, message: str, *, lasts: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(may_be_shown(message))  # a traceback of Python shows it to whoever looks on
         self.lasts = lasts
         self.waited = False
 
@@ -170,7 +170,16 @@ def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*errors, *more) as error:
-        raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from error
+        raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from _hushed(error)
+
+
+def _hushed(error: BaseException) -> BaseException:
+    """Return an error without passwords in its words and in those of what caused it: MLflow's repeat the address."""
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.args = tuple(may_be_shown(arg) if isinstance(arg, str) else arg for arg in cause.args)
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 @contextmanager
@@ -226,7 +235,9 @@ def require_usable(uri: str, study_storage: str) -> None:
     file = reach.sqlite_file(study_storage)
     is_lasting = file is not None and not str(file).startswith("file:")
     if "://" not in study_storage or (study_storage.startswith("sqlite") and not is_lasting):
-        raise ValueError(f"storage must be a URL that Optuna can open, of a file or a server, got {study_storage!r}")
+        raise ValueError(
+            f"storage must be a URL that Optuna can open, of a file or a server, got {shown(study_storage)!r}"
+        )
     with storage(f"cannot use the study's storage {study_storage}"):
         reach.require_sound(study_storage, "the study's storage")
         if file is None:
@@ -265,7 +276,7 @@ def _client(uri: str, _process: int) -> MlflowClient:
             if isinstance(_innermost(error), (MlflowException, CommandError)):  # another schema, or a store of no kind
                 raise TrackingError(
                     f"cannot use the tracking store {uri}: {_newer_schema(error) or reason(error)}", lasts=True
-                ) from error
+                ) from _hushed(error)
             raise
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from depthcheck.experiments.addresses import without_login
+from depthcheck.experiments.addresses import shown, without_login
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.open_run import (
     Artifact,
@@ -230,7 +230,7 @@ def _require_new(run_id: str, study: str, uri: str) -> None:
         trouble = f"it is {run.name}"
     if trouble:
         raise ValueError(
-            f"MLFLOW_RUN_ID must name the run that mlflow run has just made in {uri}, got {run_id} ({trouble}): "
+            f"MLFLOW_RUN_ID must name the run that mlflow run has just made in {shown(uri)}, got {run_id} ({trouble}): "
             "unset it"
         )
 

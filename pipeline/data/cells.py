@@ -252,10 +252,11 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
         When a column is missing or twice there, or a cell cannot be read.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
+    frame = frame.set_axis(frame.columns.map(str), axis=1)  # as Parquet has those of a DataFrame without names
     missing = [column.name for column in wanted if column.name not in frame.columns]
     if missing:
         names = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        there = [str(column) for column in frame.columns]
+        there = list(frame.columns)
         raise ValueError(
             f"{where} must have the columns of the training data, {names} missing{suggestion(missing[0], there)} "
             f"(columns: {listed(there)})"
@@ -522,7 +523,7 @@ def _as_floats(column: Column, numbers: NDArray[Any]) -> Floats:
 def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     """Return cells as the known category is written that has their value as a number, where there is exactly one.
 
-    Whoever sends rows as CSV to a server has ``01234`` read as 1234, and ``1.50`` as 1.5, before it gets here.
+    Whoever reads rows by pandas has ``01234`` read as 1234, and ``1.50`` as 1.5, before they get here.
     Fractions are the same, too, where they are in float32: a file's may have been read as those, and lost digits. Of
     texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
     """

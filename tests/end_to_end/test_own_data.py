@@ -270,6 +270,7 @@ def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctr
             said = f"models:/{study}@champion is served at http://127.0.0.1:{port}/invocations\n"
             assert server.stdout.readline() == said
             status, text = ask(f"http://127.0.0.1:{port}", (folder.path / "new.csv").read_text(), "text/csv")
+            shifted, why = ask(f"http://127.0.0.1:{port}", f"{NAMES}30,red,yes,2024-01-01,\n", "text/csv")
             second = folder.run("serve", "--port", port)
             children = psutil.Process(server.pid).children(recursive=True)
             os.killpg(server.pid, signal.SIGINT)  # as a terminal sends it
@@ -278,6 +279,7 @@ def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctr
             server.kill()
     assert status == 200, text
     assert len(json.loads(text)["predictions"]) == 7
+    assert (shifted, "row 1 must have 4 cells" in why) == (400, True), why
     assert (second.returncode, second.stderr) == (
         2, f"error: host and port must be free to listen at, got 127.0.0.1 and {port}: Address already in use\n"
     )  # fmt: skip

@@ -1,8 +1,17 @@
-"""What the served model refuses of arrays, seen without a network."""
+"""What the served model refuses of arrays, and how it reads CSV, seen without a network."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 
+from depthcheck.pipeline import served
+from depthcheck.pipeline.data.cells import as_samples
+from depthcheck.pipeline.records import Column
 from depthcheck.pipeline.served import _as_array
 
 
@@ -17,3 +26,52 @@ def test_sample_that_is_infinite_or_as_good_as_is_refused_however_it_is_sent(cel
 def test_finite_samples_are_taken_flat_or_in_their_shape():
     for rows in (np.ones((3, 4)), np.ones((3, 2, 2)), np.ones((0, 4)), [["1", "1e36", 0, -1e37]]):
         assert _as_array(rows, (2, 2), "float32").shape[1:] == (2, 2)
+
+
+COLUMNS = (
+    Column(name="fence", kind="categorical", categories=("None", "Wood")),
+    Column(name="paved", kind="categorical", categories=("False", "Partial", "True")),
+    Column(name="country", kind="categorical", categories=("DE", "NA"), form="categorical with NA"),
+    Column(name="km", kind="numeric", form=",."),
+    Column(name="x", kind="numeric"),
+    Column(name="on", kind="boolean", categories=("false", "true")),
+    Column(name="day", kind="date", form="%d.%m.%Y"),
+)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Return a function that asks MLflow's server about CSV; it answers with what it has read."""
+    for name in ("invocations", "parse_csv_input"):
+        monkeypatch.setattr(scoring_server, name, getattr(scoring_server, name))
+    monkeypatch.setattr(served, "ServedModel", lambda _: SimpleNamespace(_preparation=SimpleNamespace(columns=COLUMNS)))
+    served._load_pyfunc(str(Path()))
+    model = SimpleNamespace(predict=lambda frame: as_samples(frame, COLUMNS).astype(object).replace({np.nan: None}))
+    return lambda text: json.loads(scoring_server.invocations(text.encode(), "text/csv", model, None).response)
+
+
+def test_csv_is_read_by_the_server_as_its_columns_are_written(asked):
+    rows = asked(
+        "fence,paved,country,km,x,on,day\nNone,True,NA,125.000,1e400,True,01.02.2024\n"
+        ",False,,7,-1.5,0,2024-02-01\nWood,True,DE,,unknown,,\n"
+    )["predictions"]
+
+    assert [list(row.values()) for row in rows] == [
+        ["None", "True", "NA", 125_000, None, 1, 19_754],
+        [None, "False", None, 7, -1.5, 0, 19_754],
+        ["Wood", "True", "DE", None, None, None, None],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "No columns to parse"),
+        ("a,b\n1,2,3\n", "row 1 must have 2 cells, as the line of names has, got 3"),
+        ("a,b\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
+    ],
+)
+def test_csv_that_is_no_table_is_refused(asked, text, said):
+    with pytest.raises(MlflowException, match=said) as caught:
+        asked(text)
+    assert caught.value.get_http_status_code() == 400

@@ -610,6 +610,12 @@ def test_what_is_written_otherwise_is_another_name_unless_all_names_are_numbers(
     assert list(new["z"]) == ["07", "1e1"]
 
 
+def test_rows_whose_columns_are_called_by_numbers_are_those_of_the_texts_that_a_file_has():
+    dataset = dataset_of({"0": cycle(0.5, 1.5), "1": cycle(2.5, 3.5, 4.5)})
+
+    assert as_samples(pd.DataFrame([[1.5, 2.5]]), dataset.columns).to_dict("list") == {"0": [1.5], "1": [2.5]}
+
+
 def test_two_ways_of_writing_a_number_are_one_category():
     dataset = dataset_of({"x": cycle(1.5, 2.5), "other": cycle(0.5, 1.5, 2.5)}, columns=(("x", "categorical"),))
     new = as_samples(pd.DataFrame({"x": ["1.5", "1.50", "1.500", None], "other": 0.5}), dataset.columns)
