@@ -200,7 +200,8 @@ def _unjudged(search: Search, evidence: Evidence) -> Verdict:
     enough, n = evidence.design.min_settings, search.n_to_score or search.n_without_examples
     networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
     because = "the part that judges has a single example"
-    if not any(record.phase == "compare" and record.state == "finished" for record in evidence.records):
+    states = {record.state for record in evidence.records if record.phase == "compare"}
+    if states and "finished" not in states:
         because = "every trial of the search diverged or failed"
     elif not (evidence.design.folds or evidence.design.has_test):
         because = "there is no test part, by which levels are judged"

@@ -1,5 +1,7 @@
 """Scores agree with scikit-learn's, and guessing is worth what guessing reaches."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ from depthcheck.pipeline.metrics import (
     training_weights,
 )
 from depthcheck.pipeline.records import Evaluation, Part, Split
-from depthcheck.pipeline.scores import area_under_curve, r2
+from depthcheck.pipeline.scores import METRICS, area_under_curve, r2
 
 
 def split_of(
@@ -152,3 +154,10 @@ def test_mean_over_folds_counts_all_samples():
     assert mean_evaluation([fold(0.25, 10), fold(0.75, 11)]) == Evaluation(
         part="valid", loss=0.5, score=0.5, metric="r2", n_samples=21, secondary={"mae": 1.0}
     )
+
+
+def test_what_diverged_is_told_by_what_guessing_reaches():
+    r2 = METRICS["r2"]
+    assert (r2.least(0.0), r2.least(0.2)) == (-99.0, -99.0)
+    assert r2.least(-259.0) == 1 - 100 * 260
+    assert METRICS["accuracy"].least(0.1) == -math.inf

@@ -275,9 +275,15 @@ def test_a_search_without_fresh_seeds_has_its_verdicts_and_no_recommendation(rng
     assert check_of(comparison, "judged on the test part").state == "pass"
 
 
+def guesses(record):
+    """Return a trial that never beat the dummy baseline, on the training part nor on the validation part."""
+    others = [of for of in record.evaluations if of.part != "valid"]
+    return dataclasses.replace(record, history=STUCK, evaluations=(evaluation("valid", DUMMY_SCORE), *others))
+
+
 def test_never_trained_is_not_does_not_help(rng):
     records, finalists, answers = whole_study(rng)
-    stuck = [dataclasses.replace(r, history=STUCK) if r.config.model.depth == 2 else r for r in records]
+    stuck = [guesses(r) if r.config.model.depth == 2 else r for r in records]
     comparison = compare(design(), stuck, finalists, answers)
     assert row_of(comparison, "2").status == "never trained"
     assert contrast_of(comparison, "2").verdict.word == "never trained"
@@ -287,10 +293,17 @@ def test_never_trained_is_not_does_not_help(rng):
     assert check_of(comparison, "every level trained").state == "warn"
 
 
+def test_network_that_predicts_well_has_trained_whatever_dropout_did_to_its_training_score(rng):
+    records, _, answers = searched_only(rng)
+    low = [dataclasses.replace(r, history=STUCK) if r.config.model.depth == 2 else r for r in records]
+    comparison = compare(design(), low, (), answers)
+    assert (row_of(comparison, "2").status, row_of(comparison, "2").n_untrained) == ("judged", 0)
+
+
 def test_one_trained_trial_is_enough_to_have_trained(rng):
     records, _, answers = searched_only(rng)
     depth_2 = [r.number for r in records if r.config.model.depth == 2]
-    mostly = [dataclasses.replace(r, history=STUCK) if r.number in depth_2[:-1] else r for r in records]
+    mostly = [guesses(r) if r.number in depth_2[:-1] else r for r in records]
     comparison = compare(design(), mostly, (), answers)
     assert row_of(comparison, "2").status == "judged"
     assert contrast_of(comparison, "2").verdict.word == "helps"
@@ -420,12 +433,15 @@ def test_predictions_of_fresh_runs_that_are_missing_or_contradict_widen_the_inte
 def test_without_a_test_part_no_level_of_a_search_is_judged(rng):
     records, finalists, _ = whole_study(rng)
     bare = [dataclasses.replace(r, evaluations=tuple(e for e in r.evaluations if e.part == "valid")) for r in records]
-    comparison = compare(design(), bare, finalists)
+    comparison = compare(design(has_test=False), bare, finalists)
     assert comparison.part == "valid"
     assert contrast_of(comparison, "2").verdict.word == "not enough evidence"
     assert "there is no test part" in contrast_of(comparison, "2").verdict.because
     assert check_of(comparison, "judged on the test part").state == "warn"
     assert comparison.recommendation.difference is not None
+    few = [r for r in bare if r.phase == "compare"][:6]
+    verdict = contrast_of(compare(design(has_test=False), few), "2").verdict
+    assert (verdict.because, verdict.more) == ("there is no test part, by which levels are judged", None)
 
 
 def test_chosen_configurations_without_a_test_part_are_judged_on_validation(rng):

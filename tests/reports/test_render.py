@@ -118,7 +118,12 @@ def test_trials_that_were_not_compiled_are_told_in_the_design_and_among_the_chec
 def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
     study = golden_table("r2")
     flat = dataclasses.replace(study.records[0].history, train_score=(0.0, 0.001))
-    records = tuple(dataclasses.replace(r, history=flat) for r in study.records)
+    records = tuple(
+        dataclasses.replace(
+            r, history=flat, evaluations=tuple(dataclasses.replace(of, score=0.001) for of in r.evaluations)
+        )
+        for r in study.records
+    )
     text = rendered(dataclasses.replace(study, records=records)).replace("\n", " ")
     assert "it is open whether these data have anything to learn" in text
     assert "failure of optimization" not in text
@@ -553,7 +558,8 @@ def test_study_without_a_test_part_says_that_no_level_is_judged(whole):
     records = tuple(
         dataclasses.replace(r, evaluations=tuple(e for e in r.evaluations if e.part != "test")) for r in whole.records
     )
-    text = rendered(dataclasses.replace(whole, records=records, predictions={})).replace("\n", " ")
+    without = dataclasses.replace(whole.design, has_test=False)
+    text = rendered(dataclasses.replace(whole, design=without, records=records, predictions={})).replace("\n", " ")
     assert "There is no test part, by which levels are judged." in text
     assert "no test part was opened: the recommended model's score is of the validation part" in text
     assert "not yet scored" not in text
