@@ -180,14 +180,13 @@ def train_again(
     RuntimeError
         When the data are no longer those of the trial, or it cannot be trained here.
     """
-    worker = get_worker()
     points: dict[str, dict[int, float]] = {}
 
     def tell(epoch: int, metrics: dict[str, float]) -> None:
         worker.log_event(REPRODUCTION_TOPIC, {"number": number, "epoch": epoch, "metrics": metrics})
 
     with one_at_a_time:
-        dataset = load_once(config.data, data_folder, config.data_sha256)
+        dataset, worker = load_once(config.data, data_folder, config.data_sha256), get_worker()
         try:
             _train(config, dataset, points, n_epochs=n_epochs, confirm=confirm, score=score, tell=tell)
         except Exception as error:  # noqa: BLE001 - whatever a configuration can raise

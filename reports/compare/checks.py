@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import History, engines_in_words
-from depthcheck.pipeline.scores import ACCURACY, Metric
+from depthcheck.pipeline.scores import ACCURACY, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown, option
 from depthcheck.reports.compare.results import Check, Comparison, Difference, FinalistRow, LevelRow, Question, Search
 from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
@@ -134,6 +134,8 @@ EDGE = 0.05
 LEAST_SHARE_OF_BUDGET = 0.9
 #: The region of practical equivalence as a share of what is left to a perfect score.
 WIDE_REGION = 0.25
+#: An R² of guessing below it: a mean that lies more than 0.7 standard deviations from the training part's.
+_DRIFT = -0.5
 
 
 def check_edges(
@@ -315,6 +317,17 @@ def check_region(rows: Sequence[FinalistRow], design: StudyDesign) -> Check:
     return check("region fits the score", problems, "it is small beside what is left to a perfect score")
 
 
+def check_drift(design: StudyDesign) -> Check | None:
+    """Warn where numbers drift, so that the training part's mean is far off on a part that judges; else None."""
+    parts = {"rows held out" if design.folds else "validation part": "valid"}
+    parts |= {"test part": "test"} if design.has_test and not design.folds else {}
+    if design.metric.key != R2.key or min(map(design.dummy_on, parts.values())) > _DRIFT:
+        return None
+    far = " and ".join(f"{design.dummy_on(part):.3g} on the {name}" for name, part in parts.items())
+    problem = f"always giving the training part's mean has an R² of {far}: their numbers lie elsewhere, and a network"
+    return check("parts are alike", [f"{problem} follows them only as far as its columns tell"], "")
+
+
 def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) -> tuple[Check, ...]:
     """Return every check of a comparison that has none yet, in the order of the report.
 
@@ -352,7 +365,7 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
         check_still_improving(histories, design.equivalence, design.metric),
         check_overfitting(histories),
         check_region(finalists, design),
-        *filter(None, [check_linear(questions, found.linear, found.part, design)]),
+        *filter(None, [check_drift(design), check_linear(questions, found.linear, found.part, design)]),
     )
 
 

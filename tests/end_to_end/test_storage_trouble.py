@@ -6,11 +6,14 @@ import random
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -361,6 +364,20 @@ def test_nothing_of_a_study_is_lost_when_postgresql_and_a_server_before_it_are_r
         assert Counter(run.number for run in runs if run.counts) == Counter(range(len(undisturbed.study().trials)))
 
 
+def stop_between_writes(process, database):
+    """Let a process fall silent while it holds no lock of the file: nobody could write until it goes on."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(database, timeout=0.5)) as connected:
+                connected.execute("BEGIN IMMEDIATE")
+                connected.rollback()
+            return
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(folder, tiny, undisturbed, uri):
     """Two hosts share the tracking server and the file of the study's storage, but no folder of their own."""
@@ -373,7 +390,7 @@ def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(fol
         two = replace(one, home=Path(home))
         command = ["--experiment", tiny, "--workers", "1"]
         silent = start_until(one, command, 2)
-        silent.send_signal(signal.SIGSTOP)
+        stop_between_writes(silent, folder.path / "optuna.db")
         code, output = two.run(*command)
         silent.send_signal(signal.SIGCONT)
         assert code == 0, output

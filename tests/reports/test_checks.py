@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 from study_records import config, design, finalist, history
 
+from depthcheck.pipeline.scores import METRICS
 from depthcheck.reports.compare.checks import (
     check_budgets,
     check_confirmed,
     check_divergence,
+    check_drift,
     check_edges,
     check_engine,
     check_failures,
@@ -112,6 +114,17 @@ def test_overfitting_needs_both_a_rising_and_a_falling_loss():
     assert check_overfitting({"one": [history(valid_loss=rises, train_loss=falls, **three)]}).state == "warn"
     assert check_overfitting({"one": [history(valid_loss=rises, train_loss=rises, **three)]}).state == "pass"
     assert check_overfitting({"one": [history(valid_loss=falls, train_loss=falls, **three)]}).state == "pass"
+
+
+def test_drift_is_named_where_the_mean_of_what_trained_is_far_off():
+    of = {"metric": METRICS["r2"], "dummy_score": -48.5}
+    far = check_drift(design(**of, dummy_test=-96.74))
+    assert far.state == "warn"
+    assert "an R² of -48.5 on the validation part and -96.7 on the test part" in far.detail
+    assert "an R² of -48.5 on the rows held out: " in check_drift(design(**of, folds=5)).detail
+    assert "test part" not in check_drift(design(**of, has_test=False)).detail
+    assert check_drift(design(**{**of, "dummy_score": -0.01})) is None
+    assert check_drift(design()) is None
 
 
 def test_more_than_a_fifth_diverged():
