@@ -127,10 +127,11 @@ def run_trial(
         is_watched=confirm,
     )
     history, valid = fitted.history, fitted.valid
-    guess = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
-    diverged = history.diverged or math.isnan(valid.score) or valid.score < METRICS[valid.metric].least(guess.score)
-    if diverged:
-        valid = guess
+    metric, diverged = METRICS[valid.metric], history.diverged
+    if diverged or not valid.score >= metric.diverged_below:  # what is no number is not above it either
+        guess = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
+        diverged = diverged or not valid.score >= metric.least(guess.score)
+        valid = guess if diverged else valid
     test = first.test if confirm else None
     product, its_data = network, folds[0]
     if confirm and config.split.folds and not diverged:
