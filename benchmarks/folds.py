@@ -29,7 +29,13 @@ from benchmarks.dependent import members
 from depthcheck.pipeline.records import Predictions
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.reports.compare import difference
-from depthcheck.reports.compare.difference import degrees_of_freedom, subset_size, subset_weights, tuned_scores
+from depthcheck.reports.compare.difference import (
+    degrees_of_freedom,
+    fold_shares,
+    subset_size,
+    subset_weights,
+    tuned_scores,
+)
 from depthcheck.reports.compare.example_scores import Units, difference_by_units, example_scores, judged_examples
 from depthcheck.reports.compare.results import Difference
 from depthcheck.reports.compare.study_data import StudyDesign
@@ -157,6 +163,7 @@ def study(of: Scenario, rng: np.random.Generator, n_new: int = 0) -> Study:
     fold = partition(of, unit, rng)
     settings = rng.random((of.n_settings, 3))
     shape = (2, of.n_settings, len(ACTIVATIONS))
+    shares = fold_shares(fold)
     valid, fresh, scores = np.zeros((*shape, of.n_folds)), np.zeros((*shape, of.n_folds)), np.zeros((*shape, of.n))
     for level, rows in enumerate(zip(seen(of, X), seen(of, X_new), strict=True)):
         for at, setting in enumerate(settings):
@@ -165,8 +172,8 @@ def study(of: Scenario, rng: np.random.Generator, n_new: int = 0) -> Study:
                 judged = judged_examples(of.metric, as_predictions(of.metric, y, mine, fold))
                 if judged is None:
                     continue
-                scores[level, at, network] = judged.scores
-                valid[level, at, network] = [judged.scores[fold == number].mean() for number in range(of.n_folds)]
+                scores[level, at, network], of_rows = judged.scores, judged.scores / shares
+                valid[level, at, network] = [of_rows[fold == number].mean() for number in range(of.n_folds)]
                 if n_new:
                     fresh[level, at, network] = on_new(of.metric, y_new, said[of.n :])
     return Study(
@@ -186,7 +193,9 @@ def judge(of: Scenario, one: Study, shared: Sequence[float], *, by_groups: bool)
     reference, level = (
         tuned_scores(valid, scores, subset, one.fold) for valid, scores in zip(one.valid, one.scores, strict=True)
     )
-    units = Units(of_example=one.unit, n=of.n_groups) if one.unit is not None and by_groups else None
+    units = None
+    if one.unit is not None and by_groups:
+        units = Units(of_example=one.unit, n=of.n_groups, share=fold_shares(one.fold))
     found = []
     for multiple in shared:
         difference.SHARED_TRAINING_ROWS = multiple

@@ -84,11 +84,12 @@ class Objective:
         """Return what the metric takes: numbers in the target's own unit, or of classes what tells most."""
         if self.is_regression:
             return self.numbers(outputs)
-        if METRICS[self.metric].own is None or self.is_served:
+        if not METRICS[self.metric].of_probabilities or self.is_served:
             return outputs
         from scipy.special import softmax
 
-        return np.asarray(softmax(outputs.astype(np.float64), axis=1))
+        # As exact as the model that is served says them: what it cannot tell apart ties for every score alike.
+        return np.asarray(softmax(outputs.astype(np.float64), axis=1), np.float32)
 
     def score(self, y: NDArray[Any], outputs: Floats, weight: Weight = None) -> float:
         """Return the score that decides, of outputs for samples with targets ``y`` that weigh ``weight``."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Task = Literal["classification", "regression"]
 #: Paired fresh seeds, or repeats, under which no verdict is given.
 ENOUGH_SEEDS = 5
+_MOST_DECIMALS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,9 @@ class Metric:
     task
         What it is the score of; None for either.
     own
-        The user's function that it is, which takes probabilities, never logits.
+        The user's function that it is.
+    of_probabilities
+        Whether it takes probabilities, never logits.
     secondary
         Takes the same and returns further scores by name, which decide nothing.
     keeps
@@ -76,8 +79,7 @@ class Metric:
     finest
         Half width that a number is taken to have where nothing says how far it is known, in the reader's scale.
     tolerance
-        Largest distance between a logged score and the mean of its examples' scores; both went through float32, and
-        probabilities that float32 cannot tell apart tie where the network's own output did not.
+        Largest distance between a logged score and the mean of its examples' scores; both went through float32.
     dummy_is
         What scores as the dummy baseline does.
     dummy
@@ -93,6 +95,7 @@ class Metric:
     score: Callable[[NDArray[Any], Floats, Weight], float]
     task: Task | None = "classification"
     own: OwnMetric | None = None
+    of_probabilities: bool = False
     secondary: Callable[[NDArray[Any], Floats, Weight], Mapping[str, float]] = lambda _y, _said, _weight: {}
     keeps: Literal["outputs", "hits", "loss"] = "outputs"
     unit: str = "points"
@@ -130,6 +133,10 @@ class Metric:
         """Decimals of a score at most: a standard deviation of five runs is not known to more."""
         return 2 if self.scale == 100 else 4
 
+    def decimals(self, most: int) -> int:
+        """Return how many a number has at most that is known to so many: a user's own metric may be of any size."""
+        return most if self.own is None else _MOST_DECIMALS
+
     def region(self, equivalence: float) -> str:
         """Return half the width of the region of practical equivalence, ``0.3 points``, ``0.01 of R²``."""
         return f"{self.scale * equivalence:g} {self._unit}"
@@ -142,7 +149,8 @@ class Metric:
         """Return a difference in the reader's unit, with no more digits than its interval supports."""
         shown = self.scale * value
         half = abs(self.scale * half_width) if half_width else self.finest
-        decimals = min(4, max(0, 1 - math.floor(math.log10(half)))) if math.isfinite(half) and half > 0 else 2
+        is_known = math.isfinite(half) and half > 0
+        decimals = min(self.decimals(4), max(0, 1 - math.floor(math.log10(half)))) if is_known else 2
         number = f"{shown:{'+' if signed else ''}.{decimals}f}"
         return f"{number} {self._unit}" if unit else number
 
@@ -205,7 +213,7 @@ ACCURACY = Metric(
 )  # fmt: skip
 #: The probability that an example of the second class is ranked above one of the first: a percentage as well.
 AUC = Metric(
-    key="auc", name="AUC", score=lambda y, said, weight: area_under_curve(y, said[:, 1] - said[:, 0], weight),
+    key="auc", name="AUC", score=lambda y, said, weight: area_under_curve(y, said[:, 1], weight), of_probabilities=True,
     secondary=lambda y, said, weight: {"accuracy": accuracy(y, said, weight)},
     dummy_is="AUC of giving every example the same probability", dummy=0.5, has_formula=True,
 )  # fmt: skip
@@ -245,8 +253,9 @@ def know_metric(own: OwnMetric) -> None:
         return errors(y, said, weight) if said.ndim == 1 else {"accuracy": accuracy(y, said, weight)}
 
     METRICS[own.key] = Metric(
-        key=own.key, name=own.title, score=score, task=None, own=own, secondary=secondary, unit="", score_unit="",
-        scale=1.0, is_bounded=False, perfect=math.inf, learned_share=0.02, dummy_is=f"{own.title} of guessing",
+        key=own.key, name=own.title, score=score, task=None, own=own, of_probabilities=True, secondary=secondary,
+        unit="", score_unit="", scale=1.0, is_bounded=False, perfect=math.inf, learned_share=0.02,
+        dummy_is=f"{own.title} of guessing",
     )  # fmt: skip
 
 

@@ -424,7 +424,7 @@ def check_linear(
     if row is None or row.tuned is None or linear is None or score is None:
         return None
     metric, gap, problems = design.metric, score - row.tuned.estimate, []
-    if gap > max(_LEAST_GAP, 2 * design.equivalence):
+    if gap > max(_LEAST_GAP if metric.own is None else 0.0, 2 * design.equivalence):
         problems.append(
             f"tuned depth 0 stays {metric.text(gap, signed=False)} below scikit-learn's {linear.name}: it was not "
             "trained well, and where it hurts, that may be a failure of training (see its ranges and epochs)"

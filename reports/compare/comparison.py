@@ -181,14 +181,15 @@ def _verdict(
             word="practically equal",
             because="the best of both levels is the same configuration: no difference by construction",
         )
-    if difference is not None:
-        return _decide(difference, p_holm, design)
-    if evidence.settings is not None:
-        return _unjudged(evidence.settings.search, evidence)
     failed = [level.level for level in (row, reference) if level.status == "failed"]
-    if failed:
+    if failed and (difference is not None or evidence.settings is None):
         because = f"every trial of {row.factor} {' and '.join(failed)} failed"
         return Verdict(word="not enough evidence", because=because)
+    if difference is not None:
+        levels = next(factor.levels for factor in design.factors if factor.name == row.factor)
+        return _decide(difference, p_holm, design, len(levels) - 1)
+    if evidence.settings is not None:
+        return _unjudged(evidence.settings.search, evidence)
     missing = [level.level for level in (row, reference) if not level.valid]
     no_pair = f"no {design.again} is shared"
     because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
@@ -222,10 +223,11 @@ def _why_stuck(evidence: Evidence) -> str:
     return "nor did any other trial of the study, so that it is open whether these data have anything to learn"
 
 
-def _decide(difference: Difference, p_holm: float | None, design: StudyDesign) -> Verdict:
+def _decide(difference: Difference, p_holm: float | None, design: StudyDesign, n_contrasts: int = 1) -> Verdict:
     enough = design.enough(difference.again)
     verdict = decide(difference, p_holm, equivalence=design.equivalence, enough=enough, metric=design.metric)
-    return advise(verdict, difference, equivalence=design.equivalence)
+    error = error_of_look(design.looks) if difference.again == "setting" else SIGNIFICANCE
+    return advise(verdict, difference, equivalence=design.equivalence, error=error, n_contrasts=n_contrasts)
 
 
 def _same(row: LevelRow, reference: LevelRow) -> bool:

@@ -46,6 +46,7 @@ SHARED_TRAINING_ROWS = 1.0
 #: Settings of the tuning that a study speaks of, however many it tried: another study then answers the same question.
 #: Of four, or of a quarter of the study's settings from 16 on, intervals would be wider (docs/search-simulations.md).
 SEARCHED = 3
+_ROUNDING = 1e-12
 
 Floats = NDArray[np.float64]
 
@@ -116,11 +117,13 @@ def paired_difference(
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
     df_examples = n_examples - 1 if pseudo_observations is not None else _effective_degrees(by_example - estimate)
     df_examples = min(df_examples, most_df_examples)
-    pseudo_observations = max(pseudo_observations or 0.0, 0.0 if d.any() else FEWEST_PSEUDO_OBSERVATIONS)
+    pseudo_observations = max(pseudo_observations or 0.0, 0.0 if np.ptp(d) else FEWEST_PSEUDO_OBSERVATIONS)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + pseudo_observations * n_seeds) / (n_examples - 1)
     ms_rest = max(squares_rest, 0.0) / ((n_seeds - 1) * (n_examples - 1))
+    if ms_seed < _ROUNDING * ms_rest:
+        ms_seed = ms_rest  # rows of one mean, though none is like another: luck, and no proof that they do not vary
     # The mean square of the seeds stays as it is, be it below the rest's: raised to it, intervals of few seeds are
     # wider than need be.
     ms_example = max(ms_example, ms_rest)
@@ -269,8 +272,9 @@ def _interval(
     variance = sum(part for part, _ in parts)
     if variance <= 0:
         return estimate, estimate, 1.0 if estimate == 0 else 0.0, float(parts[0][1])
-    # A difference of two large mean squares may leave less than the seeds alone have; no less than those are there.
-    df = max(variance**2 / sum(part**2 / df for part, df in parts), float(parts[0][1]))
+    # A difference of two large mean squares may leave fewer than any of the parts has; no fewer than those are there.
+    least = min(df for part, df in parts if part > 0)
+    df = max(variance**2 / sum(part**2 / df for part, df in parts), float(least))
     error = float(np.sqrt(variance))
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
     return estimate - half, estimate + half, float(2 * stats.t.sf(abs(estimate) / error, df)), float(df)
@@ -403,7 +407,7 @@ def tuned_scores(
         Number of settings that tuning would try; at least one fewer than there are.
     fold
         ``(n_examples,)`` the fold that each row was held out in. In each fold the network is then chosen on all other
-        folds and scored on that one, in turn.
+        folds and scored on that one, in turn. Scores count by :func:`fold_shares`, validation scores do not.
     n_failed, failed_score
         So many further settings are imagined, at which the level failed: they rank last, and have that score. How often
         a level fails is known badly from few settings, and best where it happened to fail seldom.
@@ -416,12 +420,18 @@ def tuned_scores(
     weights = pseudo_weights(len(valid) + n_failed, subset)
     if fold is None:
         return _chosen(valid, scores, weights, failed_score)
-    found = np.empty((len(weights), scores.shape[2]))
+    found, shares = np.empty((len(weights), scores.shape[2])), fold_shares(fold)
     for number in range(valid.shape[2]):
         here = fold == number
         by_others = np.delete(valid, number, axis=2).mean(axis=2)
-        found[:, here] = _chosen(by_others, scores[:, :, here], weights, failed_score)
+        found[:, here] = _chosen(by_others, scores[:, :, here], weights, failed_score * shares[here][0])
     return found
+
+
+def fold_shares(fold: NDArray[np.integer[Any]]) -> Floats:
+    """Return what each row's score is times, ``(n_examples,)``, so that the mean over rows is that over folds."""
+    sizes = np.bincount(fold)
+    return np.asarray((len(fold) / (len(sizes) * sizes))[fold])
 
 
 def _chosen(valid: Floats, scores: NDArray[Any], weights: Floats, failed_score: float) -> Floats:

@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions
-from depthcheck.reports.compare.difference import found, paired_difference
+from depthcheck.reports.compare.difference import fold_shares, found, paired_difference
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, DifferenceMethod
 
 #: What an interval draws.
@@ -50,8 +50,9 @@ class ExampleScores:
     """Scores of single examples, ``(n_examples,)``, whose mean is the score.
 
     With cross-validation ``fold`` says in which each row was held out, and the mean is that over folds: each fold is
-    scored for itself, and all weigh the same. ``unit`` says which belong together, where any do, and ``weight`` what
-    each weighs, where they differ. ``drawn`` is what such units are called that are no groups and no blocks of time.
+    scored for itself, and all weigh the same, so that a row of a small fold counts for more. ``unit`` says which belong
+    together, where any do, and ``weight`` what each weighs, where they differ. ``drawn`` is what such units are called
+    that are no groups and no blocks of time.
     """
 
     scores: NDArray[np.generic]
@@ -70,14 +71,14 @@ def judged_examples(metric: str, predictions: Predictions) -> ExampleScores | No
     if predictions.fold is None:
         scores = example_scores(metric, predictions)
         return None if scores is None else ExampleScores(scores=scores, **units)
-    found, n_folds = np.empty(len(predictions.y)), int(predictions.fold.max()) + 1
-    for number in range(n_folds):
+    found = np.empty(len(predictions.y))
+    for number in np.unique(predictions.fold):
         here = predictions.fold == number
         of_fold = example_scores(metric, _of_fold(predictions, here))
         if of_fold is None:
             return None
-        found[here] = np.asarray(of_fold, dtype=np.float64) * len(found) / (n_folds * np.count_nonzero(here))
-    return ExampleScores(scores=found, fold=predictions.fold, **units)
+        found[here] = of_fold
+    return ExampleScores(scores=found * fold_shares(predictions.fold), fold=predictions.fold, **units)
 
 
 def example_scores(metric: str, predictions: Predictions) -> NDArray[np.generic] | None:
@@ -185,19 +186,22 @@ def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:
 class Units:
     """The unit of each example, ``(n_examples,)``, numbered from 0, how many there are, and what they are called.
 
-    Blocks of time are numbered in its order. ``weight`` is what each example weighs, where they differ.
+    Blocks of time are numbered in its order. ``weight`` is what each example weighs, where they differ, and ``share``
+    what its score is times, where folds differ in size (:func:`depthcheck.reports.compare.difference.fold_shares`).
     """
 
     of_example: NDArray[np.int64]
     n: int
     noun: Drawn = "groups"
     weight: NDArray[np.float64] | None = None
+    share: NDArray[np.float64] | float = 1.0
 
     def values(self, scores: NDArray[np.generic]) -> NDArray[np.float64]:
         """Return ``(n_rows, n_units)`` for scores ``(n_rows, n_examples)``; the mean of each row stays."""
         scores = scores.astype(np.float64)
         means = scores.mean(axis=1, keepdims=True)
-        sums = np.stack([np.bincount(self.of_example, weights=row, minlength=self.n) for row in scores - means])
+        apart = scores - means * self.share
+        sums = np.stack([np.bincount(self.of_example, weights=row, minlength=self.n) for row in apart])
         distances = sums * np.sqrt((1 - 1 / self.n) / self._left())
         distances -= distances.mean(axis=1, keepdims=True)
         return np.asarray(means + distances * (self.n / len(self.of_example)), dtype=np.float64)
@@ -215,7 +219,8 @@ class Units:
         return squares**2 / (pairs + own)
 
     def _shares(self) -> NDArray[np.float64]:
-        sizes = np.bincount(self.of_example, self.weight, self.n)
+        counts = np.ones(len(self.of_example)) if self.weight is None else self.weight
+        sizes = np.bincount(self.of_example, counts * self.share, self.n)
         return np.asarray(sizes / sizes.sum())
 
     def _left(self) -> NDArray[np.float64]:
@@ -232,12 +237,13 @@ def units_of(answers: Iterable[ExampleScores], split_method: str) -> Units | Non
     any_of = next((of for of in answers if of.unit is not None or of.weight is not None), None)
     if any_of is None:
         return None
+    share: NDArray[np.float64] | float = 1.0 if any_of.fold is None else fold_shares(any_of.fold)
     if any_of.unit is None:
         n = len(any_of.scores)
-        return Units(of_example=np.arange(n), n=n, noun="examples", weight=any_of.weight)
+        return Units(of_example=np.arange(n), n=n, noun="examples", weight=any_of.weight, share=share)
     names, numbers = np.unique(any_of.unit, return_inverse=True)
     noun: Drawn = any_of.drawn or ("blocks of time" if split_method == "time" else "groups")
-    return Units(of_example=numbers, n=len(names), noun=noun, weight=any_of.weight)
+    return Units(of_example=numbers, n=len(names), noun=noun, weight=any_of.weight, share=share)
 
 
 def difference_by_units(

@@ -126,11 +126,15 @@ class LevelCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One of the six words, the reason in a sentence, and how many more settings (or seeds) would settle it, if any."""
+    """One of the six words, and the reason in a sentence.
+
+    ``more`` settings (or seeds) would tell a difference of ``effect`` from none, or give a verdict where that is None.
+    """
 
     word: VerdictWord
     because: str
     more: int | None = None
+    effect: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ at these levels cover at all looks at once.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 from collections.abc import Sequence
@@ -22,12 +23,14 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from depthcheck.pipeline.scores import Metric
-from depthcheck.reports.compare.difference import CONFIDENCE, SEARCHED, degrees_of_freedom
+from depthcheck.reports.compare.difference import SEARCHED, degrees_of_freedom
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 
 SIGNIFICANCE = 0.05
-#: Probability of showing what matters, and seeds (or settings) that a plan goes up to.
-_POWER, _MOST_SEEDS = 0.8, 200
+#: Probability of telling what matters from none, and seeds (or settings) that a plan goes up to.
+_POWER, _MOST_SEEDS = 0.8, 100_000
+#: How often a plan is made for half the effect.
+_MOST_HALVINGS = 4
 
 
 def adjust(p_values: Sequence[float | None], error: float = SIGNIFICANCE) -> tuple[float | None, ...]:
@@ -80,21 +83,38 @@ def decide(difference: Difference, p_holm: float | None, *, equivalence: float, 
     return Verdict(word="inconclusive", because=_why_open(difference, p_holm, region, equivalence))
 
 
-def advise(verdict: Verdict, difference: Difference, *, equivalence: float) -> Verdict:
-    """Add to an inconclusive verdict how many more settings (or seeds) would show what matters four times in five.
+def advise(
+    verdict: Verdict, difference: Difference, *, equivalence: float, error: float = SIGNIFICANCE, n_contrasts: int = 1
+) -> Verdict:
+    """Add to an inconclusive verdict how many more settings (or seeds) would tell what matters from none.
 
-    What matters is a difference as large as half the region of practical equivalence. The number stays None where no
-    number is enough, since the examples of the test part are too few.
+    That is a difference as large as half the region of practical equivalence, four times in five. Where the examples
+    that judge are too few for that, it is one as large as was found; where there are settings enough for it, a smaller
+    one, since the true one may lie near the region's edge. The number stays None where no number is enough.
+
+    Parameters
+    ----------
+    error, n_contrasts
+        What the next look at the study may make of errors for itself, shared by the question's contrasts.
     """
     if verdict.word != "inconclusive" or difference.method == "repeats only":
         return verdict
-    needed = seeds_to_detect(difference, equivalence)
+    error, effect = error / n_contrasts, equivalence
+    needed = seeds_to_detect(difference, effect, error)
+    if needed is None:
+        effect = max(equivalence, float(f"{abs(difference.estimate):.2g}"))
+        needed = seeds_to_detect(difference, effect, error)
+    for _ in range(_MOST_HALVINGS):
+        if needed is None or needed > difference.n_seeds:
+            break
+        effect /= 2
+        needed = seeds_to_detect(difference, effect, error)
     if needed is None:
         examples = "rows" if difference.n_folds or difference.method.endswith("rows") else "test examples"
         examples = examples if difference.drawn == "examples" else difference.drawn
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
         return replace(verdict, because=f"{verdict.because}; {cannot}")
-    return replace(verdict, more=max(needed - difference.n_seeds, 1))
+    return replace(verdict, more=max(needed - difference.n_seeds, 1), effect=effect)
 
 
 def not_enough(n: int, again: str, enough: int) -> Verdict:
@@ -108,6 +128,8 @@ def _why_no_interval(difference: Difference) -> str:
         return "the scores of single folds are missing"
     if difference.drawn != "examples":
         return f"what judges has {difference.n_examples} {difference.drawn}, and at least {FEWEST_UNITS} are asked for"
+    if difference.n_examples > 1:
+        return f"what judges has {difference.n_examples} examples, and at least {FEWEST_UNITS} are asked for"
     return "the part that judges has a single example"
 
 
@@ -121,22 +143,24 @@ def _why_open(difference: Difference, p_holm: float, region: str, equivalence: f
     return f"the interval reaches beyond {region}"
 
 
-def seeds_to_detect(difference: Difference, effect: float) -> int | None:
-    """Return how many seeds would show an effect of this size four times in five, given the variances seen so far.
+def seeds_to_detect(difference: Difference, effect: float, error: float = SIGNIFICANCE) -> int | None:
+    """Return how many seeds would tell an effect of this size from none four times in five, by the variances so far.
 
     None where no number of seeds up to :data:`_MOST_SEEDS` does: the test part is too small, or nothing is known of the
     spread. The effect is in the metric's scale.
     """
     if difference.low is None or effect <= 0:
         return None
-    for n_seeds in range(2, _MOST_SEEDS + 1):
+
+    def is_enough(n_seeds: int) -> bool:
         variance, df = _planned(difference, n_seeds)
         if variance == 0:
-            return 2
-        critical = stats.t.ppf((1 + CONFIDENCE) / 2, df)
-        if stats.nct.sf(critical, df, effect / np.sqrt(variance)) >= _POWER:
-            return n_seeds
-    return None
+            return True
+        return bool(stats.nct.sf(stats.t.isf(error / 2, df), df, effect / np.sqrt(variance)) >= _POWER)
+
+    numbers = range(2, _MOST_SEEDS + 1)
+    found = bisect.bisect_left(numbers, True, key=is_enough)
+    return numbers[found] if found < len(numbers) else None
 
 
 def _planned(difference: Difference, n_seeds: int) -> tuple[float, float]:

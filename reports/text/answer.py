@@ -220,7 +220,8 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     if more is None:
         return ""
     again = contrast.difference.again if contrast.difference else "setting" if search else design.again
-    shown_by = f"would show a difference of {design.metric.region(design.equivalence)} four times in five"
+    size = design.metric.region(contrast.verdict.effect or design.equivalence)
+    shown_by = f"would tell a difference of {size} from none four times in five"
     counted = f"about {plural(more, f'more {again}')}"
     if contrast.verdict.word == "not enough evidence":
         shown_by, counted = "would give a verdict", plural(more, f"more {again}")

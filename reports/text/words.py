@@ -115,7 +115,7 @@ def _decimals(metric: Metric, value: float, n_examples: int | None, half_width: 
     shown = abs(metric.scale * half) if half else metric.finest
     if not (shown > 0 and math.isfinite(shown)):
         return 1
-    return min(metric.most_decimals, max(0, 1 - math.floor(math.log10(shown))))
+    return min(metric.decimals(metric.most_decimals), max(0, 1 - math.floor(math.log10(shown))))
 
 
 def level(factor: str, value: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
@@ -56,6 +57,18 @@ def test_area_under_the_curve_is_scikit_learns_with_ties_and_weights_too(samples
     else:
         weighted = roc_auc_score(y, score, sample_weight=weight)
         assert area_under_curve(y, score, weight) == pytest.approx(weighted, abs=1e-12)
+
+
+def test_a_network_and_its_served_model_have_one_area_however_sure_they_are():
+    # Half of the negatives rank below all others, by more than single precision tells probabilities apart.
+    y, of_1 = np.array([0, 0, 1, 1] * 5), np.array([-90.0, 40.0, 30.0, 50.0] * 5, np.float32)
+    logits = np.stack([np.zeros(20, np.float32), of_1], axis=1)
+    served = np.asarray(softmax(logits.astype(np.float64), axis=1), np.float32)
+    of_logits = Objective(metric="auc").score(y, logits)
+    assert of_logits == Objective(metric="auc").served.score(y, served) == roc_auc_score(y, served[:, 1])
+    below = logits - np.array([0.0, 60.0], np.float32)  # where the difference of probabilities is -1 for all
+    served = np.asarray(softmax(below.astype(np.float64), axis=1), np.float32)
+    assert Objective(metric="auc").served.score(y, served) == roc_auc_score(y, served[:, 1]) > 0.7
 
 
 def test_area_is_unknown_where_a_score_is():

@@ -326,6 +326,15 @@ def test_a_level_that_diverged_throughout_has_what_guessing_reaches_on_each_part
     assert (row.tuned.estimate, row.tuned_valid) == (pytest.approx(-16.0), pytest.approx(-9.0))
 
 
+def test_a_level_of_a_search_that_failed_throughout_is_no_evidence(rng):
+    records, _, answers = searched_only(rng)
+    failed = [
+        dataclasses.replace(r, state="failed", evaluations=()) if r.config.model.depth == 2 else r for r in records
+    ]
+    verdict = contrast_of(compare(design(), failed, (), answers), "2").verdict
+    assert (verdict.word, verdict.because) == ("not enough evidence", "every trial of depth 2 failed")
+
+
 def test_diverged_trials_count_against_their_level_and_failed_ones_are_named():
     of = config(2)
     records = [

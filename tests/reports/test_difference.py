@@ -154,3 +154,20 @@ def test_scores_that_no_example_tells_apart_still_have_an_interval():
     found = paired_difference(same, same, pseudo_observations=0.0)
     assert found.estimate == 0
     assert found.high > 0.01
+
+    # Nor do they tell apart by how much: each network of one level is always right, each of the other guesses.
+    found = paired_difference(same, same - 0.5, pseudo_observations=None)
+    assert (found.estimate, found.high > 0.51) == (0.5, True)
+
+
+def test_rows_of_one_mean_are_no_proof_that_rows_do_not_vary():
+    # Each of six networks misses one example, and each another one.
+    found = paired_difference(np.ones((6, 300)), 1 - np.eye(6, 300), pseudo_observations=None)
+    assert found.low < 0 < found.high
+    assert found.p > 0.05
+
+
+def test_few_examples_count_for_no_more_where_there_are_many_rows():
+    a = np.random.default_rng(8).standard_normal((1, 5)).repeat(24, axis=0)
+    found = paired_difference(a, np.zeros_like(a), pseudo_observations=0.0, df_rows=15)
+    assert found.df == pytest.approx(4)

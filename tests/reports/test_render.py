@@ -295,8 +295,8 @@ def test_an_open_verdict_counts_settings_trials_minutes_and_names_the_command():
     question = comparison.questions[0]
     # 28 settings of 4 trials are 92 % of 122; 35 are there. A setting trains for 8 s.
     assert (
-        "The reason: it is open; about 20 more settings (87 trials, 1 minute of training on 2 cores) would show a "
-        "difference of 0.3 points four times in five: `-P trials=122` goes on from here."
+        "The reason: it is open; about 20 more settings (87 trials, 1 minute of training on 2 cores) would tell a "
+        "difference of 0.3 points from none four times in five: `-P trials=122` goes on from here."
     ) in sentence(question.contrasts[0], question, comparison)
 
 

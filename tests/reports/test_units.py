@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from study_records import config, design, trial
 
+from depthcheck.pipeline.records import Predictions
 from depthcheck.reports.compare.checks import check_independence
 from depthcheck.reports.compare.comparison import compare
-from depthcheck.reports.compare.difference import paired_difference
-from depthcheck.reports.compare.example_scores import ExampleScores, Units, difference_by_units, units_of
+from depthcheck.reports.compare.difference import paired_difference, tuned_scores
+from depthcheck.reports.compare.example_scores import (
+    ExampleScores,
+    Units,
+    difference_by_units,
+    judged_examples,
+    units_of,
+)
 from depthcheck.reports.compare.study_data import Factor
 from depthcheck.reports.text.answer import answer
 
@@ -75,6 +82,26 @@ UNEQUAL = Units(of_example=np.repeat(np.arange(6), [1, 9, 2, 30, 5, 3]), n=6)
 def test_size_of_a_unit_is_no_spread_of_the_score():
     level = np.array([[0.8], [0.3]])
     assert UNEQUAL.values(np.repeat(level, 50, axis=1)) == pytest.approx(np.repeat(level, 6, axis=1))
+
+
+def test_size_of_a_fold_is_no_spread_of_the_score():
+    # Five groups, each a fold of its own: what a level reaches it reaches in each of them.
+    fold = np.repeat(np.arange(5), (50, 20, 10, 5, 5))
+    said = Predictions(
+        y=np.ones(90, np.int64),
+        predicted=np.arange(90) % 5 > 0,
+        probability=np.ones(90, np.float32),
+        unit=fold,
+        fold=fold,
+    )
+    answers = judged_examples("accuracy", said)
+    units = units_of([answers], "groups")
+    assert answers.scores.mean() == pytest.approx(0.8)
+    assert units.values(answers.scores[None]) == pytest.approx(np.full((1, 5), 0.8))
+    tuned = tuned_scores(
+        np.full((4, 1, 5), 0.8), np.tile(answers.scores, (4, 1, 1)), 2, fold, n_failed=2, failed_score=0.8
+    )
+    assert units.values(tuned) == pytest.approx(np.full((6, 5), 0.8))
 
 
 def test_spread_of_unequal_units_is_neither_too_small_nor_taken_for_well_known():

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from depthcheck.pipeline.scores import ACCURACY
-from depthcheck.reports.compare.results import Difference
+from depthcheck.reports.compare.results import Difference, Verdict
 from depthcheck.reports.compare.verdict import adjust, advise, decide
 
 
@@ -76,6 +76,26 @@ def test_advice_counts_seeds_or_says_that_seeds_cannot():
     assert "more test examples can" in advised.because
 
 
+def test_advice_is_of_what_was_found_where_examples_are_too_few_for_what_matters():
+    found = difference(0.01346, 0.02, seed_variance=1e-3, example_variance=0.05)
+    verdict = advise(Verdict(word="inconclusive", because=""), found, equivalence=0.003)
+    assert (verdict.effect, verdict.more > 0) == (0.013, True)
+
+
+def test_advice_is_of_less_where_there_are_settings_enough_for_what_matters():
+    found = difference(0.0025, 0.002, n_seeds=40, seed_variance=4e-6, example_variance=1e-4)
+    verdict = advise(Verdict(word="inconclusive", because=""), found, equivalence=0.003)
+    assert (verdict.effect, verdict.more > 1) == (0.00075, True)
+
+
+def test_advice_asks_for_more_where_more_contrasts_share_the_error():
+    found = difference(0.001, 0.01, seed_variance=1e-4, example_variance=1e-5)
+    one, three = (
+        advise(Verdict(word="inconclusive", because=""), found, equivalence=0.003, n_contrasts=n).more for n in (1, 3)
+    )
+    assert 200 > three > one
+
+
 def test_advice_is_by_the_margin_that_the_study_asked_for():
     open_verdict = decide(difference(0.002, 0.004), 0.3, equivalence=0.003, enough=5, metric=ACCURACY)
     wide, narrow = (
@@ -104,10 +124,13 @@ def test_settings_are_called_settings():
 
 
 def test_a_single_example_has_no_interval():
-    bare = dataclasses.replace(difference(0.2, 0.01), low=None, high=None, p=None, df=None)
+    bare = dataclasses.replace(difference(0.2, 0.01), low=None, high=None, p=None, df=None, n_examples=1)
     verdict = decide(bare, None, equivalence=0.003, enough=5, metric=ACCURACY)
     assert verdict.word == "inconclusive"
     assert verdict.because == "the part that judges has a single example: there is no interval"
+    few = dataclasses.replace(bare, n_examples=4)
+    because = decide(few, None, equivalence=0.003, enough=5, metric=ACCURACY).because
+    assert because == "what judges has 4 examples, and at least 5 are asked for: there is no interval"
 
 
 def test_holm_steps_down_and_leaves_out_what_has_no_p():
