@@ -180,10 +180,12 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=20_265)
     parser.add_argument("--weights", action="store_true")
+    parser.add_argument("--settings", type=int, default=8)
     arguments = parser.parse_args()
     started = time.perf_counter()
     print(f"{arguments.studies:,} studies a row, seed {arguments.seed}\n")
-    run(weighted() if arguments.weights else scenarios(), arguments.studies, arguments.seed)
+    every = weighted() if arguments.weights else scenarios()
+    run([replace(of, n_settings=arguments.settings) for of in every], arguments.studies, arguments.seed)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 
