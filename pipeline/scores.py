@@ -71,7 +71,7 @@ class Metric:
     imagined_failures
         Settings that failed at every level and that an interval of tuned scores allows for beyond those that were drawn
         (:func:`depthcheck.reports.compare.difference.tuned_scores`).
-        Two for R²; accuracy and AUC were covered without.
+        Two for R² and users' own, which no failure bounds; accuracy and AUC were covered without.
     diverged_below
         A validation score below it says that training diverged, though its numbers are finite still, where guessing
         scores 0 (:meth:`least`). Of R², an error a hundred times that of guessing the mean: R²s of -1e35 were met,
@@ -255,7 +255,7 @@ def know_metric(own: OwnMetric) -> None:
     METRICS[own.key] = Metric(
         key=own.key, name=own.title, score=score, task=None, own=own, of_probabilities=True, secondary=secondary,
         unit="", score_unit="", scale=1.0, is_bounded=False, perfect=math.inf, learned_share=0.02,
-        dummy_is=f"{own.title} of guessing",
+        imagined_failures=2, dummy_is=f"{own.title} of guessing",
     )  # fmt: skip
 
 

@@ -47,6 +47,9 @@ from depthcheck.pipeline.training.evaluate import (
 )
 from depthcheck.pipeline.training.fit import EpochCallback, counted, fit_folds, fit_whole
 
+#: A regression's mean square beside that of guessing, beyond which training diverged, as for R².
+_MOST_LOSS = 100.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedTrial:
@@ -128,9 +131,12 @@ def run_trial(
     )
     history, valid = fitted.history, fitted.valid
     metric, diverged = METRICS[valid.metric], history.diverged
-    if diverged or not valid.score >= metric.diverged_below:  # what is no number is not above it either
+    # A metric of the user's own may tell of errors in any unit; the loss tells them in that of guessing.
+    is_far = metric.own is not None and first.task == "regression" and valid.loss > _MOST_LOSS
+    if diverged or is_far or not valid.score >= metric.diverged_below:  # what is no number is not above it either
         guess = mean_evaluation([dummy_evaluation(fold.split, objective_of(fold.split)) for fold in folds])
         diverged = diverged or not valid.score >= metric.least(guess.score)
+        diverged = diverged or (is_far and valid.loss > _MOST_LOSS * guess.loss)
         valid = guess if diverged else valid
     test = first.test if confirm else None
     product, its_data = network, folds[0]

@@ -301,6 +301,22 @@ def test_network_whose_score_is_no_number_is_worth_what_guessing_is():
     assert (result.state, result.valid.score) == ("diverged", 0.5)
 
 
+def test_numbers_that_exploded_are_worth_what_guessing_is_whatever_the_metric():
+    from depthcheck.pipeline.trial import run_trial
+
+    base, metric = classes(), own("gap")
+    y = base.X @ np.array([1.0, 2.0])
+    data = replace(base, y=y, class_names=(), task="regression", metric=known(metric))
+    config = TrialConfig.of(
+        {"depth": 0, "optimizer": "sgd", "learning_rate": 3.0, "batch_size": 16}, epochs=4, seed=1,
+        data=DataConfig(name=data.name, own_metric=metric), data_sha256=data.sha256, split=SplitConfig(test_size=0.2),
+    )  # fmt: skip
+    result = run_trial(config, data).result
+    assert np.isfinite(result.history.valid_loss).all()
+    assert min(result.history.valid_score) < -100
+    assert (result.state, result.valid.score > -5) == ("diverged", True)
+
+
 def test_folds_are_scored_and_left_out_each_for_itself():
     data = classes(210)
     cuts = [Cut(train=np.arange(150), valid=np.arange(150, 210), config=SplitConfig(folds=2))]
