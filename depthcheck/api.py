@@ -167,9 +167,10 @@ class Study:
     def _repr_markdown_(self) -> str:
         """Return what a notebook shows: question, answer, and the answers as a table."""
         from depthcheck.pipeline.verbatim import in_markdown
-        from depthcheck.reports.text.answer import as_table
+        from depthcheck.reports.text.answer import answer, as_table
 
-        lines = [f"**{in_markdown(self.question or self.name, None)}**", self.answer, as_table(self.comparison)]
+        title = f"**{in_markdown(self.question or self.name, None)}**"
+        lines = [title, *answer(self.comparison), as_table(self.comparison)]
         return "\n\n".join(line for line in lines if line)
 
 
@@ -493,7 +494,7 @@ def write_report(
     Parameters
     ----------
     folder
-        ``reports/output/<study>`` by default. Files of an earlier report there are replaced.
+        ``reports/output/<study>`` by default. Files of an earlier report there are replaced; others stay.
     template
         A file that says what goes where, in Jinja's language; the project's own by default (docs/report.md).
     format

@@ -21,6 +21,8 @@ from .scores import Task, metrics_of
 Phase = Literal["baseline", "compare", "exploit", "confirm"]
 PartName = Literal["train", "valid", "test"]
 TrialState = Literal["finished", "diverged", "pruned", "failed"]
+#: What a network's output layer is called, of classes and of a number; a user's own model names its layers itself.
+OUTPUTS = ("logits", "number")
 
 
 def _require_shape(what: str, array: NDArray[Any] | None, expected: tuple[int, ...]) -> None:

@@ -37,8 +37,9 @@ from depthcheck.reports.compare.study_data import (
     StudyFacts,
     valid_score,
 )
+from depthcheck.reports.text.words import plural
 
-_ALIKE = {"classification": "in each part as many of each class", "regression": "in each part numbers of every size"}
+_ALIKE = {"classification": "each class in its share", "regression": "in each part numbers of every size"}
 #: What is said of data beside their name, as parameters of a run and of their configuration.
 _SAID_OF_DATA = ("target", "sheet", "query", "weight", "rows")
 #: What the command line names of a user's own code, or of a metric.
@@ -205,7 +206,9 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
         "own": ["the validation part is the data's own"],
     }[split.method]
     how += [f"scores weighted by column {in_markdown(data.weight)}"] if data.weight else []
-    drawn = [] if split.folds or split.method == "own" else [f"share {split.valid_size:g} drawn by seed {split.seed}"]
+    size = split.valid_size
+    share = f"share {size:g}" if isinstance(size, float) else plural(size, "row")
+    drawn = [] if split.folds or split.method in ("own", "time") else [f"{share} drawn by seed {split.seed}"]
     return DataFacts(
         **{name: stored[name] for name in ("name", "sha256", "source", "task", "n_samples", "n_train", "n_test")},
         class_names=tuple(stored.get("class_names", ())),
@@ -341,12 +344,13 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
 
 
 def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Importance, ...]:
-    """Return importances over the trials of *compare* that have hidden layers, so that every dimension is active.
+    """Return importances over the trials of *compare* with hidden layers, if any, so that every dimension is active.
 
     A learning rate counts by its place in its optimizer's own range: 0.01 is large for one and small for another.
     """
     trials = [r for r in records if r.phase == "compare" and r.state != "failed"]
-    trials = [r for r in trials if r.config.model.depth] or trials
+    hidden = [r for r in trials if r.config.model.depth]
+    trials = hidden or trials
     points = [_point(record.config, design.ranges) for record in trials]
     scores = [valid_score(record, design) for record in trials]
     found = importances(points, scores, log=[one.name for one in DIMENSIONS.values() if one.log])
@@ -355,6 +359,7 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
             method=method,
             n_trials=len(trials),
             shares=tuple(sorted(((name, float(of)) for name, of in shares.items()), key=lambda pair: -pair[1])),
+            has_hidden=bool(hidden),
         )
         for method, shares in found.items()
     )

@@ -11,17 +11,19 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 from jinja2 import Environment
 from markdown_it import MarkdownIt
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.tracking import keys
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.pipeline.system import user_path
 from depthcheck.reports.compare.comparison import compare_study
@@ -35,8 +37,8 @@ from depthcheck.reports.text.report import check_template, render, sections
 from depthcheck.reports.text.words import configuration
 
 _PAGE = resources.files("depthcheck.reports.text") / "report.html.j2"
-#: What an earlier report may have left that this one does not replace.
-_OLD = ("figures/*.svg", "figures/*.pdf", "tables/*.tex", "tables/*.csv", "tables/*.json")
+#: Tables that an earlier report may have left; which figures it did, it says itself.
+_OLD_TABLES = ("tables.tex", "tables.json", "levels.csv", "contrasts.csv", "finalists.csv")
 #: Signs of the report that LaTeX knows by another name.
 _LATEX = {"−": "$-$", "×": r"$\times$", "±": r"$\pm$", "²": "$^2$", "–": "--", "…": r"\dots{}"}
 _FIRST = ("number", "phase", "state", "finalist", "run_id")
@@ -161,8 +163,8 @@ def report_folder(asked: str | None, study: str, base: Path) -> Path:
 def write_report(report: Report, study: StudyData, folder: Path) -> None:
     """Write report and appendix, each as markdown and HTML, ``figures/`` and the trials; an earlier report's go."""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for old in itertools.chain.from_iterable(map(folder.glob, _OLD)):
-        old.unlink()
+    for old in _earlier(folder):
+        old.unlink(missing_ok=True)
     images = {path: picture(drawing.draw) for path, drawing in report.figures.items()}
     for path, content in images.items():
         (folder / path).write_bytes(content)
@@ -173,6 +175,15 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     table = trials_table(study.records)
     table.to_csv(folder / "comparison.csv", index=False)
     table.to_parquet(folder / "comparison.parquet", index=False)
+
+
+def _earlier(folder: Path) -> Iterator[Path]:
+    """Yield the files of an earlier report that this one may not replace; whatever else is there is not ours."""
+    for text in (folder / f"{name}.md" for name in ("report", "appendix")):
+        if text.is_file():
+            yield from (folder / "tables" / name for name in _OLD_TABLES)
+            for name in re.findall(r"\]\(figures/([^()/]+)\.svg\)", text.read_text("utf-8", errors="replace")):
+                yield from (folder / "figures" / f"{name}{form}" for form in (".svg", ".pdf"))
 
 
 def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
@@ -186,7 +197,7 @@ def to_html(markdown: str, figures: Mapping[str, bytes], *, title: str) -> str:
             opened.attrSet("id", f"section-{len(contents) + 1}")
             contents.append(inline.content)
         for token in inline.children or ():
-            path, address = (str(token.attrGet(name)) for name in ("src", "href"))
+            path, address = (unquote(str(token.attrGet(name))) for name in ("src", "href"))
             if path in figures:
                 token.type, token.content = "html_inline", _inside(figures[path], token.content)
             if address in ("report.md", "appendix.md"):
@@ -202,17 +213,26 @@ def _inside(picture: bytes, alt: str) -> str:
     return svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
-def _page(uri: str, report: Report, study: StudyData) -> str:
+def _page(uri: str, report: Report, study: StudyData, *, is_registered: bool) -> str:
     """Return what stands on top of the study's page in MLflow: the answer, its figure, and where the rest is."""
     shown = next((drawing for drawing in report.figures.values() if drawing.answer), None)
     figure = [] if shown is None else [f"![{shown.alt}]({tracking.artifact_link(uri, study.facts.run_id, shown.path)})"]
     where = "The whole report is among this run's artifacts: `report/report.html`, or `report/report.md`."
     if report.comparison.recommendation is not None and not report.comparison.is_of_chosen:
-        where += f" The recommended model is in the registry: `models:/{study.design.name}@champion`."
+        if is_registered:
+            where += f" The recommended model is in the registry: `models:/{study.design.name}@champion`."
         condition = f"run_name LIKE '%{report.comparison.recommendation.recommended.finalist.id}%'"
         found = f"[its runs]({tracking.runs_link(uri, study.facts.run_id, condition)})"
         where += f" It, and its repeats on fresh seeds: {found}, which the search of runs finds by `{condition}`."
     return "\n\n".join([*answer(report.comparison), *figure, where])
+
+
+def _is_registered(uri: str, report: Report, study: StudyData) -> bool:
+    """Tell whether the registry has the recommended model: a study may have more runs since, or been stopped before."""
+    of = report.comparison.recommendation
+    runs = () if of is None else study.confirm_runs(of.recommended.finalist.id)
+    noted = tracking.read_run(uri, study.facts.run_id).tags.get(keys.CHAMPION_RUN)
+    return noted in {run.run_id for run in runs}
 
 
 def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None:
@@ -220,10 +240,10 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
     run_id = study.facts.run_id
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
-        for path in (*folder.glob("*.html"), *folder.glob("comparison.*"), *folder.glob("figures/*.svg")):
-            target = copy / path.relative_to(folder)
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(path.read_bytes())
+        pages = (f"{name}.html" for name in report.texts)
+        for path in (*pages, "comparison.csv", "comparison.parquet", *report.figures):
+            (copy / path).parent.mkdir(exist_ok=True)
+            (copy / path).write_bytes((folder / path).read_bytes())
         for name, markdown in report.texts.items():
             linked = re.sub(
                 r"\]\((figures/[^)]+|report\.md|appendix\.md)\)",
@@ -232,8 +252,11 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
             )
             (copy / f"{name}.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
-    tracking.note_answer(uri, run_id, _page(uri, report, study), verdicts(report.comparison))
-    tracking.describe_champion(uri, study.design.name, report.champion)
+    is_registered = _is_registered(uri, report, study)
+    page = _page(uri, report, study, is_registered=is_registered)
+    tracking.note_answer(uri, run_id, page, verdicts(report.comparison))
+    if is_registered:
+        tracking.describe_champion(uri, study.design.name, report.champion)
 
 
 def numbers(comparison: Comparison) -> dict[str, pd.DataFrame]:
@@ -250,7 +273,7 @@ def numbers(comparison: Comparison) -> dict[str, pd.DataFrame]:
         | _interval("tuned", row.tuned)
         | {name: getattr(row, name) for name in ("tuned_valid", "selected_score", "n_trials", "n_finished", "n_failed")}
         | {name: getattr(row, name) for name in ("n_diverged", "n_pruned", "n_untrained")}
-        | {"configuration": None if row.best is None else configuration(row.best, without=row.factor)}
+        | {"configuration": None if row.best is None else plain(configuration(row.best, without=row.factor))}
         | _spread("valid", row.valid) | _spread("test", row.test)
         | {"n_params": row.n_params, "fit_seconds": row.fit_seconds}
         for question in comparison.questions for row in question.rows
@@ -258,7 +281,7 @@ def numbers(comparison: Comparison) -> dict[str, pd.DataFrame]:
     best = comparison.recommendation
     finalists = [
         {"finalist": row.finalist.id, "is_recommended": best is not None and row is best.recommended,
-         "configuration": configuration(row.finalist.config), "selected_score": row.finalist.selected_score}
+         "configuration": plain(configuration(row.finalist.config)), "selected_score": row.finalist.selected_score}
         | _spread("valid", row.valid) | _spread("test", row.test)
         | {"n_params": row.n_params, "fit_seconds": row.fit_seconds}
         for row in sorted(comparison.finalists, key=lambda row: best is None or row is not best.recommended)

@@ -240,7 +240,7 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
         lines.append("No trial has finished yet.")
     elif best is not None:
         score = f"validation {METRICS[dataset.metric].title} {best.score:.4f}"
-        words = space.in_words(best.point, experiment.model)
+        words = in_markdown(space.in_words(best.point, experiment.model), None)
         lines.append(f"Best single run so far: **trial-{best.number}** ({score}), {words}.")
     lines += ["", "| | |", "|---|---|"]
     rows = design_rows(experiment, dataset, trials, n_planned, parts)
@@ -274,7 +274,7 @@ def champion_markdown(study: str, champion: Champion) -> str:
     """Return the description of a champion in the model registry."""
     return (
         f"Champion of study **{study}**: finalist {champion.finalist}, "
-        f"{space.in_words(champion.point, champion.model)}.\n\n"
+        f"{in_markdown(space.in_words(champion.point, champion.model), None)}.\n\n"
         f"Mean validation score over {champion.n_seeds} fresh seeds: {champion.mean_score:.4f}. It was chosen by this "
         "score; what else is known of it, with intervals, is in the study's report.\n"
     )
@@ -287,12 +287,13 @@ def design_rows(
     phases = Counter(trial.phase for trial in trials)
     task = "a number" if dataset.task == "regression" else f"{dataset.n_classes} classes"
     judge = METRICS[dataset.metric].title
+    compared = "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items())
     rows = [
         ("data", f"{in_markdown(dataset.name, None)}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
         ("predicted", f"{in_markdown(dataset.target) or 'the label'}, {task}, judged by {judge}"),
-        ("compared", "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items()) or "nothing"),
-        ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
-        ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),
+        ("compared", in_markdown(compared, None) or "nothing"),
+        ("tuned", in_markdown("; ".join(tuned_in_words(experiment)), None) or "nothing"),
+        ("fixed", in_markdown("; ".join(fixed_in_words(experiment)), None) or "nothing"),
         ("budget", f"{n_planned} trials{_epochs(experiment)}"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),

@@ -7,10 +7,14 @@ carry the epoch, counted from 1, as their step; scalars have no step of their ow
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 
 SCHEMA_VERSION = "2"
 DEFAULT_EXPERIMENT = "depthcheck"
+# Longer names of tags MLflow refuses.
+_LONGEST_NAME = 250
 
 # Metrics. The curves `train/loss`, `train/<metric>`, `valid/loss`, `valid/<metric>` and `learning_rate` are spelled by
 # depthcheck.pipeline.records.History.curves, since a trial reports with them while it knows nothing of MLflow.
@@ -117,8 +121,14 @@ def levels(combination: Mapping[str, object]) -> str:
 
 
 def verdict(factor: str, level: str) -> str:
-    """Return the tag of a level's verdict on the study's run, ``verdict.depth.2``."""
-    return f"verdict.{factor}.{level}"
+    """Return the tag of a level's verdict on the study's run, ``verdict.depth.2``.
+
+    MLflow's names have few signs and an end: what takes the place of the others is followed by a hash, since two levels
+    of a user's own model (``a+b``, ``a_b``) may differ in nothing else.
+    """
+    name = f"verdict.{factor}.{level}"
+    fits = re.sub(r"[^\w.\- ]", "_", name)[:_LONGEST_NAME]
+    return fits if fits == name else f"{fits[: _LONGEST_NAME - 9]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def test(quantity: str) -> str:

@@ -18,7 +18,7 @@ from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_co
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, storage
-from depthcheck.experiments.tracking.study_run import StudyRun
+from depthcheck.experiments.tracking.study_run import StudyRun, shortened
 from depthcheck.pipeline.system import silent_imports
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.pyfunc import PyFuncModel
 
+#: PostgreSQL and MySQL keep no longer description of a version.
+_LONGEST_DESCRIPTION = 5_000
 #: How far apart the same network's answers may be on two processors.
 _RTOL, _ATOL = 1e-4, 1e-6
 _ADDRESS = re.compile(r"models:/(?P<name>[^@]+?)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
@@ -122,12 +124,12 @@ def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
 
 
 def describe_champion(uri: str, study: str, markdown: str) -> None:
-    """Replace the description of a study's champion, where it has one."""
+    """Replace the description of a study's champion, where it has one; a long one is cut between paragraphs."""
     api = client(uri)
     with storage(f"cannot describe the champion of study {study}"):
         version = _champion_version(_registered(api, study))
         if version is not None:
-            api.update_model_version(study, version, markdown)
+            api.update_model_version(study, version, shortened(markdown, _LONGEST_DESCRIPTION))
 
 
 def delete_study(uri: str, study: str, run_id: str) -> None:

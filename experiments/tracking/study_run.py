@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 _STATES: Mapping[RunEnd, str] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
 
 
+#: MLflow cuts a tag's text there.
+_LONGEST_NOTE = 8_000
+_THE_REST = "The rest is in `report/report.md`, among the artifacts of the study's run."
 #: What parts the answer on a study's page from what the study says of itself.
 _ANSWER_ENDS = "\n\n---\n\n"
 
@@ -372,15 +375,27 @@ def note_answer(uri: str, run_id: str, markdown: str, verdicts: Mapping[tuple[st
     Parameters
     ----------
     markdown
-        Takes the place of the answer that was noted before.
+        Takes the place of the answer that was noted before; cut where it does not fit above the page's own text.
     verdicts
         (factor, level) -> the verdict with its numbers, in words.
     """
     api = client(uri)
     with storage(f"cannot note the answer of run {run_id}"):
-        note = get(api, run_id).tags.get(keys.NOTE, "").split(_ANSWER_ENDS)[-1]
+        note = f"{_ANSWER_ENDS}{get(api, run_id).tags.get(keys.NOTE, '').split(_ANSWER_ENDS, 1)[-1]}"
         tags = {keys.verdict(factor, level): text for (factor, level), text in verdicts.items()}
-        log_batch(api, run_id, tags={**tags, keys.NOTE: f"{markdown}{_ANSWER_ENDS}{note}"})
+        log_batch(api, run_id, tags={**tags, keys.NOTE: f"{shortened(markdown, _LONGEST_NOTE - len(note))}{note}"})
+
+
+def shortened(markdown: str, most: int) -> str:
+    """Return a text as it is, or as many of its paragraphs as have room, and where the rest is."""
+    if len(markdown) <= most:
+        return markdown
+    kept = ""
+    for paragraph in markdown.split("\n\n"):
+        if len(f"{kept}{paragraph}\n\n{_THE_REST}") > most:
+            break
+        kept += f"{paragraph}\n\n"
+    return f"{kept}{_THE_REST}" if kept else ""
 
 
 def artifact_link(uri: str, run_id: str, path: str, folder: str = f"{keys.REPORT}/") -> str:

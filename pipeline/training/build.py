@@ -25,7 +25,7 @@ from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.own import OwnCodeError, OwnModel
-from depthcheck.pipeline.records import Scaler
+from depthcheck.pipeline.records import OUTPUTS, Scaler
 from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.sharing import as_padded, can_pad, padded_units, with_momentum, without_settings
 
@@ -192,7 +192,7 @@ def _blocks(plan: Blueprint, seeds: Iterator[int], output_seed: int) -> Iterator
         for name, make in plan.behind.items():
             block.append(make(f"{name}_{number}", own_seed if name == "dropout" else _own(own_seed, name)))
         yield block
-    name = "logits" if plan.n_classes else "number"
+    name = OUTPUTS[0] if plan.n_classes else OUTPUTS[1]
     initializer = plan.initializer(seed=output_seed)
     last = keras.layers.Dense(plan.n_classes or 1, kernel_initializer=initializer, name=name, **plan.output)
     yield [*(make(name, _own(output_seed, name)) for name, make in plan.end.items()), last]

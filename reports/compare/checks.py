@@ -87,7 +87,7 @@ def check_overfitting(histories: Mapping[str, Sequence[History]]) -> Check:
 def check_divergence(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow]) -> Check:
     """Warn where more than a fifth of a level's trials diverged, or any run of a finalist on fresh seeds."""
     problems = [
-        f"{row.factor} {row.level}: {row.n_diverged} of {row.n_trials} diverged"
+        f"{row.where}: {row.n_diverged} of {row.n_trials} diverged"
         for row in rows
         if row.n_diverged > MOST_DIVERGED * row.n_trials
     ]
@@ -99,7 +99,7 @@ def check_divergence(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow])
 
 def check_failures(rows: Sequence[LevelRow]) -> Check:
     """Warn where trials crashed: they are missing from their level's budget."""
-    problems = [f"{row.factor} {row.level}: {row.n_failed} of {row.n_trials} failed" for row in rows if row.n_failed]
+    problems = [f"{row.where}: {row.n_failed} of {row.n_trials} failed" for row in rows if row.n_failed]
     return check("no trial crashed", problems, "every trial ran to its end")
 
 
@@ -108,15 +108,13 @@ def check_trained(rows: Sequence[LevelRow]) -> Check:
     problems = []
     for row in rows:
         if row.status in ("diverged", "failed"):
-            problems.append(f"{row.factor} {row.level}: every trial {row.status}")
+            problems.append(f"{row.where}: every trial {row.status}")
         elif row.status == "no trials":
-            problems.append(f"{row.factor} {row.level}: no trial was run")
+            problems.append(f"{row.where}: no trial was run")
         elif row.status == "never trained":
-            problems.append(f"{row.factor} {row.level} never trained: this is not the same as does not help")
+            problems.append(f"{row.where} never trained: this is not the same as does not help")
         elif row.n_finished and row.n_untrained > row.n_finished / 2:
-            problems.append(
-                f"{row.factor} {row.level}: {row.n_untrained} of {row.n_finished} trials never beat the dummy baseline"
-            )
+            problems.append(f"{row.where}: {row.n_untrained} of {row.n_finished} trials never beat the dummy baseline")
     return check("every level trained", problems, "every level beat the dummy baseline on the training part")
 
 
@@ -197,7 +195,7 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
     """Warn where a level of a factor got less than 90 % of the trials of another; crashed trials do not count."""
     problems = []
     for factor, rows in factors.items():
-        counts = {row.level: row.n_trials - row.n_failed for row in rows}
+        counts = {in_markdown(row.level, None): row.n_trials - row.n_failed for row in rows}
         if counts and min(counts.values()) < LEAST_SHARE_OF_BUDGET * max(counts.values()):
             problems.append(
                 f"{factor}: " + ", ".join(f"{level} {count}" for level, count in counts.items()) + " trials"
@@ -335,7 +333,9 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
     """
     design, search, finalists, questions = found.design, found.search, found.finalists, found.questions
     rows = [row for question in questions for row in question.rows]
-    differences = {f"{c.factor} {c.level}": c.difference for q in questions for c in q.contrasts if c.difference}
+    differences = {
+        in_markdown(f"{c.factor} {c.level}", None): c.difference for q in questions for c in q.contrasts if c.difference
+    }
     if found.recommendation is not None and found.recommendation.difference is not None and search is not None:
         differences["the best alternative"] = found.recommendation.difference
     are_alike = design.split_method in ("group", "time") or any(of.drawn != "examples" for of in differences.values())
@@ -372,7 +372,7 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
 def _at_their_best(rows: Sequence[LevelRow], finalists: Sequence[FinalistRow]) -> dict[str, TrialConfig]:
     """Return the configurations whose place in a range counts; a level's best that is a finalist has that name."""
     found = {row.finalist.id: row.finalist.config for row in finalists}
-    levels = {f"best of {row.factor} {row.level}": row.best for row in rows}
+    levels = {f"best of {row.where}": row.best for row in rows}
     return found | {name: best for name, best in levels.items() if best is not None and best not in found.values()}
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import CONFIGURATION
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.study_data import Factor, FrozenFinalist, ReferenceScores, StudyDesign
 
 VerdictWord = Literal["helps", "hurts", "practically equal", "inconclusive", "not enough evidence", "never trained"]
@@ -197,6 +198,11 @@ class LevelRow:
     tuned_valid: float | None = None
 
     @property
+    def where(self) -> str:
+        """Factor and level inside of markdown, ``depth 2``."""
+        return in_markdown(f"{self.factor} {self.level}", None)
+
+    @property
     def valid_mean(self) -> float | None:
         """The validation score that orders levels: of tuning, or of the chosen configuration's fresh seeds."""
         return self.valid.mean if self.tuned_valid is None and self.valid else self.tuned_valid
@@ -312,7 +318,7 @@ class Comparison:
     @property
     def judged(self) -> str:
         """How the scores that judge came about, as a word before *accuracy*: test, validation or cross-validated."""
-        if self.part != "valid":
+        if self.part == "test" or (self.part is None and self.design.has_test and not self.design.folds):
             return "test"
         return "cross-validated" if self.design.folds else "validation"
 

@@ -252,11 +252,15 @@ class ReferenceScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importance:
-    """Shares of the variation that go with each dimension, the largest first, by a named method over so many trials."""
+    """Shares of the variation that go with each dimension, the largest first, by a named method over so many trials.
+
+    ``has_hidden`` tells whether these are those with hidden layers, and not all: a user's own model may have no depth.
+    """
 
     method: str
     n_trials: int
     shares: tuple[tuple[str, float], ...]
+    has_hidden: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.records import History
+from depthcheck.pipeline.records import OUTPUTS, History
 from depthcheck.pipeline.scores import ACCURACY, METRICS, Metric
 from depthcheck.reports.compare.results import Comparison, FinalistRow
 from depthcheck.reports.compare.study_data import Curves, StudyData
@@ -38,7 +38,7 @@ from depthcheck.reports.figures.style import (
     wrapped,
 )
 from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import short_configuration, with_unit
+from depthcheck.reports.text.words import plural, short_configuration, with_unit
 
 #: Values of a metric by epoch.
 Curve = Mapping[int, float]
@@ -88,15 +88,16 @@ def training_curves(study: StudyData, comparison: Comparison) -> Iterator[Drawin
     if not finalists:
         return
     counts = sorted({n_runs for _, n_runs, _ in finalists})
-    runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    again = f"fresh {study.design.again}"
+    runs = plural(counts[0], again) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} {again}s"
     folds = f" (each the mean of {study.design.folds} folds)" if study.design.folds else ""
     yield Drawing(
         name="curves",
         alt="Training and validation curves of the finalists",
-        caption=f"Loss (log scale) and {study.design.metric.name} of the finalists by epoch: mean over {runs} fresh "
-        f"{study.design.again}s each{folds}, with the range from the lowest to the highest run. Training values are "
-        "means over the epoch while the weights moved (with dropout, where there is any); validation values are of its "
-        f"end.{left_out}",
+        caption=f"Loss (log scale) and {study.design.metric.name} of the finalists by epoch: mean over {runs} "
+        f"each{folds}, with the range from the lowest to the highest run. Training values are means over the epoch "
+        "while the weights moved (with dropout, where there is any); validation values are of its end."
+        f"{left_out}",
         draw=functools.partial(draw_curves, finalists, study.design.metric),
     )
 
@@ -212,9 +213,9 @@ def _means(curves: list[Curves], prefix: str) -> Layers:
     return {layer: (tuple(sorted(of)), tuple(mean(of[epoch]) for epoch in sorted(of))) for layer, of in points.items()}
 
 
-def _order(layer: str) -> tuple[int, int]:
-    digits = "".join(filter(str.isdigit, layer))
-    return (0, int(digits)) if digits else (1, 0)
+def _order(layer: str) -> tuple[bool, int, str]:
+    """Return the place of a layer; those of a user's own model are numbered by Keras: ``dense``, ``dense_1``."""
+    return layer in OUTPUTS, int(layer[len(layer.rstrip("0123456789")) :] or 0), layer
 
 
 def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
@@ -223,33 +224,36 @@ def gradients(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     finalists = compute_gradients(study, rows)
     if not finalists:
         return
+    known = "hidden layers from light (the first) to dark, the output black"
+    if not any(layer in OUTPUTS for one in finalists for layer in one.norms):
+        known = "layers from light to dark, by the number in their names"
     yield Drawing(
         name="gradients",
         alt="Gradient norm and saturation by layer",
         caption="Why a network learns or stands still. Above: norm of the loss's gradient by each layer's weights, "
         "geometric mean over the finalist's runs. Below: percent of the activations that are saturated. Both of one "
-        "batch after each epoch; hidden layers from light (the first) to dark, the output black. Where the first "
-        "layers' gradient is orders of magnitude below the output's, they hardly move, whatever the last ones learn."
-        f"{left_out}",
+        f"batch after each epoch; {known}. Where the first layers' gradient is orders of magnitude below the output's, "
+        f"they hardly move, whatever the last ones learn.{left_out}",
         draw=functools.partial(draw_gradients, finalists, study.design.metric),
     )
 
 
 def draw_gradients(finalists: Sequence[FinalistLayers], metric: Metric) -> Figure:
     """Draw two panels a finalist, gradient norms above saturation; layers in order from input to output."""
-    layers = sorted({layer for one in finalists for layer in one.norms}, key=_order)
+    layers = sorted({layer for one in finalists for layer in (*one.norms, *one.saturation)}, key=_order)
     figure, pairs = _paired_panels(len(finalists), 3.0)
     for one, (above, below) in zip(finalists, pairs, strict=True):
         plain_log(above)
         _lines(above, one.norms, layers, 1.0)
         _lines(below, one.saturation, layers, 100.0)
         if not one.saturation:
-            below.text(0.5, 0.5, "no hidden layer", transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
+            nothing = "no hidden layer" if set(one.norms) <= set(OUTPUTS) else "no activation to watch"
+            below.text(0.5, 0.5, nothing, transform=below.transAxes, ha="center", fontsize=7.5, color=GREY)
         above.set_title(f"{one.label}\ntraining {metric.name} {_short(one.train_score, metric)}", fontsize=7.5)
     pairs[0][1].set_ylim(-4, 104)
     _name_rows(pairs, "gradient norm\n(log scale)", "saturated\nactivations (%)")
     lines, named = legend_of([axes for pair in pairs for axes in pair], layers)
-    words = [layer.replace("_", " ").replace("logits", "output") for layer in named]
+    words = ["output" if layer in OUTPUTS else layer.replace("_", " ") for layer in named]
     figure.legend(lines, words, loc="outside lower center", ncols=6)
     return figure
 
@@ -271,7 +275,7 @@ def _lines(axes: Axes, curves: Layers, layers: Sequence[str], scale: float) -> N
 
 def _look(layer: str, layers: Sequence[str]) -> tuple[object, int]:
     """Return colour and place: hidden layers light to dark, the output black."""
-    hidden = [name for name in layers if _order(name)[0] == 0]
+    hidden = [name for name in layers if name not in OUTPUTS]
     if layer not in hidden:
         return "black", len(hidden)
     at = hidden.index(layer)

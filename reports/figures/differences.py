@@ -6,10 +6,12 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison, Difference, LevelCurve, Question, Search
 from depthcheck.reports.compare.study_data import Factor, StudyData
 from depthcheck.reports.figures.style import (
@@ -24,8 +26,9 @@ from depthcheck.reports.figures.style import (
     score_label,
     share_scale,
 )
+from depthcheck.reports.text.answer import told
 from depthcheck.reports.text.context import Drawing
-from depthcheck.reports.text.words import at_level, plural, verdict
+from depthcheck.reports.text.words import at_level, plural
 
 #: Of each level: its name, the difference, and the word of the verdict.
 Rows = Sequence[tuple[str, Difference, str]]
@@ -35,15 +38,11 @@ def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Dr
     """Yield a figure for each question about chosen configurations; those of a search are drawn by effort."""
     metric = comparison.design.metric
     for question in () if comparison.search is not None else comparison.questions:
-        rows = [
-            (c.level, c.difference, verdict(c.factor, c.verdict.word))
-            for c in question.contrasts
-            if c.difference is not None
-        ]
+        rows = [(c.level, c.difference, told(c, question)) for c in question.contrasts if c.difference is not None]
         if not rows:
             continue
         factor, first = question.factor, rows[0][1]
-        reference = at_level(factor.name, factor.reference)
+        reference = in_markdown(at_level(factor.name, factor.reference), None)
         seeds = sorted({difference.n_seeds for _, difference, _ in rows})
         n_seeds = plural(seeds[0], first.again) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} {first.again}s"
         n_examples = max(difference.n_examples for _, difference, _ in rows)
@@ -105,17 +104,18 @@ def effort(_study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     drawn = [question for question in comparison.questions if question.curves and len(question.curves[0].subsets) >= 2]
     for question in drawn:
         name, hidden = question.factor.name, len(question.curves) - len(told_apart(question))
+        reference = in_markdown(question.factor.reference, None)
         rest = f" Grey: the other {hidden} levels." if hidden else ""
         caption = (
             f"Above: expected {comparison.judged} {design.metric.name} of tuning each {name} with so many settings and "
             f"keeping the best by validation, the mean over all subsets of the {search.n_settings} settings tried. "
-            f"Below: the difference to {name} {question.factor.reference} at the same settings. Bands are 95 % "
+            f"Below: the difference to {name} {reference} at the same settings. Bands are 95 % "
             f"intervals, each for one point of its line; inside the grey strip (±"
             f"{design.metric.region(design.equivalence)}) a difference would not matter. The answer is read at the "
             f"upright line, {search.subset} settings."
         )
         if question is not drawn[0]:
-            caption = f"As figure 1, by {name}; differences to {name} {question.factor.reference}."
+            caption = f"As figure 1, by {name}; differences to {name} {reference}."
         yield Drawing(
             name=f"effort-by-{name}",
             alt=f"Tuned score and differences against the number of settings tried, by {name}",
@@ -182,7 +182,7 @@ def _lines(
             axes.plot(curve.subsets, estimates, color=LIGHT, linewidth=0.8, zorder=1)
             continue
         at = levels.index(curve.level)
-        low, high = ([scale * (getattr(one, end) or 0.0) for one in points] for end in ("low", "high"))
+        low, high = (scale * np.array([getattr(one, end) for one in points], dtype=float) for end in ("low", "high"))
         axes.fill_between(curve.subsets, low, high, color=COLORS[at], alpha=0.13, linewidth=0)
         look: dict[str, Any] = {"color": COLORS[at], "linestyle": LINES[at], "marker": MARKERS[at]}
         axes.plot(curve.subsets, estimates, markersize=3.5, label=curve.level, **look)

@@ -14,8 +14,8 @@ from depthcheck.pipeline.verbatim import one_line
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures.style import COLORS, GREY, new_figure
-from depthcheck.reports.text.context import Drawing, confusion
-from depthcheck.reports.text.words import count, plural
+from depthcheck.reports.text.context import Drawing, confusion, over_runs
+from depthcheck.reports.text.words import count
 
 #: With more classes, cells are too small for numbers.
 _MOST_NUMBERED, _MOST_NAMED = 15, 40
@@ -28,7 +28,8 @@ def confusion_matrix(study: StudyData, comparison: Comparison) -> Iterator[Drawi
     if comparison.recommendation is None or study.facts.data.task == "regression":
         return
     finalist = comparison.recommendation.recommended.finalist.id
-    found = confusion(study, study.confirm_runs(finalist))
+    runs = study.confirm_runs(finalist)
+    found = confusion(study, runs)
     if found is None:
         return
     table, names, n_runs = found
@@ -37,7 +38,7 @@ def confusion_matrix(study: StudyData, comparison: Comparison) -> Iterator[Drawi
         name="confusion",
         alt="Confusion matrix of the recommended model",
         caption=f"What {finalist}, the recommended model, takes for what: percent of each true class's "
-        f"{n_examples:,} {_held_out(comparison)} in all, mean over {plural(n_runs, 'run')}. Shading "
+        f"{n_examples:,} {_held_out(comparison)} in all, {over_runs(study, runs)}. Shading "
         "shows errors only; the diagonal is what it gets right. Shares below half a percent are left blank.",
         draw=functools.partial(draw_confusion, table, names),
     )

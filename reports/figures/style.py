@@ -114,10 +114,10 @@ class ShareAxis:
 def share_scale(
     axes: Axes, values: Sequence[float], *, metric: Metric = ACCURACY, along: str = "y", gutter: bool = False
 ) -> ShareAxis:
-    """Lay out an axis of scores up to 1, labelled in the reader's scale: percent, or R² itself.
+    """Lay out an axis of scores, labelled in the reader's scale: percent, or R² itself.
 
-    Scores that range from poor to nearly perfect crowd at the top of an even axis. Where the largest error (of R²: the
-    largest unexplained share) is more than four times the smallest, the axis is spaced by the logarithm of the error.
+    Scores up to 1 that range from poor to nearly perfect crowd at the top of an even axis. Where the largest error (of
+    R²: the largest unexplained share) is more than four times the smallest, it is spaced by the logarithm of the error.
 
     Parameters
     ----------
@@ -130,17 +130,21 @@ def share_scale(
     axis = axes.yaxis if along == "y" else axes.xaxis
     finite = np.asarray([value for value in values if np.isfinite(value)], dtype=float)
     scale = metric.scale
-    if not len(finite) or metric.perfect != 1 or (metric.is_bounded and finite.min() < 0) or finite.max() > 1:
+    is_share = (
+        metric.perfect == 1 and len(finite) and finite.max() <= 1 and not (metric.is_bounded and finite.min() < 0)
+    )
+    if not is_share and not (len(finite) and gutter):
         axis.set_major_formatter(FuncFormatter(lambda value, _at: f"{scale * value:.6g}"))
         return ShareAxis(is_log=False)
     low, high = float(finite.min()), float(finite.max())
     smallest = max(1 - high, 1e-4)
     ratio = (1 - low) / smallest
-    is_log = ratio > 4
+    is_log = bool(is_share and ratio > 4)
 
     def beyond(share: float) -> float:
         """Return the place that lies below all values by a share of what they span, or above for one below -1."""
-        return 1 - (1 - low) * ratio**share if is_log else low - share * max(high - low, 1e-3)
+        least = 1e-3 if is_share else metric.equivalence
+        return 1 - (1 - low) * ratio**share if is_log else low - share * max(high - low, least)
 
     if is_log:
         perfect = 1 - beyond(-1.03)  # has no logarithm: it gets a place in the margin

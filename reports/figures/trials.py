@@ -21,7 +21,7 @@ from depthcheck.reports.compare.study_data import (
     best_trial,
     compare_trials,
     is_untrained,
-    level_of,
+    record_level,
     valid_score,
 )
 from depthcheck.reports.figures.style import (
@@ -145,7 +145,7 @@ def compute_learning_rates(study: StudyData, factor: Factor | None) -> list[Opti
     by_optimizer: dict[str, list[Point]] = {}
     for record in trials:
         rate, score = record.config.optimizer.learning_rate, valid_score(record, study.design)
-        level = (level_of(record.config, factor) or "none") if factor else ""
+        level = (record_level(record, factor) or "") if factor else ""
         points = by_optimizer.setdefault(record.config.optimizer.name, [])
         points.append((rate, score, record.state == "diverged" or is_untrained(record, study.design), level))
     if sum(len({rate for rate, *_ in points}) for points in by_optimizer.values()) < 3:

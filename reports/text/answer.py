@@ -6,21 +6,24 @@ Verdict words come from :mod:`depthcheck.reports.compare.verdict` alone; nothing
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from depthcheck.pipeline.dimensions import CONFIGURATION, told_apart
 from depthcheck.pipeline.scores import Metric
-from depthcheck.pipeline.verbatim import option
+from depthcheck.pipeline.verbatim import in_markdown, option
 from depthcheck.reports.compare.checks import depth_0, linear_score
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
 from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.text.words import (
+    capital,
     configuration,
     count,
     duration,
     effect,
     enumeration,
+    inside,
     interval,
     plural,
     score,
@@ -85,14 +88,14 @@ def _guessing(comparison: Comparison) -> list[str]:
 
 def plain(markdown: str) -> str:
     """Return the text without its marks, for a terminal."""
-    return markdown.replace("**", "")
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", markdown.replace("**", ""))
 
 
 def _sentences(question: Question, comparison: Comparison) -> list[str]:
     factor = question.factor
-    title = f"**{factor.name.replace('_', ' ').capitalize()}.**"
+    title = f"**{capital(factor.name.replace('_', ' '))}.**"
     if len(factor.levels) == 1:
-        return [title, f"Only one level, {factor.levels[0]}: there is nothing to hold it against."]
+        return [title, f"Only one level, {in_markdown(factor.levels[0], None)}: there is nothing to hold it against."]
     headline = _headline(question)
     sentences = [] if comparison.is_of_chosen else [title]
     if _is_reference_best(question) and not comparison.is_of_chosen:
@@ -108,10 +111,10 @@ def _sentences(question: Question, comparison: Comparison) -> list[str]:
 
 
 def _is_reference_best(question: Question) -> bool:
-    """Whether the reference's validation score is above that of each other level."""
+    """Whether the reference's validation score is above that of each other level, and there is one that has any."""
     known = {row.level: row.valid_mean for row in question.rows if row.valid_mean is not None}
     ours = known.pop(question.factor.reference, -math.inf)
-    return question.best_level == question.factor.reference and ours > max(known.values(), default=-math.inf)
+    return question.best_level == question.factor.reference and ours > max(known.values(), default=math.inf)
 
 
 def _against_linear(comparison: Comparison) -> list[str]:
@@ -146,9 +149,9 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     """Return a contrast in one sentence (two where it stays open): verdict, effect, interval, seeds, budget, cost."""
     rows = {row.level: row for row in question.rows}
     level, reference = rows[contrast.level], rows[contrast.reference]
-    verdict = contrast.verdict
-    name, against = (_named(row, question) for row in (level, reference))
-    against = against if comparison.is_of_chosen else against.lower()
+    verdict, because = contrast.verdict, in_markdown(contrast.verdict.because, None)
+    name, against = _named(level, question), inside(reference.factor, reference.level)
+    against = _named(reference, question) if comparison.is_of_chosen else against
     metric = comparison.design.metric
     if trains_alone(level, reference):
         best = with_unit(score(metric, level.selected_score), metric)
@@ -156,11 +159,10 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
             f"{name} **trains**, {against} never did: {level.n_finished - level.n_untrained} of "
             f"{plural(level.n_finished, 'network')} beat the dummy baseline on the training part, the best with {best} "
             f"of validation {metric.name}, and none of {count(reference.n_finished)} with {against}. That is a failure "
-            "of optimization there, of which no difference is told."
+            "of optimization there, which says nothing of what it could do."
         )
     if verdict.word == "never trained" or contrast.difference is None:
-        because = f"{verdict.because[:1].upper()}{verdict.because[1:]}"
-        return f"{name} against {against}: **{verdict.word}**. {because}{to_know(contrast, comparison)}."
+        return f"{name} against {against}: **{verdict.word}**. {capital(because)}{to_know(contrast, comparison)}."
     of = f"{effect(metric, contrast.difference, unit=bool(metric.unit))} of {comparison.judged} {metric.name}"
     text = {
         "helps": f"{name} **helps**: {of} over {against}",
@@ -175,7 +177,7 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     lost = [row for row in (level, reference) if row.status == "diverged"]
     text += "".join(f" Every trial {_at(row)} diverged, which counts as guessing does." for row in lost)
     if verdict.word in OPEN:
-        text += f" The reason: {verdict.because}{to_know(contrast, comparison)}."
+        text += f" The reason: {because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()
 
 
@@ -185,12 +187,19 @@ def _named(row: LevelRow, question: Question) -> str:
     if row.factor != CONFIGURATION or row.best is None:
         return name
     words = told_apart([config.values() for config in configs if config is not None])
-    return f"{name} ({words[[config for config in configs if config is not None].index(row.best)]})"
+    return f"{name} ({in_markdown(words[[one for one in configs if one is not None].index(row.best)], None)})"
 
 
 def trains_alone(level: LevelRow, reference: LevelRow) -> bool:
     """Tell whether networks of a level learned something where none of the reference's did."""
     return reference.status == "never trained" and level.n_finished > level.n_untrained
+
+
+def told(contrast: Contrast, question: Question) -> str:
+    """Return the word that a reader is told of a contrast: *trains* where nothing but the level learned anything."""
+    rows = {row.level: row for row in question.rows}
+    is_alone = trains_alone(rows[contrast.level], rows[contrast.reference])
+    return "trains" if is_alone else verdict_word(contrast.factor, contrast.verdict.word)
 
 
 def _effect_and_interval(difference: Difference, metric: Metric) -> str:
@@ -252,37 +261,33 @@ def _found(level: LevelRow, reference: LevelRow, comparison: Comparison) -> str:
         if row.best is not None
     ]
     if comparison.search is None:
-        return f"{level_name(level.factor, level.level)} is {words[0]}; {reference.level} is {words[1]}."
+        against = in_markdown(reference.level, None)
+        return f"{level_name(level.factor, level.level)} is {words[0]}; {against} is {words[1]}."
     at, against = _at(level), _at(reference)
     return f"Best single network {at}: {words[0]}; {against}: {words[1]}."
 
 
 def _at(row: LevelRow) -> str:
-    said, plain = level_name(row.factor, row.level).lower(), f"{row.factor.replace('_', ' ')} {row.level}"
-    return f"at {plain}" if said == plain else f"with {said}"
+    said = inside(row.factor, row.level)
+    plain = in_markdown(f"{row.factor.replace('_', ' ')} {row.level}", None)
+    return f"at {said}" if said == plain else f"with {said}"
 
 
 def _others(contrasts: Sequence[Contrast], question: Question, design: StudyDesign) -> str:
     """Return the other levels, by verdict, with effect and interval as long as they are few."""
-    rows = {row.level: row for row in question.rows}
-
-    def word(of: Contrast) -> str:
-        is_alone = trains_alone(rows[of.level], rows[of.reference])
-        return "trains" if is_alone else verdict_word(of.factor, of.verdict.word)
-
     if len(contrasts) > _MOST_NAMED:
-        words = [word(contrast) for contrast in contrasts]
+        words = [told(contrast, question) for contrast in contrasts]
         counted = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
         return f"The other {len(contrasts)} levels: {enumeration(counted)}; the tables below have each."
     groups: dict[str, list[Contrast]] = {}
     for contrast in contrasts:
-        groups.setdefault(word(contrast), []).append(contrast)
+        groups.setdefault(told(contrast, question), []).append(contrast)
     named = [f"{verdict}: {enumeration([_brief(each, design) for each in of])}" for verdict, of in groups.items()]
     return f"The other {'level' if len(contrasts) == 1 else 'levels'} – {'; '.join(named)}."
 
 
 def _brief(contrast: Contrast, design: StudyDesign) -> str:
-    name, difference = level_name(contrast.factor, contrast.level).lower(), contrast.difference
+    name, difference = inside(contrast.factor, contrast.level), contrast.difference
     if difference is None or contrast.verdict.word == "never trained":
         return name
     known = "" if difference.low is None else f", {interval(design.metric, difference)}"
@@ -293,7 +298,7 @@ def verdicts(comparison: Comparison) -> dict[tuple[str, str], str]:
     """Return each verdict in a few words, by factor and level: ``helps: +1.05 points (+0.46 to +1.64)``."""
     metric = comparison.design.metric
     return {
-        (of.factor, of.level): verdict_word(of.factor, of.verdict.word)
+        (of.factor, of.level): told(of, question)
         + ("" if of.difference is None else f": {_effect_and_interval(of.difference, metric)}")
         for question in comparison.questions
         for of in question.contrasts
@@ -321,9 +326,13 @@ def answers(comparison: Comparison) -> dict[str, Any]:
 
 def as_table(comparison: Comparison) -> str:
     """Return every contrast as a row of a markdown table, in the reader's unit."""
+
+    def escaped(text: str) -> str:
+        return in_markdown(text, None).replace("|", "\\|")
+
     metric = comparison.design.metric
     rows = [
-        f"| {of.factor} {of.level} against {of.reference} | {verdict_word(of.factor, of.verdict.word)} | "
+        f"| {escaped(f'{of.factor} {of.level} against {of.reference}')} | {told(of, question)} | "
         + ("– | – |" if of.difference is None
            else f"{effect(metric, of.difference)} | {interval(metric, of.difference)} |")
         for question in comparison.questions for of in question.contrasts

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.records import TrialRecord, engines_in_words
+from depthcheck.pipeline.records import OUTPUTS, TrialRecord, engines_in_words
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
-from depthcheck.reports.text.words import count
+from depthcheck.reports.text.words import count, plural
 
 _PHASES = ("baseline", "compare", "exploit", "confirm")
 _TOP = 10
@@ -74,6 +74,8 @@ class ReportContext:
         quarter of the target.
     champion_runs
         Run ids of the recommended model's confirm runs.
+    errors_over
+        What the tables of errors are the mean over.
     failures
         Reasons of failed trials, the commonest first, and how many had each.
     first_layer_gradient
@@ -93,6 +95,7 @@ class ReportContext:
     class_errors: Sequence[Sequence[str]] = ()
     target_errors: Sequence[Sequence[str]] = ()
     champion_runs: tuple[str, ...] = ()
+    errors_over: str = ""
     failures: tuple[tuple[str, int], ...] = ()
     figures: tuple[Drawing, ...] = ()
     first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
@@ -120,6 +123,7 @@ def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawi
         class_errors=() if is_regression else _class_errors(study, runs),
         target_errors=_target_errors(study, runs) if is_regression else (),
         champion_runs=tuple(run.run_id for run in runs),
+        errors_over=over_runs(study, runs),
         failures=tuple(reasons.most_common()),
         figures=tuple(figures),
         first_layer_gradient=_first_layer_gradients(study),
@@ -135,12 +139,20 @@ def _first_layer_gradients(study: StudyData) -> dict[str, float]:
         logs = []
         for run in study.confirm_runs(finalist.id):
             curves = study.diagnostics.get(run.run_id, {})
-            first, last = (curves.get(f"gradient_norm/{layer}", {}) for layer in ("hidden_1", "logits"))
+            first, *outputs = (curves.get(f"gradient_norm/{layer}", {}) for layer in ("hidden_1", *OUTPUTS))
+            last = next(filter(None, outputs), {})
             both = [(first[epoch], last[epoch]) for epoch in first.keys() & last.keys()]
             logs += [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
         if logs:
             found[finalist.id] = math.exp(sum(logs) / len(logs))
     return found
+
+
+def over_runs(study: StudyData, runs: Sequence[TrialRecord]) -> str:
+    """Return what tables of errors are the mean over: runs that have predictions, and rows without their weights."""
+    known = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    is_weighted = any(of.weight is not None for of in known)
+    return f"mean over {plural(len(known), 'run')}" + "; each row counts once, whatever it weighs" * is_weighted
 
 
 def confusion(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[NDArray[np.float64], tuple[str, ...], int] | None:

@@ -101,9 +101,13 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     unit = " in percent; a point is a percentage point" if of.metric.score_unit else ""
     yield "score", f"{of.metric.name}{unit}" if data.target or of.metric is not ACCURACY else ""
     yield "split", _folds(data, of) if of.folds else _parts(data)
-    yield "compared", "; ".join(f"{f.name}: {', '.join(f.levels)} (reference {f.reference})" for f in of.factors)
-    yield "tuned", "; ".join(facts.tuned)
-    yield "fixed", "; ".join(facts.fixed)
+    levels = {f.name: [in_markdown(level, None) for level in (*f.levels, f.reference)] for f in of.factors}
+    yield (
+        "compared",
+        "; ".join(f"{name}: {', '.join(said[:-1])} (reference {said[-1]})" for name, said in levels.items()),
+    )
+    yield "tuned", in_markdown("; ".join(facts.tuned), None)
+    yield "fixed", in_markdown("; ".join(facts.fixed), None)
     yield "epochs", _epochs(comparison, context)
     yield "engine", context.engines
     again = "setting" if comparison.search else of.again
@@ -208,10 +212,10 @@ def _importances(context: ReportContext) -> list[str]:
     rows = [[name.replace("_", " "), *(f"{100 * of.get(name, 0.0):.0f}" for of in by_method)] for name in names]
     text = (
         "Share (%) of the variation of the validation score that goes with each dimension, over the "
-        f"{found[0].n_trials} trials of phase compare with hidden layers. PED-ANOVA (Watanabe et al. 2023) asks what "
-        "sets the best tenth apart from the rest, fANOVA (Hutter et al. 2014) what goes with the whole variation, bad "
-        "trials included: they may disagree. Numbers with a range count by their place in it. Of no use for saying "
-        "what helps."
+        f"{plural(found[0].n_trials, 'trial')} of phase compare{' with hidden layers' * found[0].has_hidden}. "
+        "PED-ANOVA (Watanabe et al. 2023) asks what sets the best tenth apart from the rest, fANOVA (Hutter et al. "
+        "2014) what goes with the whole variation, bad trials included: they may disagree. Numbers with a range count "
+        "by their place in it. Of no use for saying what helps."
     )
     header = ["dimension", *(of.method for of in found)]
     return ["### Importances (Optuna)", table(header, rows, right=range(1, 1 + len(found))), prose(text)]
@@ -252,7 +256,8 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
     ]
     header = ["trial", "phase", "validation", "parameters", "seconds", "configuration"]
     text = "Single runs, picked for their score: the luckiest of many. Their order means nothing."
-    return [f"### The {len(rows)} best single scores", table(header, rows, right=[0, 2, 3, 4]), text]
+    title = "### The best single score" if len(rows) == 1 else f"### The {len(rows)} best single scores"
+    return [title, table(header, rows, right=[0, 2, 3, 4]), text]
 
 
 def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
@@ -261,8 +266,7 @@ def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
     if of is None or not (context.class_errors or context.target_errors):
         return
     where = "the rows that each fold held out" if comparison.design.folds else "the test part"
-    runs = plural(len(context.champion_runs), "run")
-    text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; mean over {runs}."
+    text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; {context.errors_over}."
     if context.class_errors:
         header = ["class", "examples", "errors (%)", "most often taken for"]
         yield from ("### Errors by class", table(header, context.class_errors, right=[1, 2]), prose(text))

@@ -11,14 +11,15 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from depthcheck.pipeline.dimensions import CONFIGURATION
 from depthcheck.pipeline.verbatim import command, in_markdown, one_line
-from depthcheck.reports.compare.results import Comparison, Contrast, LevelRow, Question
-from depthcheck.reports.text.answer import answer
+from depthcheck.reports.compare.results import Comparison, LevelRow, Question, Search
+from depthcheck.reports.text.answer import answer, told
 from depthcheck.reports.text.context import Drawing, ReportContext
 from depthcheck.reports.text.methods import appendix, design, provenance
 from depthcheck.reports.text.recommended import known, recommended
 from depthcheck.reports.text.words import (
     at_level,
     bullets,
+    capital,
     configuration,
     count,
     effect,
@@ -32,7 +33,6 @@ from depthcheck.reports.text.words import (
     share,
     spread,
     table,
-    verdict,
 )
 
 #: What a template may call for, beside the figures.
@@ -169,7 +169,7 @@ def _why_stuck(comparison: Comparison, context: ReportContext) -> str:
     rows = [row for question in comparison.questions for row in question.rows if row.status == "never trained"]
     known = {row.finalist: row for row in rows if row.finalist in context.first_layer_gradient}
     words = [
-        f"{_percent(context.first_layer_gradient[finalist])} for {row.factor} {row.level} ({finalist})"
+        f"{_percent(context.first_layer_gradient[finalist])} for {row.where} ({finalist})"
         for finalist, row in known.items()
         if finalist is not None
     ]
@@ -230,7 +230,7 @@ def _looks(comparison: Comparison) -> str:
 
 def _missing(comparison: Comparison, context: ReportContext) -> str:
     """Return what a reader might look for in vain."""
-    items = [text for question in comparison.questions for text in question.missing]
+    items = [in_markdown(text, None) for question in comparison.questions for text in question.missing]
     if len(items) > _MOST_MISSING:
         items = [*items[:_MOST_MISSING], f"and {len(items) - _MOST_MISSING} more levels; the tables below have each"]
     left = {of.phase: of.planned - of.ended for of in context.phases if of.ended < of.planned}
@@ -259,7 +259,7 @@ def _missing(comparison: Comparison, context: ReportContext) -> str:
 def _factor(question: Question, comparison: Comparison, n_valid: int | None) -> list[str]:
     """Return a factor's tables: what tuning each level gives, and how that differs from the reference."""
     name = question.factor.name
-    blocks = [f"### {name.replace('_', ' ').capitalize()}"]
+    blocks = [f"### {capital(name.replace('_', ' '))}"]
     if comparison.search is not None:
         blocks += [f"The search, by {name} (phase compare):", _search(question, comparison, n_valid)]
     else:
@@ -269,8 +269,8 @@ def _factor(question: Question, comparison: Comparison, n_valid: int | None) -> 
     if question.contrasts:
         again = "setting" if comparison.search is not None else comparison.design.again
         blocks += [
-            f"Differences to {at_level(name, question.factor.reference)}, paired by {again}:",
-            _contrasts(question.contrasts, comparison),
+            f"Differences to {in_markdown(at_level(name, question.factor.reference), None)}, paired by {again}:",
+            _contrasts(question, comparison),
         ]
     return blocks
 
@@ -296,17 +296,14 @@ def _notes(comparison: Comparison, n_valid: int | None) -> str:
     is_stuck = any(row.n_untrained for question in comparison.questions for row in question.rows)
     stuck = "*Stuck*: never beat the dummy baseline on the training part. " if is_stuck else ""
     return prose(
-        f"{scores} *Tuned*: {_what_tuned_is(comparison)} with its 95 % interval over {over}. *Selected*: the best "
+        f"{scores} *Tuned*: {_what_tuned_is(search, folds)} with its 95 % interval over {over}. *Selected*: the best "
         f"single {'cross-validated' if folds else 'validation'} "
         f"score of the level{selected}, the luckiest of its trials. {stuck}"
         f"*Seconds*: one training of the best configuration, on one thread. {differences} {holm}"
     )
 
 
-def _what_tuned_is(comparison: Comparison) -> str:
-    search, folds = comparison.search, comparison.design.folds
-    if search is None:
-        return ""
+def _what_tuned_is(search: Search, folds: int) -> str:
     where = f"on each fold, chosen on the other {folds - 1}" if folds else "on the test part"
     return (
         f"what tuning the level with {plural(search.subset, 'setting')} and keeping the best by validation gives "
@@ -369,28 +366,28 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
     return table(header, rows, right=range(1 if is_name else 2, len(header)))
 
 
-def _contrasts(contrasts: Sequence[Contrast], comparison: Comparison) -> str:
+def _contrasts(question: Question, comparison: Comparison) -> str:
     metric, chosen = comparison.design.metric, comparison.search is None
     rows = []
-    for contrast in contrasts:
+    for contrast in question.contrasts:
         difference = contrast.difference
         rows.append(
             [
-                contrast.level,
+                in_markdown(contrast.level, None),
                 "–" if difference is None else effect(metric, difference, unit=False),
                 "–" if difference is None else interval(metric, difference),
                 p_value(contrast.p_holm),
                 *([share(contrast.p_better)] if chosen else []),
-                f"**{verdict(contrast.factor, contrast.verdict.word)}**",
+                f"**{told(contrast, question)}**",
             ]
         )
-    header = [contrasts[0].factor, "difference", "95 % interval", "Holm p"]
+    header = [question.factor.name, "difference", "95 % interval", "Holm p"]
     header += ["P(better)", "verdict"] if chosen else ["verdict"]
     return table(header, rows, right=range(1, len(header) - 1))
 
 
 def _marked(row: LevelRow) -> str:
-    return f"{row.level} (reference)" if row.is_reference else row.level
+    return in_markdown(row.level, None) + (" (reference)" if row.is_reference else "")
 
 
 def _checks(comparison: Comparison) -> list[str]:

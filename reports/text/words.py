@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.scores import METRICS, Metric
+from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Difference, Spread
 
 WIDTH = 100
@@ -120,18 +121,26 @@ def _decimals(metric: Metric, value: float, n_examples: int | None, half_width: 
 
 def level(factor: str, value: str) -> str:
     """Return a level as it stands at the beginning of a sentence: ``Depth 2``, ``Batch normalization``."""
+    text = inside(factor, value)
+    return text if factor == CONFIGURATION else capital(text)
+
+
+def inside(factor: str, value: str) -> str:
+    """Return a level as it stands inside a sentence, as the user spells it: ``depth 2``, ``batch normalization``."""
     dimension = DIMENSIONS.get(factor)
-    if factor == CONFIGURATION:
-        return value
     if dimension is not None and dimension.off_words:
-        text = dimension.said(dimension.from_text(value, factor))
-        return text[0].upper() + text[1:]
-    return f"{factor.replace('_', ' ').capitalize()} {value}"
+        return dimension.said(dimension.from_text(value, factor))
+    return in_markdown(at_level(factor.replace("_", " "), value), None)
 
 
 def at_level(factor: str, value: str) -> str:
-    """Return a level as it stands inside a sentence: ``depth 2``; a configuration that the user chose by its name."""
+    """Return a level by factor and value, ``depth 2``; a configuration that the user chose by its name."""
     return value if factor == CONFIGURATION else f"{factor} {value}"
+
+
+def capital(text: str) -> str:
+    """Return a text as it begins a sentence; what else a user wrote stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def verdict(factor: str, word: str) -> str:
@@ -152,7 +161,7 @@ def share(value: float | None) -> str:
 
 
 def configuration(config: TrialConfig, *, without: str = "") -> str:
-    """Return a configuration on one line: ``2 × 128 relu, adam, learning rate 0.0012, batch size 64``.
+    """Return a configuration on one line of markdown: ``2 × 128 relu, adam, learning rate 0.0012, batch size 64``.
 
     Parameters
     ----------
@@ -169,7 +178,9 @@ def configuration(config: TrialConfig, *, without: str = "") -> str:
     }
     if config.model.own is not None and units:
         layers += f" {len(units)} × {units[0]} {config.model.activation}"
-    return ", ".join([layers, *(DIMENSIONS[name].said(value, 2) for name, value in rest.items() if value)])
+    return in_markdown(
+        ", ".join([layers, *(DIMENSIONS[name].said(value, 2) for name, value in rest.items() if value)]), None
+    )
 
 
 def short_configuration(config: TrialConfig) -> str:

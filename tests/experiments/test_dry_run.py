@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -86,6 +87,8 @@ def test_values_that_do_not_go_together_are_one_line_before_training(tmp_path, m
 def test_page_of_a_study_says_which_epochs_there_are_and_which_counts(change, budget, tmp_path):
     fixed = {**DOCUMENT["fixed"], **({"optimizer": "sgd"} if "compare" in change else {})}
     experiment = definition.parse({**DOCUMENT, "fixed": fixed, **change}, name="tiny")
+    experiment = dataclasses.replace(experiment, compare={**experiment.compare, "cell": ("GRU", "<b>")})
     rows = dict(design_rows(experiment, load(experiment.data, cache=tmp_path), (), 9, "parts"))
+    assert rows["compared"].endswith(r"cell: GRU, \<b\>")
     assert rows["budget"] == budget
     assert rows["which epoch counts"] == "the last one; with early stopping the one of the lowest validation loss"

@@ -631,6 +631,24 @@ def test_the_answer_stands_once_on_top_of_the_page_and_verdicts_in_tags(uri):
     assert tags[keys.verdict("depth", "2")] == "h 2 helps."
 
 
+def test_a_long_answer_is_cut_between_paragraphs_and_a_users_note_is_kept(uri):
+    run, mine = tracking.open_parent("s", uri=uri, environ={}), "Mine.\n\n---\n\nMine too."
+    client(uri).set_tag(run.run_id, keys.NOTE, f"Short.\n\n---\n\n{mine}")
+    tracking.note_answer(uri, run.run_id, f"{'a' * 5_000}\n\n{'b' * 3_000}", {})
+    note = client(uri).get_run(run.run_id).data.tags[keys.NOTE]
+    rest = "The rest is in `report/report.md`, among the artifacts of the study's run."
+    assert note == f"{'a' * 5_000}\n\n{rest}\n\n---\n\n{mine}"
+
+
+@pytest.mark.parametrize("level", ["conv+pool", "conv_pool", "3,5", "relu(1)", "a//b", "../a", "a\n", "x" * 300])
+def test_any_text_of_a_level_has_a_tag_of_its_own(uri, level):
+    run = tracking.open_parent("s", uri=uri, environ={})
+    said = {("kind", "conv_pool"): "hurts", ("kind", level): "helps", ("kind", f"{level}?"): "open"}
+    tracking.note_answer(uri, run.run_id, "", said)
+    tags = client(uri).get_run(run.run_id).data.tags
+    assert [tags[keys.verdict(*key)] for key in said] == list(said.values())
+
+
 @pytest.fixture
 def registered(uri: str, study: tracking.StudyRun, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """What registers a version of a model of a name, made by a run."""
@@ -666,6 +684,16 @@ def test_registered_model_of_others_is_neither_deleted_nor_led_elsewhere(
     tracking.require_free(uri, name)
     tracking.delete_study(uri, name, mine.run_id)
     assert [str(one.version) for one in api.search_model_versions()] == ["1"]
+
+
+def test_description_of_a_champion_is_cut_where_postgresql_would_refuse_it(
+    uri: str, study: tracking.StudyRun, registered: Callable[[str, str], None]
+) -> None:
+    registered(study.study, run_trial(study, 0))
+    tracking.describe_champion(uri, study.study, f"{'a' * 4_900}\n\n{'b' * 100}\n\nc")
+    description = client(uri).get_model_version_by_alias(study.study, keys.CHAMPION).description
+    assert len(description) <= 5_000
+    assert description.endswith("a\n\nThe rest is in `report/report.md`, among the artifacts of the study's run.")
 
 
 def test_registered_model_of_a_study_goes_with_it_without_its_alias_too(

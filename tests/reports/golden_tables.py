@@ -133,7 +133,7 @@ def _facts(metric: str, *, folds: bool, references: bool) -> StudyFacts:
         n_train=240 if folds else 900,
         n_valid=N,
         n_test=None if folds else N,
-        how="stratified: in each part as many of each class"
+        how="stratified: each class in its share"
         if folds
         else "share 0.2 drawn by seed 1234, whole groups to one part (column street)",
     )

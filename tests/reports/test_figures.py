@@ -17,7 +17,8 @@ from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.study_data import Factor, StudyDesign
 from depthcheck.reports.figures import all_drawings, curves, differences, predictions, trials
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
-from depthcheck.reports.text.context import confusion
+from depthcheck.reports.text.context import confusion, context_of
+from depthcheck.reports.text.report import sections
 from depthcheck.reports.write import make_report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -160,6 +161,9 @@ def test_curves_hold_every_run_of_a_finalist(study, comparison):
     finalists = curves.compute_curves(study, comparison.finalists)
     assert len(finalists) == len(study.finalists) == 2
     assert all(of["valid_loss"].shape == (5, 4) for _, _, of in finalists)
+    once = [r for r in study.records if r.phase != "confirm" or r.config.fit.seed == study.facts.seeds[0]]
+    drawing = next(curves.training_curves(dataclasses.replace(study, records=tuple(once)), comparison))
+    assert "by epoch: mean over 1 fresh seed each, with the range" in drawing.caption
 
 
 def test_curves_of_a_diverged_run_are_drawn_as_far_as_they_are_finite(study):
@@ -175,6 +179,7 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
     finalists = curves.compute_gradients(study, comparison.finalists)
     legend = curves.draw_gradients(finalists, study.design.metric).legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["hidden 1", "hidden 2", "output"]
+    assert "the output black" in next(curves.gradients(study, comparison)).caption
     deep = next(one for one in finalists if "depth 2" in one.label)
     run = next(iter(study.confirm_runs(deep.label.split("\n")[0])))
     epochs, values = deep.norms["hidden_1"]
@@ -183,10 +188,42 @@ def test_gradients_are_means_over_runs_in_the_order_of_layers(study, comparison)
     assert set(deep.saturation) == {"hidden_1", "hidden_2"}
 
 
+@pytest.mark.parametrize(
+    ("hidden", "output", "named", "black"),
+    [
+        ("hidden_{}", "number", ["hidden 1", "hidden 2", "output"], 1),
+        ("dense_{}", "dense", ["dense", "dense 1", "dense 2"], 0),
+    ],
+)
+def test_output_is_known_by_its_name_alone(study, hidden, output, named, black):
+    names = {"logits": output, "hidden_1": hidden.format(1), "hidden_2": hidden.format(2)}
+    diagnostics = {
+        run_id: {f"gradient_norm/{names[key.split('/')[1]]}": of for key, of in found.items() if key.startswith("grad")}
+        for run_id, found in study.diagnostics.items()
+    }
+    other = dataclasses.replace(study, diagnostics=diagnostics)
+    finalists = curves.compute_gradients(other, compared(other).finalists)
+    figure = curves.draw_gradients(finalists, study.design.metric)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == named
+    assert [line.get_color() for line in figure.legends[0].get_lines()].count("black") == black
+    assert {text.get_text() for axes in figure.axes for text in axes.texts} == {"no activation to watch"}
+    told = context_of(other, compared(other)).first_layer_gradient
+    assert bool(told) == (black == 1)
+
+
 def test_learning_rates_show_the_range_of_each_optimizer(study):
     optimizers = trials.compute_learning_rates(study, study.design.factors[0])
     assert {name: searched for name, searched, _ in optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
     assert "Markers tell the depth." in next(trials.learning_rates(study, None)).caption
+
+
+def test_markers_of_learning_rates_are_the_levels_that_the_tables_count(study):
+    factor = Factor.of("activation", ("relu", "tanh"))
+    records = tuple(
+        dataclasses.replace(r, tags={**r.tags, "activation": "tanh"}) for r in study.records if not r.config.model.depth
+    )
+    optimizers = trials.compute_learning_rates(dataclasses.replace(study, records=records), factor)
+    assert {level for _, _, points in optimizers for *_, level in points} == {"tanh"}
 
 
 def test_fixed_learning_rate_has_no_figure(study):
@@ -236,10 +273,21 @@ def test_confusion_is_of_the_recommended_model_over_its_runs(study, comparison):
     assert np.trace(table) / table.sum() == pytest.approx(right)
     (drawing,) = predictions.confusion_matrix(study, comparison)
     assert drawing.caption.startswith(f"What {finalist}, the recommended model, takes for what")
-    assert "10,000 test examples in all, mean over 5 runs" in drawing.caption
+    assert "10,000 test examples in all, mean over 5 runs." in drawing.caption
     drawn = drawing.draw().axes[0].images[0].get_array()
     assert drawn.shape == (len(names), len(names))
     assert drawn.filled(0).sum(axis=1) == pytest.approx(100 * (1 - np.diag(table) / table.sum(axis=1)))
+
+
+def test_errors_are_the_mean_of_the_runs_that_have_predictions_and_know_no_weights(study, comparison):
+    finalist = comparison.recommendation.recommended.finalist.id
+    said = {run.run_id: study.predictions[run.run_id] for run in study.confirm_runs(finalist)[1:]}
+    said = {run_id: dataclasses.replace(of, weight=np.ones(len(of.y))) for run_id, of in said.items()}
+    (drawing,) = predictions.confusion_matrix(dataclasses.replace(study, predictions=said), comparison)
+    over = "mean over 4 runs; each row counts once, whatever it weighs."
+    assert over in drawing.caption
+    context = context_of(dataclasses.replace(study, predictions=said), comparison)
+    assert over in " ".join(sections(comparison, context)["appendix"].split())
 
 
 def test_scores_that_span_little_are_spaced_evenly_and_others_by_the_error():
@@ -266,6 +314,24 @@ def test_the_place_for_what_is_stuck_lies_below_every_score():
     axes = new_figure(2).subplots()
     scale = share_scale(axes, (0.8, 0.9), gutter=True)
     assert axes.get_ylim()[0] < scale.gutter < 0.8
+
+
+def test_stuck_trials_have_their_place_whatever_the_perfect_score_is():
+    axes = new_figure(2).subplots()
+    scale = share_scale(axes, (-30_000.0, -20_000.0), metric=dataclasses.replace(R2, perfect=0.0), gutter=True)
+    assert axes.get_ylim()[0] < scale.gutter < -30_000
+    assert (scale.is_log, axes.get_yticklabels()[0].get_text()) == (False, "stuck")
+
+
+def test_levels_without_an_interval_have_no_band(comparison):
+    bare = {"low": None, "high": None, "p": None, "df": None}
+    drawn = [
+        dataclasses.replace(curve, scores=tuple(dataclasses.replace(one, **bare) for one in curve.scores))
+        for curve in comparison.questions[0].curves
+    ]
+    question = dataclasses.replace(comparison.questions[0], curves=tuple(drawn))
+    above = differences.draw_effort(question, comparison, comparison.search).axes[0]
+    assert not any(np.isfinite(path.vertices).any() for of in above.collections for path in of.get_paths())
 
 
 @pytest.mark.parametrize("n_levels", [1, 40])

@@ -14,14 +14,16 @@ from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.ranges import Choices, Range
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
-from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.scores import R2
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.read import (
     NothingToReportError,
+    _data_facts,
     _dummy_score,
     choose_study,
     command,
+    descriptive_importances,
     read_study,
     search_ranges,
 )
@@ -106,6 +108,25 @@ def test_the_report_of_what_was_read_is_that_of_what_was_written(written, read):
 
 def test_importances_are_named_by_their_method(read):
     assert {one.method for one in read.facts.importances} <= {"PED-ANOVA", "fANOVA"}
+    assert {one.has_hidden for one in read.facts.importances} == {True}
+    flat = MadeUpStudy(depths=(0,), optimizers=("sgd",), common_settings=20, epochs=1).run(n_exploit=0).data()
+    assert {one.has_hidden for one in descriptive_importances(flat.records, flat.design)} == {False}
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ({}, "share 0.2 drawn by seed 1234"),
+        ({"valid_size": 5000}, "5,000 rows drawn by seed 1234"),
+        ({"method": "stratified"}, "share 0.2 drawn by seed 1234, stratified: each class in its share"),
+        ({"method": "time"}, "the latest to test, those before to validate (column day)"),
+    ],
+)
+def test_how_the_data_were_cut_is_told(split, expected):
+    of = DataConfig(name="t.csv", target="y", time="day" if split.get("method") == "time" else None)
+    fields = ("name", "sha256", "source", "task", "target", "n_samples", "n_train", "n_valid", "n_test")
+    stored = {**dict.fromkeys(fields, 9), "task": "classification", "class_counts": [4, 5]}
+    assert _data_facts(stored, of, SplitConfig(**split)).how == expected
 
 
 def test_studies_are_chosen_by_name_by_any_run_and_the_latest_otherwise(new_store):

@@ -18,7 +18,7 @@ from depthcheck.pipeline.scores import AUC, R2
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import Factor, ReferenceScores, StudyData, StudyDesign
-from depthcheck.reports.text.answer import answer, plain, sentence
+from depthcheck.reports.text.answer import answer, as_table, plain, sentence, verdicts
 from depthcheck.reports.text.context import context_of
 from depthcheck.reports.text.report import TEXTS, check_template, render, sections
 from depthcheck.reports.text.words import WIDTH
@@ -276,6 +276,8 @@ def test_a_reference_that_does_best_is_said_to_where_levels_can_be_told_apart(wh
     factor = dataclasses.replace(turned.design.factors[0], reference="2")
     turned = dataclasses.replace(turned, design=dataclasses.replace(turned.design, factors=(factor,)))
     assert "Depth 2, the reference, has the best mean validation score over fresh seeds." in answers(turned)
+    alone = tuple(r for r in turned.records if r.phase != "confirm" or r.config.model.depth == 2)
+    assert "the reference, has" not in answers(dataclasses.replace(turned, records=alone))
     diverged = tuple(dataclasses.replace(r, state="diverged") for r in whole.records if r.phase != "confirm")
     for records in ((), diverged):
         assert "the reference, does" not in answers(dataclasses.replace(whole, records=records, finalists=()))
@@ -348,6 +350,43 @@ def test_a_level_that_never_trained_is_told_apart():
     text = rendered(golden_study()).replace("\n", " ")
     assert "never trained: depth 5" in text
     assert "depth 5 never trained: this is not the same as does not help" in text
+
+
+def test_level_that_trains_where_the_reference_never_did_is_told_alike_everywhere():
+    study = golden_study()
+    factor = dataclasses.replace(study.design.factors[0], reference="5")
+    study = dataclasses.replace(study, design=dataclasses.replace(study.design, factors=(factor,)))
+    comparison, text = compared(study), rendered(study).replace("\n", " ")
+    assert "Depth 2 **trains**, depth 5 never did" in text
+    assert "The other levels – trains: depth 0 and depth 1." in text
+    assert text.count("**trains**") == 4  # in the answer, and a row a level
+    assert {said.split(": ")[0] for said in verdicts(comparison).values()} == {"trains"}
+    assert as_table(comparison).count("| trains | +") == 3
+    assert "never trained**" not in text
+
+
+def with_cells(study: StudyData, *cells: str) -> StudyData:
+    """Return the study as one of a parameter of the user's own model, with these levels in place of the optimizers."""
+    names = dict(zip(("sgd", "adam"), cells, strict=True))
+    records = tuple(
+        dataclasses.replace(r, tags={**r.tags, "cell": names[r.config.optimizer.name]}) for r in study.records
+    )
+    design = dataclasses.replace(study.design, factors=(Factor.of("cell", cells),))
+    return dataclasses.replace(study, records=records, design=design)
+
+
+def test_texts_of_a_users_own_model_are_shown_as_they_are_written(whole):
+    study = with_cells(whole, "GRU<b>", "*LSTM*|x")
+    report = make_report(study)
+    text = " ".join(report.markdown.split())
+    assert r"Cell \*LSTM\*|x against cell GRU\<b\> is **inconclusive**" in text
+    assert r"Best single network at cell \*LSTM\*|x: 3 × " in text
+    assert text.count(r"| \*LSTM\*\|x | ") == 2
+    assert r"- **compared**: cell: GRU\<b\>, \*LSTM\*|x (reference GRU\<b\>)" in text
+    assert r"the difference to cell GRU\<b\> at the same settings" in text
+    assert "<b>" not in f"{report.markdown}{report.appendix}"
+    assert "Cell *LSTM*|x against cell GRU<b> is inconclusive" in plain(answers(study))
+    assert r"| cell \*LSTM\*\|x against GRU\<b\> | inconclusive |" in as_table(compared(study))
 
 
 def test_why_a_chosen_configuration_stands_still_is_told_by_its_gradient():
@@ -534,6 +573,16 @@ def test_levels_without_tuning_are_told_by_their_fresh_seeds():
     assert "the tables' scores and differences, and section 2, are from it alone" in design
 
 
+@pytest.mark.parametrize(
+    ("changes", "of"),
+    [({}, "the test part"), ({"has_test": False}, "the validation part"), ({"folds": 5}, "cross-validated accuracy")],
+)
+def test_before_any_seed_the_tables_name_the_part_that_will_judge(changes, of):
+    study = untuned(seeds=0)
+    text = rendered(dataclasses.replace(study, design=dataclasses.replace(study.design, **changes)))
+    assert f"Differences are of {of}" in text.replace("\n", " ")
+
+
 def test_levels_without_tuning_ask_for_seeds_and_not_for_trials():
     said = answers(untuned(seeds=0))
     assert "No confirmed run of depth 2 and 1; 5 more seeds would give a verdict" in said
@@ -541,6 +590,8 @@ def test_levels_without_tuning_ask_for_seeds_and_not_for_trials():
 
 
 def test_nothing_at_all_still_makes_a_report():
+    made = MadeUpStudy().run()
+    assert "### The best single score\n" in rendered(made.data(records=made.records[:1]))
     study = MadeUpStudy().data(records=())
     assert tuple(headings(rendered(study))) == SECTIONS
     nothing = study.facts.data.__class__(name="?", sha256="")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,6 +166,19 @@ def test_logged_markdown_links_figures_as_mlflows_pages_show_them(folder, tmp_pa
 
 
 @pytest.mark.usefixtures("written")
+def test_champion_is_named_and_described_only_where_it_is_the_recommended_model(report, folder, tmp_path, monkeypatch):
+    shutil.copy(folder / "mlflow.db", tmp_path)
+    study = depthcheck.open_study("made-up-12345678", tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    of, api, described = study.comparison.recommendation, client(study.tracking_uri), []
+    monkeypatch.setattr(tracking, "describe_champion", lambda *said: described.append(said))
+    for row, times in ((of.alternative, 0), (of.recommended, 1)):
+        api.set_tag(study.run_id, keys.CHAMPION_RUN, study.data.confirm_runs(row.finalist.id)[0].run_id)
+        report(tmp_path, "--study", study.name)
+        assert api.get_run(study.run_id).data.tags[keys.NOTE].count(f"`models:/{study.name}@champion`") == times
+        assert len(described) == times
+
+
+@pytest.mark.usefixtures("written")
 def test_table_has_a_row_a_trial_and_survives_both_formats(folder):
     out = usual_folder(folder)
     csv, parquet = pd.read_csv(out / "comparison.csv"), pd.read_parquet(out / "comparison.parquet")
@@ -185,8 +199,12 @@ def test_table_has_a_row_a_trial_and_survives_both_formats(folder):
 
 def test_tables_and_figures_are_written_in_the_forms_that_are_asked_for(report, folder):
     words = ["--study", "made-up-12345678", "--output", "forms"]
-    done = report(folder, *words, "--format", "latex,csv,json,pdf")
     out = folder / "forms"
+    mine = {out / name for name in ("figures/mine.svg", "figures/mine.pdf", "tables/mine.csv", "mine.html")}
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    done = report(folder, *words, "--format", "latex,csv,json,pdf")
     assert f"  latex,csv,json,pdf {out / 'tables'} and {out / 'figures'}\n" in done.stdout
     tables = {name: pd.read_csv(out / "tables" / f"{name}.csv") for name in ("levels", "contrasts", "finalists")}
     depths = tables["levels"].query("factor == 'depth'")
@@ -206,9 +224,14 @@ def test_tables_and_figures_are_written_in_the_forms_that_are_asked_for(report, 
     cells = [cell.strip(" *").replace("−", "$-$") for cell in row.strip("|").split("|")]
     assert " & ".join(cells) in text
     assert {path.stem for path in out.glob("figures/*.pdf")} == {path.stem for path in out.glob("figures/*.svg")}
-    assert all(path.read_bytes().startswith(b"%PDF") for path in out.glob("figures/*.pdf"))
+    assert all(path.read_bytes().startswith(b"%PDF") for path in {*out.glob("figures/*.pdf")} - mine)
+    (out / "report.md").write_text(f"{markdown}![of another study](figures/effort-by-units.svg)", "utf-8")
+    (out / "figures" / "effort-by-units.svg").touch()
     report(folder, *words)
-    assert not [*out.glob("figures/*.pdf"), *out.glob("tables/*")]
+    assert {*out.glob("figures/*.pdf"), *out.glob("tables/*"), *out.glob("figures/*units*"), out / "mine.html"} == {
+        path for path in mine if path.suffix != ".svg" and path.exists()
+    }
+    assert not any("mine" in path for path in artifacts(folder, "made-up-12345678"))
 
 
 def test_studies_are_listed_and_shown_for_programs(here, folder):
@@ -243,8 +266,8 @@ def test_levels_of_mixed_types_are_texts_in_the_table_of_trials(monkeypatch, tmp
 
 def test_page_holds_its_figures_and_no_markup_of_the_data():
     page = to_html(
-        "# T\n\n![a](figures/a.svg)\n\n<script>x</script>\n\n| a |\n|---|\n| **95 %** of 3 × 256 |\n",
-        {"figures/a.svg": b"<?xml version='1.0'?>\n<svg><!-- -- > <script> --><g/></svg>"},
+        "# T\n\n![a](figures/größe.svg)\n\n<script>x</script>\n\n| a |\n|---|\n| **95 %** of 3 × 256 |\n",
+        {"figures/größe.svg": b"<?xml version='1.0'?>\n<svg><!-- -- > <script> --><g/></svg>"},
         title="<T>",
     )
     assert '<svg role="img" aria-label="a"><g/></svg>' in page

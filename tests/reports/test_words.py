@@ -6,7 +6,18 @@ from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.pipeline.scores import ACCURACY, AUC, METRICS, R2
 from depthcheck.reports.compare.results import Spread
-from depthcheck.reports.text.words import configuration, duration, points, score, secondary, spread, with_unit
+from depthcheck.reports.text.answer import plain
+from depthcheck.reports.text.words import (
+    configuration,
+    duration,
+    inside,
+    level,
+    points,
+    score,
+    secondary,
+    spread,
+    with_unit,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +59,27 @@ def test_errors_stay_in_the_targets_unit():
 
 def test_durations_are_minutes_or_hours():
     assert [duration(of) for of in (1, 60, 150, 9000)] == ["1 minute", "1 minute", "2 minutes", "2.5 hours"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "value", "begins", "within"),
+    [
+        ("depth", "2", "Depth 2", "depth 2"),
+        ("normalization", "batch", "Batch normalization", "batch normalization"),
+        (
+            "early_stopping",
+            "0",
+            "No early stopping (the last epoch counts)",
+            "no early stopping (the last epoch counts)",
+        ),
+        ("cell", "LSTM", "Cell LSTM", "cell LSTM"),
+        ("nHeads", "4*<b>", r"NHeads 4\*\<b\>", r"nHeads 4\*\<b\>"),
+        ("configuration", "run-A", "run-A", "run-A"),
+    ],
+)
+def test_levels_keep_the_letters_of_the_user_and_are_no_markup(factor, value, begins, within):
+    assert (level(factor, value), inside(factor, value)) == (begins, within)
+    assert plain(within).endswith(value) or factor not in ("cell", "nHeads", "configuration")
 
 
 def test_option_from_outside_is_said(monkeypatch):
