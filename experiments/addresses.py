@@ -54,9 +54,14 @@ def without_login(address: str) -> str:
     return address if url is None else url._replace(username=None, password=None).render_as_string()
 
 
+def is_server(uri: str) -> bool:
+    """Tell whether a tracking store is a server."""
+    return uri.startswith(("http://", "https://"))
+
+
 def mlflow_pages(uri: str) -> tuple[str, str | None]:
     """Return the address of MLflow's pages, and the command that starts them where no server does."""
-    if uri.startswith("http"):
+    if is_server(uri):
         return without_login(uri).rstrip("/"), None
     return "http://127.0.0.1:5000", f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}"
 

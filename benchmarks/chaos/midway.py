@@ -52,7 +52,7 @@ def _ask_doctor(one: Round) -> None:
     ((n_running,),) = rows(one.hurt.path / "mlflow.db", _RUNNING)
     one.doctor(1 if n_running else None, *(["is RUNNING in MLflow"] if n_running else []))
     if one.rng.random() < 0.5:
-        one.doctor(0, fix=True)
+        one.doctor(0 if n_running else None, fix=True)
 
 
 def _begun(one: Round) -> subprocess.Popen[str]:

@@ -13,6 +13,7 @@ import hashlib
 import mmap
 import os
 import pickle
+import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,10 +44,13 @@ class Parcel:
         Of all its bytes.
     sizes
         Of its arrays, then of the pickle that they belong to.
+    sender
+        The session: two may send the same data to one worker at once.
     """
 
     sha256: str
     sizes: tuple[int, ...]
+    sender: str
 
     @property
     def n_bytes(self) -> int:
@@ -67,7 +71,8 @@ def packed(dataset: Dataset) -> tuple[Parcel, list[memoryview]]:
     sha256 = hashlib.sha256()
     for chunk in chunks(parts):
         sha256.update(chunk)
-    return Parcel(sha256=sha256.hexdigest(), sizes=tuple(part.nbytes for part in parts)), parts
+    sizes = tuple(part.nbytes for part in parts)
+    return Parcel(sha256=sha256.hexdigest(), sizes=sizes, sender=secrets.token_hex(4)), parts
 
 
 def chunks(parts: Sequence[memoryview]) -> Iterator[bytes]:
@@ -80,16 +85,16 @@ def chunks(parts: Sequence[memoryview]) -> Iterator[bytes]:
                 yield bytes(chunk)
                 chunk.clear()
         chunk += bytes(-part.nbytes % _ALIGNED)
-    yield bytes(chunk)
+    if chunk:
+        yield bytes(chunk)
 
 
 def keep(parcel: Parcel, offset: int, chunk: bytes) -> None:
     """Write a chunk where it belongs, chunk after chunk; with the last one the file gets its name."""
     path = parcel.path
     # Other machines may share the folder.
-    part = path.with_name(f"{parcel.sha256}-{socket.gethostname()}-{os.getpid()}")
+    part = path.with_name(f"{parcel.sha256}-{parcel.sender}-{socket.gethostname()}-{os.getpid()}")
     if not offset:
-        path.unlink(missing_ok=True)
         for old in path.parent.iterdir():
             with contextlib.suppress(OSError):  # another process clears up, too
                 if old.stat().st_mtime < time.time() - _KEPT_SECONDS:

@@ -274,7 +274,8 @@ def _has_model(run_id: str, mlflow: MlflowSide) -> bool:
 def _trials(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
     """Compare trial by trial, then look at the runs that are left over."""
     tags = [run.tags for run in mlflow.runs.values()]
-    counts = {key: Counter(one[key] for one in tags if key in one) for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
+    noted = {key: [one.get(key, "") for one in tags] for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
+    counts = {key: Counter(filter(str.isdecimal, values)) for key, values in noted.items()}
     samples = {key: next((value for value, _ in count.most_common(1)), None) for key, count in counts.items()}
     for number in optuna.foreign:
         yield Finding(
@@ -371,13 +372,15 @@ def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflow
     """Compare the score that counts, with the run's own curve as the witness; a diverged trial's is no curve's end."""
     key = keys.final(optuna.resolved.metric)
     logged = run.metrics.get(key)
-    wanted = trial.score if trial.score is not None else _last(trial.scores)
-    if wanted is None or same(logged, wanted):
-        return
     curves = mlflow.curves.get(run.run_id, {})
     scores, losses = curves.get(f"valid/{optuna.resolved.metric}", {}), curves.get("valid/loss", {})
     stopped = _stops_early(trial, optuna) and bool(losses)
-    witness = scores.get(min(losses, key=lambda epoch: losses[epoch])) if stopped else _last(scores)
+    counts = min(losses, key=lambda epoch: losses[epoch]) if stopped else max(trial.scores, default=0)
+    witness = scores.get(counts)
+    # The value that Optuna gives a pruned trial is that of its last epoch.
+    wanted = trial.scores.get(counts) if trial.state == "pruned" else trial.score
+    if wanted is None or same(logged, wanted):
+        return
     what = f"trial {trial.number}: its score is {wanted!r} in Optuna and {logged!r} in MLflow (run {run.run_id})"
     if trial.state == "diverged" or same(witness, wanted):
         yield Finding(
@@ -484,10 +487,6 @@ def _closing(run: StoredRun, what: str, *, may_close: bool, tags: Mapping[str, s
         advice="it is closed as KILLED" if may_close else _ELSEWHERE,
         repair=Repair(kind="end run", target=run.run_id, status="KILLED", tags=note) if may_close else None,
     )
-
-
-def _last(scores: Mapping[int, float]) -> float | None:
-    return scores[max(scores)] if scores else None
 
 
 def _again(run_id: str) -> str:

@@ -115,7 +115,7 @@ def studies(place: Place, asked: str | None) -> list[str]:
             return [str(asked)]
         known = ", ".join(dict.fromkeys([*names, *in_optuna])) or "none, for there is none"
         raise ValueError(f"study must be one of {known}, got {asked!r} (in {place.uri} and {place.storage})")
-    found = [*names, *(name for name in in_optuna if name not in names and _is_ours(place.storage, name))]
+    found = [*names, *(name for name in in_optuna if name not in names and _has_begun(place.storage, name))]
     if not found:
         raise ValueError(
             f"there must be a study to examine, got none in {place.uri} and {place.storage}; "
@@ -177,12 +177,13 @@ def examine(place: Place, study: str, *, fix: bool, say: Callable[[str], None] =
     )
 
 
-def _is_ours(storage: str, name: str) -> bool:
+def _has_begun(storage: str, name: str) -> bool:
+    """Tell whether a study of Optuna's is one of ours that has had a run; one that was stopped before has nothing."""
     try:
         ledger = Ledger.existing(storage, name)
     except ValueError:  # a newer version's: whoever examines it is told so
         return True
-    return ledger is not None and bool(ledger.definition)
+    return ledger is not None and ledger.parent_run_id is not None
 
 
 def _read(place: Place, study: str, lock: Lock | None) -> ExaminedStudy:
@@ -298,9 +299,10 @@ def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
         case "note the study's run in Optuna":
             study.ledger.set_parent_run_id(action.target)
         case "open another run for the study":
-            runs = study.mlflow.runs
-            experiment_ids = {run.experiment_id for run in runs.values()}
-            parent = new_parent(study.uri, study.name, list(runs), next(iter(experiment_ids), None))
+            runs = study.mlflow.runs.values()
+            # A deleted one cannot be written to; once it is restored, it is found not to lie below its study.
+            active = [run.run_id for run in runs if not run.is_deleted]
+            parent = new_parent(study.uri, study.name, active, next((run.experiment_id for run in runs), None))
             study.ledger.set_parent_run_id(parent.run_id)
 
 

@@ -89,8 +89,6 @@ class OptunaSide:
 
     Attributes
     ----------
-    epochs
-        That a trial has at most.
     trials
         Of this project; one that a user asked for by hand is among ``foreign``, by its number.
     params
@@ -108,7 +106,6 @@ class OptunaSide:
     name: str
     definition: Mapping[str, Any]
     parent_run_id: str | None
-    epochs: int
     resolved: Resolved
     trials: tuple[StudyTrial, ...] = ()
     foreign: tuple[int, ...] = ()
@@ -142,7 +139,6 @@ def optuna_side(ledger: Ledger) -> OptunaSide:
         name=study.name,
         definition=ledger.definition,
         parent_run_id=ledger.parent_run_id,
-        epochs=max([study.experiment.budget.epochs, *(int(of["epochs"]) for of in params.values())]),
         resolved=study.resolved,
         trials=tuple(trials),
         foreign=tuple(foreign),
@@ -290,7 +286,7 @@ def _contents(uri: str, optuna: OptunaSide | None, runs: Mapping[str, StoredRun]
     troubles = dict.fromkeys(damaged, f"{keys.EXAMPLE}, what its model said of a few samples, is not as it was")
     troubles |= {run_id: state.trouble for run_id, state in states.items() if state.trouble}
     return {
-        "curves": trial_curves(uri, trained, metric=optuna.resolved.metric, epochs=optuna.epochs) if optuna else {},
+        "curves": trial_curves(uri, trained, metric=optuna.resolved.metric) if optuna else {},
         "models": troubles,
         "n_unchecked": sum(not state.is_checked for state in states.values()),
         "predictions": frozenset(test_predictions(uri, [runs[run_id] for run_id in evaluated])),

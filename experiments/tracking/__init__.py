@@ -8,7 +8,6 @@ from depthcheck.experiments.tracking.keys import FINALIST
 from depthcheck.experiments.tracking.model import load_model, model_is_gone
 from depthcheck.experiments.tracking.open_run import CodeVersion, code_version, environment
 from depthcheck.experiments.tracking.reading import (
-    Diagnostics,
     attempts,
     best_run,
     diagnostics,
@@ -74,7 +73,7 @@ from depthcheck.experiments.tracking.trial_run import (
 )
 
 __all__ = [
-    "FINALIST", "CodeVersion", "Curves", "Diagnostics", "ReproductionRun", "StoredRun", "StudyRun", "TakenOverError",
+    "FINALIST", "CodeVersion", "Curves", "ReproductionRun", "StoredRun", "StudyRun", "TakenOverError",
     "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address", "close_stale",
     "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion", "diagnostics",
     "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 
-from depthcheck.experiments.addresses import require_address, shown
+from depthcheck.experiments.addresses import is_server, require_address, shown
 
 #: How long a locked SQLite file or a slow server is waited for; MLflow's own SQLite stores wait as long.
 BUSY_SECONDS = 20
@@ -193,11 +193,6 @@ def _is_shared(file: Path) -> bool:
     place = file.resolve()
     drives = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
     return next((drives[folder] for folder in place.parents if folder in drives), "") not in _OWN_DRIVES
-
-
-def is_server(uri: str) -> bool:
-    """Tell whether a tracking store is a server."""
-    return uri.startswith(("http://", "https://"))
 
 
 def _may_go_away(address: str) -> bool:

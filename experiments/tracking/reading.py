@@ -28,9 +28,10 @@ from depthcheck.experiments.tracking.runs import (
     started,
     study_runs,
 )
-from depthcheck.experiments.tracking.store import TrackingError, client, storage
+from depthcheck.experiments.tracking.store import TrackingError, client, launcher, storage
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Phase, Predictions, TrialRecord, TrialState
+from depthcheck.pipeline.verbatim import command
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 #: Scores that stand beside the one that decides.
 _SECONDARY = ("accuracy", "rmse", "mae")
-
-#: run id -> metric -> epoch -> value
-Diagnostics = dict[str, Curves]
 
 
 def trials(uri: str, parent_run_id: str) -> list[TrialRecord]:
@@ -119,10 +117,10 @@ def logged_points(uri: str, run_id: str) -> dict[str, dict[int, float]]:
         return curves(api, [run_id], names)[run_id]
 
 
-def trial_curves(uri: str, run_ids: Sequence[str], *, metric: str, epochs: int) -> Mapping[str, Curves]:
+def trial_curves(uri: str, run_ids: Sequence[str], *, metric: str) -> Mapping[str, Curves]:
     """Read the points that there are of the curves that every trial has, by run."""
     with storage(f"cannot read curves from {uri}"):
-        return curves(client(uri), run_ids, list(_curve_keys(metric)), epochs=epochs)
+        return curves(client(uri), run_ids, list(_curve_keys(metric)))
 
 
 def children(api: MlflowClient, parent_run_id: str, condition: str) -> Iterator[StoredRun]:
@@ -144,10 +142,29 @@ def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
 
 def _read(api: MlflowClient, found: Sequence[StoredRun]) -> list[TrialRecord]:
     """Return the records of runs that count, with all of their curves."""
+    for run in found:
+        _require_as_logged(run)
     names = sorted({key for run in found for key in _curve_keys(run.tags[keys.METRIC])})
-    epochs = max((int(run.params["epochs"]) for run in found), default=1)
-    points = curves(api, [run.run_id for run in found], names, epochs=epochs)
+    points = curves(api, [run.run_id for run in found], names)
     return [_record(run, points[run.run_id]) for run in found]
+
+
+def _require_as_logged(run: StoredRun) -> None:
+    """Complain about a trial of which somebody has edited or deleted a tag without which it cannot be read."""
+    tags = run.tags
+    is_right = {
+        **{key: key in tags for key in (keys.STUDY, keys.PHASE, keys.METRIC)},
+        **{key: tags.get(key, "0").isdecimal() for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)},
+    }
+    if keys.VALID_SAMPLES in tags:
+        is_right[keys.METRIC] = keys.final(tags.get(keys.METRIC, "")) in run.metrics
+    wrong = next((key for key, right in is_right.items() if not right), None)
+    if wrong is not None:
+        got = f"got {tags[wrong]!r}" if wrong in tags else "which is gone"
+        raise ValueError(
+            f"run {run.run_id} of trial {run.number} must have its tag {wrong} as it was logged, {got}: "
+            f"{command(launcher(), 'doctor', study=run.study or None, fix=True)} puts it back"
+        )
 
 
 def _curve_keys(metric: str) -> dict[str, str]:
@@ -255,7 +272,7 @@ def _files(api: MlflowClient, run: StoredRun | TrialRecord, names: set[str], fol
     return [Path(api.download_artifacts(run.run_id, name, str(folder))) for name in there_are]
 
 
-def diagnostics(uri: str, run_ids: Sequence[str]) -> Diagnostics:
+def diagnostics(uri: str, run_ids: Sequence[str]) -> dict[str, Curves]:
     """Read the curves of gradient norms and saturation by layer, as many as each run has."""
     api, wanted = client(uri), defaultdict[str, list[str]](list)
     found: dict[str, dict[str, dict[int, float]]] = {}

@@ -16,7 +16,7 @@ from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
-from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, get, search
+from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, search
 from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, storage
 from depthcheck.experiments.tracking.study_run import StudyRun, shortened
 from depthcheck.pipeline.system import silent_imports
@@ -139,7 +139,7 @@ def delete_study(uri: str, study: str, run_id: str) -> None:
     """
     api = client(uri)
     with storage(f"cannot delete study {study} from {uri}"):
-        children = list(search(api, below(run_id), [get(api, run_id).experiment_id]))
+        children = list(search(api, below(run_id)))
         versions, ours = _versions(api, study), {run.run_id for run in children}
         own = [one.version for one in versions if one.run_id in ours]
         if own and len(own) == len(versions):
@@ -236,8 +236,8 @@ def champion_address(uri: str, study: str | None) -> str:
     """Return the address of a study's champion, or of the latest study's that has one."""
     known = studies(uri, study)
     with storage(f"cannot read the champions in {uri}"):
-        registered = {model.name for model in client(uri).search_registered_models() if keys.CHAMPION in model.aliases}
-    named = next((one.study for one in known if one.study in registered), None)
+        champions = ((one.study, _champion_version(_registered(client(uri), one.study))) for one in known)
+        named = next((name for name, version in champions if version is not None), None)
     if named is None:
         wanted = "that has a champion" if study is None else f"with a champion, got {study!r}"
         raise ValueError(f"study must be one {wanted}; a study has one when its finalists are confirmed ({shown(uri)})")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client, storage
@@ -21,7 +21,9 @@ from depthcheck.pipeline.dimensions import CONFIGURATION
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.store.entities.paged_list import PagedList
 
+_T = TypeVar("_T")
 RunEnd = Literal["FINISHED", "FAILED", "KILLED"]
 #: metric -> epoch (0 for a value of the whole trial) -> value
 Curves = Mapping[str, Mapping[int, float]]
@@ -151,18 +153,25 @@ def find_run(uri: str, run_id: str) -> StoredRun | None:
 def search(
     api: MlflowClient, condition: str, experiment_ids: Sequence[str] | None = None, *, deleted_too: bool = False
 ) -> Iterator[StoredRun]:
-    """Yield every run that fulfils the condition, page after page, in some MLflow experiments or (None) in all."""
+    """Yield every run that fulfils the condition, in some MLflow experiments or (None) in all."""
     from mlflow.entities import ViewType
 
-    view, token = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY, None
+    view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
     if experiment_ids is None:
-        experiment_ids = [experiment.experiment_id for experiment in api.search_experiments(view)]
-    while True:
-        page = api.search_runs(list(experiment_ids), condition, view, max_results=_PAGE, page_token=token)
-        yield from map(_stored, page)
-        token = page.token
-        if not token:
-            return
+        there = _all_pages(lambda token: api.search_experiments(view, page_token=token))
+        experiment_ids = [experiment.experiment_id for experiment in there]
+    searched = list(experiment_ids)
+    found = _all_pages(lambda token: api.search_runs(searched, condition, view, max_results=_PAGE, page_token=token))
+    yield from map(_stored, found)
+
+
+def _all_pages(ask: Callable[[str | None], PagedList[_T]]) -> Iterator[_T]:
+    """Yield what a search finds, page after page."""
+    page = ask(None)
+    yield from page
+    while page.token:
+        page = ask(page.token)
+        yield from page
 
 
 def study_runs(uri: str, *, deleted_too: bool = True) -> list[StoredRun]:
@@ -195,15 +204,8 @@ def is_deleted_experiment(uri: str, experiment_id: str) -> bool:
         return bool(client(uri).get_experiment(experiment_id).lifecycle_stage == "deleted")
 
 
-def curves(
-    api: MlflowClient, run_ids: Sequence[str], names: Sequence[str], *, epochs: int = 1
-) -> dict[str, dict[str, dict[int, float]]]:
-    """Read metrics of runs, by run: a question for each metric and hundred runs.
-
-    Parameters
-    ----------
-    epochs
-        How many points a metric of one run may have: those of all runs of a question must fit into one answer.
+def curves(api: MlflowClient, run_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, dict[int, float]]]:
+    """Read metrics of runs, by run.
 
     Returns
     -------
@@ -211,36 +213,47 @@ def curves(
         Each run with each metric, empty where it has no points.
     """
     found: dict[str, dict[str, dict[int, float]]] = {run_id: defaultdict(dict) for run_id in run_ids}
-    size = max(1, min(MAX_BULK_RUNS, MAX_BULK_POINTS // max(epochs, 1)))
-    for start in range(0, len(run_ids), size):
+    for start in range(0, len(run_ids), MAX_BULK_RUNS):
         for name in names:
-            for run_id, epoch, value in _points(api, run_ids[start : start + size], name):
+            for run_id, epoch, value in _points(api, run_ids[start : start + MAX_BULK_RUNS], name):
                 found[run_id][name][epoch] = _as_logged(value)
     return {run_id: {name: of[name] for name in names} for run_id, of in found.items()}
 
 
 def _points(api: MlflowClient, run_ids: Sequence[str], key: str) -> Iterator[tuple[str, int, float]]:
-    """Yield (run id, step, value) of one metric of up to ``MAX_BULK_RUNS`` runs, as one question where possible.
+    """Yield (run id, step, value) of one metric of up to ``MAX_BULK_RUNS`` runs, in as few questions as possible.
 
-    50 runs of 6 curves are 6 questions instead of 300. MLflow has the question for its own user interface: as a method
-    of its SQL stores and as a route of its server, not of its client. Where neither is found, curves are read singly.
+    An answer that is full, in which runs come by their ids, breaks off within its last run: that one and those without
+    a point so far are asked for again. What fills an answer alone is read singly, page after page.
     """
-    store: Any = api._tracking_client.store
-    if hasattr(store, "get_metric_history_bulk"):
-        for found in store.get_metric_history_bulk(list(run_ids), key, MAX_BULK_POINTS):
-            yield found.run_id, found.step, found.value
-        return
-    points = _from_server(store, run_ids, key) if len(run_ids) > 1 and hasattr(store, "get_host_creds") else None
-    if points is not None:
-        yield from points
-        return
-    for run_id in run_ids:
+    left = list(run_ids)
+    while len(left) > 1 and (points := _in_bulk(api, left, key)) is not None:
+        cut = points[-1][0] if len(points) >= MAX_BULK_POINTS else None
+        whole = [point for point in points if point[0] != cut]
+        yield from whole
+        if cut is None:
+            return
+        if not whole:
+            break
+        had = {point[0] for point in whole}
+        left = [run_id for run_id in left if run_id not in had]
+    for run_id in left:
         for metric in api.get_metric_history(run_id, key):
             yield run_id, metric.step, metric.value
 
 
-def _from_server(store: Any, run_ids: Sequence[str], key: str) -> list[tuple[str, int, float]] | None:
-    """Ask the route of the server's user interface; None where the server has none."""
+def _in_bulk(api: MlflowClient, run_ids: Sequence[str], key: str) -> list[tuple[str, int, float]] | None:
+    """Ask for one metric of several runs at once; None where the store cannot be asked so.
+
+    50 runs of 6 curves are 6 questions instead of 300. MLflow has the question for its own user interface: as a method
+    of its SQL stores and as a route of its server, not of its client.
+    """
+    store: Any = api._tracking_client.store
+    if hasattr(store, "get_metric_history_bulk"):
+        found = store.get_metric_history_bulk(list(run_ids), key, MAX_BULK_POINTS)
+        return [(metric.run_id, metric.step, metric.value) for metric in found]
+    if not hasattr(store, "get_host_creds"):
+        return None
     from mlflow.utils.rest_utils import http_request
 
     response = http_request(  # type: ignore[no-untyped-call]

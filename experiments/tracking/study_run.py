@@ -5,15 +5,17 @@ Nothing that was written is deleted.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from depthcheck.experiments.addresses import shown, without_login
+from depthcheck.experiments.addresses import is_server, shown, without_login
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.open_run import (
     Artifact,
@@ -50,6 +52,8 @@ _LONGEST_NOTE = 8_000
 _THE_REST = "The rest is in `report/report.md`, among the artifacts of the study's run."
 #: What parts the answer on a study's page from what the study says of itself.
 _ANSWER_ENDS = "\n\n---\n\n"
+#: Characters of a folder's name; a file system takes 255 bytes.
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +162,7 @@ def open_parent(
     origin
         Where the session's lock is, as :class:`depthcheck.experiments.lock.Holder` calls it.
     artifacts
-        Those of a continued study go into a folder ``sessions/<time>``.
+        Those of a continued study go into a folder ``sessions/<time in UTC>``.
     code
         By default the version of the checkout that this package is in.
     launcher
@@ -218,7 +222,8 @@ def open_parent(
         continued=parent_run_id is not None,
         shared_tags=shared,
     )
-    folder = f"sessions/{stamp:%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
+    # In UTC: the latest session is the one whose folder's name comes last.
+    folder = f"{keys.SESSIONS}/{stamp.astimezone(UTC):%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
     opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
     return opened
 
@@ -242,7 +247,7 @@ def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> N
     """Close the sessions of this study that a kill of ``mlflow run`` left RUNNING."""
     phase = f"tags.{keys.PHASE} = '{keys.PHASE_SESSION}'"
     condition = f"{below(parent.run_id)} and {phase} and attributes.status = 'RUNNING'"
-    for session in search(api, condition, [parent.experiment_id]):
+    for session in search(api, condition):  # mlflow run made each in the MLflow experiment that it was told
         if session.run_id != keep:
             log_batch(api, session.run_id, tags={keys.STATE: _STATES["KILLED"]})
             api.set_terminated(session.run_id, "KILLED")
@@ -255,9 +260,15 @@ def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, s
         found = api.get_experiment_by_name(name)
         # MLflow would put the artifacts below the working directory; they belong beside their database.
         folder = store_directory(uri)
-        location = None if folder is None else (folder / "mlruns" / name).as_uri()
+        location = None if folder is None else (folder / "mlruns" / _folder_name(name)).as_uri()
         experiment_id = api.create_experiment(name, location) if found is None else found.experiment_id
     return str(api.create_run(experiment_id, run_name=study).info.run_id)
+
+
+def _folder_name(experiment: str) -> str:
+    """Return what the folder of an MLflow experiment's artifacts is called: its name may be a path, to anywhere."""
+    name = re.sub(r"[^\w. -]+", "_", experiment).strip("._ ")[:_LONGEST_NAME]
+    return name if name == experiment else f"{name}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
 
 
 def close_stale(
@@ -422,4 +433,4 @@ def runs_link(uri: str, run_id: str, condition: str) -> str:
 
 
 def _link(uri: str, where: str) -> str:
-    return f"{without_login(uri).rstrip('/')}/{where}" if uri.startswith(("http://", "https://")) else f"http:{where}"
+    return f"{without_login(uri).rstrip('/')}/{where}" if is_server(uri) else f"http:{where}"

@@ -6,6 +6,7 @@ other, and no reader of a study's trials meets it. It has a phase of its own and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -274,9 +275,9 @@ def start_reproduction(
     return ReproductionRun(uri, run_id, run.experiment_id)
 
 
-def close_stale_reproductions(uri: str) -> list[str]:
-    """Close as KILLED the reproductions whose process on this machine was killed; return their runs."""
-    api, closed = client(uri), []
+def close_stale_reproductions(uri: str) -> None:
+    """Close as KILLED the reproductions whose process on this machine was killed."""
+    api = client(uri)
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_REPRODUCTION}' and attributes.status = 'RUNNING'"
     with storage(f"cannot close interrupted reproductions in {uri}"):
         for run in list(search(api, condition)):
@@ -284,13 +285,20 @@ def close_stale_reproductions(uri: str) -> list[str]:
                 note = f"Interrupted: its process ended. (Seen {datetime.now().astimezone():%Y-%m-%d %H:%M}.)"
                 log_batch(api, run.run_id, tags={keys.STATE: "interrupted", keys.NOTE: note})
                 api.set_terminated(run.run_id, "KILLED")
-                closed.append(run.run_id)
-    return closed
 
 
 def _process(pid: int) -> str:
     """Return what tells a process from all others: machine, number, and when it began."""
-    return f"{socket.gethostname()} {pid} {psutil.Process(pid).create_time():.0f}"
+    return f"{socket.gethostname()} {pid} {_began(pid)}"
+
+
+def _began(pid: int) -> str:
+    """Return when a process began: on Linux by the kernel's own clock, since the time of day may be set meanwhile."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        behind_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
+        return f"{boot}+{behind_name.split()[19].decode()}"
+    return f"{psutil.Process(pid).create_time():.0f}"
 
 
 def _is_dead(process: str) -> bool:

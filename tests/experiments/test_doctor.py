@@ -22,7 +22,7 @@ from rich.console import Console
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import Outcome
-from depthcheck.experiments.doctor.examine import Examination, examine, lines
+from depthcheck.experiments.doctor.examine import Examination, examine, lines, studies
 from depthcheck.experiments.lock import lock_file
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import definition, design, space
@@ -34,7 +34,7 @@ from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Evaluation, History, TrialResult, TrialState
 
-DIGITS = definition.read(definition.find("digits"))
+DIGITS = replace(definition.read(definition.find("digits")), fixed={"early_stopping": 3})
 SHA256 = "ab" * 32
 PLAN = design.plan(DIGITS, [design.SearchRound(trials=20)])
 
@@ -78,7 +78,9 @@ class Study:
         """End the trial in MLflow; return what Optuna is to be told."""
         number = len(self.ledger.trials()) - 1
         scores = tuple((number + epoch / 10) / 20 for epoch in range(1, n_epochs + 1))
-        losses = (*([0.5] * (n_epochs - 1)), math.nan if state == "diverged" else 0.25)
+        counts = n_epochs - 2 if state == "pruned" else n_epochs - 1  # the epoch of the lowest loss
+        lowest = math.nan if state == "diverged" else 0.25
+        losses = tuple(lowest if epoch == counts else 0.5 for epoch in range(n_epochs))
         history = History(
             train_loss=losses,
             train_score=scores,
@@ -87,7 +89,7 @@ class Study:
             learning_rate=(0.1,) * n_epochs,
             seconds=(0.01,) * n_epochs,
         )
-        score = 0.1 if state == "diverged" else scores[-1]
+        score = 0.1 if state == "diverged" else scores[counts]
         point = PLAN[number].point
         assert point is not None
         config = space.to_config(DIGITS, point, seed=PLAN[number].seed, data_sha256=SHA256, split=SplitConfig())
@@ -97,7 +99,7 @@ class Study:
                 config=config,
                 state=state,
                 history=history,
-                valid=Evaluation(part="valid", loss=losses[-1], score=score, metric="accuracy", n_samples=288),
+                valid=Evaluation(part="valid", loss=losses[counts], score=score, metric="accuracy", n_samples=288),
                 test=None,
                 n_params=650,
                 fit_seconds=0.1,
@@ -182,6 +184,9 @@ def test_optuna_study_without_a_run_yet_is_clean(uri: str, tmp_path: Path) -> No
     place = Place(uri=uri, storage=f"sqlite:///{tmp_path / 'optuna.db'}", folder=tmp_path)
     Ledger.open(place.storage, "mine", {**DIGITS.as_json(), "data_sha256": SHA256})
     assert examine(place, "mine", fix=False).left == ()
+    tracking.store.client(uri)
+    with pytest.raises(ValueError, match="there must be a study to examine, got none"):  # as list says
+        studies(place, None)
 
 
 def test_run_of_another_definition_is_not_taken_for_the_studys_own(study: Study, tmp_path: Path) -> None:
@@ -232,6 +237,20 @@ def test_store_that_has_nothing_of_a_study_is_named_and_not_written(
     assert left.what == f"the study's run {study.run.run_id} and the runs of all its trials are gone from MLflow"
     assert "put the store back that has them, or name it (MLFLOW_TRACKING_URI)" in left.advice
     assert examine(study.place, "mine", fix=False).left == ()  # once the store is back
+
+
+def test_study_whose_run_is_gone_gets_another_one_though_a_trials_run_is_deleted(study: Study) -> None:
+    for _ in range(2):
+        study.ledger.tell(study.finish(study.start()))
+    study.end()
+    api = client(study.place.uri)
+    for run_id in (study.run.run_id, study.ledger.trials()[0].user_attrs["run_id"]):
+        api.delete_run(run_id)
+    api._tracking_client.store._hard_delete_run(study.run.run_id)  # as mlflow gc does
+    (left,) = study.examine(fix=True).left
+    assert "design.json" in left.what
+    (again,) = tracking.studies(study.place.uri)
+    assert len(tracking.trials(study.place.uri, again.run_id)) == 2
 
 
 def test_link_that_leads_nowhere_in_place_of_the_lock_is_said_and_not_followed(study: Study, tmp_path: Path) -> None:

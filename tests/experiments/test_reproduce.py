@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -536,7 +537,9 @@ def test_run_of_mlflow_run_becomes_the_reproduction_and_keeps_its_parameters(uri
     assert (made.data.params["data"], made.data.params["optimizer"]) == ("auto", "sgd")
 
 
-def test_reproduction_whose_process_was_killed_is_closed_and_no_other(uri: str) -> None:
+def test_reproduction_whose_process_was_killed_is_closed_and_no_other(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, run_id = logged_trial(uri)
     program = f"""
 import sys, time
@@ -556,9 +559,11 @@ time.sleep(600)
     living = tracking.start_reproduction(uri, original.run, params={}, description="", environ={}).run_id
     elsewhere = tracking.start_reproduction(uri, original.run, params={}, description="", environ={}).run_id
     client(uri).set_tag(elsewhere, keys.PROCESS, "another-machine 1 1")
-    assert tracking.close_stale_reproductions(uri) == []
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _process: 0.0)  # as where the clock was set meanwhile
+    tracking.close_stale_reproductions(uri)
+    assert client(uri).get_run(dead).info.status == "RUNNING"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert tracking.close_stale_reproductions(uri) == [dead]
+    tracking.close_stale_reproductions(uri)
     assert client(uri).get_run(dead).info.status == "KILLED"
     assert {client(uri).get_run(run).info.status for run in (living, elsewhere)} == {"RUNNING"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from depthcheck.experiments import tracking
+from depthcheck.experiments.cluster import travel
 from depthcheck.experiments.cluster.travel import changed_since, stamps
 from depthcheck.experiments.cluster.worker import TrialTask, load_once, run_task, score_network, score_references
 from depthcheck.experiments.planning import definition, design, space
@@ -23,6 +24,23 @@ DIGITS = definition.read(definition.find("digits"))
 def write(path: Path, last: int) -> None:
     rows = [f"{row},{row % 3},{row % 2}" for row in range(40)]
     path.write_text("\n".join(["a,b,bought", *rows, f"{last},0,1"]) + "\n")
+
+
+def test_sessions_that_send_the_same_data_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(travel, "CHUNK", 64)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    digits = load(DataConfig(name="digits", rows=10), cache=tmp_path)
+    for length in range(64):  # the last chunk may come out full, or with any number of bytes
+        dataset = replace(digits, source="x" * length)
+        (one, parts), (other, _) = travel.packed(dataset), travel.packed(dataset)
+        one.path.parent.mkdir(parents=True, exist_ok=True)
+        offset = 0
+        for chunk in travel.chunks(parts):
+            for parcel in (one, other):
+                travel.keep(parcel, offset, chunk)
+            offset += len(chunk)
+        assert travel.arrived(one) is not None
+    assert not list(one.path.parent.glob("*-*"))
 
 
 @pytest.mark.parametrize("change", [lambda path: write(path, 9), lambda path: path.write_text("a,b"), Path.unlink])

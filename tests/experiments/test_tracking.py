@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -251,12 +252,14 @@ def test_trials_come_in_the_order_of_their_numbers_over_all_pages(
     run_ids = {number: run_trial(study, number) for number in numbers}
     monkeypatch.setattr(runs, "_PAGE", 2)
     monkeypatch.setattr(runs, "MAX_BULK_RUNS", 2)
+    for most in (25_000, 8, 6, 3):  # points in an answer; two curves have 8
+        monkeypatch.setattr(runs, "MAX_BULK_POINTS", most)
 
-    records = tracking.trials(study.tracking_uri, study.run_id)
+        records = tracking.trials(study.tracking_uri, study.run_id)
 
-    assert [record.number for record in records] == [0, 1, 2, 3, 4]
-    assert [record.run_id for record in records] == [run_ids[number] for number in range(5)]
-    assert [record.history for record in records] == [history(4, seed=number) for number in range(5)]
+        assert [record.number for record in records] == [0, 1, 2, 3, 4]
+        assert [record.run_id for record in records] == [run_ids[number] for number in range(5)]
+        assert [record.history for record in records] == [history(4, seed=number) for number in range(5)]
 
 
 def test_trials_of_another_study_in_the_same_store_stay_apart(study: tracking.StudyRun) -> None:
@@ -299,7 +302,32 @@ def test_trial_that_ended_twice_counts_once(study: tracking.StudyRun) -> None:
     assert [record.run_id for record in tracking.trials(study.tracking_uri, study.run_id)] == [first]
 
 
-def test_studies_are_listed_by_name_and_the_latest_first(uri: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (keys.STUDY, None),
+        (keys.METRIC, None),
+        (keys.METRIC, "auc"),
+        (keys.VALID_SAMPLES, "x"),
+    ],
+)
+def test_trial_whose_tag_was_edited_is_one_line_that_names_it(
+    study: tracking.StudyRun, key: str, value: str | None
+) -> None:
+    run_id, api = run_trial(study, 0), client(study.tracking_uri)
+    if value is None:
+        api.delete_tag(run_id, key)
+    else:
+        api.set_tag(run_id, key, value)
+    with pytest.raises(
+        ValueError, match=rf"run {run_id} of trial 0 must have its tag {key} as .*doctor.* puts it back"
+    ):
+        tracking.trials(study.tracking_uri, study.run_id)
+
+
+def test_studies_are_listed_by_name_and_the_latest_first(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = client(uri)
+    monkeypatch.setattr(api, "search_experiments", partial(api.search_experiments, max_results=1))
     first = tracking.open_parent("it's mine", uri=uri, environ={})
     time.sleep(0.01)
     second = tracking.open_parent("digits-1", uri=uri, environ={"MLFLOW_EXPERIMENT_NAME": "elsewhere"})
@@ -337,10 +365,15 @@ def test_new_study_is_described_and_finished(uri: str) -> None:
     assert json.loads(written.read_text()) == {"trials": 50}
 
 
-def test_artifacts_lie_beside_the_database(study: tracking.StudyRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("my depth", "my depth"), ("me/depth", "me_depth-fc532aef"), ("../mine", "mine-b8bc1f6f")],
+)
+def test_artifacts_lie_beside_the_database(uri: str, tmp_path: Path, name: str, folder: str) -> None:
+    study = tracking.open_parent("digits-1", uri=uri, environ={"MLFLOW_EXPERIMENT_NAME": name})
     study.log_artifacts({"note.txt": "here"})
 
-    assert [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("note.txt")] == ["mlruns"]
+    assert [path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("note.txt")] == [("mlruns", folder)]
 
 
 def test_run_of_mlflow_run_becomes_the_parent_of_a_new_study(uri: str) -> None:
@@ -385,7 +418,7 @@ def test_runs_of_a_study_stay_what_they_are_whatever_a_shell_has_kept(study: tra
 
 def test_run_of_mlflow_run_becomes_a_child_of_a_study_that_continues(study: tracking.StudyRun, uri: str) -> None:
     study.finish("KILLED")
-    stale = client(uri).create_run(study.experiment_id).info.run_id
+    stale = client(uri).create_run("0").info.run_id  # where mlflow run makes it that was told no experiment
     tracking.open_parent("digits-1", uri=uri, parent_run_id=study.run_id, environ={"MLFLOW_RUN_ID": stale})
     launched = client(uri).create_run(study.experiment_id).info.run_id
 
@@ -407,6 +440,22 @@ def test_run_of_mlflow_run_becomes_a_child_of_a_study_that_continues(study: trac
     assert tracking.trials(uri, study.run_id) == []
     again.finish()
     assert [api.get_run(run_id).info.status for run_id in (study.run_id, launched)] == ["FINISHED", "FINISHED"]
+    tracking.delete_study(uri, "digits-1", study.run_id)
+    assert {api.get_run(run_id).info.lifecycle_stage for run_id in (study.run_id, launched, stale)} == {"deleted"}
+
+
+def test_latest_session_is_the_latest_in_another_time_zone_too(
+    study: tracking.StudyRun, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        with monkeypatch.context() as at:
+            at.setenv("TZ", zone)
+            time.tzset()
+            tracking.open_parent(
+                "digits-1", uri=uri, parent_run_id=study.run_id, environ={}, artifacts={keys.ENVIRONMENT: {"at": zone}}
+            )
+    time.tzset()
+    assert tracking.study_environment(uri, study.run_id) == {"at": "America/New_York"}
 
 
 def test_store_is_found_where_mlflow_run_was_typed(tmp_path: Path, empty_store: Path) -> None:
@@ -663,6 +712,15 @@ def registered(uri: str, study: tracking.StudyRun, monkeypatch: pytest.MonkeyPat
         api.set_registered_model_alias(name, keys.CHAMPION, version.version)
 
     return register
+
+
+def test_champion_is_found_among_more_registered_models_than_a_page_of_mlflow_has(
+    uri: str, study: tracking.StudyRun, registered: Callable[[str, str], None]
+) -> None:
+    registered(study.study, run_trial(study, 0))
+    for number in range(100):
+        client(uri).create_registered_model(f"a-{number}")
+    assert tracking.champion_address(uri, None) == "models:/digits-1@champion"
 
 
 @pytest.mark.parametrize("name", ["fraud", "Ann's fraud"])
