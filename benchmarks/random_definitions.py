@@ -45,12 +45,12 @@ def documents(draw: st.DrawFn, values: ValuesOf = values_of) -> dict[str, Any]:
     """Return a definition in which each dimension is compared, tuned for all or for one optimizer, fixed, or left."""
     tables: dict[str, dict[str, Any]] = {"compare": {}, "tune": {}, "fixed": {}}
     optimizers = draw(st.lists(st.sampled_from(list(OPTIMIZERS)), min_size=1, max_size=2, unique=True))
-    n_compared, clip = 0, draw(st.sampled_from(CLIPS))
+    n_compared, clip, deepest = 0, draw(st.sampled_from(CLIPS)), 1
     for dimension in DIMENSIONS.values():
         if dimension.name in CLIPS and dimension.name != clip:  # an optimizer takes one of them
             continue
         name, few = dimension.name, st.lists(values(dimension), min_size=1, max_size=3, unique=True)
-        takers = [one for one in optimizers if dimension.is_active(one, 1)]
+        takers = [one for one in optimizers if dimension.is_active(one, deepest)]
         roles = ["tune", "fixed", *([] if dimension.is_required else ["left"] * 2)]
         roles += ["own"] if dimension.per_optimizer else []
         roles += ["compare"] if len(takers) == len(optimizers) and n_compared < 3 else []
@@ -68,4 +68,7 @@ def documents(draw: st.DrawFn, values: ValuesOf = values_of) -> dict[str, Any]:
         elif role == "own":
             for optimizer in takers:
                 tables["tune"].setdefault(optimizer, {})[name] = draw(_tuned(dimension, few))
+        if name == "depth":  # without a hidden layer there is nothing to compare of one
+            of = tables[role][name]
+            deepest = of["high"] if isinstance(of, dict) else max(of) if isinstance(of, list) else of
     return {"data": {"name": "digits"}, "budget": {"trials": 1, "epochs": 2}, **tables}

@@ -24,14 +24,22 @@ import numpy as np
 
 from depthcheck.experiments.planning.document import MOST, SCHEMA_FILE, validated
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.ranges import Choices, Range, known_key
-from depthcheck.pipeline.config import COLUMN_KINDS, DataConfig, ParamValue, shown, suggestion
+from depthcheck.experiments.planning.ranges import known_key
+from depthcheck.pipeline.config import (
+    COLUMN_KINDS,
+    SPLIT_METHODS,
+    DataConfig,
+    ParamValue,
+    SplitChoice,
+    shown,
+    suggestion,
+)
 from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import DIMENSIONS, active, know_own, own_dimensions
 from depthcheck.pipeline.own import DIRECTIONS, OwnCode, OwnMetric, OwnModel
-from depthcheck.pipeline.prepare.split import SMALL
+from depthcheck.pipeline.prepare.split import SMALL, resolve
 from depthcheck.pipeline.records import Column, Dataset
-from depthcheck.pipeline.scores import SHIPPED_METRICS, metrics_of
+from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, metrics_of
 from depthcheck.pipeline.system import kind_of, user_path
 from depthcheck.pipeline.verbatim import one_line
 
@@ -209,20 +217,24 @@ def _check_complete(experiment: Experiment) -> None:
     for one, other in (("compare", "tune"), ("compare", "fixed"), ("tune", "fixed")):
         for name in sorted(roles[one] & roles[other]):
             raise ValueError(f"{name} must be either compared, tuned or fixed, got it in [{one}] and in [{other}]")
-    named = set().union(*roles.values(), *experiment.tune_for.values())
+    named = set().union(*roles.values())
     taken = () if experiment.model is None else tuple(experiment.model.defaults())
     for name in sorted((named | experiment.baseline.keys()) - {"depth", *taken}):
         if DIMENSIONS[name].is_own or (experiment.model is not None and DIMENSIONS[name].of_network):
             whom = "a model" if experiment.model is None else experiment.model.name
             known = f" ({', '.join(taken)})" if taken else ""
             raise ValueError(f"{name} must be a hyperparameter of {whom}{known}, got another{suggestion(name, taken)}")
-    named = set().union(*roles.values())
     optimizers = [str(optimizer) for optimizer in experiment.levels("optimizer")]
     used = list(itertools.product(optimizers or [""], map(int, experiment.levels("depth") or [0])))
     for dimension in DIMENSIONS.values():
-        is_needed = dimension.is_required and any(dimension.is_active(*both) for both in used)
-        if is_needed and not dimension.per_optimizer and dimension.name not in named:
+        if dimension.per_optimizer:
+            continue
+        is_active = any(dimension.is_active(*both) for both in used)
+        if dimension.is_required and is_active and dimension.name not in named:
             raise ValueError(f"{dimension.name} must be in [compare], [tune] or [fixed], got it in none of them")
+        if dimension.name in experiment.compare and not is_active:
+            depths = ", ".join(map(str, experiment.levels("depth")))
+            raise ValueError(f"{dimension.name} must be compared at a depth that has it, got {depths}")
     n_combinations = math.prod(len(levels) for levels in experiment.compare.values())
     if n_combinations > MOST:
         raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_combinations}")
@@ -274,8 +286,7 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
         check_values(values, dataset)
     for ranges in (experiment.compare, experiment.tune, *experiment.tune_for.values()):
         for name, of in ranges.items():
-            known = of.values if isinstance(of, Choices) else (of.high,) if isinstance(of, Range) else of
-            for value in known:
+            for value in of if isinstance(of, tuple) else of.ends:
                 check_values({name: value}, dataset)
 
 
@@ -419,7 +430,7 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
         _data_lines(dataset, config, path),
         _column_lines(dataset.columns),
         _split_lines(dataset),
-        _design_lines(),
+        _design_lines(METRICS[dataset.metric].equivalence),
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
@@ -482,26 +493,26 @@ def _column_words(column: Column) -> str:
 
 
 def _split_lines(dataset: Dataset) -> list[str]:
-    n = len(dataset.X)
-    lines = ["[split]"]
-    if dataset.y_test is None and n < SMALL:
-        lines.append(
-            f"# folds = 5  # fewer than {SMALL:,} rows: cross-validation takes the place of one validation part"
-        )
+    found, lines = resolve(SplitChoice(), dataset), ["[split]"]
+    if found.folds:
+        why = f"fewer than {SMALL:,} rows: cross-validation takes the place of one validation part"
+        lines.append(f"# folds = {found.folds}  # {why}")
     lines += ["valid = 0.2  # a share, or a number of rows", "seed = 1234"]
     if dataset.y_test is None:
-        lines.append("# test = 0.2  # set aside, and opened when the search is over")
-    return [*lines, '# method = "stratified"  # or random, group, time, own']
+        instead = "0.2, in place of folds: " if found.folds else ""
+        lines.append(f"# test = {found.test_size}  # {instead}set aside, and opened when the search is over")
+    others = ", ".join(method for method in SPLIT_METHODS if method != found.method)
+    return [*lines, f'# method = "{found.method}"  # or {others}']
 
 
-def _design_lines() -> list[str]:
+def _design_lines(equivalence: float) -> list[str]:
     """Return budget and ranges as the definition for any data has them."""
     text = (SHIPPED / "any.toml").read_text(encoding="utf-8")
     lines = text[text.index("[budget]") :].splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("[compare]"))
     further = [
         "# seeds = 5             # fresh ones for the recommended model and the best alternative",
-        "# equivalence = 0.003   # differences of the score up to this count as practically none",
+        f"# equivalence = {equivalence:<6}  # differences of the score up to this count as practically none",
         "",
     ]
     return [*lines[: at - 1], *further, *lines[at:]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from scipy.stats import qmc
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.pipeline.config import ParamValue, SplitConfig
+from depthcheck.pipeline.config import OptimizerConfig, ParamValue, SplitConfig
+from depthcheck.pipeline.dimensions import options_of
 from depthcheck.pipeline.records import Phase
 
 Combination = Mapping[str, ParamValue]
@@ -121,6 +123,11 @@ def combination_point(
     return space.point(values)
 
 
+def first_point(experiment: Experiment) -> dict[str, ParamValue]:
+    """Return the point of the first combination of levels at the first common setting."""
+    return combination_point(experiment, combinations(experiment)[0], common_settings(experiment, 1)[0].tolist())
+
+
 def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
     """Return all trials of a study, round by round: the budgets asked for, and the finalists that followed each.
 
@@ -154,7 +161,7 @@ def plan(experiment: Experiment, rounds: Sequence[Round]) -> list[PlannedTrial]:
 
 
 def check_plan(experiment: Experiment, split: SplitConfig) -> None:
-    """Make each configuration that is laid down beforehand, so that what cannot be is told before anything is written.
+    """Make what is laid down beforehand, and the ends of what TPE may propose: what cannot be is told before all else.
 
     Raises
     ------
@@ -164,16 +171,25 @@ def check_plan(experiment: Experiment, split: SplitConfig) -> None:
     for trial in plan(experiment, [SearchRound(trials=experiment.budget.trials)]):
         if trial.point is not None:
             space.to_config(experiment, trial.point, seed=trial.seed, data_sha256="", split=split)
+    for optimizer in map(str, experiment.levels("optimizer")):
+        told: dict[str, Sequence[Any]] = {name: (value,) for name, value in experiment.fixed.items()}
+        told |= experiment.compare
+        told |= {name: tuned.ends for name, tuned in experiment.tuned_for(optimizer, 1).items()}
+        options = {name: told[name] for name in options_of(optimizer) if name in told}
+        for row in range(max(map(len, options.values()), default=0)):
+            pairs = tuple((name, values[min(row, len(values) - 1)]) for name, values in options.items())
+            OptimizerConfig(name=optimizer, learning_rate=1.0, hyperparameters=pairs)
 
 
-def n_to_confirm(experiment: Experiment) -> int:
+def n_to_confirm(experiment: Experiment, n_search: int) -> int:
     """Return how many trainings on fresh seeds follow a search: of its best network, and of the best of other levels.
 
-    Where nothing is tuned every level has a finalist; several levels may share one, so that this is the most.
+    Where nothing is tuned every level has a finalist; several levels may share one, so that this is the most. The first
+    of its ``n_search`` trials, the baseline, is never one; configurations that the user chose come without a search.
     """
-    n_combinations = len(combinations(experiment))
-    n_levels = sum(len(levels) for levels in experiment.compare.values())
-    return min(n_combinations, 2 if experiment.is_tuned else n_levels) * experiment.budget.seeds
+    n_levels = sum(len(levels) for levels in experiment.compare.values()) or 1
+    n_finalists = min(len(combinations(experiment)), 2 if experiment.is_tuned else n_levels)
+    return (min(n_finalists, n_search - 1) if n_search else n_finalists) * experiment.budget.seeds
 
 
 def _compare(experiment: Experiment, new_settings: range, first: int) -> list[PlannedTrial]:

@@ -41,7 +41,8 @@ class Experiment:
     """A validated definition. ``compare``, ``tune`` and ``fixed`` name each dimension at most once.
 
     ``tune_for`` holds, optimizer by optimizer, the ranges that replace those of ``tune`` for that optimizer.
-    ``widenings`` are those of the command line that led to these ranges, ``sgd.learning_rate:up``.
+    ``widenings`` are those of the command line that led to these ranges, ``sgd.learning_rate:up``. ``chosen`` is the
+    hash of the configurations that a comparison is of: their names alone may be those of another one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Experiment:
     class_weight: str | None = None
     widenings: tuple[str, ...] = ()
     model: OwnModel | None = None
+    chosen: str = ""
 
     def __post_init__(self) -> None:
         equivalence = self.budget.equivalence
@@ -103,6 +105,7 @@ class Experiment:
             "split": self.split.as_json(),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"model": self.model.as_json()} if self.model else {}),
+            **({"chosen": self.chosen} if self.chosen else {}),
             "seed": self.seed,
             **{theirs: of for theirs, ours in _OF_BUDGET.items() if (of := getattr(self.budget, ours)) is not None},
             "compare": {name: list(levels) for name, levels in self.compare.items()},
@@ -155,6 +158,7 @@ class Experiment:
                 data=DataConfig.from_params({key: str(value) for key, value in stored.items()}),
                 class_weight=stored.get("class_weight"),
                 model=model,
+                chosen=stored.get("chosen", ""),
                 compare={factor: tuple(levels) for factor, levels in stored["compare"].items()},
             )
         except (KeyError, TypeError, AttributeError) as error:

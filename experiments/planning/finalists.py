@@ -124,7 +124,7 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
         Of the search, with a score that counts; the baseline is never chosen. The earliest of equals is.
     """
     compared = [trial for trial in trials if trial.phase == "compare"]
-    best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
+    best = highest([trial for trial in trials if trial.phase in ("compare", "exploit")])
     if best is None:
         return ()
     if not experiment.is_tuned:
@@ -132,13 +132,13 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
             best_there.number
             for factor, levels in experiment.compare.items()
             for level in levels
-            if (best_there := _best([trial for trial in compared if trial.combination[factor] == level]))
+            if (best_there := highest([trial for trial in compared if trial.combination[factor] == level]))
         }
         return tuple(
             _finalist(trial, _stands_for(trial, compared)) for trial in compared if trial.number in numbers
         ) or (_finalist(best, ()),)
     levels = _levels(experiment, best.point)
-    alternative = _best([trial for trial in compared if _levels(experiment, trial.point) != levels])
+    alternative = highest([trial for trial in compared if _levels(experiment, trial.point) != levels])
     return tuple(_finalist(trial, _stands_for(trial, compared)) for trial in (best, alternative) if trial is not None)
 
 
@@ -176,11 +176,12 @@ def _stands_for(trial: StudyTrial, compared: Sequence[StudyTrial]) -> tuple[tupl
     return tuple(
         (factor, str(level))
         for factor, level in trial.combination.items()
-        if _best([other for other in compared if other.combination[factor] == level]) == trial
+        if highest([other for other in compared if other.combination[factor] == level]) == trial
     )
 
 
-def _best(trials: Sequence[StudyTrial]) -> StudyTrial | None:
+def highest(trials: Sequence[StudyTrial]) -> StudyTrial | None:
+    """Return the trial with the highest score, the first of equals."""
     return max(trials, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
 
 
@@ -234,7 +235,13 @@ def pairwise(
     if len(set(configs)) < len(configs):
         raise ValueError("runs must have different configurations, got one twice")
     is_one_study = len({record.study for record in records}) == 1
-    finalists = tuple(_as_finalist(record, is_one_study) for record in records)
+    # Said once for a study, the class weight is in no point of its trials.
+    weights = [config.fit.class_weight or "none" for config in configs]
+    is_one_weight = len({*weights}) == 1
+    finalists = tuple(
+        _as_finalist(record, is_one_study, {} if is_one_weight else {"class_weight": weight})
+        for record, weight in zip(records, weights, strict=True)
+    )
     words = told_apart([by_dimension(one.point) for one in finalists])
     named = [f"{one.id} ({said})" for one, said in zip(finalists, words, strict=True)]
     experiment = Experiment(
@@ -244,12 +251,13 @@ def pairwise(
         split=SplitChoice(
             **{name: getattr(first.split, name) for name in ("valid_size", "test_size", "seed", "method", "folds")}
         ),
-        class_weight=first.fit.class_weight,
+        class_weight=first.fit.class_weight if is_one_weight else None,
         model=first.model.own,
         budget=Budget(trials=1, epochs=first.fit.epochs, seeds=seeds),
         seed=seed,
         compare={FACTOR: tuple(finalist.id for finalist in finalists)},
         fixed={},
+        chosen=frozen_hash(finalists),
     )
     return experiment, finalists, first.data_sha256
 
@@ -268,7 +276,7 @@ def _record(uri: str, run_id: str) -> TrialRecord:
     return record
 
 
-def _as_finalist(record: TrialRecord, is_one_study: bool) -> Finalist:
+def _as_finalist(record: TrialRecord, is_one_study: bool, more: Mapping[str, ParamValue]) -> Finalist:
     name = record.tags.get(tracking.FINALIST, f"trial-{record.number}")  # a champion's run confirms another trial
     identity = name if is_one_study else f"{record.study}/{name}"
     valid = record.evaluation("valid")
@@ -278,5 +286,5 @@ def _as_finalist(record: TrialRecord, is_one_study: bool) -> Finalist:
         origin="chosen",
         selected_score=None if valid is None else valid.score,
         stands_for=((FACTOR, identity),),
-        point=space.from_config(record.config),
+        point={**space.from_config(record.config), **more},
     )

@@ -56,6 +56,11 @@ class Range:
         steps = (value - self.low) / (self.step or (1 if self.integer else math.inf))
         return abs(steps - round(steps)) < 1e-9
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """The lowest and the highest number."""
+        return self.low, self.high
+
     def as_json(self) -> object:
         """Return the range as the definition writes it."""
         table: dict[str, object] = {"low": self.low, "high": self.high}
@@ -79,6 +84,11 @@ class Choices:
     def contains(self, value: ParamValue) -> bool:
         """Tell whether the value is one of the choices."""
         return value in self.values
+
+    @property
+    def ends(self) -> tuple[ParamValue, ...]:
+        """All of them: a list has no order."""
+        return self.values
 
     def as_json(self) -> object:
         """Return the values as the definition writes them."""

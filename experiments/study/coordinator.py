@@ -228,16 +228,17 @@ class Coordinator:
         study, number = self._study, planned.number
         study.ledger.require_ours()
         point = self._begin(planned)
+        config = study.config(point, planned.seed, planned.repeat)
         task = TrialTask(
             study_run=study.study_run,
             number=number,
             phase=planned.phase,
             title=trial_title(study.experiment, planned, point),
             combination=planned.combination,
-            config=study.config(point, planned.seed, planned.repeat),
+            config=config,
             metric=study.resolved.metric,
             data_folder=study.data_folder,
-            prune_below=self._prune_below(planned),
+            prune_below=self._prune_below(planned, config.fit.epochs),
             finalist=planned.finalist,
         )
         self._progress.started(number, self._n_workers)
@@ -255,12 +256,11 @@ class Coordinator:
             self._points[number] = point
         return self._points[number]
 
-    def _prune_below(self, planned: PlannedTrial) -> tuple[float, ...]:
-        budget = self._study.experiment.budget
-        if planned.phase != "exploit" or budget.pruning == "none":
+    def _prune_below(self, planned: PlannedTrial, epochs: int) -> tuple[float, ...]:
+        if planned.phase != "exploit" or self._study.experiment.budget.pruning == "none":
             return ()
         known = self._study.known_to(planned.number)
-        return median_marks([t for t in known if t.state == TrialState.COMPLETE], budget.epochs)
+        return median_marks([t for t in known if t.state == TrialState.COMPLETE], epochs)
 
     def _on_epoch(self, event: tuple[float, Any]) -> None:
         _time, message = event
@@ -322,20 +322,18 @@ def _program(point: Mapping[str, ParamValue]) -> tuple[ParamValue | None, bool]:
 
 
 def median_marks(trials: Sequence[FrozenTrial], epochs: int) -> tuple[float, ...]:
-    """Return for each epoch the score below which a trial is pruned: the median of the completed trials there.
+    """Return for each epoch the score below which a trial of so many is pruned: the median of the completed ones there.
 
     Nothing is pruned in the first half of the epochs, nor while fewer than ten trials have completed: the mild form of
     the median rule, since curves of different learning rates cross early.
     """
     if len(trials) < _PRUNE_AFTER_TRIALS:
         return ()
-    scores = np.full((len(trials), epochs), np.nan)
-    for row, trial in zip(scores, trials, strict=True):
-        for epoch, score in trial.intermediate_values.items():
-            row[epoch - 1] = score
-    # A diverged trial has no score behind the epoch where it stopped; it stayed where it was.
-    scores = np.nan_to_num(scores, nan=0.0)
-    marks = np.median(scores, axis=0)
+    numbers = range(1, epochs + 1)
+    scores = np.array([[trial.intermediate_values.get(epoch, np.nan) for epoch in numbers] for trial in trials])
+    # Behind the epoch where a trial stopped stands what counts of it, of a diverged one what guessing is worth.
+    ends = np.array([[trial.value] for trial in trials])
+    marks = np.median(np.where(np.isnan(scores), ends, scores), axis=0)
     marks[: epochs // 2] = -np.inf
     return tuple(marks.tolist())
 

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def rehearse(
     design.check_plan(experiment, split)
     parts = parts_in_words(dataset, split, part_sizes(dataset, split))
     plan = design.plan(experiment, [design.SearchRound(trials=experiment.budget.trials)])
-    to_confirm = design.n_to_confirm(experiment)
+    to_confirm = design.n_to_confirm(experiment, len(plan))
     phases = ", ".join(f"{phase} {n}" for phase, n in Counter(trial.phase for trial in plan).items())
     rows = design_rows(experiment, dataset, (), len(plan), parts)
     yield "\n".join(f"{name:<14}{text}" for name, text in rows if name in _SHOWN)
@@ -304,12 +303,7 @@ def design_rows(
 
 def _epochs(experiment: Experiment) -> str:
     """Return how many epochs each trial has, unless they are compared, tuned or fixed as other things are."""
-    named = {
-        *experiment.compare,
-        *experiment.tune,
-        *experiment.fixed,
-        *chain.from_iterable(experiment.tune_for.values()),
-    }
+    named = {*experiment.compare, *experiment.tune, *experiment.fixed}
     n_epochs = experiment.budget.epochs
     return "" if "epochs" in named else f" of {n_epochs} epoch{'s' * (n_epochs != 1)}"
 

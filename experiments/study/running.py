@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
+from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, highest, missing_runs
 from depthcheck.experiments.study.ledger import Ledger, as_known_at
 from depthcheck.experiments.tracking import StudyRun, patiently
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
@@ -69,10 +69,9 @@ def _texts(stored: Mapping[str, Any]) -> dict[str, str]:
 
 def best_of(trials: Sequence[StudyTrial]) -> StudyTrial | None:
     """Return the search's finished trial with the highest validation score, the first of equals."""
-    finished = [
-        trial for trial in trials if trial.state == "finished" and trial.phase != "confirm" and trial.score is not None
-    ]
-    return max(finished, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
+    return highest(
+        [one for one in trials if one.state == "finished" and one.phase != "confirm" and one.score is not None]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +141,7 @@ class RecordedStudy:
     @property
     def n_unplanned(self) -> int:
         """How many trials will confirm finalists that are not chosen yet."""
-        return 0 if self.confirm_rounds else design.n_to_confirm(self.experiment)
+        return 0 if self.confirm_rounds else design.n_to_confirm(self.experiment, self.n_search)
 
     @property
     def n_expected(self) -> int:

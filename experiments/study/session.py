@@ -18,8 +18,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from distributed import Client, Future
@@ -28,6 +29,7 @@ from rich.console import Console
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
+from depthcheck.experiments.cluster.admission import n_admitted
 from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
 from depthcheck.experiments.cluster.warm_up import cluster_of
 from depthcheck.experiments.planning import design, space
@@ -52,10 +54,11 @@ from depthcheck.experiments.study.progress import Ahead, StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
 from depthcheck.experiments.tracking import StudyRun, keys
+from depthcheck.experiments.tracking.open_run import Artifact
 from depthcheck.experiments.tracking.reach import watched, write_ahead
 from depthcheck.experiments.tracking.store import client as store_client
 from depthcheck.experiments.tracking.store import require_usable
-from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.config import DataConfig, InWords, require
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
@@ -112,6 +115,18 @@ class StudyRequest:
     launcher: Launcher = "depthcheck"
     meanwhile: Callable[[], object] = lambda: None
 
+    def __post_init__(self) -> None:
+        """Refuse to go on until it is decided what no further settings decide."""
+        asked = self.experiment
+        needed = {
+            "nothing compared": asked.compare,
+            "nothing tuned": asked.is_tuned,
+            "[budget] compare = 0": asked.budget.compare,
+        }
+        lacking = ", ".join(said for said, has in needed.items() if not has)
+        expected = "of a study that compares levels, tunes what is beside them, and has trials to compare them by"
+        require(self.deadline is None or not lacking, "decide_within", expected, InWords(lacking))
+
 
 def run(request: StudyRequest, console: Console) -> StudyEnding:
     """Run the study that was asked for, or go on with it.
@@ -149,8 +164,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     scale = None
     if own:
         console.print(f"trying {' and '.join(own)} once")
-        shares = design.common_settings(experiment, 1)[0].tolist()
-        at = design.combination_point(experiment, design.combinations(experiment)[0], shares)
+        at = request.chosen[0].point if request.chosen else design.first_point(experiment)
         config = space.to_config(experiment, at, seed=0, data_sha256=dataset.sha256, split=split)
         scale = launch.try_elsewhere(config, dataset)
     name = request.study or experiment.study_name(dataset.sha256)
@@ -165,23 +179,28 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     ):
         write_ahead(uri, place.storage)
         with usable():
+            # Factors in another order are the same study, and would number its combinations another way.
+            experiment = replace(
+                experiment, compare={name: experiment.compare[name] for name in ledger.definition["compare"]}
+            )
             if not request.chosen:
                 ledger.raise_budget(experiment.budget.trials)
             resolved = Resolved.by(dataset, split)
             ledger.note_resolved(resolved.noted(experiment.data))
             recorded = RecordedStudy(ledger=ledger, experiment=experiment, resolved=resolved)
+            noted = functools.partial(_as_noted, dataset=dataset, parts=parts, scale=scale)
             study = RunningStudy(
                 ledger=ledger,
                 experiment=experiment,
                 resolved=resolved,
-                study_run=_open_parent(recorded, dataset, request, parts=parts, scale=scale),
+                study_run=_open_parent(recorded, dataset, request, parts=parts, noted=noted(recorded)),
                 data_folder=str(request.data_folder) if request.data_folder else None,
             )
         page = StudyPage(study, dataset, parts)
         with _ends_well(client, page, console):
             recover(ledger, study.study_run)
             console.print(_announcement(study, place.storage))
-            address = _train(study, client, request=request, dataset=dataset, page=page, console=console)
+            address = _train(study, client, request=request, dataset=dataset, page=page, noted=noted, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
         console.print(warning)
     return StudyEnding(
@@ -226,7 +245,14 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
 
 
 def _train(
-    study: RunningStudy, client: Client, *, request: StudyRequest, dataset: Dataset, page: StudyPage, console: Console
+    study: RunningStudy,
+    client: Client,
+    *,
+    request: StudyRequest,
+    dataset: Dataset,
+    page: StudyPage,
+    noted: Callable[[RecordedStudy], Artifact],
+    console: Console,
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
     chosen, study_run = request.chosen, study.study_run
@@ -271,7 +297,14 @@ def _train(
         if request.deadline is not None:
             patient(study.freeze_selection)
             score()
-            while goes_on(study, request.deadline, seconds_a_trial=seconds / max(n_trained, 1), console=console):
+            while goes_on(
+                study,
+                request.deadline,
+                seconds_a_trial=seconds / n_trained if n_trained else seconds_before(study_run, n_admitted(client)),
+                console=console,
+            ):
+                # Neither reports nor who writes Optuna's storage again would know of the larger budget otherwise.
+                patient(lambda: study_run.log_of_session({keys.DESIGN: noted(study)}))
                 train()
                 patient(study.freeze_selection)
                 score()
@@ -317,7 +350,7 @@ def _open_parent(
     request: StudyRequest,
     *,
     parts: str,
-    scale: Mapping[str, float] | None,
+    noted: Artifact,
 ) -> tracking.StudyRun:
     experiment, ledger = study.experiment, study.ledger
     resolved = study.resolved.noted(experiment.data)
@@ -336,28 +369,34 @@ def _open_parent(
         },
         origin=ledger.lock.origin,
         artifacts={
-            keys.DESIGN: {
-                "question": experiment.question,
-                "definition": experiment.as_json(),
-                "widened": list(experiment.widenings),
-                "resolved": resolved,
-                "data": data_facts(dataset, study.resolved.split, parts)
-                | ({} if scale is None else {"metric_scale": dict(scale)}),
-                "plan": [
-                    {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
-                     "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}
-                    for trial in study.plan
-                ],
-            },
+            keys.DESIGN: noted,
             keys.ENVIRONMENT: tracking.environment(),
             keys.PROFILE: "\n".join(profile_lines(dataset)) + "\n",
         },
-    )  # fmt: skip
+    )
     ledger.set_parent_run_id(study_run.run_id)
     if not study_run.continued:
         tracking.close_unborn(study_run)
     study_run.log_dataset(dataset)
     return study_run
+
+
+def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping[str, float] | None) -> dict[str, Any]:
+    """Return what a session notes of the study: its definition, how its data were understood, and its plan by now."""
+    experiment = study.experiment
+    return {
+        "question": experiment.question,
+        "definition": experiment.as_json(),
+        "widened": list(experiment.widenings),
+        "resolved": study.resolved.noted(experiment.data),
+        "data": data_facts(dataset, study.resolved.split, parts)
+        | ({} if scale is None else {"metric_scale": dict(scale)}),
+        "plan": [
+            {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
+             "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}
+            for trial in study.plan
+        ],
+    }  # fmt: skip
 
 
 def _announcement(study: RunningStudy, storage: str) -> str:
@@ -397,6 +436,13 @@ class Deadline:
         return self.seconds - (time.monotonic() - self.start)
 
 
+def seconds_before(study_run: StudyRun, n_workers: int) -> float:
+    """Return how long a trial took in earlier sessions, if so many workers had shared them."""
+    uri = study_run.tracking_uri
+    trials = tracking.patiently(uri, lambda: tracking.trials(uri, study_run.run_id))
+    return fmean([trial.fit_seconds or 0.0 for trial in trials] or [0.0]) / max(n_workers, 1)
+
+
 def note_look(study_run: StudyRun, settings: int) -> tuple[int, ...]:
     """Note that the study is judged at so many settings; return all looks so far."""
     looks = tracking.looks(study_run.tracking_uri, study_run.run_id)
@@ -429,14 +475,15 @@ def goes_on(study: RunningStudy, deadline: Deadline, *, seconds_a_trial: float, 
         if not answers["can_be_decided"]:
             console.print(f"{now} settings, {still}; no number of settings would decide it on these data")
             return False
-    n_combinations = len(design.combinations(study.experiment))
+    n_combinations, share = len(design.combinations(study.experiment)), study.experiment.budget.compare
     # The recommended model and its alternative are trained again behind the last look.
     to_confirm = 2 * study.experiment.budget.seeds * seconds_a_trial
-    fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial * n_combinations, 1e-3))
-    more = min(max(wanted - now, 1), fit_in)
+    fit_in = (deadline.left - to_confirm) / max(seconds_a_trial, 1e-3)
+    more = min(max(wanted - now, 1), int(fit_in * share / n_combinations))
     if more < 1:
         console.print(f"{now} settings, {still}; the time is over (it was {duration(deadline.seconds)})")
         return False
     console.print(f"{now} settings, {still}; {more} more, {duration(deadline.left)} left")
-    study.ledger.raise_budget(study.n_search + more * n_combinations)
+    by_share = math.ceil((now + more) * n_combinations / share - 1e-9)
+    study.ledger.raise_budget(max(study.n_search + more * n_combinations, by_share))
     return True

@@ -100,6 +100,11 @@ class StudyRun:
         """Write texts as they are and mappings as JSON, under the artifact names that are their keys."""
         log_artifacts(client(self.tracking_uri), self.run_id, artifacts)
 
+    def log_of_session(self, artifacts: Mapping[str, Artifact]) -> None:
+        """Write what a session notes anew; the latest counts, and those before it stay."""
+        stamp = f"{datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}"
+        self.log_artifacts({f"{keys.SESSIONS}/{stamp}/{name}": content for name, content in artifacts.items()})
+
     def log_dataset(self, dataset: Dataset) -> None:
         """Note which data the study is of.
 
@@ -181,7 +186,6 @@ def open_parent(
     if launched is not None:
         _require_new(launched, study, uri)
     api = client(uri)
-    stamp = datetime.now().astimezone()
     back = "mlflow experiments restore brings it back, and MLFLOW_EXPERIMENT_NAME names another one"
     if parent_run_id is not None:
         started = "mlflow run" if launched else launcher
@@ -210,7 +214,7 @@ def open_parent(
         _close_sessions(api, run, keep=session)
         if session is not None:
             # The run that ``mlflow run`` has made for a study that continues becomes a child of the study's.
-            api.update_run(session, name=f"continued {stamp:%Y-%m-%d %H:%M}")
+            api.update_run(session, name=f"continued {datetime.now().astimezone():%Y-%m-%d %H:%M}")
             own = {keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
             log_batch(api, session, tags={**shared, **own})
     opened = StudyRun(
@@ -222,9 +226,14 @@ def open_parent(
         continued=parent_run_id is not None,
         shared_tags=shared,
     )
+<<<<<<< HEAD
     # In UTC: the latest session is the one whose folder's name comes last.
     folder = f"{keys.SESSIONS}/{stamp.astimezone(UTC):%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
     opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
+=======
+    log = opened.log_of_session if opened.continued else opened.log_artifacts
+    log(artifacts or {})
+>>>>>>> fix-plan
     return opened
 
 

@@ -35,7 +35,7 @@ _ORIGINAL = "_original"
 
 
 class TrialRun(OpenRun):
-    """A trial's run while it trains. Ends by exactly one of :meth:`finish`, :meth:`fail` and :meth:`kill`.
+    """A trial's run while it trains. Ends by exactly one of :meth:`finish` and :meth:`fail`.
 
     What :meth:`log_score` adds comes when the whole search has ended.
     """
@@ -137,10 +137,6 @@ class TrialRun(OpenRun):
         with storage(f"cannot write the failure of run {self.run_id}"):
             self._api.log_text(self.run_id, traceback_text, keys.TRACEBACK)
         self._end("FAILED", {keys.STATE: "failed", keys.FAILURE: lines[-1], keys.NOTE: note})
-
-    def kill(self, note: str) -> None:
-        """End the run as KILLED: an attempt that was interrupted and does not count as a trial."""
-        self._end("KILLED", {keys.NOTE: note})
 
 
 def start_trial(

@@ -158,8 +158,11 @@ def _has_worker(address: str) -> bool:
 
 
 @pytest.mark.usefixtures("tracking_database")
-def test_mlflow_run_is_the_parent_and_more_trials_extend(folder, tiny):
+def test_mlflow_run_is_the_parent_and_more_trials_extend_whatever_the_order_of_factors(folder, tiny, tmp_path_factory):
     """One study instead of two, since each start takes ten seconds."""
+    swapped = tmp_path_factory.mktemp("swapped") / "tiny.toml"
+    depth, optimizer = "depth = [0, 1]\n", 'optimizer = ["sgd", "adam"]\n'
+    swapped.write_text(Path(tiny).read_text().replace(depth + optimizer, optimizer + depth))
     command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "--env-manager", "local"]
     environment = {**folder.environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
@@ -174,8 +177,10 @@ def test_mlflow_run_is_the_parent_and_more_trials_extend(folder, tiny):
     mlflow_run(trials=5)
     first = [record.run_id for record in folder.records()]
     scored = [record.tags.get("scored_at") for record in folder.records()]
-    mlflow_run(trials=11, seeds=2)
+    mlflow_run(trials=11, seeds=2, experiment=swapped)
     records = folder.records()
+    combinations = [record.tags.get("combination") for record in records if record.phase == "compare"]
+    assert combinations[4:] == combinations[:4]
     assert [record.run_id for record in records][: len(first)] == first
     assert [record.tags.get("scored_at") for record in records][: len(first)] == scored
     assert sum(record.phase != "confirm" for record in records) == 11
@@ -204,6 +209,8 @@ def test_study_that_goes_on_until_it_is_decided_stops_when_its_time_is_over(fold
     looks = tracking.looks(folder.uri, folder.study().user_attrs["parent_run_id"])
     settings = {trial.user_attrs["seed"] for trial in folder.study().trials if trial.user_attrs["phase"] == "compare"}
     assert looks == () or looks[-1] == len(settings) >= 6
+    noted = tracking.study_design(folder.uri, folder.study().user_attrs["parent_run_id"])["plan"]
+    assert len(noted) == sum(record.phase != "confirm" for record in folder.records())
     assert "the time is over (it was 8 s)" in output, output
 
 

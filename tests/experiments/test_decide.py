@@ -1,19 +1,21 @@
 """A study that goes on until it is decided: when it grows, by how much, and when it stops."""
 
 import time
+from dataclasses import replace
 
 import click
 import pytest
 from rich.console import Console
+from test_pairwise import logged
 
 from depthcheck.cli.options import DURATION
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.design import plan
-from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS
+from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.running import Resolved, RunningStudy
-from depthcheck.experiments.study.session import Deadline, goes_on, note_look
+from depthcheck.experiments.study.session import Deadline, StudyRequest, goes_on, note_look, seconds_before
 from depthcheck.experiments.tracking import StudyRun, open_parent
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.reports.compare.study_data import StudyDesign
@@ -38,11 +40,11 @@ def study(tmp_path, study_run) -> RunningStudy:
     return begun(tmp_path, study_run, n_settings=6)
 
 
-def begun(folder, study_run, *, n_settings: int) -> RunningStudy:
-    ledger = Ledger.open(f"sqlite:///{folder / 'optuna.db'}", "mine", DIGITS.as_json())
+def begun(folder, study_run, *, n_settings: int, experiment: Experiment = DIGITS) -> RunningStudy:
+    ledger = Ledger.open(f"sqlite:///{folder / 'optuna.db'}", "mine", experiment.as_json())
     ledger.raise_budget(1 + n_settings * N_CELLS)
     resolved = Resolved(data_sha256="", split=SplitConfig(), metric="accuracy", served={})
-    return RunningStudy(ledger=ledger, experiment=DIGITS, resolved=resolved, study_run=study_run)
+    return RunningStudy(ledger=ledger, experiment=experiment, resolved=resolved, study_run=study_run)
 
 
 def ask(study, judge, *, seconds=3600.0, seconds_a_trial=1.0) -> bool:
@@ -91,6 +93,35 @@ def test_too_few_settings_for_a_verdict_are_no_look(tmp_path, study_run):
     assert ask(study, judge)
     assert study.n_settings == 6
     assert tracking.looks(study_run.tracking_uri, study_run.run_id) == ()
+
+
+def test_small_share_of_the_trials_gives_as_many_settings_as_it_says(tmp_path, study_run):
+    small = replace(DIGITS, budget=replace(DIGITS.budget, compare=0.25))
+    study = begun(tmp_path, study_run, n_settings=4, experiment=small)
+    assert study.n_settings == 1
+    assert ask(study, says("inconclusive"))
+    assert (study.n_settings, study.n_search) == (6, 6 * N_CELLS * 4)
+
+
+def test_where_nothing_is_left_to_train_earlier_trials_say_how_long_one_takes(uri, study_run):
+    assert seconds_before(study_run, 2) == 0
+    *_, run_id = logged(uri, [3, 4])  # a second each
+    before = open_parent("digits-test", uri=uri, parent_run_id=run_id, environ={})
+    assert seconds_before(before, 2) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ({"tune": {}, "tune_for": {}}, "nothing tuned"),
+        ({"compare": {}}, "nothing compared"),
+        ({"budget": replace(DIGITS.budget, compare=0)}, r"\[budget\] compare = 0"),
+    ],
+)
+def test_what_no_settings_decide_is_refused(change, lacking):
+    deadline = Deadline(seconds=9.0, start=0.0, judge=says("inconclusive"))
+    with pytest.raises(ValueError, match=f"decide_within must be of a study that compares .*, got {lacking}$"):
+        StudyRequest(experiment=replace(DIGITS, **change), tracking_uri="", deadline=deadline)
 
 
 def test_studies_and_reports_ask_for_the_same_number_of_settings():

@@ -215,6 +215,7 @@ def test_notebook_is_the_origin_exactly():
         ("tune/units", {"low": 1, "high": 16**5000}, "tune.units.high must be .*, got a number of too many digits"),
         ("tune/sgd/momentum", {"low": 0.1, "high": 0.2, "step": 1e-9}, "momentum.step must be at least a millionth"),
         ("compare/dropout", [i / 10**6 for i in range(99_999)], r"\[compare\] must have at most 100000 combinations"),
+        ("compare", {"depth": [0], "dropout": [0.0, 0.2]}, "dropout must be compared at a depth that has it, got 0"),
         ("data/name", 5, "data.name must be a text, got 5"),
         ("data/target", ["a", "b"], "target must be one column, got several: 'a', 'b'; run a study for each of them"),
         ("data/weights", "w", r"\[data\] has no key 'weights'; it takes .*; did you mean 'weight'\?"),

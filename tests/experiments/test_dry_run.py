@@ -17,6 +17,7 @@ DOCUMENT = {
     "tune": {"learning_rate": {"low": 0.01, "high": 0.1, "log": True}},
     "fixed": {"units": 8, "activation": "relu", "batch_size": 32},
 }
+NETWORK = {"optimizer": "sgd", "depth": 1, "learning_rate": 0.1}
 
 
 def test_dry_run_says_what_it_would_train_and_leaves_nothing(tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]):
@@ -46,11 +47,13 @@ def test_dry_run_of_too_few_trials_to_compare_times_the_baseline(capsys: pytest.
         ({"compare": {"depth": [1, 2]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd"}}, 2),
         ({"compare": {}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd", "depth": 1}}, 1),
         ({"tune": {}, "fixed": {**DOCUMENT["fixed"], "learning_rate": 0.1}}, 4),
+        ({"tune": {}, "compare": {}, "fixed": {**DOCUMENT["fixed"], **NETWORK}}, 1),
     ],
 )
 def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
     experiment = definition.parse({**DOCUMENT, **change}, name="tiny")
-    assert n_to_confirm(experiment) == 2 * n_finalists
+    assert n_to_confirm(experiment, 9) == n_to_confirm(experiment, 0) == 2 * n_finalists
+    assert (n_to_confirm(experiment, 1), n_to_confirm(experiment, 2)) == (0, 2)
     assert all(trial.phase != "confirm" for trial in plan(experiment, [SearchRound(trials=9)]))
 
 
@@ -65,6 +68,16 @@ def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
             {"compare": {"optimizer": ["sgd", "lion"]}, "fixed": {**DOCUMENT["fixed"], "depth": 1},
              "tune": {**DOCUMENT["tune"], "lion": {"beta_1": [0.0]}}},
             "beta_1 of lion must be above 0, got 0.0",
+        ),
+        (  # what TPE alone would propose
+            {"compare": {"optimizer": ["sgd", "lion"]}, "fixed": {**DOCUMENT["fixed"], "depth": 1},
+             "tune": {**DOCUMENT["tune"], "lion": {"beta_1": {"low": 0.0, "high": 0.9, "step": 0.1}}}},
+            "beta_1 of lion must be above 0, got 0.0",
+        ),
+        (
+            {"budget": {**DOCUMENT["budget"], "trials": 2},
+             "tune": {**DOCUMENT["tune"], "adam": {"clipnorm": [1.0], "clipvalue": [1.0]}}},
+            "gradients must be clipped by one of clipnorm, clipvalue, global_clipnorm, got 'clipnorm and clipvalue'",
         ),
     ],
 )  # fmt: skip

@@ -1,7 +1,13 @@
-"""Whose fault a failure is."""
+"""Whose fault a failure is, and below which scores a trial is pruned."""
+
+import math
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState, create_trial
 
 from depthcheck.experiments.cluster.worker import Outcome
-from depthcheck.experiments.study.coordinator import ALIKE, CircuitBreaker
+from depthcheck.experiments.study.coordinator import ALIKE, CircuitBreaker, median_marks
 
 
 def outcome(number, failure=None):
@@ -48,3 +54,15 @@ def test_what_a_session_stopped_for_counts_when_it_fails_again():
     breaker = CircuitBreaker({(0, "too large")})
     assert breaker.add(outcome(0, "too large")) == [outcome(0, "too large")]
     assert breaker.add(outcome(1, "too large")) == []
+
+
+@pytest.mark.parametrize("n_epochs", [2, 4, 6])
+def test_marks_are_as_many_as_the_trial_has_epochs_and_below_no_score_that_counts(n_epochs):
+    scores = {1: -5.0, 2: -4.0, 3: math.nan}
+    trials = [
+        create_trial(state=TrialState.COMPLETE, value=value, intermediate_values=scores)
+        for value in np.linspace(-9, -3, 11)
+    ]
+    marks = median_marks(trials, n_epochs)
+    half = n_epochs // 2
+    assert marks == ((-math.inf,) * half + (-4.0, -6.0, -6.0, -6.0, -6.0)[half - 1 :])[:n_epochs]

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import depthcheck
 from depthcheck import api
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster.worker import TrialTask, outcome_of, run_task
 from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.document import Budget
 from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import FACTOR, Finalist
 from depthcheck.experiments.reproduce import original
+from depthcheck.experiments.study import session
 from depthcheck.experiments.study.describe import fixed_in_words
 from depthcheck.pipeline.config import DataConfig, SplitConfig, TrialConfig
 from depthcheck.pipeline.data.load import load
@@ -308,6 +312,28 @@ def test_model_that_xla_cannot_compile_is_trained_step_by_step_which_is_noted(ur
     assert compiled.engine == "compiled"
     assert trial.history.train_loss == pytest.approx(compiled.result.history.train_loss, rel=1e-4)
     assert trial.history.valid_loss == pytest.approx(compiled.result.history.valid_loss, rel=1e-4)
+
+
+def test_comparison_of_an_own_model_tries_the_first_of_what_was_chosen(uri, folder, digits, monkeypatch):
+    point = {"depth": 0, "optimizer": "adam", "adam.learning_rate": 0.01, "batch_size": 64, "blocks": 2}
+    chosen = Finalist(id="a", number=1, origin="chosen", selected_score=None, stands_for=(), point=point)
+    model = definition.parse(DOCUMENT, name="own", base=folder).model
+    experiment = Experiment(
+        name="c",
+        data=DataConfig(name="digits"),
+        budget=Budget(trials=1, epochs=1),
+        model=model,
+        compare={FACTOR: ("a",)},
+    )
+
+    def tried(config: TrialConfig, _dataset: Dataset) -> None:
+        raise RuntimeError(config.model.label)
+
+    monkeypatch.setattr(session.launch, "try_elsewhere", tried)
+    with pytest.raises(RuntimeError, match=r"my_models\.py:build, blocks 2"):
+        session.run(
+            session.StudyRequest(experiment=experiment, chosen=(chosen,), tracking_uri=uri), Console(quiet=True)
+        )
 
 
 @pytest.mark.parametrize(

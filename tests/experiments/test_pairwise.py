@@ -9,8 +9,10 @@ from depthcheck.experiments import tracking
 from depthcheck.experiments.doctor import examine
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, pairwise
 from depthcheck.experiments.reproduce.original import find
+from depthcheck.experiments.study.ledger import require_definition
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
 from depthcheck.reports.read import choose_study
@@ -18,14 +20,17 @@ from depthcheck.reports.read import choose_study
 DIGITS = definition.read(definition.find("digits"))
 
 
-def logged(uri: str, numbers: list[int], *, epochs: int = 1, study: str = "digits-test") -> list[str]:
+def logged(
+    uri: str, numbers: list[int], *, study: str = "digits-test", seed: int = 1234, **fit: int | str
+) -> list[str]:
     """Log trials of the digits plan as if they had been trained; return their runs, the study's own last."""
+    digits = DIGITS.with_overrides(seed=seed)
     parent = tracking.open_parent(study, uri=uri, environ={})
-    plan = design.plan(DIGITS, [design.SearchRound(trials=20)])
+    plan = design.plan(digits, [design.SearchRound(trials=20)])
     run_ids = []
     for number in numbers:
         config = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64, split=SplitConfig())
-        config = replace(config, fit=replace(config.fit, epochs=epochs))
+        config = replace(config, fit=replace(config.fit, **{"epochs": 1, **fit}))
         run = tracking.start_trial(parent, number=number, phase="compare", config=config)
         valid = Evaluation(part="valid", loss=1.0, score=0.5, metric="accuracy", n_samples=10)
         run.finish(
@@ -55,6 +60,32 @@ def test_runs_of_several_studies_are_told_apart_by_study(uri):
     (one, _), (other, _) = logged(uri, [3], study="digits-one"), logged(uri, [4], study="digits-two")
     _, finalists, _ = pairwise(uri, [one, other], seeds=3, seed=0)
     assert [one.id for one in finalists] == ["digits-one/trial-3", "digits-two/trial-4"]
+
+
+@pytest.mark.parametrize("of_other", ["balanced", None])
+def test_each_run_is_trained_with_its_own_class_weight(uri, of_other):
+    one, _ = logged(uri, [3], study="digits-one", class_weight="balanced")
+    other, _ = logged(uri, [4], study="digits-two", class_weight=of_other)
+    experiment, finalists, _ = pairwise(uri, [one, other], seeds=3, seed=0)
+    configs = [
+        space.to_config(experiment, one.point, seed=1, data_sha256="a" * 64, split=SplitConfig()) for one in finalists
+    ]
+    assert [config.fit.class_weight for config in configs] == ["balanced", of_other or "none"]
+    assert experiment.class_weight == (of_other and "balanced")
+
+
+def test_trials_of_the_same_numbers_of_another_study_are_another_comparison(uri):
+    found = []
+    for seed in (1, 2):
+        runs = logged(uri, [3, 4], study=f"digits-{seed}", seed=seed)[:2]
+        experiment, _, sha256 = pairwise(uri, runs, seeds=3, seed=0)
+        assert pairwise(uri, runs, seeds=9, seed=0)[0].study_name(sha256) == experiment.study_name(sha256)
+        assert Experiment.from_json("comparison", experiment.as_json()).as_json() == experiment.as_json()
+        found.append(experiment)
+    assert found[0].compare == found[1].compare
+    assert found[0].study_name(sha256) != found[1].study_name(sha256)
+    with pytest.raises(ValueError, match="got another chosen; choose another name"):
+        require_definition("mine", found[0].as_json(), found[1].as_json())
 
 
 def test_latest_study_is_one_that_searched_where_there_is_one(uri):

@@ -1,5 +1,6 @@
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -11,8 +12,12 @@ import pytest
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.definition import starter_toml
 from depthcheck.experiments.planning.document import SCHEMA_FILE
-from depthcheck.pipeline.config import DataConfig
+from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.pipeline.config import DataConfig, SplitChoice
 from depthcheck.pipeline.data.tables import table_dataset
+from depthcheck.pipeline.prepare.split import resolve
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.scores import METRICS
 
 ROWS = pd.DataFrame(
     {
@@ -25,9 +30,13 @@ ROWS = pd.DataFrame(
 CONFIG = DataConfig(name="people.csv", target="y")
 
 
-def starter(config=CONFIG) -> str:
-    rows = ROWS.fillna({"age": 1.0}) if config.weight else ROWS
-    dataset = table_dataset(rows, config, name="people.csv", source="a test", log=lambda _line: None)
+def people(config=CONFIG, n_times: int = 1) -> Dataset:
+    rows = ROWS.fillna({"age": 1.0}) if config.weight else pd.concat([ROWS] * n_times)
+    return table_dataset(rows, config, name="people.csv", source="a test", log=lambda _line: None)
+
+
+def starter(config=CONFIG, dataset: Dataset | None = None) -> str:
+    dataset = dataset or people(config)
     return starter_toml(dataset, config, path="people.csv", command="mlflow run . -P experiment=people.toml")
 
 
@@ -45,14 +54,34 @@ def test_starter_is_a_definition_as_it_stands():
     assert set(experiment.compare) == {"depth", "optimizer"}
 
 
-def test_every_guess_can_be_uncommented_and_stays_what_was_guessed():
-    text = re.sub(r"^# (?=\S+ = [^.])", "", starter(), flags=re.MULTILINE)
+def uncommented(text: str) -> Experiment:
+    text = re.sub(r"^# (?=\S+ = [^.])", "", text, flags=re.MULTILINE)
     text = re.sub(r'^# (?="odd)', "", text, flags=re.MULTILINE)
-    experiment = definition.parse(tomllib.loads(text), name="people")
+    return definition.parse(tomllib.loads(text), name="people")
+
+
+def test_every_guess_can_be_uncommented_and_stays_what_was_guessed():
+    experiment = uncommented(starter())
 
     assert (experiment.data.task, experiment.data.metric) == ("classification", "auc")
     assert dict(experiment.data.columns) == {"age": "numeric", "joined": "date", 'odd "name" = #': "categorical"}
     assert (experiment.class_weight, experiment.split.folds, experiment.split.method) == ("balanced", 5, "stratified")
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        people(),
+        people(n_times=40),
+        people(DataConfig(name="people.csv", target="age")),
+        replace(people(), is_valid=np.arange(60) < 20),
+        replace(people(), X_test=people().X, y_test=people().y),
+    ],
+)
+def test_guesses_of_the_split_and_of_what_is_equal_are_what_is_done_without_them(dataset):
+    experiment = uncommented(starter(dataset=dataset))
+    assert resolve(experiment.split, dataset) == resolve(SplitChoice(), dataset)
+    assert experiment.budget.equivalence == METRICS[dataset.metric].equivalence
 
 
 @pytest.mark.parametrize("key", ["group", "time", "weight", "sheet", "query"])

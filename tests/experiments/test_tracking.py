@@ -272,7 +272,8 @@ def test_trials_of_another_study_in_the_same_store_stay_apart(study: tracking.St
 
 
 def test_killed_attempt_is_no_trial(study: tracking.StudyRun) -> None:
-    tracking.start_trial(study, number=0, phase="compare", config=CONFIG).kill("stopped by the user")
+    tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
+    tracking.close_stale(study.tracking_uri, study.run_id)
     assert tracking.finished_trial(study.tracking_uri, study.run_id, 0) is None
     second = run_trial(study, 0)
 

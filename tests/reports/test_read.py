@@ -132,7 +132,7 @@ def test_how_the_data_were_cut_is_told(split, expected):
 def test_studies_are_chosen_by_name_by_any_run_and_the_latest_otherwise(new_store):
     first = tracking.open_parent("first", uri=new_store, environ={})
     trial = tracking.start_trial(first, number=0, phase="baseline", config=small_study().records[0].config)
-    trial.kill("test")
+    tracking.close_stale(new_store, first.run_id)
     second = tracking.open_parent("second", uri=new_store, environ={})
 
     def chosen(study=None, run_id=None, environ=None) -> str:
