@@ -25,7 +25,7 @@ from typing import Any
 from distributed import Client, Future
 from rich.console import Console
 
-from depthcheck.experiments import places, tracking
+from depthcheck.experiments import asked, places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
@@ -94,6 +94,8 @@ class StudyRequest:
         Where the study is to go on until it is decided; None for the trials that were asked for.
     launcher
         What asks for it.
+    before
+        Is called when all this was checked, before the data are read.
     meanwhile
         Is called at the end, where there is nothing to do but to wait for workers.
     """
@@ -110,7 +112,16 @@ class StudyRequest:
     data_folder: Path | None = None
     deadline: Deadline | None = None
     launcher: Launcher = "depthcheck"
+    before: Callable[[], object] = lambda: None
     meanwhile: Callable[[], object] = lambda: None
+
+    def __post_init__(self) -> None:
+        if self.study is not None:
+            asked.study_name(self.study)
+        if self.workers is not None:
+            asked.whole(self.workers, "workers")
+        if self.scheduler:
+            asked.address(self.scheduler, "scheduler")
 
 
 def run(request: StudyRequest, console: Console) -> StudyEnding:
@@ -134,12 +145,12 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     places.require_writable(place.folder, "the folder of the study's storage")
     with usable():
         require_usable(uri, place.storage)
+    request.before()
     files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     if request.data_sha256 is not None:
         require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
-    if dataset.is_table:
-        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
+    console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
     if not request.chosen:
