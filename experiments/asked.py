@@ -20,7 +20,7 @@ def study_name(value: object, what: str = "study") -> str:
     return str(value)
 
 
-def address(value: object, what: str) -> str:
+def server_address(value: object, what: str) -> str:
     """Return a text that may be the address of a server."""
     if "://" not in str(value):
         raise ValueError(f"{what} must be an address like tls://host:8786, got {value!r}")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, may_be_shown
-from depthcheck.experiments.asked import address, study_name, whole
+from depthcheck.experiments.asked import server_address, study_name, whole
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 
@@ -137,7 +137,7 @@ storage = option(
 )
 training = options(
     option("--workers", type=count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", type=OptionType("address", address), help="Your own Dask cluster, tls://host:8786."),
+    option("--scheduler", type=OptionType("address", server_address), help="Your own Dask cluster, tls://host:8786."),
     storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )

@@ -25,8 +25,9 @@ from typing import Any
 from distributed import Client, Future
 from rich.console import Console
 
-from depthcheck.experiments import asked, places, tracking
+from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
+from depthcheck.experiments.asked import server_address, study_name, whole
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
 from depthcheck.experiments.cluster.warm_up import cluster_of
@@ -117,11 +118,11 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         if self.study is not None:
-            asked.study_name(self.study)
+            study_name(self.study)
         if self.workers is not None:
-            asked.whole(self.workers, "workers")
+            whole(self.workers, "workers")
         if self.scheduler:
-            asked.address(self.scheduler, "scheduler")
+            server_address(self.scheduler, "scheduler")
 
 
 def run(request: StudyRequest, console: Console) -> StudyEnding:
