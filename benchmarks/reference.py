@@ -58,9 +58,13 @@ def _commands() -> Iterator[str]:
         said = " ".join(str(command.help).split())
         yield f"### {name}"
         yield f"`depthcheck {name}{''.join(arguments)}`: {said}"
-        rows = [(f"`{of.opts[-1]}`", _takes(of, command), str(of.help)) for of in options]
+        rows = [(f"`{of.opts[-1]}`", _takes(of, command), _said(of)) for of in options]
         yield _table("option", "takes", "what it is", rows=rows)
         yield f"Example: `{str(command.epilog).removeprefix('Example: ')}`"
+
+
+def _said(option: click.Option) -> str:
+    return f"{option.help} [default: {option.default}]" if option.show_default else str(option.help)
 
 
 def _takes(option: click.Option, command: click.Command) -> str:

@@ -38,7 +38,7 @@ _OWN_DEFINITIONS = {"fashion-mnist": "fashion_mnist", "digits": "digits"}
 
 
 class Study:
-    """A study of a tracking store, as it stood when it was opened.
+    """A study of a tracking store: its state when it was opened, and what else is in it when that is first asked for.
 
     In a notebook its last line shows question, answer and a table of all answers.
 
@@ -97,9 +97,9 @@ class Study:
         """
         import pandas as pd
 
-        from depthcheck.reports.text.answer import answers
+        from depthcheck.reports.text.answer import CONTRAST, answers
 
-        return pd.DataFrame(answers(self.comparison)["contrasts"])
+        return pd.DataFrame(answers(self.comparison)["contrasts"], columns=list(CONTRAST))
 
     @property
     def answer(self) -> str:
@@ -246,11 +246,12 @@ def run_study(
     scheduler
         Address of your own Dask cluster, ``tcp://host:8786``.
     storage
-        URL of the Optuna storage; a file beside the tracking store by default.
+        URL of the Optuna storage; ``DEPTHCHECK_STORAGE`` or a file beside the tracking store by default.
     data_folder
         Folder to look for the data set's files in.
     tracking_uri
-        Address of MLflow's store; ``MLFLOW_TRACKING_URI`` or ``mlflow.db`` in the working directory by default.
+        Address of MLflow's store, where a relative path is one from the working directory; ``MLFLOW_TRACKING_URI`` or
+        ``mlflow.db`` there by default.
     progress
         Whether to say what happens, with a bar on a terminal.
 
@@ -273,13 +274,21 @@ def run_study(
     >>> study = depthcheck.run_study("digits", trials=49)  # doctest: +SKIP
     >>> study = depthcheck.run_study(frame, target="price", decide_within=1800)  # doctest: +SKIP
     """
-    from depthcheck.experiments import tracking
+    import numpy as np
 
-    uri = tracking_uri or tracking.tracking_uri()
+    from depthcheck.experiments import places
+    from depthcheck.experiments.addresses import STORAGE_VARIABLE
+    from depthcheck.experiments.tracking import launch_directory
+
+    uri = _store(tracking_uri)
+    places.require_writable(launch_directory() / "reports" / "output", "reports/output")
+    if target is not None and np.ndim(target) == 0:
+        target = str(target)  # a DataFrame's columns may be called by numbers
+    weight = None if weight is None else str(weight)
     said = {
         "target": target if isinstance(target, str) else None, "sheet": sheet, "query": query, "weight": weight,
     }  # fmt: skip
-    named = _on_disk(data, target, uri)
+    named, write = _to_disk(data, target, uri)
     named = None if named is None else replace(named, sheet=sheet, query=query, weight=weight)
     asked = read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
     ending = train(
@@ -288,11 +297,12 @@ def run_study(
         study=study,
         workers=workers,
         scheduler=scheduler,
-        storage=storage,
-        data_folder=None if data_folder is None else Path(data_folder).expanduser().absolute(),
+        storage=storage or os.environ.get(STORAGE_VARIABLE),
+        data_folder=_folder(data_folder),
         decide_within=decide_within,
         tracking_uri=uri,
         launcher="python",
+        before=write,
     )
     found = open_study(ending.study, tracking_uri=uri)
     write_report(found)
@@ -312,10 +322,9 @@ def open_study(name: str | None = None, *, tracking_uri: str | None = None) -> S
     >>> depthcheck.open_study().champion  # doctest: +SKIP
     'models:/digits-1a2b3c4d@champion'
     """
-    from depthcheck.experiments import tracking
     from depthcheck.reports.read import choose_study
 
-    uri = tracking_uri or tracking.tracking_uri()
+    uri = _store(tracking_uri)
     return Study(choose_study(uri, study=name, run_id=None), uri)
 
 
@@ -328,7 +337,7 @@ def list_studies(*, tracking_uri: str | None = None) -> list[Study]:
     """
     from depthcheck.experiments import tracking
 
-    uri = tracking_uri or tracking.tracking_uri()
+    uri = _store(tracking_uri)
     return [Study(summary, uri) for summary in tracking.studies(uri)] if tracking.is_there(uri) else []
 
 
@@ -369,8 +378,21 @@ def load_data(
 
     named = DataConfig(name=str(data), target=target, sheet=sheet, query=query, weight=weight, rows=rows)
     config = found_from(named, Path.cwd())
-    folder = None if data_folder is None else Path(data_folder)
-    return load(config, folder=folder, cache=places.data_cache(), log=console(progress).print)
+    return load(config, folder=_folder(data_folder), cache=places.data_cache(), log=console(progress).print)
+
+
+def _store(tracking_uri: str | None) -> str:
+    """Return the address of MLflow's store, a relative one made absolute: files are written beside it."""
+    from depthcheck.experiments import tracking
+
+    asked = {"MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else None
+    return tracking.tracking_uri() if asked is None else tracking.tracking_uri(asked, Path.cwd())
+
+
+def _folder(data_folder: str | Path | None) -> Path | None:
+    from depthcheck.pipeline.system import user_path
+
+    return None if data_folder is None else user_path(str(data_folder), "data_folder").absolute()
 
 
 def run_trial(
@@ -578,7 +600,10 @@ def train(
     The rest of the parameters is as :class:`depthcheck.experiments.study.session.StudyRequest` has it.
     """
     from depthcheck.experiments.cluster.warm_up import warmed_up_for
+    from depthcheck.pipeline.blueprint import Values
 
+    if decide_within is not None:
+        Values(kind="float", low=0, open_low=True).check(decide_within, "decide_within, in seconds,")
     started = time.monotonic()
     with _in_this_process(), warmed_up_for(asked.get("scheduler"), asked.get("workers")):
         from depthcheck.experiments.study import session
@@ -613,7 +638,7 @@ def console(progress: bool) -> Console:
     """
     from rich.console import Console
 
-    is_terminal = None if sys.stdout.isatty() else False
+    is_terminal = None if sys.stdout is not None and sys.stdout.isatty() else False  # None: a shell has closed it
     return Console(
         # What a user's data are called is no markup, and ``:car:`` no picture.
         highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not progress, force_terminal=is_terminal,
@@ -633,23 +658,24 @@ def _answers(uri: str, run_id: str) -> Mapping[str, Any]:
 def _in_this_process() -> Iterator[None]:
     """Keep temporary files in a session's folder, and workers from running the caller's script again.
 
-    A worker that is started (``spawn``) imports the file of the main module, which would ask for a study of its own
-    where it has no ``if __name__ == "__main__"``. Nothing that workers are sent is defined there.
+    A worker that is started (``spawn``) imports the main module, by its file or (``python -m``) by its name, which
+    would ask for a study of its own where it has no ``if __name__ == "__main__"``. Nothing that workers are sent is
+    defined there.
     """
     from depthcheck.experiments.scratch import scratch
 
     main = vars(sys.modules["__main__"])
-    file = None if main.get("__spec__") else main.pop("__file__", None)
+    hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None  # multiprocessing takes it for granted
     try:
         with scratch():
             yield
     finally:
-        if file is not None:
-            main["__file__"] = file
+        main |= hidden
 
 
-def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
-    """Return the data's configuration; what is in memory is written beside the tracking store, under its hash."""
+def _to_disk(data: Any, target: Any, uri: str) -> tuple[DataConfig | None, Callable[[], None]]:
+    """Return the data's configuration, and what writes those in memory beside the tracking store, under their hash."""
     import numpy as np
     import pandas as pd
 
@@ -657,7 +683,7 @@ def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
 
     is_named = data is None or isinstance(data, (str, Path))
     if isinstance(target, (list, tuple)) and (
-        is_named or (isinstance(data, pd.DataFrame) and {*target} <= {*data.columns})
+        is_named or (isinstance(data, pd.DataFrame) and {*target} <= {*data.columns} and len(target) != len(data))
     ):
         raise several_targets(target)
     if np.ndim(target) == 2 and np.shape(target)[1] > 1:
@@ -665,10 +691,11 @@ def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
     if is_named:
         if target is not None and not isinstance(target, str):
             raise ValueError("target must be the name of a column where data are named, got an array")
-        return None if data is None else DataConfig(name=str(data), target=target)
+        return None if data is None else DataConfig(name=str(data), target=target), lambda: None
     if isinstance(data, pd.DataFrame):
         frame, name = _with_target(data, target)
-        return DataConfig(name=_written(_as_parquet(frame), "dataframe.parquet", uri), target=name)
+        path, write = _writer(_as_parquet(frame), "dataframe.parquet", uri)
+        return DataConfig(name=path, target=name), write
     samples, targets = np.asarray(data), None if target is None else np.asarray(target)
     if targets is None or targets.ndim != 1 or samples.ndim < 2 or len(samples) != len(targets):
         shape = "none" if targets is None else targets.shape
@@ -677,24 +704,31 @@ def _on_disk(data: Any, target: Any, uri: str) -> DataConfig | None:
         )
     content = io.BytesIO()
     np.savez(content, X=samples, y=targets)
-    return DataConfig(name=_written(content.getvalue(), "arrays.npz", uri))
+    path, write = _writer(content.getvalue(), "arrays.npz", uri)
+    return DataConfig(name=path), write
 
 
 def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
     import numpy as np
+    import pandas as pd
 
     if target is None:
         raise ValueError("target must be a column of the table, or one more, got none")
+    frame = frame.set_axis([str(label) for label in frame.columns], axis=1)  # as a file has them
     if isinstance(target, str):
         if target not in frame:
             raise ValueError(f"target must be one of the table's columns, {', '.join(map(str, frame))}, got {target!r}")
         return frame, target
-    name = str(getattr(target, "name", None) or "target")
+    named = getattr(target, "name", None)
+    name = "target" if named in (None, "") else str(named)
     if name in frame or len(target) != len(frame):
         raise ValueError(
             f"target must be a column of {len(frame)} rows that the table does not have, got {name} of {len(target)}"
         )
-    return frame.assign(**{name: np.asarray(target)}), name
+    cells = target.array if isinstance(target, (pd.Series, pd.Index)) else target
+    if not isinstance(cells, pd.api.extensions.ExtensionArray):  # of categories NumPy would make numbers
+        cells = np.asarray(cells)
+    return frame.assign(**{name: cells}), name
 
 
 def _as_parquet(frame: pd.DataFrame) -> bytes:
@@ -718,14 +752,19 @@ def _as_parquet(frame: pd.DataFrame) -> bytes:
     return content.getvalue()
 
 
-def _written(content: bytes, name: str, uri: str) -> str:
+def _writer(content: bytes, name: str, uri: str) -> tuple[str, Callable[[], None]]:
+    """Return the path that a content gets, and what writes it there, once, and lets go of it."""
     from depthcheck.experiments import places
 
-    folder = places.storage_folder(uri) / "depthcheck-data" / hashlib.sha256(content).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    if not path.exists():
-        part = path.with_suffix(f".{time.time_ns()}")
-        part.write_bytes(content)
-        part.replace(path)
-    return str(path)
+    path = places.storage_folder(uri).resolve() / "depthcheck-data" / hashlib.sha256(content).hexdigest()[:16] / name
+    left = [content]
+
+    def write() -> None:
+        content = left.pop()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            part = path.with_suffix(f".{time.time_ns()}")
+            part.write_bytes(content)
+            part.replace(path)
+
+    return str(path), write

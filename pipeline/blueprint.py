@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +88,8 @@ class Values:
         ValueError
             When it is of another type or outside the limits; ``what`` names it in the message.
         """
+        if not isinstance(value, bool) and isinstance(value, numbers.Integral):
+            value = int(value)  # NumPy's are no int
         if self.kind == "choice":
             if isinstance(value, str) and value in self.choices:
                 return value

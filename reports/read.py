@@ -76,9 +76,15 @@ def choose_study(
         try:
             parent = tracking.study_of(uri, run_id)
         except tracking.TrackingError as error:
+            if not error.lasts:
+                raise
             raise NothingToReportError(f"run must be one of a study, got {run_id!r}: {error}") from error
         if parent is None or parent not in by_run:
             raise NothingToReportError(f"run must be one of a study, got {run_id!r} (in {shown(uri)})")
+        if study not in (None, by_run[parent].study):
+            raise NothingToReportError(
+                f"study or run must be given, or both of one study, got {study!r} and a run of {by_run[parent].study!r}"
+            )
         return by_run[parent]
     if study is not None:
         for one in found:

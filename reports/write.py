@@ -334,7 +334,8 @@ def _as_latex(report: Report, target: Path) -> None:
 
 def _as_csv(report: Report, target: Path) -> None:
     for name, table in numbers(report.comparison).items():
-        table.to_csv(target / f"{name}.csv", index=False)
+        if len(table):  # without a row it has no columns, and nothing that reads CSV takes that
+            table.to_csv(target / f"{name}.csv", index=False)
 
 
 def _as_json(report: Report, target: Path) -> None:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import traceback
+from importlib.machinery import ModuleSpec
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +15,13 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 import depthcheck
-from depthcheck.api import _on_disk, read_experiment
+from depthcheck import api
+from depthcheck.api import _in_this_process, _to_disk, read_experiment
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking.store import TrackingError, storage
 from depthcheck.pipeline.config import DataConfig
+from depthcheck.reports.text.answer import CONTRAST
+from depthcheck.reports.write import write_as
 
 NETWORK = {"depth": 1, "units": 8, "activation": "relu", "optimizer": "sgd", "learning_rate": 0.1, "batch_size": 32}
 DEFINITION = {
@@ -60,10 +65,104 @@ def test_several_targets_are_refused_with_what_to_do(data, target, named, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"workers": -1}, "workers must be a whole number of at least 1, got -1"),
+        ({"study": "prices: v2"}, "study must be of letters, digits, dots, dashes and underscores, got 'prices: v2'"),
+        ({"study": ".."}, "study must be of letters"),
+        ({"scheduler": "localhost"}, "scheduler must be an address like"),
+        ({"decide_within": "30m"}, "decide_within, in seconds, must be a number above 0, got '30m'"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"rows": 1}, "rows must be a whole number of at least 2, got 1"),
+        ({"data_folder": "~nosuchuser/x"}, "~nosuchuser is no user's home"),
+        ({"tracking_uri": "sqlite:///misspelt/x.db"}, "there is no folder .*misspelt"),
+        ({"target": "4"}, "target must be one of the table's columns, 0, 1, got '4'"),
+        ({"target": pd.Series([0, 1, 0], name=1)}, "that the table does not have, got 1 of 3"),
+        ({"data": pd.DataFrame(ROWS, columns=[1, "1"])}, "data must be a table that Parquet can hold"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_table_is_written(asked, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=said):
+        depthcheck.run_study(**{"data": pd.DataFrame(ROWS), "target": 1, "progress": False, **asked})
+    assert not list(tmp_path.iterdir())
+
+
+def test_report_that_could_not_be_written_is_told_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").touch()
+    with pytest.raises(ValueError, match="reports/output must be a folder that can be written to"):
+        depthcheck.run_study("digits")
+
+
+def test_session_is_asked_for_what_was_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEPTHCHECK_STORAGE", "sqlite:///elsewhere.db")
+    asked = {}
+    monkeypatch.setattr(api, "train", lambda experiment, _, **rest: asked.update(rest, of=experiment) or sys.exit())
+    with pytest.raises(SystemExit):
+        depthcheck.run_study(pd.DataFrame(ROWS), target=1, weight=0, seed=np.int64(7), tracking_uri="sqlite:///my.db")
+
+    data = asked["of"].data
+    assert (data.target, data.weight, asked["of"].seed, asked["storage"]) == ("1", "0", 7, "sqlite:///elsewhere.db")
+    assert asked["tracking_uri"] == f"sqlite:///{tmp_path}/my.db"
+    asked["before"]()
+    assert [*pd.read_parquet(data.name)] == ["0", "1"]
+
+
+def test_list_of_targets_that_are_labels_too_is_no_list_of_columns(tmp_path):
+    config, _ = _to_disk(pd.DataFrame(ROWS), [0, 1, 0], f"sqlite:///{tmp_path}/mlflow.db")
+    assert config.target == "target"
+
+
+@pytest.mark.parametrize("kind", [lambda numbers: pd.Series(numbers, dtype="category"), pd.Categorical])
+def test_numbers_that_a_target_has_as_categories_are_classes(kind, tmp_path):
+    numbers = np.arange(200) // 2
+    config, write = _to_disk(pd.DataFrame({"x": numbers % 7 * 0.5}), kind(numbers), f"sqlite:///{tmp_path}/mlflow.db")
+    write()
+    assert depthcheck.load_data(config.name, target="target").task == "classification"
+
+
+@pytest.mark.parametrize(
+    "started_as", [{"__spec__": ModuleSpec("mine", None)}, {"__spec__": None, "__file__": "my.py"}]
+)
+def test_no_worker_runs_the_script_again_however_it_was_started(started_as, monkeypatch):
+    main = sys.modules["__main__"]
+    for name, value in started_as.items():
+        monkeypatch.setattr(main, name, value, raising=False)
+    with _in_this_process():
+        assert not [key for key in get_preparation_data("a worker") if key.startswith("init_main")]
+    assert started_as.items() <= vars(main).items()
+
+
+def test_nothing_is_said_where_a_shell_has_closed_the_output(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    api.console(progress=True).print("no one hears this")
+
+
+def test_study_that_compared_nothing_has_answers_without_a_row(tmp_path):
+    study = depthcheck.Study(SimpleNamespace(study="people", state="finished", run_id="1"), "sqlite:///mlflow.db")
+    design = SimpleNamespace(name="people", metric=SimpleNamespace(key="r2"))
+    study.comparison = SimpleNamespace(questions=(), finalists=(), recommendation=None, search=None, design=design)
+    assert (len(study.answers), tuple(study.answers)) == (0, CONTRAST)
+    tables = write_as("csv", SimpleNamespace(comparison=study.comparison), tmp_path)
+    assert not list(tables.iterdir())  # nothing reads CSV without a column
+
+
+def test_repetition_that_is_none_is_refused_before_a_run_is_opened(tmp_path):
+    study = depthcheck.Study(
+        SimpleNamespace(study="people", state="finished", run_id="1"), f"sqlite:///{tmp_path}/x.db"
+    )
+    with pytest.raises(ValueError, match="times must be a whole number of at least 1, got 0"):
+        study.reproduce(times=0)
+
+
 @pytest.mark.parametrize("cells", [["12a", 7, None], [True, "x", None], [2**70, 1, None]])
 def test_cells_of_several_types_are_texts_of_a_table(cells, tmp_path):
     frame = pd.DataFrame({"x": pd.Series(cells, dtype=object), "y": [0, 1, 0]})
-    config = _on_disk(frame, "y", f"sqlite:///{tmp_path}/mlflow.db")
+    config, write = _to_disk(frame, "y", f"sqlite:///{tmp_path}/mlflow.db")
+    write()
 
     assert [*pd.read_parquet(config.name)["x"][:2]] == [str(cell) for cell in cells[:2]]
     assert pd.read_parquet(config.name)["x"].isna()[2]

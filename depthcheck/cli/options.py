@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, may_be_shown
-from depthcheck.pipeline.blueprint import Values
-from depthcheck.pipeline.config import LARGEST_SEED
+from depthcheck.experiments.asked import server_address, study_name, whole
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 
@@ -62,7 +61,7 @@ def count(lowest: int = 1) -> OptionType:
         number: int | str = str(value)
         with contextlib.suppress(ValueError):
             number = int(number) if int(number) >= lowest else number
-        return int(Values(kind="int", low=lowest, most=LARGEST_SEED).check(number, what))
+        return whole(number, what, lowest)
 
     return OptionType("number", understood)
 
@@ -83,20 +82,7 @@ def _is_on(value: Any, what: str) -> bool:
     return value in ("true", True)
 
 
-def _study_name(value: Any, what: str) -> str:
-    """Return a name of characters that a lock's file and a registered model can carry."""
-    if not re.fullmatch(r"[\w.-]+", str(value)):
-        raise ValueError(f"{what} must be of letters, digits, dots, dashes and underscores, got {value!r}")
-    return str(value)
-
-
-def _address(value: Any, what: str) -> str:
-    if "://" not in str(value):
-        raise ValueError(f"{what} must be an address like tls://host:8786, got {value!r}")
-    return str(value)
-
-
-DURATION, STUDY_NAME = OptionType("time", _seconds), OptionType("name", _study_name)
+DURATION, STUDY_NAME = OptionType("time", _seconds), OptionType("name", study_name)
 
 
 class Definition(click.ParamType[str]):
@@ -150,14 +136,8 @@ storage = option(
     help="The Optuna storage. [default: optuna.db beside the tracking store]",
 )
 training = options(
-    option(
-        "--seeds",
-        type=count(0),
-        help="Fresh seeds for each finalist; 0 for none. [default: of the definition; 10 to compare]",
-    ),
-    option("--seed", type=count(0), help="What all seeds are derived from. [default: of the definition]"),
     option("--workers", type=count(), help="Worker processes on this machine. [default: one a core]"),
-    option("--scheduler", type=OptionType("address", _address), help="Your own Dask cluster, tls://host:8786."),
+    option("--scheduler", type=OptionType("address", server_address), help="Your own Dask cluster, tls://host:8786."),
     storage,
     option("--data-folder", metavar="FOLDER", help="Folder to look for the data set's files in."),
 )

@@ -17,9 +17,7 @@ from depthcheck.cli.options import (
     FAILED,
     STUDY_NAME,
     asked_model,
-    complain,
     count,
-    failure_code,
     folder_of,
     new_file,
     option,
@@ -51,10 +49,7 @@ def list_(as_json: bool) -> int:
     from depthcheck.experiments import tracking
 
     uri = tracking.tracking_uri()
-    rows = [
-        {"study": of.name, "question": of.question, "state": of.state, **tracking.progress(uri, of.run_id)}
-        for of in api.list_studies(tracking_uri=uri)
-    ]
+    rows = [_row(of) for of in api.list_studies(tracking_uri=uri)]
     if as_json:
         print(json.dumps(rows, indent=1))
     elif not rows:
@@ -62,6 +57,21 @@ def list_(as_json: bool) -> int:
     else:
         _print_table(rows)
     return 0
+
+
+def _row(of: Study) -> dict[str, Any]:
+    """Return what the list tells of a study; of one that cannot be read, say so: the others are told all the same."""
+    from depthcheck.experiments import tracking
+
+    row: dict[str, Any] = {"study": of.name, "question": "", "state": of.state}
+    try:
+        return row | {"question": of.question} | tracking.progress(of.tracking_uri, of.run_id)
+    except (ValueError, tracking.TrackingError) as error:
+        if not getattr(error, "lasts", True):
+            raise
+        _warn(f"warning: study {of.name} cannot be read: {may_be_shown(error)}")
+        started = tracking.read_run(of.tracking_uri, of.run_id).started.astimezone()
+        return row | {"n_ended": None, "n_planned": None, "started": started.isoformat(timespec="seconds")}
 
 
 def _warn(line: str) -> None:
@@ -77,7 +87,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     table.add_column("begun", no_wrap=True)
     for row in rows:
-        trials = f"{row['n_ended']} of {row['n_planned']}"
+        trials = "–" if row["n_ended"] is None else f"{row['n_ended']} of {row['n_planned']}"
         table.add_row(
             row["study"], one_line(row["question"]), row["state"], trials, row["started"][:16].replace("T", " ")
         )
@@ -139,6 +149,8 @@ def _where(study: Study, artifact: str = "") -> list[str]:
 def report(*, study: str | None, run: str | None, as_json: bool, **how: str | None) -> int:
     """Write a study's report: answer, figures, tables, checks."""
     if as_json:
+        if of_files := [name for name, given in how.items() if given is not None]:
+            raise ValueError(f"json must be given without {', '.join(of_files)}: it writes no report")
         print(json.dumps(_answers(_chosen(study, run)), indent=1))
         return 0
     write_and_say(study=study, run=run, **how)
@@ -181,6 +193,7 @@ def write_and_say(study: str | None = None, run: str | None = None, **how: str |
 @storage
 def delete(name: str, yes: bool, storage: str | None) -> int:
     """Delete study NAME, after asking."""
+    from depthcheck import api
     from depthcheck.experiments import tracking
     from depthcheck.experiments.lock import held, may_run_elsewhere
     from depthcheck.experiments.places import Place
@@ -201,9 +214,10 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
                 f"name must be that of a study that is not running, got {name!r}, whose run {run.run_id} is RUNNING "
                 "and was begun where it cannot be seen from here: delete it there, or that run in MLflow"
             )
-    n_trials = sum(tracking.progress(uri, run_id)["n_ended"] for run_id in runs)
+    counts = [_row(api.Study(run, uri))["n_ended"] for run in found]
+    its = "its" if None in counts else f"its {sum(counts)}"
     try:
-        agreed = yes or click.confirm(f"Delete study {name}, its {n_trials} trials and its registered model?")
+        agreed = yes or click.confirm(f"Delete study {name}, {its} trials and its registered model?")
     except click.Abort:  # Ctrl-C, or nobody is there to answer
         print("\nnothing was deleted: the question was not answered (--yes answers it)", file=sys.stderr)
         return INTERRUPTED
@@ -249,9 +263,6 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     except KeyboardInterrupt:
         print("interrupted; nothing was found out, and the same command begins anew", file=sys.stderr)
         return INTERRUPTED
-    except RuntimeError as error:
-        complain(error)
-        return failure_code(error)
     if as_json:
         print(json.dumps(words.as_json(ending.finding, tracking.environment()), indent=1))
     else:
@@ -369,12 +380,20 @@ def predict(
     from depthcheck.pipeline.data.load import read_samples
 
     uri = tracking.tracking_uri()
-    address = model or tracking.champion_address(uri, study)
+    address = _model_address(uri, study, model)
     samples, table = read_samples(read_from, sheet=sheet, query=query, log=print)
     answers = tracking.predict(uri, address, samples, trust=trust)
     _write(table, answers, target)
     print(f"{len(answers):,} rows predicted by {address}\n  answers       {target}")
     return 0
+
+
+def _model_address(uri: str, study: str | None, model: str | None) -> str:
+    from depthcheck.experiments import tracking
+
+    if study is not None and model is not None:
+        raise ValueError(f"study or model must be given, not both, got {study!r} and {model!r}")
+    return model or tracking.champion_address(uri, study)
 
 
 def _input(asked: str | None, base: Path) -> Path | str:
@@ -415,10 +434,11 @@ def serve(study: str | None, model: str | None, trust: bool, host: str, port: st
     from depthcheck.experiments import tracking
 
     uri, listener = tracking.tracking_uri(), _listener(host, number)
-    address = model or tracking.champion_address(uri, study)
+    address = _model_address(uri, study, model)
+    place = f"[{host}]" if ":" in host else host  # of version 6
 
     def say() -> None:
-        print(f"{address} is served at http://{host}:{number}/invocations", flush=True)
+        print(f"{address} is served at http://{place}:{number}/invocations", flush=True)
 
     with listener:
         tracking.serve(uri, address, listener, trust=trust, on_ready=say)

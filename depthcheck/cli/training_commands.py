@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from depthcheck.experiments.planning.experiment import Experiment
 
 _GOES_ON = "; the same command goes on where it stopped"
-#: Fresh seeds of each configuration that is compared, unless the user says otherwise.
-_SEEDS = 10
 
 
 @click.command(epilog="Example: depthcheck run --data table.csv --target price --decide-within 30m")
@@ -53,6 +51,8 @@ _SEEDS = 10
 @option("--widen", metavar="RANGE:up|down,…", help="Ranges to search further: sgd.learning_rate:up,units:down.")
 @option("--study", type=STUDY_NAME, help="A name of your own for the study.")
 @switch("--dry-run", help="Say what it would train, and how long; write nothing.")
+@option("--seeds", type=count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]")
+@option("--seed", type=count(0), help="What all seeds are derived from. [default: of the definition]")
 @training
 def run(
     *,
@@ -95,8 +95,10 @@ def run(
 
 @click.command(epilog="Example: depthcheck compare --runs 1f0c…,9ab3… --seeds 20")
 @option("--runs", metavar="ID,ID,…", help="Run ids of trials or studies; the others are held against the first.")
+@option("--seeds", type=count(), default="10", show_default=True, help="Fresh seeds of each configuration.")
+@option("--seed", type=count(0), default="0", show_default=True, help="What all seeds are derived from.")
 @training
-def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session: Any) -> int:
+def compare(*, runs: str | None, seeds: int, seed: int, **session: Any) -> int:
     """Train chosen configurations on fresh paired seeds."""
     from depthcheck.experiments.cluster.warm_up import warmed_up_for
 
@@ -105,9 +107,7 @@ def compare(*, runs: str | None, seeds: int | None, seed: int | None, **session:
         from depthcheck.experiments.planning.finalists import pairwise
         from depthcheck.experiments.tracking import tracking_uri
 
-        experiment, chosen, sha256 = pairwise(
-            tracking_uri(), run_ids, seeds=_SEEDS if seeds is None else seeds, seed=seed or 0
-        )
+        experiment, chosen, sha256 = pairwise(tracking_uri(), run_ids, seeds=seeds, seed=seed)
         return _trained(experiment, {**session, "chosen": chosen, "runs": ",".join(run_ids), "data_sha256": sha256})
 
 

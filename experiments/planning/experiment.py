@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from depthcheck.experiments.asked import whole
 from depthcheck.experiments.planning.document import Budget, one_line, validated
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, parse_widenings, widen
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown, suggestion
@@ -194,8 +195,8 @@ class Experiment:
         asked: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds}
         with one_line():
             budget = replace(self.budget, **{name: n for name, n in asked.items() if n is not None})
-        data = self.data if rows is None else replace(self.data, rows=rows)
-        return replace(self, budget=budget, data=data, seed=self.seed if seed is None else seed)
+        data = self.data if rows is None else replace(self.data, rows=whole(rows, "rows", 2))
+        return replace(self, budget=budget, data=data, seed=self.seed if seed is None else whole(seed, "seed", 0))
 
     def with_data(self, **said: Any) -> Experiment:
         """Return the definition with what is said of its data, another column to predict, in place of its own words."""

@@ -219,6 +219,7 @@ def pairwise(
     if len(run_ids) < 2:
         raise ValueError(f"runs must be at least two run ids, with commas between them, got {','.join(run_ids)!r}")
     require(seeds >= 1, "seeds of a comparison", "at least 1", seeds)
+    tracking.require_there(uri)
     records = [_record(uri, run_id) for run_id in run_ids]
     configs = [replace(record.config, fit=replace(record.config.fit, seed=0)) for record in records]
     first = configs[0]
@@ -270,6 +271,8 @@ def _record(uri: str, run_id: str) -> TrialRecord:
     try:
         record = tracking.trial(uri, tracking.best_run(uri, run_id))
     except tracking.TrackingError as error:
+        if not error.lasts:
+            raise
         raise ValueError(f"runs must be ids of runs in the tracking store, got {run_id!r} ({error})") from error
     if record is None:
         raise ValueError(f"run must be a trial that has ended, or a study that has one, got {run_id!r}")

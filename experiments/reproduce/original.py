@@ -83,8 +83,7 @@ def find(uri: str, *, run_id: str | None, study: str | None) -> Original:
     """
     if run_id is not None and study is not None:
         raise ValueError(f"run_id or study must be given, not both, got {run_id!r} and {study!r}")
-    if not tracking.is_there(uri):
-        raise ValueError(f"no study in {shown(uri)}; {_LATEST}")
+    tracking.require_there(uri)
     wanted = run_id or _best_of(uri, study)
     run = tracking.find_run(uri, wanted)
     if run is None:

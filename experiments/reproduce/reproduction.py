@@ -15,6 +15,7 @@ from rich.console import Console
 
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown
+from depthcheck.experiments.asked import whole
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.reproduce import deviations as words
@@ -76,6 +77,9 @@ class ReproductionRequest:
     times: int = 1
     data_folder: Path | None = None
     tracking_uri: str
+
+    def __post_init__(self) -> None:
+        whole(self.times, "times")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +234,7 @@ def _ends_well(client: Client, run: ReproductionRun) -> Iterator[None]:
         launch.kill_workers(client)
         run.end("KILLED", state="interrupted", description="Interrupted before there was a result.")
         raise
-    except RuntimeError as error:
+    except Exception as error:
         with contextlib.suppress(tracking.TrackingError):
             run.end("FAILED", state="failed", description=f"**No result:** {error}")
         raise

@@ -53,8 +53,7 @@ def rehearse(
         When the study cannot be run as it is defined.
     """
     dataset = load(experiment.data, folder=data_folder, cache=places.data_cache(), log=log)
-    if dataset.is_table:
-        yield "\n".join(profile_lines(dataset)) + "\n"
+    yield "\n".join(profile_lines(dataset)) + "\n"
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
     design.check_plan(experiment, split)

@@ -28,6 +28,7 @@ from rich.console import Console
 
 from depthcheck.experiments import places, tracking
 from depthcheck.experiments.addresses import may_be_shown, shown
+from depthcheck.experiments.asked import server_address, study_name, whole
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.admission import n_admitted
 from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
@@ -97,6 +98,8 @@ class StudyRequest:
         Where the study is to go on until it is decided; None for the trials that were asked for.
     launcher
         What asks for it.
+    before
+        Is called when all this was checked, before the data are read.
     meanwhile
         Is called at the end, where there is nothing to do but to wait for workers.
     """
@@ -113,10 +116,17 @@ class StudyRequest:
     data_folder: Path | None = None
     deadline: Deadline | None = None
     launcher: Launcher = "depthcheck"
+    before: Callable[[], object] = lambda: None
     meanwhile: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
-        """Refuse to go on until it is decided what no further settings decide."""
+        """Refuse what cannot be, and to go on until it is decided what no further settings decide."""
+        if self.study is not None:
+            study_name(self.study)
+        if self.workers is not None:
+            whole(self.workers, "workers")
+        if self.scheduler:
+            server_address(self.scheduler, "scheduler")
         asked = self.experiment
         needed = {
             "nothing compared": asked.compare,
@@ -149,12 +159,12 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     places.require_writable(place.folder, "the folder of the study's storage")
     with usable():
         require_usable(uri, place.storage)
+    request.before()
     files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     if request.data_sha256 is not None:
         require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
-    if dataset.is_table:
-        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
+    console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
     if not request.chosen:

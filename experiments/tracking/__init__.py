@@ -47,6 +47,7 @@ from depthcheck.experiments.tracking.store import (
     launched_run,
     launcher,
     patiently,
+    require_there,
     tracking_uri,
 )
 from depthcheck.experiments.tracking.study_run import (
@@ -79,7 +80,7 @@ __all__ = [
     "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",
     "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
     "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
-    "register_champion", "replace_version", "require_free", "runs_link", "score_values", "serve",
+    "register_champion", "replace_version", "require_free", "require_there", "runs_link", "score_values", "serve",
     "session_environments", "start_reproduction", "start_trial", "studies", "study_design", "study_environment",
     "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials", "whole_trial_values",
     "withdrawn",

@@ -159,6 +159,7 @@ def code_version() -> CodeVersion:
     MLflow notes the commit, but only of runs that ``mlflow run`` started, and never that the tree was changed.
     """
     try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not so where it was installed in a repository
         commit = _git("rev-parse", "HEAD").strip()
         return CodeVersion(commit=commit, dirty=bool(_git("status", "--porcelain").strip()))
     except (OSError, subprocess.SubprocessError):

@@ -17,7 +17,7 @@ from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, search
-from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, storage
+from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, require_there, storage
 from depthcheck.experiments.tracking.study_run import StudyRun, shortened
 from depthcheck.pipeline.system import silent_imports
 
@@ -234,6 +234,7 @@ def _champion_version(model: RegisteredModel | None) -> str | None:
 
 def champion_address(uri: str, study: str | None) -> str:
     """Return the address of a study's champion, or of the latest study's that has one."""
+    require_there(uri)
     known = studies(uri, study)
     with storage(f"cannot read the champions in {uri}"):
         champions = ((one.study, _champion_version(_registered(client(uri), one.study))) for one in known)
@@ -263,6 +264,7 @@ def loaded(uri: str, address: str, *, trust: bool = False) -> Iterator[PyFuncMod
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise ValueError(f"model must be an address like models:/<name>@champion, got {address!r}")
+    require_there(uri)
     with ExitStack() as stack:
         with storage(f"cannot load {address} from {uri}"):
             location, model = _located(uri, match)

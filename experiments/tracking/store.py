@@ -155,6 +155,12 @@ def is_there(uri: str) -> bool:
     return file is None or file.exists()
 
 
+def require_there(uri: str) -> None:
+    """Complain about a store that is not there, before it is opened to be read."""
+    if not is_there(uri):
+        raise ValueError(f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI")
+
+
 @contextmanager
 def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done.

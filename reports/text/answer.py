@@ -37,6 +37,8 @@ from depthcheck.reports.text.words import verdict as verdict_word
 OPEN = ("inconclusive", "not enough evidence")
 #: More levels than this are counted, not named.
 _MOST_NAMED = 8
+#: What programs are told of each contrast.
+CONTRAST = ("factor", "level", "reference", "verdict", "because", "estimate", "low", "high", "p_holm")
 
 
 def answer(comparison: Comparison) -> list[str]:

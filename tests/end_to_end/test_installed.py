@@ -145,4 +145,4 @@ def test_command_runs_reports_reproduces_and_predicts(installed, tiny):
 @pytest.mark.slow
 def test_table_in_memory_is_studied_from_python(installed):
     (installed.folder / "script.py").write_text(SCRIPT)
-    assert "Study('dataframe-" in installed.run("python", "script.py")
+    assert "Study('dataframe-" in installed.run("python", "-m", "script")

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import re
@@ -11,9 +12,9 @@ import click
 import pytest
 from click.shell_completion import BashComplete
 
-from depthcheck.cli import commands, main
+from depthcheck.cli import commands, main, study_commands
 from depthcheck.cli.options import complain, failure_code, table
-from depthcheck.experiments import scratch
+from depthcheck.experiments import scratch, tracking
 from depthcheck.experiments.addresses import require_address, shown, without_login, without_password
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.study.ledger import study_names
@@ -104,6 +105,34 @@ def test_path_under_an_unknown_user_is_one_line_with_its_name(capsys, monkeypatc
     assert error.startswith(f"error: {what} must be a path on this machine, got '~nosuchuser/")
     assert error.endswith(": ~nosuchuser is no user's home\n")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compare", "--runs", "a,b"], "no study in sqlite:///"),
+        (["predict", "--input", "x.csv", "--output", "y.csv"], "no study in sqlite:///"),
+        (["serve", "--port", "5999", "--model", "models:/a/1"], "no study in sqlite:///"),
+        (
+            ["serve", "--port", "5999", "--model", "models:/a/1", "--study", "b"],
+            "study or model must be given, not both",
+        ),
+    ],
+)
+def test_command_that_reads_makes_no_store(capsys, monkeypatch, tmp_path, words, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "x.csv").write_text("a\n1\n")
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_address_of_a_server_can_be_followed_whatever_its_version(capsys, monkeypatch):
+    monkeypatch.setattr(study_commands, "_listener", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(tracking, "serve", lambda *_, on_ready, **__: on_ready())
+    assert main(["serve", "--model", "models:/a/1", "--host", "::1"]) == 0
+    assert "http://[::1]:5000/invocations" in capsys.readouterr().out
 
 
 def test_only_what_goes_on_is_said_to_go_on(capsys, monkeypatch, tmp_path):

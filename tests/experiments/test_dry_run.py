@@ -25,6 +25,9 @@ def test_dry_run_says_what_it_would_train_and_leaves_nothing(tmp_path, monkeypat
     experiment = definition.parse(DOCUMENT, name="tiny")
     api.dry_run(experiment, Console(soft_wrap=True), workers=2)
     said = capsys.readouterr().out
+    assert said.startswith(
+        "digits: 1,437 samples of 8 x 8 values, 360 more in its test part\ntarget: classification of 10"
+    )
     assert "trainings     13: baseline 1, compare 8, 4 on fresh seeds" in said
     assert re.search(
         r"time +about \d+ \w+ of training on 2 workers, by timing 4 of them briefly just now; nothing was written", said

@@ -105,6 +105,27 @@ def test_study_stands_for_its_best_trial(uri):
     assert [finalist.number for finalist in finalists] == [3, 4]
 
 
+def test_trouble_that_passes_is_no_bad_input(uri, monkeypatch):
+    logged(uri, [3])
+
+    def locked(_uri: str, run_id: str) -> str:
+        raise tracking.TrackingError(f"cannot read {run_id}: database is locked")
+
+    for name in ("best_run", "study_of"):
+        monkeypatch.setattr(tracking, name, locked)
+    with pytest.raises(tracking.TrackingError, match="is locked"):
+        pairwise(uri, ["a", "b"], seeds=3, seed=0)
+    with pytest.raises(tracking.TrackingError, match="is locked"):
+        choose_study(uri, study=None, run_id="a", environ={})
+
+
+def test_run_of_another_study_than_the_one_that_is_named_is_refused(uri):
+    (one, _), _ = logged(uri, [3], study="digits-one"), logged(uri, [4], study="digits-two")
+    assert choose_study(uri, study="digits-one", run_id=one, environ={}).study == "digits-one"
+    with pytest.raises(ValueError, match="both of one study, got 'digits-two' and a run of 'digits-one'"):
+        choose_study(uri, study="digits-two", run_id=one, environ={})
+
+
 def test_what_cannot_be_paired_is_refused(uri):
     (one, _), (longer, _) = logged(uri, [3]), logged(uri, [4], epochs=2)
     for run_ids, message in (

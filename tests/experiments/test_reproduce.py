@@ -29,7 +29,7 @@ from depthcheck.experiments.reproduce.deviations import (
     spread,
 )
 from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
+from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, _ends_well, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys, reading
 from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
@@ -567,3 +567,10 @@ time.sleep(600)
     tracking.close_stale_reproductions(uri)
     assert client(uri).get_run(dead).info.status == "KILLED"
     assert {client(uri).get_run(run).info.status for run in (living, elsewhere)} == {"RUNNING"}
+
+
+def test_no_run_is_left_running_whatever_ends_the_training() -> None:
+    run = Mock()
+    with pytest.raises(IndexError), _ends_well(Mock(cluster=None), run):
+        raise IndexError("no repetition")
+    assert run.end.call_args.args == ("FAILED",)

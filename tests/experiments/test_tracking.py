@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from depthcheck.experiments import tracking
-from depthcheck.experiments.tracking import keys, reading, runs
+from depthcheck.experiments.tracking import keys, open_run, reading, runs
 from depthcheck.experiments.tracking.reach import write_ahead
 from depthcheck.experiments.tracking.store import client, let_go, log_batch
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
@@ -79,6 +79,14 @@ def run_trial(study: tracking.StudyRun, number: int, state: TrialState = "finish
     run = tracking.start_trial(study, number=number, phase="compare", config=CONFIG)
     run.finish(result(history(4, seed=number), state))
     return run.run_id
+
+
+def test_commit_is_not_that_of_a_repository_that_the_code_was_installed_in(tmp_path, monkeypatch) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "theirs"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(open_run, "__file__", str(tmp_path / "open_run.py"))
+    assert tracking.code_version() == tracking.CodeVersion()
 
 
 # What a trial is, there and back.

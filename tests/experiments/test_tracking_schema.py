@@ -1,5 +1,6 @@
 """Studies of a newer version are refused in one line, those of an older one are read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,21 @@ def test_studies_of_all_versions_are_listed(stored):
     uri, study, _ = stored
     client(uri).set_tag(study, keys.SCHEMA, "3")
     assert [one.schema_version for one in tracking.studies(uri)] == ["3"]
+
+
+def test_study_that_cannot_be_read_hides_no_other_and_can_be_deleted(uri, tmp_path, here):
+    tracking.open_parent("sound", uri=uri, environ={}, artifacts={keys.DESIGN: {"question": "?"}})
+    later = tracking.open_parent("later", uri=uri, environ={}, artifacts={keys.DESIGN: {"question": "?"}})
+    client(uri).set_tag(later.run_id, keys.SCHEMA, "3")
+    later.finish()
+    tracking.open_parent("cut", uri=uri, environ={}, artifacts={keys.DESIGN: '{"quest'})
+
+    done = here(tmp_path, "list", "--json")
+    rows = {row["study"]: (row["question"], row["n_planned"]) for row in json.loads(done.stdout)}
+    assert (done.returncode, rows) == (0, {"cut": ("", None), "later": ("", None), "sound": ("?", 0)})
+    assert [line.partition(" cannot")[0] for line in done.stderr.splitlines()] == [
+        "warning: study cut", "warning: study later",
+    ]  # fmt: skip
+    assert here(tmp_path, "list").returncode == 0
+    assert here(tmp_path, "delete", "later", "--yes").returncode == 0
+    assert [one.study for one in tracking.studies(uri)] == ["cut", "sound"]

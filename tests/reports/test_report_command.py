@@ -133,6 +133,7 @@ def test_written_again_it_is_the_same_and_the_run_of_mlflow_run_becomes_a_sessio
         (["--template", "none.j2"], "template must be a file that can be read, got "),
         (["--template", "wrong.j2", "--output", "never"], "template must use title, byline, answer, "),
         (["--format", "latex,word"], "format must be one or more of latex, csv, json, pdf, got 'word'"),
+        (["--json", "--format", "csv"], "json must be given without format: it writes no report"),
         (["--output", "~nosuchuser/x"], "output must be a path on this machine, got '~nosuchuser/x'"),
     ],
 )
