@@ -102,7 +102,7 @@ class StudyRun:
 
     def log_of_session(self, artifacts: Mapping[str, Artifact]) -> None:
         """Write what a session notes anew; the latest counts, and those before it stay."""
-        stamp = f"{datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}"
+        stamp = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"  # in UTC the latest is the one whose name comes last
         self.log_artifacts({f"{keys.SESSIONS}/{stamp}/{name}": content for name, content in artifacts.items()})
 
     def log_dataset(self, dataset: Dataset) -> None:
@@ -226,14 +226,8 @@ def open_parent(
         continued=parent_run_id is not None,
         shared_tags=shared,
     )
-<<<<<<< HEAD
-    # In UTC: the latest session is the one whose folder's name comes last.
-    folder = f"{keys.SESSIONS}/{stamp.astimezone(UTC):%Y-%m-%dT%H-%M-%S}/" if parent_run_id else ""
-    opened.log_artifacts({folder + name: content for name, content in (artifacts or {}).items()})
-=======
     log = opened.log_of_session if opened.continued else opened.log_artifacts
     log(artifacts or {})
->>>>>>> fix-plan
     return opened
 
 
