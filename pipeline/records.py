@@ -38,7 +38,7 @@ class Column:
     kind
         One of :data:`depthcheck.pipeline.config.COLUMN_KINDS`; an ignored column is no feature.
     why
-        How that was found, in words for the profile: ``64-bit numbers``, ``a different value in every row``.
+        How that was found, in words for the profile: ``whole numbers``, ``texts, another in every row: free text``.
     asks
         What of it a user should see at once: ``form`` (can be read in two ways), ``digits`` (some are lost),
         ``missing`` (texts taken for it), ``words`` (among numbers), ``text`` (to learn from), ``owner`` (a group,

@@ -137,8 +137,9 @@ def are_classes(numbers: NDArray[Any]) -> bool:
 
 def _classes(y: NDArray[Any], y_test: NDArray[Any] | None) -> tuple[tuple[str, ...], NDArray[Any], NDArray[Any] | None]:
     if y.dtype.kind == "f":
+        _require_finite(y, "y")
         require(bool((y == np.floor(y)).all()), "y of a classification", "whole numbers or text", InWords("fractions"))
-        y, y_test = y.astype(np.int64), None if y_test is None else y_test.astype(np.int64)
+        y = y.astype(np.int64)  # y_test stays as it is: a fraction there is no class of y
     classes, labels = np.unique(y, return_inverse=True)
     if y.dtype.kind in "iu" and len(classes) > max(_N_MANY_CLASSES, len(y) / 2):
         raise ValueError(

@@ -128,7 +128,7 @@ class JsonFile(CellTable):
 
 def _is_whole(path: Path) -> bool:
     """Whether a file may be one JSON value over many lines."""
-    return ".json" in path.suffixes[-2:]
+    return ".json" in map(str.lower, path.suffixes[-2:])
 
 
 def _objects_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -192,7 +192,11 @@ def _column(cells: Sequence[Any], kinds: set[type]) -> Any:
 
 def _are_beyond_double(cells: Sequence[Any], kinds: set[type]) -> bool:
     """Whether whole numbers are so large that a float would make several of them one: identifiers, then."""
-    return int in kinds and any(type(cell) is int and abs(cell) > WHOLE_IN_FLOAT64 for cell in cells)
+
+    def is_whole(cell: Any) -> bool:
+        return type(cell) is int or (type(cell) is Decimal and cell.as_tuple().exponent == 0)
+
+    return not kinds.isdisjoint((int, Decimal)) and any(abs(c) > WHOLE_IN_FLOAT64 for c in cells if is_whole(c))
 
 
 def as_text(cell: Any) -> str | None:

@@ -33,6 +33,8 @@ LARGEST = 1e37
 #: Decimal mark and mark between thousands; the first that reads most of a column is taken.
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
 DECIMAL_COMMA = ",."
+#: Numbers whose comma cannot stand between thousands.
+_SURELY_COMMA = r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,})|(0?|\d{4,}),\d+)\s*[€%]?"
 #: Times of day, 13:30 or 1:30 pm, which are numbers of hours.
 CLOCK = "hh:mm"
 _CLOCK = r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?)?$"
@@ -349,7 +351,8 @@ def _days_of(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
         return _days(pd.to_datetime(firsts, format="%Y-%m-%d", errors="coerce", utc=True))
     if form == YEARS:
         years = read_numbers(texts, "")
-        begun = pd.to_datetime(pd.Series(np.floor(years)).map("{:04.0f}-01-01".format), errors="coerce", utc=True)
+        firsts = pd.Series(np.floor(years)).map("{:04.0f}-01-01".format)
+        begun = pd.to_datetime(firsts, format="%Y-%m-%d", errors="coerce", utc=True)
         return _days(begun) + (years - np.floor(years)) * 365.25
     if "%b" in form or "%B" in form:
         bare = texts.str.replace(_WEEKDAY, "", regex=True, flags=re.IGNORECASE)
@@ -454,11 +457,23 @@ def other_order(form: str) -> str:
     return form[3:5] + form[2] + form[:2] + form[5:]
 
 
-def proves_comma(texts: pd.Series[str]) -> bool:
-    """Whether a column of different texts is numbers with a decimal comma beyond doubt."""
-    sample = texts.iloc[:_N_SAMPLE]
-    surely = sample.str.fullmatch(r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,}))\s*[€%]?")
-    return bool(surely.any()) and is_readable(read_numbers(sample, DECIMAL_COMMA))
+def proves_comma(column: pd.Series[Any]) -> bool:
+    """Whether a column of a table is texts of numbers with a decimal comma beyond doubt.
+
+    Some of its cells tell whether it is numbers, and all of them what the comma is: the only one that tells may be the
+    last.
+    """
+    is_text = isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")
+    some = cells_of(column.iloc[np.flatnonzero(column.notna())[:_N_SAMPLE]]) if is_text else None
+    if not isinstance(some, Texts):
+        return False
+    tells = bool(some.different.str.fullmatch(_SURELY_COMMA).any())
+    if not tells and len(column) <= _N_SAMPLE:  # to read them takes longest
+        return False
+    texts = some.different[~some.different.str.lower().isin(MISSING_AMONG_VALUES)]
+    if not is_readable(read_numbers(texts, DECIMAL_COMMA)):
+        return False
+    return tells or bool(cells_of(column).as_texts().different.str.fullmatch(_SURELY_COMMA).any())
 
 
 def is_readable(values: NDArray[np.float64]) -> bool:

@@ -259,7 +259,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _categories(values: pa.ChunkedArray) -> Any:
     """Return what pandas has written as categories, or the file has as a dictionary: they are names."""
-    found: pd.Series[Any] = values.to_pandas().astype("category")
+    found: pd.Series[Any] = values.to_pandas(integer_object_nulls=True).astype("category")
     return found
 
 
@@ -274,7 +274,9 @@ def _plain(values: pa.ChunkedArray) -> Any:
     kind = values.type
     if pa.types.is_boolean(kind):
         return values.to_pandas(types_mapper=(lambda _kind: pd.BooleanDtype()) if values.null_count else None)
-    if pa.types.is_integer(kind) and _is_beyond_double(values):
+    # Arrow has no smallest one of decimals that are shorter.
+    is_whole = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0 and kind.bit_width >= 128)
+    if is_whole and _is_beyond_double(values):
         return values.cast(pa.string()).to_pandas()
     if any(test(kind) for test in _NUMBERS):
         # A chunk at a time, so that what is wide is never there as a whole.

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
-from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow, proves_comma
 from depthcheck.pipeline.data.columnar import PackedTexts, within
 from depthcheck.pipeline.data.sniff import (
     MISSING_WORDS,
     PACKED,
+    ends_in_quote,
     first_line_of_width,
     full_encoding,
     open_bytes,
@@ -55,8 +56,6 @@ class DelimitedFile:
         How it is read.
     names
         Of the columns, unique.
-    has_row_names
-        Whether each row begins with a cell that the first line has no name for, as R writes the rows' names.
     keeps_words
         Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
     keeps_points
@@ -67,9 +66,14 @@ class DelimitedFile:
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self.path, self._log = path, log
         self.layout = sniff(path, log)
-        self.names, self.has_row_names = self.layout.names, self.layout.has_row_names
+        self.names = self.layout.names
         self.keeps_words: Collection[str] = ()
         self.keeps_points: Collection[str] = ()
+
+    @property
+    def _n_block(self) -> int:
+        """Bytes that are read at a time, which no row may exceed."""
+        return max(_N_BLOCK, 4 * self.layout.n_line)
 
     @functools.cached_property
     def _encoding(self) -> str:
@@ -99,14 +103,21 @@ class DelimitedFile:
             self._fill(late, rows)
         if n_rows == 0:
             raise ValueError(f"{self.path.name} must have rows below its line of names, got none")
+        in_doubt = [name for name, cells in found.items() if cells.points == "thousands?" and name not in late]
         frame = pd.DataFrame(self._finished(found | late), copy=False)
+        if in_doubt and any(proves_comma(frame[name]) for name in frame):
+            # A cell behind the part that was looked at first tells that these points stand between thousands.
+            pointed = {name: _Cells(is_text=True) for name in in_doubt}
+            self._fill(pointed, rows)
+            frame = frame.assign(**self._finished(pointed))
         pa.default_memory_pool().release_unused()
         return frame
 
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
         has_words = bool(cells.words) and name in self.keeps_words
-        return cells.numbers is not None and (has_words or cells.points == "thousands?")
+        is_open = cells.points == "thousands?" and name in self.keeps_points
+        return cells.numbers is not None and (has_words or is_open)
 
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
         n_rows = 0
@@ -115,7 +126,7 @@ class DelimitedFile:
             n_rows += batch.num_rows
             for name, cells in columns.items():
                 cells.add(wanted.column(name), comma=self.layout.comma)
-                if name in self.keeps_points:
+                if not self.layout.comma:  # else a point makes texts of them as it is
                     cells.look_at_points(wanted.column(name))
         return n_rows
 
@@ -135,7 +146,7 @@ class DelimitedFile:
                         encoding=encoding.removesuffix("-sig"),
                         column_names=self.names,
                         skip_rows=self.layout.n_skip,
-                        block_size=_N_BLOCK,
+                        block_size=self._n_block,
                     ),
                     parse_options=csv.ParseOptions(
                         delimiter=self.layout.separator,
@@ -145,18 +156,26 @@ class DelimitedFile:
                     ),
                     convert_options=csv.ConvertOptions(
                         column_types=dict.fromkeys(self.names, pa.string()),
-                        include_columns=names,
+                        include_columns=list(dict.fromkeys([*names, self.names[-1]])),
                         null_values=[""],
                         strings_can_be_null=True,
                     ),
                 )
+                last = None
                 for batch in batches:
                     progress.reached(file.tell())
+                    last = batch.column(self.names[-1])[-1].as_py() if batch.num_rows else last
                     yield batch
         except (pa.ArrowInvalid, UnicodeError) as trouble:
             raise ValueError(self._complaint(wrong, trouble, encoding)) from None
+        # To Arrow an open cell ends with the file, and all rows below are in it.
+        if last and "\n" in last.strip() and not ends_in_quote(self.path, self.layout.quote):
+            raise ValueError(f"{self.path.name} must close every quote, got one open to the file's end: {last[:60]!r}")
 
     def _complaint(self, wrong: Sequence[Any], trouble: Exception, encoding: str) -> str:
+        if not wrong and "straddling" in str(trouble):
+            n_bytes = f"{self._n_block:,} bytes"
+            return f"{self.path.name} must have rows of less than {n_bytes}, got a longer one: is a quote not closed?"
         if not wrong:
             return f"{self.path.name} cannot be read: {str(trouble).splitlines()[0]}"
         row = wrong[0]

@@ -118,6 +118,8 @@ def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silen
                 (work / target.name).open("wb") as file,
             ):
                 shutil.copyfileobj(answer, file)
+                if answer.length:  # a connection that ends too early is no error to who reads a part at a time
+                    raise DataNotFoundError(f"{url}: cut off, {answer.length:,} bytes are missing")
         except (OSError, HTTPException) as trouble:
             raise DataNotFoundError(f"{url}: {trouble}") from None
         check(work / target.name)

@@ -145,10 +145,10 @@ def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
     is_double = needs_double(numbers)
     column = replace(column, n_distinct=n_distinct, n_missing=int(np.count_nonzero(missing)), is_double=is_double)
     said = what + (f"; infinite ones, or as good as that, count as missing: {n_infinite:,}" if n_infinite else "")
-    if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1):
+    if n_distinct == 2 and tuple(present[[0, -1]]) == (0, 1) and not column.form:
         return replace(column, kind="boolean", why="0 and 1", categories=("0", "1"), n_distinct=2)
-    form = _date_number_form(column.name, present)
-    if form:
+    form = "" if column.kind == "numeric" else _date_number_form(column.name, present)  # unless you say numeric
+    if form and (form != YEARS or not column.form):  # years are read with a decimal point alone
         return _written(column, Numbers(numbers).as_texts(), "date", form)
     lost = _lost_in_scaling(present, n_distinct) if is_double else ""
     if not (present == np.floor(present)).all():
@@ -250,7 +250,7 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
     """Return a column of texts that are numbers or dates, with what else is in it counted as missing."""
     values = (read_numbers if kind == "numeric" else read_days)(cells.different, form)
     usual = cells.different.str.lower().isin(MISSING_AMONG_VALUES).to_numpy(dtype=bool)
-    others = tuple(cells.different[np.isnan(values) & ~usual])
+    others = (*column.missing_texts, *cells.different[np.isnan(values) & ~usual])  # those found among numbers first
     numbers = cells.spread(values, np.nan)
     words = [*cells.taken, *cells.different[np.isnan(values) & usual]]
     read = cells.different[~np.isnan(values)]
@@ -261,7 +261,8 @@ def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool 
     n_missing = int(np.isnan(numbers).sum())
     column = replace(column, form=form, missing_texts=others, n_missing=n_missing, asks=asks)
     found = (_of_numbers if kind == "numeric" else _of_dates)(column, numbers, said)
-    return replace(found, why=found.why + _missing_words(words) + _counted_as_missing(others))
+    is_said = kind == "numeric" and found.kind == "date"  # of numbers that are dates
+    return replace(found, why=found.why + _missing_words(words) + ("" if is_said else _counted_as_missing(others)))
 
 
 def _counted_as_missing(words: Sequence[str]) -> str:
@@ -426,7 +427,7 @@ def _stated_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) 
     if kind == "date":
         forms = [form for form in date_forms() if form.startswith(tuple(forms))]
     form = max(forms, key=lambda form: int(np.isfinite(read(some, form)).sum()))
-    return _as_stated(_written(column, cells, kind, form), kind)
+    return _as_stated(_written(replace(column, kind=kind), cells, kind, form), kind)
 
 
 def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:

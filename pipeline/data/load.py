@@ -48,7 +48,7 @@ from depthcheck.pipeline.data.own_arrays import (
     read_x,
 )
 from depthcheck.pipeline.data.sniff import PACKED
-from depthcheck.pipeline.data.tables import require_columns, table_dataset, task_of
+from depthcheck.pipeline.data.tables import has_decimal_comma, require_columns, table_dataset, task_of
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.system import kind_of, reading, user_path
 from depthcheck.pipeline.verbatim import one_line
@@ -239,11 +239,12 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
     assert source.table is not None
     table, config, where = source.table(config, cache, log)
     require_columns(config, [*map(str, table.columns)], config.name)
-    config, rows, where = _sampled(config, lambda names: table[names], config.name, where, log)
+    comma = config.rows is not None and has_decimal_comma(table)
+    config, rows, where = _sampled(config, lambda names: table[names], config.name, where, log, comma=comma)
     if rows is not None:
         table = table.iloc[rows]
     test = _read_test(config, log)
-    return table_dataset(table, config, name=config.name, source=where, test=test, rows=rows, log=log)
+    return table_dataset(table, config, name=config.name, source=where, test=test, rows=rows, comma=comma, log=log)
 
 
 def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
@@ -297,7 +298,7 @@ def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tupl
         _refuse_parts({"sheet": sheet, "query": query}, None, path.name)
         return read(path), None
     table = open_table(path, log, sheet=sheet, query=query)
-    if isinstance(table, DelimitedFile) and table.has_row_names:
+    if isinstance(table, DelimitedFile) and table.layout.has_row_names:
         n_cells = len(table.names)
         raise ValueError(
             f"{path.name} must have as many cells in each row as names in its first line, which are {n_cells - 1}, got "
@@ -435,9 +436,12 @@ def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Da
         table = _opened(known, path, _parts(config), log, keeps_words=_with_na(config))
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
-        config, rows, source = _sampled(config, lambda names: table.read(columns=names), path.name, source, log)
+        comma = isinstance(table, DelimitedFile) and table.layout.comma
+        config, rows, source = _sampled(
+            config, lambda names: table.read(columns=names), path.name, source, log, comma=comma
+        )
         return table_dataset(
-            table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows, log=log
+            table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows, comma=comma, log=log
         )
     assert known.arrays is not None
     _refuse_parts(_parts(config), None, path.name)
@@ -446,18 +450,18 @@ def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Da
 
 
 def _sampled(
-    config: DataConfig, read: Callable[[list[str]], pd.DataFrame], name: str, where: str, log: Log
+    config: DataConfig, read: Callable[[list[str]], pd.DataFrame], name: str, where: str, log: Log, *, comma: bool
 ) -> tuple[DataConfig, NDArray[np.int64] | None, str]:
     """Return the configuration, the rows to be read (None: all), and where they are; what is drawn is said.
 
-    All rows tell what is learned, not the sample alone.
+    All rows tell what is learned, not the sample alone. ``comma``: the table is known to write a decimal comma.
     """
     if config.rows is None:
         return config, None, where
     columns = read(drawing_columns(config))
     if not set(columns) >= set(drawing_columns(config)):
         return config, None, where  # one holds what is no cell: whoever reads all of them says so
-    task = task_of(cells_of(columns[config.target]), config)
+    task = task_of(cells_of(columns[config.target]), config, comma=comma)
     drawn = drawn_rows(columns, config, task)
     if drawn is None:
         log(f"{name}: all {len(columns):,} rows are read")
@@ -489,9 +493,8 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
             raise ValueError(
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
             )
-        if isinstance(table, DelimitedFile):  # columns with a role are read together with the training file's
-            together = (config.group, config.time, config.weight)
-            table.keeps_points = [name for name in table.names if name not in together]
+        if isinstance(table, DelimitedFile):  # how the training data are written tells what a point is
+            table.keeps_points = table.names
         return table.read()
 
 

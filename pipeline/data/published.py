@@ -302,10 +302,7 @@ def read_openml(config: DataConfig, cache: Path, log: Callable[[str], None]) -> 
     if config.target is None:
         require(len(targets) == 1, "target", f"named: {config.name} has {len(targets)} of its own", listed(targets))
         config = replace(config, target=targets[0])
-    frame = bunch.frame.copy(deep=False)
-    for column in frame.select_dtypes("category"):
-        frame[column] = frame[column].astype("str")
-    return frame, config, f"OpenML {details['id']}, {details['name']} version {details['version']}"
+    return bunch.frame, config, f"OpenML {details['id']}, {details['name']} version {details['version']}"
 
 
 def _california_housing(home: Path, log: Callable[[str], None]) -> pd.DataFrame:
@@ -331,16 +328,20 @@ def _fetch_openml(wanted: str, name: str, home: Path, log: Callable[[str], None]
     try:
         with _bounded_silence(), warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            bunch = fetch_openml(**which, data_home=home, as_frame=True, parser="pandas", n_retries=1)
+            fetch = partial(fetch_openml, **which, data_home=home, as_frame=True, n_retries=1)
+            try:  # pandas makes numbers of names that are digits, unless something stands between thousands
+                bunch = fetch(parser="pandas", read_csv_kwargs={"thousands": "\x1f"})
+            except TypeError:  # of names that are true and false; the other way takes seven times as long
+                bunch = fetch(parser="liac-arff")
     except HTTPError as trouble:
         raise DataNotFoundError(f"{name}: OpenML answered {trouble.code} {trouble.reason}") from None
     except OSError as trouble:
         raise DataNotFoundError(f"{name} is not in {home}, and OpenML could not be asked: {trouble}") from None
     except (ValueError, KeyError) as trouble:
         raise ValueError(f"data must be a table that OpenML knows, got {name!r}: {trouble}") from None
-    for warning in told:
-        if issubclass(warning.category, UserWarning):
-            log(f"{name}: {' '.join(str(warning.message).split())}")
+    said = (" ".join(str(warning.message).split()) for warning in told if issubclass(warning.category, UserWarning))
+    for line in dict.fromkeys(said):
+        log(f"{name}: {line}")
     return bunch
 
 

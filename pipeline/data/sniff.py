@@ -23,7 +23,7 @@ import pandas as pd
 from depthcheck.pipeline.config import InWords, require
 from depthcheck.pipeline.data.cells import MISSING, MISSING_AMONG_VALUES, proves_comma
 
-_N_SAMPLE = 1 << 18
+_N_SAMPLE, _N_MOST = 1 << 18, 1 << 24
 _N_BLOCK = 1 << 20
 _N_UNPACKED = 1 << 22
 _SEPARATORS = (",", ";", "\t", "|")
@@ -61,6 +61,8 @@ class Layout:
         Lines up to the first row of data.
     quote
         Around cells: a double one, or a single one where the names all stand in those.
+    n_line
+        Bytes of the longest line of that part.
     """
 
     encoding: str
@@ -72,10 +74,11 @@ class Layout:
     has_row_names: bool
     n_skip: int
     quote: str
+    n_line: int
 
 
 def sniff(path: Path, log: Callable[[str], None]) -> Layout:
-    """Return how a text file is to be read, from its first 256 KB.
+    """Return how a text file is to be read, from its first 256 KB, or more where its names alone take these.
 
     Raises
     ------
@@ -83,8 +86,11 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
         When it is empty, is no text, or has no line of names.
     """
     with open_bytes(path) as file:
-        data = file.read(_N_SAMPLE)
-    is_whole = len(data) < _N_SAMPLE
+        data = part = file.read(_N_SAMPLE)
+        while len(part) == _N_SAMPLE and len(data) < _N_MOST and len(data.splitlines()) < 3:
+            part = file.read(_N_SAMPLE)
+            data += part
+    is_whole = len(part) < _N_SAMPLE
     encoding = _encoding(data, is_whole, path.name)
     if encoding in ("cp1252", "latin-1"):
         log(f"{path.name}: is not UTF-8; read as {encoding}")
@@ -102,7 +108,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     require_header(header, path.name)
     given, header = header, _fitted(header, rows)
     names = unique_names(header, path.name, log)
-    columns = ([row[position].strip() for row in rows if position < len(row)] for position in range(len(names)))
+    columns = ([row[position] for row in rows if position < len(row)] for position in range(len(names)))
     return Layout(
         encoding=encoding,
         is_ascii=encoding == "utf-8" and data.isascii(),
@@ -113,6 +119,7 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
         has_row_names=header == ["", *given],
         n_skip=n_before + n_header,
         quote=quote,
+        n_line=max(map(len, data.splitlines())),
     )
 
 
@@ -227,6 +234,15 @@ def first_line_of_width(path: Path, encoding: str, layout: Layout, width: int) -
         return next((reader.line_num for row in reader if len(row) == width), 0)
 
 
+def ends_in_quote(path: Path, quote: str) -> bool:
+    """Whether a file ends in a quote, but for line breaks and blanks."""
+    end = b""
+    with open_bytes(path) as file:
+        while block := file.read(_N_BLOCK):
+            end = (end + block)[-_N_BLOCK:]
+    return end.replace(b"\0", b"").rstrip().endswith(quote.encode())
+
+
 def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
@@ -264,15 +280,14 @@ def _announced_separator(text: str) -> tuple[str, str | None, int]:
 
 def _rows(text: str, separator: str, is_whole: bool, quote: str = '"') -> tuple[list[list[str]], int]:
     """Return the rows of a sample, without a last one that is cut, and the number of lines that the first one takes."""
+    # A quote that is never closed makes one cell of all that follows, and a wrong separator one of all names.
+    csv.field_size_limit(max(csv.field_size_limit(), _N_MOST))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote)
     rows: list[list[str]] = []
     n_header = 1
-    try:
-        for row in reader:
-            n_header = n_header if rows else reader.line_num
-            rows.append(row)
-    except csv.Error:  # a field longer than csv allows: what came before it is enough
-        is_whole = True
+    for row in reader:
+        n_header = n_header if rows else reader.line_num
+        rows.append(row)
     return (rows if is_whole or len(rows) == 1 else rows[:-1]), n_header
 
 
@@ -311,8 +326,8 @@ def _score(text: str, separator: str, is_whole: bool) -> tuple[float, float, int
 
 def _has_decimal_comma(columns: Iterable[Sequence[str]]) -> bool:
     """Whether one of some columns is numbers with a decimal comma beyond doubt."""
-    cells = ([cell for cell in column if cell not in MISSING_WORDS] for column in columns)
-    return any(proves_comma(pd.Series(column, dtype="str").drop_duplicates()) for column in cells if column)
+    with_comma = (column for column in columns if any("," in cell for cell in column))  # the others take time alone
+    return any(proves_comma(pd.Series(column, dtype="str")) for column in with_comma)
 
 
 def _fitted(header: list[str], rows: Sequence[Sequence[str]]) -> list[str]:

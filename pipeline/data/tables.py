@@ -46,7 +46,6 @@ from depthcheck.pipeline.metrics import metric_of
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import Task
 
-_N_SAMPLE = 1_000
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
 _TRAIN_OR_TEST = {"train", "training", "test"}
@@ -63,6 +62,7 @@ def table_dataset(
     source: str,
     test: pd.DataFrame | None = None,
     rows: NDArray[np.int64] | None = None,
+    comma: bool = False,
     log: Callable[[str], None] = lambda _line: None,
 ) -> Dataset:
     """Return a table as a data set.
@@ -78,6 +78,8 @@ def table_dataset(
         A second table whose rows are the test part; it needs the target and the same features.
     rows
         Where the rows stood in the table that they are a sample of.
+    comma
+        Whether that table is known to write a decimal comma; else these rows tell.
     log
         Told, a line at a time, of what a user should know: rows left out, cells counted as missing, rare classes.
 
@@ -89,7 +91,7 @@ def table_dataset(
     """
     _check_names(frame, config, name)
     assert config.target is not None
-    comma = any(_sample_proves_comma(frame[column]) for column in frame.columns)
+    comma = comma or has_decimal_comma(frame)
     cells = cells_of(frame[config.target])
     places: Sequence[int] | NDArray[np.int64] = range(len(frame)) if rows is None else rows
     with _rows_as_in(places):
@@ -133,6 +135,11 @@ def table_dataset(
         X_test, y_test = pd.DataFrame(parts.test, index=range(int(marks.sum())), copy=False), y[marks]
         y = y[~marks]
     return _dataset(parts, y, X_test, y_test, name=name, source=source)
+
+
+def has_decimal_comma(frame: pd.DataFrame) -> bool:
+    """Whether some column of a table proves that its numbers have a decimal comma."""
+    return any(proves_comma(frame[column]) for column in frame.columns)
 
 
 def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:
@@ -258,7 +265,7 @@ class _Parts:
         """Keep what a column says of the rows outside the test part, and of those in it, where it says so."""
         of_test = f"{what}_test"
         if self.test_file is not None and name in self.test_file.columns:
-            values = read(cells_of(pd.concat([series, self.test_file[name]], ignore_index=True)))
+            values = read(_cells_together(series, self.test_file[name]))
             self.told |= {what: values[: len(series)], of_test: values[len(series) :]}
             return
         if self.test_file is not None:
@@ -284,6 +291,17 @@ class _Parts:
 
     def _outside_test(self, values: Any) -> Any:
         return values if self.marks is None else values[~self.marks]
+
+
+def _cells_together(*columns: pd.Series[Any]) -> Cells:
+    """Return the cells of columns as those of one: numbers as they would be written, 12, where others are texts."""
+    both = [cells_of(column) for column in columns]
+    kinds = set(map(type, both))
+    if len(kinds) == 1 or Numbers not in kinds:
+        return cells_of(pd.concat(columns, ignore_index=True))
+    texts = [cells.as_texts() for cells in both]
+    written = [cells.spread(cells.different.to_numpy(object), None) for cells in texts]
+    return cells_of(pd.Series(np.concatenate(written), dtype="str"))
 
 
 def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
@@ -351,7 +369,6 @@ def _dataset(
     target = parts.target
     is_regression = target.task == "regression"
     require(bool(parts.train), name, "a table with a column to learn from", _why_none(parts.columns))
-    require(len(y) > 0, f"rows of {name} outside the test part", "at least 1", 0)
     require(
         len(np.unique(y)) >= 2,
         f"target {target.column.name!r} outside the test part",
@@ -394,7 +411,6 @@ def _roles(config: DataConfig) -> dict[str, str]:
 
 def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     """Raise where a name that the user gives is no column, or one column is to be two things."""
-    require(len(frame) > 0, "rows of the table", "at least 1", 0)
     require_columns(config, [str(column) for column in frame.columns], name)
     owner: dict[str, str] = {}
     allowed = {(column, said) for role, column in _roles(config).items() for said in _SAID_OF_ROLE.get(role, ())}
@@ -402,12 +418,6 @@ def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     for role, column in [*_roles(config).items(), *stated]:
         if owner.setdefault(column, role) != role:
             raise ValueError(f"{role} must be another column than {owner[column]}, got {column!r} for both")
-
-
-def _sample_proves_comma(column: pd.Series[Any]) -> bool:
-    is_text = isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")
-    cells = cells_of(column.iloc[:_N_SAMPLE]) if is_text else None
-    return isinstance(cells, Texts) and proves_comma(cells.different)
 
 
 def _kept(column: pd.Series[Any], rows: NDArray[np.intp] | None) -> pd.Series[Any]:

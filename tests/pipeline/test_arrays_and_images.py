@@ -78,6 +78,10 @@ def test_fractions_are_to_be_predicted_unless_told_otherwise(tmp_path):
         ({"X": PICTURES, "y": np.where(LABELS, 1.0, np.inf)}, "y must hold finite .* sample 0 "),
         ({"X": PICTURES, "y": LABELS * 0}, "number of classes in y must be at least 2, got 1"),
         ({"X": PICTURES, "y": LABELS, "X_test": PICTURES, "y_test": LABELS + 1}, r"y_test must be among .* got \[3\]"),
+        *(
+            ({"X": PICTURES, "y": LABELS % 2 / 1, "X_test": PICTURES, "y_test": np.full(12, one)}, rf"got \[{one}\]")
+            for one in (1.5, np.nan)
+        ),
         ({"X": PICTURES, "y": LABELS, "X_test": PICTURES / 2, "y_test": LABELS}, "type of X_test must be that of X"),
         ({"X": PICTURES, "y": LABELS, "X_test": PICTURES[:, 1:], "y_test": LABELS}, "sample shape of X_test"),
         ({"X": np.eye(200), "y": np.arange(200)}, 'got 200 different whole numbers .* task = "regression"'),

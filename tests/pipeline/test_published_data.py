@@ -262,13 +262,14 @@ ARFF = """@RELATION flowers
 @ATTRIBUTE row INTEGER
 @ATTRIBUTE petal REAL
 @ATTRIBUTE colour {red,'light blue'}
+@ATTRIBUTE grade {1,2,3}
 @ATTRIBUTE kind {daisy,rose}
 @DATA
-1,1.5,red,daisy
-2,?,'light blue',rose
-3,2.5,red,daisy
-4,1.0,?,rose
-5,1.5,red,rose
+1,1.5,red,1,daisy
+2,?,'light blue',2,rose
+3,2.5,red,3,daisy
+4,1.0,?,2,rose
+5,1.5,red,1,rose
 """
 
 
@@ -286,7 +287,7 @@ def openml(served, monkeypatch):
         known = {key: str(flag).lower() for key, flag in flags.items()}
         return {"index": str(index), "name": name, "data_type": kind, "number_of_missing_values": "0", **known}
 
-    kinds = {"row": "numeric", "petal": "numeric", "colour": "nominal", "kind": "nominal"}
+    kinds = {"row": "numeric", "petal": "numeric", "colour": "nominal", "grade": "nominal", "kind": "nominal"}
     description = {
         "id": "7", "name": "flowers", "version": "2", "format": "ARFF", "status": "active", "description": "Flowers.",
         "url": f"{address}/download/7/flowers.arff", "md5_checksum": hashlib.md5(ARFF.encode()).hexdigest(),
@@ -313,7 +314,8 @@ def test_table_of_openml_comes_with_its_own_target_and_stays_in_the_cache(tmp_pa
     assert (first.name, first.source, first.target) == ("openml:7", "OpenML 7, flowers version 2", "kind")
     assert first.class_names == ("daisy", "rose")
     assert first.y.tolist() == [0, 1, 0, 1, 1]
-    assert [column.name for column in first.columns] == ["petal", "colour"]
+    kinds = {"petal": "numeric", "colour": "categorical", "grade": "categorical"}
+    assert {column.name: column.kind for column in first.columns} == kinds
     assert first.X["colour"].astype("str").tolist()[:3] == ["red", "light blue", "red"]
     assert again.sha256 == first.sha256
 
@@ -328,12 +330,23 @@ def test_table_of_openml_can_be_named_and_has_several_versions(tmp_path, openml)
     assert all("\n" not in line for line in lines)
 
 
+def test_names_of_openml_may_be_true_and_false(tmp_path, openml):
+    text = ARFF.replace("daisy", "true").replace("rose", "false")
+    (openml / "download" / "7" / "flowers.arff").write_text(text)
+    sums = [hashlib.md5(one.encode()).hexdigest() for one in (ARFF, text)]
+    (openml / "data" / "7").write_text((openml / "data" / "7").read_text().replace(*sums))
+
+    dataset = load(DataConfig(name="openml:7"), cache=tmp_path / "cache")
+
+    assert (dataset.class_names, dataset.y.tolist()) == (("false", "true"), [1, 0, 1, 0, 0])
+
+
 def test_openml_that_does_not_know_or_does_not_answer_is_told_in_one_line(tmp_path, openml, monkeypatch):
     for name, complaint in (("openml:8", "OpenML answered 404"), ("openml:", "data must be openml:<number or name>")):
         with pytest.raises(ValueError, match=complaint):
             load(DataConfig(name=name), cache=tmp_path / "cache")
     with pytest.raises(
-        ValueError, match=r"target must be one of the columns of openml:7: petal, colour, kind; got 'knd'"
+        ValueError, match=r"target must be one of the columns of openml:7: petal, colour, grade, kind; got 'knd'"
     ):
         load(DataConfig(name="openml:7", target="knd"), cache=tmp_path / "cache")
     (openml / "download" / "7" / "flowers.arff").write_text(ARFF.replace("1.5", "1.6"))

@@ -125,6 +125,8 @@ def test_identifiers_of_many_digits_are_identifiers(tmp_path):
     [
         ("d", pd.date_range("2016-01-01", periods=N).strftime("%Y%m%d").astype(int), "2016-01-01"),
         ("year", 2016.5 + np.arange(N) / 12, "2016-07-01"),
+        ("d", [*pd.date_range("2016-01-01", periods=N - 1).strftime("%Y%m%d"), "k. A."], "2016-01-01"),
+        ("year", [*(f"{2016 + row}.5" for row in range(100)), "k. A."], "2016-07-01"),
         ("q", [f"{2016 + row // 4 % 40}Q{row % 4 + 1}" for row in range(N)], "2016-01-01"),
         ("q", [f"Q{row % 4 + 1} {2016 + row // 4 % 40}" for row in range(N)], "2016-01-01"),
     ],
@@ -144,6 +146,13 @@ def test_day_that_there_is_not_counts_as_missing_and_is_said():
     said = "dates written year, month and day in eight digits; what is none counts as missing: '20160230'"
     assert lines == [f"column 'x': {said}"]
     assert dataset.X["x"].isna().sum() == 1
+
+
+@pytest.mark.parametrize(("cell", "kind"), [("{},5", None), ("{},5", "numeric"), ("{}.5", "numeric")])
+def test_numbers_of_years_and_parts_of_one_that_are_no_dates_are_numbers(cell, kind):
+    cells = [*(cell.format(1834 + row % 50) for row in range(N - 1)), "k. A."]
+    column, _, dataset = understood(cells, kind=kind, name="Zeit")
+    assert (column.kind, column.missing_texts, dataset.X["Zeit"].iloc[0]) == ("numeric", ("k. A.",), 1834.5)
 
 
 def test_dates_that_are_said_to_be_numbers_stay_apart():

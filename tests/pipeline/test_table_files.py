@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import delimited
-from depthcheck.pipeline.data.cells import as_samples
+from depthcheck.pipeline.data.cells import as_samples, cells_of
 from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, read_samples
 from depthcheck.pipeline.data.sniff import sniff
 
@@ -130,6 +130,7 @@ def test_line_breaks_inside_quotes_belong_to_the_cell(tmp_path):
 
     assert list(frame.columns) == ["a\nname", "b"]
     assert frame["a\nname"].tolist() == ["x\ny", "z"]
+    assert read(tmp_path, 'a,b\n1,"x\ny"\n\n')[0]["b"].tolist() == ["x\ny"]
 
 
 @pytest.mark.parametrize("quoted", ["01234", "007"])
@@ -211,14 +212,30 @@ def test_numbers_come_back_as_they_were_written_whatever_the_blocks(tmp_path_fac
         ("39, State-gov, 77516, 13\n50, Self, 83311, 13\n", r"first line .* must be the names .* add a line of names"),
         (b"\x00\x01\x02", r"any\.csv must be a text file"),
         ("a  b\n1  2\n", r"cells of any\.csv must have a comma, .* or one blank between them, got several blanks"),
+        ('a,b\n1,2\n3,"x\n5,6\n', r"any\.csv must close every quote, got one open to the file's end: 'x\\n5,6\\n'"),
+        ('a,b\n1,2\n"3,4\n' + "5,6\n" * 50_000, r"must have 2 cells in each row, .* got 1 in line 50,003: '\"3,4"),
+        ('a,b\n1,2\n"3,4\n' + "5,6\n" * 1_500_000, r"rows of less than 2,097,152 bytes, .*: is a quote not closed\?$"),
     ],
-    ids=["empty", "names alone", "short row", "long row", "measurements first", "mixed row first", "binary", "aligned"],
-)
+    ids=[
+        "empty", "names alone", "short row", "long row", "measurements first", "mixed row first", "binary", "aligned",
+        "open quote", "open quote in front", "open quote far above",
+    ],
+)  # fmt: skip
 def test_text_that_is_no_table_is_refused_in_one_line(tmp_path, content, complaint):
     with pytest.raises(ValueError, match=complaint) as raised:
         read(tmp_path, content)
 
     assert "\n" not in str(raised.value)
+
+
+def test_names_may_be_longer_than_what_is_looked_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "_N_BLOCK", 4_096)
+    names = [f"{number:01000}x" for number in range(300)]
+
+    table = open_table(written(tmp_path, ";".join(names) + "\n" + ";".join(["1,5"] * 300) + "\n"))
+
+    assert (table.names, table.layout.comma) == (tuple(names), True)
+    assert table.read().shape == (1, 300)
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "2019,2018,2017", "year,1,2"])
@@ -711,6 +728,37 @@ def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_tra
     pd.testing.assert_frame_equal(dataset.X_test, dataset.X)
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "masses"),
+    [(60, ("0,370", "12,345")), (2_000, ("12,345", "1")), (60_000, ("12,345", "1")), (60_000, ("12", "1"))],
+    ids=["of three digits", "behind a thousand rows", "behind 256 KB", "in a column of numbers, behind 256 KB"],
+)
+def test_one_cell_that_proves_a_decimal_comma_tells_the_whole_table(tmp_path, n_rows, masses):
+    rows = [[masses[n % 2], ("125.000", "999")[n // 2 % 2], "ab"[n % 2]] for n in range(n_rows)]
+    rows[-1][0] = "0,370"
+    path = written(tmp_path, "mass;km;y\n" + "".join(";".join(row) + "\n" for row in rows))
+
+    assert load(DataConfig(name=str(path), target="y"), cache=tmp_path).X["km"][:3].tolist() == [125_000, 125_000, 999]
+
+
+def test_what_proves_a_decimal_comma_need_not_be_in_a_sample(tmp_path):
+    rows = "".join(f"{n % 9};{n % 7}.500;{n % 2 + 1}.500\n" for n in range(300))
+    path = written(tmp_path, "mass;km;y\n0,5;1.500;1.500\n" + rows)
+    dataset = load(DataConfig(name=str(path), target="y", rows=20), cache=tmp_path)
+
+    assert (dataset.class_names, dataset.X["km"].max()) == (("1.500", "2.500"), 6_500)
+
+
+def test_numbers_with_a_role_and_texts_of_a_test_file_are_read_as_they_are_written(tmp_path):
+    path = written(tmp_path, "who;w;x;y\n" + "".join(f"{n % 20};{n % 3},5;{n % 7};{'ab'[n % 2]}\n" for n in range(60)))
+    test, lines = written(tmp_path, "who;w;x;y\n12;1.000;2;a\n17b;2;3;b\n", "test.csv"), []
+    config = DataConfig(name=str(path), target="y", group="who", weight="w", test_file=str(test))
+    dataset = load(config, cache=tmp_path, log=lines.append)
+
+    assert dataset.weights_test.tolist() == [1_000, 2]
+    assert "group 'who': 1 of 2 groups of the test part have rows that train, too" in lines
+
+
 def test_one_point_that_cannot_stand_between_thousands_tells_all_others(tmp_path):
     rows = "".join(f"{n % 9 + 1}.250\n" for n in range(300_000))
     path = written(tmp_path, "x\n" + rows + "0.5\n")
@@ -764,3 +812,13 @@ def test_categories_that_are_numbers_stay_categories(tmp_path, suffix):
     getattr(frame, f"to_{suffix}")(path)
     dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path)
     assert [column.categories for column in dataset.columns[:2]] == [("1", "2", "3"), ("0.1", "0.2")]
+
+
+LONG = [2**60 + 1, None, 2**60 + 2]
+
+
+@pytest.mark.parametrize("dtype", [pd.ArrowDtype(pa.decimal128(38, 0)), "category"])
+def test_whole_numbers_that_a_float_would_make_one_stay_apart_in_parquet(tmp_path, dtype):
+    path = tmp_path / "any.parquet"
+    pd.DataFrame({"x": pd.Series(LONG, dtype=object).astype(dtype)}).to_parquet(path)
+    assert cells_of(open_table(path).read()["x"]).as_texts().different.tolist() == [str(LONG[0]), str(LONG[2])]

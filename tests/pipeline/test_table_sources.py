@@ -1,12 +1,15 @@
 """Tables of JSON Lines, of databases, and of files that have an address."""
 
 import gzip
+import http.server
 import sqlite3
+from decimal import Decimal
 
 import pytest
 
 from depthcheck.experiments.planning.definition import found_from
 from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.cell_table import CellTable
 from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, own_files
 
 
@@ -60,7 +63,7 @@ def test_what_is_no_json_lines_is_refused_in_one_line(tmp_path, text, complaint)
     ],
 )
 def test_json_may_be_a_list_of_objects_one_of_columns_or_an_object_in_each_line(tmp_path, text):
-    path = tmp_path / "any.json"
+    path = tmp_path / "ANY.JSON"
     path.write_text(text)
     frame, lines = read(path)
     assert lines == []
@@ -162,6 +165,27 @@ def test_file_with_an_address_is_fetched_once_and_then_read_without_a_network(se
             load(DataConfig(name=f"{address}/{name}", target="y"), cache=tmp_path / "cache")
     with pytest.raises(DataNotFoundError, match=r"data must be a path or an address .*, got 's3://bucket/a\.csv'$"):
         load(DataConfig(name="s3://bucket/a.csv", target="y"), cache=tmp_path)
+
+
+def test_download_that_is_cut_off_is_told_and_not_kept(served, tmp_path, monkeypatch):
+    folder, address = served
+    (folder / "any.csv").write_text("x,y\n1,2\n2,3\n4,9\n")
+
+    def cut(_handler, source, target):
+        target.write(source.read()[:-5])
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "copyfile", cut)
+    with pytest.raises(DataNotFoundError, match=r"/any\.csv: cut off, 5 bytes are missing$"):
+        load(DataConfig(name=f"{address}/any.csv", target="y"), cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("any.csv"))
+
+
+def test_whole_numbers_of_a_database_that_a_float_would_make_one_stay_apart():
+    cells = [Decimal("12345678901234567890"), Decimal("12345678901234567891"), None]
+    prices = [Decimal("1.50"), Decimal("12345678901234567.50"), Decimal("NaN")]
+    frame = CellTable(["code", "price"], [cells, prices], "x", print).read()
+    assert frame["code"].tolist()[:2] == [str(cell) for cell in cells[:2]]
+    assert frame["price"].dtype.kind == "f"
 
 
 @pytest.mark.parametrize(

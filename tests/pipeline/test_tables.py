@@ -43,6 +43,8 @@ def cycle(*cells):
         (cycle("1.234,5", "7", "0,25"), "numeric", [1234.5, 7, 0.25]),
         (cycle("1 234", "12 345 678", "7"), "numeric", [1234, 12345678, 7]),
         (cycle("12 %", "7 %", "3,5 %"), "numeric", [12, 7, 3.5]),
+        (cycle("0 %", "1 %"), "numeric", [0, 1]),
+        (cycle("0,0", "1,0", "unknown"), "numeric", [0, 1, np.nan]),
         (cycle("€ 1,200", "€ 7.50", "€ 8"), "numeric", [1200, 7.5, 8]),
         (cycle("\u22125", "3", "1,5"), "numeric", [-5, 3, 1.5]),
         (cycle(np.inf, 2.5, 3), "numeric", [np.nan, 2.5, 3]),
