@@ -482,7 +482,11 @@ def _read(column: Column, cells: Texts) -> Floats:
     unread = np.isnan(values)
     if unread.any():
         means_missing = lower.isin(MISSING_AMONG_VALUES) | texts.isin(column.missing_texts)
-        means_missing |= np.abs(read_numbers(texts, "")) > LARGEST  # as where a number comes as a number
+        plain = read_numbers(texts, "")  # as where a number comes as a number
+        if column.kind == "numeric":  # 12.50 where commas are decimal: it can be read in one way only
+            values = np.where(unread & ~means_missing, plain, values)
+            unread = np.isnan(values)
+        means_missing |= np.abs(plain) > LARGEST
         _complain(column, cells, cells.spread(unread & ~means_missing.to_numpy(dtype=bool), False))
     return _as_floats(column, cells.spread(values, np.nan))
 

@@ -34,6 +34,8 @@ _N_LOOK = 1 << 18
 _CELL_BYTES, _TEXT_SHARE = 8, 1.5
 #: A number whose point may be a decimal one; with two of them it is none to begin with.
 _THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*$"
+#: 1.10 is 1.1 as a number, and another name; 1.0 is how programs write the 1 of a column with missing cells.
+_LAST_ZERO = r"\.\d*[1-9]\d*0\s*$"
 
 
 def delimited_size(path: Path) -> ReadingSize:
@@ -60,8 +62,8 @@ class DelimitedFile:
     keeps_words
         Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
     keeps_points
-        Columns of numbers that stay as they are written where each point in them may stand between thousands: how the
-        training data are written tells, and this file alone may not.
+        Columns of numbers that stay as they are written where each point in them may stand between thousands, or a
+        zero ends one: how the training data are written tells, and this file alone may not.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
@@ -106,7 +108,7 @@ class DelimitedFile:
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
         has_words = bool(cells.words) and name in self.keeps_words
-        return cells.numbers is not None and (has_words or cells.points == "thousands?")
+        return cells.numbers is not None and (has_words or cells.points in ("thousands?", "zeros"))
 
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
         n_rows = 0
@@ -207,7 +209,7 @@ class _Cells:
     """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers.
 
     ``words`` are those among the numbers that were taken for missing; ``points`` says what points were: ``decimal``
-    where one cannot stand between thousands, ``thousands?`` where each of them may.
+    where one cannot stand between thousands, ``thousands?`` where each of them may, ``zeros`` where a zero ends one.
     """
 
     def __init__(self, *, is_text: bool = False) -> None:
@@ -230,12 +232,15 @@ class _Cells:
             self.texts.add(block)
 
     def look_at_points(self, block: pa.Array) -> None:
-        """Find out whether the points of a block may stand between thousands."""
-        if self.numbers is not None and self.points != "decimal":
-            pointed = block.filter(pc.match_substring(block, "."))
-            if len(pointed):
-                fits = pc.all(pc.match_substring_regex(pointed, _THOUSANDS)).as_py()
-                self.points = "thousands?" if fits else "decimal"
+        """Find out whether the points of a block may stand between thousands, or a zero ends a number."""
+        if self.numbers is None or self.points == "zeros":
+            return
+        pointed = block.filter(pc.match_substring(block, "."))
+        if pc.any(pc.match_substring_regex(pointed, _LAST_ZERO)).as_py():
+            self.points = "zeros"
+        elif len(pointed) and self.points != "decimal":
+            fits = pc.all(pc.match_substring_regex(pointed, _THOUSANDS)).as_py()
+            self.points = "thousands?" if fits else "decimal"
 
     def finish(self) -> Any:
         """Return the whole column and forget its blocks."""
@@ -274,8 +279,8 @@ def _plain_numbers(text: pa.Array, words: set[str], *, comma: bool) -> NDArray[A
     is_whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())
     if is_whole and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
         return None
-    with np.errstate(invalid="ignore"):
-        is_long = is_whole and bool((np.abs(numbers) > WHOLE_IN_FLOAT64).any())
+    with np.errstate(invalid="ignore"):  # one more than the last whole number that a float holds is that number
+        is_long = is_whole and bool((np.abs(numbers) >= WHOLE_IN_FLOAT64).any())
     if is_long and pc.any(pc.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
         return None
     return narrow(numbers)
