@@ -151,6 +151,12 @@ _LOGGED_TEXTS = {
     "time": "time_column", "weight": "weight_column", "test_file": "test_file", "test_column": "test_column",
     "sheet": "sheet", "query": "query",
 }  # fmt: skip
+#: A trial's parameters that are no dimensions, those with ``_`` at their end followed by a number.
+NO_DIMENSIONS = frozenset(_LOGGED_TEXTS.values()) | {
+    "columns", "columns_", "rows", "rows_seed", "metric_function", "metric_source_", "metric_direction", "data_sha256",
+    "valid_size", "split_seed", "test_size", "split_method", "folds", "repeat", "model", "model_source_", "seed",
+    "varied",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
