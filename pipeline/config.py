@@ -339,10 +339,13 @@ class SplitConfig:
     repeat: int = 0
 
     def __post_init__(self) -> None:
-        require(_is_size(self.valid_size), "valid_size", "a share between 0 and 1 or a count", self.valid_size)
+        require(_is_size(self.valid_size), "split.valid", "a share between 0 and 1 or a count", self.valid_size)
         none_aside = _is_int(self.test_size) and self.test_size == 0
         require(
-            none_aside or _is_size(self.test_size), "test_size", "0, a share between 0 and 1 or a count", self.test_size
+            none_aside or _is_size(self.test_size),
+            "split.test",
+            "0, a share between 0 and 1 or a count",
+            self.test_size,
         )
         _require_whole("split seed", self.seed, 0)
         require(self.method in SPLIT_METHODS, "split method", f"one of {', '.join(SPLIT_METHODS)}", self.method)

@@ -219,7 +219,7 @@ def test_parameter_without_a_valid_value_is_named(changed, complaint):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: SplitConfig(valid_size=1.0), "valid_size must be a share between 0 and 1 or a count, got 1.0"),
+        (lambda: SplitConfig(valid_size=1.0), "split.valid must be a share between 0 and 1 or a count, got 1.0"),
         (lambda: SplitConfig(seed=-1), "split seed must be a whole number of at least 0, got -1"),
         (lambda: ModelConfig(units=(0,), activation="relu"), "units must be whole numbers of at least 1, got 0"),
         (lambda: ModelConfig(units=(True,), activation="relu"), "units must be whole numbers of at least 1, got True"),
