@@ -679,7 +679,7 @@ def _to_disk(data: Any, target: Any, uri: str) -> tuple[DataConfig | None, Calla
     import numpy as np
     import pandas as pd
 
-    from depthcheck.pipeline.config import DataConfig, several_targets
+    from depthcheck.pipeline.config import DataConfig, InWords, require, several_targets
 
     is_named = data is None or isinstance(data, (str, Path))
     if isinstance(target, (list, tuple)) and (
@@ -695,17 +695,30 @@ def _to_disk(data: Any, target: Any, uri: str) -> tuple[DataConfig | None, Calla
     if isinstance(data, pd.DataFrame):
         frame, name = _with_target(data, target)
         path, write = _writer(_as_parquet(frame), "dataframe.parquet", uri)
-        return DataConfig(name=path, target=name), write
-    samples, targets = np.asarray(data), None if target is None else np.asarray(target)
+        return DataConfig(name=path, target=name.strip()), write
+    samples, targets = _plain_array(data), None if target is None else _plain_array(target)
     if targets is None or targets.ndim != 1 or samples.ndim < 2 or len(samples) != len(targets):
         shape = "none" if targets is None else targets.shape
         raise ValueError(
             f"data and target must be arrays (n, *shape) and (n,), or a DataFrame, got {samples.shape} and {shape}"
         )
+    is_plain, taken = samples.dtype.kind in "biuf", "an array of numbers, none missing"
+    require(is_plain, "data", taken, InWords(f"dtype {samples.dtype}"))
+    is_plain, taken = targets.dtype.kind in "biufUS", "an array of numbers or text, none missing"
+    require(is_plain, "target", taken, InWords(f"dtype {targets.dtype}"))
     content = io.BytesIO()
     np.savez(content, X=samples, y=targets)
     path, write = _writer(content.getvalue(), "arrays.npz", uri)
     return DataConfig(name=path), write
+
+
+def _plain_array(values: Any) -> NDArray[Any]:
+    """Return an array; one of Python objects, as of a DataFrame's texts, is what they all are."""
+    import numpy as np
+    import pandas as pd
+
+    array = np.asarray(values)
+    return np.asarray(array.tolist()) if array.dtype == object and not pd.isna(array).any() else array
 
 
 def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
@@ -732,24 +745,41 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
 
 
 def _as_parquet(frame: pd.DataFrame) -> bytes:
-    """Return a table as a Parquet file; a column of which Parquet makes nothing, as of ``"12a"`` and 7, as texts."""
-    import pandas as pd
+    """Return a table as a Parquet file, each column as one can hold it."""
     import pyarrow as pa
 
     content, frame = io.BytesIO(), frame.copy(deep=False)
     for at in range(frame.shape[1]):
         column = frame.iloc[:, at]
-        if pd.api.types.is_object_dtype(column):
-            try:
-                pa.array(column, from_pandas=True)
-            except (pa.ArrowException, OverflowError):
-                frame.isetitem(at, column.map(str, na_action="ignore").array)
+        if (held := _for_parquet(column)) is not column:
+            frame.isetitem(at, held.array)
     try:
         frame.to_parquet(content, index=False)
     except (pa.ArrowException, ValueError, TypeError) as error:
         reason = "; ".join(map(str, error.args)).partition("\n")[0]
         raise ValueError(f"data must be a table that Parquet can hold, got another ({reason})") from error
     return content.getvalue()
+
+
+def _for_parquet(column: Any) -> Any:
+    """Return a column as Parquet can hold it: periods by their start, intervals as texts; so also ``"12a"`` and 7."""
+    import pandas as pd
+    import pyarrow as pa
+
+    dtype = column.dtype
+    if isinstance(dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    if isinstance(dtype, pd.SparseDtype):
+        return column.sparse.to_dense()
+    if isinstance(dtype, pd.CategoricalDtype) and isinstance(dtype.categories.dtype, pd.IntervalDtype):
+        return column.cat.rename_categories(str)
+    is_held = not isinstance(dtype, pd.IntervalDtype)
+    if pd.api.types.is_object_dtype(dtype):
+        try:
+            pa.array(column, from_pandas=True)
+        except (pa.ArrowException, OverflowError):
+            is_held = False
+    return column if is_held else column.map(str, na_action="ignore")
 
 
 def _writer(content: bytes, name: str, uri: str) -> tuple[str, Callable[[], None]]:

@@ -151,6 +151,12 @@ _LOGGED_TEXTS = {
     "time": "time_column", "weight": "weight_column", "test_file": "test_file", "test_column": "test_column",
     "sheet": "sheet", "query": "query",
 }  # fmt: skip
+#: A trial's parameters that are no dimensions, those with ``_`` at their end followed by a number.
+NO_DIMENSIONS = frozenset(_LOGGED_TEXTS.values()) | {
+    "columns", "columns_", "rows", "rows_seed", "metric_function", "metric_source_", "metric_direction", "data_sha256",
+    "valid_size", "split_seed", "test_size", "split_method", "folds", "repeat", "model", "model_source_", "seed",
+    "varied",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,10 +339,13 @@ class SplitConfig:
     repeat: int = 0
 
     def __post_init__(self) -> None:
-        require(_is_size(self.valid_size), "valid_size", "a share between 0 and 1 or a count", self.valid_size)
+        require(_is_size(self.valid_size), "split.valid", "a share between 0 and 1 or a count", self.valid_size)
         none_aside = _is_int(self.test_size) and self.test_size == 0
         require(
-            none_aside or _is_size(self.test_size), "test_size", "0, a share between 0 and 1 or a count", self.test_size
+            none_aside or _is_size(self.test_size),
+            "split.test",
+            "0, a share between 0 and 1 or a count",
+            self.test_size,
         )
         _require_whole("split seed", self.seed, 0)
         require(self.method in SPLIT_METHODS, "split method", f"one of {', '.join(SPLIT_METHODS)}", self.method)

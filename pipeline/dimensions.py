@@ -9,12 +9,21 @@ techniques, which change a network before it is built, or make features (:data:`
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from depthcheck.pipeline.blueprint import Blueprint, Dimension, Draft, Values, with_hidden_layers
-from depthcheck.pipeline.config import ACTIVATIONS, BOOLEAN_OPTIONS, INTEGER_OPTIONS, OPTIMIZERS, ParamValue, require
+from depthcheck.pipeline.config import (
+    ACTIVATIONS,
+    BOOLEAN_OPTIONS,
+    INTEGER_OPTIONS,
+    NO_DIMENSIONS,
+    OPTIMIZERS,
+    ParamValue,
+    require,
+)
 from depthcheck.pipeline.own import OwnModel
 
 if TYPE_CHECKING:
@@ -366,7 +375,8 @@ def know_own(own: OwnModel) -> None:
     Raises
     ------
     ValueError
-        When the function takes what belongs to training, or a part of what makes hidden layers.
+        When the function takes what belongs to training, or a part of what makes hidden layers, or a name under
+        which something else of a trial is logged.
     """
     taken = own.defaults()
     layers = [name for name in ("depth", "units", "activation") if name in taken]
@@ -381,7 +391,9 @@ def know_own(own: OwnModel) -> None:
     for name in taken:
         known = DIMENSIONS.get(name)
         is_free = known is None or known.is_own or known.of_network
-        require(is_free, f"hyperparameter of {own.name}", "none of those of training and optimizers", name)
+        is_free &= NO_DIMENSIONS.isdisjoint((name, re.sub(r"_\d+$", "_", name)))
+        expected = "none of those of training and optimizers, nor of those by which data and seed are logged"
+        require(is_free, f"hyperparameter of {own.name}", expected, name)
         if known is None:
             DIMENSIONS[name] = Dimension(
                 name=name, kind="any", build=lambda _network, _value: None, per_optimizer=False, is_own=True

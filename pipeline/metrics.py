@@ -18,6 +18,8 @@ from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, Task, metrics_o
 
 Floats = NDArray[np.floating[Any]]
 Weight = NDArray[np.float64] | None
+#: Steps of that share of a target's spread are too small to be seen in any score.
+_UNSEEN = 2.0**-12
 #: Up to so many examples, or units of them, are left out one by one; of more, so many blocks of them are.
 _MOST_LEFT_OUT = 100
 
@@ -52,6 +54,11 @@ class Objective:
     def is_regression(self) -> bool:
         """Whether numbers are predicted rather than classes."""
         return (METRICS[self.metric].task or self.task) == "regression"
+
+    @property
+    def is_far(self) -> bool:
+        """Whether numbers in the target's own unit are rounded visibly in float32: their mean lies too far from 0."""
+        return bool(np.spacing(np.float32(abs(self.mean))) > self.sd * _UNSEEN)
 
     def targets(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return what the loss takes: labels as they are, or standardized numbers ``(n, 1)`` float32."""

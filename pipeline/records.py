@@ -98,8 +98,6 @@ class Dataset:
         Whether it is one of the data sets that everybody cuts at random.
     class_names
         One a class; empty for a regression.
-    feature_names
-        One a feature of the flattened sample, as the source calls them; empty for pictures.
     pixel_max
         Largest value that a pixel can have, or None where the features are no pixels.
     task, metric
@@ -126,7 +124,6 @@ class Dataset:
     is_valid: NDArray[np.bool_] | None = None
     is_known: bool = False
     class_names: tuple[str, ...] = ()
-    feature_names: tuple[str, ...] = ()
     pixel_max: float | None = None
     task: Task = "classification"
     metric: str = "accuracy"

@@ -61,7 +61,7 @@ class ServedModel:
         self._preparation = load_preparation(folder / "preparation") if self.facts["is_table"] else None
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return a row a sample: ``prediction`` and, for classes, ``probability_<class>``.
+        """Return a row a sample, labelled as it is: ``prediction`` and, for classes, ``probability_<class>``.
 
         Parameters
         ----------
@@ -83,7 +83,8 @@ class ServedModel:
             from mlflow.exceptions import MlflowException
 
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        return self._answers(outputs)
+        answers = self._answers(outputs)
+        return answers.set_axis(model_input.index) if isinstance(model_input, pd.DataFrame) else answers
 
     def _features(self, model_input: Any) -> NDArray[Any]:
         if self._preparation is not None:
@@ -145,7 +146,10 @@ def _as_written(columns: Sequence[Column], csv_input: io.StringIO, schema: objec
     Each column knows how to read its own: pandas alone takes the name ``None`` for missing, ``125.000`` for 125
     and names that are all ``True`` for truth values.
     """
-    texts = {column.name: str for column in columns if column.kind != "numeric" or column.form}
+    are_texts = {column.name for column in columns if column.kind != "numeric" or column.form}
+    names = pd.read_csv(csv_input, nrows=0).columns  # perhaps with blanks around them
+    csv_input.seek(0)
+    texts = {name: str for name in names if name.strip() in are_texts}
     return pd.read_csv(csv_input, dtype=texts, keep_default_na=False, na_values=[""])
 
 
@@ -171,6 +175,7 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 def _require_even(data: bytes) -> None:
     """Complain about a first row with more cells than the line of names; a later one pandas refuses by itself."""
+    csv.field_size_limit(2**31 - 1)  # pandas has no such limit
     lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="replace", newline=""))
     rows = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
     names, first = next(rows, []), next(rows, [])

@@ -20,6 +20,8 @@ from depthcheck.api import _in_this_process, _to_disk, read_experiment
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking.store import TrackingError, storage
 from depthcheck.pipeline.config import DataConfig
+from depthcheck.pipeline.data.cells import as_samples
+from depthcheck.pipeline.data.load import load
 from depthcheck.reports.text.answer import CONTRAST
 from depthcheck.reports.write import write_as
 
@@ -168,11 +170,56 @@ def test_cells_of_several_types_are_texts_of_a_table(cells, tmp_path):
     assert pd.read_parquet(config.name)["x"].isna()[2]
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (pd.period_range("2020-01", periods=9, freq="M")[np.arange(60) % 9], "date"),
+        (pd.cut(np.arange(60) % 9, [-1, 2, 5, 9]), "categorical"),
+        (pd.cut(np.arange(60) % 9, [-1, 2, 5, 9]).astype("interval"), "categorical"),
+        (pd.arrays.SparseArray(np.arange(60) % 9 / 2), "numeric"),
+    ],
+)
+def test_columns_of_types_that_only_pandas_has_are_understood_and_known_again(cells, kind, tmp_path):
+    frame = pd.DataFrame({" y": np.arange(60) % 7 // 4, " x": cells}, index=[0] * 60)
+    config, write = _to_disk(frame, " y", f"sqlite:///{tmp_path}/mlflow.db")
+    write()
+    dataset = load(config, cache=tmp_path)
+
+    assert [(column.name, column.kind) for column in dataset.columns] == [("x", kind)]
+    pd.testing.assert_frame_equal(as_samples(frame, dataset.columns), dataset.X)
+
+
 @pytest.mark.parametrize("names", ["aa", "ay"])
 def test_table_that_no_file_can_hold_is_refused_in_a_line(names, tmp_path):
     frame = pd.DataFrame(ROWS.astype(complex), columns=[*names]).assign(y=[0, 1, 0])
     with pytest.raises(ValueError, match=r"^data must be a table that Parquet can hold, got another \(.*\)$"):
         depthcheck.run_study(frame, target="y", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_array_of_objects_is_one_of_the_numbers_or_texts_that_they_are(tmp_path):
+    target, uri = pd.Series(["no", "yes"] * 10), f"sqlite:///{tmp_path}/mlflow.db"
+    config, write = _to_disk(np.arange(40).reshape(20, 2).astype(object), target, uri)
+    write()
+    dataset = load(config, cache=tmp_path)
+    assert (dataset.class_names, dataset.X[1].tolist()) == (("no", "yes"), [2, 3])
+
+
+@pytest.mark.parametrize(
+    ("samples", "target", "said"),
+    [
+        (
+            ROWS,
+            ["no", None, "yes"],
+            "target must be an array of numbers or text, none missing, got dtype object",
+        ),
+        (ROWS.astype("M8[s]"), [0, 1, 0], r"data must be an array of numbers, none missing, got dtype datetime64\[s\]"),
+        (ROWS.astype(str), [0, 1, 0], "data must be an array of numbers, none missing, got dtype <U"),
+    ],
+)
+def test_array_that_nothing_can_be_learned_of_is_refused_before_it_is_written(samples, target, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        depthcheck.run_study(samples, target=target, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert not list(tmp_path.iterdir())
 
 
 def test_password_of_the_store_is_not_shown(monkeypatch):

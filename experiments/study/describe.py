@@ -31,6 +31,7 @@ from depthcheck.pipeline.data.guess import leaks_of
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.own import OwnModel
+from depthcheck.pipeline.prepare.prepare import require_features
 from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
@@ -58,6 +59,7 @@ def rehearse(
     split = resolve(experiment.split, dataset)
     design.check_plan(experiment, split)
     parts = parts_in_words(dataset, split, part_sizes(dataset, split))
+    require_features(dataset, split)
     plan = design.plan(experiment, [design.SearchRound(trials=experiment.budget.trials)])
     to_confirm = design.n_to_confirm(experiment, len(plan))
     phases = ", ".join(f"{phase} {n}" for phase, n in Counter(trial.phase for trial in plan).items())

@@ -62,6 +62,7 @@ from depthcheck.experiments.tracking.store import require_usable
 from depthcheck.pipeline.config import DataConfig, InWords, require
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
+from depthcheck.pipeline.prepare.prepare import require_features
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.system import cleaning_up
@@ -170,6 +171,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     if not request.chosen:
         design.check_plan(experiment, split)
     parts = parts_in_words(dataset, split, part_sizes(dataset, split))
+    require_features(dataset, split)
     own = [one.name for one in (experiment.model, experiment.data.own_metric) if one is not None]
     scale = None
     if own:

@@ -303,7 +303,7 @@ def log_model(
             mlflow.tensorflow.save_model(
                 model, path=str(path), mlflow_model=record, pip_requirements=_requirements(_REQUIRED)
             )
-        outputs = TensorSpec(np.dtype(np.float32), (-1, *model.output_shape[1:]))
+        outputs = TensorSpec(np.dtype(model.outputs[0].dtype), (-1, *model.output_shape[1:]))
         record.signature = ModelSignature(outputs=Schema([outputs]))
         record.save(str(path / "MLmodel"))
         if preparation is not None:

@@ -278,7 +278,7 @@ def loaded(uri: str, address: str, *, trust: bool = False) -> Iterator[PyFuncMod
 
 
 def predict(uri: str, address: str, samples: Any, *, trust: bool = False) -> pd.DataFrame:
-    """Return what a champion says of raw samples, a row each.
+    """Return what a champion says of raw samples, a row each, labelled as the samples are.
 
     Parameters
     ----------
@@ -300,7 +300,9 @@ def predict(uri: str, address: str, samples: Any, *, trust: bool = False) -> pd.
             answers: Any = model.predict(samples)
         except MlflowException as error:
             raise ValueError(error.message) from error
-        return pd.DataFrame(answers)  # a model from elsewhere may answer with an array
+        found = pd.DataFrame(answers)  # a model from elsewhere may answer with an array
+        is_each = isinstance(samples, pd.DataFrame) and len(found) == len(samples)
+        return found.set_axis(samples.index) if is_each else found  # one of an earlier version numbers its answers
 
 
 def answers_trouble(uri: str, address: str, example: Mapping[str, Any], facts: Mapping[str, Any]) -> str | None:

@@ -202,8 +202,9 @@ def cells_of(column: pd.Series[Any]) -> Cells:
         is_plain = isinstance(dtype, np.dtype) and dtype != np.float16
         wide = np.float32 if getattr(dtype, "numpy_dtype", None) == np.float32 else np.float64
         return Numbers(column.to_numpy() if is_plain else column.to_numpy(dtype=wide, na_value=np.nan))
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return Days(_days(pd.to_datetime(column, utc=True)))
+    if isinstance(dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(dtype):
+        dates = column.dt.to_timestamp() if isinstance(dtype, pd.PeriodDtype) else column
+        return Days(_days(pd.to_datetime(dates, utc=True)))
     return _texts(column)
 
 
@@ -254,7 +255,8 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
         When a column is missing or twice there, or a cell cannot be read.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
-    frame = frame.set_axis(frame.columns.map(str), axis=1)  # as Parquet has those of a DataFrame without names
+    # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them.
+    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
     missing = [column.name for column in wanted if column.name not in frame.columns]
     if missing:
         names = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -497,7 +499,11 @@ def _read(column: Column, cells: Texts) -> Floats:
     unread = np.isnan(values)
     if unread.any():
         means_missing = lower.isin(MISSING_AMONG_VALUES) | texts.isin(column.missing_texts)
-        means_missing |= np.abs(read_numbers(texts, "")) > LARGEST  # as where a number comes as a number
+        plain = read_numbers(texts, "")  # as where a number comes as a number
+        if column.kind == "numeric":  # 12.50 where commas are decimal: it can be read in one way only
+            values = np.where(unread & ~means_missing, plain, values)
+            unread = np.isnan(values)
+        means_missing |= np.abs(plain) > LARGEST
         _complain(column, cells, cells.spread(unread & ~means_missing.to_numpy(dtype=bool), False))
     return _as_floats(column, cells.spread(values, np.nan))
 
@@ -541,10 +547,12 @@ def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     Whoever reads rows by pandas has ``01234`` read as 1234, and ``1.50`` as 1.5, before they get here.
     Fractions are the same, too, where they are in float32: a file's may have been read as those, and lost digits. Of
     texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
+    A truth value is written by each program in its own way: ``true`` of JSON is the category ``True`` of a CSV.
     """
     new = ~written.different.isin(categories).to_numpy(dtype=bool)
     if not new.any():  # as in the data that the categories are of
         return written
+    truths = np.flatnonzero(new & written.different.str.lower().isin(TRUTHS[0]).to_numpy(dtype=bool))
     values = read_numbers(pd.Series(categories, dtype="str"), "")
     if not isinstance(cells, Numbers):
         new &= written.different.str.fullmatch(_PLAIN).to_numpy(dtype=bool) & bool(np.isfinite(values).all())
@@ -556,6 +564,9 @@ def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     for position, value in zip(np.flatnonzero(new), read_numbers(written.different[new], ""), strict=True):
         found = [by_value[key] for key in _number_keys(value) if len(by_value.get(key, ())) == 1]
         known[position] = found[0][0] if found else known[position]
+    for position in truths:
+        alike = [category for category in categories if category.lower() == known[position].lower()]
+        known[position] = alike[0] if len(alike) == 1 else known[position]
     # Several may have become one category.
     codes, different = pd.factorize(np.array(known, dtype=object))
     return Texts(pd.Series(different, dtype="str"), written.spread(codes, -1))

@@ -35,6 +35,8 @@ _N_LOOK = 1 << 18
 _CELL_BYTES, _TEXT_SHARE = 8, 1.5
 #: A number whose point may be a decimal one; with two of them it is none to begin with.
 _THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*$"
+#: 1.10 is 1.1 as a number, and another name; 1.0 is how programs write the 1 of a column with missing cells.
+_LAST_ZERO = r"\.\d*[1-9]\d*0\s*$"
 
 
 def delimited_size(path: Path) -> ReadingSize:
@@ -59,8 +61,8 @@ class DelimitedFile:
     keeps_words
         Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
     keeps_points
-        Columns of numbers that stay as they are written where each point in them may stand between thousands: how the
-        training data are written tells, and this file alone may not.
+        Columns of numbers that stay as they are written where each point in them may stand between thousands, or a
+        zero ends one: how the training data are written tells, and this file alone may not.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
@@ -116,7 +118,7 @@ class DelimitedFile:
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
         has_words = bool(cells.words) and name in self.keeps_words
-        is_open = cells.points == "thousands?" and name in self.keeps_points
+        is_open = (cells.points == "thousands?" or cells.ends_in_zero) and name in self.keeps_points
         return cells.numbers is not None and (has_words or is_open)
 
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
@@ -127,7 +129,7 @@ class DelimitedFile:
             for name, cells in columns.items():
                 cells.add(wanted.column(name), comma=self.layout.comma)
                 if not self.layout.comma:  # else a point makes texts of them as it is
-                    cells.look_at_points(wanted.column(name))
+                    cells.look_at_points(wanted.column(name), zeros=name in self.keeps_points)
         return n_rows
 
     def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -226,13 +228,13 @@ class _Cells:
     """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers.
 
     ``words`` are those among the numbers that were taken for missing; ``points`` says what points were: ``decimal``
-    where one cannot stand between thousands, ``thousands?`` where each of them may.
+    where one cannot stand between thousands, ``thousands?`` where each of them may; ``ends_in_zero`` whether one does.
     """
 
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text, self.is_late = is_text, False
         self.words: set[str] = set()
-        self.points = ""
+        self.points, self.ends_in_zero = "", False
         self.numbers: _Numbers | None = None
         self.texts = PackedTexts()
 
@@ -248,13 +250,15 @@ class _Cells:
         if not self.is_late:
             self.texts.add(block)
 
-    def look_at_points(self, block: pa.Array) -> None:
-        """Find out whether the points of a block may stand between thousands."""
-        if self.numbers is not None and self.points != "decimal":
-            pointed = block.filter(pc.match_substring(block, "."))
-            if len(pointed):
-                fits = pc.all(pc.match_substring_regex(pointed, _THOUSANDS)).as_py()
-                self.points = "thousands?" if fits else "decimal"
+    def look_at_points(self, block: pa.Array, *, zeros: bool) -> None:
+        """Find out whether the points of a block may stand between thousands, and (``zeros``) a zero ends a number."""
+        if self.numbers is None or (self.points == "decimal" and not zeros):
+            return
+        pointed = block.filter(pc.match_substring(block, "."))
+        self.ends_in_zero |= zeros and bool(pc.any(pc.match_substring_regex(pointed, _LAST_ZERO)).as_py())
+        if len(pointed) and self.points != "decimal":
+            fits = pc.all(pc.match_substring_regex(pointed, _THOUSANDS)).as_py()
+            self.points = "thousands?" if fits else "decimal"
 
     def finish(self) -> Any:
         """Return the whole column and forget its blocks."""
@@ -293,8 +297,8 @@ def _plain_numbers(text: pa.Array, words: set[str], *, comma: bool) -> NDArray[A
     is_whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())
     if is_whole and pc.any(pc.match_substring_regex(text, r"^0\d+$")).as_py():
         return None
-    with np.errstate(invalid="ignore"):
-        is_long = is_whole and bool((np.abs(numbers) > WHOLE_IN_FLOAT64).any())
+    with np.errstate(invalid="ignore"):  # one more than the last whole number that a float holds is that number
+        is_long = is_whole and bool((np.abs(numbers) >= WHOLE_IN_FLOAT64).any())
     if is_long and pc.any(pc.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
         return None
     return narrow(numbers)

@@ -434,6 +434,8 @@ def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Da
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
         table = _opened(known, path, _parts(config), log, keeps_words=_with_na(config))
+        if isinstance(table, DelimitedFile):
+            table.keeps_points = [name for name, kind in config.columns if kind.startswith("categorical")]
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         comma = isinstance(table, DelimitedFile) and table.layout.comma

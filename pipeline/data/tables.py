@@ -391,7 +391,6 @@ def _dataset(
         X_test=X_test,
         y_test=y_test,
         class_names=target.classes,
-        feature_names=tuple(parts.train),
         task=target.task,
         metric=metric_of(parts.config, target.task, len(target.classes)),
         target=target.column.name,

@@ -111,6 +111,15 @@ class Prepared:
     preparation: Preparation
 
 
+def require_features(dataset: Dataset, config: SplitConfig) -> None:
+    """Complain where a training part of a table has nothing to learn from, before anything is fitted to it."""
+    if dataset.is_table:
+        for cut in folds(dataset, config) if config.folds else [split(dataset, config)]:
+            used = _used_of(dataset, cut.train)
+            if all(column.kind == "text" for column, _ in used.values()):
+                _require_words(next(_words(dataset.X, used, cut.train), None) is not None)
+
+
 # One entry: a worker trains trial after trial on the same cut, and a large data set should not be held twice.
 @functools.lru_cache(maxsize=1)
 def prepared(dataset: Dataset, config: SplitConfig, options: Options = ()) -> tuple[Prepared, ...]:
@@ -189,27 +198,36 @@ def _fit_table(dataset: Dataset, train: NDArray[np.int64], options: Options) -> 
     """
     from sklearn.compose import ColumnTransformer
 
-    columns = [column for column in dataset.columns if column.kind != "ignored"]
-    values = [(column, dataset.X[column.name].array) for column in columns]
-    varying = [(column, _categories(column, cells, train)) for column, cells in values if _varies(cells, train)]
-    require(bool(varying), "columns with two different values in the training part", "at least 1", 0)
-    used = dict(enumerate(varying))
+    used = _used_of(dataset, train)
     fitted = [*_fitted(dataset.X, used, train, options), *_fitted_texts(dataset.X, used, train)]
-    require(bool(fitted), "columns with words that two rows of the training part share", "at least 1", 0)
+    _require_words(bool(fitted))
     # Frozen transformers are fitted already, a few columns at a time; the rows only tell it the inputs' names.
     transformer = ColumnTransformer(
         [(str(number), fit, inputs) for number, (fit, inputs) in enumerate(fitted)], verbose_feature_names_out=False
     ).fit(inputs_of(dataset.X, used, train[:1]))
     return TablePreparation(
         columns=dataset.columns,
-        used=tuple(column.name for column, _known in varying),
-        categories=tuple(categories for _column, categories in varying),
+        used=tuple(column.name for column, _known in used.values()),
+        categories=tuple(tuple(known) for _column, known in used.values()),
         transformer=transformer,
         feature_names=tuple(name for fit, inputs in fitted for name in _feature_names(fit, inputs, used)),
         task=dataset.task,
         target=dataset.target,
         class_names=dataset.class_names,
     )
+
+
+def _used_of(dataset: Dataset, train: NDArray[np.int64]) -> dict[int, _Used]:
+    """Return the columns that vary in the training part; complain where none does."""
+    columns = [column for column in dataset.columns if column.kind != "ignored"]
+    values = [(column, dataset.X[column.name].array) for column in columns]
+    varying = [(column, _categories(column, cells, train)) for column, cells in values if _varies(cells, train)]
+    require(bool(varying), "columns with two different values in the training part", "at least 1", 0)
+    return dict(enumerate(varying))
+
+
+def _require_words(has_some: bool) -> None:
+    require(has_some, "columns with words that two rows of the training part share", "at least 1", 0)
 
 
 def _fitted(
@@ -236,26 +254,16 @@ def _fitted(
 def _fitted_texts(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]) -> Iterator[tuple[Any, str]]:
     """Yield a transformer for each column of texts, and the name of its input: TF-IDF, then its main directions.
 
-    (Deerwester et al. 1990: latent semantic analysis.) A word counts that two training rows have; a text without any
-    becomes what the mean text is not far from. A column whose rows share no word has nothing to yield.
+    (Deerwester et al. 1990: latent semantic analysis.) A text without any word that counts becomes what the mean text
+    is not far from.
     """
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.frozen import FrozenEstimator
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    some = train[np.linspace(0, len(train) - 1, min(len(train), _MOST_TEXTS)).astype(np.int64)]
-    for position in [position for position, (column, _) in used.items() if column.kind == "text"]:
-        name = str(position)
-        words = TfidfVectorizer(
-            strip_accents="unicode", sublinear_tf=True, min_df=2, max_features=_MOST_WORDS, dtype=np.float32
-        )
-        try:
-            counted = words.fit_transform(inputs_of(X, {position: used[position]}, some)[name])
-        except ValueError:  # "empty vocabulary", or "no terms remain"
-            continue
+    for name, words, counted in _words(X, used, train):
         directions, scaler = TruncatedSVD(min(_TEXT_FEATURES, *counted.shape), random_state=0), StandardScaler()
         with threadpool_limits(1):  # sums in one order, whatever the number of cores
             found = directions.fit_transform(counted)
@@ -264,6 +272,25 @@ def _fitted_texts(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.
         directions.components_ = directions.components_[:n_real]
         scaler.fit(found[:, :n_real])
         yield FrozenEstimator(make_pipeline(words, directions, scaler)), name
+
+
+def _words(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name of a column of texts, what counts its words, and the training rows' counts.
+
+    A word counts that two training rows have. A column whose rows share none has nothing to yield.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    some = train[np.linspace(0, len(train) - 1, min(len(train), _MOST_TEXTS)).astype(np.int64)]
+    for position in [position for position, (column, _) in used.items() if column.kind == "text"]:
+        words = TfidfVectorizer(
+            strip_accents="unicode", sublinear_tf=True, min_df=2, max_features=_MOST_WORDS, dtype=np.float32
+        )
+        try:
+            counted = words.fit_transform(inputs_of(X, {position: used[position]}, some)[str(position)])
+        except ValueError:  # "empty vocabulary", or "no terms remain"
+            continue
+        yield str(position), words, counted
 
 
 def _own(kind: str, inputs: pd.DataFrame, options: Options) -> Any | None:

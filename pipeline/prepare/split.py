@@ -106,7 +106,7 @@ def split(dataset: Dataset, config: SplitConfig) -> Cut:
     sizes = (config.valid_size, config.test_size) if n_test else config.valid_size
     require(
         n_valid + n_test < n_samples,
-        f"{'valid_size and test_size' if n_test else 'valid_size'} of {n_samples} samples",
+        f"{'split.valid and split.test' if n_test else 'split.valid'} of {n_samples} samples",
         "small enough to leave one for training",
         sizes,
     )
@@ -228,7 +228,9 @@ def _check(dataset: Dataset, config: SplitConfig) -> None:
         require(n_unknown == 0, "rows without a time", "0 for split method time", n_unknown)
     if not k:
         return
-    require(not config.test_size, "test_size beside folds", "0: every sample is held out in one fold", config.test_size)
+    require(
+        not config.test_size, "split.test beside folds", "0: every sample is held out in one fold", config.test_size
+    )
     require(k <= n_samples, f"folds of {n_samples} samples", f"at most {n_samples}", k)
     if method == "group" and column is not None:
         n_groups = len(np.unique(column))

@@ -266,19 +266,29 @@ def serving_model(
     -------
     keras.Model
         ``(n, *sample_shape)``, of what the scaler computes in, to probabilities ``(n, n_classes)`` or numbers
-        ``(n, 1)``, float32.
+        ``(n, 1)``, float32, or float64 of a target that float32 would round visibly.
     """
     trained = model.served()
     trained.set_weights(model.get_weights())
     before = [] if scaler is None else _scaling(scaler)
-    last = (
-        keras.layers.Rescaling(objective.sd, objective.mean, name="unit")
-        if objective.is_regression
-        else keras.layers.Softmax(name="probabilities")
-    )
+    last = _in_unit(objective) if objective.is_regression else [keras.layers.Softmax(name="probabilities")]
     samples = keras.Input(sample_shape, name="sample", dtype=scaler.dtype.name if scaler is not None else None)
     network = trained.layers if isinstance(trained, keras.Sequential) else [trained]
-    return keras.Sequential([samples, *before, *network, last], name="mlp_serving")
+    return keras.Sequential([samples, *before, *network, *last], name="mlp_serving")
+
+
+def _in_unit(objective: Objective) -> list[Any]:
+    """Return the layers that put standardized numbers into the target's own unit; the last one by what float32 holds.
+
+    (:func:`_scaling` says why.)
+    """
+    if not objective.is_far:
+        return [keras.layers.Rescaling(objective.sd, objective.mean, name="unit")]
+    far = float(np.float32(objective.mean))
+    return [
+        keras.layers.Rescaling(objective.sd, objective.mean - far, name="unit", dtype="float64"),
+        keras.layers.Rescaling(1.0, far, name="far", dtype="float64"),
+    ]
 
 
 def _scaling(scaler: Scaler) -> list[Any]:

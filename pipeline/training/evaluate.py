@@ -41,9 +41,7 @@ def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objectiv
     return evaluation_of(outputs_of(model, part), part, name, objective)
 
 
-def evaluation_of(
-    outputs: NDArray[np.float32], part: Part, name: PartName, objective: Objective = _ACCURACY
-) -> Evaluation:
+def evaluation_of(outputs: NDArray[np.float32], part: Part, name: PartName, objective: Objective) -> Evaluation:
     """Return the mean loss and the scores of a network's outputs ``(n, n_outputs)`` for a part."""
     loss = objective.loss(part.y, outputs, part.weight)
     return objective.evaluation(name, loss, part.y, outputs, part.weight)
@@ -70,7 +68,8 @@ def predictions(
 ) -> Predictions:
     """Return what a network says of each sample of ``part`` by its outputs; ``unit`` is that of each."""
     if objective.is_regression:
-        said = objective.numbers(outputs).astype(np.float32).reshape(-1, 1)
+        numbers = objective.numbers(outputs)
+        said = (numbers if objective.is_far else numbers.astype(np.float32)).reshape(-1, 1)  # as the served model
     else:
         said = tf.nn.softmax(outputs).numpy()
     return _said(part.y, said, objective, part.weight, unit)

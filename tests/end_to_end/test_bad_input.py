@@ -4,6 +4,21 @@ import os
 
 import pytest
 
+SMALL = """
+[budget]
+trials = 5
+epochs = 1
+[compare]
+optimizer = ["sgd", "adam"]
+[tune]
+learning_rate = { low = 1e-3, high = 1e-1, log = true }
+[fixed]
+depth = 1
+units = 4
+activation = "relu"
+batch_size = 16
+"""
+
 
 @pytest.mark.parametrize(
     ("words", "line"),
@@ -38,6 +53,17 @@ def test_wrong_definition_is_one_line_with_its_file(folder, here):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done
     assert "mine.toml: compare.optimizer[0] must be one of sgd" in done.stderr
     assert [item.name for item in folder.path.iterdir()] == ["mine.toml"]
+
+
+def test_table_that_trains_on_nothing_is_one_line_and_nothing_is_written(folder, here):
+    rows = "".join(f"{n >= 48},{n % 7 if n >= 48 else 3},{'ab'[n % 2]}\n" for n in range(60))
+    (folder.path / "t.csv").write_text("held,x,y\n" + rows)
+    path = folder.path / "mine.toml"
+    path.write_text('[data]\nname = "t.csv"\ntarget = "y"\ntest_column = "held"\n[split]\nfolds = 0\n' + SMALL)
+    done = here(folder.path, "run", "--experiment", str(path), HOME=str(folder.home))
+    assert done.returncode == 2, done
+    assert done.stderr == ("error: columns with two different values in the training part must be at least 1, got 0\n")
+    assert {item.name for item in folder.path.iterdir()} == {"mine.toml", "t.csv"}
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

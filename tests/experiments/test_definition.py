@@ -205,7 +205,7 @@ def test_notebook_is_the_origin_exactly():
         ("budget/compare", 1.5, "budget.compare must be a share between 0 and 1, got 1.5"),
         ("budget/pruning", "hard", "budget.pruning must be one of median, none"),
         ("seed", -1, "seed must be a whole number of at least 0, got -1"),
-        ("split/valid", 1.0, "valid_size must be a share between 0 and 1 or a count, got 1.0"),
+        ("split/valid", 1.0, "split.valid must be a share between 0 and 1 or a count, got 1.0"),
         ("budget/trials", "5", "trials must be a whole number of at least 1, got '5'"),
         ("budget/epochs", "5", "epochs must be a whole number of at least 1, got '5'"),
         ("budget/trials", 10**12, "trials must be a whole number of at most 100000, got 1000000000000"),

@@ -160,8 +160,13 @@ def test_wrong_definition_is_one_line(folder: Path, change: dict[str, object], m
         ("def build(*layers):\n    pass\n", r"^my_models\.py:1: build must name what it takes, got \* or / in"),
         (
             "def build(learning_rate):\n    pass\n",
-            "none of those of training and optimizers, got 'learning_rate'",
+            "none of those of training and optimizers, nor of .*, got 'learning_rate'",
         ),
+        (
+            "def build(blocks=1, width=8, kind='relu', seed=0):\n    pass\n",
+            "nor of those by which data and seed are logged, got 'seed'$",
+        ),
+        ("def build(columns_2=0):\n    pass\n", "by which data and seed are logged, got 'columns_2'$"),
         ("def build(depth):\n    pass\n", "must be a function of depth, units and activation or of none, got 'depth'"),
         (
             "def build(blocks=1, width=8, kind='relu', dropout=0.2):\n    pass\n",

@@ -1,14 +1,17 @@
 """What the served model refuses of arrays, and how it reads CSV, seen without a network."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
+from depthcheck.experiments.tracking import registry
 from depthcheck.pipeline import served
 from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.records import Column
@@ -52,7 +55,7 @@ def asked(monkeypatch):
 
 def test_csv_is_read_by_the_server_as_its_columns_are_written(asked):
     rows = asked(
-        "fence,paved,country,km,x,on,day\nNone,True,NA,125.000,1e400,True,01.02.2024\n"
+        "fence, paved ,country, km,x,on,day\nNone,True,NA,125.000,1e400,True,01.02.2024\n"
         ",False,,7,-1.5,0,2024-02-01\nWood,True,DE,,unknown,,\n"
     )["predictions"]
 
@@ -61,6 +64,23 @@ def test_csv_is_read_by_the_server_as_its_columns_are_written(asked):
         [None, "False", None, 7, -1.5, 0, 19_754],
         ["Wood", "True", "DE", None, None, None, None],
     ]
+
+
+def test_csv_with_a_long_cell_is_answered(asked):
+    text = "fence,paved,country,km,x,on,day,note\n,,,1,,,," + "a" * 200_000
+    assert asked(text)["predictions"][0]["km"] == 1
+
+
+def test_answers_are_labelled_as_the_rows_that_they_answer(monkeypatch):
+    rows = pd.DataFrame({"x": [1, 2]}, index=["b", "a"])
+    model = object.__new__(served.ServedModel)
+    model.facts = {"task": "regression"}
+    model._features = model._outputs = np.asarray
+    assert model.predict(rows)["prediction"].to_dict() == {"b": 1, "a": 2}
+
+    earlier = SimpleNamespace(predict=lambda samples: model.predict(samples).reset_index(drop=True))
+    monkeypatch.setattr(registry, "loaded", lambda *_, **__: nullcontext(earlier))
+    assert registry.predict("", "", rows)["prediction"].to_dict() == {"b": 1, "a": 2}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from said import predict_numbers, predict_proba
+from said import predict_proba
 
 from depthcheck.pipeline.config import OPTIMIZERS, ModelConfig, OptimizerConfig
 from depthcheck.pipeline.metrics import Objective
-from depthcheck.pipeline.records import Scaler
+from depthcheck.pipeline.records import Part, Scaler
 from depthcheck.pipeline.training.build import build, build_optimizer, serving_model
-from depthcheck.pipeline.training.evaluate import served_outputs
+from depthcheck.pipeline.training.evaluate import predictions, served_outputs
 
 SGD = OptimizerConfig(name="sgd", learning_rate=0.01)
 #: Arguments of Keras's optimizers that nobody searches: identity, training technique, and constants of Muon's
@@ -120,17 +120,20 @@ def test_served_model_tells_apart_what_float32_would_merge(tmp_path: Path):
     assert (len(np.unique(answers, axis=0)), served.inputs[0].dtype) == (20, "float64")
 
 
-def test_regression_ends_in_one_number_and_is_served_in_the_targets_own_unit(tmp_path: Path):
+@pytest.mark.parametrize(("mean", "sd"), [(-500.0, 20.0), (1_700_000_000.7, 3_600.0)])
+def test_regression_ends_in_one_number_and_is_served_in_the_targets_own_unit(tmp_path: Path, mean: float, sd: float):
     config = ModelConfig(units=(9,), activation="tanh")
     model = build(config, SGD, n_features=5, n_classes=0, seed=0)
     assert model.output_shape == (None, 1)
-    objective = Objective(metric="r2", mean=-500.0, sd=20.0)
+    objective = Objective(metric="r2", mean=mean, sd=sd)
     X = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
     serving_model(model, sample_shape=(5,), scaler=None, objective=objective).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     numbers = served.predict(X, verbose=0)[:, 0]
-    np.testing.assert_allclose(numbers, model.predict(X, verbose=0)[:, 0] * 20 - 500, rtol=1e-6)
-    np.testing.assert_allclose(numbers, predict_numbers(model, X, objective), rtol=1e-6)
+    standardized = model.predict(X, verbose=0)[:, 0].astype(np.float64)
+    np.testing.assert_allclose((numbers - mean) / sd, standardized, atol=1e-5)
+    told = predictions(served_outputs(model, X), Part(X=X, y=standardized), objective).predicted
+    np.testing.assert_allclose((told - mean) / sd, standardized, atol=1e-5)
 
 
 def test_samples_that_come_prepared_are_served_without_another_scaling():

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from depthcheck.pipeline.config import (
     CLIPS,
     COLUMN_KINDS,
     INTEGER_OPTIONS,
+    NO_DIMENSIONS,
     OPTIMIZERS,
     SPLIT_METHODS,
     TASKS,
@@ -21,6 +23,8 @@ from depthcheck.pipeline.config import (
     SplitConfig,
     TrialConfig,
 )
+from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.own import OwnMetric, OwnModel
 from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS
 
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -137,6 +141,24 @@ def test_what_is_said_of_a_wide_table_goes_into_as_many_parameters_as_it_takes()
     assert DataConfig.from_params(logged) == wide
 
 
+def test_all_that_is_logged_beside_dimensions_is_known_by_name():
+    texts = {"name": "t.csv", "target": "y", "task": "regression", "weight": "w", "sheet": "s", "query": "q", "rows": 9}
+    columns = tuple((f"Spalte {n:04} ä", "categorical") for n in range(400))
+    metric = OwnMetric(file="m.py", function="f", source="def f(y, said, sample_weight): 0", direction="minimize")
+    own = OwnModel(file="m.py", function="f", source="def f(input_shape): 0")
+    logged: set[str] = set()
+    for more in ({"group": "g", "test_file": "t"}, {"time": "t", "test_column": "t"}):
+        trial = dataclasses.replace(
+            TRIAL,
+            data=DataConfig(**texts, **more, columns=columns, own_metric=metric),
+            split=SplitConfig(test_size=1, method="group", folds=2, repeat=1),
+            model=ModelConfig(units=(), activation=None, own=own),
+            fit=FitConfig(epochs=1, batch_size=1, seed=1, varied=("epochs",)),
+        )
+        logged |= trial.to_params().keys() - DIMENSIONS.keys()
+    assert {re.sub(r"_\d+$", "_", name) for name in logged} == NO_DIMENSIONS
+
+
 @given(trials, trials)
 def test_different_trials_have_different_parameters(one, other):
     assert (one == other) == (one.to_params() == other.to_params())
@@ -197,7 +219,7 @@ def test_parameter_without_a_valid_value_is_named(changed, complaint):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: SplitConfig(valid_size=1.0), "valid_size must be a share between 0 and 1 or a count, got 1.0"),
+        (lambda: SplitConfig(valid_size=1.0), "split.valid must be a share between 0 and 1 or a count, got 1.0"),
         (lambda: SplitConfig(seed=-1), "split seed must be a whole number of at least 0, got -1"),
         (lambda: ModelConfig(units=(0,), activation="relu"), "units must be whole numbers of at least 1, got 0"),
         (lambda: ModelConfig(units=(True,), activation="relu"), "units must be whole numbers of at least 1, got True"),

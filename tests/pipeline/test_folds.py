@@ -19,7 +19,7 @@ def dataset_of(task: str = "classification", n_classes: int = 3, **more) -> Data
     more = {"metric": "r2" if task == "regression" else "accuracy", "groups": np.arange(N) // 6} | more
     return Dataset(
         name="made", sha256="0" * 64, source="here", X=X, y=more.pop("y", y), class_names=names, task=task,
-        feature_names=("a", "b"), **more,
+        **more,
     )  # fmt: skip
 
 

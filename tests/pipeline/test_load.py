@@ -269,7 +269,7 @@ def test_file_of_a_format_that_was_added_from_outside_is_a_table_like_others(tmp
 
     dataset = load(DataConfig(name=str(path), target="colour", test_file=str(test)), cache=tmp_path, log=lines.append)
 
-    assert (dataset.class_names, dataset.feature_names, len(dataset.X_test)) == (("blue", "red"), ("petal",), 5)
+    assert (dataset.class_names, [*dataset.X], len(dataset.X_test)) == (("blue", "red"), ["petal"], 5)
     assert lines == ["flowers.objects: 20 objects", "more.objects: 5 objects"]
     assert read_samples(path)[0]["petal"][7] == 1
     with pytest.raises(ValueError, match=r"target must be one of the columns of flowers\.objects: petal, colour"):

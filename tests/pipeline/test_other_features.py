@@ -122,7 +122,7 @@ def test_values_ask_for_columns_of_their_kind(dataset: Dataset):
         for kind in ("numeric", "categorical")
     }
     rng = np.random.default_rng(0)
-    arrays = {"X": rng.normal(size=(8, 2, 2)), "y": np.arange(8) % 2, "columns": (), "feature_names": ()}
+    arrays = {"X": rng.normal(size=(8, 2, 2)), "y": np.arange(8) % 2, "columns": ()}
     image = dataclasses.replace(dataset, **arrays)
     check_values({"numbers": "spline", "categories": "frequency"}, dataset)
     check_values({"numbers": "standard", "categories": "one_hot"}, image)

@@ -13,7 +13,7 @@ from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.tables import table_dataset
 from depthcheck.pipeline.prepare.preparation import load_preparation
-from depthcheck.pipeline.prepare.prepare import prepare
+from depthcheck.pipeline.prepare.prepare import prepare, require_features
 from depthcheck.pipeline.records import Cut, Dataset, Scaler
 
 N = 60
@@ -124,6 +124,8 @@ def test_a_training_part_in_which_nothing_varies_ends_in_one_line():
 
     with pytest.raises(ValueError, match="columns with two different values in the training part must be at least 1"):
         prepare(dataset, CUT)
+    with pytest.raises(ValueError, match="columns with two different values in the training part must be at least 1"):
+        require_features(with_x(numbers(0.5, 1.5), ROWS[1:], 3), SplitConfig(folds=5))
 
 
 def test_rare_categories_share_a_feature_which_unseen_ones_get_too():
@@ -275,6 +277,8 @@ def test_texts_that_share_no_word_have_nothing_to_tell():
     assert preparation.feature_names == ("x",)
     with pytest.raises(ValueError, match="columns with words that two rows of the training part share"):
         prepare(dataclasses.replace(alone, columns=alone.columns[:1]), OF_REVIEWS)
+    with pytest.raises(ValueError, match="columns with words that two rows of the training part share"):
+        require_features(dataclasses.replace(alone, columns=alone.columns[:1]), OF_REVIEWS.config)
 
 
 def test_what_is_saved_is_json_and_scikit_learns_own_types(tmp_path):

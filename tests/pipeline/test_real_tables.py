@@ -93,12 +93,13 @@ def test_target_far_from_zero_keeps_its_digits():
     assert len(np.unique(dataset.y)) == len(np.unique(JULIAN))
 
 
-CODES = ["1234567890123456700", "1234567890123456701", "1234567890123456702", "9007199254740993"]
+LONG = ("1234567890123456700", "1234567890123456701", "1234567890123456702", "9007199254740993")
 
 
+@pytest.mark.parametrize("codes", [LONG, ("44", "9007199254740992", "9007199254740993", "45")])
 @pytest.mark.parametrize("form", ["csv", "int64", "Int64", "object", "str"])
-def test_long_identifiers_are_never_compared_as_floats(tmp_path, form):
-    cells = [CODES[row % 4] for row in range(N)]
+def test_long_identifiers_are_never_compared_as_floats(tmp_path, form, codes):
+    cells = [codes[row % 4] for row in range(N)]
     if form == "csv":
         text = "code,a,y\n" + "\n".join(f"{code},{row},{Y[row]}" for row, code in enumerate(cells))
         dataset, _ = read_csv(text, tmp_path)
@@ -107,10 +108,10 @@ def test_long_identifiers_are_never_compared_as_floats(tmp_path, form):
         series = pd.Series(cells if form == "str" else whole, dtype=form)
         _, _, dataset = understood(series, name="code")
     column = dataset.columns[0]
-    assert (column.kind, column.categories) == ("categorical", tuple(sorted(CODES)))
+    assert (column.kind, column.categories) == ("categorical", tuple(sorted(codes)))
 
-    sent = as_samples(pd.DataFrame({"code": [int(CODES[1])], "a": [1.0], "noise": [0.0]}), dataset.columns)
-    assert sent["code"].tolist() == [CODES[1]]
+    sent = as_samples(pd.DataFrame({"code": [int(codes[1])], "a": [1.0], "noise": [0.0]}), dataset.columns)
+    assert sent["code"].tolist() == [codes[1]]
 
 
 def test_identifiers_of_many_digits_are_identifiers(tmp_path):

@@ -35,7 +35,6 @@ def dataset_of(bunch, metric: str) -> Dataset:
         columns=tuple(Column(name=name, kind="numeric") for name in names),
         y=bunch.target.astype(np.float32 if regression else np.int64),
         class_names=() if regression else tuple(map(str, bunch.target_names)),
-        feature_names=names,
         task="regression" if regression else "classification", metric=metric,
     )  # fmt: skip
 
@@ -95,7 +94,7 @@ def test_class_that_no_row_trains_counts_as_missed():
     y = np.array([0, 1] * 20 + [2])
     dataset = Dataset(
         name="made", sha256="0" * 64, source="here", X=y.reshape(-1, 1) + 0.0, y=y, class_names=("a", "b", "c"),
-        feature_names=("x",), times=np.arange(41.0),
+        times=np.arange(41.0),
     )  # fmt: skip
     logistic = reference_scores(dataset, SplitConfig(valid_size=5, method="time"))[0]
     assert logistic.valid == 0.8

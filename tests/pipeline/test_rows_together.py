@@ -20,7 +20,7 @@ def dataset() -> Dataset:
     rng = np.random.default_rng(0)
     return Dataset(
         name="made", sha256="0" * 64, source="here", X=rng.normal(size=(N, 2)), y=np.arange(N) % 2,
-        class_names=("a", "b"), feature_names=("x", "z"), groups=np.arange(N) // 5, times=rng.permutation(N) + 0.0,
+        class_names=("a", "b"), groups=np.arange(N) // 5, times=rng.permutation(N) + 0.0,
     )  # fmt: skip
 
 

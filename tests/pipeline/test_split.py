@@ -67,7 +67,7 @@ def test_another_seed_cuts_otherwise_and_the_same_seed_alike():
 
 
 def test_split_that_leaves_nothing_to_train_on_is_refused():
-    with pytest.raises(ValueError, match=r"valid_size of 2 samples must be small enough .* got 0.9"):
+    with pytest.raises(ValueError, match=r"split\.valid of 2 samples must be small enough .* got 0.9"):
         split(dataset_of(2), SplitConfig(valid_size=0.9))
 
 
@@ -92,7 +92,7 @@ def test_sizes_are_shares_of_all_samples_or_numbers(method: str, sizes: tuple[fl
 
 
 def test_sizes_that_leave_nothing_to_train_on_are_refused_together():
-    with pytest.raises(ValueError, match=r"valid_size and test_size of 10 samples must be small .* got \(0.5, 5\)"):
+    with pytest.raises(ValueError, match=r"split\.valid and split\.test of 10 samples must be small .* got \(0.5, 5\)"):
         split(dataset_of(10), SplitConfig(valid_size=0.5, test_size=5))
 
 
@@ -264,7 +264,7 @@ def test_what_is_left_open_is_resolved_by_the_data(dataset: Dataset, choice: dic
     ("dataset", "choice", "message"),
     [
         (labelled([9, 9], times=np.arange(18.0)), {"folds": 3}, "folds of split method time must be 0: a later"),
-        (labelled([9, 9]), {"folds": 3, "test_size": 0.2}, "test_size beside folds must be 0: .* got 0.2"),
+        (labelled([9, 9]), {"folds": 3, "test_size": 0.2}, "split.test beside folds must be 0: .* got 0.2"),
         (labelled([9, 9]), {"method": "group"}, "group column of split method group must be named"),
         (labelled([9, 9], groups=np.arange(18) % 3), {"folds": 4}, "folds of 3 groups must be at most 3, got 4"),
         (labelled([2, 1]), {"folds": 4}, "folds of 3 samples must be at most 3, got 4"),

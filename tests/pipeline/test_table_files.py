@@ -724,7 +724,7 @@ def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_tra
     dataset = load(config, cache=tmp_path)
     new = as_samples(read_samples(written(tmp_path, "x,grade,on\n1.500,2.250,1.000\n", "new.csv"))[0], dataset.columns)
 
-    assert new.to_dict("list") == {"x": [1.5], "grade": ["2.25"], "on": [1]}
+    assert new.to_dict("list") == {"x": [1.5], "grade": ["2.250"], "on": [1]}
     pd.testing.assert_frame_equal(dataset.X_test, dataset.X)
 
 
@@ -760,10 +760,31 @@ def test_numbers_with_a_role_and_texts_of_a_test_file_are_read_as_they_are_writt
 
 
 def test_one_point_that_cannot_stand_between_thousands_tells_all_others(tmp_path):
-    rows = "".join(f"{n % 9 + 1}.250\n" for n in range(300_000))
+    rows = "".join(f"{n % 9 + 1}.125\n" for n in range(300_000))
     path = written(tmp_path, "x\n" + rows + "0.5\n")
     assert str(read_samples(path)[0]["x"].dtype) == "float32"
     assert str(read_samples(written(tmp_path, "x\n" + rows))[0]["x"].dtype).startswith("dictionary")
+
+
+def test_a_zero_at_the_end_of_a_number_belongs_to_a_name(tmp_path):
+    rows = [f"{('1.1', '1.10', 'beta')[n % 3]};{('1.1', '1.10')[n % 2]};{n % 7},{n}\n" for n in range(1, 61)]
+    path, new = written(tmp_path, "v;w;x\n" + "".join(rows)), written(tmp_path, "v;w;x\n1.10;1.10;2.50\n", "new.csv")
+    config = DataConfig(name=str(path), target="x", columns=(("w", "categorical"),), test_file=str(new))
+    dataset = load(config, cache=tmp_path)
+
+    assert dataset.y_test == 2.5
+    for samples in (as_samples(read_samples(new)[0], dataset.columns), dataset.X_test):
+        assert samples.to_dict("list") == {"v": ["1.10"], "w": ["1.10"]}
+
+
+def test_a_zero_that_a_program_wrote_behind_whole_numbers_is_no_part_of_a_name(tmp_path):
+    path = written(
+        tmp_path, "code,day,y\n" + "".join(f"{n % 3 or 'a'},2016013{n % 2},{n // 2 % 2}\n" for n in range(60))
+    )
+    dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path)
+    new = as_samples(read_samples(written(tmp_path, "code,day\n1.0,20160131.0\n", "new.csv"))[0], dataset.columns)
+    assert new["code"].tolist() == ["1"]
+    assert new["day"].tolist() == [dataset.X["day"].max()]
 
 
 def test_many_lines_that_are_alike_become_two(tmp_path):

@@ -612,10 +612,11 @@ def test_what_is_written_otherwise_is_another_name_unless_all_names_are_numbers(
     assert list(new["z"]) == ["07", "1e1"]
 
 
-def test_rows_whose_columns_are_called_by_numbers_are_those_of_the_texts_that_a_file_has():
-    dataset = dataset_of({"0": cycle(0.5, 1.5), "1": cycle(2.5, 3.5, 4.5)})
+def test_rows_whose_columns_are_called_as_no_file_can_have_it_are_those_that_a_file_has():
+    dataset = dataset_of({"0": cycle(0.5, 1.5), "x": cycle(2.5, 3.5, 4.5)})
 
-    assert as_samples(pd.DataFrame([[1.5, 2.5]]), dataset.columns).to_dict("list") == {"0": [1.5], "1": [2.5]}
+    new = as_samples(pd.DataFrame([[1.5, 2.5]], columns=[0, " x "]), dataset.columns)
+    assert new.to_dict("list") == {"0": [1.5], "x": [2.5]}
 
 
 def test_two_ways_of_writing_a_number_are_one_category():
@@ -651,6 +652,15 @@ def test_a_truth_value_is_also_sent_as_true_or_one():
 
     for sent in ([False, True], [0, 1], ["0", "true"], ["0.000", "1.000"]):
         assert list(as_samples(pd.DataFrame({"x": sent, "other": 0.5}), dataset.columns)["x"]) == [0, 1]
+
+
+@pytest.mark.parametrize(("no", "yes"), [("False", "True"), ("false", "true"), ("FALSE", "TRUE")])
+def test_truth_values_among_names_are_known_again_however_a_program_writes_them(no, yes):
+    dataset = dataset_of({"paved": cycle(no, yes, "Partial"), "other": cycle(0.5, 1.5)})
+
+    for sent in ([False, True], ["False", "true"], [False, "TRUE"]):
+        new = as_samples(pd.DataFrame({"paved": sent, "other": 0.5}), dataset.columns)
+        assert list(new["paved"]) == [no, yes]
 
 
 def test_numbers_sent_for_a_category_with_leading_zeros_are_known_again():

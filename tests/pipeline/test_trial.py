@@ -44,18 +44,18 @@ def dataset_of(metric: str) -> Dataset:
         y, names = (signal + rng.normal(0, 4, N) > 6).astype(np.int64), ("no", "yes")
     return Dataset(
         name="made", sha256="0" * 64, source="here", X=X, y=y, class_names=names,
-        feature_names=("a", "b", "c", "d"), task="regression" if metric == "r2" else "classification", metric=metric,
+        task="regression" if metric == "r2" else "classification", metric=metric,
     )  # fmt: skip
 
 
 def table_of(metric: str) -> Dataset:
     """Return the same samples as a table whose rows have weights: a gap in one column, and a rare category."""
     arrays = dataset_of(metric)
-    X = pd.DataFrame(arrays.X.astype(np.float32), columns=list(arrays.feature_names))
+    X = pd.DataFrame(arrays.X.astype(np.float32), columns=list("abcd"))
     X.loc[::17, "a"] = np.nan
     X["colour"] = pd.Categorical(np.where(np.arange(N) % 40 == 0, "rare", np.where(arrays.X[:, 3] > 10, "red", "blue")))
     columns = (*(Column(name=name, kind="numeric") for name in "abcd"), Column(name="colour", kind="categorical"))
-    return replace(arrays, X=X, columns=columns, feature_names=tuple(X), weights=np.arange(N) % 3 + 0.5)
+    return replace(arrays, X=X, columns=columns, weights=np.arange(N) % 3 + 0.5)
 
 
 def config(split: SplitConfig, *, units: tuple[int, ...] = (), epochs: int = 3, rate: float = 0.05, name: str = "adam"):
