@@ -1,4 +1,7 @@
-"""Addresses of stores and servers: as they may be shown, and whether they can be understood at all."""
+"""Addresses, names and numbers that users give: whether they can be understood at all, and how they may be shown.
+
+Checked alike in Python and on the command line, where no import shall be waited for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from depthcheck.pipeline.config import SECRET_NAMES
+from depthcheck.pipeline.blueprint import Values
+from depthcheck.pipeline.config import LARGEST_SEED, SECRET_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -25,6 +29,25 @@ _HIDDEN = "***"
 STORAGE_VARIABLE = "DEPTHCHECK_STORAGE"
 #: What stands behind ``://``; the password has every ``@`` up to the last one before a question mark.
 _LOGIN = re.compile(r"(?P<user>[^:/]*):(?P<password>[^@]*(?:@[^@?]*)*)@(?P<place>.*)", re.DOTALL)
+
+
+def whole(value: object, what: str, lowest: int = 1) -> int:
+    """Return a whole number of at least ``lowest``, or complain as a definition's own checks do."""
+    return int(Values(kind="int", low=lowest, most=LARGEST_SEED).check(value, what))
+
+
+def study_name(value: object, what: str = "study") -> str:
+    """Return a name that a lock's file and a registered model can have; MLflow takes none of dots alone."""
+    if not re.fullmatch(r"(?!\.+$)[\w.-]+", str(value)):
+        raise ValueError(f"{what} must be of letters, digits, dots, dashes and underscores, got {value!r}")
+    return str(value)
+
+
+def server_address(value: object, what: str) -> str:
+    """Return a text that may be the address of a server."""
+    if "://" not in str(value):
+        raise ValueError(f"{what} must be an address like tls://host:8786, got {value!r}")
+    return str(value)
 
 
 def sqlite_address(file: Path | str) -> str:

@@ -15,8 +15,14 @@ from typing import Any, TypeVar
 
 import click
 
-from depthcheck.experiments.addresses import STORAGE_VARIABLE, given_addresses, may_be_shown
-from depthcheck.experiments.asked import server_address, study_name, whole
+from depthcheck.experiments.addresses import (
+    STORAGE_VARIABLE,
+    given_addresses,
+    may_be_shown,
+    server_address,
+    study_name,
+    whole,
+)
 from depthcheck.pipeline.system import reading, user_path
 from depthcheck.pipeline.verbatim import one_line
 

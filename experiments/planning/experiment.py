@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from depthcheck.experiments.asked import whole
+from depthcheck.experiments.addresses import whole
 from depthcheck.experiments.planning.document import Budget, one_line, validated
 from depthcheck.experiments.planning.ranges import Choices, Range, Side, Tuned, parse_widenings, widen
 from depthcheck.pipeline.config import OPTIMIZERS, DataConfig, ParamValue, SplitChoice, shown, suggestion

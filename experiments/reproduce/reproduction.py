@@ -14,8 +14,7 @@ from distributed import Client, Future, KilledWorker
 from rich.console import Console
 
 from depthcheck.experiments import places, tracking
-from depthcheck.experiments.addresses import may_be_shown
-from depthcheck.experiments.asked import whole
+from depthcheck.experiments.addresses import may_be_shown, whole
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.travel import require_same
 from depthcheck.experiments.reproduce import deviations as words

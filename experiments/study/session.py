@@ -27,8 +27,7 @@ from distributed import Client, Future
 from rich.console import Console
 
 from depthcheck.experiments import places, tracking
-from depthcheck.experiments.addresses import may_be_shown, shown
-from depthcheck.experiments.asked import server_address, study_name, whole
+from depthcheck.experiments.addresses import may_be_shown, server_address, shown, study_name, whole
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.admission import n_admitted
 from depthcheck.experiments.cluster.travel import changed_since, require_same, stamps
