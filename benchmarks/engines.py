@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.engines`` draws 200 definitions over all dimensions (``random_definitions.py``), plans a
 configuration of each, logs it and reads it back, trains it for an epoch to three on 120 rows of digits, of a made-up
-table of two classes or of one with a number to predict, and prints how far losses and weights are apart: about forty
+table of two classes or of one with a number to predict, and prints how far losses and weights are apart: about twenty
 minutes. Where they are farther apart than sums in another order explain at first sight, a third training starts from
 weights that differ by one rounding: no engine is to blame where that moves the end as far.
 """

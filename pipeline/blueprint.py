@@ -202,9 +202,11 @@ class Blueprint:
 class Dimension(Values):
     """One dimension: its limits, when it is active, how it is applied, read, logged (under its name) and said.
 
-    As it stands it is an option of every optimizer, handed to Keras's optimizer by its name:
-    ``DIMENSIONS["use_ema"] = Dimension(name="use_ema", kind="bool")``. One that changes the network or what training
-    minimizes says how::
+    As it stands it is an option of every optimizer, handed to Keras's optimizer by its name::
+
+        DIMENSIONS["gradient_accumulation_steps"] = Dimension(name="gradient_accumulation_steps", kind="int", low=2)
+
+    One that changes the network or what training minimizes says how::
 
         def add_noise(network: Blueprint, value: float) -> None:
             noise = network.keras.layers.GaussianNoise

@@ -512,6 +512,12 @@ class TrialConfig:
     optimizer: OptimizerConfig
     fit: FitConfig
 
+    def __post_init__(self) -> None:
+        # Keras clips in one way: beside its own options gradient_clip would do nothing, or take their place.
+        known, options = ("gradient_clip", *CLIPS), (*self.model.options, *self.optimizer.hyperparameters)
+        clips = [name for name, _ in options if name in known]
+        require(len(clips) <= 1, "gradients", f"clipped by one of {', '.join(known)}", " and ".join(clips))
+
     @classmethod
     def of(
         cls,

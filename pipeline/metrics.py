@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, require
 from depthcheck.pipeline.records import Evaluation, PartName, Split
-from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, Task, metrics_of
+from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, Task, are_equal, metrics_of
 
 Floats = NDArray[np.floating[Any]]
 Weight = NDArray[np.float64] | None
@@ -119,7 +119,8 @@ def objective_of(split: Split) -> Objective:
     mean = np.average(y, weights=split.train.weight)
     sd = float(np.sqrt(np.average((y - mean) ** 2, weights=split.train.weight)))
     # A constant target is only moved to 0.
-    return Objective(metric=split.metric, mean=float(mean), sd=sd if sd > 0 else 1.0, task="regression")
+    sd = sd if sd > 0 and not are_equal(y, split.train.weight) else 1.0
+    return Objective(metric=split.metric, mean=float(mean), sd=sd, task="regression")
 
 
 def metric_of(config: DataConfig, task: Task, n_classes: int) -> str:

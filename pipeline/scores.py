@@ -174,6 +174,12 @@ def area_under_curve(y: NDArray[Any], score: Floats, weight: Weight = None) -> f
     return float((weight * below[place])[is_positive].sum() / (positives * negatives))
 
 
+def are_equal(y: NDArray[Any], weight: Weight = None) -> bool:
+    """Whether all targets that weigh something are equal: the mean of such may be rounded, and lie beside them."""
+    some = y if weight is None else y[weight > 0]
+    return bool((some == some[:1]).all())
+
+
 def r2(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> float:
     """Return the coefficient of determination; NaN where a prediction is not finite.
 
@@ -183,11 +189,11 @@ def r2(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> float:
 
     if not bool(np.isfinite(predicted).all()):
         return float("nan")
-    y = y.astype(np.float64)
+    y, varies = y.astype(np.float64), not are_equal(y, weight)
     weight = np.ones(len(y)) if weight is None else weight
     left = float(np.sum(weight * (y - predicted) ** 2))
     total = float(np.sum(weight * (y - np.average(y, weights=weight)) ** 2))
-    return 1 - left / total if total > 0 else float(left == 0)
+    return 1 - left / total if varies and total > 0 else float(left == 0)
 
 
 def errors(y: NDArray[Any], predicted: Floats, weight: Weight = None) -> dict[str, float]:

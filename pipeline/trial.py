@@ -60,7 +60,8 @@ class TrainedTrial:
     model
         Gives probabilities of the classes, or numbers in the target's own unit, ``(n, 1)``. It takes raw samples as
         an array data set has them; of a table, rows that ``preparation`` has transformed. With folds it is, in phase
-        *confirm*, trained on all rows with the same seed and epochs, and while searching the first fold's.
+        *confirm*, trained on all rows with the same seed and epochs, and while searching the first fold's. That it is,
+        too, where the trial diverged, or the training on all rows alone.
     preparation
         How raw samples become features, fitted on the samples that ``model`` was trained on.
     predictions
@@ -70,6 +71,8 @@ class TrainedTrial:
         ``compiled``, or ``step by step`` with the reason for a user's own model that XLA cannot compile.
     example
         In phase *confirm* a few raw ``samples`` and the model's ``outputs`` for them: the champion is one of these.
+    is_of_a_fold
+        Whether ``model`` is the first fold's in phase *confirm*.
     """
 
     result: TrialResult
@@ -78,6 +81,7 @@ class TrainedTrial:
     predictions: Predictions | None
     engine: str = "compiled"
     example: dict[str, Any] | None = None
+    is_of_a_fold: bool = False
 
 
 def run_trial(
@@ -142,7 +146,10 @@ def run_trial(
     product, its_data = network, folds[0]
     if confirm and config.split.folds and not diverged:
         n_epochs = counted(history, network.plan.patience)
-        product, its_data = _trained_on_all(config, dataset, n_epochs, [fold.split for fold in folds])
+        of_all = _trained_on_all(config, dataset, n_epochs, [fold.split for fold in folds])
+        # Nothing else judges this network: numbers may run away on all rows that did on no fold.
+        if all(np.isfinite(weight).all() for weight in of_all[0].get_weights()):
+            product, its_data = of_all
     result = TrialResult(
         config=config,
         state="diverged" if diverged else "pruned" if watcher.pruned else "finished",
@@ -160,11 +167,12 @@ def run_trial(
         engine=network.engine,
         predictions=_predictions(network, fitted.outputs, folds, dataset) if confirm or config.split.folds else None,
         example=_example(model, its_data, dataset) if confirm else None,
+        is_of_a_fold=confirm and config.split.folds > 0 and product is network,
     )
 
 
 def try_own(config: TrialConfig, dataset: Dataset) -> None:
-    """Build a user's own model once, call it, save it and read it back, before anything is trained.
+    """Build a user's own model once, call it, save it, read it back and watch its layers, before anything is trained.
 
     Raises
     ------
@@ -182,10 +190,11 @@ def try_own(config: TrialConfig, dataset: Dataset) -> None:
             again = load_keras(path, config.model.own)
             if not np.allclose(served_outputs(again, samples), said, atol=1e-5):
                 raise ValueError("it gives other outputs when it is read back")
+            layer_diagnostics(network, data.split.train, objective_of(data.split))
         except Exception as error:
             reason = " ".join(str(error).split())
             raise OwnCodeError(
-                f"{config.model.name} must be a model that Keras can save and read back: {reason}"[:500]
+                f"{config.model.name} must be a model that can be saved, read back and watched: {reason}"[:500]
             ) from error
 
 

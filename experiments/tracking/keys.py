@@ -43,6 +43,8 @@ TEST_SAMPLES = "test_samples"
 SCORED_AT = "scored_at"
 #: How epochs were trained, and why, where not by a compiled program.
 ENGINE = "depthcheck.engine"
+#: What the model was trained on, where that is not all rows, as after other cross-validations.
+TRAINED_ON = "trained_on"
 FAILURE = "failure"
 FINALIST = "finalist"
 FINALISTS_SHA256 = "finalists_sha256"

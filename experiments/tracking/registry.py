@@ -311,7 +311,8 @@ def answers_trouble(uri: str, address: str, example: Mapping[str, Any], facts: M
     Parameters
     ----------
     example
-        Samples and the outputs of the network that was trained (:class:`depthcheck.pipeline.example.Example`).
+        Samples, and what the network that was trained said of them
+        (:attr:`depthcheck.pipeline.trial.TrainedTrial.example`).
     facts
         What the study noted of its data: task and class names.
     """

@@ -74,6 +74,11 @@ class TrialRun(OpenRun):
         with storage(f"cannot write the engine of run {self.run_id}"):
             log_batch(self._api, self.run_id, tags={keys.ENGINE: engine})
 
+    def log_fold(self) -> None:
+        """Say that the model is the first fold's, where others are trained on all rows."""
+        with storage(f"cannot write what the model of run {self.run_id} was trained on"):
+            log_batch(self._api, self.run_id, tags={keys.TRAINED_ON: "the first fold"})
+
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve (:meth:`depthcheck.pipeline.records.History.curves`); epochs are counted from 1."""
         self.log_points({key: {epoch: value} for key, value in metrics.items()})

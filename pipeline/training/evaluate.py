@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -121,12 +121,13 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
         By the keys that every log uses: ``gradient_norm/<layer>``, the Euclidean norm of the mean loss's gradient by
         the layer's kernel, and ``saturation/<layer>``, the share in 0 to 1 of (unit, sample) pairs whose activation is
         flat there: sigmoid and tanh far from 0, relu below 0. The output layer has no activation and no saturation.
-        Glorot and Bengio (2010) watch the same two to explain why deep sigmoid networks stand still.
+        Glorot and Bengio (2010) watch the same two to explain why deep sigmoid networks stand still. Of a user's own
+        layers, a kernel that does not train has no norm, and an activation that is no function of a number no share.
     """
     y = tf.constant(objective.targets(part.y[:_N_SAMPLES]))
     weighted = [layer for layer in _flat(model) if isinstance(getattr(layer, "kernel", None), keras.Variable)]
     hidden = weighted[:-1]
-    active = [layer for layer in _flat(model) if getattr(layer, "activation", None) is not None and layer in hidden]
+    active = [layer for layer in _flat(model) if callable(getattr(layer, "activation", None)) and layer in hidden]
     active += [layer for layer in _flat(model) if isinstance(layer, keras.layers.Activation)]
     with _watched(active) as seen, tf.GradientTape() as tape:
         loss = model.loss(y, model(tf.constant(part.features(slice(_N_SAMPLES))), training=False))
@@ -134,6 +135,7 @@ def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> d
     norms = {
         f"gradient_norm/{layer.name}": float(tf.norm(gradient))
         for layer, gradient in zip(weighted, gradients, strict=True)
+        if gradient is not None
     }
     return {**norms, **{f"saturation/{name}": share for name, share in seen.items()}}
 
@@ -152,7 +154,8 @@ def _watched(layers: Sequence[Any]) -> Iterator[dict[str, float]]:
 
     def watched(name: str, activation: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def call(before: tf.Tensor) -> Any:
-            seen[name] = _saturated(activation, tf.stop_gradient(before))
+            with suppress(Exception):  # a user's own may be anything: the slopes of PReLU are those of each unit
+                seen[name] = _saturated(activation, tf.stop_gradient(before))
             return activation(before)
 
         return call

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import FitConfig, require
 from depthcheck.pipeline.metrics import Objective, mean_evaluation, objective_of, training_weights
 from depthcheck.pipeline.records import Evaluation, History, Part, Split
-from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.scores import METRICS, are_equal
 from depthcheck.pipeline.training.evaluate import evaluation_of
 from depthcheck.pipeline.training.program import ProgramCache, Values, can_fill
 from depthcheck.pipeline.training.sharing import shared
@@ -215,8 +215,9 @@ class _Run:
         self._weights = training_weights(split, is_balanced=weighted)
         self._rates, self._rate = _rates(model, len(split.train), config), float(model.optimizer.learning_rate)
         keeps = METRICS[self._objective.metric].keeps
-        if keeps == "loss" and not isinstance(model.loss, keras.losses.MeanSquaredError):
-            keeps = "outputs"  # another loss does not say what the score is
+        says_score = isinstance(model.loss, keras.losses.MeanSquaredError)
+        if keeps == "loss" and not (says_score and not are_equal(split.train.y, split.train.weight)):
+            keeps = "outputs"  # another loss does not say what the score is, nor does any of equal targets
         if keeps == "hits" and split.train.weight is not None:
             keeps = "outputs"  # hits are counted, not weighed
         padded, size = shared(model, config, capacity, n_splits)
@@ -243,9 +244,9 @@ class _Run:
             self._X,
             self._y,
             orders,
+            valid=self._valid,
             batch_size=self._config.batch_size,
             most_epochs=self.most_epochs,
-            valid=self._valid,
             weights=self._weights,
             rates=rates,
         )
@@ -254,7 +255,7 @@ class _Run:
         found = []
         for number, (order, loss, kept) in enumerate(zip(orders, done.losses, done.kept, strict=True)):
             outputs, valid = None, None
-            if len(self._split.valid) and done.outputs is not None:
+            if len(self._split.valid):
                 outputs = done.outputs[number, : len(self._split.valid)]
                 valid = evaluation_of(outputs, self._split.valid, "valid", self._objective)
             rate = self._rate if rates is None else float(rates[number, -1])

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.training.layers import SharedDense, TrainingLayer, named_alike
+from depthcheck.pipeline.training.layers import TrainingLayer, named_alike
 from depthcheck.pipeline.training.program_cache import programs_folder, renew
 from depthcheck.pipeline.training.sharing import Padded, names_in, settings
 
@@ -29,8 +29,10 @@ _FUNCTIONAL = type(keras.Model(inputs=(_input := keras.Input((1,))), outputs=_in
 _BY_SAMPLE = (
     _LAYERS.InputLayer, _LAYERS.Dense, _LAYERS.Conv2D, _LAYERS.Activation, _LAYERS.Dropout, _LAYERS.GaussianNoise,
     _LAYERS.LayerNormalization, _LAYERS.MaxPooling2D, _LAYERS.AveragePooling2D, _LAYERS.GlobalAveragePooling2D,
-    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer, SharedDense,
+    _LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Rescaling, _LAYERS.Add, TrainingLayer,
 )  # fmt: skip
+#: How the names of the modules begin that have these layers, and no user's.
+_WITH_KNOWN_LAYERS = ("keras.", TrainingLayer.__module__)
 #: Samples that the model looks at at a time when it does not train: few enough to stay near the processor.
 _CHUNK = 512
 #: Stands for a layer's name; no layer has it.
@@ -53,13 +55,13 @@ class Trained:
         What the training scores are made of: hits ``(n_epochs,)`` (0 where the loss says all), or outputs in the order
         of training, ``(n_epochs, n_samples, n_outputs)``.
     outputs
-        What the model said of the validation part after each, ``(n_epochs, n_valid, n_outputs)``; or None.
+        What the model said of the validation part after each, ``(n_epochs, n_valid, n_outputs)``.
     """
 
     values: Values
     losses: NDArray[np.floating[Any]]
     kept: NDArray[Any]
-    outputs: NDArray[np.float32] | None
+    outputs: NDArray[np.float32]
 
 
 class TrainingProgram:
@@ -148,9 +150,9 @@ class TrainingProgram:
         y: tf.Tensor,
         orders: NDArray[np.int32],
         *,
+        valid: tf.Tensor,
         batch_size: int,
         most_epochs: int = 1,
-        valid: tf.Tensor | None = None,
         weights: NDArray[np.float32] | None = None,
         rates: NDArray[np.float32] | None = None,
     ) -> Trained:
@@ -166,12 +168,12 @@ class TrainingProgram:
             :func:`can_fill` says no.
         orders
             ``(n_epochs, n_samples)`` int32: the positions of the samples in the order of training.
+        valid
+            ``(n_valid, n_features)``, at least one: what the model says of these samples after each epoch is kept.
         batch_size
             The program's own; where it is padded, at most that.
         most_epochs
             The program is one for any number of epochs up to this.
-        valid
-            ``(n_valid, n_features)``: what the model says of these samples after each epoch is kept.
         weights
             ``(n_samples,)``: the weight of each sample in the loss.
         rates
@@ -204,8 +206,7 @@ class TrainingProgram:
         if self._keeps == "outputs":
             rows = of_epochs[:, : -(-n_samples // batch_size), :batch_size]
             of_epochs = rows.reshape(n_epochs, -1, rows.shape[-1])[:, :n_samples]
-        said = None if outputs is None or valid is None else outputs.numpy()[:n_epochs]
-        return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, said)
+        return Trained(after, losses.numpy()[:n_epochs] / n_samples, of_epochs, outputs.numpy()[:n_epochs])
 
     def run_step_by_step(self, reason: str = "") -> None:
         """Leave XLA out from now on: the same epochs, their operations taken one by one by TensorFlow."""
@@ -245,7 +246,7 @@ class TrainingProgram:
             variable.value.assign(value)
 
     def _epochs(
-        self, values: Values, given: tf.Tensor, X: tf.Tensor, y: tf.Tensor, orders: tf.Tensor, *more: tf.Tensor | None
+        self, values: Values, given: tf.Tensor, X: tf.Tensor, y: tf.Tensor, orders: tf.Tensor, *more: Any
     ) -> tuple[Any, ...]:
         n_epochs, some, size, valid, weights, rates = more
         self.n_traces += 1
@@ -256,8 +257,7 @@ class TrainingProgram:
 
         def epoch(number: tf.Tensor, losses: Any, kept: Any, said: Any) -> tuple[Any, ...]:
             loss_sum, of_epoch = self._epoch(X, y, orders[number], some, size, weights, _taken(rates, number))
-            if valid is not None:
-                said = said.write(number, self._outputs(valid))
+            said = said.write(number, self._outputs(valid))
             return number + 1, losses.write(number, loss_sum), kept.write(number, of_epoch), said
 
         def a_row_each(dtype: Any, shape: Any) -> Any:
@@ -268,11 +268,11 @@ class TrainingProgram:
             tf.constant(0),
             a_row_each(tf.float32, ()),
             a_row_each(keeps, self._shape_kept(int(orders.shape[1]))),
-            a_row_each(tf.float32, (0 if valid is None else int(valid.shape[0]), n_outputs)),
+            a_row_each(tf.float32, (int(valid.shape[0]), n_outputs)),
         )
         _, losses, kept, said = tf.while_loop(lambda number, *_: number < n_epochs, epoch, state, parallel_iterations=1)
         after = [variable.value.read_value() for variable in self._variables.values()]
-        return after, losses.stack(), kept.stack(), None if valid is None else said.stack()
+        return after, losses.stack(), kept.stack(), said.stack()
 
     def _features(self, X: tf.Tensor) -> tf.Tensor:
         """Return what the model takes: of pixels numbers, made where they are used, a quarter of the bytes to read."""
@@ -348,7 +348,8 @@ class TrainingProgram:
         with tf.GradientTape() as tape:
             outputs = self._model(x, training=True)
             loss = self._loss(y, outputs, sample_weight=weights)
-            regularized = sum(self._model.losses, start=loss)
+            # A layer's own loss may be a number a sample, of which Keras takes the sum.
+            regularized = sum(map(tf.reduce_sum, self._model.losses), start=loss)
         self._apply(tape.gradient(regularized, variables), variables)
         return loss, outputs
 
@@ -452,7 +453,19 @@ def can_fill(model: keras.Model) -> bool:
     """Tell whether samples without weight may fill a batch up: not where a layer may mix samples, as statistics do."""
     if not isinstance(model, keras.Sequential | _FUNCTIONAL):
         return False  # what else it does in its call nobody knows
-    return all(can_fill(layer) if hasattr(layer, "layers") else isinstance(layer, _BY_SAMPLE) for layer in model.layers)
+    # What a functional model calls of keras.ops is an operation, and no layer.
+    return all(
+        can_fill(one) if hasattr(one, "layers") else _is_by_sample(one)
+        for one in getattr(model, "operations", model.layers)
+    )
+
+
+def _is_by_sample(layer: Any) -> bool:
+    """Tell it of a layer of Keras's or ours: a user's own class, function or loss of outputs may do anything."""
+    if not isinstance(layer, _BY_SAMPLE) or not type(layer).__module__.startswith(_WITH_KNOWN_LAYERS):
+        return False
+    linear = keras.activations.linear
+    return layer.activity_regularizer is None and getattr(layer, "activation", linear).__module__ == linear.__module__
 
 
 def _variables(model: keras.Model) -> dict[tuple[str, str, int], keras.Variable]:

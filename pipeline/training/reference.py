@@ -1,8 +1,9 @@
 """What scikit-learn's models reach on the very parts that the networks get, with the usual features. No TensorFlow.
 
-Their settings are scikit-learn's defaults: nothing is tuned. Two exceptions: logistic regression may take 1,000
-iterations, since 100 often end before it has converged, and beyond 20,000 training rows each tree of the forest draws
-20,000 of them, where a forest on a million rows would take an hour on one core.
+Their settings are scikit-learn's defaults: nothing is tuned. Three exceptions: logistic regression may take 1,000
+iterations, since 100 often end before it has converged; beyond 20,000 training rows each tree of the forest draws
+20,000 of them, where a forest on a million rows would take an hour on one core; and boosting does not stop early where
+a class has one training row.
 
 Of arrays (digits, pictures) only the linear model is fitted: it is what a network without a hidden layer should reach.
 It gets 10,000 training samples at most, fewer where each has many values, and 200 iterations: seconds, not minutes.
@@ -58,12 +59,24 @@ def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, 
     """Fit models on each training part, and score them: of arrays, a linear one; of tables, two of trees as well.
 
     The same call gives the same scores. One fold is prepared at a time. Class weights play no part; those of rows do.
+    A model that cannot be fitted to a training part (a linear one to a class alone) is left out.
+
+    Raises
+    ------
+    ValueError
+        When none can be.
     """
     found: dict[str, list[Reference]] = {}
+    failed: dict[str, ValueError] = {}
     for parts in _parts(dataset, config):
         for name, model, train in _models(dataset, parts):
-            found.setdefault(name, []).append(_scored(name, model, parts, train))
-    return tuple(_together(name, each) for name, each in found.items())
+            try:
+                found.setdefault(name, []).append(_scored(name, model, parts, train))
+            except ValueError as error:
+                failed[name] = error
+    if len(failed) == len(found):
+        raise next(iter(failed.values()))
+    return tuple(_together(name, each) for name, each in found.items() if name not in failed)
 
 
 def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
@@ -122,7 +135,10 @@ def _models(dataset: Dataset, parts: Split) -> Iterator[tuple[str, Any, Part]]:
     else:
         yield name, linear_model.LogisticRegression(max_iter=1_000), train
         yield "random forest", ensemble.RandomForestClassifier(**forest), train
-        yield "gradient boosting", ensemble.HistGradientBoostingClassifier(random_state=0), train
+        # With more than 10,000 rows it sets some aside by class, which a class of one row has not.
+        stops = "auto" if np.unique(train.y, return_counts=True)[1].min() > 1 else False
+        boosting = ensemble.HistGradientBoostingClassifier(random_state=0, early_stopping=stops)
+        yield "gradient boosting", boosting, train
 
 
 def _drawn(train: Part) -> Part:

@@ -25,6 +25,9 @@ _SHAPES = (3, 128, 64), (3, 64, 32), (0, 128, 64), (0, 64, 32)
 _CHEAP = 2e10
 #: What a hidden layer may be given that is the same for one of more units, and for one that is passed by.
 _OF_WEIGHTS = {"kernel_regularizer", "kernel_constraint"}
+#: What an optimizer divides by where no gradient ever was, as in units that a network has not, and the least of it that
+#: is no 0 to float32, roots and squares taken.
+_DIVISORS, _LEAST_DIVISOR = ("epsilon", "initial_accumulator_value"), 1e-30
 #: Numbers of four bytes that an epoch may keep for its training score: of each step it is a whole batch of outputs.
 _MOST_KEPT = 2**23
 
@@ -54,11 +57,13 @@ class Padded:
 def can_pad(plan: Blueprint, model: ModelConfig, optimizer: OptimizerConfig) -> bool:
     """Tell whether further units, whose outputs are set to 0, and layers that are passed by change nothing.
 
-    Not where a layer looks at all units, and not where layers are made in a way that is not known here.
+    Not where a layer looks at all units, where layers are made in a way that is not known here, and where the optimizer
+    would divide by 0.
     """
     others = plan.start or plan.between or plan.end or plan.adds
     is_plain = plan.layer is keras.layers.Dense and not others and set(plan.hidden) <= _OF_WEIGHTS
-    return is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
+    is_known = is_plain and model.own is None and set(plan.behind) <= {"dropout"} and optimizer.name != "muon"
+    return is_known and all(of >= _LEAST_DIVISOR for name, of in optimizer.hyperparameters if name in _DIVISORS)
 
 
 def as_padded(

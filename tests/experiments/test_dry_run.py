@@ -68,6 +68,12 @@ def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
             "gradients must be clipped by one of clipnorm, clipvalue, global_clipnorm, got 'clipnorm and clipvalue'",
         ),
         (
+            {"compare": {"gradient_clip": [0.0, 1.0]}, "fixed": {**DOCUMENT["fixed"], "clipnorm": 1.0, "depth": 1,
+             "optimizer": "sgd"}},
+            "gradients must be clipped by one of gradient_clip, clipnorm, clipvalue, global_clipnorm, got "
+            "'gradient_clip and clipnorm'",
+        ),
+        (
             {"compare": {"optimizer": ["sgd", "lion"]}, "fixed": {**DOCUMENT["fixed"], "depth": 1},
              "tune": {**DOCUMENT["tune"], "lion": {"beta_1": [0.0]}}},
             "beta_1 of lion must be above 0, got 0.0",

@@ -350,6 +350,13 @@ def test_comparison_of_an_own_model_tries_the_first_of_what_was_chosen(uri, fold
             "return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten()])",
             r"^my_models\.py:build must give outputs of shape \(10,\), a number a class, got \(64,\)$",
         ),
+        (
+            "return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), Fixed(), Fixed()])\n\n\n"
+            "class Fixed(keras.layers.Layer):\n    activation = property(lambda self: keras.activations.relu)\n\n"
+            "    def build(self, shape):\n        self.kernel = self.add_weight(shape=(shape[-1], 10))\n\n"
+            "    def call(self, x):\n        return x @ self.kernel",
+            r"^my_models\.py:build must be a model that can be saved, read back and watched: .*'activation'",
+        ),
     ],
 )
 def test_model_that_cannot_be_trained_is_one_line(folder: Path, digits: Dataset, body: str, message: str):

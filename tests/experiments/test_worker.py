@@ -14,6 +14,7 @@ from depthcheck.experiments.cluster import worker
 from depthcheck.experiments.cluster.worker import TrialTask, run_task, score_network, trained_here
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study.coordinator import Coordinator
+from depthcheck.pipeline import trial
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load
 
@@ -40,6 +41,29 @@ def test_network_at_hand_says_the_same_of_the_test_part_as_one_that_is_read(uri,
     assert len(read) == 1
     np.testing.assert_array_equal(said[0].predicted, said[1].predicted)
     np.testing.assert_array_equal(said[0].probability, said[1].probability)
+
+
+def test_model_that_diverges_on_all_rows_is_the_first_folds_and_says_so(uri, tmp_path, monkeypatch) -> None:
+    dataset, parent = load(DIGITS.data, cache=tmp_path), tracking.open_parent("mine", uri=uri, environ={})
+    point, split = PLAN[1].point, SplitConfig(folds=2)
+    config = space.to_config(DIGITS, point, seed=1, data_sha256=dataset.sha256, split=split)
+    config = replace(config, fit=replace(config.fit, epochs=1))
+    told = []
+
+    def unfinite(model, *_, **__) -> None:
+        model.set_weights([weight * np.nan for weight in model.get_weights()])
+
+    for diverges in (False, True):
+        if diverges:
+            monkeypatch.setattr(trial, "fit_whole", unfinite)
+        task = TrialTask(
+            study_run=parent, number=diverges, phase="confirm", combination={}, finalist="trial-1", config=config
+        )
+        run = tracking.read_run(uri, run_task(task).run_id)
+        told.append(run.tags.get("trained_on"))
+        answers = tracking.load_model(uri, run.run_id)(dataset.X[:5].astype(np.float32)).numpy()
+        assert np.isfinite(answers).all()
+    assert told == [None, "the first fold"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Evaluation: loss and scores by the textbook, whatever the number of samples."""
 
+import keras
 import numpy as np
 import pytest
 from said import predict_numbers, predict_proba
@@ -16,7 +17,7 @@ from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.metrics import Objective
 from depthcheck.pipeline.records import Part
 from depthcheck.pipeline.training.build import build
-from depthcheck.pipeline.training.evaluate import evaluate, predictions, served_outputs
+from depthcheck.pipeline.training.evaluate import evaluate, layer_diagnostics, predictions, served_outputs
 
 N_FEATURES, N_CLASSES = 6, 4
 
@@ -113,3 +114,26 @@ def test_regression_is_scored_in_the_targets_unit_and_its_loss_is_standardized(n
     np.testing.assert_array_equal(told.predicted, numbers)
     assert np.isnan(told.probability).all()
     assert told.positive is None
+
+
+class Theirs(keras.layers.Layer):
+    """A layer of a user's own that names its activation, with a kernel that does not train."""
+
+    activation = "relu"
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), trainable=False)
+
+    def call(self, inputs):
+        return keras.activations.get(self.activation)(inputs @ self.kernel)
+
+
+def test_diagnostics_leave_out_what_layers_of_a_users_own_have_not():
+    dense, part = keras.layers.Dense, part_of(50)
+    layers = [Theirs(), dense(4, keras.layers.PReLU(), name="prelu"), dense(4, "tanh", name="plain")]
+    model = keras.Sequential([keras.Input((N_FEATURES,)), *layers, dense(N_CLASSES, name="logits")])
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model(part.X).numpy()
+    found = layer_diagnostics(model, part, Objective())
+    assert set(found) == {"gradient_norm/prelu", "gradient_norm/plain", "gradient_norm/logits", "saturation/plain"}
+    np.testing.assert_array_equal(model(part.X), before)

@@ -24,7 +24,7 @@ from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.evaluate import evaluate
 from depthcheck.pipeline.training.fit import fit_folds, permutations
-from depthcheck.pipeline.training.program import ProgramCache
+from depthcheck.pipeline.training.program import ProgramCache, can_fill
 from depthcheck.pipeline.training.sharing import shared
 
 N_FEATURES, N_CLASSES, N_TRAIN = 20, 4, 150
@@ -36,6 +36,8 @@ EVERY_OPTIMIZER = [
     ("sgd", (("weight_decay", 0.01), ("clipnorm", 0.5))),
     ("rmsprop", (("centered", True), ("momentum", 0.5))),
     ("adam", (("amsgrad", True), ("global_clipnorm", 1.0))),
+    ("adam", (("epsilon", 0.0),)),
+    ("ftrl", (("initial_accumulator_value", 0.0),)),
 ]
 Knobs = tuple[tuple[str, bool | int | float], ...]
 
@@ -597,6 +599,63 @@ def test_what_looks_at_all_units_and_what_costs_more_than_compiling_shares_no_pr
     # Without hidden layers arithmetic costs next to nothing; what is kept of each step would fill the memory.
     kept = [shared(network(n_classes=2), config(), capacity)[0] for capacity in (1_000, 1_000_000)]
     assert [of is None for of in kept] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("make", "fills"),
+    [
+        (keras.layers.Dense(4, activation="relu"), True),
+        (lambda of: keras.layers.Dense(4)(of - keras.ops.mean(of, axis=0)), False),
+        (keras.layers.Dense(4, activation=lambda of: of - keras.ops.mean(of, axis=0)), False),
+        (keras.layers.Dense(4, activation=keras.layers.BatchNormalization()), False),
+        (keras.layers.Dense(4, activity_regularizer="l2"), False),
+        (type("Mixing", (keras.layers.Dense,), {})(4), False),
+    ],
+    ids=["Dense", "operation", "own function", "layer as activation", "activity", "own class"],
+)
+def test_batches_are_filled_up_only_where_all_is_known_to_look_at_samples_one_by_one(make, fills: bool):
+    inputs = keras.Input((N_FEATURES,))
+    outputs = make(inputs)
+    assert can_fill(keras.Sequential([inputs, keras.Model(inputs, outputs)])) == fills
+
+
+class Penalized(keras.layers.Layer):
+    """Adds a loss of a number a sample."""
+
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(inputs**2, axis=1))
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value"),
+    [
+        (
+            Dimension(
+                name="theirs", kind="bool", per_optimizer=False,
+                build=lambda plan, _: plan.behind.update(penalty=lambda name, _seed: Penalized(name=name)),
+            ),
+            True,
+        ),
+        (Dimension(name="gradient_accumulation_steps", kind="int", low=2), 2),
+    ],
+    ids=["loss of a layer", "option of optimizers"],
+)  # fmt: skip
+def test_dimension_from_outside_ends_in_the_weights_of_keras(split: Split, monkeypatch, dimension: Dimension, value):
+    monkeypatch.setitem(DIMENSIONS, dimension.name, dimension)
+    given = {"options": {"theirs": value}} if dimension.build else {"hyperparameters": ((dimension.name, value),)}
+    ours, theirs, plain = network(8, **given), network(8, **given), network(8)
+    fit(ours, split, config())
+    trained_by_keras(theirs, split, config())
+    assert_same_weights(ours, theirs, atol=1e-5)
+    fit(plain, split, config())
+    assert not np.allclose(ours.get_weights()[0], plain.get_weights()[0], atol=1e-3)
+
+
+def test_training_score_of_equal_targets_is_that_of_all_r2s():
+    base = regression_of(N_TRAIN)
+    split = replace(base, train=replace(base.train, y=np.full(N_TRAIN, 5_000, np.float32)))
+    assert fit(network(8, n_classes=0), split, config(epochs=1)).train_score == (0.0,)
 
 
 def test_models_that_take_turns_end_in_the_bits_that_each_has_alone():

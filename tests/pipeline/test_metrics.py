@@ -83,6 +83,15 @@ def test_r2_is_scikit_learns_for_a_constant_target_too(y: list[float], predicted
     assert weighted == pytest.approx(r2_score(y, predicted, sample_weight=[1.0, 0.0, 2.5]))
 
 
+def test_equal_targets_whose_mean_is_rounded_are_equal():
+    y = np.full(3, 0.1)
+    assert np.mean(y) != y[0]
+    assert (r2(y, y), r2(y, y + 1)) == (1.0, 0.0)
+    weight = np.array([1.0, 0.7, 0.7])
+    assert np.average(np.float64(np.float32(y)), weights=weight) != np.float32(0.1)
+    assert objective_of(split_of(y, y, weight=weight)).sd == 1
+
+
 def test_r2_of_what_is_not_finite_is_unknown():
     assert np.isnan(r2(np.array([1.0, 2.0]), np.array([1.0, np.inf])))
 

@@ -100,6 +100,28 @@ def test_class_that_no_row_trains_counts_as_missed():
     assert logistic.valid == 0.8
 
 
+@pytest.mark.parametrize(
+    ("counts", "fitted"),
+    [
+        ([9_000, 1_000, 1], ["logistic regression", "random forest", "gradient boosting"]),
+        ([40, 0], ["random forest"]),
+    ],
+    ids=["a class of one row", "a class alone"],
+)
+def test_models_that_can_be_fitted_are_whatever_one_of_them_cannot(counts: list[int], fitted: list[str]):
+    y = np.append(np.repeat(np.arange(len(counts)), counts), [0, 1] * 20)
+    y[: sum(counts)] = np.random.default_rng(0).permutation(y[: sum(counts)])
+    X = (y + np.arange(len(y)) % 2 / 9).reshape(-1, 1)
+    dataset = Dataset(
+        name="made", sha256="0" * 64, source="here", X=pd.DataFrame(X, columns=["x"]), y=y,
+        times=np.arange(len(y)) + 0.0, columns=(Column(name="x", kind="numeric"),), feature_names=("x",),
+        class_names=tuple("abc"[: len(counts)]),
+    )  # fmt: skip
+    found = reference_scores(dataset, SplitConfig(valid_size=40, method="time"))
+    assert [one.name for one in found] == fitted
+    assert all(one.valid >= 0.5 for one in found)
+
+
 def images(n=None) -> Dataset:
     X, y = load_digits(return_X_y=True)
     return Dataset(

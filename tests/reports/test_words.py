@@ -83,13 +83,16 @@ def test_levels_keep_the_letters_of_the_user_and_are_no_markup(factor, value, be
 
 
 def test_option_from_outside_is_said(monkeypatch):
-    monkeypatch.setitem(DIMENSIONS, "use_ema", Dimension(name="use_ema", kind="bool"))
+    steps = "gradient_accumulation_steps"
+    monkeypatch.setitem(DIMENSIONS, steps, Dimension(name=steps, kind="int", low=2))
     config = TrialConfig.of(
-        {"depth": 0, "optimizer": "sgd", "learning_rate": 0.125, "use_ema": True, "batch_size": 32},
+        {"depth": 0, "optimizer": "sgd", "learning_rate": 0.125, steps: 2, "batch_size": 32},
         data=DataConfig(name="digits"),
         data_sha256="a" * 64,
         split=SplitConfig(),
         epochs=1,
         seed=1,
     )
-    assert configuration(config) == "no hidden layer, sgd, learning rate 0.12, batch size 32, use ema True"
+    assert (
+        configuration(config) == f"no hidden layer, sgd, learning rate 0.12, batch size 32, {steps.replace('_', ' ')} 2"
+    )
