@@ -137,6 +137,10 @@ class Metric:
         """Return how many a number has at most that is known to so many: a user's own metric may be of any size."""
         return most if self.own is None else _MOST_DECIMALS
 
+    def alone(self, value: float, decimals: int) -> str:
+        """Return a score of which nothing says how well it is known; one of a user's own metric with three digits."""
+        return f"{self.scale * value:.{decimals}f}" if self.own is None else f"{self.scale * value:.3g}"
+
     def region(self, equivalence: float) -> str:
         """Return half the width of the region of practical equivalence, ``0.3 points``, ``0.01 of R²``."""
         return f"{self.scale * equivalence:g} {self._unit}"

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -163,7 +163,7 @@ def report_folder(asked: str | None, study: str, base: Path) -> Path:
 def write_report(report: Report, study: StudyData, folder: Path) -> None:
     """Write report and appendix, each as markdown and HTML, ``figures/`` and the trials; an earlier report's go."""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for old in _earlier(folder):
+    for old in _earlier(folder, report.figures):
         old.unlink(missing_ok=True)
     images = {path: picture(drawing.draw) for path, drawing in report.figures.items()}
     for path, content in images.items():
@@ -177,8 +177,9 @@ def write_report(report: Report, study: StudyData, folder: Path) -> None:
     table.to_parquet(folder / "comparison.parquet", index=False)
 
 
-def _earlier(folder: Path) -> Iterator[Path]:
+def _earlier(folder: Path, figures: Iterable[str]) -> Iterator[Path]:
     """Yield the files of an earlier report that this one may not replace; whatever else is there is not ours."""
+    yield from ((folder / path).with_suffix(".pdf") for path in figures)
     for text in (folder / f"{name}.md" for name in ("report", "appendix")):
         if text.is_file():
             yield from (folder / "tables" / name for name in _OLD_TABLES)

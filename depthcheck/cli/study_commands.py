@@ -169,6 +169,7 @@ def _chosen(study: str | None, run: str | None) -> Study:
 def write_and_say(study: str | None = None, run: str | None = None, **how: str | None) -> None:
     """Write a study's report as :meth:`depthcheck.Study.report` takes it, and print its answer and where it is."""
     from depthcheck.experiments import tracking
+    from depthcheck.reports.text.answer import plain
 
     found = _chosen(study, run)
     written = found.report(how.pop("output", None), **how)
@@ -179,7 +180,7 @@ def write_and_say(study: str | None = None, run: str | None = None, **how: str |
     warnings, checks = found.comparison.warnings, found.comparison.checks
     print(f"\n{len(checks) - len(warnings)} of {len(checks)} checks pass" + ("; in doubt:" if warnings else ""))
     for check in warnings:
-        print(f"  {check.name}? {check.detail}")
+        print(f"  {check.name}? {plain(check.detail)}")
     print(f"\n  report        {written}\n                {written.with_suffix('.html')}")
     if forms := how.get("format"):
         folders = dict.fromkeys("figures" if form.strip() == "pdf" else "tables" for form in forms.split(","))

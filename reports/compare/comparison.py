@@ -113,8 +113,7 @@ def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation
         return None
     best, alternative = ordered[0], ordered[1] if len(ordered) > 1 else None
     difference = evidence.difference(alternative.finalist.id, best.finalist.id) if alternative else None
-    verdict = None if difference is None else _decide(difference, difference.p, design)
-    return Recommendation(recommended=best, alternative=alternative, difference=difference, verdict=verdict)
+    return Recommendation(recommended=best, alternative=alternative, difference=difference)
 
 
 def _question(factor: Factor, evidence: Evidence) -> Question:
@@ -126,7 +125,12 @@ def _question(factor: Factor, evidence: Evidence) -> Question:
     reference = next(row for row in rows if row.is_reference)
     others = [row for row in rows if not row.is_reference]
     against = {curve.level: curve.differences[at] for curve in curves if curve.differences}
-    differences = [against.get(row.level) or _difference(row, reference, evidence) for row in others]
+    differences = [
+        None
+        if "failed" in (row.status, reference.status)
+        else against.get(row.level) or _difference(row, reference, evidence)
+        for row in others
+    ]
     error = SIGNIFICANCE if evidence.settings is None else error_of_look(evidence.design.looks)
     adjusted = adjust([difference.p if difference else None for difference in differences], error)
     ordered = [row for row in rows if row.status != "never trained" and row.valid_mean is not None]
@@ -182,7 +186,7 @@ def _verdict(
             because="the best of both levels is the same configuration: no difference by construction",
         )
     failed = [level.level for level in (row, reference) if level.status == "failed"]
-    if failed and (difference is not None or evidence.settings is None):
+    if failed and (evidence.judged is not None or evidence.settings is None):
         because = f"every trial of {row.factor} {' and '.join(failed)} failed"
         return Verdict(word="not enough evidence", because=because)
     if difference is not None:
@@ -223,7 +227,7 @@ def _why_stuck(evidence: Evidence) -> str:
     return "nor did any other trial of the study, so that it is open whether these data have anything to learn"
 
 
-def _decide(difference: Difference, p_holm: float | None, design: StudyDesign, n_contrasts: int = 1) -> Verdict:
+def _decide(difference: Difference, p_holm: float | None, design: StudyDesign, n_contrasts: int) -> Verdict:
     enough = design.enough(difference.again)
     verdict = decide(difference, p_holm, equivalence=design.equivalence, enough=enough, metric=design.metric)
     error = error_of_look(design.looks) if difference.again == "setting" else SIGNIFICANCE

@@ -121,7 +121,8 @@ def paired_difference(
     squares_example = n_seeds * float(((by_example - estimate) ** 2).sum())
     df_examples = n_examples - 1 if pseudo_observations is not None else _effective_degrees(by_example - estimate)
     df_examples = min(df_examples, most_df_examples)
-    pseudo_observations = max(pseudo_observations or 0.0, 0.0 if np.ptp(d) else FEWEST_PSEUDO_OBSERVATIONS)
+    are_alike = np.ptp(d) <= _ROUNDING * max(1.0, abs(estimate))
+    pseudo_observations = max(pseudo_observations or 0.0, FEWEST_PSEUDO_OBSERVATIONS if are_alike else 0.0)
     squares_rest = float(np.square(d).sum(dtype=np.float64)) - d.size * estimate**2 - squares_seed - squares_example
     ms_seed = squares_seed / (n_seeds - 1)
     ms_example = (squares_example + pseudo_observations * n_seeds) / (n_examples - 1)
@@ -144,6 +145,7 @@ def paired_difference(
         seed_variance=max(ms_seed - ms_rest, 0.0) / n_examples,
         example_variance=(ms_example - ms_rest) / n_seeds,
         rest_variance=ms_rest,
+        df_examples=df_examples,
         confidence=confidence,
     )
 
@@ -239,6 +241,7 @@ def found(
     seed_variance: float = 0.0,
     example_variance: float = 0.0,
     rest_variance: float = 0.0,
+    df_examples: float = math.inf,
     n_folds: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Difference:
@@ -264,6 +267,7 @@ def found(
         seed_variance=seed_variance,
         example_variance=example_variance,
         rest_variance=rest_variance,
+        df_examples=df_examples,
         n_folds=n_folds,
         method=method,
     )
@@ -276,12 +280,17 @@ def _interval(
     variance = sum(part for part, _ in parts)
     if variance <= 0:
         return estimate, estimate, 1.0 if estimate == 0 else 0.0, float(parts[0][1])
-    # A difference of two large mean squares may leave fewer than any of the parts has; no fewer than those are there.
-    least = max(min(df for part, df in parts if part > 0), min(parts[0][1], _FEWEST_DF))
-    df = max(variance**2 / sum(part**2 / df for part, df in parts), float(least))
+    df = satterthwaite(variance, parts)
     error = float(np.sqrt(variance))
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
     return estimate - half, estimate + half, float(2 * stats.t.sf(abs(estimate) / error, df)), float(df)
+
+
+def satterthwaite(variance: float, parts: Sequence[tuple[float, float]]) -> float:
+    """Return the degrees of freedom of a variance that is above 0, from its parts with theirs; the rows' come first."""
+    # A difference of two large mean squares may leave fewer than any of the parts has; no fewer than those are there.
+    least = max(min(df for part, df in parts if part > 0), min(parts[0][1], _FEWEST_DF))
+    return max(variance**2 / sum(part**2 / df for part, df in parts), float(least))
 
 
 def fold_difference(

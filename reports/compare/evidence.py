@@ -191,7 +191,7 @@ def settings_of(
     n_unscored, part = len(unscored), "valid" if design.folds else "test"
     n_units = 0 if n_unscored or not rows else max(1, n_units)
     scores = np.empty((len(rows), len(combinations), n_units), np.float64 if any_of is None else np.float32)
-    shares = 1.0 if fold is None else fold_shares(fold)
+    shares = np.ones(n_units) if fold is None else fold_shares(fold)
     for number, row in enumerate(table if n_units else ()):
         for column, one in enumerate(row):
             scores[number, column] = one * shares if isinstance(one, float) else one
@@ -200,7 +200,7 @@ def settings_of(
     )
     if fold is not None and n_units:
         folds = [fold == number for number in range(int(fold.max()) + 1)]
-        of_folds = [scores[:, :, here].mean(axis=2, dtype=np.float64) / fold_shares(fold)[here][0] for here in folds]
+        of_folds = [scores[:, :, here].mean(axis=2, dtype=np.float64) / shares[here][0] for here in folds]
         valid = np.stack(of_folds, axis=2)
     return Settings(
         design=design,

@@ -237,13 +237,18 @@ def units_of(answers: Iterable[ExampleScores], split_method: str) -> Units | Non
     any_of = next((of for of in answers if of.unit is not None or of.weight is not None), None)
     if any_of is None:
         return None
-    share: NDArray[np.float64] | float = 1.0 if any_of.fold is None else fold_shares(any_of.fold)
+    share: NDArray[np.float64] | float = 1.0
+    weight, fold = any_of.weight, any_of.fold
+    if fold is not None:
+        share = fold_shares(fold)
+        if weight is not None:  # within its fold: each fold counts alike, whatever its rows weigh
+            weight = weight / (np.bincount(fold, weight) / np.bincount(fold))[fold]
     if any_of.unit is None:
         n = len(any_of.scores)
-        return Units(of_example=np.arange(n), n=n, noun="examples", weight=any_of.weight, share=share)
+        return Units(of_example=np.arange(n), n=n, noun="examples", weight=weight, share=share)
     names, numbers = np.unique(any_of.unit, return_inverse=True)
     noun: Drawn = any_of.drawn or ("blocks of time" if split_method == "time" else "groups")
-    return Units(of_example=numbers, n=len(names), noun=noun, weight=any_of.weight, share=share)
+    return Units(of_example=numbers, n=len(names), noun=noun, weight=weight, share=share)
 
 
 def difference_by_units(

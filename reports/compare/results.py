@@ -6,6 +6,7 @@ Only data live here, checked when they are made. Scores and differences are in t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -62,6 +63,8 @@ class Difference:
     seed_variance, example_variance, rest_variance
         Of the effect of a seed on the whole test part, of an example over all seeds, and of both together. With folds:
         of a repeat, and (over ``n_examples``) of what no number of repeats takes away; there is no rest.
+    df_examples
+        Degrees of freedom of the examples' part.
     n_folds
         Folds of each repeat; 0 without cross-validation.
     method
@@ -78,6 +81,7 @@ class Difference:
     seed_variance: float = 0.0
     example_variance: float = 0.0
     rest_variance: float = 0.0
+    df_examples: float = math.inf
     n_folds: int = 0
     method: DifferenceMethod
     drawn: str = "examples"
@@ -253,7 +257,6 @@ class Recommendation:
     recommended: FinalistRow
     alternative: FinalistRow | None
     difference: Difference | None
-    verdict: Verdict | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

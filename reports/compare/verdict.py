@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from depthcheck.pipeline.scores import Metric
-from depthcheck.reports.compare.difference import SEARCHED, degrees_of_freedom
+from depthcheck.reports.compare.difference import SEARCHED, degrees_of_freedom, satterthwaite
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 
 SIGNIFICANCE = 0.05
 #: Probability of telling what matters from none, and seeds (or settings) that a plan goes up to.
-_POWER, _MOST_SEEDS = 0.8, 100_000
+_POWER, _MOST_SEEDS = 0.8, 2_000
+#: Standard errors between what is to be told and what is significant beyond which power is as good as 1.
+_FAR = 8.0
 #: How often a plan is made for half the effect.
 _MOST_HALVINGS = 4
 
@@ -95,7 +97,7 @@ def advise(
     Parameters
     ----------
     error, n_contrasts
-        What the next look at the study may make of errors for itself, shared by the question's contrasts.
+        What this look at the study may make of errors for itself, shared by the question's contrasts.
     """
     if verdict.word != "inconclusive" or difference.method == "repeats only":
         return verdict
@@ -156,7 +158,9 @@ def seeds_to_detect(difference: Difference, effect: float, error: float = SIGNIF
         variance, df = _planned(difference, n_seeds)
         if variance == 0:
             return True
-        return bool(stats.nct.sf(stats.t.isf(error / 2, df), df, effect / np.sqrt(variance)) >= _POWER)
+        critical, expected = stats.t.isf(error / 2, df), effect / np.sqrt(variance)
+        # So far out SciPy may answer NaN.
+        return bool(expected > critical + _FAR or stats.nct.sf(critical, df, expected) >= _POWER)
 
     numbers = range(2, _MOST_SEEDS + 1)
     found = bisect.bisect_left(numbers, True, key=is_enough)
@@ -170,8 +174,8 @@ def _planned(difference: Difference, n_seeds: int) -> tuple[float, float]:
     if difference.n_folds:
         return variance, n_seeds * difference.n_folds - 1
     df_rows = degrees_of_freedom(n_seeds, SEARCHED) if difference.again == "setting" else n_seeds - 1
-    df = variance**2 * df_rows / max(over_seeds**2, 1e-300)
-    return variance, min(df, 1e6)
+    parts = ((over_seeds, df_rows), (variance - over_seeds, difference.df_examples))
+    return variance, min(satterthwaite(variance, parts), 1e6) if variance > 0 else 1.0
 
 
 Floats = NDArray[np.float64]

@@ -259,7 +259,7 @@ def draw_gradients(finalists: Sequence[FinalistLayers], metric: Metric) -> Figur
 
 
 def _short(value: float, metric: Metric) -> str:
-    return with_unit(f"{metric.scale * value:.{metric.most_decimals - 2}f}", metric)
+    return with_unit(metric.alone(value, metric.most_decimals - 2), metric)
 
 
 def _lines(axes: Axes, curves: Layers, layers: Sequence[str], scale: float) -> None:

@@ -64,7 +64,7 @@ def _model(comparison: Comparison) -> list[str]:
         f"**Recommended model.** {of.recommended.finalist.id}, {configuration(of.recommended.finalist.config)}: "
         f"{with_unit(spread(metric, found), metric)} of {where} {metric.name} over {seeds}{how}."
     )
-    if of.alternative is None or of.difference is None or of.verdict is None:
+    if of.alternative is None or of.difference is None:
         return [text]
     return [
         f"{text} The best alternative, {of.alternative.finalist.id} ({configuration(of.alternative.finalist.config)}), "
@@ -177,7 +177,10 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     }[verdict_word(contrast.factor, verdict.word)]
     text += f" ({_basis(contrast.difference, comparison)})."
     lost = [row for row in (level, reference) if row.status == "diverged"]
-    text += "".join(f" Every trial {_at(row)} diverged, which counts as guessing does." for row in lost)
+    ends = ["diverged or failed" if row.n_failed else "diverged" for row in lost]
+    text += "".join(
+        f" Every trial {_at(row)} {end}, which counts as guessing does." for row, end in zip(lost, ends, strict=True)
+    )
     if verdict.word in OPEN:
         text += f" The reason: {because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()
@@ -345,12 +348,6 @@ def as_table(comparison: Comparison) -> str:
 
 def _as_json(contrast: Contrast) -> dict[str, Any]:
     found = contrast.difference
-    return {
-        "factor": contrast.factor,
-        "level": contrast.level,
-        "reference": contrast.reference,
-        "verdict": contrast.verdict.word,
-        "because": contrast.verdict.because,
-        **{name: None if found is None else getattr(found, name) for name in ("estimate", "low", "high")},
-        "p_holm": contrast.p_holm,
-    }
+    of, numbers = contrast.verdict, (None,) * 3 if found is None else (found.estimate, found.low, found.high)
+    values = contrast.factor, contrast.level, contrast.reference, of.word, of.because, *numbers, contrast.p_holm
+    return dict(zip(CONTRAST, values, strict=True))

@@ -112,7 +112,7 @@ def _alternative(of: Recommendation, comparison: Comparison) -> str:
             f"{row.finalist.id} has {plural(row.valid.n if row.valid else 0, f'fresh {again}')}" for row in left_out
         ]
         return f"Nothing stands beside it yet: {enumeration(counts)}, and {_enough(comparison)} are asked for."
-    if of.difference is None or of.verdict is None:
+    if of.difference is None:
         return ""
     known = f" (95 % interval {interval(metric, of.difference)})" if of.difference.low is not None else ""
     where = "By cross-validation" if comparison.design.folds else f"On the {comparison.judged} part"

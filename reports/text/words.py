@@ -82,7 +82,7 @@ def spread(metric: Metric, of: Spread | None) -> str:
     if of is None:
         return "–"
     if of.sd is None:
-        return f"{_number(metric.scale * of.mean, metric.most_decimals - 1)}{_SINGLE}"
+        return f"{metric.alone(of.mean, metric.most_decimals - 1).replace('-', _MINUS)}{_SINGLE}"
     decimals = _decimals(metric, of.mean, None, of.sd)
     return f"{_number(metric.scale * of.mean, decimals)} ± {metric.scale * of.sd:.{decimals}f}"
 

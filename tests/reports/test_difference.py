@@ -156,7 +156,7 @@ def test_scores_that_no_example_tells_apart_still_have_an_interval():
     assert found.high > 0.01
 
     # Nor do they tell apart by how much: each network of one level is always right, each of the other guesses.
-    found = paired_difference(same, same - 0.5, pseudo_observations=None)
+    found = paired_difference(same, same - 0.5 + 1e-17, pseudo_observations=None)
     assert (found.estimate, found.high > 0.51) == (0.5, True)
 
 

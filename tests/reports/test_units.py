@@ -1,5 +1,7 @@
 """Rows that belong together count once: intervals draw groups and blocks of time, where these are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from study_records import config, design, trial
@@ -102,6 +104,8 @@ def test_size_of_a_fold_is_no_spread_of_the_score():
         np.full((4, 1, 5), 0.8), np.tile(answers.scores, (4, 1, 1)), 2, fold, n_failed=2, failed_score=0.8
     )
     assert units.values(tuned) == pytest.approx(np.full((6, 5), 0.8))
+    heavy = units_of([replace(answers, weight=np.where(fold == 0, 10.0, 1.0))], "groups")
+    assert heavy.degrees_of_freedom == units.degrees_of_freedom == pytest.approx(4)
 
 
 def test_spread_of_unequal_units_is_neither_too_small_nor_taken_for_well_known():

@@ -82,6 +82,14 @@ def test_advice_is_of_what_was_found_where_examples_are_too_few_for_what_matters
     assert (verdict.effect, verdict.more > 0) == (0.013, True)
 
 
+def test_advice_counts_the_examples_degrees_of_freedom():
+    found = difference(0.12, 0.2, seed_variance=0.01, example_variance=0.04**2 * 10_000)
+    few = dataclasses.replace(found, df_examples=4.0)
+    verdict = Verdict(word="inconclusive", because="")
+    assert advise(verdict, found, equivalence=0.003).more > 0
+    assert advise(verdict, few, equivalence=0.003).more is None
+
+
 def test_advice_is_of_less_where_there_are_settings_enough_for_what_matters():
     found = difference(0.0025, 0.002, n_seeds=40, seed_variance=4e-6, example_variance=1e-4)
     verdict = advise(Verdict(word="inconclusive", because=""), found, equivalence=0.003)
