@@ -164,7 +164,8 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
     if request.data_sha256 is not None:
         require_same(dataset, request.data_sha256, "the runs", "name the folder that has them (data_folder=FOLDER)")
-    console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
+    if dataset.is_table or not dataset.is_known:  # of known pictures there is nothing to understand
+        console.print("\n".join(profile_lines(dataset, limit=_COLUMNS_SHOWN)) + "\n")
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
     if not request.chosen:
