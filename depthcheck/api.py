@@ -263,7 +263,8 @@ def run_study(
     Raises
     ------
     ValueError
-        When something that is asked for cannot be: what, what was expected, and what was given. Nothing is written.
+        When something that is asked for cannot be: what, what was expected, and what was given. Nothing is written,
+        but for data in memory where it shows only in reading their file.
     RuntimeError
         When a store is in trouble, or all trials fail alike. The same call goes on where it stopped.
     KeyboardInterrupt

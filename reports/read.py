@@ -68,9 +68,7 @@ def choose_study(
     """
     found = tracking.studies(uri) if tracking.is_there(uri) else []
     if not found:
-        raise NothingToReportError(
-            f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI"
-        )
+        raise NothingToReportError(tracking.no_study(uri))
     by_run = {one.run_id: one for one in found}
     if run_id is not None:
         try:

@@ -18,7 +18,7 @@ import depthcheck
 from depthcheck import api
 from depthcheck.api import _in_this_process, _to_disk, read_experiment
 from depthcheck.experiments import tracking
-from depthcheck.experiments.tracking.store import TrackingError, storage
+from depthcheck.experiments.tracking.store import TrackingError, client, storage
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.cells import as_samples
 from depthcheck.pipeline.data.load import load
@@ -89,6 +89,15 @@ def test_what_cannot_be_is_refused_before_a_table_is_written(asked, said, tmp_pa
     with pytest.raises(ValueError, match=said):
         depthcheck.run_study(**{"data": pd.DataFrame(ROWS), "target": 1, "progress": False, **asked})
     assert not list(tmp_path.iterdir())
+
+
+def test_name_of_somebody_elses_model_is_refused_before_a_table_is_written(uri, tmp_path):
+    api = client(uri)
+    api.create_registered_model("fraud")
+    api.create_model_version("fraud", source=str(tmp_path))
+    with pytest.raises(ValueError, match="study must be a name that no registered model of others has, got 'fraud'"):
+        depthcheck.run_study(pd.DataFrame(ROWS), target=1, study="fraud", tracking_uri=uri, progress=False)
+    assert not (tmp_path / "depthcheck-data").exists()
 
 
 def test_report_that_could_not_be_written_is_told_before_the_training(tmp_path, monkeypatch):

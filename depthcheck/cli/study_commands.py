@@ -26,7 +26,7 @@ from depthcheck.cli.options import (
     storage,
     switch,
 )
-from depthcheck.experiments.addresses import may_be_shown, mlflow_pages, run_page, shown
+from depthcheck.experiments.addresses import may_be_shown, mlflow_pages, run_page
 from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.system import INTERRUPTED, kind_of, user_path
 from depthcheck.pipeline.verbatim import one_line
@@ -53,7 +53,7 @@ def list_(as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=1))
     elif not rows:
-        print(f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI")
+        print(tracking.no_study(uri))
     else:
         _print_table(rows)
     return 0

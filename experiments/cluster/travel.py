@@ -30,6 +30,8 @@ CHUNK = 4 * 2**20
 _ALIGNED = 64
 #: What no study has asked for as long as this makes room for what comes.
 _KEPT_SECONDS = 30 * 24 * 3600
+#: A part that has not grown for so long is that of a session that was killed.
+_PART_SECONDS = 3600
 #: What changes in a file's entry when its content does, or when another file takes its place.
 Stamps = Mapping[Path, tuple[int, int, int, int]]
 
@@ -97,7 +99,7 @@ def keep(parcel: Parcel, offset: int, chunk: bytes) -> None:
     if not offset:
         for old in path.parent.iterdir():
             with contextlib.suppress(OSError):  # another process clears up, too
-                if old.stat().st_mtime < time.time() - _KEPT_SECONDS:
+                if old.stat().st_mtime < time.time() - (_PART_SECONDS if "-" in old.name else _KEPT_SECONDS):
                     old.unlink()
     try:
         with part.open("r+b" if offset else "wb") as file:

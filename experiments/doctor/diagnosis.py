@@ -274,9 +274,13 @@ def _has_model(run_id: str, mlflow: MlflowSide) -> bool:
 def _trials(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
     """Compare trial by trial, then look at the runs that are left over."""
     tags = [run.tags for run in mlflow.runs.values()]
-    noted = {key: [one.get(key, "") for one in tags] for key in (keys.VALID_SAMPLES, keys.TEST_SAMPLES)}
-    counts = {key: Counter(filter(str.isdecimal, values)) for key, values in noted.items()}
-    samples = {key: next((value for value, _ in count.most_common(1)), None) for key, count in counts.items()}
+    facts = {**mlflow.designs[-1].get("data", {})} if mlflow.designs else {}
+    # Where no run tells. With folds each row is validated once.
+    n_valid = facts.get("n_samples" if optuna.resolved.split.folds else "n_valid")
+    samples = {}
+    for key, fallback in ((keys.VALID_SAMPLES, n_valid), (keys.TEST_SAMPLES, facts.get("n_test"))):
+        count = Counter(value for one in tags if (value := one.get(key, "")).isdecimal())
+        samples[key] = next((value for value, _ in count.most_common(1)), fallback and str(fallback))
     for number in optuna.foreign:
         yield Finding(
             what=f"trial {number} in Optuna is none of this project's: it lacks phase, point, seed or state",
@@ -374,7 +378,10 @@ def _score(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflow
     logged = run.metrics.get(key)
     curves = mlflow.curves.get(run.run_id, {})
     scores, losses = curves.get(f"valid/{optuna.resolved.metric}", {}), curves.get("valid/loss", {})
-    stopped = _stops_early(trial, optuna) and bool(losses)
+    early = _stops_early(trial, optuna)
+    stopped = early and losses.keys() == trial.scores.keys()
+    if early and not stopped and trial.state == "pruned":
+        return  # without every loss nobody knows which epoch counts; _curves says what is missing
     counts = min(losses, key=lambda epoch: losses[epoch]) if stopped else max(trial.scores, default=0)
     witness = scores.get(counts)
     # The value that Optuna gives a pruned trial is that of its last epoch.

@@ -210,6 +210,8 @@ def _carry_out(examined: ExaminedStudy, to_do: Sequence[Finding]) -> dict[str, s
                 repair(examined, one.repair)
             except CannotRebuildError as error:
                 failed[one.what] = str(error)
+            except tracking.NotAsLoggedError as error:  # it cannot be told to Optuna, which could tell its tags
+                failed[one.what] = error.what
         elif same.what in failed:
             failed[one.what] = failed[same.what]
     return failed

@@ -7,9 +7,9 @@ the points of phase *exploit* are left open; TPE proposes them when their turn c
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from scipy.stats import qmc
 from depthcheck.experiments.planning import space
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
-from depthcheck.pipeline.config import OptimizerConfig, ParamValue, SplitConfig
-from depthcheck.pipeline.dimensions import options_of
+from depthcheck.pipeline.config import ParamValue, SplitConfig
 from depthcheck.pipeline.records import Phase
 
 Combination = Mapping[str, ParamValue]
@@ -171,25 +170,29 @@ def check_plan(experiment: Experiment, split: SplitConfig) -> None:
     for trial in plan(experiment, [SearchRound(trials=experiment.budget.trials)]):
         if trial.point is not None:
             space.to_config(experiment, trial.point, seed=trial.seed, data_sha256="", split=split)
-    for optimizer in map(str, experiment.levels("optimizer")):
-        told: dict[str, Sequence[Any]] = {name: (value,) for name, value in experiment.fixed.items()}
+    for optimizer, depth in itertools.product(experiment.levels("optimizer"), experiment.levels("depth")):
+        told: dict[str, Sequence[ParamValue]] = {name: (value,) for name, value in experiment.fixed.items()}
         told |= experiment.compare
-        told |= {name: tuned.ends for name, tuned in experiment.tuned_for(optimizer, 1).items()}
-        options = {name: told[name] for name in options_of(optimizer) if name in told}
-        for row in range(max(map(len, options.values()), default=0)):
-            pairs = tuple((name, values[min(row, len(values) - 1)]) for name, values in options.items())
-            OptimizerConfig(name=optimizer, learning_rate=1.0, hyperparameters=pairs)
+        told |= {name: tuned.ends for name, tuned in experiment.tuned_for(str(optimizer), int(depth)).items()}
+        told |= {"optimizer": (optimizer,), "depth": (depth,)}
+        for row in range(max(map(len, told.values()))):
+            at = space.point({name: values[min(row, len(values) - 1)] for name, values in told.items()})
+            space.to_config(experiment, at, seed=0, data_sha256="", split=split)
 
 
-def n_to_confirm(experiment: Experiment, n_search: int) -> int:
+def n_to_confirm(experiment: Experiment, search: Sequence[PlannedTrial] = ()) -> int:
     """Return how many trainings on fresh seeds follow a search: of its best network, and of the best of other levels.
 
-    Where nothing is tuned every level has a finalist; several levels may share one, so that this is the most. The first
-    of its ``n_search`` trials, the baseline, is never one; configurations that the user chose come without a search.
+    Where nothing is tuned every level has a finalist; several levels may share one, so that this is the most. The
+    baseline is never one, and too few trials to compare levels have their best alone. Without a search it is what one
+    of any size comes to; configurations that the user chose have none.
     """
     n_levels = sum(len(levels) for levels in experiment.compare.values()) or 1
     n_finalists = min(len(combinations(experiment)), 2 if experiment.is_tuned else n_levels)
-    return (min(n_finalists, n_search - 1) if n_search else n_finalists) * experiment.budget.seeds
+    phases = Counter(trial.phase for trial in search)
+    if search:
+        n_finalists = min(n_finalists, phases["compare"] or min(phases["exploit"], 1))
+    return n_finalists * experiment.budget.seeds
 
 
 def _compare(experiment: Experiment, new_settings: range, first: int) -> list[PlannedTrial]:

@@ -258,7 +258,8 @@ def pairwise(
         seed=seed,
         compare={FACTOR: tuple(finalist.id for finalist in finalists)},
         fixed={},
-        chosen=frozen_hash(finalists),
+        # Which of a finalist's runs scored best, and how, is no part of what is compared.
+        chosen=frozen_hash([replace(one, number=0, selected_score=None) for one in finalists]),
     )
     return experiment, finalists, first.data_sha256
 

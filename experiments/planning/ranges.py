@@ -58,8 +58,9 @@ class Range:
 
     @property
     def ends(self) -> tuple[float, ...]:
-        """The lowest and the highest number."""
-        return self.low, self.high
+        """The lowest and the highest value; of a continuous range one between, since its very ends never come."""
+        has_steps = self.integer or self.step is not None
+        return tuple(self.at(share) for share in ((0.0, math.nextafter(1, 0)) if has_steps else (0.5,)))
 
     def as_json(self) -> object:
         """Return the range as the definition writes it."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: Topic of Dask's events that carry each epoch's numbers.
 REPRODUCTION_TOPIC = "depthcheck-reproduction"
-_LATEST = "run one first, or name another store in MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,7 @@ def _best_of(uri: str, study: str | None) -> str:
     if not found:
         known = ", ".join(dict.fromkeys(one.study for one in tracking.studies(uri)[:10]))
         if study is None or not known:
-            raise ValueError(f"no study in {shown(uri)}; {_LATEST}")
+            raise ValueError(tracking.no_study(uri))
         raise ValueError(f"study must be one of {known}, got {study!r}")
     if study is not None and len(found) > 1:
         runs = "; ".join(f"{one.run_id} of {one.started:%Y-%m-%d %H:%M} UTC" for one in found)

@@ -61,7 +61,7 @@ def rehearse(
     parts = parts_in_words(dataset, split, part_sizes(dataset, split))
     require_features(dataset, split)
     plan = design.plan(experiment, [design.SearchRound(trials=experiment.budget.trials)])
-    to_confirm = design.n_to_confirm(experiment, len(plan))
+    to_confirm = design.n_to_confirm(experiment, plan)
     phases = ", ".join(f"{phase} {n}" for phase, n in Counter(trial.phase for trial in plan).items())
     rows = design_rows(experiment, dataset, (), len(plan), parts)
     yield "\n".join(f"{name:<14}{text}" for name, text in rows if name in _SHOWN)

@@ -141,7 +141,7 @@ class RecordedStudy:
     @property
     def n_unplanned(self) -> int:
         """How many trials will confirm finalists that are not chosen yet."""
-        return 0 if self.confirm_rounds else design.n_to_confirm(self.experiment, self.n_search)
+        return 0 if self.confirm_rounds else design.n_to_confirm(self.experiment, self.plan)
 
     @property
     def n_expected(self) -> int:
@@ -255,6 +255,8 @@ class RunningStudy(RecordedStudy):
         new = ConfirmRound(finalists=finalists, runs=missing_runs(finalists, self.experiment.budget.seeds, done))
         if new.runs:
             self.ledger.add_round(new)
+        elif chosen:
+            finalists = rounds[-1].finalists  # by now another of their runs may be their best
         frozen = self.frozen_list(finalists, [*rounds, new])
         patiently(self.study_run.tracking_uri, lambda: self.study_run.log_finalists(frozen))
         return bool(new.runs)

@@ -99,7 +99,7 @@ class StudyRequest:
     launcher
         What asks for it.
     before
-        Is called when all this was checked, before the data are read.
+        Is called before the data are read, when all was checked that can be without them.
     meanwhile
         Is called at the end, where there is nothing to do but to wait for workers.
     """
@@ -121,9 +121,9 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, and to go on until it is decided what no further settings decide."""
-        if self.study is not None:
+        if self.study:
             study_name(self.study)
-        if self.workers is not None:
+        if self.workers:
             whole(self.workers, "workers")
         if self.scheduler:
             server_address(self.scheduler, "scheduler")
@@ -144,7 +144,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     Raises
     ------
     ValueError
-        When something asked for cannot be: one line, and nothing has been written.
+        When something asked for cannot be: one line, and nothing of a study has been written.
     TrackingError
         When the tracking store is in trouble; the study can be continued.
     RuntimeError
@@ -159,6 +159,8 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     places.require_writable(place.folder, "the folder of the study's storage")
     with usable():
         require_usable(uri, place.storage)
+        if request.study and tracking.is_there(uri):
+            tracking.require_free(uri, request.study)
     request.before()
     files = stamps(experiment.data, request.data_folder)
     dataset = load(experiment.data, folder=request.data_folder, cache=places.data_cache(), log=console.print)
@@ -180,9 +182,6 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
         config = space.to_config(experiment, at, seed=0, data_sha256=dataset.sha256, split=split)
         scale = launch.try_elsewhere(config, dataset)
     name = request.study or experiment.study_name(dataset.sha256)
-    if request.study is not None and tracking.is_there(uri):
-        with usable():
-            tracking.require_free(uri, name)
     with (
         watched((uri, place.storage), console.print),
         _own_cluster(address, experiment.data, dataset, console) as cluster,
@@ -489,9 +488,11 @@ def goes_on(study: RunningStudy, deadline: Deadline, *, seconds_a_trial: float, 
             return False
     n_combinations, share = len(design.combinations(study.experiment)), study.experiment.budget.compare
     # The recommended model and its alternative are trained again behind the last look.
-    to_confirm = 2 * study.experiment.budget.seeds * seconds_a_trial
-    fit_in = (deadline.left - to_confirm) / max(seconds_a_trial, 1e-3)
-    more = min(max(wanted - now, 1), int(fit_in * share / n_combinations))
+    to_confirm = design.n_to_confirm(study.experiment) * seconds_a_trial
+    fit_in = int((deadline.left - to_confirm) / max(seconds_a_trial, 1e-3))
+    # Where the share is below 1 those settings come with trials that TPE proposes, which take their time, too.
+    most = min(fit_in // n_combinations, int((study.n_search + fit_in) * share / n_combinations + 1e-9) - now)
+    more = min(max(wanted - now, 1), most)
     if more < 1:
         console.print(f"{now} settings, {still}; the time is over (it was {duration(deadline.seconds)})")
         return False

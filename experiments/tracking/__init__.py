@@ -8,6 +8,7 @@ from depthcheck.experiments.tracking.keys import FINALIST
 from depthcheck.experiments.tracking.model import load_model, model_is_gone
 from depthcheck.experiments.tracking.open_run import CodeVersion, code_version, environment
 from depthcheck.experiments.tracking.reading import (
+    NotAsLoggedError,
     attempts,
     best_run,
     diagnostics,
@@ -46,6 +47,7 @@ from depthcheck.experiments.tracking.store import (
     launch_directory,
     launched_run,
     launcher,
+    no_study,
     patiently,
     require_there,
     tracking_uri,
@@ -74,14 +76,14 @@ from depthcheck.experiments.tracking.trial_run import (
 )
 
 __all__ = [
-    "FINALIST", "CodeVersion", "Curves", "ReproductionRun", "StoredRun", "StudyRun", "TakenOverError",
-    "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address", "close_stale",
-    "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion", "diagnostics",
-    "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study", "latest",
-    "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
-    "model_is_gone", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run", "references",
-    "register_champion", "replace_version", "require_free", "require_there", "runs_link", "score_values", "serve",
-    "session_environments", "start_reproduction", "start_trial", "studies", "study_design", "study_environment",
-    "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials", "whole_trial_values",
-    "withdrawn",
+    "FINALIST", "CodeVersion", "Curves", "NotAsLoggedError", "ReproductionRun", "StoredRun", "StudyRun",
+    "TakenOverError", "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address",
+    "close_stale", "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion",
+    "diagnostics", "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study",
+    "latest", "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
+    "model_is_gone", "no_study", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run",
+    "references", "register_champion", "replace_version", "require_free", "require_there", "runs_link",
+    "score_values", "serve", "session_environments", "start_reproduction", "start_trial", "studies", "study_design",
+    "study_environment", "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials",
+    "whole_trial_values", "withdrawn",
 ]  # fmt: skip

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
 _SECONDARY = ("accuracy", "rmse", "mae")
 
 
+class NotAsLoggedError(ValueError):
+    """A trial cannot be read; ``what`` leaves out the advice, which the doctor cannot give itself."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}: {advice}")
+        self.what = what
+
+
 def trials(uri: str, parent_run_id: str) -> list[TrialRecord]:
     """Read the trials of a study that have ended, in the order of their numbers.
 
@@ -161,9 +169,9 @@ def _require_as_logged(run: StoredRun) -> None:
     wrong = next((key for key, right in is_right.items() if not right), None)
     if wrong is not None:
         got = f"got {tags[wrong]!r}" if wrong in tags else "which is gone"
-        raise ValueError(
-            f"run {run.run_id} of trial {run.number} must have its tag {wrong} as it was logged, {got}: "
-            f"{command(launcher(), 'doctor', study=run.study or None, fix=True)} puts it back"
+        raise NotAsLoggedError(
+            f"run {run.run_id} of trial {run.number} must have its tag {wrong} as it was logged, {got}",
+            f"{command(launcher(), 'doctor', study=run.study or None, fix=True)} puts it back",
         )
 
 
@@ -367,7 +375,9 @@ def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
 def _of_sessions(api: MlflowClient, run_id: str, name: str) -> Iterator[bytes]:
     """Yield an artifact that each session of a study writes, the latest session's first."""
     top = _names(api, run_id)
-    sessions = sorted(_names(api, run_id, keys.SESSIONS), reverse=True) if keys.SESSIONS in top else []
+    there = _names(api, run_id, keys.SESSIONS) if keys.SESSIONS in top else set()
+    # Those without a Z are of earlier versions, in local time.
+    sessions = sorted(there, key=lambda session: (session.endswith("Z"), session), reverse=True)
     paths = [path for session in sessions if (path := f"{session}/{name}") in _names(api, run_id, session)]
     for path in [*paths, *({name} & top)]:
         yield _artifact(api, run_id, path)

@@ -158,7 +158,12 @@ def is_there(uri: str) -> bool:
 def require_there(uri: str) -> None:
     """Complain about a store that is not there, before it is opened to be read."""
     if not is_there(uri):
-        raise ValueError(f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI")
+        raise ValueError(no_study(uri))
+
+
+def no_study(uri: str) -> str:
+    """Return what is said of a store that has no study, and what to do."""
+    return f"no study in {shown(uri)}; run one first, or name another store in MLFLOW_TRACKING_URI"
 
 
 @contextmanager

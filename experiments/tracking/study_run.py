@@ -102,7 +102,7 @@ class StudyRun:
 
     def log_of_session(self, artifacts: Mapping[str, Artifact]) -> None:
         """Write what a session notes anew; the latest counts, and those before it stay."""
-        stamp = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"  # in UTC the latest is the one whose name comes last
+        stamp = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"  # in UTC the latest is the one whose name comes last
         self.log_artifacts({f"{keys.SESSIONS}/{stamp}/{name}": content for name, content in artifacts.items()})
 
     def log_dataset(self, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -268,12 +269,17 @@ def test_chunks_give_the_same_data_again_and_none_is_large(fashion_mnist, tmp_pa
     parcel, parts = travel.packed(replace(fashion_mnist, class_names=fashion_mnist.class_names))
     parcel.path.parent.mkdir(parents=True)
     offset = 0
+    whole, part = (parcel.path.with_name(name) for name in ("whole", "part-of-a-killed-session"))
+    for old in (whole, part):
+        old.touch()
+        os.utime(old, (0, time.time() - 2 * 3600))
     for chunk in travel.chunks(parts):
         assert len(chunk) < 2 * 2**20
         assert travel.arrived(parcel) is None
         travel.keep(parcel, offset, chunk)
         offset += len(chunk)
     assert offset == parcel.n_bytes
+    assert [old.exists() for old in (whole, part)] == [True, False]
     mapped = travel.arrived(parcel)
     assert mapped is not None
     again = travel.unpacked(parcel, mapped)

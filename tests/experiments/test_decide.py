@@ -103,6 +103,14 @@ def test_small_share_of_the_trials_gives_as_many_settings_as_it_says(tmp_path, s
     assert (study.n_settings, study.n_search) == (6, 6 * N_CELLS * 4)
 
 
+def test_trials_that_come_with_a_small_share_are_in_the_time_that_is_left(tmp_path, study_run):
+    small = replace(DIGITS, budget=replace(DIGITS.budget, compare=0.25))
+    study = begun(tmp_path, study_run, n_settings=1, experiment=small)
+    fit_in = 5 * N_CELLS / 0.25 + 5
+    assert ask(study, says("inconclusive"), seconds=2 * DIGITS.budget.seeds + fit_in)
+    assert (study.n_settings, study.n_search) == (5, 5 * N_CELLS * 4)
+
+
 def test_where_nothing_is_left_to_train_earlier_trials_say_how_long_one_takes(uri, study_run):
     assert seconds_before(study_run, 2) == 0
     *_, run_id = logged(uri, [3, 4])  # a second each
@@ -122,6 +130,10 @@ def test_what_no_settings_decide_is_refused(change, lacking):
     deadline = Deadline(seconds=9.0, start=0.0, judge=says("inconclusive"))
     with pytest.raises(ValueError, match=f"decide_within must be of a study that compares .*, got {lacking}$"):
         StudyRequest(experiment=replace(DIGITS, **change), tracking_uri="", deadline=deadline)
+
+
+def test_empty_name_and_no_workers_are_not_given():
+    StudyRequest(experiment=DIGITS, tracking_uri="", study="", workers=0)
 
 
 def test_studies_and_reports_ask_for_the_same_number_of_settings():

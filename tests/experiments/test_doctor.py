@@ -10,8 +10,10 @@ import math
 import os
 import re
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +57,7 @@ class Study:
         ledger.raise_budget(20)
         written = {
             "definition": DIGITS.as_json(),
-            "data": {"sha256": SHA256},
+            "data": {"sha256": SHA256, "n_valid": 288},
             "plan": [{"phase": planned.phase} for planned in PLAN],
         }
         run = tracking.open_parent("mine", uri=uri, environ={}, artifacts={"design.json": written})
@@ -159,6 +161,35 @@ def test_every_way_in_which_a_trial_ends_is_clean(study: Study) -> None:
     assert examination.left == ()
     assert (examination.n_in_optuna, examination.n_in_mlflow, examination.n_open) == (5, 4, 1)
     assert "1 trial was begun and has not ended: the next start" in "\n".join(lines(examination, fix=False))
+
+
+@pytest.mark.parametrize(("lost", "left"), [("step = 5", 5), ("step > 0", 0)])
+def test_pruned_trial_keeps_its_score_where_losses_are_lost(study: Study, tmp_path: Path, lost: str, left: int) -> None:
+    study.ledger.tell(study.finish(study.start()))
+    run = study.start()
+    study.ledger.tell(study.finish(run, "pruned", 6))
+    study.end()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as opened, opened:
+        opened.execute(f"DELETE FROM metrics WHERE key = 'valid/loss' AND run_uuid = '{run.run_id}' AND {lost}")
+    (found,) = study.examine(fix=True).left
+    assert f"trial 1: of 6 epochs valid/loss has {left} (run" in found.what
+
+
+@pytest.mark.parametrize("lose_optuna", [False, True])
+def test_edited_tag_of_the_only_trial_is_put_back_or_said_why_not(
+    study: Study, tmp_path: Path, lose_optuna: bool
+) -> None:
+    run = study.start()
+    study.ledger.tell(study.finish(run))
+    study.end()
+    client(study.place.uri).set_tag(run.run_id, "valid_samples", "x")
+    if lose_optuna:
+        (tmp_path / "optuna.db").unlink()
+    left = [found.advice for found in study.examine(fix=True).left]
+    said = (
+        f"it cannot be repaired: run {run.run_id} of trial 0 must have its tag valid_samples as it was logged, got 'x'"
+    )
+    assert left == ([said] if lose_optuna else [])
 
 
 def test_run_that_ended_after_its_trial_was_given_up_does_not_count(study: Study) -> None:

@@ -6,8 +6,9 @@ from rich.console import Console
 
 from depthcheck import api
 from depthcheck.experiments.planning import definition
-from depthcheck.experiments.planning.design import SearchRound, n_to_confirm, plan
+from depthcheck.experiments.planning.design import SearchRound, check_plan, n_to_confirm, plan
 from depthcheck.experiments.study.describe import design_rows
+from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load
 
 DOCUMENT = {
@@ -44,20 +45,28 @@ def test_dry_run_of_too_few_trials_to_compare_times_the_baseline(capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    ("change", "n_finalists"),
+    ("change", "n_finalists", "of_three"),
     [
-        ({}, 2),
-        ({"compare": {"depth": [1, 2]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd"}}, 2),
-        ({"compare": {}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd", "depth": 1}}, 1),
-        ({"tune": {}, "fixed": {**DOCUMENT["fixed"], "learning_rate": 0.1}}, 4),
-        ({"tune": {}, "compare": {}, "fixed": {**DOCUMENT["fixed"], **NETWORK}}, 1),
+        ({}, 2, 1),  # too few to compare the four
+        ({"compare": {"depth": [1, 2]}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd"}}, 2, 2),
+        ({"compare": {}, "fixed": {**DOCUMENT["fixed"], "optimizer": "sgd", "depth": 1}}, 1, 1),
+        ({"tune": {}, "fixed": {**DOCUMENT["fixed"], "learning_rate": 0.1}}, 4, 1),
+        ({"tune": {}, "compare": {}, "fixed": {**DOCUMENT["fixed"], **NETWORK}}, 1, 1),
     ],
 )
-def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
+def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists, of_three):
     experiment = definition.parse({**DOCUMENT, **change}, name="tiny")
-    assert n_to_confirm(experiment, 9) == n_to_confirm(experiment, 0) == 2 * n_finalists
-    assert (n_to_confirm(experiment, 1), n_to_confirm(experiment, 2)) == (0, 2)
-    assert all(trial.phase != "confirm" for trial in plan(experiment, [SearchRound(trials=9)]))
+    search = {trials: plan(experiment, [SearchRound(trials=trials)]) for trials in (1, 2, 3, 9)}
+    assert n_to_confirm(experiment, search[9]) == n_to_confirm(experiment) == 2 * n_finalists
+    assert [n_to_confirm(experiment, search[trials]) for trials in (1, 2, 3)] == [0, 2, 2 * of_three]
+    assert all(trial.phase != "confirm" for trial in search[9])
+
+
+def test_end_of_a_continuous_range_that_never_comes_is_not_refused():
+    lion = {"beta_1": {"low": 0.0, "high": 0.95}}
+    fixed = {**DOCUMENT["fixed"], "optimizer": "lion", "depth": 1}
+    changed = {**DOCUMENT, "compare": {}, "fixed": fixed, "tune": {**DOCUMENT["tune"], "lion": lion}}
+    check_plan(definition.parse(changed, name="tiny"), SplitConfig())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,11 @@ def test_trainings_on_fresh_seeds_are_known_beforehand(change, n_finalists):
             {"budget": {**DOCUMENT["budget"], "trials": 2},
              "tune": {**DOCUMENT["tune"], "adam": {"clipnorm": [1.0], "clipvalue": [1.0]}}},
             "gradients must be clipped by one of clipnorm, clipvalue, global_clipnorm, got 'clipnorm and clipvalue'",
+        ),
+        (
+            {"budget": {**DOCUMENT["budget"], "compare": 0},
+             "tune": {**DOCUMENT["tune"], "gradient_clip": [0.0, 1.0], "adam": {"clipnorm": [1.0]}}},
+            "got 'gradient_clip and clipnorm'",
         ),
     ],
 )  # fmt: skip

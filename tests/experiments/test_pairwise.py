@@ -10,9 +10,10 @@ from depthcheck.experiments.doctor import examine
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.experiment import Experiment
-from depthcheck.experiments.planning.finalists import FACTOR, pairwise
+from depthcheck.experiments.planning.finalists import FACTOR, frozen_hash, pairwise
 from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.study.ledger import require_definition
+from depthcheck.experiments.study.ledger import Ledger, require_definition
+from depthcheck.experiments.study.running import Resolved, RunningStudy
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.records import Evaluation, History, TrialResult
 from depthcheck.reports.read import choose_study
@@ -21,17 +22,25 @@ DIGITS = definition.read(definition.find("digits"))
 
 
 def logged(
-    uri: str, numbers: list[int], *, study: str = "digits-test", seed: int = 1234, **fit: int | str
+    uri: str,
+    numbers: list[int],
+    *,
+    study: str = "digits-test",
+    seed: int = 1234,
+    of: int | None = None,
+    **fit: int | str,
 ) -> list[str]:
-    """Log trials of the digits plan as if they had been trained; return their runs, the study's own last."""
+    """Log trials of the digits plan, or repeats of one, as if trained; return their runs, the study's own last."""
     digits = DIGITS.with_overrides(seed=seed)
     parent = tracking.open_parent(study, uri=uri, environ={})
     plan = design.plan(digits, [design.SearchRound(trials=20)])
     run_ids = []
     for number in numbers:
-        config = space.to_config(DIGITS, plan[number].point, seed=1, data_sha256="a" * 64, split=SplitConfig())
+        at = plan[number if of is None else of].point
+        config = space.to_config(DIGITS, at, seed=1, data_sha256="a" * 64, split=SplitConfig())
         config = replace(config, fit=replace(config.fit, **{"epochs": 1, **fit}))
-        run = tracking.start_trial(parent, number=number, phase="compare", config=config)
+        tags = None if of is None else {tracking.FINALIST: f"trial-{of}"}
+        run = tracking.start_trial(parent, number=number, phase="compare", config=config, tags=tags)
         valid = Evaluation(part="valid", loss=1.0, score=0.5, metric="accuracy", n_samples=10)
         run.finish(
             TrialResult(
@@ -86,6 +95,23 @@ def test_trials_of_the_same_numbers_of_another_study_are_another_comparison(uri)
     assert found[0].study_name(sha256) != found[1].study_name(sha256)
     with pytest.raises(ValueError, match="got another chosen; choose another name"):
         require_definition("mine", found[0].as_json(), found[1].as_json())
+
+
+def test_another_run_of_the_same_finalist_is_the_same_comparison_and_list(uri, tmp_path):
+    one, other, parent = logged(uri, [3, 4])
+    repeat, _ = logged(uri, [25], of=3)
+    experiment, finalists, _ = pairwise(uri, [one, other], seeds=3, seed=0)
+    again, renumbered, _ = pairwise(uri, [repeat, other], seeds=3, seed=0)
+    assert [finalist.number for finalist in renumbered] == [25, 4]
+    assert again.study_name("a" * 64) == experiment.study_name("a" * 64)
+    study = RunningStudy(
+        ledger=Ledger.open(f"sqlite:///{tmp_path / 'optuna.db'}", "mine", experiment.as_json()),
+        experiment=experiment,
+        resolved=Resolved(data_sha256="", split=SplitConfig(), metric="accuracy", served={}),
+        study_run=tracking.StudyRun(tracking_uri=uri, experiment_id="0", run_id=parent, study="mine"),
+    )
+    assert [study.freeze_finalists(chosen) for chosen in (finalists, renumbered)] == [True, False]
+    assert tracking.finalists(uri, parent)["sha256"] == frozen_hash(finalists)  # as Optuna has it: the doctor compares
 
 
 def test_latest_study_is_one_that_searched_where_there_is_one(uri):
