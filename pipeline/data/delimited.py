@@ -127,7 +127,7 @@ class DelimitedFile:
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
         has_words = bool(cells.words) and name in self.keeps_words
-        is_open = (cells.points == "thousands?" or cells.ends_in_zero) and name in self.keeps_points
+        is_open = (cells.points == "thousands?" or cells.ends_in_zero is True) and name in self.keeps_points
         return cells.numbers is not None and (has_words or is_open)
 
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
@@ -238,13 +238,14 @@ class _Cells:
 
     ``words`` are those among the numbers that were taken for missing; ``points`` says what points were: ``decimal``
     where one cannot stand between thousands, ``thousands?`` where each of them may; ``ends_in_zero`` whether one does
-    that may be a name.
+    that may be a name, None where none does.
     """
 
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text, self.is_late = is_text, False
         self.words: set[str] = set()
-        self.points, self.ends_in_zero = "", False
+        self.points = ""
+        self.ends_in_zero: bool | None = None
         self.numbers: _Numbers | None = None
         self.texts = PackedTexts()
 
@@ -262,10 +263,10 @@ class _Cells:
 
     def look_at_points(self, block: pa.Array, *, zeros: bool) -> None:
         """Find out whether the points of a block may stand between thousands, and (``zeros``) a zero ends a number."""
-        if self.numbers is None or (self.points == "decimal" and (self.ends_in_zero or not zeros)):
+        if self.numbers is None or (self.points == "decimal" and (self.ends_in_zero is not None or not zeros)):
             return
         pointed = block.filter(pc.match_substring(block, "."))
-        if zeros and not self.ends_in_zero and pc.any(pc.match_substring_regex(pointed, _LAST_ZERO)).as_py():
+        if zeros and self.ends_in_zero is None and pc.any(pc.match_substring_regex(pointed, _LAST_ZERO)).as_py():
             # What hardly repeats itself is measured and no name: read as text, it would take long, and much memory.
             self.ends_in_zero = pc.count_distinct(pointed).as_py() <= max(_FEW, len(pointed) / 2)
         if len(pointed) and self.points != "decimal":
