@@ -284,8 +284,8 @@ def run_study(
     uri = _store(tracking_uri)
     places.require_writable(launch_directory() / "reports" / "output", "reports/output")
     if target is not None and np.ndim(target) == 0:
-        target = str(target)  # a DataFrame's columns may be called by numbers
-    weight = None if weight is None else str(weight)
+        target = str(target).strip()  # a DataFrame's columns may be called by numbers, or have blanks around them
+    weight = None if weight is None else str(weight).strip()
     said = {
         "target": target if isinstance(target, str) else None, "sheet": sheet, "query": query, "weight": weight,
     }  # fmt: skip
@@ -696,7 +696,7 @@ def _to_disk(data: Any, target: Any, uri: str) -> tuple[DataConfig | None, Calla
     if isinstance(data, pd.DataFrame):
         frame, name = _with_target(data, target)
         path, write = _writer(_as_parquet(frame), "dataframe.parquet", uri)
-        return DataConfig(name=path, target=name.strip()), write
+        return DataConfig(name=path, target=name), write
     samples, targets = _plain_array(data), None if target is None else _plain_array(target)
     if targets is None or targets.ndim != 1 or samples.ndim < 2 or len(samples) != len(targets):
         shape = "none" if targets is None else targets.shape
@@ -728,13 +728,14 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
 
     if target is None:
         raise ValueError("target must be a column of the table, or one more, got none")
-    frame = frame.set_axis([str(label) for label in frame.columns], axis=1)  # as a file has them
+    frame = frame.set_axis([str(label).strip() for label in frame.columns], axis=1)  # as a file has them
     if isinstance(target, str):
         if target not in frame:
             raise ValueError(f"target must be one of the table's columns, {', '.join(map(str, frame))}, got {target!r}")
         return frame, target
     named = getattr(target, "name", None)
-    name = "target" if named in (None, "") else str(named)
+    # A number is the place of a column in the table that it was taken from, which need not be this one.
+    name = named.strip() if isinstance(named, str) and named.strip() else "target"
     if name in frame or len(target) != len(frame):
         raise ValueError(
             f"target must be a column of {len(frame)} rows that the table does not have, got {name} of {len(target)}"

@@ -80,7 +80,7 @@ def test_several_targets_are_refused_with_what_to_do(data, target, named, tmp_pa
         ({"data_folder": "~nosuchuser/x"}, "~nosuchuser is no user's home"),
         ({"tracking_uri": "sqlite:///misspelt/x.db"}, "there is no folder .*misspelt"),
         ({"target": "4"}, "target must be one of the table's columns, 0, 1, got '4'"),
-        ({"target": pd.Series([0, 1, 0], name=1)}, "that the table does not have, got 1 of 3"),
+        ({"target": pd.Series([0, 1, 0], name="1")}, "that the table does not have, got 1 of 3"),
         ({"data": pd.DataFrame(ROWS, columns=[1, "1"])}, "data must be a table that Parquet can hold"),
     ],
 )
@@ -112,8 +112,9 @@ def test_session_is_asked_for_what_was_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("DEPTHCHECK_STORAGE", "sqlite:///elsewhere.db")
     asked = {}
     monkeypatch.setattr(api, "train", lambda experiment, _, **rest: asked.update(rest, of=experiment) or sys.exit())
+    frame = pd.DataFrame(ROWS, columns=[" 0", 1])
     with pytest.raises(SystemExit):
-        depthcheck.run_study(pd.DataFrame(ROWS), target=1, weight=0, seed=np.int64(7), tracking_uri="sqlite:///my.db")
+        depthcheck.run_study(frame, target="1 ", weight=" 0", seed=np.int64(7), tracking_uri="sqlite:///my.db")
 
     data = asked["of"].data
     assert (data.target, data.weight, asked["of"].seed, asked["storage"]) == ("1", "0", 7, "sqlite:///elsewhere.db")
@@ -122,9 +123,10 @@ def test_session_is_asked_for_what_was_meant(tmp_path, monkeypatch):
     assert [*pd.read_parquet(data.name)] == ["0", "1"]
 
 
-def test_list_of_targets_that_are_labels_too_is_no_list_of_columns(tmp_path):
-    config, _ = _to_disk(pd.DataFrame(ROWS), [0, 1, 0], f"sqlite:///{tmp_path}/mlflow.db")
-    assert config.target == "target"
+def test_targets_that_are_or_have_labels_too_are_no_columns(tmp_path):
+    for target in ([0, 1, 0], pd.Series([0, 1, 0], name=0)):
+        config, _ = _to_disk(pd.DataFrame(ROWS), target, f"sqlite:///{tmp_path}/mlflow.db")
+        assert config.target == "target"
 
 
 @pytest.mark.parametrize("kind", [lambda numbers: pd.Series(numbers, dtype="category"), pd.Categorical])
@@ -186,11 +188,12 @@ def test_cells_of_several_types_are_texts_of_a_table(cells, tmp_path):
         (pd.cut(np.arange(60) % 9, [-1, 2, 5, 9]), "categorical"),
         (pd.cut(np.arange(60) % 9, [-1, 2, 5, 9]).astype("interval"), "categorical"),
         (pd.arrays.SparseArray(np.arange(60) % 9 / 2), "numeric"),
+        (pd.arrays.SparseArray(np.arange(60) % 9), "numeric"),
     ],
 )
 def test_columns_of_types_that_only_pandas_has_are_understood_and_known_again(cells, kind, tmp_path):
     frame = pd.DataFrame({" y": np.arange(60) % 7 // 4, " x": cells}, index=[0] * 60)
-    config, write = _to_disk(frame, " y", f"sqlite:///{tmp_path}/mlflow.db")
+    config, write = _to_disk(frame, "y", f"sqlite:///{tmp_path}/mlflow.db")
     write()
     dataset = load(config, cache=tmp_path)
 

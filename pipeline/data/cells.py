@@ -188,6 +188,8 @@ Values: TypeAlias = "Floats | pd.Categorical"
 
 def cells_of(column: pd.Series[Any]) -> Cells:
     """Return the cells of a column of any type, nothing yet guessed: texts stripped, the missing ones marked."""
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.sparse.to_dense()  # type: ignore[attr-defined]
     dtype = column.dtype
     if isinstance(dtype, (pd.CategoricalDtype, pd.ArrowDtype)):
         coded = _coded(column)
@@ -463,19 +465,23 @@ def proves_comma(column: pd.Series[Any]) -> bool:
     """Whether a column of a table is texts of numbers with a decimal comma beyond doubt.
 
     Some of its cells tell whether it is numbers, and all of them what the comma is: the only one that tells may be the
-    last.
+    last, and all before it missing.
     """
-    is_text = isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")
-    some = cells_of(column.iloc[np.flatnonzero(column.notna())[:_N_SAMPLE]]) if is_text else None
-    if not isinstance(some, Texts):
+    if not (isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")):
         return False
-    tells = bool(some.different.str.fullmatch(_SURELY_COMMA).any())
-    if not tells and len(column) <= _N_SAMPLE:  # to read them takes longest
-        return False
-    texts = some.different[~some.different.str.lower().isin(MISSING_AMONG_VALUES)]
-    if not is_readable(read_numbers(texts, DECIMAL_COMMA)):
-        return False
-    return tells or bool(cells_of(column).as_texts().different.str.fullmatch(_SURELY_COMMA).any())
+    first = [column.iloc[np.flatnonzero(column.notna())[:_N_SAMPLE]]] if len(column) > _N_SAMPLE else []
+    for part in (*first, column):
+        cells = cells_of(part)
+        if not isinstance(cells, Texts):
+            return False
+        texts = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
+        tells = bool(texts.str.fullmatch(_SURELY_COMMA).any())
+        is_needed = tells or part is not column  # to read them takes longest
+        if is_needed and len(texts) and not is_readable(read_numbers(texts.iloc[:_N_SAMPLE], DECIMAL_COMMA)):
+            return False
+        if tells:
+            return True
+    return False
 
 
 def is_readable(values: NDArray[np.float64]) -> bool:
@@ -500,8 +506,12 @@ def _read(column: Column, cells: Texts) -> Floats:
     if unread.any():
         means_missing = lower.isin(MISSING_AMONG_VALUES) | texts.isin(column.missing_texts)
         plain = read_numbers(texts, "")  # as where a number comes as a number
-        if column.kind == "numeric":  # 12.50 where commas are decimal: it can be read in one way only
-            values = np.where(unread & ~means_missing, plain, values)
+        is_plain = np.isfinite(plain) & ~means_missing.to_numpy(dtype=bool)
+        if column.kind == "numeric" and (unread & is_plain).any():
+            # 12.50 where commas are decimal can be read in one way only, and tells that 1.125 is no thousand either,
+            # unless commas stand beside it.
+            has_commas = bool(texts.str.contains(",", regex=False).any())
+            values = np.where(is_plain & (unread | (not has_commas)), plain, values)
             unread = np.isnan(values)
         means_missing |= np.abs(plain) > LARGEST
         _complain(column, cells, cells.spread(unread & ~means_missing.to_numpy(dtype=bool), False))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
-from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, narrow, proves_comma
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow, proves_comma
 from depthcheck.pipeline.data.columnar import PackedTexts, within
 from depthcheck.pipeline.data.sniff import (
     MISSING_WORDS,
@@ -37,6 +37,8 @@ _CELL_BYTES, _TEXT_SHARE = 8, 1.5
 _THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*$"
 #: 1.10 is 1.1 as a number, and another name; 1.0 is how programs write the 1 of a column with missing cells.
 _LAST_ZERO = r"\.\d*[1-9]\d*0\s*$"
+#: So few different numbers of a block may all be names.
+_FEW = 1_000
 
 
 def delimited_size(path: Path) -> ReadingSize:
@@ -62,7 +64,7 @@ class DelimitedFile:
         Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
     keeps_points
         Columns of numbers that stay as they are written where each point in them may stand between thousands, or a
-        zero ends one: how the training data are written tells, and this file alone may not.
+        zero ends one and they may be names: how the training data are written tells, and this file alone may not.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
@@ -106,9 +108,16 @@ class DelimitedFile:
         if n_rows == 0:
             raise ValueError(f"{self.path.name} must have rows below its line of names, got none")
         in_doubt = [name for name, cells in found.items() if cells.points == "thousands?" and name not in late]
+        decimal = next((name for name, cells in found.items() if cells.points == "decimal"), None)
         frame = pd.DataFrame(self._finished(found | late), copy=False)
-        if in_doubt and any(proves_comma(frame[name]) for name in frame):
-            # A cell behind the part that was looked at first tells that these points stand between thousands.
+        proof = next((name for name in frame if proves_comma(frame[name])), None) if in_doubt else None
+        if proof is not None:
+            # A cell behind the part that was looked at first tells that these points stand between thousands; but
+            # beside decimal points it may be one cell's slip.
+            beside = "" if decimal is None else f" and {decimal!r} decimal points"
+            meant = "stand between thousands" if decimal is None else "count as decimal"
+            self._log(f"column {proof!r} has decimal commas{beside}: points in {listed(in_doubt)} {meant}")
+        if proof is not None and decimal is None:
             pointed = {name: _Cells(is_text=True) for name in in_doubt}
             self._fill(pointed, rows)
             frame = frame.assign(**self._finished(pointed))
@@ -118,7 +127,7 @@ class DelimitedFile:
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
         has_words = bool(cells.words) and name in self.keeps_words
-        is_open = (cells.points == "thousands?" or cells.ends_in_zero) and name in self.keeps_points
+        is_open = (cells.points == "thousands?" or cells.ends_in_zero is True) and name in self.keeps_points
         return cells.numbers is not None and (has_words or is_open)
 
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
@@ -228,13 +237,15 @@ class _Cells:
     """What was read of one column so far: numbers, or blocks of text; late where a word came after numbers.
 
     ``words`` are those among the numbers that were taken for missing; ``points`` says what points were: ``decimal``
-    where one cannot stand between thousands, ``thousands?`` where each of them may; ``ends_in_zero`` whether one does.
+    where one cannot stand between thousands, ``thousands?`` where each of them may; ``ends_in_zero`` whether one does
+    that may be a name, None where none does.
     """
 
     def __init__(self, *, is_text: bool = False) -> None:
         self.is_text, self.is_late = is_text, False
         self.words: set[str] = set()
-        self.points, self.ends_in_zero = "", False
+        self.points = ""
+        self.ends_in_zero: bool | None = None
         self.numbers: _Numbers | None = None
         self.texts = PackedTexts()
 
@@ -252,10 +263,12 @@ class _Cells:
 
     def look_at_points(self, block: pa.Array, *, zeros: bool) -> None:
         """Find out whether the points of a block may stand between thousands, and (``zeros``) a zero ends a number."""
-        if self.numbers is None or (self.points == "decimal" and not zeros):
+        if self.numbers is None or (self.points == "decimal" and (self.ends_in_zero is not None or not zeros)):
             return
         pointed = block.filter(pc.match_substring(block, "."))
-        self.ends_in_zero |= zeros and bool(pc.any(pc.match_substring_regex(pointed, _LAST_ZERO)).as_py())
+        if zeros and self.ends_in_zero is None and pc.any(pc.match_substring_regex(pointed, _LAST_ZERO)).as_py():
+            # What hardly repeats itself is measured and no name: read as text, it would take long, and much memory.
+            self.ends_in_zero = pc.count_distinct(pointed).as_py() <= max(_FEW, len(pointed) / 2)
         if len(pointed) and self.points != "decimal":
             fits = pc.all(pc.match_substring_regex(pointed, _THOUSANDS)).as_py()
             self.points = "thousands?" if fits else "decimal"

@@ -304,9 +304,8 @@ def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tupl
             f"{path.name} must have as many cells in each row as names in its first line, which are {n_cells - 1}, got "
             f"{n_cells} in row 1"
         )
-    if isinstance(table, DelimitedFile):
-        # The model alone knows where NA is a name, and what a point in 1.234 is.
-        table.keeps_words = table.keeps_points = table.names
+    # The model alone knows where NA is a name, and what a point in 1.234 is.
+    _keep(table, words=table.names, points=table.names)
     return table.read(), table
 
 
@@ -329,15 +328,16 @@ def open_table(
     return _opened(_table_format(path), path, {"sheet": sheet, "query": query}, log)
 
 
-def _opened(
-    known: DataFormat, path: Path, parts: Mapping[str, str | None], log: Log, *, keeps_words: Collection[str] = ()
-) -> TableFile:
+def _opened(known: DataFormat, path: Path, parts: Mapping[str, str | None], log: Log) -> TableFile:
     assert known.table is not None
     _refuse_parts(parts, known.takes, path.name)
-    table = known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
+    return known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
+
+
+def _keep(table: TableFile, *, words: Collection[str], points: Collection[str]) -> None:
+    """Have columns of a text file read as they are written where words, or such points, are among their numbers."""
     if isinstance(table, DelimitedFile):
-        table.keeps_words = keeps_words
-    return table
+        table.keeps_words, table.keeps_points = words, points
 
 
 def _with_na(config: DataConfig) -> list[str]:
@@ -433,9 +433,9 @@ def _room_of_test(config: DataConfig) -> float:
 def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Dataset:
     source = f"{'folder' if path.is_dir() else 'file'} {path}"
     if known.table is not None:
-        table = _opened(known, path, _parts(config), log, keeps_words=_with_na(config))
-        if isinstance(table, DelimitedFile):
-            table.keeps_points = [name for name, kind in config.columns if kind.startswith("categorical")]
+        table = _opened(known, path, _parts(config), log)
+        names = [name for name, kind in config.columns if kind.startswith("categorical")]
+        _keep(table, words=_with_na(config), points=names)
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         comma = isinstance(table, DelimitedFile) and table.layout.comma
@@ -490,13 +490,13 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
     known = _table_format(path)
     with reading(path, "test_file"):
         parts = {word: part for word, part in _parts(config).items() if word == known.takes}
-        table = _opened(known, path, parts, log, keeps_words=_with_na(config))
+        table = _opened(known, path, parts, log)
         if config.target not in table.names:
             raise ValueError(
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
             )
-        if isinstance(table, DelimitedFile):  # how the training data are written tells what a point is
-            table.keeps_points = table.names
+        # How the training data are written tells what a point is.
+        _keep(table, words=_with_na(config), points=table.names)
         return table.read()
 
 

@@ -265,7 +265,7 @@ class _Parts:
         """Keep what a column says of the rows outside the test part, and of those in it, where it says so."""
         of_test = f"{what}_test"
         if self.test_file is not None and name in self.test_file.columns:
-            values = read(_cells_together(series, self.test_file[name]))
+            values = read(_cells_together(series, self.test_file[name], reads=what == "groups", comma=self.comma))
             self.told |= {what: values[: len(series)], of_test: values[len(series) :]}
             return
         if self.test_file is not None:
@@ -293,13 +293,20 @@ class _Parts:
         return values if self.marks is None else values[~self.marks]
 
 
-def _cells_together(*columns: pd.Series[Any]) -> Cells:
-    """Return the cells of columns as those of one: numbers as they would be written, 12, where others are texts."""
+def _cells_together(*columns: pd.Series[Any], reads: bool, comma: bool) -> Cells:
+    """Return the cells of columns as those of one: numbers as they would be written, 12, where others are texts.
+
+    ``reads``: so are texts that all are numbers, 2.50 as the other column's 2.5; else whoever gets them reads them.
+    """
     both = [cells_of(column) for column in columns]
     kinds = set(map(type, both))
     if len(kinds) == 1 or Numbers not in kinds:
         return cells_of(pd.concat(columns, ignore_index=True))
-    texts = [cells.as_texts() for cells in both]
+    numbers = [numbers_in(cells, comma=comma) if reads else None for cells in both]
+    texts = [
+        cells.as_texts() if read is None or (np.isnan(read) & ~cells.missing).any() else Numbers(read).as_texts()
+        for cells, read in zip(both, numbers, strict=True)
+    ]
     written = [cells.spread(cells.different.to_numpy(object), None) for cells in texts]
     return cells_of(pd.Series(np.concatenate(written), dtype="str"))
 

@@ -115,6 +115,9 @@ def require_features(dataset: Dataset, config: SplitConfig) -> None:
     """Complain where a training part of a table has nothing to learn from, before anything is fitted to it."""
     if dataset.is_table:
         for cut in folds(dataset, config) if config.folds else [split(dataset, config)]:
+            others = [column.name for column in dataset.columns if column.kind not in ("text", "ignored")]
+            if any(_varies(dataset.X[name].array, cut.train) for name in others):
+                continue  # to find the categories takes long
             used = _used_of(dataset, cut.train)
             if all(column.kind == "text" for column, _ in used.values()):
                 _require_words(next(_words(dataset.X, used, cut.train), None) is not None)

@@ -23,10 +23,9 @@ _CHUNK = 4096
 _N_SAMPLES = 256
 #: A unit is saturated on a sample where its activation's slope is below this share of the greatest slope it can have.
 _FLAT = 0.05
-_ACCURACY = Objective()
 
 
-def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objective = _ACCURACY) -> Evaluation:
+def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objective) -> Evaluation:
     """Return the mean loss and the scores of ``model`` on ``part``, by the rows' weights; classes have none here.
 
     Parameters

@@ -40,7 +40,7 @@ def test_loss_and_accuracy_are_means_over_all_samples(model, n: int):
     hidden_kernel, hidden_bias, kernel, bias = (weight.astype(float) for weight in model.get_weights())
     logits = np.maximum(part.X @ hidden_kernel + hidden_bias, 0) @ kernel + bias
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    result = evaluate(model, part, "valid")
+    result = evaluate(model, part, "valid", Objective())
     assert result.loss == pytest.approx(-log_probabilities[np.arange(n), part.y].mean(), rel=1e-5)
     assert result.score == np.mean(logits.argmax(axis=1) == part.y)
     assert (result.part, result.metric, result.n_samples) == ("valid", "accuracy", n)
@@ -49,14 +49,14 @@ def test_loss_and_accuracy_are_means_over_all_samples(model, n: int):
 def test_evaluation_agrees_with_keras(model):
     part = part_of(500)
     loss, accuracy = model.evaluate(part.X, part.y, verbose=0)
-    result = evaluate(model, part, "test")
+    result = evaluate(model, part, "test", Objective())
     assert result.loss == pytest.approx(loss, rel=1e-5)
     assert result.score == pytest.approx(accuracy)
 
 
 def test_evaluation_is_the_same_to_the_last_bit_twice(model):
     part = part_of(5000)
-    assert evaluate(model, part, "test") == evaluate(model, part, "test")
+    assert evaluate(model, part, "test", Objective()) == evaluate(model, part, "test", Objective())
 
 
 def test_probabilities_sum_to_one_and_agree_with_the_score(model):
@@ -65,7 +65,7 @@ def test_probabilities_sum_to_one_and_agree_with_the_score(model):
     assert probabilities.shape == (5000, N_CLASSES)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    assert np.mean(probabilities.argmax(axis=1) == part.y) == evaluate(model, part, "test").score
+    assert np.mean(probabilities.argmax(axis=1) == part.y) == evaluate(model, part, "test", Objective()).score
 
 
 def test_no_samples_give_no_probabilities(model):

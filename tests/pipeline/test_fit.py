@@ -18,7 +18,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from depthcheck.pipeline.blueprint import Blueprint, Dimension
 from depthcheck.pipeline.config import OPTIMIZERS, FitConfig, ModelConfig, OptimizerConfig, SplitConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS
-from depthcheck.pipeline.metrics import balanced_weights, objective_of
+from depthcheck.pipeline.metrics import Objective, balanced_weights, objective_of
 from depthcheck.pipeline.records import History, Part, Split
 from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.build import build
@@ -225,7 +225,7 @@ def test_early_stopping_ends_behind_its_patience_and_the_best_epoch_counts(split
     best = history.valid_loss.index(min(history.valid_loss)) + 1
     assert history.n_epochs == best + 2 < 30
     assert valid.loss == min(history.valid_loss) < history.valid_loss[-1]
-    assert evaluate(stopped, split.valid, "valid").loss == pytest.approx(valid.loss, rel=1e-6)
+    assert evaluate(stopped, split.valid, "valid", Objective()).loss == pytest.approx(valid.loss, rel=1e-6)
     fit(whole, split, config(epochs=best))
     assert_same_weights(stopped, whole)
 
@@ -240,7 +240,7 @@ def test_augmentation_changes_training_alone_and_its_draws_are_the_seeds(split: 
     assert losses[0] == losses[1]
     assert len(set(losses)) == 3
     plain.set_weights(first.get_weights())
-    assert evaluate(first, split.valid, "valid") == evaluate(plain, split.valid, "valid")
+    assert evaluate(first, split.valid, "valid", Objective()) == evaluate(plain, split.valid, "valid", Objective())
 
 
 def test_images_are_shifted_by_whole_pixels_and_mirrored():
@@ -357,7 +357,7 @@ def test_pixels_give_the_bits_of_their_numbers(n_valid: int, capacity: int):
         split = Split(train=train, valid=valid, test=None, n_classes=N_CLASSES, config=SplitConfig())
         model = network(16)
         fitted = fit_folds([model], [split], config(epochs=2), capacity=capacity)
-        found.append((fitted, model.get_weights(), evaluate(model, valid, "valid")))
+        found.append((fitted, model.get_weights(), evaluate(model, valid, "valid", Objective())))
     (pixels, weights, evaluated), (numbers, *others) = found
     assert replace(pixels.history, seconds=numbers.history.seconds) == numbers.history
     np.testing.assert_array_equal(pixels.outputs[0], numbers.outputs[0])
@@ -375,7 +375,7 @@ def test_other_labels_for_the_same_samples_are_trained_on(split: Split):
 def test_model_holds_the_last_epochs_weights(split: Split):
     model = network(16, rate=0.5)
     history = fit(model, split, config(epochs=6))
-    last = evaluate(model, split.valid, "valid")
+    last = evaluate(model, split.valid, "valid", Objective())
     assert (last.loss, last.score) == pytest.approx((history.valid_loss[-1], history.valid_score[-1]), rel=1e-6)
     assert history.valid_loss[-1] > min(history.valid_loss), "the last epoch is the best: the test shows nothing"
 
@@ -511,7 +511,7 @@ def test_weights_of_classes_and_rows_end_in_the_weights_of_keras_with_sample_wei
     fit(plain, split, config(epochs=1))
     assert not np.allclose(ours.get_weights()[0], plain.get_weights()[0], atol=1e-4)
     np.testing.assert_allclose(history.train_loss, by_keras["loss"], rtol=1e-4)
-    assert history.valid_loss[0] == pytest.approx(evaluate(ours, split.valid, "valid").loss, rel=1e-6)
+    assert history.valid_loss[0] == pytest.approx(evaluate(ours, split.valid, "valid", Objective()).loss, rel=1e-6)
 
 
 def test_weights_of_classes_of_a_regression_are_refused():

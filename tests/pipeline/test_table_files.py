@@ -730,15 +730,32 @@ def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_tra
 
 @pytest.mark.parametrize(
     ("n_rows", "masses"),
-    [(60, ("0,370", "12,345")), (2_000, ("12,345", "1")), (60_000, ("12,345", "1")), (60_000, ("12", "1"))],
-    ids=["of three digits", "behind a thousand rows", "behind 256 KB", "in a column of numbers, behind 256 KB"],
-)
+    [
+        (60, ("0,370", "12,345")), (2_000, ("12,345", "1")), (2_000, ("-", "-")), (60_000, ("12,345", "1")),
+        (60_000, ("12", "1")),
+    ],
+    ids=[
+        "of three digits", "behind a thousand rows", "behind as many that are missing", "behind 256 KB",
+        "in a column of numbers, behind 256 KB",
+    ],
+)  # fmt: skip
 def test_one_cell_that_proves_a_decimal_comma_tells_the_whole_table(tmp_path, n_rows, masses):
     rows = [[masses[n % 2], ("125.000", "999")[n // 2 % 2], "ab"[n % 2]] for n in range(n_rows)]
     rows[-1][0] = "0,370"
     path = written(tmp_path, "mass;km;y\n" + "".join(";".join(row) + "\n" for row in rows))
 
     assert load(DataConfig(name=str(path), target="y"), cache=tmp_path).X["km"][:3].tolist() == [125_000, 125_000, 999]
+
+
+@pytest.mark.parametrize(("last", "weight"), [("0.5", 12.25), ("1", 12_250)])
+def test_one_comma_among_many_points_makes_no_thousands_in_silence(tmp_path, last, weight):
+    rows = "".join(f"{n % 3};{11 + n % 2}.250;{last};{'ab'[n % 2]}\n" for n in range(60_000))
+    path = written(tmp_path, f"n;weight;at;y\n{rows}1,2;12.250;2;a\n")
+    lines = []
+    dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path, log=lines.append)
+
+    assert dataset.X["weight"].max() == weight
+    assert any("'n' has decimal commas" in line and "points in weight" in line for line in lines)
 
 
 def test_what_proves_a_decimal_comma_need_not_be_in_a_sample(tmp_path):
@@ -759,11 +776,30 @@ def test_numbers_with_a_role_and_texts_of_a_test_file_are_read_as_they_are_writt
     assert "group 'who': 1 of 2 groups of the test part have rows that train, too" in lines
 
 
-def test_one_point_that_cannot_stand_between_thousands_tells_all_others(tmp_path):
-    rows = "".join(f"{n % 9 + 1}.125\n" for n in range(300_000))
-    path = written(tmp_path, "x\n" + rows + "0.5\n")
+@pytest.mark.parametrize("test", ["1.50,1", "1.50,2\n1.250,2"])
+def test_groups_that_are_numbers_are_known_however_a_test_file_writes_them(tmp_path, test):
+    path = written(tmp_path, "who,x,y\n" + "".join(f"{n % 20 / 4},{n % 7},{'ab'[n % 2]}\n" for n in range(60)))
+    new, lines = written(tmp_path, "who,x,y\n" + test.replace("\n", ",a\n") + ",b\n", "test.csv"), []
+    load(DataConfig(name=str(path), target="y", group="who", test_file=str(new)), cache=tmp_path, log=lines.append)
+
+    n = test.count("\n") + 1
+    assert f"group 'who': {n} of {n} groups of the test part have rows that train, too" in lines
+
+
+@pytest.mark.parametrize("proof", ["0.5", "12.50", "0.250"])
+def test_one_point_that_cannot_stand_between_thousands_tells_all_others(tmp_path, proof):
+    rows = "".join(f"{n % 9 + 1}.250\n" for n in range(300_000))
+    column = load(DataConfig(name=str(written(tmp_path, GERMAN)), target="km"), cache=tmp_path).columns[-1]
+    told = {2.25, float(proof)}
+    files = [(rows, {2_250}), (rows + proof, told), (f"NA\n2.250\n{proof}", told), (f"{rows}1,5\n12.50", {2_250, 12.5})]
+    for cells, values in files:
+        samples, _ = read_samples(written(tmp_path, f"{column.name};\n" + cells.replace("\n", ";\n") + ";\n"))
+        assert values <= set(as_samples(samples, [column])[column.name])
+
+
+def test_measured_numbers_are_read_as_numbers_though_zeros_end_some(tmp_path):
+    path = written(tmp_path, "x\n" + "".join(f"{n / 100:.2f}\n" for n in range(1, 3_001)))
     assert str(read_samples(path)[0]["x"].dtype) == "float32"
-    assert str(read_samples(written(tmp_path, "x\n" + rows))[0]["x"].dtype).startswith("dictionary")
 
 
 def test_a_zero_at_the_end_of_a_number_belongs_to_a_name(tmp_path):
