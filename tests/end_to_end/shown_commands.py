@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 #: Options of commands and benchmarks, where a page does not give them.
 SMALL: dict[str, dict[str, Any]] = {
-    "run": {"trials": 3, "epochs": 1, "seeds": 1, "workers": 1},
+    "run": {"trials": 2, "epochs": 1, "seeds": 1, "workers": 1},
     "compare": {"seeds": 1, "workers": 1},
     "benchmarks.verdicts": {"studies": 2},
     "benchmarks.scores": {"studies": 2},
@@ -48,7 +48,7 @@ INSTEAD = {
     r"\bNAME\.toml": "mine.toml",
     r"\b(?!dataframe|diamonds)[a-z_]+-[0-9a-f]{8}\b": "{digits}",
     r"\bNAME\b|\b(diamonds|Chile)-[0-9a-f]{8}\b": "{table}",
-    r"(trials[ =])(13|20|22|50)\b": r"\g<1>3",
+    r"(trials[ =])(13|20|22|50)\b": r"\g<1>2",
     r"(trials[ =])(60|100|264)\b": r"\g<1>4",
     r"(decide.within[ =])\d+[mh]": r"\g<1>1s",
     r"(decide_within=)1800": r"\g<1>1",
