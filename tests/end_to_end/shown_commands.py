@@ -48,7 +48,7 @@ INSTEAD = {
     r"\bNAME\.toml": "mine.toml",
     r"\b(?!dataframe|diamonds)[a-z_]+-[0-9a-f]{8}\b": "{digits}",
     r"\bNAME\b|\b(diamonds|Chile)-[0-9a-f]{8}\b": "{table}",
-    r"(trials[ =])(13|20|22|50)\b": r"\g<1>2",
+    r"(trials[ =])(13|20|22|40|50)\b": r"\g<1>2",
     r"(trials[ =])(60|100|264)\b": r"\g<1>4",
     r"(decide.within[ =])\d+[mh]": r"\g<1>1s",
     r"(decide_within=)1800": r"\g<1>1",
@@ -73,6 +73,10 @@ NOT_HERE = {
     "mlflow run . --env-manager uv -P trials=50": "makes an environment of 3 GB",
     "mlflow models serve -m models:/diamonds-b35d96a0@champion --env-manager local -p 5055": _SERVER,
     "pip install .": "test_installed.py installs the wheel",
+    "pip install --no-deps .": "test_installed.py installs the wheel",
+    "python -c \"import depthcheck, numpy; numpy.savez('new.npz', X=depthcheck.load_data('fashion-mnist').X[:5])\"": (
+        "fetches Fashion-MNIST"
+    ),
     "pip install dask-jobqueue": _INSTALLS,
     "pip install opda": _INSTALLS,
     "PGPASSWORD=... mlflow server --host 0.0.0.0 --backend-store-uri postgresql+psycopg://user@host/mlflow "
