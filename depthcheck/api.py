@@ -734,7 +734,9 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
             raise ValueError(f"target must be one of the table's columns, {', '.join(map(str, frame))}, got {target!r}")
         return frame, target
     named = getattr(target, "name", None)
-    # A number is the place of a column in the table that it was taken from, which need not be this one.
+    # A number is the place of a column in the table that it was taken from, which may be this one or another.
+    if not isinstance(named, str) and str(named) in frame and [*frame[str(named)]] == [*target]:
+        return frame, str(named)
     name = named.strip() if isinstance(named, str) and named.strip() else "target"
     if name in frame or len(target) != len(frame):
         raise ValueError(

@@ -515,7 +515,7 @@ class TrialConfig:
     def __post_init__(self) -> None:
         # Keras clips in one way: beside its own options gradient_clip would do nothing, or take their place.
         known, options = ("gradient_clip", *CLIPS), (*self.model.options, *self.optimizer.hyperparameters)
-        clips = [name for name, _ in options if name in known]
+        clips = [name for name, value in options if name in known and (value or name != "gradient_clip")]
         require(len(clips) <= 1, "gradients", f"clipped by one of {', '.join(known)}", " and ".join(clips))
 
     @classmethod

@@ -139,7 +139,10 @@ class Metric:
 
     def alone(self, value: float, decimals: int) -> str:
         """Return a score of which nothing says how well it is known; one of a user's own metric with three digits."""
-        return f"{self.scale * value:.{decimals}f}" if self.own is None else f"{self.scale * value:.3g}"
+        size = abs(value)
+        if self.own is not None and 0 < size < math.inf:
+            decimals = min(_MOST_DECIMALS, max(0, 2 - math.floor(math.log10(size))))
+        return f"{self.scale * value:.{decimals}f}"
 
     def region(self, equivalence: float) -> str:
         """Return half the width of the region of practical equivalence, ``0.3 points``, ``0.01 of R²``."""

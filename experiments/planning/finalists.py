@@ -121,8 +121,10 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
     experiment
         Its factors are the questions; without any there is no other combination.
     trials
-        Of the search, with a score that counts; the baseline is never chosen. The earliest of equals is.
+        Of the search, with a score that counts; the baseline is never chosen. The earliest of equals is. One that
+        diverged is where all did, or where nothing is tuned and its level has no other.
     """
+    trials = [trial for trial in trials if trial.state != "diverged"] or trials if experiment.is_tuned else trials
     compared = [trial for trial in trials if trial.phase == "compare"]
     best = highest([trial for trial in trials if trial.phase in ("compare", "exploit")])
     if best is None:

@@ -153,6 +153,9 @@ class Coordinator:
         try:
             while self._waiting or self._running:
                 self._fill(completed)
+                if not self._running and self._beside is None and self._breaker.held:
+                    self._tell(self._breaker.release())  # the next proposal is to know them, and nothing else is told
+                    continue
                 if self._waiting and (planned := self._next()).point is not None:
                     self._begin(planned)  # while the workers train
                 future = next(completed)
@@ -220,11 +223,10 @@ class Coordinator:
         if planned.point is not None:
             return True
         known_to = planned.number - self._study.experiment.budget.window
-        return all(number > known_to for number in running)
+        unheard = {*running, *(outcome.number for outcome in self._breaker.held)}
+        return all(number > known_to for number in unheard)
 
     def _start(self, planned: PlannedTrial) -> tuple[Future, TrialTask]:
-        if planned.point is None:
-            self._tell(self._breaker.release())  # a proposal is to know them
         study, number = self._study, planned.number
         study.ledger.require_ours()
         point = self._begin(planned)

@@ -293,6 +293,9 @@ def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> 
     """
     study = RecordedStudy.of(ledger)
     records = {record.number: record for record in tracking.trials(uri, str(ledger.parent_run_id))}
+    for trial in ledger.trials():  # finalists are chosen, and points proposed, by how these ended
+        if not trial.state.is_finished() and trial.number in records:
+            ledger.tell(outcome_of(records[trial.number]))
     budgets = sorted({n for one in designs if (n := _n_search(one))})
     while True:
         plan = study.plan

@@ -180,23 +180,25 @@ class RecordedStudy:
         """The champion among the finalists frozen last, or None before any was confirmed.
 
         Chosen on the validation part, by the rule of the report's recommendation: the test part reports, and never
-        chooses. The run whose model is registered is that of the best validation score too.
+        chooses. The run whose model is registered is that of the best validation score too, the first of equals; None
+        where all of them diverged: such a network answers nothing.
         """
         rounds = self.confirm_rounds
         current = {finalist.id: finalist for finalist in rounds[-1].finalists} if rounds else {}
-        scores: dict[str, list[tuple[float, str]]] = {finalist: [] for finalist in current}
+        runs: dict[str, list[StudyTrial]] = {finalist: [] for finalist in current}
         for trial in self.ended:
             if trial.finalist in current and trial.score is not None and trial.state in _SCORED:
-                scores[trial.finalist].append((trial.score, trial.run_id))
-        fresh = {finalist: [score for score, _ in found] for finalist, found in scores.items()}
+                runs[trial.finalist].append(trial)
+        fresh = {finalist: [trial.score or 0.0 for trial in found] for finalist, found in runs.items()}
         best = next(iter(by_mean(fresh)), None)
-        if best is None:
+        run = None if best is None else highest([trial for trial in runs[best] if trial.state != "diverged"])
+        if best is None or run is None:
             return None
         return Champion(
             finalist=best,
-            run_id=max(scores[best])[1],
+            run_id=run.run_id,
             mean_score=sum(fresh[best]) / len(fresh[best]),
-            n_seeds=len(scores[best]),
+            n_seeds=len(fresh[best]),
             point=current[best].point,
             model=self.experiment.model,
         )
@@ -245,18 +247,18 @@ class RunningStudy(RecordedStudy):
     def freeze_finalists(self, chosen: tuple[Finalist, ...] = ()) -> bool:
         """Add a round of confirming to a study whose search has ended; tell whether it has anything to train.
 
-        The list and its hash are in MLflow before any network meets the test part, and in the ledger where there is
-        something to train. A study that was extended, or is to have more seeds, gets another round: what has been
+        The list and its hash are in MLflow before any network meets the test part, and then in the ledger where there
+        is something to train. A study that was extended, or is to have more seeds, gets another round: what has been
         trained before is not trained again.
         """
         finalists = chosen or self.selected
         rounds = self.confirm_rounds
         done = [run for one in rounds for run in one.runs]
         new = ConfirmRound(finalists=finalists, runs=missing_runs(finalists, self.experiment.budget.seeds, done))
-        if new.runs:
-            self.ledger.add_round(new)
-        elif chosen:
+        if chosen and not new.runs:
             finalists = rounds[-1].finalists  # by now another of their runs may be their best
         frozen = self.frozen_list(finalists, [*rounds, new])
         patiently(self.study_run.tracking_uri, lambda: self.study_run.log_finalists(frozen))
+        if new.runs:
+            self.ledger.add_round(new)
         return bool(new.runs)

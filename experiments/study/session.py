@@ -194,6 +194,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
             experiment = replace(
                 experiment, compare={name: experiment.compare[name] for name in ledger.definition["compare"]}
             )
+            tracking.require_new(tracking.launched_run(), name, uri)
             if not request.chosen:
                 ledger.raise_budget(experiment.budget.trials)
             resolved = Resolved.by(dataset, split)
@@ -327,15 +328,26 @@ def _train(
         scored = submit()
         if is_more_to_train:
             train("confirm", beside=scored)
-        address = None
-        if (best := study.champion) is not None and not chosen:
-            description, served = champion_markdown(study.name, best), study.resolved.served
-            address = patient(lambda: tracking.register_champion(study_run, best.run_id, description, served))
+        address = None if chosen else _register(study, progress.console)
         if scored is not None:
             progress.name_phase("scikit-learn")
             request.meanwhile()
             wait_for_references(scored, submit, progress)
     return address
+
+
+def _register(study: RunningStudy, console: Console) -> str | None:
+    """Register the champion's model and return its address; None where there is none, or its run is gone."""
+    best, run = study.champion, study.study_run
+    if best is None:
+        return None
+    if tracking.patiently(run.tracking_uri, lambda: tracking.find_run(run.tracking_uri, best.run_id)) is None:
+        console.print(f"run {best.run_id} of the recommended model is gone from MLflow: no model is registered")
+        return None
+    description, served = champion_markdown(study.name, best), study.resolved.served
+    return tracking.patiently(
+        run.tracking_uri, lambda: tracking.register_champion(run, best.run_id, description, served)
+    )
 
 
 def _own_cluster(

@@ -62,6 +62,7 @@ from depthcheck.experiments.tracking.study_run import (
     log_report,
     note_answer,
     open_parent,
+    require_new,
     runs_link,
     withdrawn,
 )
@@ -82,7 +83,7 @@ __all__ = [
     "diagnostics", "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study",
     "latest", "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
     "model_is_gone", "no_study", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run",
-    "references", "register_champion", "replace_version", "require_free", "require_there", "runs_link",
+    "references", "register_champion", "replace_version", "require_free", "require_new", "require_there", "runs_link",
     "score_values", "serve", "session_environments", "start_reproduction", "start_trial", "studies", "study_design",
     "study_environment", "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials",
     "whole_trial_values", "withdrawn",

@@ -183,8 +183,7 @@ def open_parent(
     """
     uri = uri or tracking_uri(environ)
     launched = launched_run(environ)
-    if launched is not None:
-        _require_new(launched, study, uri)
+    require_new(launched, study, uri)
     api = client(uri)
     back = "mlflow experiments restore brings it back, and MLFLOW_EXPERIMENT_NAME names another one"
     if parent_run_id is not None:
@@ -231,8 +230,10 @@ def open_parent(
     return opened
 
 
-def _require_new(run_id: str, study: str, uri: str) -> None:
+def require_new(run_id: str | None, study: str, uri: str) -> None:
     """Complain about a run that ``mlflow run`` has not just made: a variable that was left in a shell names any."""
+    if run_id is None:
+        return
     run = find_run(uri, run_id)
     trouble = "there is none" if run is None else "it is deleted" if run.is_deleted else ""
     if run is not None and run.tags.get(keys.STUDY, study) != study:

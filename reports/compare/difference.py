@@ -208,6 +208,7 @@ def difference_of_means(
         method="seeds, examples bounded" if is_share else "seeds only",
         seed_variance=seed_variance,
         example_variance=example_variance,
+        df_examples=n_examples,
     )
 
 

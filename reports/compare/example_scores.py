@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import Predictions
+from depthcheck.pipeline.scores import are_equal
 from depthcheck.reports.compare.difference import fold_shares, found, paired_difference
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, DifferenceMethod
 
@@ -122,7 +123,7 @@ def r2_scores(
     squares = (y - np.average(y, weights=weight)) ** 2
     variance = float(np.average(squares, weights=weight))
     errors = (y - predicted) ** 2
-    if variance == 0:
+    if variance == 0 or are_equal(y, weight):
         return np.full(len(y), float(np.average(errors, weights=weight) == 0))
     unexplained = float(np.average(errors, weights=weight)) / variance
     scores = np.asarray(1 - errors / variance + unexplained * (squares / variance - 1), dtype=np.float64)

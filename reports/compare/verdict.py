@@ -27,8 +27,9 @@ from depthcheck.reports.compare.difference import SEARCHED, degrees_of_freedom, 
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 
 SIGNIFICANCE = 0.05
-#: Probability of telling what matters from none, and seeds (or settings) that a plan goes up to.
-_POWER, _MOST_SEEDS = 0.8, 2_000
+#: Probability of telling what matters from none; and seeds (or settings) that plans are made with, first for what
+#: matters, then for what was found, and at last for what matters, however long that takes.
+_POWER, _MANY_SEEDS, _MOST_SEEDS = 0.8, 2_000, 100_000
 #: Standard errors between what is to be told and what is significant beyond which power is as good as 1.
 _FAR = 8.0
 #: How often a plan is made for half the effect.
@@ -101,11 +102,12 @@ def advise(
     """
     if verdict.word != "inconclusive" or difference.method == "repeats only":
         return verdict
-    error, effect = error / n_contrasts, equivalence
-    needed = seeds_to_detect(difference, effect, error)
-    if needed is None:
-        effect = max(equivalence, float(f"{abs(difference.estimate):.2g}"))
-        needed = seeds_to_detect(difference, effect, error)
+    error, effect, needed = error / n_contrasts, equivalence, None
+    as_found = max(equivalence, float(f"{abs(difference.estimate):.2g}"))
+    for effect, most in ((equivalence, _MANY_SEEDS), (as_found, _MANY_SEEDS), (equivalence, _MOST_SEEDS)):
+        needed = seeds_to_detect(difference, effect, error, most)
+        if needed is not None:
+            break
     for _ in range(_MOST_HALVINGS):
         if needed is None or needed > difference.n_seeds:
             break
@@ -145,10 +147,12 @@ def _why_open(difference: Difference, p_holm: float, region: str, equivalence: f
     return f"the interval reaches beyond {region}"
 
 
-def seeds_to_detect(difference: Difference, effect: float, error: float = SIGNIFICANCE) -> int | None:
+def seeds_to_detect(
+    difference: Difference, effect: float, error: float = SIGNIFICANCE, most: int = _MOST_SEEDS
+) -> int | None:
     """Return how many seeds would tell an effect of this size from none four times in five, by the variances so far.
 
-    None where no number of seeds up to :data:`_MOST_SEEDS` does: the test part is too small, or nothing is known of the
+    None where no number of seeds up to ``most`` does: the test part is too small, or nothing is known of the
     spread. The effect is in the metric's scale.
     """
     if difference.low is None or effect <= 0:
@@ -162,7 +166,7 @@ def seeds_to_detect(difference: Difference, effect: float, error: float = SIGNIF
         # So far out SciPy may answer NaN.
         return bool(expected > critical + _FAR or stats.nct.sf(critical, df, expected) >= _POWER)
 
-    numbers = range(2, _MOST_SEEDS + 1)
+    numbers = range(2, most + 1)
     found = bisect.bisect_left(numbers, True, key=is_enough)
     return numbers[found] if found < len(numbers) else None
 

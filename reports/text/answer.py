@@ -37,6 +37,8 @@ from depthcheck.reports.text.words import verdict as verdict_word
 OPEN = ("inconclusive", "not enough evidence")
 #: More levels than this are counted, not named.
 _MOST_NAMED = 8
+#: What a definition may ask for.
+_MOST_TRIALS = 100_000
 #: What programs are told of each contrast.
 CONTRAST = ("factor", "level", "reference", "verdict", "because", "estimate", "low", "high", "p_holm")
 
@@ -177,10 +179,9 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
     }[verdict_word(contrast.factor, verdict.word)]
     text += f" ({_basis(contrast.difference, comparison)})."
     lost = [row for row in (level, reference) if row.status == "diverged"]
-    ends = ["diverged or failed" if row.n_failed else "diverged" for row in lost]
-    text += "".join(
-        f" Every trial {_at(row)} {end}, which counts as guessing does." for row, end in zip(lost, ends, strict=True)
-    )
+    for row in lost:
+        ended = "diverged or failed" if row.n_failed else "diverged"
+        text += f" Every trial {_at(row)} {ended}, which counts as guessing does."
     if verdict.word in OPEN:
         text += f" The reason: {because}{to_know(contrast, comparison)}."
     return f"{text} {_found(level, reference, comparison)}".rstrip()
@@ -247,6 +248,8 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
         given = option(design.launcher, "seeds", design.n_seeds + more)
         return f"; {counted} {shown_by}: `{given}` goes on from here"
     budget = design.trials_for(search.n_settings + more, search.n_combinations)
+    if budget > _MOST_TRIALS:
+        return f"; {counted} {shown_by}, more than a study can have"
     n_trials = budget - sum(n for phase, n in design.budgets.items() if phase != "confirm")
     if n_trials <= 0:
         return f"; {counted} {shown_by}, and are planned already: the same command goes on"

@@ -115,6 +115,34 @@ def _through_json(finalist: Finalist) -> dict:
     return json.loads(json.dumps(asdict(finalist)))
 
 
+def test_one_that_diverged_is_chosen_where_all_did():
+    best, others = searched({1: 0.9})[0], searched({2: 0.5, 3: 0.6})
+    lost = replace(best, state="diverged")
+    assert [one.number for one in choose(DIGITS, [lost, *others])] == [3, 2]
+    assert [one.number for one in choose(DIGITS, [lost])] == [1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([(0.7, "finished"), (0.8, "finished"), (0.8, "finished")], "run 1"),
+        ([(0.7, "finished"), (0.9, "diverged")], "run 0"),
+        ([(0.9, "diverged"), (0.9, "diverged")], None),
+    ],
+)
+def test_champions_run_is_the_first_of_the_best_that_did_not_diverge(ends, expected):
+    finalists, ended = choose(DIGITS, searched({1: 0.5})), []
+    for number, (score, state) in enumerate(ends):
+        told = {"phase": "confirm", "combination": {}, "point": {}, "seed": 0, "state": state, "finalist": "trial-1"}
+        trial = create_trial(state=TrialState.COMPLETE, value=score, user_attrs=told | {"run_id": f"run {number}"})
+        trial.number = number
+        ended.append(trial)
+    rounds = [design.ConfirmRound(finalists=finalists, runs=())]
+    ledger = SimpleNamespace(rounds=lambda: rounds, trials=lambda: ended[::-1])
+    champion = RecordedStudy(ledger=ledger, experiment=DIGITS, resolved=None).champion
+    assert (champion and champion.run_id) == expected
+
+
 def test_what_was_trained_is_not_trained_again():
     one, two = choose(DIGITS, searched({1: 0.5, 2: 0.4}))
     everything = missing_runs((one, two), 2, [])

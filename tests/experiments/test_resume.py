@@ -32,10 +32,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture
 def study(uri: str, tmp_path: Path) -> Study:
-    """Return a study with three trials that have ended; ``earlier.db`` is what Optuna had of it after the first."""
+    """Return a study with three trials that have ended.
+
+    ``earlier.db`` is what Optuna had of it after the first, ``running.db`` what it had when the second had begun.
+    """
     begun = Study.begin(uri, tmp_path)
     for number in range(3):
-        begun.ledger.tell(begun.finish(begun.start()))
+        task = begun.start()
+        if number == 1:
+            shutil.copy(tmp_path / "optuna.db", tmp_path / "running.db")
+        begun.ledger.tell(begun.finish(task))
         if number == 0:
             shutil.copy(tmp_path / "optuna.db", tmp_path / "earlier.db")
     begun.end()
@@ -65,7 +71,7 @@ def test_trials_that_optuna_has_lost_are_taken_over_from_mlflow(study: Study, da
     Ledger.open(f"sqlite:///{tmp_path / 'other.db'}", "other", {})
     shutil.copy(tmp_path / "other.db", tmp_path / "killed.db")
     Ledger.open(f"sqlite:///{tmp_path / 'killed.db'}", "mine", {**DIGITS.as_json(), "data_sha256": SHA256})
-    for name, n_known in (("gone", 0), ("empty", 0), ("other", 0), ("killed", 0), ("earlier", 1)):
+    for name, n_known in (("gone", 0), ("empty", 0), ("other", 0), ("killed", 0), ("earlier", 1), ("running", 2)):
         place = replace(study.place, storage=f"sqlite:///{tmp_path / f'{name}.db'}")
         ledger, said = resume(place, data)
         assert trials(ledger) == trials(study.ledger), name

@@ -103,6 +103,11 @@ def test_targets_that_are_all_equal_have_an_r2_of_1_if_all_are_hit_else_0(weight
         assert METRICS["r2"].score(y, said, weight) == expected
 
 
+def test_targets_whose_mean_is_rounded_are_equal():
+    y = np.full(3, 0.1)
+    assert r2_scores(y, y + 1).tolist() == [0, 0, 0]
+
+
 def test_accuracy_stays_right_and_wrong():
     found = example_scores("accuracy", of_classes([0, 1, 1], [0.2, 0.9, 0.1]))
     assert found.dtype == bool

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from depthcheck.pipeline.scores import ACCURACY
+from depthcheck.reports.compare.difference import difference_of_means
 from depthcheck.reports.compare.results import Difference, Verdict
 from depthcheck.reports.compare.verdict import adjust, advise, decide
 
@@ -88,6 +90,14 @@ def test_advice_counts_the_examples_degrees_of_freedom():
     verdict = Verdict(word="inconclusive", because="")
     assert advise(verdict, found, equivalence=0.003).more > 0
     assert advise(verdict, few, equivalence=0.003).more is None
+
+
+def test_advice_never_takes_settings_for_examples():
+    found = difference(0.001, 0.05, seed_variance=0.01, example_variance=1e-5)
+    verdict = advise(Verdict(word="inconclusive", because=""), found, equivalence=0.003)
+    assert (verdict.effect, verdict.more > 2_000) == (0.003, True)
+    same = difference_of_means(np.full(5, 29 / 30), np.full(5, 29 / 30), n_examples=30)
+    assert "more test examples can" in advise(Verdict(word="inconclusive", because=""), same, equivalence=0.003).because
 
 
 def test_advice_is_of_less_where_there_are_settings_enough_for_what_matters():
