@@ -114,7 +114,7 @@ def test_models_that_can_be_fitted_are_whatever_one_of_them_cannot(counts: list[
     X = (y + np.arange(len(y)) % 2 / 9).reshape(-1, 1)
     dataset = Dataset(
         name="made", sha256="0" * 64, source="here", X=pd.DataFrame(X, columns=["x"]), y=y,
-        times=np.arange(len(y)) + 0.0, columns=(Column(name="x", kind="numeric"),), feature_names=("x",),
+        times=np.arange(len(y)) + 0.0, columns=(Column(name="x", kind="numeric"),),
         class_names=tuple("abc"[: len(counts)]),
     )  # fmt: skip
     found = reference_scores(dataset, SplitConfig(valid_size=40, method="time"))
