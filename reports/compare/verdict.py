@@ -30,7 +30,7 @@ SIGNIFICANCE = 0.05
 #: Probability of telling what matters from none; and seeds (or settings) that plans are made with, first for what
 #: matters, then for what was found, and at last for what matters, however long that takes.
 _POWER, _MANY_SEEDS, _MOST_SEEDS = 0.8, 2_000, 100_000
-#: Standard errors between what is to be told and what is significant beyond which power is as good as 1.
+#: Standard errors beyond twice what is significant where power is nearly 1, with one degree of freedom too.
 _FAR = 8.0
 #: How often a plan is made for half the effect.
 _MOST_HALVINGS = 4
@@ -164,7 +164,7 @@ def seeds_to_detect(
             return True
         critical, expected = stats.t.isf(error / 2, df), effect / np.sqrt(variance)
         # So far out SciPy may answer NaN.
-        return bool(expected > critical + _FAR or stats.nct.sf(critical, df, expected) >= _POWER)
+        return bool(expected > 2 * critical + _FAR or stats.nct.sf(critical, df, expected) >= _POWER)
 
     numbers = range(2, most + 1)
     found = bisect.bisect_left(numbers, True, key=is_enough)
