@@ -39,11 +39,9 @@ report: .venv/installed  ## the latest study's report: make report ARGS="--study
 ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)
 
-# A file is tested as a whole by one process, since its tests share what is slow to make; the longest come first. One
-# process more than there are cores, since the longest wait much: for locks, servers and silence.
+# A file is tested as a whole by one process, since its tests share what is slow to make; the longest come first.
 test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports -k figures"
-	.venv/bin/python -m pytest --numprocesses $$(.venv/bin/python -c "import os; print((os.cpu_count() or 1) + 1)") \
-		--maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--durations 10 $(ARGS)
 
 check: .venv/installed-dev docs  ## format, lint, types, import contracts and links of the docs
