@@ -386,8 +386,9 @@ def _store(tracking_uri: str | None) -> str:
     """Return the address of MLflow's store, a relative one made absolute: files are written beside it."""
     from depthcheck.experiments import tracking
 
-    asked = {"MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else None
-    return tracking.tracking_uri() if asked is None else tracking.tracking_uri(asked, Path.cwd())
+    if not tracking_uri:
+        return tracking.tracking_uri()
+    return tracking.tracking_uri({"MLFLOW_TRACKING_URI": tracking_uri}, Path.cwd())
 
 
 def _folder(data_folder: str | Path | None) -> Path | None:
@@ -735,7 +736,7 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
         return frame, target
     named = getattr(target, "name", None)
     # A number is the place of a column in the table that it was taken from, which may be this one or another.
-    if not isinstance(named, str) and str(named) in frame and [*frame[str(named)]] == [*target]:
+    if not isinstance(named, str) and str(named) in frame and np.array_equal(frame[str(named)], target):
         return frame, str(named)
     name = named.strip() if isinstance(named, str) and named.strip() else "target"
     if name in frame or len(target) != len(frame):

@@ -254,9 +254,9 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
     if trained.example is not None:
         run.log_example(trained.example)
     if trained.engine != "compiled":
-        run.log_engine(trained.engine)
+        run.note(tracking.keys.ENGINE, trained.engine)
     if trained.is_of_a_fold:
-        run.log_fold()
+        run.note(tracking.keys.TRAINED_ON, "the first fold")
     run.finish(trained.result, trained.model, trained.preparation if dataset.is_table else None)
     result = trained.result
     is_scored = task.finalist is None and result.state == "finished" and not task.config.split.folds

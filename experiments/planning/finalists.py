@@ -124,7 +124,8 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
         Of the search, with a score that counts; the baseline is never chosen. The earliest of equals is. One that
         diverged is where all did, or where nothing is tuned and its level has no other.
     """
-    trials = [trial for trial in trials if trial.state != "diverged"] or trials if experiment.is_tuned else trials
+    if experiment.is_tuned:
+        trials = [trial for trial in trials if trial.state != "diverged"] or trials
     compared = [trial for trial in trials if trial.phase == "compare"]
     best = highest([trial for trial in trials if trial.phase in ("compare", "exploit")])
     if best is None:

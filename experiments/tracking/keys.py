@@ -123,14 +123,14 @@ def levels(combination: Mapping[str, object]) -> str:
 
 
 def verdict(factor: str, level: str) -> str:
-    """Return the tag of a level's verdict on the study's run, ``verdict.depth.2``.
+    """Return the tag of a level's verdict on the study's run, ``verdict.depth.2``; MLflow takes few signs in a name."""
+    return fitted(f"verdict.{factor}.{level}", r"[^\w.\- ]", _LONGEST_NAME)
 
-    MLflow's names have few signs and an end: what takes the place of the others is followed by a hash, since two levels
-    of a user's own model (``a+b``, ``a_b``) may differ in nothing else.
-    """
-    name = f"verdict.{factor}.{level}"
-    fits = re.sub(r"[^\w.\- ]", "_", name)[:_LONGEST_NAME]
-    return fits if fits == name else f"{fits[: _LONGEST_NAME - 9]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+def fitted(name: str, signs: str, longest: int) -> str:
+    """Return a name with ``_`` for such signs, and cut; a hash follows then: two may differ in nothing else."""
+    fits = re.sub(signs, "_", name)[:longest]
+    return fits if fits == name else f"{fits[: longest - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def test(quantity: str) -> str:

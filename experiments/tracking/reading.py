@@ -375,9 +375,7 @@ def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
 def _of_sessions(api: MlflowClient, run_id: str, name: str) -> Iterator[bytes]:
     """Yield an artifact that each session of a study writes, the latest session's first."""
     top = _names(api, run_id)
-    there = _names(api, run_id, keys.SESSIONS) if keys.SESSIONS in top else set()
-    # Those without a Z are of earlier versions, in local time.
-    sessions = sorted(there, key=lambda session: (session.endswith("Z"), session), reverse=True)
+    sessions = sorted(_names(api, run_id, keys.SESSIONS), reverse=True) if keys.SESSIONS in top else []
     paths = [path for session in sessions if (path := f"{session}/{name}") in _names(api, run_id, session)]
     for path in [*paths, *({name} & top)]:
         yield _artifact(api, run_id, path)

@@ -5,9 +5,7 @@ Nothing that was written is deleted.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -102,7 +100,7 @@ class StudyRun:
 
     def log_of_session(self, artifacts: Mapping[str, Artifact]) -> None:
         """Write what a session notes anew; the latest counts, and those before it stay."""
-        stamp = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"  # in UTC the latest is the one whose name comes last
+        stamp = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"  # in UTC the latest is the one whose name comes last
         self.log_artifacts({f"{keys.SESSIONS}/{stamp}/{name}": content for name, content in artifacts.items()})
 
     def log_dataset(self, dataset: Dataset) -> None:
@@ -264,15 +262,11 @@ def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, s
         found = api.get_experiment_by_name(name)
         # MLflow would put the artifacts below the working directory; they belong beside their database.
         folder = store_directory(uri)
-        location = None if folder is None else (folder / "mlruns" / _folder_name(name)).as_uri()
+        # An experiment's name may be a path, to anywhere.
+        called = keys.fitted(name, r"[^\w. -]|^[. ]+|[. ]+$", _LONGEST_NAME)
+        location = None if folder is None else (folder / "mlruns" / called).as_uri()
         experiment_id = api.create_experiment(name, location) if found is None else found.experiment_id
     return str(api.create_run(experiment_id, run_name=study).info.run_id)
-
-
-def _folder_name(experiment: str) -> str:
-    """Return what the folder of an MLflow experiment's artifacts is called: its name may be a path, to anywhere."""
-    name = re.sub(r"[^\w. -]+", "_", experiment).strip("._ ")[:_LONGEST_NAME]
-    return name if name == experiment else f"{name}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
 
 
 def close_stale(

@@ -69,15 +69,10 @@ class TrialRun(OpenRun):
             sha256 = hashlib.sha256(content.encode()).hexdigest()
             log_batch(self._api, self.run_id, tags={keys.EXAMPLE_SHA256: sha256})
 
-    def log_engine(self, engine: str) -> None:
-        """Say how the epochs were trained, where that is not by a compiled program."""
-        with storage(f"cannot write the engine of run {self.run_id}"):
-            log_batch(self._api, self.run_id, tags={keys.ENGINE: engine})
-
-    def log_fold(self) -> None:
-        """Say that the model is the first fold's, where others are trained on all rows."""
-        with storage(f"cannot write what the model of run {self.run_id} was trained on"):
-            log_batch(self._api, self.run_id, tags={keys.TRAINED_ON: "the first fold"})
+    def note(self, key: str, text: str) -> None:
+        """Say what is not as in other trials: how its epochs were trained, or what its model was trained on."""
+        with storage(f"cannot write {key} of run {self.run_id}"):
+            log_batch(self._api, self.run_id, tags={key: text})
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each curve (:meth:`depthcheck.pipeline.records.History.curves`); epochs are counted from 1."""

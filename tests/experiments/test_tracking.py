@@ -376,7 +376,7 @@ def test_new_study_is_described_and_finished(uri: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("my depth", "my depth"), ("me/depth", "me_depth-fc532aef"), ("../mine", "mine-b8bc1f6f")],
+    [("my depth", "my depth"), ("me/depth", "me_depth-fc532aef"), ("../mine", "__mine-b8bc1f6f"), ("..", "_-5ec1f7e7")],
 )
 def test_artifacts_lie_beside_the_database(uri: str, tmp_path: Path, name: str, folder: str) -> None:
     study = tracking.open_parent("digits-1", uri=uri, environ={"MLFLOW_EXPERIMENT_NAME": name})
