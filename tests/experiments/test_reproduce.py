@@ -349,14 +349,6 @@ def test_trial_is_rebuilt_from_its_parameters_with_every_number_but_times(uri: s
     assert (original.code, original.environments, original.n_epochs) == (CODE, [HERE], 3)
 
 
-def test_what_a_version_noted_in_local_time_comes_before_what_later_ones_noted_in_utc(uri: str) -> None:
-    opened, _ = logged_trial(uri)
-    opened.log_artifacts({f"{keys.SESSIONS}/9999-01-01T00-00-00/{keys.ENVIRONMENT}": {"python": "before"}})
-    opened.log_of_session({keys.ENVIRONMENT: {"python": "now"}})
-    found = tracking.session_environments(uri, opened.run_id)
-    assert [one.get("python") for one in found][:2] == ["now", "before"]
-
-
 def test_pruned_trial_is_trained_as_far_as_it_went(uri: str) -> None:
     config = replace(CONFIG, fit=replace(CONFIG.fit, epochs=50))
     assert find(uri, run_id=logged_trial(uri, config=config)[1], study=None).n_epochs == 50
