@@ -148,7 +148,9 @@ def run_trial(
         n_epochs = counted(history, network.plan.patience)
         of_all = _trained_on_all(config, dataset, n_epochs, [fold.split for fold in folds])
         # Nothing else judges this network: numbers may run away on all rows that did on no fold.
-        if all(np.isfinite(weight).all() for weight in of_all[0].get_weights()):
+        of_rows = of_all[1].split
+        loss = evaluate(of_all[0], of_rows.train, "train", objective_of(of_rows)).loss
+        if math.isfinite(loss) and not (of_rows.task == "regression" and loss > _MOST_LOSS):
             product, its_data = of_all
     result = TrialResult(
         config=config,

@@ -228,8 +228,8 @@ def _page(uri: str, report: Report, study: StudyData, *, is_registered: bool) ->
     return "\n\n".join([*answer(report.comparison), *figure, where])
 
 
-def _is_registered(uri: str, report: Report, study: StudyData) -> bool:
-    """Tell whether the registry has the recommended model: a study may have more runs since, or been stopped before."""
+def _was_registered(uri: str, report: Report, study: StudyData) -> bool:
+    """Tell whether the recommended model was registered: a study may have more runs since, or been stopped before."""
     of = report.comparison.recommendation
     runs = () if of is None else study.confirm_runs(of.recommended.finalist.id)
     noted = tracking.read_run(uri, study.facts.run_id).tags.get(keys.CHAMPION_RUN)
@@ -253,11 +253,10 @@ def log_report(uri: str, report: Report, study: StudyData, folder: Path) -> None
             )
             (copy / f"{name}.md").write_text(linked, encoding="utf-8")
         tracking.log_report(uri, run_id, copy)
-    is_registered = _is_registered(uri, report, study)
+    is_noted = _was_registered(uri, report, study)
+    is_registered = is_noted and tracking.describe_champion(uri, study.design.name, report.champion)
     page = _page(uri, report, study, is_registered=is_registered)
     tracking.note_answer(uri, run_id, page, verdicts(report.comparison))
-    if is_registered:
-        tracking.describe_champion(uri, study.design.name, report.champion)
 
 
 def numbers(comparison: Comparison) -> dict[str, pd.DataFrame]:

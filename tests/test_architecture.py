@@ -2,10 +2,12 @@
 
 import ast
 import graphlib
+import importlib
 import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 from benchmarks.structure import imported, sources
 
@@ -50,6 +52,16 @@ def test_loading_cutting_and_preparing_data_needs_no_tensorflow(tmp_path):
 
     assert "sklearn" in loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_what_benchmarks_import_of_the_product_is_there():
+    for path in (Path(__file__).parent.parent / "benchmarks").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("depthcheck"):
+                module = importlib.import_module(str(node.module))
+                for name in node.names:
+                    if not hasattr(module, name.name):
+                        importlib.import_module(f"{node.module}.{name.name}")
 
 
 def test_modules_of_the_pipeline_can_be_imported_in_any_order():

@@ -12,7 +12,7 @@ import optuna
 import pandas as pd
 
 from benchmarks.chaos.rounds import CLEAN, STARTED, Play, Round
-from depthcheck.experiments.places import lock_file
+from depthcheck.experiments.lock import lock_file
 from depthcheck.experiments.tracking.store import client
 from tests.end_to_end.damages import IRREPARABLE, REPAIRABLE, Damage, Hurt, swap_class_names
 

@@ -35,7 +35,7 @@ from depthcheck.pipeline.prepare.prepare import require_features
 from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
-from depthcheck.pipeline.verbatim import in_markdown
+from depthcheck.pipeline.verbatim import in_markdown, one_line
 
 #: Least time between two updates of the page while the study runs.
 _NOTE_SECONDS = 15.0
@@ -64,7 +64,7 @@ def rehearse(
     to_confirm = design.n_to_confirm(experiment, plan)
     phases = ", ".join(f"{phase} {n}" for phase, n in Counter(trial.phase for trial in plan).items())
     rows = design_rows(experiment, dataset, (), len(plan), parts)
-    yield "\n".join(f"{name:<14}{text}" for name, text in rows if name in _SHOWN)
+    yield "\n".join(f"{name:<14}{one_line(text)}" for name, text in rows if name in _SHOWN)
     yield f"{'trainings':<14}{len(plan) + to_confirm}: {phases}" + (f", {to_confirm} on fresh seeds" * (to_confirm > 0))
     first = [trial for trial in plan if trial.phase == "compare"][: len(design.combinations(experiment))] or plan[:1]
     at = np.unique(np.linspace(0, len(first) - 1, _TIMED).round().astype(int)).tolist()
@@ -244,7 +244,7 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
         lines.append(f"Best single run so far: **trial-{best.number}** ({score}), {words}.")
     lines += ["", "| | |", "|---|---|"]
     rows = design_rows(experiment, dataset, trials, n_planned, parts)
-    lines += ["| {} | {} |".format(name, text.replace("|", r"\|")) for name, text in rows]
+    lines += ["| {} | {} |".format(name, in_markdown(text, None).replace("|", r"\|")) for name, text in rows]
     if is_of_chosen:
         lines += ["", "The table of runs shows one child a training, named after the configuration that it repeats."]
         return "\n".join(lines) + "\n"
@@ -289,11 +289,11 @@ def design_rows(
     judge = METRICS[dataset.metric].title
     compared = "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items())
     rows = [
-        ("data", f"{in_markdown(dataset.name, None)}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
-        ("predicted", f"{in_markdown(dataset.target) or 'the label'}, {task}, judged by {judge}"),
-        ("compared", in_markdown(compared, None) or "nothing"),
-        ("tuned", in_markdown("; ".join(tuned_in_words(experiment)), None) or "nothing"),
-        ("fixed", in_markdown("; ".join(fixed_in_words(experiment)), None) or "nothing"),
+        ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
+        ("predicted", f"{one_line(dataset.target, 60) or 'the label'}, {task}, judged by {judge}"),
+        ("compared", compared or "nothing"),
+        ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
+        ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),
         ("budget", f"{n_planned} trials{_epochs(experiment)}"),
         ("ended", ", ".join(f"{phase} {n}" for phase, n in phases.items()) or "none"),
         ("seed", str(experiment.seed)),

@@ -123,13 +123,14 @@ def _new_version(study: StudyRun, run_id: str, facts: Mapping[str, Any]) -> str:
     return str(version.version)
 
 
-def describe_champion(uri: str, study: str, markdown: str) -> None:
-    """Replace the description of a study's champion, where it has one; a long one is cut between paragraphs."""
+def describe_champion(uri: str, study: str, markdown: str) -> bool:
+    """Replace the description of a study's champion, cut between paragraphs where it is long; False without one."""
     api = client(uri)
     with storage(f"cannot describe the champion of study {study}"):
         version = _champion_version(_registered(api, study))
         if version is not None:
             api.update_model_version(study, version, shortened(markdown, _LONGEST_DESCRIPTION))
+        return version is not None
 
 
 def delete_study(uri: str, study: str, run_id: str) -> None:

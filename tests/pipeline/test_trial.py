@@ -28,7 +28,7 @@ from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.fit import fit_folds
-from depthcheck.pipeline.trial import TrainedTrial, judge, run_trial
+from depthcheck.pipeline.trial import TrainedTrial, _trained_on_all, judge, run_trial
 
 N, N_FEATURES = 203, 4
 FOLDS = SplitConfig(folds=3)
@@ -166,6 +166,20 @@ def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(
         np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
         assert roc_auc_score(dataset.y, answers[:, 1]) > 0.7
     assert not np.array_equal(searched.model.get_weights()[0], confirmed.model.get_weights()[0])
+
+
+@pytest.mark.parametrize("factor", [1e9, np.nan])
+def test_network_of_all_rows_that_ran_away_is_not_handed_on(dataset: Dataset, monkeypatch, factor: float):
+    whole = _trained_on_all
+
+    def away(*given):
+        network, data = whole(*given)
+        network.set_weights([weight * factor for weight in network.get_weights()])
+        return network, data
+
+    monkeypatch.setattr("depthcheck.pipeline.trial._trained_on_all", away)
+    found = run_trial(config(FOLDS, units=(8,)), dataset, confirm=True)
+    assert found.is_of_a_fold == (np.isnan(factor) or dataset.task == "regression")
 
 
 def test_searching_folds_hands_on_the_first_folds_model_and_predicts_every_row(
