@@ -209,7 +209,7 @@ def run_study(
     data
         A table as a DataFrame (its index is no feature); samples as an array ``(n, *shape)``; the path of a file or
         folder; or a name that is known, such as ``fashion-mnist``. None: the data of the experiment. What is in memory
-        is written beside the tracking store first, since workers, and whoever reproduces a trial, read it from there.
+        is written into ``depthcheck-data`` first, since workers, and whoever reproduces a trial, read it from there.
     target
         The column that is to be predicted, or ``(n,)`` targets.
     sheet, query
@@ -246,7 +246,7 @@ def run_study(
     scheduler
         Address of your own Dask cluster, ``tcp://host:8786``.
     storage
-        URL of the Optuna storage; ``DEPTHCHECK_STORAGE`` or a file beside the tracking store by default.
+        URL of the Optuna storage; ``DEPTHCHECK_STORAGE`` or ``optuna.db`` by default (docs/logged.md says where).
     data_folder
         Folder to look for the data set's files in.
     tracking_uri

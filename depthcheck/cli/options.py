@@ -139,7 +139,7 @@ storage = option(
     metavar="URL",
     envvar=STORAGE_VARIABLE,
     show_envvar=True,
-    help="The Optuna storage. [default: optuna.db beside the tracking store]",
+    help="The Optuna storage. [default: optuna.db beside mlflow.db; with a server, in ~/.local/share/depthcheck]",
 )
 training = options(
     option("--workers", type=count(), help="Worker processes on this machine. [default: one a core]"),

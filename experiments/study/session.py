@@ -233,7 +233,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
 
 @contextlib.contextmanager
 def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[None]:
-    """Leave no worker and no run behind, however the training inside ends."""
+    """Leave no worker and no run behind, however the training inside ends; what is refused by now is no bad input."""
     try:
         yield
     except BaseException as error:
@@ -251,6 +251,9 @@ def _ends_well(client: Client, page: StudyPage, console: Console) -> Iterator[No
         except tracking.TrackingError as trouble:
             if interrupted:  # otherwise the error that is on its way says it
                 console.print(f"not closed, the next start will do it: {may_be_shown(trouble)}")
+        if isinstance(error, ValueError):
+            # Bad input is what is told before anything is trained.
+            raise tracking.TrackingError(str(error), lasts=True) from error
         raise
     launch.kill_workers(client)
     tracking.patiently(page.tracking_uri, lambda: page.close("FINISHED"))

@@ -150,8 +150,16 @@ def launcher(environ: Mapping[str, str] = os.environ) -> Launcher:
 
 
 def is_there(uri: str) -> bool:
-    """Tell whether a store exists that could hold a study: to open an SQLite store that is not there would make it."""
+    """Tell whether a store exists that could hold a study: to open an SQLite store that is not there would make it.
+
+    Raises
+    ------
+    ValueError
+        When not even its folder exists: its name is wrong, more likely than not.
+    """
     file = reach.sqlite_file(uri)
+    if file is not None and not file.parent.is_dir():
+        raise ValueError(f"cannot use the tracking store {shown(uri)}: there is no folder {file.parent}")
     return file is None or file.exists()
 
 

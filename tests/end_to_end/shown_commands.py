@@ -45,11 +45,11 @@ INSTEAD = {
     r"RUN_A,RUN_B|1f0c…,9ab3…|\bA,B\b": "{run},{other}",
     r"\bRUN\b": "{run}",
     r"\bFOLDER\b": "{folder}",
-    r"\bNAME\.toml": "mine.toml",
+    r"\b(NAME|people)\.toml": "mine.toml",
     r"\b(?!dataframe|diamonds)[a-z_]+-[0-9a-f]{8}\b": "{digits}",
     r"\bNAME\b|\b(diamonds|Chile)-[0-9a-f]{8}\b": "{table}",
     r"(trials[ =])(13|20|22|40|50)\b": r"\g<1>2",
-    r"(trials[ =])(60|100|264)\b": r"\g<1>4",
+    r"(trials[ =])(60|100|264|762)\b": r"\g<1>4",
     r"(decide.within[ =])\d+[mh]": r"\g<1>1s",
     r"(decide_within=)1800": r"\g<1>1",
     r"(times[ =])5\b": r"\g<1>2",
@@ -81,8 +81,10 @@ NOT_HERE = {
     "pip install opda": _INSTALLS,
     "PGPASSWORD=... mlflow server --host 0.0.0.0 --backend-store-uri postgresql+psycopg://user@host/mlflow "
     "--artifacts-destination /a/folder --allowed-hosts mlflow.example:5000": _CLUSTER,
-    "dask scheduler --protocol tls $tls --no-dashboard": _CLUSTER,
-    "dask worker tls://scheduler.example:8786 $tls --nthreads 1 --nworkers 8 --memory-limit 0 --no-dashboard": _CLUSTER,
+    'dask scheduler --protocol tls "${tls[@]}" --no-dashboard': _CLUSTER,
+    'dask worker tls://scheduler.example:8786 "${tls[@]}" --nthreads 1 --nworkers 8 --memory-limit 0 --no-dashboard': (
+        _CLUSTER
+    ),
     "make bench": _SLOW,
     'make bench ARGS="--only epochs"': _SLOW,
     'make bench ARGS="--quick"': "test_performance_page.py runs it",

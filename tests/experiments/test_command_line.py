@@ -146,8 +146,9 @@ def test_only_what_goes_on_is_said_to_go_on(capsys, monkeypatch, tmp_path):
     assert failure_code(TrackingError("deleted", lasts=True)) == 2
     for lasting in (f"file://{tmp_path}/mlruns", f"sqlite:///{tmp_path}/gone/mlflow.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", lasting)
-        assert main(["run", "--experiment", "digits"]) == 2
-        assert re.fullmatch(rf"error: cannot use the tracking store {lasting}: [^\n]*\n", capsys.readouterr().err)
+        for words in (["run", "--experiment", "digits"], ["list"], ["show"], ["report"], ["reproduce"]):
+            assert main(words) == 2
+            assert re.fullmatch(rf"error: cannot use the tracking store {lasting}: [^\n]*\n", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,13 +1,16 @@
 """Whose fault a failure is, and below which scores a trial is pruned."""
 
 import math
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from optuna.trial import TrialState, create_trial
 
 from depthcheck.experiments.cluster.worker import Outcome
+from depthcheck.experiments.study import session
 from depthcheck.experiments.study.coordinator import ALIKE, CircuitBreaker, median_marks
+from depthcheck.experiments.tracking import TrackingError
 
 
 def outcome(number, failure=None):
@@ -66,3 +69,12 @@ def test_marks_are_as_many_as_the_trial_has_epochs_and_below_no_score_that_count
     marks = median_marks(trials, n_epochs)
     half = n_epochs // 2
     assert marks == ((-math.inf,) * half + (-4.0, -6.0, -6.0, -6.0, -6.0)[half - 1 :])[:n_epochs]
+
+
+def test_what_is_refused_once_a_study_trains_is_no_bad_input(monkeypatch):
+    monkeypatch.setattr(session, "cleaning_up", Mock())  # of the whole process
+    client, page = Mock(cluster=None), Mock()
+    with pytest.raises(TrackingError, match="files are others") as caught, session._ends_well(client, page, Mock()):
+        raise ValueError("its files are others")
+    assert caught.value.lasts
+    page.abandon.assert_called_once_with("FAILED")
