@@ -72,4 +72,10 @@ def documents(draw: st.DrawFn, values: ValuesOf = values_of) -> dict[str, Any]:
         if name == "depth":  # without a hidden layer there is nothing to compare of one
             of = tables[role][name]
             deepest = of["high"] if isinstance(of, dict) else max(of) if isinstance(of, list) else of
+    # Levels that are one and the same network are refused.
+    families = next((table["family"] for table in tables.values() if "family" in table), "mlp")
+    idle = {"width_shape": deepest < 2, "nesterov": optimizers == ["sgd"], "residual": families in ("conv", ["conv"])}
+    for name, is_idle in idle.items():
+        if is_idle:
+            tables["compare"].pop(name, None)
     return {"data": {"name": "digits"}, "budget": {"trials": 1, "epochs": 2}, **tables}

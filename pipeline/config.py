@@ -460,8 +460,6 @@ class OptimizerConfig:
         options = _sorted_options(self.hyperparameters, options_of(self.name), self.name)
         object.__setattr__(self, "hyperparameters", options)
         # What Keras refuses of values that are each within their limits.
-        clips = [name for name, _ in options if name in CLIPS]
-        require(len(clips) <= 1, "gradients", f"clipped by one of {', '.join(CLIPS)}", " and ".join(clips))
         beta_1 = dict(options).get("beta_1")
         require(self.name != "lion" or beta_1 is None or float(beta_1) > 0, "beta_1 of lion", "above 0", beta_1)
 

@@ -8,6 +8,7 @@ techniques, which change a network before it is built, or make features (:data:`
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from depthcheck.pipeline.config import (
     INTEGER_OPTIONS,
     NO_DIMENSIONS,
     OPTIMIZERS,
+    InWords,
     ParamValue,
     require,
 )
@@ -388,16 +390,20 @@ def know_own(own: OwnModel) -> None:
             f"{of_layers[0]} of {own.name} must come with depth, units and activation, which it is of, got it alone; "
             "under another name it is the function's own"
         )
+    refused = NO_DIMENSIONS.union(OPTIMIZERS, [CONFIGURATION])  # [tune.adam] is a table of its own
     for name in taken:
         known = DIMENSIONS.get(name)
         is_free = known is None or known.is_own or known.of_network
-        is_free &= NO_DIMENSIONS.isdisjoint((name, re.sub(r"_\d+$", "_", name)))
+        is_free &= refused.isdisjoint((name, re.sub(r"_\d+$", "_", name)))
         expected = "none of those of training and optimizers, nor of those by which data and seed are logged"
         require(is_free, f"hyperparameter of {own.name}", expected, name)
         if known is None:
             DIMENSIONS[name] = Dimension(
                 name=name, kind="any", build=lambda _network, _value: None, per_optimizer=False, is_own=True
             )
+        elif known.default is not None and (given := own.arguments()[name]) is not None:  # it takes the place of ours
+            default = InWords(ast.unparse(given)) if taken[name] is None else taken[name]
+            known.check(default, f"default of {name} in {own.name}")
 
 
 def active(optimizer: str, depth: int) -> Iterator[Dimension]:

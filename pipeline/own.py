@@ -12,13 +12,18 @@ import ast
 import functools
 import hashlib
 import linecache
+import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 #: What a function that builds a model may take beside hyperparameters.
 SHAPES = ("input_shape", "n_outputs")
 DIRECTIONS = ("maximize", "minimize")
+#: What a file can set of Keras for all models of a process.
+_SETTINGS = ("dtype_policy", "floatx", "epsilon", "image_data_format")
 
 
 class OwnCodeError(ValueError):
@@ -193,7 +198,20 @@ class OwnMetric(OwnCode):
 @functools.lru_cache(maxsize=8)
 def _defined(own: OwnCode) -> dict[str, Any]:
     """Return what the file defines, which is run once a process."""
-    return own.namespace()
+    with settings_kept():
+        return own.namespace()
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Let Keras's settings be afterwards what they were, whatever a user's file sets."""
+    config: Any = getattr(sys.modules.get("keras"), "config", None)  # a metric may be known where Keras never is
+    before = {name: getattr(config, name)() for name in _SETTINGS} if config else {}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            getattr(config, f"set_{name}")(value)
 
 
 class _Told:

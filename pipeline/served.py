@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .data.cells import LARGEST, as_samples
-from .own import OwnModel
+from .own import OwnModel, settings_kept
 from .prepare.preparation import load_preparation
 from .records import Column
 
@@ -39,9 +39,10 @@ def load_keras(path: Path, own: OwnModel | None) -> Any:
 
     if own is None:
         return keras.models.load_model(path, compile=False)
-    defined = {name: of for name, of in own.namespace().items() if callable(of)}
-    with keras.saving.custom_object_scope(defined):
-        return keras.models.load_model(path, custom_objects=defined, compile=False, safe_mode=False)
+    with settings_kept():
+        defined = {name: of for name, of in own.namespace().items() if callable(of)}
+        with keras.saving.custom_object_scope(defined):
+            return keras.models.load_model(path, custom_objects=defined, compile=False, safe_mode=False)
 
 
 class ServedModel:

@@ -192,6 +192,11 @@ def try_own(config: TrialConfig, dataset: Dataset) -> None:
             again = load_keras(path, config.model.own)
             if not np.allclose(served_outputs(again, samples), said, atol=1e-5):
                 raise ValueError("it gives other outputs when it is read back")
+            other = _network(replace(config, fit=replace(config.fit, seed=config.fit.seed + 1)), data, dataset)
+            other.set_weights(network.get_weights())
+            # One compiled program serves all seeds, and a mask that is drawn would stay that of the first.
+            if not np.allclose(served_outputs(other, samples), said, atol=1e-5):
+                raise ValueError("with the same weights another seed gives other outputs: make what is drawn weights")
             layer_diagnostics(network, data.split.train, objective_of(data.split))
         except Exception as error:
             reason = " ".join(str(error).split())

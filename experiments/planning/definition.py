@@ -36,7 +36,7 @@ from depthcheck.pipeline.config import (
 )
 from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import DIMENSIONS, active, know_own, own_dimensions
-from depthcheck.pipeline.own import DIRECTIONS, OwnCode, OwnMetric, OwnModel
+from depthcheck.pipeline.own import DIRECTIONS, SHAPES, OwnCode, OwnMetric, OwnModel
 from depthcheck.pipeline.prepare.split import SMALL, resolve
 from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, metrics_of
@@ -194,9 +194,9 @@ def _for_own(document: Mapping[str, Any], own: OwnModel) -> Mapping[str, Any]:
         }
 
     tables = {key: kept(document[key]) for key in ("compare", "tune", "fixed", "baseline") if key in document}
-    compared = " or ".join(name.replace("_", " ") for name in tables["compare"])
+    compared = " or ".join(name.replace("_", " ") for name in tables.get("compare", {}))
     if not compared:
-        known = ", ".join(document["compare"])
+        known = ", ".join(document.get("compare", {})) or "nothing"
         raise ValueError(
             f"[compare] must have what {own.name} takes, got {known}: write a definition of your own for it"
         )
@@ -232,7 +232,9 @@ def _check_complete(experiment: Experiment) -> None:
         is_active = any(dimension.is_active(*both) for both in used)
         if dimension.is_required and is_active and dimension.name not in named:
             raise ValueError(f"{dimension.name} must be in [compare], [tune] or [fixed], got it in none of them")
-        if dimension.name in experiment.compare and not is_active:
+        # A layer alone is as wide as units say, whatever the shape.
+        is_idle = not is_active or (dimension.name == "width_shape" and all(depth < 2 for _, depth in used))
+        if dimension.name in experiment.compare and is_idle:
             depths = ", ".join(map(str, experiment.levels("depth")))
             raise ValueError(f"{dimension.name} must be compared at a depth that has it, got {depths}")
     n_combinations = math.prod(len(levels) for levels in experiment.compare.values())
@@ -240,6 +242,8 @@ def _check_complete(experiment: Experiment) -> None:
         raise ValueError(f"[compare] must have at most {MOST} combinations of levels, got {n_combinations}")
     _check_optimizers(experiment, named, optimizers)
     check_network(experiment.baseline, "[baseline]")
+    if experiment.model is not None:
+        _check_own(experiment.model, experiment.baseline)
 
 
 def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Sequence[str]) -> None:
@@ -260,6 +264,17 @@ def _check_optimizers(experiment: Experiment, named: set[str], optimizers: Seque
         if name in named and (not takers or (name in experiment.compare and len(takers) < len(optimizers))):
             whom = "every optimizer" if name in experiment.compare else "an optimizer"
             raise ValueError(f"{name} must be a hyperparameter of {whom} that is used, got {', '.join(optimizers)}")
+    has_momentum = "momentum" in experiment.tuned_for("sgd", 1) or any(experiment.levels("momentum"))
+    if "nesterov" in experiment.compare and set(optimizers) == {"sgd"} and not has_momentum:
+        raise ValueError("nesterov must be compared with a momentum above 0, got none")
+
+
+def _check_own(own: OwnModel, baseline: Mapping[str, ParamValue]) -> None:
+    """Complain where the baseline has no value of what the function must be given."""
+    for name, default in own.arguments().items():
+        if default is None and name not in (*SHAPES, *baseline) and DIMENSIONS[name].part == "options":
+            got = shown(dict(baseline))
+            raise ValueError(f"[baseline] must have {name}, of which {own.name} has no default, got {got}")
 
 
 def check_network(values: Mapping[str, ParamValue], where: str) -> None:
@@ -288,6 +303,12 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
         for name, of in ranges.items():
             for value in of if isinstance(of, tuple) else of.ends:
                 check_values({name: value}, dataset)
+    if experiment.model is None and "residual" in experiment.compare and experiment.levels("family") == ("conv",):
+        (height, width, *_), deepest = dataset.sample_shape, max(map(int, experiment.levels("depth")))
+        # A block puts out half of the height and width that go in, until one pixel is left.
+        if max(height, width) > 2 ** (deepest - 1):
+            what = "residual must be compared where what goes into a layer has the shape of what comes out"
+            raise ValueError(f"{what}, got blocks that each halve {height} × {width} pixels")
 
 
 def check_values(values: Mapping[str, ParamValue], dataset: Dataset) -> None:

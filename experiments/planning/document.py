@@ -83,6 +83,15 @@ def _whole(low: int, most: int = MOST) -> Checked:
     return Checked.by(Values(kind="int", low=low, most=most))
 
 
+def _number(value: object) -> float | int:
+    """Return a number as it is written, 1 or 1.0: it tells whether a range is one of whole numbers."""
+    found = Values(kind="float").check(value)
+    return value if isinstance(value, int) else float(found)
+
+
+_NUMBER = Checked(_number, Values(kind="float").json_schema)
+
+
 def _share(value: object) -> float | int:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
         raise ValueError(f" must be a share between 0 and 1, got {shown(value)}")
@@ -180,7 +189,7 @@ def _tuned(dimension: Dimension) -> Any:
 
         return Annotated[choices, WrapValidator(no_range)]
     # Of a hyperparameter of a user's own model nobody has said what it is; ends are numbers.
-    end = Annotated[Any, Checked.by(Values(kind="float") if dimension.kind == "any" else dimension)]
+    end = Annotated[Any, _NUMBER if dimension.kind == "any" else Checked.by(dimension)]
     numbers: Any = _table(
         f"Range of {dimension.name}",
         {
@@ -199,9 +208,8 @@ def _tuned(dimension: Dimension) -> Any:
 
 def _range(dimension: Dimension, table: Mapping[str, Any]) -> Range:
     low, high, log, step = table["low"], table["high"], table.get("log", False), table.get("step")
-    is_whole = dimension.kind == "int"
-    if dimension.kind == "any" and low.is_integer() and high.is_integer():
-        low, high, is_whole = int(low), int(high), True
+    is_whole = dimension.kind == "int" or all(isinstance(of, int) for of in (low, high, step or 1))
+    low, high = (low, high) if is_whole else (float(low), float(high))
     if low >= high:
         raise ValueError(f" must have low below high, got low = {low}, high = {high}")
     if log and (low <= 0 or step is not None):

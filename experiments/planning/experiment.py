@@ -256,7 +256,7 @@ class Experiment:
 
 def _texts(stored: Mapping[str, Any], table: str = "") -> Iterator[tuple[str, str]]:
     for key, value in stored.items():
-        if isinstance(value, Mapping) and "low" in value:
+        if table and isinstance(value, Mapping) and "low" in value:  # which a dimension may be called, too
             how = [", log"] if value.get("log") else [f", step {value['step']}"] if "step" in value else []
             yield f"{table}{key}", f"{value['low']} to {value['high']}{''.join(how)}"
         elif isinstance(value, Mapping):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import ModelConfig, OptimizerConfig
 from depthcheck.pipeline.dimensions import DIMENSIONS, Blueprint
 from depthcheck.pipeline.metrics import Objective
-from depthcheck.pipeline.own import OwnCodeError, OwnModel
+from depthcheck.pipeline.own import OwnCodeError, OwnModel, settings_kept
 from depthcheck.pipeline.records import OUTPUTS, Scaler
 from depthcheck.pipeline.training import layers
 from depthcheck.pipeline.training.sharing import as_padded, can_pad, padded_units, with_momentum, without_settings
@@ -93,7 +93,7 @@ def build(
         plan.activation, plan.units = None, padded_units(plan.units, least)
     inputs = keras.Input((n_features,))
     if model.own is not None:
-        parts = list(_own_network(model, plan, seed))
+        parts = _own_network(model, plan, seed)
         network = keras.Sequential([inputs, *parts], name="own")
         network.served = partial(keras.Sequential, [inputs, *parts])
     else:
@@ -115,25 +115,29 @@ def build(
     return network
 
 
-def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> Iterator[Any]:
-    """Yield the layers of a user's own model, which takes samples in their own shape.
+def _own_network(model: ModelConfig, plan: Blueprint, seed: int) -> list[Any]:
+    """Return the layers of a user's own model, which takes samples in their own shape.
 
     Raises
     ------
     OwnCodeError
         When its function raises, or returns no model that gives so many numbers a sample.
     """
-    own, n_outputs = model.own, plan.n_classes or 1
-    assert own is not None
+    assert model.own is not None
     drawn = random.getstate(), np.random.get_state()
     try:
-        yield from _own_parts(own, model, plan, seed, n_outputs)
+        with settings_kept():
+            body = _own_body(model.own, model, plan, seed)
     finally:  # in a notebook they are the user's
         random.setstate(drawn[0])
         np.random.set_state(drawn[1])
+    if len(plan.sample_shape) > 1:
+        return [keras.layers.Reshape(plan.sample_shape, name="sample_shape"), body]
+    return [body]
 
 
-def _own_parts(own: OwnModel, model: ModelConfig, plan: Blueprint, seed: int, n_outputs: int) -> Iterator[Any]:
+def _own_body(own: OwnModel, model: ModelConfig, plan: Blueprint, seed: int) -> keras.Model:
+    n_outputs = plan.n_classes or 1
     held = {**dict(model.options), "depth": model.depth, "activation": model.activation, "dropout": model.dropout}
     held["units"] = model.units[0] if model.units else 0
     values = {name: held[name] for name in own.defaults() if name in held}
@@ -142,20 +146,24 @@ def _own_parts(own: OwnModel, model: ModelConfig, plan: Blueprint, seed: int, n_
         body = own.build(input_shape=plan.sample_shape, n_outputs=n_outputs, values=values)
     if not isinstance(body, keras.Model):
         raise OwnCodeError(f"{own.name} must return a keras.Model, got {type(body).__name__}")
-    if body.compiled or type(body).train_step is not keras.Model.train_step:
+    hooks = (getattr(type(body), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
+    if body.compiled or any(hooks):
         raise OwnCodeError(f"{own.name} must return a model that is not compiled and trains as Keras's do")
-    if len(plan.sample_shape) > 1:
-        yield keras.layers.Reshape(plan.sample_shape, name="sample_shape")
+    if body.dtype_policy.name == "mixed_float16":
+        raise OwnCodeError(f"{own.name} must do without mixed_float16, whose loss is scaled; mixed_bfloat16 needs none")
     samples = keras.KerasTensor((None, *plan.sample_shape), dtype="float32")
     try:
         with _as_in_a_new_process(seed + 1):  # what is built at its first call only
-            shape = tuple(body(samples).shape)
+            said = body(samples)
+            shape, dtype = tuple(said.shape), said.dtype
     except Exception as error:
         raise OwnCodeError(f"{own.name}: {type(error).__name__}: {' '.join(str(error).split())}"[:500]) from error
     if shape != (None, n_outputs):
         wanted = f"({n_outputs},), a number a class" if plan.n_classes else "(1,)"
         raise OwnCodeError(f"{own.name} must give outputs of shape {wanted}, got {shape[1:]}")
-    yield body
+    if dtype != "float32":
+        raise OwnCodeError(f"{own.name} must give outputs of float32 (its last layer's dtype), got {dtype}")
+    return body
 
 
 @contextmanager

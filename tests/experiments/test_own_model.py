@@ -167,11 +167,21 @@ def test_wrong_definition_is_one_line(folder: Path, change: dict[str, object], m
             "nor of those by which data and seed are logged, got 'seed'$",
         ),
         ("def build(columns_2=0):\n    pass\n", "by which data and seed are logged, got 'columns_2'$"),
+        ("def build(configuration=0):\n    pass\n", "by which data and seed are logged, got 'configuration'$"),
+        ("def build(lion=0):\n    pass\n", "none of those of training and optimizers, .*, got 'lion'$"),
         ("def build(depth):\n    pass\n", "must be a function of depth, units and activation or of none, got 'depth'"),
         (
             "def build(blocks=1, width=8, kind='relu', dropout=0.2):\n    pass\n",
             r"^dropout of my_models\.py:build must come with depth, units and activation, which it is of, got it "
             "alone; under another name it is the function's own$",
+        ),
+        (
+            "DROP = 0.5\n\n\ndef build(depth, units, activation, dropout=DROP):\n    pass\n",
+            r"^default of dropout in my_models\.py:build must be a number of at least 0 and below 1, got DROP$",
+        ),
+        (
+            "def build(blocks, width=8, kind='relu'):\n    pass\n",
+            r"^\[baseline\] must have blocks, of which my_models\.py:build has no default, got \{",
         ),
     ],
 )
@@ -230,6 +240,8 @@ def test_shipped_definition_leaves_out_what_the_model_does_not_take(folder: Path
     assert all(config.model.own == own for config in configs(found))
     with pytest.raises(ValueError, match=r"normalization\.toml: \[compare\] must have what my_models\.py:build takes"):
         definition.read(definition.find("normalization"), model=own)
+    with pytest.raises(ValueError, match=r"notebook\.toml: \[compare\] must have what .* takes, got nothing: "):
+        definition.read(definition.find("notebook"), model=own)
 
 
 def test_function_of_a_file_is_its_text_and_others_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -278,6 +290,13 @@ def test_hyperparameter_of_another_study_is_none_of_a_network_of_ours(folder: Pa
     del ours["model"]
     with pytest.raises(ValueError, match=r"^blocks must be a hyperparameter of a model, got another"):
         definition.parse(ours, name="ours")
+
+
+def test_hyperparameter_may_be_called_low(folder: Path):
+    (folder / "my_models.py").write_text("def build(low=1, width=8, kind='relu', blocks=1): ...\n")
+    for table, value, said in (("fixed", 2, "2"), ("tune", {"low": 1, "high": 3}, "1 to 3")):
+        document = {**DOCUMENT, table: {**DOCUMENT[table], "low": value}}
+        assert definition.parse(document, name="own", base=folder).as_params()[f"{table}.low"] == said
 
 
 def test_model_is_trained_logged_read_back_and_made_again(uri: str, folder: Path, digits: Dataset):
@@ -357,6 +376,29 @@ def test_comparison_of_an_own_model_tries_the_first_of_what_was_chosen(uri, fold
             "    def call(self, x):\n        return x @ self.kernel",
             r"^my_models\.py:build must be a model that can be saved, read back and watched: .*'activation'",
         ),
+        (
+            "samples = keras.Input(input_shape)\n"
+            "    drawn = keras.layers.Flatten()(samples) * keras.random.uniform((64,))\n"
+            "    return keras.Model(samples, keras.layers.Dense(n_outputs)(drawn))",
+            "watched: with the same weights another seed gives other outputs: make what is drawn weights$",
+        ),
+        (
+            "return Own([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(n_outputs)])\n\n\n"
+            "class Own(keras.Sequential):\n    def compute_loss(self, **given):\n        return 0.0",
+            r"^my_models\.py:build must return a model that is not compiled and trains as Keras's do$",
+        ),
+        *(
+            (
+                f"keras.config.set_dtype_policy('{policy}')\n"
+                "    flat = keras.layers.Flatten()\n"
+                "    return keras.Sequential([keras.Input(input_shape), flat, keras.layers.Dense(n_outputs)])",
+                rf"^my_models\.py:build must {message}$",
+            )
+            for policy, message in (
+                ("mixed_bfloat16", r"give outputs of float32 \(its last layer's dtype\), got bfloat16"),
+                ("mixed_float16", "do without mixed_float16, whose loss is scaled; mixed_bfloat16 needs none"),
+            )
+        ),
     ],
 )
 def test_model_that_cannot_be_trained_is_one_line(folder: Path, digits: Dataset, body: str, message: str):
@@ -371,3 +413,23 @@ def test_model_that_cannot_be_trained_is_one_line(folder: Path, digits: Dataset,
     assert config.model.own == own
     with pytest.raises(OwnCodeError, match=message):
         try_own(config, digits)
+
+
+def test_what_a_file_sets_of_keras_holds_for_its_model_alone(digits: Dataset):
+    import keras
+
+    from depthcheck.pipeline.trial import run_trial, try_own
+
+    source = LAYERED.replace("import keras", "import keras\n\nkeras.config.set_dtype_policy('mixed_bfloat16')")
+    source = source.replace("Dense(n_outputs)", "Dense(n_outputs, dtype='float32')")
+    own = OwnModel(file="my_models.py", function="build", source=source)
+    values = {"depth": 1, "units": 16, "activation": "relu", "optimizer": "adam", "learning_rate": 0.01}
+    given = {"data": DataConfig(name="digits"), "data_sha256": digits.sha256, "split": SplitConfig(), "epochs": 5}
+    config = TrialConfig.of({**values, "batch_size": 64}, **given, seed=1, own=own)
+    try_own(config, digits)
+    trained = run_trial(config, digits)
+    assert trained.result.valid.score > 0.5
+    assert keras.config.dtype_policy().name == "float32"
+    policies = {layer.name: layer.dtype_policy.name for layer in trained.model.layers}
+    assert (policies["sample_shape"], policies["probabilities"]) == ("float32", "float32")
+    assert "mixed_bfloat16" in policies.values()

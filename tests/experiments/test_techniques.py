@@ -71,6 +71,36 @@ def test_level_that_asks_for_other_data_is_one_line(tmp_path: Path, compare: dic
     definition.check_fits(experiment(**fine), rows)
 
 
+@pytest.mark.parametrize(
+    ("fixed", "compare", "more", "message"),
+    [
+        ({"depth": 1}, {"width_shape": ["constant", "funnel"]}, {"depth": 2}, "^width_shape must be compared at a d"),
+        (
+            {"optimizer": "sgd", "momentum": 0.0},
+            {"nesterov": [False, True]},
+            {"momentum": 0.9},
+            "^nesterov must be compared with a momentum above 0, got none$",
+        ),
+        (
+            {"depth": 3, "family": "conv"},
+            {"residual": [False, True]},
+            {"depth": 4},
+            "^residual must be compared where .*, got blocks that each halve 8 × 8 pixels$",
+        ),
+    ],
+)
+def test_levels_that_are_one_network_are_one_line(tmp_path: Path, fixed, compare, more, message: str):
+    digits = load(DataConfig(name="digits"), cache=tmp_path)
+
+    def check(fixed: dict[str, object]) -> None:
+        document = {**DOCUMENT, "compare": compare, "fixed": {**DOCUMENT["fixed"], **fixed}}
+        definition.check_fits(definition.parse(document, name="t"), digits)
+
+    with pytest.raises(ValueError, match=message):
+        check(fixed)
+    check({**fixed, **more})
+
+
 def test_range_is_checked_by_what_it_reaches(tmp_path: Path):
     digits = load(DataConfig(name="digits"), cache=tmp_path)
     of = definition.parse(

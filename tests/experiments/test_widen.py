@@ -1,5 +1,6 @@
 """Ranges that a winner lay at the edge of: how they are widened, and what cannot be."""
 
+import json
 import math
 import tomllib
 
@@ -46,14 +47,18 @@ def tuned_of(name: str, stored: object) -> Range | Choices:
         (Range(low=2, high=8, log=True, integer=True), "down", {"low": 1, "high": 8, "log": True}),
         (Range(low=1, high=2, integer=True), "up", {"low": 1, "high": 3}),
         (Range(low=1, high=8, log=True, integer=True), "down", None),
+        (Range(low=1.0, high=2.5, log=True), "up", {"low": 1.0, "high": 10.0, "log": True}),
+        (Range(low=0.0, high=0.7, step=0.1), "up", {"low": 0.0, "high": 1.0, "step": 0.1}),
     ],
 )
-def test_hyperparameters_of_ones_own_model_stay_whole(tuned: Range | Choices, side: str, expected: object):
+def test_hyperparameters_of_ones_own_model_stay_what_they_are(monkeypatch, tuned, side, expected):
     own = Dimension(name="width", kind="any", per_optimizer=False, is_own=True)
+    monkeypatch.setitem(DIMENSIONS, "width", own)
     assert can_widen(tuned, own, side) == (expected is not None)
     if expected is not None:
-        found = widen(tuned, own, side).as_json()
-        assert repr(found) == repr(expected)
+        found = widen(tuned, own, side)
+        assert repr(found.as_json()) == repr(expected)
+        assert tuned_of("width", json.loads(json.dumps(found.as_json()))) == found
 
 
 @pytest.mark.parametrize(
