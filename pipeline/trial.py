@@ -48,7 +48,7 @@ from depthcheck.pipeline.training.evaluate import (
 from depthcheck.pipeline.training.fit import EpochCallback, counted, fit_folds, fit_whole
 
 #: A regression's mean square beside that of guessing, beyond which training diverged, as for R².
-_MOST_LOSS = 100.0
+_MOST_LOSS = 1 - METRICS["r2"].diverged_below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

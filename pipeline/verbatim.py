@@ -23,7 +23,7 @@ _JOINERS = frozenset("\u200c\u200d")
 _MARKS = re.compile(r"[\\`*\[\]<>$~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|(?<!\S)[#+\-=](?=[#+\-=]*(?:\s|$))")
 _NUMBERED = re.compile(r"(?<!\S)(\d{1,9})([.)])(?=\s|$)")
 #: A name of a column or class is cut there.
-_LONGEST_NAME = 60
+LONGEST_NAME = 60
 
 
 def one_line(text: str, most: int | None = None) -> str:
@@ -36,7 +36,7 @@ def one_line(text: str, most: int | None = None) -> str:
     return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
 
 
-def in_markdown(text: str, most: int | None = _LONGEST_NAME) -> str:
+def in_markdown(text: str, most: int | None = LONGEST_NAME) -> str:
     """Return a text for a place in markdown: it looks there as it is written. A table itself escapes ``|``."""
     return _NUMBERED.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", one_line(text, most)))
 

@@ -35,7 +35,7 @@ from depthcheck.pipeline.prepare.prepare import require_features
 from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
-from depthcheck.pipeline.verbatim import in_markdown, one_line
+from depthcheck.pipeline.verbatim import LONGEST_NAME, in_markdown, one_line
 
 #: Least time between two updates of the page while the study runs.
 _NOTE_SECONDS = 15.0
@@ -290,7 +290,7 @@ def design_rows(
     compared = "; ".join(f"{name}: {_list(levels)}" for name, levels in experiment.compare.items())
     rows = [
         ("data", f"{dataset.name}: {parts}; SHA-256 {dataset.sha256[:16]}…"),
-        ("predicted", f"{one_line(dataset.target, 60) or 'the label'}, {task}, judged by {judge}"),
+        ("predicted", f"{one_line(dataset.target, LONGEST_NAME) or 'the label'}, {task}, judged by {judge}"),
         ("compared", compared or "nothing"),
         ("tuned", "; ".join(tuned_in_words(experiment)) or "nothing"),
         ("fixed", "; ".join(fixed_in_words(experiment)) or "nothing"),

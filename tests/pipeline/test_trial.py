@@ -28,7 +28,7 @@ from depthcheck.pipeline.records import Column, Dataset
 from depthcheck.pipeline.scores import METRICS, Metric
 from depthcheck.pipeline.training.build import build
 from depthcheck.pipeline.training.fit import fit_folds
-from depthcheck.pipeline.trial import TrainedTrial, _trained_on_all, judge, run_trial
+from depthcheck.pipeline.trial import TrainedTrial, judge, run_trial
 
 N, N_FEATURES = 203, 4
 FOLDS = SplitConfig(folds=3)
@@ -168,18 +168,13 @@ def test_confirmed_folds_hand_on_a_model_that_was_trained_on_all_rows(
     assert not np.array_equal(searched.model.get_weights()[0], confirmed.model.get_weights()[0])
 
 
-@pytest.mark.parametrize("factor", [1e9, np.nan])
-def test_network_of_all_rows_that_ran_away_is_not_handed_on(dataset: Dataset, monkeypatch, factor: float):
-    whole = _trained_on_all
+def test_network_of_all_rows_that_ran_away_to_large_numbers_is_not_handed_on(dataset: Dataset, monkeypatch):
+    def away(model, *_, **__) -> None:
+        model.set_weights([weight + 1e9 for weight in model.get_weights()])
 
-    def away(*given):
-        network, data = whole(*given)
-        network.set_weights([weight * factor for weight in network.get_weights()])
-        return network, data
-
-    monkeypatch.setattr("depthcheck.pipeline.trial._trained_on_all", away)
+    monkeypatch.setattr("depthcheck.pipeline.trial.fit_whole", away)
     found = run_trial(config(FOLDS, units=(8,)), dataset, confirm=True)
-    assert found.is_of_a_fold == (np.isnan(factor) or dataset.task == "regression")
+    assert found.is_of_a_fold == (dataset.task == "regression")
 
 
 def test_searching_folds_hands_on_the_first_folds_model_and_predicts_every_row(
