@@ -83,7 +83,7 @@ class Metric:
     dummy_is
         What scores as the dummy baseline does.
     dummy
-        What that is, where neither the data nor a diverged trial tell.
+        What that is, where a study notes nothing else.
     has_formula
         Whether the scores of single examples, which intervals are drawn from, have a formula of their own
         (:func:`depthcheck.reports.compare.example_scores.example_scores`). Else they are the jackknife's, worked out

@@ -140,12 +140,14 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     seeds = tuple(frozen.get("seeds", ()))
     n_seeds = len(seeds) if frozen else experiment.budget.seeds
     finalists = tuple(_finalist(one) for one in frozen.get("finalists", ()))
+    guess = _guess(stored["data"], metric, data)
     design = StudyDesign(
         name=summary.study,
         factors=tuple(Factor.of(name, tuple(map(str, levels))) for name, levels in experiment.compare.items()),
         metric=metric,
-        dummy_score=_dummy_score(metric, data, records, stored["data"]),
-        dummy_test=_below_zero(stored["data"].get("guess", {}).get("test"), metric),
+        dummy_score=guess["valid"],
+        dummy_train=guess.get("train"),
+        dummy_test=guess.get("test"),
         equivalence=experiment.budget.equivalence or metric.equivalence,
         n_seeds=n_seeds,
         folds=split.folds,
@@ -239,26 +241,19 @@ def _metric(stored: Mapping[str, Any]) -> Metric:
     return replace(metric, perfect=perfect, equivalence=percent, finest=percent, tolerance=percent / 10)
 
 
-def _dummy_score(metric: Metric, data: DataFacts, records: Sequence[TrialRecord], stored: Mapping[str, Any]) -> float:
-    """Return what a network that learned nothing scores on the validation part.
+def _guess(stored: Mapping[str, Any], metric: Metric, data: DataFacts) -> Mapping[str, float]:
+    """Return what a network that learned nothing scores on the validation part, and on others where that is noted.
 
-    Of an accuracy that is the commonest class: as a diverged trial was given it, else from the classes' shares. Of R²
-    it is the training part's mean: as the study noted it; one that did not may have a diverged trial that was given it.
-    Of another it is as a diverged trial was given it, else as the metric says.
+    A study notes it before its first trial, unless it is AUC, which is the same everywhere. Where an R² of the training
+    part's mean fits a part but for chance, it is 0 there.
     """
     if "metric_scale" in stored:
-        return float(stored["metric_scale"]["guess"])
-    diverged = [evaluation.score for r in records if r.state == "diverged" and (evaluation := r.evaluation("valid"))]
-    if metric is ACCURACY:
-        return diverged[0] if diverged else data.majority_share or 0.0
-    if metric is R2:
-        return _below_zero(stored.get("guess", {}).get("valid", diverged[0] if diverged else None), metric) or 0.0
-    return diverged[0] if diverged else metric.dummy
-
-
-def _below_zero(guess: float | None, metric: Metric) -> float | None:
-    """Return an R² of the training part's mean; 0 where it fits the part but for chance, None where nobody knows."""
-    return None if guess is None else guess if guess < -metric.equivalence else 0.0
+        return {"valid": stored["metric_scale"]["guess"], **stored["metric_scale"]}
+    usual = (data.majority_share or 0.0) if metric is ACCURACY else metric.dummy
+    noted = {"valid": usual, **stored.get("guess", {})}
+    if metric is R2:  # of its own numbers a mean explains nothing
+        return {"train": 0.0, **{part: guess if guess < -metric.equivalence else 0.0 for part, guess in noted.items()}}
+    return noted
 
 
 def _finalist(stored: Mapping[str, Any]) -> FrozenFinalist:

@@ -213,9 +213,10 @@ def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, ob
         "is_table": dataset.is_table,
         **({"leaks": leaks_of(dataset.columns)} if dataset.is_table else {}),
     }
+    if dataset.metric in ("accuracy", "r2"):
+        facts["guess"] = guesses(dataset, split)
     if dataset.task == "regression":
-        facts |= {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
-        return facts | {"guess": guesses(dataset, split)} if dataset.metric == "r2" else facts
+        return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
     facts |= {"class_names": list(dataset.class_names), "class_counts": counts}
     if dataset.weights is None:

@@ -148,25 +148,30 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
 
 
 def guesses(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
-    """Return the R² of always giving the training part's mean, on each part that judges; of folds, the mean over them.
+    """Return the accuracy of the training part's commonest class, or the R² of its mean, on each part.
 
-    It lies far below 0 where later rows, or other groups, have other numbers than those that train.
+    Of folds, the mean over them. Later rows, other groups and a test file may have other classes or numbers than those
+    that train.
     """
-    y, weights = dataset.y.astype(np.float64), dataset.weights
+    weights = dataset.weights
 
-    def guess(cut: Cut, judging: NDArray[np.int64] | None) -> float:
-        mean = np.average(y[cut.train], weights=None if weights is None else weights[cut.train])
-        of, weight = (dataset.y_test, dataset.weights_test) if judging is None else (y[judging], weights)
+    def guess(cut: Cut, part: str) -> float:
+        y, of_train = dataset.y[cut.train], None if weights is None else weights[cut.train]
+        rows = getattr(cut, part)
+        of, weight = (dataset.y_test, dataset.weights_test) if rows is None else (dataset.y[rows], weights)
         assert of is not None
-        if judging is not None and weight is not None:
-            weight = weight[judging]
-        return r2(of, np.full(len(of), mean), weight)
+        if rows is not None and weight is not None:
+            weight = weight[rows]
+        if dataset.task == "regression":
+            return r2(of, np.full(len(of), np.average(y.astype(np.float64), weights=of_train)), weight)
+        return float(np.average(of == np.bincount(y, of_train).argmax(), weights=weight))
 
-    if config.folds:
-        return {"valid": float(np.mean([guess(cut, cut.valid) for cut in folds(dataset, config)]))}
-    cut = split(dataset, config)
-    has_test = cut.test is not None or dataset.y_test is not None
-    return {"valid": guess(cut, cut.valid), **({"test": guess(cut, cut.test)} if has_test else {})}
+    cuts = folds(dataset, config) if config.folds else [split(dataset, config)]
+    has_test = not config.folds and (cuts[0].test is not None or dataset.y_test is not None)
+    return {
+        part: float(np.mean([guess(cut, part) for cut in cuts]))
+        for part in ("train", "valid", *(["test"] if has_test else []))
+    }
 
 
 def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConfig) -> NDArray[np.int64] | None:

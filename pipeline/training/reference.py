@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,29 +80,44 @@ def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, 
 
 
 def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
-    """Return what a user's own metric gives for guessing and for a perfect answer, on the (first) validation part.
+    """Return what a user's own metric gives for guessing and for a perfect answer: ``guess`` and ``perfect``.
+
+    Both are of the validation part, or the mean over folds; ``train`` and ``test`` are of guessing on these parts.
 
     Raises
     ------
     OwnCodeError
         When it cannot be used: it raises, gives no finite number, or a perfect answer scores no better than guessing.
     """
-    own, parts = METRICS[dataset.metric].own, next(_parts(dataset, config))
+    own, found = METRICS[dataset.metric].own, []
     assert own is not None
-    objective, part = objective_of(parts), parts.valid
-    guess = dummy_evaluation(parts, objective).score
-    truth = part.y.reshape(-1, 1) if objective.is_regression else np.eye(parts.n_classes)[part.y]
-    perfect = objective.served.score(part.y, truth.astype(np.float64), part.weight)
-    for what, score in (("guessing", guess), ("a perfect answer", perfect)):
+    for parts in _parts(dataset, config):
+        objective, part = objective_of(parts), parts.valid
+        truth = part.y.reshape(-1, 1) if objective.is_regression else np.eye(parts.n_classes)[part.y]
+        guessed = {"guess": part, "train": parts.train, "test": None if config.folds else parts.test}
+        found.append(
+            {
+                "perfect": objective.served.score(part.y, truth.astype(np.float64), part.weight),
+                **{
+                    name: dummy_evaluation(replace(parts, valid=judged), objective).score
+                    for name, judged in guessed.items()
+                    if judged is not None
+                },
+            }
+        )
+    scale = {name: float(np.mean([scores[name] for scores in found])) for name in found[0]}
+    for name, score in scale.items():
         if not np.isfinite(score):
+            what = {"perfect": "a perfect answer", "guess": "guessing"}.get(name, f"guessing on the {name} part")
             raise OwnCodeError(f"{own.name} must give a finite number for {what}, got {score}")
+    perfect, guess = scale["perfect"], scale["guess"]
     if perfect <= guess:
         sign = -1 if own.direction == "minimize" else 1
         raise OwnCodeError(
             f"{own.name} with direction {own.direction} must score a perfect answer better than guessing, got "
             f"{sign * perfect:g} against {sign * guess:g}"
         )
-    return {"guess": guess, "perfect": perfect}
+    return scale
 
 
 def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
-from depthcheck.pipeline.records import History, engines_in_words
+from depthcheck.pipeline.records import TrialRecord, engines_in_words
 from depthcheck.pipeline.scores import ACCURACY, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown, option
 from depthcheck.reports.compare.results import Check, Comparison, Difference, FinalistRow, LevelRow, Question, Search
@@ -37,12 +37,15 @@ def check(name: str, problems: Sequence[str], otherwise: str) -> Check:
 
 
 def check_still_improving(
-    histories: Mapping[str, Sequence[History]], equivalence: float, metric: Metric = ACCURACY
+    runs: Mapping[str, Sequence[TrialRecord]], equivalence: float, metric: Metric = ACCURACY
 ) -> Check:
-    """Warn where the last fifth of the epochs still gained more than the region of practical equivalence."""
+    """Warn where the last fifth of the epochs still gained more than the region of practical equivalence.
+
+    A run that early stopping ended had no use for more of them.
+    """
     problems = []
-    for name, runs in histories.items():
-        curve = _mean_curve([run.valid_score for run in runs])
+    for name, of in runs.items():
+        curve = _mean_curve([run.history.valid_score for run in of if run.history.n_epochs == run.config.fit.epochs])
         late = max(1, round(LATE * len(curve)))
         if len(curve) < 2 * late:
             continue
@@ -69,11 +72,16 @@ def check_engine(engines: Sequence[str]) -> Check | None:
     return check("one engine", problems, said) if said else None
 
 
-def check_overfitting(histories: Mapping[str, Sequence[History]]) -> Check:
-    """Warn where the validation loss ends more than 5 % above its lowest while the training loss still fell."""
+def check_overfitting(runs: Mapping[str, Sequence[TrialRecord]]) -> Check:
+    """Warn where the validation loss ends more than 5 % above its lowest while the training loss still fell.
+
+    With early stopping the weights of the lowest loss count, and what was trained behind it is thrown away.
+    """
     problems = []
-    for name, runs in histories.items():
-        valid, train = (_mean_curve(curves) for curves in ([r.valid_loss for r in runs], [r.train_loss for r in runs]))
+    for name, of in runs.items():
+        histories = [run.history for run in of if not run.config.values().get("early_stopping")]
+        valid = _mean_curve([history.valid_loss for history in histories])
+        train = _mean_curve([history.train_loss for history in histories])
         if len(valid) < 2:
             continue
         lowest = int(valid.argmin())
@@ -242,10 +250,8 @@ def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
     return check("confirm is complete", problems, f"{n_seeds} runs of every finalist")
 
 
-def check_test_openings(earlier: int | None) -> Check:
+def check_test_openings(earlier: int) -> Check:
     """Warn where the test part had been opened before: whoever saw it may have chosen by it."""
-    if earlier is None:
-        return Check(name="test part was closed", state="warn", detail="nobody counted how often it had been opened")
     times = "once" if earlier == 1 else f"{earlier} times"
     return check(
         "test part was closed",
@@ -295,7 +301,6 @@ def check_predictions(differences: Mapping[str, Difference]) -> Check:
     counted = {
         "folds": "repeats and folds, corrected for the rows that folds share",
         "settings and rows": "settings and rows, corrected for the rows that folds share",
-        "seeds and rows": "seeds and rows, corrected for the rows that folds share",
         "settings and examples": "settings and test examples",
     }
     over = dict.fromkeys(counted.get(method, "seeds and test examples") for method in methods)
@@ -326,10 +331,10 @@ def check_drift(design: StudyDesign) -> Check | None:
     return check("parts are alike", [f"{problem} follows them only as far as its columns tell"], "")
 
 
-def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) -> tuple[Check, ...]:
+def all_checks(found: Comparison, runs: Mapping[str, Sequence[TrialRecord]]) -> tuple[Check, ...]:
     """Return every check of a comparison that has none yet, in the order of the report.
 
-    ``histories`` are those of each finalist's confirm runs.
+    ``runs`` are each finalist's on fresh seeds.
     """
     design, search, finalists, questions = found.design, found.search, found.finalists, found.questions
     rows = [row for question in questions for row in question.rows]
@@ -362,8 +367,8 @@ def all_checks(found: Comparison, histories: Mapping[str, Sequence[History]]) ->
             in_lists=in_lists,
             launcher=design.launcher,
         ),
-        check_still_improving(histories, design.equivalence, design.metric),
-        check_overfitting(histories),
+        check_still_improving(runs, design.equivalence, design.metric),
+        check_overfitting(runs),
         check_region(finalists, design),
         *filter(None, [check_drift(design), check_linear(questions, found.linear, found.part, design)]),
     )

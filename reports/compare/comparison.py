@@ -96,8 +96,8 @@ def compare(
         search=search,
         linear=linear,
     )
-    histories = {f.id: [run.history for run in evidence.runs[f.id].values()] for f in finalists}
-    return replace(found, checks=all_checks(found, histories))
+    runs = {finalist.id: list(evidence.runs[finalist.id].values()) for finalist in finalists}
+    return replace(found, checks=all_checks(found, runs))
 
 
 def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation | None:

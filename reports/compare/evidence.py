@@ -384,7 +384,7 @@ def finalist_row(finalist: FrozenFinalist, evidence: Evidence) -> FinalistRow:
         n_diverged=sum(run.state == "diverged" for run in runs.values()),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
         fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
-        secondary=_secondary(list(runs.values()), evidence.part),
+        secondary=_secondary([run for run in runs.values() if run.state == "finished"], evidence.part),
     )
 
 
@@ -419,7 +419,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference 
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
         fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
         tuned=tuned,
-        tuned_valid=settings.tuned_valid(factor.name, level) if settings and settings.search.n_settings else None,
+        tuned_valid=settings.tuned_valid(factor.name, level) if settings else None,
     )
 
 

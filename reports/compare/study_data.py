@@ -15,7 +15,7 @@ import numpy as np
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Predictions, TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, ENOUGH_SEEDS, R2, Metric
+from depthcheck.pipeline.scores import ACCURACY, AUC, ENOUGH_SEEDS, Metric
 from depthcheck.pipeline.verbatim import Launcher
 
 
@@ -35,8 +35,9 @@ class Factor:
     @classmethod
     def of(cls, name: str, levels: tuple[str, ...]) -> Factor:
         """Make a factor with its dimension's baseline as reference (depth 1, sgd), otherwise the first level."""
-        declared = str(DIMENSIONS[name].baseline) if name in DIMENSIONS else ""
-        return cls(name=name, levels=levels, reference=declared if declared in levels else levels[0])
+        baseline = DIMENSIONS[name].baseline if name in DIMENSIONS else None
+        is_level = baseline is not None and str(baseline) in levels
+        return cls(name=name, levels=levels, reference=str(baseline) if is_level else levels[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +82,9 @@ class StudyDesign:
 
     Attributes
     ----------
-    dummy_score, dummy_test
-        The score of always giving the commonest answer: what a network that learned nothing gets; and on the test part,
-        where that is another one, else None.
+    dummy_score, dummy_train, dummy_test
+        The score of always giving the training part's commonest answer, which is what a network that learned nothing
+        gets, on the validation part; on the other two, where that is noted, else None.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
     min_settings
@@ -110,13 +111,14 @@ class StudyDesign:
     launcher
         What started the study, so that advice can be followed the same way.
     earlier_test_openings
-        How often the test part of these data had been opened before this study, or None where nobody counted.
+        How often the test part of these data had been opened before this study.
     """
 
     name: str
     factors: tuple[Factor, ...]
     metric: Metric = ACCURACY
     dummy_score: float
+    dummy_train: float | None = None
     dummy_test: float | None = None
     equivalence: float = ACCURACY.equivalence
     min_settings: int = 6
@@ -133,7 +135,7 @@ class StudyDesign:
     ranges: tuple[SearchRange, ...] = ()
     widenings: tuple[str, ...] = ()
     launcher: Launcher = "depthcheck"
-    earlier_test_openings: int | None = None
+    earlier_test_openings: int = 0
 
     def __post_init__(self) -> None:
         names = [factor.name for factor in self.factors]
@@ -146,8 +148,7 @@ class StudyDesign:
     @property
     def stuck_below(self) -> float:
         """The training score that a network has to reach to beat the dummy baseline."""
-        # Of its own numbers a training part's mean explains nothing, however far it lies from those of other parts.
-        dummy = 0.0 if self.metric.key == R2.key else self.dummy_score
+        dummy = self.dummy_score if self.dummy_train is None else self.dummy_train
         return dummy + self.metric.learned_share * (self.metric.perfect - dummy)
 
     def dummy_on(self, part: str | None) -> float:
@@ -351,13 +352,25 @@ def is_untrained(record: TrialRecord, design: StudyDesign) -> bool:
     """Whether a finished trial's best training score stayed below :attr:`StudyDesign.stuck_below`.
 
     Training scores are measured while dropout is at work: a network whose validation score is as far from the dummy
-    baseline's as is asked of the training score did learn.
+    baseline's as is asked of the training score did learn. So did one whose training loss fell by that share, where
+    sound networks may score less than guessing.
     """
     scores = [score for score in record.history.train_score if np.isfinite(score)]
     if record.state != "finished" or not scores or max(scores) >= design.stuck_below:
         return False
+    share, losses = design.metric.learned_share, record.history.train_loss
+    if may_score_below_guessing(record.config, design.metric) and min(losses) < (1 - share) * losses[0]:
+        return False
     dummy, perfect = design.dummy_score, design.metric.perfect
-    return valid_score(record, design) < dummy + design.metric.learned_share * (perfect - dummy)
+    return valid_score(record, design) < dummy + share * (perfect - dummy)
+
+
+def may_score_below_guessing(config: TrialConfig, metric: Metric) -> bool:
+    """Whether a network that learned may: where classes weigh the same, it gives up what is had by the commonest.
+
+    AUC does not hang on how common a class is.
+    """
+    return config.fit.class_weight == "balanced" and metric.key != AUC.key
 
 
 def best_trial(trials: Sequence[TrialRecord], design: StudyDesign) -> TrialRecord | None:

@@ -91,7 +91,7 @@ def fit(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     if comparison.recommendation is None or study.facts.data.task != "regression":
         return
     finalist = comparison.recommendation.recommended.finalist.id
-    runs = [run for run in study.confirm_runs(finalist) if run.run_id in study.predictions]
+    runs = [r for r in study.confirm_runs(finalist) if r.state == "finished" and r.run_id in study.predictions]
     runs.sort(key=lambda run: (_score(run, comparison.part), run.number))
     if not runs:
         return

@@ -15,7 +15,7 @@ from depthcheck.pipeline.scores import Metric
 from depthcheck.pipeline.verbatim import in_markdown, option
 from depthcheck.reports.compare.checks import depth_0, linear_score
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
-from depthcheck.reports.compare.study_data import StudyDesign
+from depthcheck.reports.compare.study_data import StudyDesign, may_score_below_guessing
 from depthcheck.reports.text.words import (
     capital,
     configuration,
@@ -80,7 +80,9 @@ def _guessing(comparison: Comparison) -> list[str]:
     best, design = comparison.recommendation, comparison.design
     reached = None if best is None else best.recommended.test or best.recommended.valid
     dummy_score = design.dummy_on(comparison.part)
-    if reached is None or reached.mean > dummy_score + design.equivalence:
+    if best is None or reached is None or reached.mean > dummy_score + design.equivalence:
+        return []
+    if may_score_below_guessing(best.recommended.finalist.config, design.metric):
         return []
     scores = (reached.mean, dummy_score)
     ours, dummy = (with_unit(score(design.metric, value), design.metric) for value in scores)

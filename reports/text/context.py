@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.records import OUTPUTS, TrialRecord, engines_in_words
+from depthcheck.pipeline.records import OUTPUTS, Predictions, TrialRecord, engines_in_words
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
@@ -148,9 +148,14 @@ def _first_layer_gradients(study: StudyData) -> dict[str, float]:
     return found
 
 
+def _predicted(study: StudyData, runs: Sequence[TrialRecord]) -> list[Predictions]:
+    """Return what runs predict, of those that have it; one that diverged says nothing of how the model errs."""
+    return [study.predictions[r.run_id] for r in runs if r.state == "finished" and r.run_id in study.predictions]
+
+
 def over_runs(study: StudyData, runs: Sequence[TrialRecord]) -> str:
     """Return what tables of errors are the mean over: runs that have predictions, and rows without their weights."""
-    known = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    known = _predicted(study, runs)
     is_weighted = any(of.weight is not None for of in known)
     return f"mean over {plural(len(known), 'run')}" + "; each row counts once, whatever it weighs" * is_weighted
 
@@ -160,7 +165,7 @@ def confusion(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[NDArray[np
 
     None where no run has predictions.
     """
-    predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    predictions = _predicted(study, runs)
     if not predictions:
         return None
     known = study.facts.data.class_names
@@ -188,7 +193,7 @@ def _class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[st
 
 def _target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
     """Return each quarter of the true values, its examples, and RMSE, MAE and mean error of the runs."""
-    predictions = [study.predictions[run.run_id] for run in runs if run.run_id in study.predictions]
+    predictions = _predicted(study, runs)
     if not predictions or len(predictions[0].y) < _FEWEST_IN_QUARTERS:
         return []
     y = np.concatenate([np.asarray(of.y, dtype=np.float64) for of in predictions])
@@ -206,10 +211,13 @@ def _target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[s
 
 
 def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
-    counts = []
+    counts, now = [], {finalist.id for finalist in study.finalists}
     for phase in _PHASES:
-        states = Counter[str](record.state for record in study.records if record.phase == phase)
-        planned = max(study.design.budgets.get(phase, 0), sum(states.values()))
+        of_phase = [record for record in study.records if record.phase == phase]
+        states = Counter[str](record.state for record in of_phase)
+        # Runs of finalists that a longer search has replaced are none of those that are planned for its own.
+        n_former = sum(phase == "confirm" and record.tags.get("finalist") not in now for record in of_phase)
+        planned = max(study.design.budgets.get(phase, 0) + n_former, len(of_phase))
         if planned:
             counts.append(PhaseCount(phase=phase, planned=planned, **states))
     return tuple(counts)

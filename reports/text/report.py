@@ -196,9 +196,7 @@ def _scope(comparison: Comparison, context: ReportContext) -> str:
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
     holds = f"This holds for {in_markdown(context.facts.data.name)}, {ranges}{trained}."
-    if search is None:
-        return holds
-    if not any(question.curves for question in comparison.questions):
+    if search is None or not any(question.curves for question in comparison.questions):
         return holds
     judged = "its score on the test part counts"
     if comparison.design.folds:

@@ -122,6 +122,16 @@ def test_one_that_diverged_is_chosen_where_all_did():
     assert [one.number for one in choose(DIGITS, [lost])] == [1]
 
 
+def test_without_tuning_one_that_diverged_stands_for_a_level_that_has_no_other():
+    untuned = replace(DIGITS, tune={}, tune_for={})
+    lost = [replace(trial, state="diverged") for trial in searched({1: 0.9, 2: 0.8, 3: 0.7})]
+    chosen = {one.number: one.stands_for for one in choose(untuned, [*lost, *searched({4: 0.6})])}
+    assert chosen == {
+        1: (("depth", "0"), ("optimizer", "sgd")),
+        4: (("depth", "1"), ("optimizer", "adam")),
+    }
+
+
 @pytest.mark.parametrize(
     ("ends", "expected"),
     [

@@ -195,10 +195,15 @@ def test_metric_that_cannot_be_used_is_one_line(metric: OwnMetric, message: str)
         scale_of_metric(replace(classes(), metric=known(metric)), SplitConfig())
 
 
-def test_guessing_and_a_perfect_answer_are_scored():
-    scale = scale_of_metric(replace(classes(), metric=known(own("error"))), SplitConfig())
+@pytest.mark.parametrize("more", [{}, {"y_test": np.array([0, 1, 2, 2]), "X_test": np.zeros((4, 2), np.float32)}])
+def test_guessing_and_a_perfect_answer_are_scored_on_each_part_or_over_all_folds(more: dict):
+    data = replace(classes(), y=np.repeat([0, 1, 2], [40, 10, 10]), metric=known(own("error")), **more)
+    scale = scale_of_metric(data, SplitConfig() if more else SplitConfig(folds=6))
     assert scale["perfect"] == 0
-    assert -1 < scale["guess"] < -0.3
+    assert scale["train"] == pytest.approx(-1 / 3, abs=0.05)
+    # No fold of ten rows has that.
+    assert more or scale["guess"] == pytest.approx(-1 / 3)
+    assert scale.get("test") == (-0.75 if more else None)
 
 
 def test_metric_is_tried_in_a_process_that_knows_no_file_beside(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -294,12 +294,26 @@ def test_mean_of_early_rows_is_a_bad_guess_of_late_ones():
     found = guesses(drifting, SplitConfig(valid_size=2, test_size=2, method="time"))
 
     # The mean of 0 to 5 is 2.5: of 6 and 7 it explains 1 - (3.5² + 4.5²) / 0.5, of 8 and 9 1 - (5.5² + 6.5²) / 0.5.
-    assert found == pytest.approx({"valid": -64.0, "test": -144.0})
+    assert found == pytest.approx({"train": 0.0, "valid": -64.0, "test": -144.0})
 
 
 def test_guess_weighs_rows_as_training_does_and_is_the_mean_over_folds():
     alike = numbered(np.array([0.0, 4.0] * 20), weights=np.array([3.0, 1.0] * 20), weights_test=None)
     own = numbered(np.array([0.0, 4.0] * 20), y_test=np.array([1.0, 3.0], np.float32), X_test=np.zeros((2, 1)))
 
-    assert guesses(alike, SplitConfig(folds=5, method="stratified")) == pytest.approx({"valid": 0.0})
-    assert guesses(own, SplitConfig(valid_size=0.5, method="stratified")) == pytest.approx({"valid": 0.0, "test": 0.0})
+    assert guesses(alike, SplitConfig(folds=5, method="stratified")) == pytest.approx({"train": 0.0, "valid": 0.0})
+    assert guesses(own, SplitConfig(valid_size=0.5, method="stratified")) == pytest.approx(
+        {"train": 0.0, "valid": 0.0, "test": 0.0}
+    )
+
+
+def test_guess_of_classes_is_the_commonest_that_trained_on_each_part():
+    own = {"y_test": np.array([0, 1, 2]), "X_test": np.zeros((3, 1))}
+    config = SplitConfig(valid_size=0.5, method="stratified")
+
+    assert guesses(labelled([80, 10, 10], **own), config) == pytest.approx({"train": 0.8, "valid": 0.8, "test": 1 / 3})
+    # The ninety rows of the first class weigh less than the ten of the other.
+    heavy = np.where(labelled([90, 10]).y == 1, 81.0, 1.0)
+    assert guesses(labelled([90, 10], weights=heavy), SplitConfig(folds=5, method="stratified")) == pytest.approx(
+        {"train": 0.9, "valid": 0.9}
+    )

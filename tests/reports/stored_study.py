@@ -29,7 +29,7 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
     """Return the parent run of the study, written whole; ``changes`` are of its definition."""
     facts, config = study.facts, study.records[0].config
     counts = {"class_names": facts.data.class_names, "class_counts": facts.data.class_counts}
-    guess = study.design.dummy_test
+    guess = {"valid": study.design.dummy_score, "test": study.design.dummy_test}
     plan = [{"number": record.number, "phase": record.phase} for record in study.records]
     parent = tracking.open_parent(
         study.design.name,
@@ -50,7 +50,7 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
                         else counts
                     ),
                     "metric": study.design.metric.key,
-                    **({} if guess is None else {"guess": {"valid": study.design.dummy_score, "test": guess}}),
+                    "guess": {part: score for part, score in guess.items() if score is not None},
                 },
                 "plan": plan,
             },

@@ -292,11 +292,36 @@ def test_never_trained_is_not_does_not_help(rng):
     assert check_of(comparison, "every level trained").state == "warn"
 
 
+def test_network_that_gives_the_commonest_class_has_not_trained_where_other_rows_have_less_of_it(rng):
+    records, _, answers = searched_only(rng)
+    stuck = [
+        dataclasses.replace(
+            r, history=history((0.8, 0.8)), evaluations=(evaluation("valid", 0.3), r.evaluation("test"))
+        )
+        for r in records
+    ]
+    comparison = compare(design(dummy_score=0.3, dummy_train=0.8), stuck, (), answers)
+    assert {row.status for row in only_question(comparison).rows} == {"never trained"}
+
+
 def test_network_that_predicts_well_has_trained_whatever_dropout_did_to_its_training_score(rng):
     records, _, answers = searched_only(rng)
     low = [dataclasses.replace(r, history=STUCK) if r.config.model.depth == 2 else r for r in records]
     comparison = compare(design(), low, (), answers)
     assert (row_of(comparison, "2").status, row_of(comparison, "2").n_untrained) == ("judged", 0)
+
+
+def test_network_of_classes_that_weigh_the_same_has_trained_where_its_loss_fell(rng):
+    """What it learned of rare classes costs more accuracy than always giving the commonest."""
+    records, _, answers = searched_only(rng)
+    fits = [dataclasses.replace(r.config.fit, class_weight="balanced") for r in records]
+    balanced = [
+        dataclasses.replace(r, config=dataclasses.replace(r.config, fit=fit))
+        for r, fit in zip(records, fits, strict=True)
+    ]
+    for trials, status in ((records, "never trained"), (balanced, "judged")):
+        comparison = compare(design(dummy_score=0.95), trials, (), answers)
+        assert {row.status for row in only_question(comparison).rows} == {status}
 
 
 def test_one_trained_trial_is_enough_to_have_trained(rng):
@@ -505,6 +530,7 @@ def test_declared_references():
     assert OPTIMIZER.reference == "sgd"
     assert Factor.of("depth", ("0", "2")).reference == "0"
     assert Factor.of("activation", ("tanh", "relu")).reference == "tanh"
+    assert Factor.of("activation", ("relu", "None")).reference == "relu"
 
 
 def test_a_seed_run_twice_counts_once(rng):

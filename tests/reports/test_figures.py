@@ -362,9 +362,13 @@ def test_a_regression_is_drawn_in_its_own_way():
     assert picture(drawings["regression"].draw)
     finalist = compared(study).recommendation.recommended.finalist.id
     runs = {r.run_id: r.evaluation("test").score for r in study.confirm_runs(finalist)}
-    middle = sorted(runs, key=runs.get)[2]
+    _, _, middle, next_best, _ = sorted(runs, key=runs.get)
     points = drawings["regression"].draw().axes[0].lines[1]
     assert np.array_equal(points.get_ydata(), study.predictions[middle].predicted)
+    diverged = tuple(dataclasses.replace(r, state="diverged") if r.run_id == middle else r for r in study.records)
+    (drawing,) = predictions.fit(dataclasses.replace(study, records=diverged), compared(study))
+    points = drawing.draw().axes[0].lines[1]
+    assert np.array_equal(points.get_ydata(), study.predictions[next_best].predicted)
 
 
 def test_only_some_points_of_many_are_drawn():

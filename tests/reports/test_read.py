@@ -12,15 +12,17 @@ from stored_study import definition_of, write_study
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.ranges import Choices, Range
+from depthcheck.experiments.study.describe import data_facts
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, SplitConfig
-from depthcheck.pipeline.scores import R2
-from depthcheck.reports.compare.study_data import StudyData
+from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.scores import ACCURACY, AUC, R2
+from depthcheck.reports.compare.study_data import DataFacts, StudyData
 from depthcheck.reports.read import (
     NothingToReportError,
     _data_facts,
-    _dummy_score,
+    _guess,
     choose_study,
     command,
     descriptive_importances,
@@ -307,13 +309,26 @@ def test_a_mean_that_fits_no_other_part_is_what_a_diverged_network_scores(new_st
 
 
 @pytest.mark.parametrize(
-    ("guess", "diverged", "expected"), [(-0.004, -9.0, 0.0), (0.0, -9.0, 0.0), (None, -9.0, -9.0), (None, None, 0.0)]
+    ("metric", "stored", "expected"),
+    [
+        (R2, {"guess": {"train": 1e-17, "valid": -0.004, "test": -9.0}}, (0.0, 0.0, -9.0)),
+        (R2, {}, (0.0, 0.0, None)),
+        (ACCURACY, {"guess": {"train": 0.9, "valid": 0.8, "test": 0.33}}, (0.9, 0.8, 0.33)),
+        (AUC, {}, (None, 0.5, None)),
+        # A metric of the user's own.
+        (AUC, {"metric_scale": {"guess": -3.0, "perfect": 0.0, "train": -2.0, "test": -5.0}}, (-2.0, -3.0, -5.0)),
+    ],
 )
-def test_guess_of_r2_is_zero_but_for_chance_and_that_of_a_diverged_trial_where_none_was_noted(
-    guess, diverged, expected
-):
-    study = golden_table("r2", folds=False)
-    evaluation = dataclasses.replace(study.records[0].evaluation("valid"), score=diverged or 0.0)
-    records = [dataclasses.replace(study.records[0], state="diverged", evaluations=(evaluation,))]
-    stored = {} if guess is None else {"guess": {"valid": guess}}
-    assert _dummy_score(R2, study.facts.data, records if diverged else [], stored) == expected
+def test_guess_is_that_of_each_part_and_an_r2_of_zero_but_for_chance(metric, stored, expected):
+    found = _guess(stored, metric, DataFacts(name="made", sha256=""))
+    assert tuple(map(found.get, ("train", "valid", "test"))) == expected
+
+
+def test_study_notes_what_guessing_reaches_on_a_test_file():
+    y, y_test = np.repeat([0, 1, 2], [80, 10, 10]), np.array([0, 1, 2])
+    own = {"X_test": np.zeros((3, 1)), "y_test": y_test, "class_names": ("a", "b", "c")}
+    data = Dataset(name="made", sha256="0" * 64, source="here", X=np.zeros((100, 1)), y=y, **own)
+    noted = data_facts(data, SplitConfig(method="stratified"), "")
+    assert _guess(noted, ACCURACY, DataFacts(name="made", sha256="")) == pytest.approx(
+        {"train": 0.8, "valid": 0.8, "test": 1 / 3}
+    )

@@ -130,11 +130,20 @@ def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
 
 
 def test_a_network_that_guesses_is_called_so():
-    def said(dummy_score):
-        study = golden_table("auc", folds=True)
-        return rendered(dataclasses.replace(study, design=dataclasses.replace(study.design, dummy_score=dummy_score)))
+    def said(dummy_score, metric="auc", class_weight=None):
+        study = golden_table(metric, folds=True)
+        fits = [dataclasses.replace(one.config.fit, class_weight=class_weight) for one in study.finalists]
+        finalists = tuple(
+            dataclasses.replace(one, config=dataclasses.replace(one.config, fit=fit))
+            for one, fit in zip(study.finalists, fits, strict=True)
+        )
+        design = dataclasses.replace(study.design, dummy_score=dummy_score)
+        return rendered(dataclasses.replace(study, design=design, finalists=finalists))
 
     assert "No better than guessing" not in said(0.5)
+    # Where classes weigh the same, sound networks are less accurate than the commonest class.
+    assert "No better than guessing" not in said(0.99, "accuracy", "balanced")
+    assert "No better than guessing" in said(0.99, "auc", "balanced")
     text = said(0.99).split("## 2.")[0].replace("\n", " ")
     assert "**No better than guessing.** The best network found has " in text
     assert "and the AUC of giving every example the same probability is 99.0" in text
@@ -460,6 +469,18 @@ def test_half_finished_study_says_what_is_missing():
     assert f"{finalists[0].id} has 2 of 5" in text
 
 
+def test_fresh_runs_of_finalists_that_were_replaced_are_not_those_that_are_planned():
+    study = MadeUpStudy(common_settings=2, epochs=2).run()
+    finalists = study.finalists()
+    study.confirm(finalists)
+    others = tuple(finalist_of(study.records[number]) for number in (1, 2))
+    assert not {one.id for one in others} & {one.id for one in finalists}
+    data = study.data(others)
+    design = dataclasses.replace(data.design, budgets={**data.design.budgets, "confirm": 10})
+    text = rendered(dataclasses.replace(data, design=design)).replace("\n  ", " ")
+    assert "not yet run: 10 of confirm trials" in text
+
+
 def test_chosen_configurations_that_are_not_trained_yet_are_told():
     study = MadeUpStudy(epochs=2).chosen()
     text = rendered(dataclasses.replace(study, records=(), finalists=()))
@@ -649,9 +670,24 @@ def test_terminal_gets_the_answer_without_marks(whole):
     assert "helps: +" in text
 
 
-def test_diverged_confirm_runs_are_not_dropped(whole):
-    first = next(r for r in whole.records if r.phase == "confirm")
-    bad = dataclasses.replace(first, state="diverged")
-    records = tuple(bad if r is first else r for r in whole.records)
-    text = rendered(dataclasses.replace(whole, records=records))
+def test_a_diverged_fresh_run_counts_and_says_nothing_of_what_the_model_errs_by():
+    study = golden_table("r2")
+    lost = {study.confirm_runs(one.id)[0].run_id for one in study.finalists}
+    far = {"rmse": 1e30, "mae": 1e30}
+    records = tuple(
+        dataclasses.replace(
+            r, state="diverged", evaluations=tuple(dataclasses.replace(e, secondary=far) for e in r.evaluations)
+        )
+        if r.run_id in lost
+        else r
+        for r in study.records
+    )
+    said = {
+        run_id: dataclasses.replace(of, predicted=of.predicted + 1e30) if run_id in lost else of
+        for run_id, of in study.predictions.items()
+    }
+    text = rendered(dataclasses.replace(study, records=records, predictions=said))
     assert "1 fresh run diverged" in text
+    assert "the recommended model, on the test part; mean over 4 runs." in " ".join(text.split())
+    assert "e+" not in text
+    assert "000,000" not in text
