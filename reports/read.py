@@ -44,6 +44,8 @@ _ALIKE = {"classification": "each class in its share", "regression": "in each pa
 _SAID_OF_DATA = ("target", "sheet", "query", "weight", "rows")
 #: What the command line names of a user's own code, or of a metric.
 _OWN = ("model", "metric", "direction")
+#: A study's name, as it is derived from its definition.
+_DERIVED = re.compile(r"(.+)-[0-9a-f]{8}")
 
 
 class NothingToReportError(ValueError):
@@ -117,7 +119,9 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         )
     try:
         experiment = replace(
-            Experiment.from_json(summary.study, stored["definition"]), widenings=tuple(stored["widened"])
+            Experiment.from_json(summary.study, stored["definition"]),
+            question=stored["question"],
+            widenings=tuple(stored["widened"]),
         )
         split = SplitConfig.from_params(_texts(stored["resolved"]["split"]))
         data = _data_facts(stored["data"], DataConfig.from_params(_texts(stored["resolved"]["data"])), split)
@@ -138,7 +142,8 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     launcher = started_by(run.tags)
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
     seeds = tuple(frozen.get("seeds", ()))
-    n_seeds = len(seeds) if frozen else experiment.budget.seeds
+    # Of a list that was frozen before it was asked for more seeds, or for a look, the design knows more.
+    n_seeds = max(len(seeds), stored.get("seeds", 0 if frozen else experiment.budget.seeds))
     finalists = tuple(_finalist(one) for one in frozen.get("finalists", ()))
     guess = _guess(stored["data"], metric, data)
     design = StudyDesign(
@@ -303,43 +308,60 @@ def started_by(tags: Mapping[str, str]) -> Launcher:
 def command(
     experiment: Experiment, params: Mapping[str, str], launcher: Launcher, *, n_trials: int, n_seeds: int
 ) -> str:
-    """Return the line that runs the study again: as its run's ``params`` have it, else pieced together."""
+    """Return the line that runs the study again: as its run's ``params`` have it, else pieced together.
+
+    MLflow keeps the parameters of its first session: of trials and seeds there may be more since.
+    """
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
     if CONFIGURATION in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get(keys.RUNS, "<run ids with commas between>")
         return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds)
-    asked = ("experiment", "data", *_SAID_OF_DATA, *_OWN, "trials", "epochs", "seeds", "seed", "data_folder")
-    noted = {name: given[name] for name in asked if name in given}
-    if "experiment" not in noted and "data" not in noted:
-        noted = {
-            **_data_or_experiment(experiment),
-            "trials": str(n_trials),
-            "epochs": str(experiment.budget.epochs),
-            "seeds": str(n_seeds),
-            "seed": str(experiment.seed),
-        }
+    if "experiment" not in given and "data" not in given:
+        found = _data_or_experiment(experiment)
+        given = {**found, "epochs": str(experiment.budget.epochs), "seed": str(experiment.seed)}
+    given |= {"trials": str(n_trials), "seeds": str(n_seeds)}
+    if not _DERIVED.fullmatch(experiment.name):
+        given["study"] = experiment.name
     if experiment.widenings:
-        noted["widen"] = ",".join(experiment.widenings)
+        given["widen"] = ",".join(experiment.widenings)
+    asked = ("experiment", "data", *_SAID_OF_DATA, *_OWN, "trials", "epochs", "seeds", "seed", "data_folder")
+    noted = {name: given[name] for name in (*asked, "study", "widen") if name in given}
     return verbatim.command(launcher, "run", **noted)
 
 
 def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
-    """Return what was named: a study that is called as its data are had no definition of its own."""
-    of_hash = re.fullmatch(r"(.+)-[0-9a-f]{8}", experiment.name)
-    name, data = of_hash.group(1) if of_hash else "your-definition", experiment.data
+    """Return what was named: a definition of the user's own, or data and a shipped definition, known by its question.
+
+    A study is called as its data are where they were named, else as the file of its definition.
+    """
+    data, own, derived = experiment.data, experiment.data.own_metric, _DERIVED.fullmatch(experiment.name)
+    of_data = slug(PurePath(data.name).stem)
+    name = derived.group(1) if derived else of_data
     # ``init`` calls a definition as its data are called, too: that one asks its own question.
-    is_own = experiment.question != read_definition(find("any"), data=data, model=experiment.model).question
+    may_be = shipped_names() if name in (of_data, *shipped_names()) else []
+    shipped = next((one for one in may_be if _asks(one, experiment)), None)
     named: dict[str, str | int | None]
-    asked = {} if experiment.model is None else {"model": experiment.model.name}
-    if data.own_metric is not None:
-        asked |= {"metric": data.own_metric.name, "direction": data.own_metric.direction}
-    if name in shipped_names() or name != slug(PurePath(data.name).stem) or is_own:
-        named = {"experiment": f"{name}.toml", "rows": data.rows}
-        if name in shipped_names():
-            named = {"experiment": name, "rows": data.rows, **asked}
+    if shipped is None:
+        named = {"experiment": f"{name if derived else 'your-definition'}.toml", "rows": data.rows}
     else:
-        named = {"data": data.name, **{word: getattr(data, word) for word in _SAID_OF_DATA}, **asked}
+        named = {
+            "experiment": None if shipped == "any" else shipped,
+            "data": None if shipped == name != "any" else data.name,
+            **{word: getattr(data, word) for word in _SAID_OF_DATA},
+            "model": experiment.model.name if experiment.model else None,
+            "metric": own.name if own else data.metric,
+            "direction": own.direction if own else None,
+        }
     return {name: str(value) for name, value in named.items() if value}
+
+
+def _asks(shipped: str, experiment: Experiment) -> bool:
+    """Tell whether a shipped definition asks what the study does of the same levels."""
+    try:
+        of = read_definition(find(shipped), data=experiment.data, model=experiment.model)
+    except ValueError:  # not each of them takes a model of the user's own
+        return False
+    return (of.question, of.compare) == (experiment.question, experiment.compare)
 
 
 def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Importance, ...]:

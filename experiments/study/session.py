@@ -417,6 +417,7 @@ def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping
         "resolved": study.resolved.noted(experiment.data),
         "data": data_facts(dataset, study.resolved.split, parts)
         | ({} if scale is None else {"metric_scale": dict(scale)}),
+        "seeds": experiment.budget.seeds,
         "plan": [
             {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
              "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}

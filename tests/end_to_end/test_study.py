@@ -209,8 +209,9 @@ def test_study_that_goes_on_until_it_is_decided_stops_when_its_time_is_over(fold
     looks = tracking.looks(folder.uri, folder.study().user_attrs["parent_run_id"])
     settings = {trial.user_attrs["seed"] for trial in folder.study().trials if trial.user_attrs["phase"] == "compare"}
     assert looks == () or looks[-1] == len(settings) >= 6
-    noted = tracking.study_design(folder.uri, folder.study().user_attrs["parent_run_id"])["plan"]
-    assert len(noted) == sum(record.phase != "confirm" for record in folder.records())
+    noted = tracking.study_design(folder.uri, folder.study().user_attrs["parent_run_id"])
+    assert noted["seeds"] == 1
+    assert len(noted["plan"]) == sum(record.phase != "confirm" for record in folder.records())
     assert "the time is over (it was 8 s)" in output, output
 
 

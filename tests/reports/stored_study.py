@@ -53,6 +53,7 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
                     "guess": {part: score for part, score in guess.items() if score is not None},
                 },
                 "plan": plan,
+                "seeds": study.design.n_seeds,
             },
             "environment.json": dict(facts.environment),
             "references.json": {"references": [dataclasses.asdict(one) | {"folds": []} for one in facts.references]},

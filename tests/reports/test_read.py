@@ -225,34 +225,63 @@ def defined(name, **changes):
 @pytest.mark.parametrize(
     ("study", "params", "expected"),
     [
-        ("x", {"experiment": "digits", "trials": "20", "seed": "auto"}, "experiment=digits -P trials=20"),
-        ("digits-0123abcd", {}, "experiment=digits -P trials=1 -P epochs=3 -P seeds=5 -P seed=7"),
-        ("mine-0123abcd", {}, "experiment=mine.toml -P trials=1 -P epochs=3 -P seeds=5 -P seed=7"),
+        ("digits-0123abcd", {"experiment": "digits", "trials": "20", "seed": "auto"}, "digits -P trials=60 -P seeds=7"),
+        ("digits-0123abcd", {}, "digits -P trials=60 -P epochs=3 -P seeds=7 -P seed=7"),
+        ("mine-0123abcd", {}, "mine.toml -P trials=60 -P epochs=3 -P seeds=7 -P seed=7"),
+        ("mine", {"experiment": "digits"}, "digits -P trials=60 -P seeds=7 -P study=mine"),
+        ("mine", {"trials": "20"}, "digits -P trials=60 -P epochs=3 -P seeds=7 -P seed=7 -P study=mine"),
     ],
 )
 def test_command_is_the_one_that_was_typed_or_one_like_it(study, params, expected):
-    assert command(defined(study), params, "mlflow run", n_trials=1, n_seeds=5) == f"mlflow run . -P {expected}"
+    """Trials and seeds are those that there are by now."""
+    found = command(defined(study), params, "mlflow run", n_trials=60, n_seeds=7)
+    assert found == f"mlflow run . -P experiment={expected}"
 
 
 def test_command_names_what_was_widened():
-    of = defined("x", widenings=("sgd.momentum:up",))
-    expected = "mlflow run . -P experiment=digits -P widen=sgd.momentum:up"
+    of = defined("digits-0123abcd", widenings=("sgd.momentum:up",))
+    expected = "mlflow run . -P experiment=digits -P trials=1 -P seeds=5 -P widen=sgd.momentum:up"
     assert command(of, {"experiment": "digits"}, "mlflow run", n_trials=1, n_seeds=5) == expected
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
-    data = DataConfig(name="my houses.xlsx", target="price", sheet="in 2024", rows=900)
-    question = definition.read(definition.find("any"), data=data).question
-    of = defined("my_houses-0123abcd", data=data, question=question)
-    asked = "--data 'my houses.xlsx' --target price --sheet 'in 2024' --rows 900"
-    expected = f"depthcheck run {asked} --trials 0 --epochs 3 --seeds 5 --seed 7"
-    assert command(of, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    data = DataConfig(name="my houses.xlsx", target="price", sheet="in 2024", rows=900, metric="r2")
+    anything = definition.read(definition.find("any"), data=data)
+    of = defined("my_houses-0123abcd", data=data, question=anything.question, compare=anything.compare)
+    asked = "--data 'my houses.xlsx' --target price --sheet 'in 2024' --rows 900 --metric r2"
+    numbers = "--trials 0 --epochs 3 --seeds 5 --seed 7"
     digits = defined("digits-0123abcd", data=DataConfig(name="digits", rows=900))
-    expected = "depthcheck run --experiment digits --rows 900 --trials 0 --epochs 3 --seeds 5 --seed 7"
-    assert command(digits, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    both = defined("my_houses-0123abcd", data=data)
     from_init = dataclasses.replace(of, question="Does another hidden layer help on my houses.csv?")
-    expected = "depthcheck run --experiment my_houses.toml --rows 900 --trials 0 --epochs 3 --seeds 5 --seed 7"
-    assert command(from_init, {}, "depthcheck", n_trials=0, n_seeds=5) == expected
+    for study, expected in (
+        (of, f"{asked} {numbers}"),
+        (dataclasses.replace(of, name="mine"), f"{asked} {numbers} --study mine"),
+        (digits, f"--experiment digits --rows 900 {numbers}"),
+        (both, f"--experiment digits {asked} {numbers}"),
+        (from_init, f"--experiment my_houses.toml --rows 900 {numbers}"),
+        (dataclasses.replace(from_init, name="a"), f"--experiment your-definition.toml --rows 900 {numbers} --study a"),
+    ):
+        assert command(study, {}, "depthcheck", n_trials=0, n_seeds=5) == f"depthcheck run {expected}"
+
+
+def test_a_study_of_data_alone_is_asked_for_so_again_with_the_seeds_that_it_will_have(new_store):
+    of = small_study("people-12345678")
+    anything = definition.read(definition.find("any"), data=DataConfig(name="people.csv"))
+    searched = tuple(record for record in of.records if record.phase != "confirm")
+    data = dataclasses.replace(of.facts.data, name="people.csv")
+    facts = dataclasses.replace(of.facts, question=anything.question, data=data, seeds=())
+    compare = {name: list(levels) for name, levels in anything.compare.items()}
+    write_study(new_store, dataclasses.replace(of, facts=facts, records=searched), compare=compare)
+    asked = read_study(new_store, tracking.studies(new_store)[0]).facts.command
+    assert asked == f"depthcheck run --data people.csv --trials {len(searched)} --epochs 20 --seeds 2 --seed 1234"
+
+
+def test_command_is_found_where_no_shipped_definition_takes_the_model(tmp_path):
+    (tmp_path / "own.py").write_text("def build(input_shape, n_outputs, width):\n    pass\n", encoding="utf-8")
+    model = definition.read_model("own.py:build", tmp_path)
+    of = defined("mine-0123abcd", model=model, data=DataConfig(name="mine.csv"))
+    expected = "depthcheck run --experiment mine.toml --trials 1 --epochs 3 --seeds 5 --seed 7"
+    assert command(of, {}, "depthcheck", n_trials=1, n_seeds=5) == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
