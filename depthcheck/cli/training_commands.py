@@ -46,11 +46,15 @@ _GOES_ON = "; the same command goes on where it stopped"
     type=count(),
     help="Trials of the search: baseline, compare and exploit together. [default: of the definition]",
 )
-@option("--decide-within", type=DURATION, help="Go on until every question is decided, for 30m at most.")
+@option(
+    "--decide-within",
+    type=DURATION,
+    help="A time like 30m or 2h: go on until every question is decided, or the time is over.",
+)
 @option("--epochs", type=count(), help="Epochs of each trial. [default: of the definition]")
 @option("--widen", metavar="RANGE:up|down,…", help="Ranges to search further: sgd.learning_rate:up,units:down.")
 @option("--study", type=STUDY_NAME, help="A name of your own for the study.")
-@switch("--dry-run", help="Say what it would train, and how long; write nothing.")
+@switch("--dry-run", help="Say what a new study would train, and how long; write nothing.")
 @option("--seeds", type=count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]")
 @option("--seed", type=count(0), help="What all seeds are derived from. [default: of the definition]")
 @training

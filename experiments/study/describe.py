@@ -80,7 +80,8 @@ def rehearse(
     on = f"{n_workers} worker{'s' * (n_workers > 1)}"
     yield (
         f"{'time':<14}about {duration(left)} of training on {on}, by timing {len(timed)} of them briefly just now; "
-        "nothing was written"
+        f"nothing was written\n{'':<14}that is of a new study, without what deciding may add; trials that have ended "
+        "are not trained again"
     )
 
 
