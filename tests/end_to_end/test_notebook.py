@@ -36,9 +36,13 @@ def kernel(folder: Folder, fashion_mnist_folder: Path) -> Iterator[tuple[KernelM
     manager.shutdown_kernel(now=True)
 
 
-def _cells() -> list[str]:
+def _code_cells() -> list[dict[str, Any]]:
     notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
-    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def _cells() -> list[str]:
+    return ["".join(cell["source"]) for cell in _code_cells()]
 
 
 def _run(client: BlockingKernelClient, code: str) -> dict[str, Any]:
@@ -66,6 +70,14 @@ def _reply(client: BlockingKernelClient, message_id: str) -> dict[str, Any]:
 
 def _n_running(folder: Folder) -> int:
     return len(rows(folder.path / "mlflow.db", "SELECT 1 FROM runs WHERE status = 'RUNNING'"))
+
+
+def test_stored_answers_are_in_the_words_of_today():
+    shown = [output.get("data", {}) for cell in _code_cells() for output in cell["outputs"]]
+    answers = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]
+    assert len(answers) == 2
+    assert all("**Depth.**" in text and "**Optimizer.**" in text for text in answers)
+    assert not any("has the best validation score" in text for text in answers)
 
 
 def test_lesson_runs_from_start_to_end_and_an_interrupt_leaves_nothing_running(folder, kernel):
