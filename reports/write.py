@@ -47,6 +47,8 @@ _LAST = (
     "valid_score", "valid_loss", "test_score", "test_loss", "train_score", "train_loss",
     "metric", "epochs_trained", *_COSTS,
 )  # fmt: skip
+#: Columns that are no parameters, whatever a user's own model calls its own; a definition may name the metric.
+_OURS = {*_FIRST, *_LAST} - {"metric"}
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
@@ -57,11 +59,11 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     DataFrame
         ``number, phase, state, finalist, run_id``, the parameters under their logged names, then scores and costs.
         ``train_…`` are of the last epoch. What a trial does not have is missing. ``units`` is text: layers of unequal
-        width are joined by commas. So is an own model's parameter whose values are not all of one type.
+        width are joined by commas. So is an own model's parameter whose values are not all of one type; one that is
+        called as another column is ``param.state``.
     """
     rows = [_row(record) for record in sorted(records, key=lambda record: record.number)]
-    # A metric that a definition names is a parameter too.
-    params = sorted({name for record in records for name in record.config.to_params()} - {*_FIRST, *_LAST})
+    params = sorted({name for record in records for name in _params(record)} - {"metric"})
     table = pd.DataFrame(rows, columns=[*_FIRST, *params, *_LAST])
     whole = ("number", "n_params", "depth", "batch_size", "epochs", "epochs_trained", "seed", "split_seed")
     for name in set(whole) & set(table):
@@ -72,8 +74,13 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     return table
 
 
+def _params(record: TrialRecord) -> dict[str, object]:
+    """Return the parameters by column."""
+    return {f"param.{name}" if name in _OURS else name: of for name, of in record.config.to_params().items()}
+
+
 def _row(record: TrialRecord) -> dict[str, object]:
-    params = record.config.to_params()
+    params = _params(record)
     row: dict[str, object] = {
         **params,
         **({"units": str(params["units"])} if "units" in params else {}),

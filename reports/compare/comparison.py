@@ -87,6 +87,7 @@ def compare(
     evidence = gather(design, records, finalists, answers or {}, folds or {})
     search = None if evidence.settings is None else evidence.settings.search
     rows = tuple(finalist_row(finalist, evidence) for finalist in finalists)
+    n_confirmed = sum(r.phase == "confirm" and r.tags.get("finalist") in evidence.runs for r in records)
     found = Comparison(
         design=design,
         part=evidence.part or (None if search is None else "valid" if design.folds or not design.has_test else "test"),
@@ -95,6 +96,7 @@ def compare(
         recommendation=recommend(rows, evidence),
         search=search,
         linear=linear,
+        n_to_confirm=max(design.n_seeds * (len(finalists) or 1) - n_confirmed, 0),
     )
     runs = {finalist.id: list(evidence.runs[finalist.id].values()) for finalist in finalists}
     return replace(found, checks=all_checks(found, runs))
@@ -134,6 +136,7 @@ def _question(factor: Factor, evidence: Evidence) -> Question:
     error = SIGNIFICANCE if evidence.settings is None else error_of_look(evidence.design.looks)
     adjusted = adjust([difference.p if difference else None for difference in differences], error)
     ordered = [row for row in rows if row.status != "never trained" and row.valid_mean is not None]
+    failed = {row.level for row in rows if row.status == "failed"}
     return Question(
         factor=factor,
         rows=rows,
@@ -143,7 +146,7 @@ def _question(factor: Factor, evidence: Evidence) -> Question:
         ),
         best_level=max(ordered, key=lambda row: row.valid_mean or 0.0).level if ordered else None,
         missing=tuple(text for row in rows if (text := _missing(row, evidence.design))),
-        curves=curves,
+        curves=() if reference.status == "failed" else tuple(of for of in curves if of.level not in failed),
     )
 
 

@@ -401,11 +401,14 @@ def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference 
     states = [record.state for record in trials]
     costed = runs or ([best] if best else [])
     selected = finalist.selected_score if finalist else valid_score(best, design) if best else None
+    status = _status(trials, runs, design, is_judged=tuned is not None)
+    if status == "failed":  # the table has guessing in its place, which is no score of its own
+        tuned = settings = None
     return LevelRow(
         factor=factor.name,
         level=level,
         is_reference=level == factor.reference,
-        status=_status(trials, runs, design, is_judged=tuned is not None),
+        status=status,
         n_finished=states.count("finished"),
         n_failed=states.count("failed"),
         n_diverged=states.count("diverged"),

@@ -302,6 +302,8 @@ class Comparison:
     """All that the report says, before it is drawn and written.
 
     ``linear`` is scikit-learn's linear model on the same split, where it was fitted.
+    ``n_to_confirm`` counts the runs on fresh seeds that are planned and have not ended; before finalists are chosen,
+    those of one.
     """
 
     design: StudyDesign
@@ -312,6 +314,7 @@ class Comparison:
     checks: tuple[Check, ...] = ()
     search: Search | None = None
     linear: ReferenceScores | None = None
+    n_to_confirm: int = 0
 
     @property
     def is_of_chosen(self) -> bool:

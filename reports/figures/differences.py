@@ -50,11 +50,14 @@ def paired_differences(_study: StudyData, comparison: Comparison) -> Iterator[Dr
         if first.again == "repeat":
             n_seeds += f" of {comparison.design.folds}-fold cross-validation"
             over = f"over repeats and folds of {n_examples:,} rows (Nadeau and Bengio 2003)"
+        if first.method == "seeds only":
+            over = "over seeds alone"
+        known = f" with its 95 % interval {over}" if any(one.low is not None for _, one, _ in rows) else ""
         yield Drawing(
             name=f"differences-by-{factor.name}",
             alt=f"Differences to {reference}, {first.again} by {first.again}",
             caption=f"Difference in {comparison.judged} {metric.name} to {reference}, paired by "
-            f"{first.again}. Each circle is one of {n_seeds}; the diamond is their mean with its 95 % interval {over}. "
+            f"{first.again}. Each circle is one of {n_seeds}; the diamond is their mean{known}. "
             f"Inside the grey band (±{metric.region(comparison.design.equivalence)}) a difference would not matter.",
             draw=functools.partial(draw_differences, factor, rows, comparison),
             answer=True,

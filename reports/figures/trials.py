@@ -171,12 +171,14 @@ def learning_rates(study: StudyData, _comparison: Comparison) -> Iterator[Drawin
     n_of = enumeration([f"{len(points)} of {name}" for name, _, points in optimizers])
     by = f" Markers tell the {factor.name}." if factor else ""
     stuck = any(point[2] for _, _, points in optimizers for point in points)
+    has_range = any(searched for _, searched, _ in optimizers)
     yield Drawing(
         name="learning-rate",
         alt="Sensitivity to the learning rate by optimizer",
         caption=f"Validation {study.design.metric.name} of the compare phase's trials against their learning rate "
-        f"({n_of}); all else differs too. The white area is the range that was searched for that optimizer.{by}"
-        + (" A grey cross diverged or never beat the dummy baseline." if stuck else ""),
+        f"({n_of}); all else differs too."
+        + " The white area is the range that was searched for that optimizer." * has_range
+        + f"{by}{' A grey cross diverged or never beat the dummy baseline.' * stuck}",
         draw=functools.partial(draw_learning_rates, optimizers, factor, study.design.metric),
     )
 

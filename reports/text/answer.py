@@ -205,9 +205,13 @@ def trains_alone(level: LevelRow, reference: LevelRow) -> bool:
 
 def told(contrast: Contrast, question: Question) -> str:
     """Return the word that a reader is told of a contrast: *trains* where nothing but the level learned anything."""
+    return verdict_word(contrast.factor, _word(contrast, question))
+
+
+def _word(contrast: Contrast, question: Question) -> str:
     rows = {row.level: row for row in question.rows}
     is_alone = trains_alone(rows[contrast.level], rows[contrast.reference])
-    return "trains" if is_alone else verdict_word(contrast.factor, contrast.verdict.word)
+    return "trains" if is_alone else contrast.verdict.word
 
 
 def _effect_and_interval(difference: Difference, metric: Metric) -> str:
@@ -228,6 +232,8 @@ def _basis(difference: Difference, comparison: Comparison) -> str:
     if difference.again == "repeat":
         repeats = f"{plural(difference.n_seeds, 'repeat')} of {folds}-fold cross-validation"
         return f"{known}{repeats}, {count(difference.n_examples)} rows"
+    if difference.method == "seeds only":
+        return f"{known}{plural(difference.n_seeds, 'seed')} alone"
     return f"{known}{plural(difference.n_seeds, 'seed')}, {judged_by}"
 
 
@@ -246,15 +252,18 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
     is_short = any(row.status == "no trials" for row in rows)
     if search is None and contrast.difference is None and is_short and not comparison.is_of_chosen:
         return "; there were too few trials to give every level some settings"
+    is_planned = f"; {counted} {shown_by}, and are planned already: the same command goes on"
     if search is None:
+        if comparison.n_to_confirm:
+            more -= design.n_seeds - (contrast.difference.n_seeds if contrast.difference else 0)
         given = option(design.launcher, "seeds", design.n_seeds + more)
-        return f"; {counted} {shown_by}: `{given}` goes on from here"
+        return is_planned if more <= 0 else f"; {counted} {shown_by}: `{given}` goes on from here"
     budget = design.trials_for(search.n_settings + more, search.n_combinations)
     if budget > _MOST_TRIALS:
         return f"; {counted} {shown_by}, more than a study can have"
     n_trials = budget - sum(n for phase, n in design.budgets.items() if phase != "confirm")
     if n_trials <= 0:
-        return f"; {counted} {shown_by}, and are planned already: the same command goes on"
+        return is_planned
     lasts = duration(n_trials * search.seconds / search.n_combinations / design.cores)
     time = f", {lasts} of training on {plural(design.cores, 'core')}" if search.seconds else ""
     given = option(design.launcher, "trials", budget)
@@ -320,8 +329,8 @@ def answers(comparison: Comparison) -> dict[str, Any]:
 
     ``is_decided`` tells whether no contrast is open any more; ``can_be_decided`` whether more settings may decide one.
     """
-    contrasts = [contrast for question in comparison.questions for contrast in question.contrasts]
-    left = [contrast for contrast in contrasts if contrast.verdict.word in OPEN]
+    contrasts = [(contrast, question) for question in comparison.questions for contrast in question.contrasts]
+    left = [contrast for contrast, _ in contrasts if contrast.verdict.word in OPEN]
     search = comparison.search
     return {
         "study": comparison.design.name,
@@ -330,7 +339,7 @@ def answers(comparison: Comparison) -> dict[str, Any]:
         "tuned_with": None if search is None else search.subset,
         "is_decided": not left,
         "can_be_decided": any(contrast.verdict.more is not None for contrast in left),
-        "contrasts": [_as_json(contrast) for contrast in contrasts],
+        "contrasts": [_as_json(contrast, question) for contrast, question in contrasts],
     }
 
 
@@ -351,8 +360,9 @@ def as_table(comparison: Comparison) -> str:
     return "\n".join([*head, *rows]) if rows else ""
 
 
-def _as_json(contrast: Contrast) -> dict[str, Any]:
+def _as_json(contrast: Contrast, question: Question) -> dict[str, Any]:
     found = contrast.difference
     of, numbers = contrast.verdict, (None,) * 3 if found is None else (found.estimate, found.low, found.high)
-    values = contrast.factor, contrast.level, contrast.reference, of.word, of.because, *numbers, contrast.p_holm
+    word = _word(contrast, question)
+    values = contrast.factor, contrast.level, contrast.reference, word, of.because, *numbers, contrast.p_holm
     return dict(zip(CONTRAST, values, strict=True))

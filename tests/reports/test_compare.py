@@ -355,9 +355,15 @@ def test_a_level_of_a_search_that_failed_throughout_is_no_evidence(rng):
     failed = [
         dataclasses.replace(r, state="failed", evaluations=()) if r.config.model.depth == 2 else r for r in records
     ]
-    contrast = contrast_of(compare(design(), failed, (), answers), "2")
+    comparison = compare(design(), failed, (), answers)
+    contrast = contrast_of(comparison, "2")
     assert (contrast.verdict.word, contrast.verdict.because) == ("not enough evidence", "every trial of depth 2 failed")
     assert (contrast.difference, contrast.p_holm) == (None, None)
+    row = row_of(comparison, "2")
+    assert (row.tuned, row.tuned_valid) == (None, None)
+    assert [curve.level for curve in only_question(comparison).curves] == ["0", "1"]
+    gone = [dataclasses.replace(r, state="failed", evaluations=()) if r.config.model.depth == 1 else r for r in records]
+    assert only_question(compare(design(), gone, (), answers)).curves == ()
 
 
 def test_diverged_trials_count_against_their_level_and_failed_ones_are_named():
@@ -400,10 +406,16 @@ def test_chosen_configurations_are_judged_by_fresh_seeds(rng):
 
 def test_half_the_seeds_of_chosen_configurations_ask_for_the_rest(rng):
     records, finalists, answers = chosen_study(rng)
-    comparison = compare(design(), [r for r in records if r.config.fit.seed < 1003], finalists, answers)
+    there = [r for r in records if r.config.fit.seed < 1003]
+    comparison = compare(design(), there, finalists, answers)
     assert contrast_of(comparison, "2").verdict.word == "not enough evidence"
     assert contrast_of(comparison, "2").verdict.more == 2
     assert "depth 2: 3 of 5 fresh seeds" in only_question(comparison).missing
+    goes_on = "; 2 more seeds would give a verdict, and are planned already: the same command goes on"
+    assert to_know(contrast_of(comparison, "2"), comparison) == goes_on
+    lost = [dataclasses.replace(r, state="failed", evaluations=()) for r in records if r not in there]
+    comparison = compare(design(), [*there, *lost], finalists, answers)
+    assert "`--seeds 7` goes on from here" in to_know(contrast_of(comparison, "2"), comparison)
 
 
 def test_chosen_configurations_without_runs_are_named(rng):

@@ -11,12 +11,13 @@ from golden_study import golden_study
 from golden_tables import golden_table
 from made_up import MadeUpStudy, whole_study
 
-from depthcheck.pipeline.scores import R2
+from depthcheck.pipeline.scores import AUC, R2
 from depthcheck.reports import figures
 from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.study_data import Factor, StudyDesign
 from depthcheck.reports.figures import all_drawings, curves, differences, predictions, trials
 from depthcheck.reports.figures.style import COLORS, LINES, MARKERS, new_figure, picture, share_scale
+from depthcheck.reports.text.answer import answer
 from depthcheck.reports.text.context import confusion, context_of
 from depthcheck.reports.text.report import sections
 from depthcheck.reports.write import make_report
@@ -157,6 +158,14 @@ def test_differences_of_chosen_configurations_are_those_of_the_comparison():
     assert diamonds == [100 * of.difference.estimate for of in contrasts]
 
 
+def test_an_interval_of_scores_alone_names_no_examples():
+    study = MadeUpStudy(epochs=2).chosen()
+    blind = dataclasses.replace(study, predictions={}, design=dataclasses.replace(study.design, metric=AUC))
+    (drawing,) = differences.paired_differences(blind, compared(blind))
+    assert "their mean with its 95 % interval over seeds alone." in drawing.caption
+    assert "5 seeds alone)" in answer(compared(blind))[0]
+
+
 def test_curves_hold_every_run_of_a_finalist(study, comparison):
     finalists = curves.compute_curves(study, comparison.finalists)
     assert len(finalists) == len(study.finalists) == 2
@@ -211,10 +220,13 @@ def test_output_is_known_by_its_name_alone(study, hidden, output, named, black):
     assert bool(told) == (black == 1)
 
 
-def test_learning_rates_show_the_range_of_each_optimizer(study):
+def test_learning_rates_show_the_range_of_each_optimizer_that_has_one(study):
     optimizers = trials.compute_learning_rates(study, study.design.factors[0])
     assert {name: searched for name, searched, _ in optimizers} == {"sgd": (3e-3, 0.5), "adam": (1e-4, 1e-2)}
-    assert "Markers tell the depth." in next(trials.learning_rates(study, None)).caption
+    caption = next(trials.learning_rates(study, None)).caption
+    assert "range that was searched for that optimizer. Markers tell the depth." in caption
+    lists = dataclasses.replace(study, design=dataclasses.replace(study.design, ranges=()))
+    assert "white area" not in next(trials.learning_rates(lists, None)).caption
 
 
 def test_markers_of_learning_rates_are_the_levels_that_the_tables_count(study):

@@ -22,7 +22,7 @@ from depthcheck.reports.text.answer import answer, as_table, plain, sentence, ve
 from depthcheck.reports.text.context import context_of
 from depthcheck.reports.text.report import TEXTS, check_template, render, sections
 from depthcheck.reports.text.words import WIDTH
-from depthcheck.reports.write import make_report
+from depthcheck.reports.write import make_report, numbers
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_STUDIES = {
@@ -371,6 +371,7 @@ def test_level_that_trains_where_the_reference_never_did_is_told_alike_everywher
     assert text.count("**trains**") == 4  # in the answer, and a row a level
     assert {said.split(": ")[0] for said in verdicts(comparison).values()} == {"trains"}
     assert as_table(comparison).count("| trains | +") == 3
+    assert {*numbers(comparison)["contrasts"]["verdict"]} == {"trains"}
     assert "never trained**" not in text
 
 

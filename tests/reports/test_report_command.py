@@ -265,6 +265,12 @@ def test_levels_of_mixed_types_are_texts_in_the_table_of_trials(monkeypatch, tmp
     assert [None if pd.isna(value) else value for value in read] == expected
 
 
+def test_a_parameter_that_is_called_as_another_column_keeps_its_values(monkeypatch):
+    monkeypatch.setattr(TrialConfig, "to_params", lambda _of: {"state": "lstm"})
+    table = trials_table([trial(0, config())])
+    assert table[["state", "param.state"]].to_numpy().tolist() == [["finished", "lstm"]]
+
+
 def test_page_holds_its_figures_and_no_markup_of_the_data():
     page = to_html(
         "# T\n\n![a](figures/größe.svg)\n\n<script>x</script>\n\n| a |\n|---|\n| **95 %** of 3 × 256 |\n",
