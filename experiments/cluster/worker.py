@@ -188,13 +188,18 @@ def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Datas
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from depthcheck.pipeline.trial import judge, run_trial
 
+    run = tracking.TrialRun(study_run, run_id)
     try:
         model = _trained.pop(run_id, None) or tracking.load_model(study_run.tracking_uri, run_id)
     except tracking.TrackingError:
         tracking.read_run(study_run.tracking_uri, run_id)  # raises where the store is away: then no model is lost
-        # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit.
-        model = run_trial(config, dataset).model
-    tracking.TrialRun(study_run, run_id).log_score(*judge(model, config, dataset))
+        # A model that is gone or damaged must not end the study: training gives the same network again, bit by bit, on
+        # the same processor with the same packages.
+        again, logged = run_trial(config, dataset), tracking.trial(study_run.tracking_uri, run_id)
+        model = again.model
+        if logged is not None and again.result.history.valid_loss != logged.history.valid_loss:
+            run.note(tracking.keys.SCORED_NETWORK, "another one, trained here since the trial's own was lost")
+    run.log_score(*judge(model, config, dataset))
 
 
 def trained_here() -> list[str]:

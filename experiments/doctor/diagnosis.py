@@ -158,6 +158,8 @@ def _finalists(optuna: OptunaSide, mlflow: MlflowSide, parent: StoredRun) -> Ite
         return
     hashes = [one["sha256"] for one in optuna.finalists]
     tag = parent.tags.get(keys.FINALISTS_SHA256)
+    if not optuna.search_has_ended and tag not in hashes and (mlflow.finalists or {}).get("sha256", "") == tag:
+        return  # a search that goes on logs whom it would choose by then, before its networks meet the test part
     if mlflow.finalists is None:
         what = f"{keys.FINALISTS} of the study's run {parent.run_id} is missing"
     elif _placeless(mlflow.finalists) not in map(_placeless, optuna.finalists):

@@ -305,6 +305,8 @@ def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
             # A deleted one cannot be written to; once it is restored, it is found not to lie below its study.
             active = [run.run_id for run in runs if not run.is_deleted]
             parent = new_parent(study.uri, study.name, active, next((run.experiment_id for run in runs), None))
+            if study.ledger.looks:
+                parent.log_looks(study.ledger.looks)
             study.ledger.set_parent_run_id(parent.run_id)
 
 

@@ -32,8 +32,9 @@ _EXACT = ("learning_rate", "n_params")
 _SHARES = ("accuracy", "auc")
 #: Of which epoch was best, and of the diagnostics by layer, nothing can be promised once rounding differs.
 _FREE = ("best_epoch", "gradient_norm/", "saturation/")
-#: Packages whose arithmetic or random numbers reach a trial's results.
-_ARITHMETIC = ("tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
+#: Packages whose arithmetic or random numbers reach a trial's results; of what was installed without git, the version
+#: is all that tells one code from another.
+_ARITHMETIC = ("depthcheck", "tensorflow", "keras", "numpy", "scikit-learn", "ml_dtypes", "scipy")
 UNKNOWN = "unknown"
 PROCESSOR = "processor"
 _WIDTH = 100
@@ -183,24 +184,33 @@ class Change:
 
 
 def differences(
-    code_before: CodeVersion, environment_before: Mapping[str, Any], code: CodeVersion, environment: Mapping[str, Any]
+    code_before: CodeVersion,
+    environments_before: Sequence[Mapping[str, Any]],
+    code: CodeVersion,
+    environment: Mapping[str, Any],
 ) -> list[Change]:
-    """Return every difference, those that may change a result first.
+    """Return every difference, those that may change a result first; what is not known is one.
+
+    Any of several environments may have been the trial's.
 
     Parameters
     ----------
-    environment_before, environment
-        As :func:`depthcheck.experiments.tracking.environment` describes one; empty where nothing is known.
+    environments_before, environment
+        As :func:`depthcheck.experiments.tracking.environment` describes one; none where nothing is known.
     """
-    found = [*_code(code_before, code), *_machine(environment_before, environment)]
-    found += _packages(environment_before.get("packages", {}), environment.get("packages", {}))
-    return sorted(found, key=lambda one: not one.matters)
+    found = [*_code(code_before, code)]
+    for before in environments_before or [{}]:
+        found += [
+            *_machine(before, environment),
+            *_packages(before.get("packages", {}), environment.get("packages", {})),
+        ]
+    return sorted(dict.fromkeys(found), key=lambda one: not one.matters)
 
 
 def _code(before: CodeVersion, now: CodeVersion) -> Iterator[Change]:
-    if before.commit != now.commit:
+    if before.commit != now.commit or now.commit == UNKNOWN:
         yield Change(what="code", before=before.commit[:12], now=now.commit[:12], matters=True)
-    if before.dirty != now.dirty:
+    if before.dirty != now.dirty or now.dirty:  # changes that no commit has are not known to be the same
         tree = {None: UNKNOWN, True: "with changes", False: "as committed"}
         yield Change(what="working tree", before=tree[before.dirty], now=tree[now.dirty], matters=True)
 
@@ -209,6 +219,8 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chan
     if not before:
         yield Change(what="machine and packages", before="not noted", now="as they are", matters=True)
         return
+    if "workers" in before:  # what was noted is the machine of the coordinator
+        yield Change(what="workers", before=str(before["workers"]), now="this machine", matters=True)
     was, is_now = (
         " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
     )

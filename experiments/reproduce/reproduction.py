@@ -114,8 +114,7 @@ def reproduce(
     original = find(uri, run_id=request.run_id, study=request.study)
     dataset = _dataset(original, request.data_folder, console)
     environment = tracking.environment()
-    before = original.environments[0] if original.environments else {}
-    found = differences(original.code, before, tracking.code_version(), environment)
+    found = differences(original.code, original.environments, tracking.code_version(), environment)
     notes = _notes(original)
     tracking.close_stale_reproductions(uri)
     console.print(_announcement(original, found, notes, request.times))
@@ -152,7 +151,7 @@ def _notes(original: Original) -> list[str]:
     notes = []
     if len(original.environments) > 1:
         notes.append(f"the study's sessions ran on {len(original.environments)} machines or sets of packages; "
-                     "the latest is shown, and the trial may be of another")  # fmt: skip
+                     "the trial may be of any of them")  # fmt: skip
     if original.code.dirty:
         notes.append("the trial's working tree had changes that its commit does not have; they are not known")
     if original.unknown_params:

@@ -31,6 +31,7 @@ from depthcheck.experiments.cluster.worker import (
     INTERRUPTED_NOTE,
     Outcome,
     TrialTask,
+    outcome_of,
     run_task,
     score_network,
     score_references,
@@ -293,9 +294,12 @@ class Coordinator:
             tracking.patiently(self._uri, self._on_ended)
 
     def _died(self, task: TrialTask) -> Outcome:
-        """Write down the failure that the worker could not."""
+        """Write down the failure that the worker could not, unless it has died behind the end of the trial."""
         self._study.ledger.require_ours()
         study = task.study_run
+        ended = tracking.finished_trial(study.tracking_uri, study.run_id, task.number)
+        if ended is not None:
+            return outcome_of(ended)
         tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
         run = start_run(task)
         run.fail(_DIED)

@@ -123,11 +123,16 @@ class Ledger:
         ledger._note_definition(definition)
         ledger._require_readable()
         require_definition(name, ledger.definition, definition)
-        foreign = [trial.number for trial in ledger.trials() if "point" not in trial.user_attrs]
+        # Whoever ends a trial by hand writes no state of ours.
+        foreign = [
+            trial.number
+            for trial in ledger.trials()
+            if "point" not in trial.user_attrs or (trial.state.is_finished() and "state" not in trial.user_attrs)
+        ]
         if foreign:
             raise ValueError(
                 f"study {name!r} must have trials of this project alone, got trial {foreign[0]}, which somebody "
-                "else asked for; go on under another name (study=NAME)"
+                "else asked for or ended; go on under another name (study=NAME)"
             )
         return ledger
 
@@ -209,6 +214,17 @@ class Ledger:
         """Remember the MLflow run that holds the study's trials."""
         self._study.set_user_attr("parent_run_id", run_id)
 
+    @property
+    @_stored("cannot read at how many settings the study was judged")
+    def looks(self) -> tuple[int, ...]:
+        """At how many settings the study was judged so far."""
+        return tuple(self._study.user_attrs.get("looks", ()))
+
+    @_stored("cannot note at how many settings the study was judged")
+    def note_looks(self, looks: Sequence[int]) -> None:
+        """Note at how many settings the study was judged so far."""
+        self._study.set_user_attr("looks", list(looks))
+
     @_stored("cannot read the rounds of the study")
     def rounds(self) -> list[Round]:
         """Return the study's rounds so far, in order."""
@@ -275,12 +291,20 @@ class Ledger:
 
         One that repeats a finalist is pruned to Optuna, so that the best trial and the importances that its dashboard
         shows are those of the search.
+
+        Raises
+        ------
+        TrackingError
+            When somebody else has ended it.
         """
         storage = self._study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, outcome.number)
         frozen = storage.get_trial(trial_id)
-        if frozen.state.is_finished():  # told before, and the answer was lost
-            return
+        if frozen.state.is_finished():
+            if frozen.user_attrs.get("run_id") != outcome.run_id:
+                what = f"trial {outcome.number} of study {self.name!r} was ended in Optuna by somebody else"
+                raise TrackingError(what, lasts=True)
+            return  # told before, and the answer was lost
         told = {key: getattr(outcome, key) for key in ("run_id", "state", "failure", "engine")}
         attributes = {key: value for key, value in told.items() if value not in (None, "compiled")}
         state = _STATES[outcome.state]

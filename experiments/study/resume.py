@@ -296,7 +296,7 @@ def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> 
     for trial in ledger.trials():  # finalists are chosen, and points proposed, by how these ended
         if not trial.state.is_finished() and trial.number in records:
             ledger.tell(outcome_of(records[trial.number]))
-    budgets = sorted({n for one in designs if (n := _n_search(one))})
+    budgets = _budgets(designs)
     while True:
         plan = study.plan
         for planned in plan[len(ledger.trials()) :]:
@@ -307,6 +307,11 @@ def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> 
         if not later:
             return
         _add_round(study, later, budgets)
+
+
+def _budgets(designs: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the budgets that sessions noted, and those of starts that never came to MLflow, which the next noted."""
+    return sorted({n for one in designs for n in (*one.get("budgets", ()), _n_search(one)) if n})
 
 
 def _n_search(one: Mapping[str, Any]) -> int:
@@ -335,8 +340,12 @@ def _confirm_round(study: RecordedStudy, later: Sequence[TrialRecord]) -> Confir
     finalists = study.selected
     done = [run for one in study.confirm_rounds for run in one.runs]
     runs = missing_runs(finalists, max(indices) + 1, done)
-    if not runs:
-        raise CannotRebuildError(f"trial {later[0].number} confirms what the search did not choose")
+    laid_down = set(enumerate((finalist for finalist, _ in runs), len(study.plan)))
+    other = next((one for one in later[:ends] if (one.number, one.tags.get(tracking.FINALIST)) not in laid_down), None)
+    if other is not None:
+        lost = [str(trial.number) for trial in study.ledger.trials() if not trial.state.is_finished()]
+        why = f"; trials without a run: {', '.join(lost)} (mlflow runs restore)" if lost else ""
+        raise CannotRebuildError(f"trial {other.number} confirms what the search did not choose{why}")
     return ConfirmRound(finalists=finalists, runs=runs)
 
 

@@ -155,8 +155,9 @@ class RecordedStudy:
 
     @property
     def ended(self) -> list[StudyTrial]:
-        """The trials that have ended."""
-        return [StudyTrial.of(trial) for trial in self.ledger.trials() if trial.state.is_finished()]
+        """The trials that have ended; :meth:`Ledger.tell` complains of one that somebody else has ended."""
+        ended = [trial for trial in self.ledger.trials() if trial.state.is_finished() and "state" in trial.user_attrs]
+        return [StudyTrial.of(trial) for trial in ended]
 
     @property
     def search_has_ended(self) -> bool:

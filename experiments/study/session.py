@@ -54,6 +54,7 @@ from depthcheck.experiments.study.progress import Ahead, StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
 from depthcheck.experiments.tracking import StudyRun, keys
+from depthcheck.experiments.tracking.model import ChangedModelError
 from depthcheck.experiments.tracking.open_run import Artifact
 from depthcheck.experiments.tracking.reach import watched, write_ahead
 from depthcheck.experiments.tracking.store import client as store_client
@@ -324,7 +325,7 @@ def _train(
                 patient(study.freeze_selection)
                 score()
         elif patient(lambda: tracking.looks(study_run.tracking_uri, study_run.run_id)):
-            patient(lambda: note_look(study_run, study.n_settings))
+            patient(lambda: note_look(study, study.n_settings))
         is_more_to_train = study.freeze_finalists(chosen)
         score()
         submit = functools.partial(patient, lambda: submit_references(study, dataset, client, progress))
@@ -340,7 +341,7 @@ def _train(
 
 
 def _register(study: RunningStudy, console: Console) -> str | None:
-    """Register the champion's model and return its address; None where there is none, or its run is gone."""
+    """Register the champion's model and return its address; None where there is none, or what was logged is lost."""
     best, run = study.champion, study.study_run
     if best is None:
         return None
@@ -348,9 +349,17 @@ def _register(study: RunningStudy, console: Console) -> str | None:
         console.print(f"run {best.run_id} of the recommended model is gone from MLflow: no model is registered")
         return None
     description, served = champion_markdown(study.name, best), study.resolved.served
-    return tracking.patiently(
-        run.tracking_uri, lambda: tracking.register_champion(run, best.run_id, description, served)
-    )
+    try:
+        return tracking.patiently(
+            run.tracking_uri, lambda: tracking.register_champion(run, best.run_id, description, served)
+        )
+    except tracking.TakenOverError:
+        raise
+    except (ChangedModelError, tracking.TrackingError) as error:
+        if isinstance(error, tracking.TrackingError) and not error.lasts:
+            raise
+        console.print(f"no model is registered: {may_be_shown(error)}")
+        return None
 
 
 def _own_cluster(
@@ -380,6 +389,8 @@ def _open_parent(
 ) -> tracking.StudyRun:
     experiment, ledger = study.experiment, study.ledger
     resolved = study.resolved.noted(experiment.data)
+    # Of their machines nothing is known.
+    elsewhere = {"workers": "a Dask cluster"} if cluster_of(request.scheduler, request.workers) else {}
     study_run = tracking.open_parent(
         study.name,
         uri=request.tracking_uri,
@@ -396,7 +407,7 @@ def _open_parent(
         origin=ledger.lock.origin,
         artifacts={
             keys.DESIGN: noted,
-            keys.ENVIRONMENT: tracking.environment(),
+            keys.ENVIRONMENT: {**tracking.environment(), **elsewhere},
             keys.PROFILE: "\n".join(profile_lines(dataset)) + "\n",
         },
     )
@@ -408,7 +419,7 @@ def _open_parent(
 
 
 def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping[str, float] | None) -> dict[str, Any]:
-    """Return what a session notes of the study: its definition, how its data were understood, and its plan by now."""
+    """Return what a session notes of the study: its definition, how its data were understood, its budgets and plan."""
     experiment = study.experiment
     return {
         "question": experiment.question,
@@ -418,6 +429,7 @@ def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping
         "data": data_facts(dataset, study.resolved.split, parts)
         | ({} if scale is None else {"metric_scale": dict(scale)}),
         "seeds": experiment.budget.seeds,
+        "budgets": [one.trials for one in study.ledger.rounds() if isinstance(one, design.SearchRound)],
         "plan": [
             {"number": trial.number, "phase": trial.phase, "combination": dict(trial.combination),
              "seed": trial.seed, "point": None if trial.point is None else dict(trial.point)}
@@ -470,12 +482,17 @@ def seconds_before(study_run: StudyRun, n_workers: int) -> float:
     return fmean([trial.fit_seconds or 0.0 for trial in trials] or [0.0]) / max(n_workers, 1)
 
 
-def note_look(study_run: StudyRun, settings: int) -> tuple[int, ...]:
-    """Note that the study is judged at so many settings; return all looks so far."""
-    looks = tracking.looks(study_run.tracking_uri, study_run.run_id)
+def note_look(study: RunningStudy, settings: int) -> tuple[int, ...]:
+    """Note that the study is judged at so many settings; return all looks so far.
+
+    Optuna has them too, for where the study loses its run.
+    """
+    run = study.study_run
+    looks = tracking.looks(run.tracking_uri, run.run_id)
     if not looks or settings > looks[-1]:
         looks = (*looks, settings)
-        study_run.log_looks(looks)
+    study.ledger.note_looks(looks)
+    run.log_looks(looks)
     return looks
 
 
@@ -492,7 +509,7 @@ def goes_on(study: RunningStudy, deadline: Deadline, *, seconds_a_trial: float, 
     now, wanted, still = study.n_settings, ENOUGH_SETTINGS, "no verdict yet"
     if now >= ENOUGH_SETTINGS:
         run, uri = study.study_run, study.study_run.tracking_uri
-        tracking.patiently(uri, lambda: note_look(run, now))
+        tracking.patiently(uri, lambda: note_look(study, now))
         answers = tracking.patiently(uri, lambda: deadline.judge(uri, run.run_id))
         left = [f"{of['factor']} {of['level']}" for of in answers["contrasts"] if of["verdict"] in _OPEN]
         wanted, still = round(now * _GROWTH), f"open: {', '.join(left)}"

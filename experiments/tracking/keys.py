@@ -45,6 +45,8 @@ SCORED_AT = "scored_at"
 ENGINE = "depthcheck.engine"
 #: What the model was trained on, where that is not all rows, as after other cross-validations.
 TRAINED_ON = "trained_on"
+#: Which network was scored on the test part, where that is not the one of the curves.
+SCORED_NETWORK = "scored_network"
 FAILURE = "failure"
 FINALIST = "finalist"
 FINALISTS_SHA256 = "finalists_sha256"

@@ -366,7 +366,7 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
     api = client(uri)
     model_id = get(api, run_id).model_id
     if model_id is None:
-        raise OSError(f"run {run_id} has no model")
+        raise FileNotFoundError(f"run {run_id} has no model")
     trained = api.get_logged_model(model_id)
     with (
         TemporaryDirectory() as scratch,

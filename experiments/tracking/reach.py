@@ -102,8 +102,13 @@ def made_whole(database: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{database.name}-", dir=database.parent) as folder:
         place = Path(folder) / database.name
         yield place
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        try:
             os.link(place, database)
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a drive without such links, as exFAT
+            if not database.exists():
+                place.rename(database)
 
 
 def _is_unfinished(database: Path) -> bool:

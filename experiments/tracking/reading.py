@@ -364,12 +364,15 @@ def example_of_run(uri: str, run: StoredRun) -> dict[str, Any] | None:
 
 
 def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
-    """Read a JSON artifact from the latest session that wrote one, else from the run's first session."""
+    """Read a JSON artifact from the latest session that wrote one, else from the run's first session.
+
+    What cannot be understood counts as missing.
+    """
     api = client(uri)
     with storage(f"cannot read {name} of run {run_id} from {uri}"):
         run = get(api, run_id)
         run.require_readable(f"study {run.study or run_id!r}")
-        return dict(json.loads(next(_of_sessions(api, run_id, name), b"{}")))
+        return next(filter(None, map(_understood, _of_sessions(api, run_id, name))), {})
 
 
 def _of_sessions(api: MlflowClient, run_id: str, name: str) -> Iterator[bytes]:

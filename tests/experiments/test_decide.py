@@ -140,10 +140,9 @@ def test_studies_and_reports_ask_for_the_same_number_of_settings():
     assert StudyDesign.__dataclass_fields__["min_settings"].default == ENOUGH_SETTINGS
 
 
-def test_the_same_size_is_one_look(study_run):
-    assert note_look(study_run, 6) == (6,)
-    assert note_look(study_run, 6) == (6,)
-    assert note_look(study_run, 9) == (6, 9)
+def test_the_same_size_is_one_look(study):
+    for settings, looks in ((6, (6,)), (6, (6,)), (9, (6, 9))):
+        assert note_look(study, settings) == study.ledger.looks == looks
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400)])

@@ -28,8 +28,10 @@ from depthcheck.experiments.doctor.examine import Examination, examine, lines, s
 from depthcheck.experiments.lock import lock_file
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.resume import resumed
+from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import log_files
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import SplitConfig
@@ -206,6 +208,19 @@ def test_run_that_ended_after_its_trial_was_given_up_does_not_count(study: Study
     assert [record.number for record in tracking.trials(study.place.uri, study.run.run_id)] == [0]
 
 
+def test_list_that_was_frozen_before_the_search_went_on_is_clean(study: Study) -> None:
+    study.ledger.tell(study.finish(study.start()))
+    point = PLAN[0].point or {}
+    before = Finalist(id="trial-0", number=0, origin="compare", selected_score=0.5, stands_for=(), point=point)
+    study.ledger.add_round(design.ConfirmRound(finalists=(before,), runs=(("trial-0", 0),)))
+    study.run.log_finalists({"sha256": "of whom the search would choose by now", "seeds": [1], "finalists": []})
+    study.end()
+    assert study.examine().left == ()
+    study.run.set_tags({keys.FINALISTS_SHA256: "another"})
+    (found,) = study.examine().left
+    assert "is not the list that Optuna's study froze" in found.what
+
+
 def test_study_killed_before_its_first_trial_is_clean(study: Study) -> None:
     study.run.finish("KILLED")
     examination = study.examine()
@@ -272,6 +287,7 @@ def test_store_that_has_nothing_of_a_study_is_named_and_not_written(
 
 
 def test_study_whose_run_is_gone_gets_another_one_though_a_trials_run_is_deleted(study: Study) -> None:
+    study.ledger.note_looks((6, 9))
     for _ in range(2):
         study.ledger.tell(study.finish(study.start()))
     study.end()
@@ -283,6 +299,7 @@ def test_study_whose_run_is_gone_gets_another_one_though_a_trials_run_is_deleted
     assert "design.json" in left.what
     (again,) = tracking.studies(study.place.uri)
     assert len(tracking.trials(study.place.uri, again.run_id)) == 2
+    assert tracking.looks(study.place.uri, again.run_id) == (6, 9)
 
 
 def test_link_that_leads_nowhere_in_place_of_the_lock_is_said_and_not_followed(study: Study, tmp_path: Path) -> None:

@@ -80,11 +80,24 @@ def test_stock_optuna_reads_what_was_told(storage):
     assert "  1 of 4 trials was trained step by step (why)\n" in ending_lines(ending, seconds=1.0)
 
 
-def test_study_with_a_trial_that_somebody_else_asked_for_is_refused(storage):
-    start(opened(storage), 0)
-    optuna.load_study(study_name="mine", storage=storage).ask()
-    with pytest.raises(ValueError, match="study 'mine' must have trials of this project alone, got trial 1, which"):
+@pytest.mark.parametrize(("number", "harm"), [(2, lambda study: study.ask()), (1, lambda study: study.tell(1, 0.5))])
+def test_study_with_a_trial_that_somebody_else_asked_for_or_ended_is_refused(storage, number, harm):
+    ledger = opened(storage)
+    for one in range(2):
+        start(ledger, one)
+    harm(optuna.load_study(study_name="mine", storage=storage))
+    with pytest.raises(ValueError, match=f"study 'mine' must have trials of this project alone, got trial {number}, "):
         opened(storage)
+
+
+def test_trial_that_somebody_else_has_ended_is_not_taken_for_told(storage):
+    ledger = opened(storage, data_sha256="ab" * 32)
+    start(ledger, 0)
+    optuna.load_study(study_name="mine", storage=storage).tell(0, 0.5)
+    assert RecordedStudy.of(ledger).ended == []
+    with pytest.raises(TrackingError, match="trial 0 of study 'mine' was ended in Optuna by somebody else") as caught:
+        ledger.tell(ended(0))
+    assert caught.value.lasts
 
 
 def test_running_trial_keeps_number_point_and_parameters_when_opened_again(storage):

@@ -172,7 +172,7 @@ def test_worst_repetition_decides() -> None:
 
 def test_each_difference_is_named_and_those_of_no_matter_come_last() -> None:
     now = {**HERE, "cpus": 4, "cpu": "B", "packages": {"tensorflow": "2.22.0", "pytest": "9.1", "keras": "3.15"}}
-    found = differences(CODE, HERE, CodeVersion(commit="b" * 40, dirty=True), now)
+    found = differences(CODE, [HERE], CodeVersion(commit="b" * 40, dirty=True), now)
     assert [(str(one), one.matters) for one in found] == [
         ("code aaaaaaaaaaaa -> bbbbbbbbbbbb", True),
         ("working tree as committed -> with changes", True),
@@ -185,7 +185,7 @@ def test_each_difference_is_named_and_those_of_no_matter_come_last() -> None:
 
 
 def test_nothing_is_named_where_nothing_differs() -> None:
-    assert differences(CODE, HERE, CODE, dict(HERE)) == []
+    assert differences(CODE, [HERE], CODE, dict(HERE)) == []
     assert words.difference_lines([], []) == ["nothing: code, packages and machine are as they were"]
 
 
@@ -194,7 +194,7 @@ def test_nothing_is_named_where_nothing_differs() -> None:
     [("Linux-6.9-x86_64-with-glibc2.36", False), ("Linux-6.1-x86_64-with-glibc2.40", True), ("macOS-15-arm64", True)],
 )
 def test_another_kernel_does_not_matter_and_another_c_library_does(platform: str, matters: bool) -> None:
-    (found,) = differences(CODE, HERE, CODE, {**HERE, "platform": platform})
+    (found,) = differences(CODE, [HERE], CODE, {**HERE, "platform": platform})
     assert found.matters is matters
 
 
@@ -209,7 +209,7 @@ def test_another_kernel_does_not_matter_and_another_c_library_does(platform: str
 def test_processor_is_named_by_its_name_and_its_instructions(
     before: dict[str, str], now: dict[str, str], said: str | None
 ) -> None:
-    found = differences(CODE, {**HERE, **before}, CODE, {**HERE, **now})
+    found = differences(CODE, [{**HERE, **before}], CODE, {**HERE, **now})
     assert [str(one) for one in found] == ([] if said is None else [said])
     assert all(one.matters for one in found)
 
@@ -250,9 +250,26 @@ def test_where_there_is_no_cpuinfo_the_architecture_speaks(monkeypatch: pytest.M
 
 
 def test_environment_that_was_not_noted_is_said_and_may_explain() -> None:
-    (found,) = differences(CODE, {}, CODE, HERE)
+    (found,) = differences(CODE, [], CODE, HERE)
     assert found.matters
     assert "not noted" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "environments", "said"),
+    [
+        (CodeVersion(), [HERE], ["code unknown -> unknown"]),
+        (replace(CODE, dirty=True), [HERE], ["working tree with changes -> with changes"]),
+        (CODE, [HERE | {"workers": "a Dask cluster"}], ["workers a Dask cluster -> this machine"]),
+        (CODE, [HERE, HERE | {"cpu": "B", "cpus": 9}], ["processor B with AVX2 -> A with AVX2"]),
+        (CODE, [HERE | {"packages": HERE["packages"] | {"depthcheck": "1"}}], ["depthcheck 1 -> none"]),
+    ],
+)
+def test_what_is_not_known_to_be_the_same_is_said_and_may_explain(
+    code: CodeVersion, environments: list[dict[str, object]], said: list[str]
+) -> None:
+    found = differences(code, environments, code, HERE)
+    assert [str(one) for one in found if one.matters] == said
 
 
 # The verdict.

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
-from test_doctor import DIGITS, SHA256, Study
+from test_doctor import DIGITS, PLAN, SHA256, Study
 
 from depthcheck.experiments.lock import Lock
 from depthcheck.experiments.places import Place
+from depthcheck.experiments.planning import design
 from depthcheck.experiments.planning.experiment import Experiment
+from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.study.ledger import Ledger, study_names
-from depthcheck.experiments.study.resume import recover, resumed
-from depthcheck.experiments.tracking import open_parent
+from depthcheck.experiments.study.resume import CannotRebuildError, _budgets, _confirm_round, recover, resumed
+from depthcheck.experiments.study.running import Champion
+from depthcheck.experiments.study.session import _register
+from depthcheck.experiments.tracking import FINALIST, open_parent, read_run
 from depthcheck.experiments.tracking.store import TakenOverError, client
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
@@ -121,6 +128,27 @@ def test_study_that_mlflow_has_lost_is_refused_and_no_store_is_made(
     assert all(trial.state.is_finished() for trial in ledger.trials())
 
 
+def test_budget_of_a_start_that_mlflow_never_heard_of_is_known_from_the_next() -> None:
+    first, later = ({"plan": [{"phase": "compare"}] * n} for n in (20, 500))
+    assert _budgets([first, {**later, "budgets": [20, 50, 500]}]) == [20, 50, 500]
+    assert _budgets([first, later]) == [20, 500]
+
+
+def test_confirmed_trials_whom_the_search_did_not_choose_say_which_runs_are_gone() -> None:
+    finalist = Finalist(id="trial-1", number=1, origin="compare", selected_score=0.5, stands_for=(), point={})
+    seed = design.derive_seed(DIGITS.seed, "confirm", 0)
+    lost = Mock(number=2, state=TrialState.RUNNING)
+    study = Mock(experiment=DIGITS, selected=(finalist,), confirm_rounds=[], plan=[None] * 20)
+    study.ledger.trials.return_value = [lost]
+    record = Mock(number=20, phase="confirm", tags={FINALIST: "trial-1"})
+    record.config.fit.seed = seed
+    assert _confirm_round(study, [record]).runs == (("trial-1", 0),)
+    record.tags = {FINALIST: "trial-2"}
+    said = r"^trial 20 confirms what the search did not choose; trials without a run: 2 \(mlflow runs restore\)$"
+    with pytest.raises(CannotRebuildError, match=said):
+        _confirm_round(study, [record])
+
+
 def test_who_was_taken_over_ends_no_run_of_the_other(study: Study) -> None:
     def taken_over() -> None:
         raise TakenOverError("by another")
@@ -130,6 +158,26 @@ def test_who_was_taken_over_ends_no_run_of_the_other(study: Study) -> None:
     with pytest.raises(TakenOverError):
         recover(study.ledger, replace(study.run, continued=True))
     assert client(study.place.uri).get_run(running.run_id).info.status == "RUNNING"
+
+
+def test_recommended_model_that_is_lost_is_said_and_ends_no_study(study: Study) -> None:
+    api = client(study.place.uri)
+    run_ids = [trial.user_attrs["run_id"] for trial in study.ledger.trials()]
+    models = [read_run(study.place.uri, run_id).model_id or "" for run_id in run_ids]
+    api.delete_logged_model(models[0])
+    shutil.rmtree(api.get_logged_model(models[1]).artifact_location.removeprefix("file://"))
+    without = study.start().run_id
+    for run_id, why in (
+        (run_ids[0], "cannot register the champion of study mine: "),
+        (run_ids[1], f"the model of run {run_ids[1]} must have the files that were logged, got others: "),
+        (without, f"cannot register the champion of study mine: run {without} has no model"),
+    ):
+        said, point = io.StringIO(), PLAN[1].point or {}
+        champion = Champion(finalist="trial-1", run_id=run_id, mean_score=0.5, n_seeds=1, point=point)
+        ended = Mock(champion=champion, study_run=study.run)
+        ended.name = "mine"
+        assert _register(ended, Console(file=said, soft_wrap=True)) is None
+        assert re.match(f"no model is registered: {why}", said.getvalue())
 
 
 def test_other_data_and_another_definition_are_refused_in_either_store(

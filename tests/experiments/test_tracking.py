@@ -467,6 +467,13 @@ def test_latest_session_is_the_latest_in_another_time_zone_too(
     assert tracking.study_environment(uri, study.run_id) == {"at": "America/New_York"}
 
 
+def test_what_cannot_be_understood_of_a_session_counts_as_missing(study: tracking.StudyRun, uri: str) -> None:
+    study.log_artifacts({keys.REFERENCES: "{", keys.ENVIRONMENT: {"at": "first"}})
+    study.log_of_session({keys.ENVIRONMENT: ""})
+    assert tracking.references(uri, study.run_id) == []
+    assert tracking.study_environment(uri, study.run_id) == {"at": "first"}
+
+
 def test_store_is_found_where_mlflow_run_was_typed(tmp_path: Path, empty_store: Path) -> None:
     project, typed_in = tmp_path / "project", tmp_path / "user"
     project.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from depthcheck.experiments.cluster import worker
 from depthcheck.experiments.cluster.worker import TrialTask, run_task, score_network, trained_here
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study.coordinator import Coordinator
+from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline import trial
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.data.load import load
@@ -43,6 +45,22 @@ def test_network_at_hand_says_the_same_of_the_test_part_as_one_that_is_read(uri,
     np.testing.assert_array_equal(said[0].probability, said[1].probability)
 
 
+def test_network_that_was_trained_again_to_be_scored_says_where_it_is_another(uri, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(worker, "_trained", {})
+    monkeypatch.setattr(tracking, "load_model", Mock(side_effect=tracking.TrackingError("lost")))
+    dataset, parent = load(DIGITS.data, cache=tmp_path), tracking.open_parent("mine", uri=uri, environ={})
+    config = space.to_config(DIGITS, PLAN[1].point, seed=1, data_sha256=dataset.sha256, split=SplitConfig())
+    config = replace(config, fit=replace(config.fit, epochs=1))
+    run_id = run_task(TrialTask(study_run=parent, number=1, phase="compare", combination={}, config=config)).run_id
+    told = []
+    for _ in range(2):
+        worker._trained.clear()
+        score_network(parent, run_id, config, None)
+        told.append("scored_network" in tracking.read_run(uri, run_id).tags)
+        client(uri).log_metric(run_id, "valid/loss", 0.5, step=1)
+    assert told == [False, True]
+
+
 def test_model_that_diverges_on_all_rows_is_the_first_folds_and_says_so(uri, tmp_path, monkeypatch) -> None:
     dataset, parent = load(DIGITS.data, cache=tmp_path), tracking.open_parent("mine", uri=uri, environ={})
     point, split = PLAN[1].point, SplitConfig(folds=2)
@@ -64,6 +82,17 @@ def test_model_that_diverges_on_all_rows_is_the_first_folds_and_says_so(uri, tmp
         answers = tracking.load_model(uri, run.run_id)(dataset.X[:5].astype(np.float32)).numpy()
         assert np.isfinite(answers).all()
     assert told == [None, "the first fold"]
+
+
+def test_trial_that_had_ended_when_its_worker_died_stays_as_it_ended(uri) -> None:
+    parent = tracking.open_parent("mine", uri=uri, environ={})
+    config = space.to_config(DIGITS, PLAN[1].point, seed=1, data_sha256="ab" * 32, split=SplitConfig())
+    task = TrialTask(study_run=parent, number=1, phase="compare", combination={}, config=config)
+    coordinator = object.__new__(Coordinator)
+    coordinator._study = Mock()
+    died = coordinator._died(task)
+    assert died.failure.startswith("its worker died each time")
+    assert coordinator._died(task) == died
 
 
 @pytest.mark.parametrize(
