@@ -736,7 +736,7 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
         return frame, target
     named = getattr(target, "name", None)
     # A number is the place of a column in the table that it was taken from, which may be this one or another.
-    if not isinstance(named, str) and str(named) in frame and np.array_equal(frame[str(named)], target):
+    if not isinstance(named, str) and str(named) in frame and _are_equal(frame[str(named)], target):
         return frame, str(named)
     name = named.strip() if isinstance(named, str) and named.strip() else "target"
     if name in frame or len(target) != len(frame):
@@ -746,7 +746,17 @@ def _with_target(frame: pd.DataFrame, target: Any) -> tuple[pd.DataFrame, str]:
     cells = target.array if isinstance(target, (pd.Series, pd.Index)) else target
     if not isinstance(cells, pd.api.extensions.ExtensionArray):  # of categories NumPy would make numbers
         cells = np.asarray(cells)
-    return frame.assign(**{name: cells}), name
+    frame[name] = cells
+    return frame, name
+
+
+def _are_equal(column: Any, target: Any) -> bool:
+    """Whether a table's column and a target have the same cells, also where they have none."""
+    import numpy as np
+    import pandas as pd
+
+    a, b = np.asarray(column, object), np.asarray(target, object)  # 1 and 1.0 are the same
+    return a.ndim == b.ndim == 1 and pd.Series(a).equals(pd.Series(b))
 
 
 def _as_parquet(frame: pd.DataFrame) -> bytes:
@@ -771,6 +781,8 @@ def _for_parquet(column: Any) -> Any:
     import pandas as pd
     import pyarrow as pa
 
+    from depthcheck.pipeline.data.cells import unmistakable
+
     dtype = column.dtype
     if isinstance(dtype, pd.PeriodDtype):
         return column.dt.to_timestamp()
@@ -784,7 +796,7 @@ def _for_parquet(column: Any) -> Any:
             pa.array(column, from_pandas=True)
         except (pa.ArrowException, OverflowError):
             is_held = False
-    return column if is_held else column.map(str, na_action="ignore")
+    return column if is_held else column.map(lambda cell: unmistakable(cell, str(cell)), na_action="ignore")
 
 
 def _writer(content: bytes, name: str, uri: str) -> tuple[str, Callable[[], None]]:

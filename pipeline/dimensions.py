@@ -172,6 +172,18 @@ def _early_stopping(network: Blueprint, value: int) -> None:
     network.patience = value or None
 
 
+def fitted_standard(pipeline: Any, inputs: pd.DataFrame) -> Any:
+    """Fit a pipeline that ends in a ``StandardScaler``; what is constant over the training rows becomes 0 for ever.
+
+    No weight of such a feature was ever trained, and another value would count as it is.
+    """
+    import numpy as np
+
+    found = pipeline.fit_transform(inputs)
+    pipeline[-1].scale_[np.ptp(found, axis=0) == 0] = np.inf
+    return pipeline
+
+
 def _numbers(value: str, kind: str, inputs: pd.DataFrame) -> Any:
     """Bring numbers to a normal distribution, or cut their line into pieces of equally many training rows.
 
@@ -191,9 +203,9 @@ def _numbers(value: str, kind: str, inputs: pd.DataFrame) -> Any:
     filled, standard = SimpleImputer(strategy="median", add_indicator=True), StandardScaler()
     if value == "quantile":
         normal = QuantileTransformer(n_quantiles=min(_QUANTILES, n_rows), output_distribution="normal", random_state=0)
-        return make_pipeline(filled, normal, standard).fit(inputs)
-    usual = make_pipeline(filled, standard)
-    found = usual.fit_transform(inputs)
+        return fitted_standard(make_pipeline(filled, normal, standard), inputs)
+    usual = fitted_standard(make_pipeline(filled, standard), inputs)
+    found = usual.transform(inputs)
     knots = np.quantile(found[:, :n_columns], np.linspace(0, 1, _PIECES + 1), axis=0)
     # Not by SplineTransformer: what it holds once it is fitted are no types that can be loaded without trusting code.
     pieces = [

@@ -147,7 +147,7 @@ def _as_written(columns: Sequence[Column], csv_input: io.StringIO, schema: objec
     Each column knows how to read its own: pandas alone takes the name ``None`` for missing, ``125.000`` for 125
     and names that are all ``True`` for truth values.
     """
-    are_texts = {column.name for column in columns if column.kind != "numeric" or column.form}
+    are_texts = {column.name.strip() for column in columns if column.kind != "numeric" or column.form}
     names = pd.read_csv(csv_input, nrows=0).columns  # perhaps with blanks around them
     csv_input.seek(0)
     texts = {name: str for name in names if name.strip() in are_texts}
@@ -158,7 +158,8 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
     """Return MLflow's function that answers a request, with the requests refused that it would misread or die of.
 
     It reads CSV by pandas, which takes the first cell of a row that has one too many for the row's name, and moves the
-    others below the wrong columns: nothing in the table that we get tells.
+    others below the wrong columns; and the cells that a row lacks count as missing. Nothing in the table that we get
+    tells.
     """
     from mlflow.exceptions import MlflowException
 
@@ -175,10 +176,11 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _require_even(data: bytes) -> None:
-    """Complain about a first row with more cells than the line of names; a later one pandas refuses by itself."""
+    """Complain about the first row with more or fewer cells than the line of names."""
     csv.field_size_limit(2**31 - 1)  # pandas has no such limit
     lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="replace", newline=""))
     rows = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
-    names, first = next(rows, []), next(rows, [])
-    if len(first) > len(names):
-        raise ValueError(f"row 1 must have {len(names)} cells, as the line of names has, got {len(first)}")
+    n_names = len(next(rows, []))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != n_names:
+            raise ValueError(f"row {number:,} must have {n_names} cells, as the line of names has, got {len(row)}")

@@ -127,6 +127,9 @@ def test_targets_that_are_or_have_labels_too_are_no_columns(tmp_path):
     for target in ([0, 1, 0], pd.Series([0, 1, 0], name=0)):
         config, _ = _to_disk(pd.DataFrame(ROWS), target, f"sqlite:///{tmp_path}/mlflow.db")
         assert config.target == "target"
+    frame = pd.DataFrame(ROWS).mask(np.eye(3, 2) == 1)
+    for target, name in ((frame[1], "1"), (pd.Series([0, 1, 0], name="self"), "self")):
+        assert _to_disk(frame, target, f"sqlite:///{tmp_path}/mlflow.db")[0].target == name
 
 
 @pytest.mark.parametrize("kind", [lambda numbers: pd.Series(numbers, dtype="category"), pd.Categorical])
@@ -171,13 +174,21 @@ def test_repetition_that_is_none_is_refused_before_a_run_is_opened(tmp_path):
         study.reproduce(times=0)
 
 
-@pytest.mark.parametrize("cells", [["12a", 7, None], [True, "x", None], [2**70, 1, None]])
-def test_cells_of_several_types_are_texts_of_a_table(cells, tmp_path):
+@pytest.mark.parametrize(
+    ("cells", "texts"),
+    [
+        (["12a", 7, None], ["12a", "7"]),
+        ([True, "x", None], ["True", "x"]),
+        ([2**70, 1, None], [str(2**70), "1"]),
+        (["-", 1.234, None], ["-", "1.2340"]),  # whose point could stand between thousands
+    ],
+)
+def test_cells_of_several_types_are_texts_of_a_table(cells, texts, tmp_path):
     frame = pd.DataFrame({"x": pd.Series(cells, dtype=object), "y": [0, 1, 0]})
     config, write = _to_disk(frame, "y", f"sqlite:///{tmp_path}/mlflow.db")
     write()
 
-    assert [*pd.read_parquet(config.name)["x"][:2]] == [str(cell) for cell in cells[:2]]
+    assert [*pd.read_parquet(config.name)["x"][:2]] == texts
     assert pd.read_parquet(config.name)["x"].isna()[2]
 
 

@@ -54,7 +54,9 @@ def write_answered(table: TableFile, answers: pd.DataFrame, output: Path) -> Non
     for name, column in zip(added.column_names, added.columns, strict=True):
         rows = rows.append_column(name, column)
     if output.suffix == ".csv":
-        rows.to_pandas(types_mapper=pd.ArrowDtype).to_csv(output, index=False)
+        # A named index of pandas is a column of the table; labels without a name are none.
+        rows = rows.drop_columns([name for name in rows.column_names if name.startswith("__index_level_")])
+        rows.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True).to_csv(output, index=False)
     else:
         pq.write_table(rows, output)
 
@@ -67,7 +69,9 @@ def _rows_as_they_are(table: TableFile) -> pa.Table:
             whole = file.read().decode(full_encoding(source, layout, lambda _line: None))
         return arrow_csv.read_csv(
             pa.BufferReader(whole.encode()),
-            read_options=arrow_csv.ReadOptions(column_names=layout.names, skip_rows=layout.n_skip),
+            read_options=arrow_csv.ReadOptions(
+                column_names=layout.names, skip_rows=layout.n_skip, block_size=table.n_block
+            ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=layout.separator, quote_char=layout.quote, newlines_in_values=True
             ),

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, shown, suggestion
 from depthcheck.pipeline.data.amount import ReadingSize
-from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow, unmistakable
 from depthcheck.pipeline.data.sniff import open_bytes, require_header, unique_names, unpacked_bytes
 
 if TYPE_CHECKING:
@@ -187,7 +187,8 @@ def _column(cells: Sequence[Any], kinds: set[type]) -> Any:
         return pd.to_datetime(pd.Series(cells, dtype=object), utc=True).dt.tz_localize(None)
     if kinds == {datetime.timedelta}:  # in hours, as times of day are
         return narrow(np.array([np.nan if cell is None else cell.total_seconds() / 3600 for cell in cells]))
-    return pd.Series(list(map(as_text, cells)), dtype="str")
+    texts = [None if cell is None else unmistakable(cell, str(as_text(cell))) for cell in cells]
+    return pd.Series(texts, dtype="str")
 
 
 def _are_beyond_double(cells: Sequence[Any], kinds: set[type]) -> bool:

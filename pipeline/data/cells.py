@@ -34,7 +34,9 @@ LARGEST = 1e37
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
 DECIMAL_COMMA = ",."
 #: Numbers whose comma cannot stand between thousands.
-_SURELY_COMMA = r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,})|(0?|\d{4,}),\d+)\s*[€%]?"
+_SURELY_COMMA = r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,})|(0?|\d{4,}),\d+)"
+#: Numbers with a point that may stand between thousands.
+_LIKE_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
 #: Times of day, 13:30 or 1:30 pm, which are numbers of hours.
 CLOCK = "hh:mm"
 _CLOCK = r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([AaPp])\.?[Mm]\.?)?$"
@@ -224,6 +226,8 @@ def typed(column: Column, cells: Cells) -> Values:
         texts = cells.as_texts()
         if column.form == WITH_NA:
             texts = texts.with_na()
+        else:
+            texts = texts.without(_words_among(texts.different, column.categories))
         return _categorical(_as_known(cells, texts, column.categories))
     if isinstance(cells, Texts):
         return _read(column, cells)
@@ -237,6 +241,14 @@ def typed(column: Column, cells: Cells) -> Values:
         wrong &= (column.kind == "boolean") & ~np.isin(cells.values, (0, 1))
     _complain(column, cells, wrong)
     return _as_floats(column, cells.values)
+
+
+def _words_among(texts: pd.Series[str], categories: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which texts stand for a missing value where all categories are numbers, none of them one of those."""
+    words = (texts.str.lower().isin(MISSING_AMONG_VALUES) & ~texts.isin(categories)).to_numpy(dtype=bool)
+    if not words.any() or np.isfinite(read_numbers(pd.Series(categories, dtype="str"), "")).all():
+        return words
+    return np.zeros(len(words), bool)
 
 
 def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "input") -> pd.DataFrame:
@@ -257,17 +269,21 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
         When a column is missing or twice there, or a cell cannot be read.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
-    # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them.
-    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    known = {column.name for column in wanted}
+    # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them, which
+    # those of OpenML may have, and who sends rows of them may not.
+    bare = {column.name.strip(): column.name for column in wanted}
+    names = [name if name in known else bare.get(name.strip(), name.strip()) for name in map(str, frame.columns)]
+    frame = frame.set_axis(names, axis=1)
     missing = [column.name for column in wanted if column.name not in frame.columns]
     if missing:
-        names = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        absent = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         there = list(frame.columns)
         raise ValueError(
-            f"{where} must have the columns of the training data, {names} missing{suggestion(missing[0], there)} "
+            f"{where} must have the columns of the training data, {absent} missing{suggestion(missing[0], there)} "
             f"(columns: {listed(there)})"
         )
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]) & {column.name for column in wanted})
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]) & known)
     if twice:
         raise ValueError(f"column {twice[0]!r} of {where} must be there once, got it twice")
     values: dict[str, Values] = {}
@@ -475,9 +491,12 @@ def proves_comma(column: pd.Series[Any]) -> bool:
         if not isinstance(cells, Texts):
             return False
         texts = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
-        tells = bool(texts.str.fullmatch(_SURELY_COMMA).any())
+        sample = texts.iloc[:_N_SAMPLE]
+        unit = _unit_of(sample)
+        with_comma = texts[texts.str.match(r"[^(]*,")]  # (1,2) may be a pair
+        tells = bool(_bare_of(with_comma, unit)[0].str.fullmatch(_SURELY_COMMA).any())
         is_needed = tells or part is not column  # to read them takes longest
-        if is_needed and len(texts) and not is_readable(read_numbers(texts.iloc[:_N_SAMPLE], DECIMAL_COMMA)):
+        if is_needed and len(texts) and not is_readable(read_numbers(sample, DECIMAL_COMMA + unit)):
             return False
         if tells:
             return True
@@ -507,6 +526,8 @@ def _read(column: Column, cells: Texts) -> Floats:
         means_missing = lower.isin(MISSING_AMONG_VALUES) | texts.isin(column.missing_texts)
         plain = read_numbers(texts, "")  # as where a number comes as a number
         is_plain = np.isfinite(plain) & ~means_missing.to_numpy(dtype=bool)
+        if column.form == CLOCK:  # 13.30 is half past one in some places, and 13.3 hours in others
+            is_plain &= ~texts.str.contains(".", regex=False).to_numpy(dtype=bool)
         if column.kind == "numeric" and (unread & is_plain).any():
             # 12.50 where commas are decimal can be read in one way only, and tells that 1.125 is no thousand either,
             # unless commas stand beside it.
@@ -558,10 +579,16 @@ def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     Fractions are the same, too, where they are in float32: a file's may have been read as those, and lost digits. Of
     texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
     A truth value is written by each program in its own way: ``true`` of JSON is the category ``True`` of a CSV.
+    A number beside a word, ``1.2340``, is the category ``1.234`` of a text file, see :func:`unmistakable`.
     """
     new = ~written.different.isin(categories).to_numpy(dtype=bool)
     if not new.any():  # as in the data that the categories are of
         return written
+    beside_words = {unmistakable(None, category): category for category in categories}
+    known = [
+        beside_words.get(unmistakable(None, text), text) if is_new else text
+        for text, is_new in zip(written.different, new, strict=True)
+    ]
     truths = np.flatnonzero(new & written.different.str.lower().isin(TRUTHS[0]).to_numpy(dtype=bool))
     values = read_numbers(pd.Series(categories, dtype="str"), "")
     if not isinstance(cells, Numbers):
@@ -570,7 +597,6 @@ def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     for category, value in zip(categories, values, strict=True):
         for key in _number_keys(value):
             by_value.setdefault(key, []).append(category)
-    known = written.different.tolist()
     for position, value in zip(np.flatnonzero(new), read_numbers(written.different[new], ""), strict=True):
         found = [by_value[key] for key in _number_keys(value) if len(by_value.get(key, ())) == 1]
         known[position] = found[0][0] if found else known[position]
@@ -609,9 +635,14 @@ def date_forms() -> Iterator[str]:
     yield QUARTERS
 
 
+def unmistakable(cell: Any, text: str) -> str:
+    """Return the text of an object that is no text itself, 1.234 as 1.2340: no point of it stands between thousands."""
+    return f"{text}0" if not isinstance(cell, str) and _LIKE_THOUSANDS.fullmatch(text) else text
+
+
 def _texts(column: pd.Series[Any]) -> Texts:
     if column.dtype == object:
-        column = column.map(str, na_action="ignore")
+        column = column.map(lambda cell: unmistakable(cell, str(cell)), na_action="ignore")
     codes, found = pd.factorize(column.astype("str").str.strip())
     return _marked(Texts(pd.Series(found, dtype="str"), codes.astype(np.int64)))
 

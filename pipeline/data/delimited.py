@@ -62,9 +62,9 @@ class DelimitedFile:
         Of the columns, unique.
     keeps_words
         Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
-    keeps_points
-        Columns of numbers that stay as they are written where each point in them may stand between thousands, or a
-        zero ends one and they may be names: how the training data are written tells, and this file alone may not.
+    keeps_points, keeps_zeros
+        Columns of numbers that stay as they are written where each point in them may stand between thousands; or where
+        a zero ends one and they may be names: how the training data are written tells, and this file alone may not.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
@@ -73,9 +73,16 @@ class DelimitedFile:
         self.names = self.layout.names
         self.keeps_words: Collection[str] = ()
         self.keeps_points: Collection[str] = ()
+        self.keeps_zeros: Collection[str] = ()
+        self._has_points = False
 
     @property
-    def _n_block(self) -> int:
+    def comma(self) -> bool | None:
+        """Whether numbers have a decimal comma, as far as was read; None: no column of numbers tells."""
+        return True if self.layout.comma else False if self._has_points else None
+
+    @property
+    def n_block(self) -> int:
         """Bytes that are read at a time, which no row may exceed."""
         return max(_N_BLOCK, 4 * self.layout.n_line)
 
@@ -109,6 +116,7 @@ class DelimitedFile:
             raise ValueError(f"{self.path.name} must have rows below its line of names, got none")
         in_doubt = [name for name, cells in found.items() if cells.points == "thousands?" and name not in late]
         decimal = next((name for name, cells in found.items() if cells.points == "decimal"), None)
+        self._has_points = decimal is not None
         frame = pd.DataFrame(self._finished(found | late), copy=False)
         proof = next((name for name in frame if proves_comma(frame[name])), None) if in_doubt else None
         if proof is not None:
@@ -120,15 +128,17 @@ class DelimitedFile:
         if proof is not None and decimal is None:
             pointed = {name: _Cells(is_text=True) for name in in_doubt}
             self._fill(pointed, rows)
-            frame = frame.assign(**self._finished(pointed))
+            for name, values in self._finished(pointed).items():
+                frame[name] = values
         pa.default_memory_pool().release_unused()
         return frame
 
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
         has_words = bool(cells.words) and name in self.keeps_words
-        is_open = (cells.points == "thousands?" or cells.ends_in_zero is True) and name in self.keeps_points
-        return cells.numbers is not None and (has_words or is_open)
+        is_open = cells.points == "thousands?" and name in self.keeps_points
+        has_zeros = cells.ends_in_zero is True and name in self.keeps_zeros
+        return cells.numbers is not None and (has_words or is_open or has_zeros)
 
     def _fill(self, columns: dict[str, _Cells], rows: NDArray[np.int64] | None) -> int:
         n_rows = 0
@@ -138,7 +148,7 @@ class DelimitedFile:
             for name, cells in columns.items():
                 cells.add(wanted.column(name), comma=self.layout.comma)
                 if not self.layout.comma:  # else a point makes texts of them as it is
-                    cells.look_at_points(wanted.column(name), zeros=name in self.keeps_points)
+                    cells.look_at_points(wanted.column(name), zeros=name in self.keeps_zeros)
         return n_rows
 
     def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -157,7 +167,7 @@ class DelimitedFile:
                         encoding=encoding.removesuffix("-sig"),
                         column_names=self.names,
                         skip_rows=self.layout.n_skip,
-                        block_size=self._n_block,
+                        block_size=self.n_block,
                     ),
                     parse_options=csv.ParseOptions(
                         delimiter=self.layout.separator,
@@ -185,7 +195,7 @@ class DelimitedFile:
 
     def _complaint(self, wrong: Sequence[Any], trouble: Exception, encoding: str) -> str:
         if not wrong and "straddling" in str(trouble):
-            n_bytes = f"{self._n_block:,} bytes"
+            n_bytes = f"{self.n_block:,} bytes"
             return f"{self.path.name} must have rows of less than {n_bytes}, got a longer one: is a quote not closed?"
         if not wrong:
             return f"{self.path.name} cannot be read: {str(trouble).splitlines()[0]}"

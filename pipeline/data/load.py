@@ -244,7 +244,9 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
     if rows is not None:
         table = table.iloc[rows]
     test = _read_test(config, log)
-    return table_dataset(table, config, name=config.name, source=where, test=test, rows=rows, comma=comma, log=log)
+    return table_dataset(
+        table, config, name=config.name, source=where, test=test, rows=rows, comma=comma or None, log=log
+    )
 
 
 def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:
@@ -305,7 +307,7 @@ def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tupl
             f"{n_cells} in row 1"
         )
     # The model alone knows where NA is a name, and what a point in 1.234 is.
-    _keep(table, words=table.names, points=table.names)
+    _keep(table, words=table.names, points=table.names, zeros=table.names)
     return table.read(), table
 
 
@@ -334,10 +336,10 @@ def _opened(known: DataFormat, path: Path, parts: Mapping[str, str | None], log:
     return known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
 
 
-def _keep(table: TableFile, *, words: Collection[str], points: Collection[str]) -> None:
-    """Have columns of a text file read as they are written where words, or such points, are among their numbers."""
+def _keep(table: TableFile, *, words: Collection[str], points: Collection[str], zeros: Collection[str]) -> None:
+    """Have columns of a text file read as they are written where words, such points or zeros are in their numbers."""
     if isinstance(table, DelimitedFile):
-        table.keeps_words, table.keeps_points = words, points
+        table.keeps_words, table.keeps_points, table.keeps_zeros = words, points, zeros
 
 
 def _with_na(config: DataConfig) -> list[str]:
@@ -435,7 +437,8 @@ def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Da
     if known.table is not None:
         table = _opened(known, path, _parts(config), log)
         names = [name for name, kind in config.columns if kind.startswith("categorical")]
-        _keep(table, words=_with_na(config), points=names)
+        commas = [name for name, kind in config.columns if kind == "decimal comma"]
+        _keep(table, words=_with_na(config), points=[*names, *commas], zeros=names)
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         comma = isinstance(table, DelimitedFile) and table.layout.comma
@@ -443,8 +446,10 @@ def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Da
             config, lambda names: table.read(columns=names), path.name, source, log, comma=comma
         )
         return table_dataset(
-            table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows, comma=comma, log=log
-        )
+            table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows,
+            comma=table.comma if isinstance(table, DelimitedFile) else None,  # which reading has told
+            log=log,
+        )  # fmt: skip
     assert known.arrays is not None
     _refuse_parts(_parts(config), None, path.name)
     _refuse_columns(config, path.name)
@@ -495,8 +500,9 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
             raise ValueError(
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
             )
-        # How the training data are written tells what a point is.
-        _keep(table, words=_with_na(config), points=table.names)
+        # How the training data are written tells what a point is, and whether none or unknown is a name.
+        words = [name for name in table.names if name not in (config.group, config.time, config.weight)]
+        _keep(table, words=words, points=table.names, zeros=table.names)
         return table.read()
 
 

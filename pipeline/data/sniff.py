@@ -44,9 +44,7 @@ class Layout:
     Attributes
     ----------
     encoding
-        As Python calls it.
-    is_ascii
-        Whether the part that was looked at leaves the encoding open.
+        As Python calls it, of the part that was looked at: ascii and cp1252 may be more in what follows.
     separator
         Between cells.
     comma
@@ -66,7 +64,6 @@ class Layout:
     """
 
     encoding: str
-    is_ascii: bool
     separator: str
     comma: bool
     names: tuple[str, ...]
@@ -111,7 +108,6 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     columns = ([row[position] for row in rows if position < len(row)] for position in range(len(names)))
     return Layout(
         encoding=encoding,
-        is_ascii=encoding == "utf-8" and data.isascii(),
         separator=separator,
         comma=_has_decimal_comma(columns),
         names=names,
@@ -213,17 +209,18 @@ def unpacked_bytes(path: Path) -> float:
 
 
 def full_encoding(path: Path, layout: Layout, log: Callable[[str], None]) -> str:
-    """Return the encoding of the whole file, where its first part had only plain letters."""
-    if not layout.is_ascii:
+    """Return the encoding of the whole file, where its first part leaves that open."""
+    if layout.encoding not in ("ascii", "cp1252"):
         return layout.encoding
-    if _is_utf8(path):
+    if layout.encoding == "ascii" and _is_utf8(path):
         return "utf-8"
     used: set[int] = set()
     with open_bytes(path) as file:
         while block := file.read(_N_BLOCK):
             used |= _NOT_IN_CP1252 & set(block)
     encoding = "latin-1" if used else "cp1252"
-    log(f"{path.name}: is not UTF-8; read as {encoding}")
+    if encoding != layout.encoding:
+        log(f"{path.name}: is not UTF-8; read as {encoding}")
     return encoding
 
 
@@ -263,7 +260,7 @@ def _encoding(data: bytes, is_whole: bool, file: str) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
     except UnicodeDecodeError:
         return "latin-1" if _NOT_IN_CP1252 & set(data) else "cp1252"
-    return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
+    return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "ascii" if data.isascii() else "utf-8"
 
 
 def _announced_separator(text: str) -> tuple[str, str | None, int]:

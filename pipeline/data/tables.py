@@ -6,6 +6,7 @@ Nothing is fitted here: what a model may know of other rows than its training pa
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -48,6 +49,7 @@ from depthcheck.pipeline.scores import Task
 
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
+_FRACTION = re.compile(r"^(-?\d+)\.(\d+)$")
 _TRAIN_OR_TEST = {"train", "training", "test"}
 _DECIMALS = tuple(said for said, (kind, _) in STATED_FORMS.items() if kind == "numeric")
 #: What may be said of a column with a role: how its cells are written, but not what it is.
@@ -62,7 +64,7 @@ def table_dataset(
     source: str,
     test: pd.DataFrame | None = None,
     rows: NDArray[np.int64] | None = None,
-    comma: bool = False,
+    comma: bool | None = None,
     log: Callable[[str], None] = lambda _line: None,
 ) -> Dataset:
     """Return a table as a data set.
@@ -79,7 +81,7 @@ def table_dataset(
     rows
         Where the rows stood in the table that they are a sample of.
     comma
-        Whether that table is known to write a decimal comma; else these rows tell.
+        Whether that table is known to write a decimal comma, or to write none; else these rows tell.
     log
         Told, a line at a time, of what a user should know: rows left out, cells counted as missing, rare classes.
 
@@ -91,7 +93,7 @@ def table_dataset(
     """
     _check_names(frame, config, name)
     assert config.target is not None
-    comma = comma or has_decimal_comma(frame)
+    comma = has_decimal_comma(frame) if comma is None else comma
     cells = cells_of(frame[config.target])
     places: Sequence[int] | NDArray[np.int64] = range(len(frame)) if rows is None else rows
     with _rows_as_in(places):
@@ -296,19 +298,28 @@ class _Parts:
 def _cells_together(*columns: pd.Series[Any], reads: bool, comma: bool) -> Cells:
     """Return the cells of columns as those of one: numbers as they would be written, 12, where others are texts.
 
-    ``reads``: so are texts that all are numbers, 2.50 as the other column's 2.5; else whoever gets them reads them.
+    ``reads``: so are texts that all are numbers, 2.50 as the other column's 2.5. Else whoever gets them reads them, and
+    numbers have no point, which may stand between thousands there: 1.234 is 1234e-3.
     """
     both = [cells_of(column) for column in columns]
     kinds = set(map(type, both))
     if len(kinds) == 1 or Numbers not in kinds:
         return cells_of(pd.concat(columns, ignore_index=True))
-    numbers = [numbers_in(cells, comma=comma) if reads else None for cells in both]
-    texts = [
-        cells.as_texts() if read is None or (np.isnan(read) & ~cells.missing).any() else Numbers(read).as_texts()
-        for cells, read in zip(both, numbers, strict=True)
-    ]
-    written = [cells.spread(cells.different.to_numpy(object), None) for cells in texts]
+    written = []
+    for cells in both:
+        read = numbers_in(cells, comma=comma) if reads else None
+        if read is None or (np.isnan(read) & ~cells.missing).any():
+            texts = cells.as_texts()
+        else:
+            texts = Numbers(read).as_texts()
+        if not reads and isinstance(cells, Numbers):
+            texts = replace(texts, different=texts.different.str.replace(_FRACTION, _without_point, regex=True))
+        written.append(texts.spread(texts.different.to_numpy(object), None))
     return cells_of(pd.Series(np.concatenate(written), dtype="str"))
+
+
+def _without_point(fraction: re.Match[str]) -> str:
+    return f"{fraction[1]}{fraction[2]}e-{len(fraction[2])}"
 
 
 def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
@@ -349,7 +360,8 @@ def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[n
 def _times_of(name: str, cells: Cells, written_as: _WrittenAs) -> NDArray[np.float64]:
     """Return when each row was recorded: days since 1970, or the numbers that the column has."""
     if isinstance(cells, Texts):
-        column = written_as("time", name, cells, "date" if numbers_in(cells) is None else "numeric")
+        is_date = numbers_in(replace(cells, stated="")) is None  # OpenML has years as categories, too
+        column = written_as("time", name, cells, "date" if is_date else "numeric")
         column = replace(column, is_double=column.is_double or column.kind == "numeric")
         times = np.asarray(typed(column, cells), dtype=np.float64)
     else:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitConfig, require
 from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
-from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.dimensions import DIMENSIONS, fitted_standard
 from depthcheck.pipeline.prepare.preparation import TablePreparation, blocks, empty_features, inputs_of
 from depthcheck.pipeline.prepare.split import folds, split, units_of
 from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
@@ -249,9 +249,9 @@ def _fitted(
             inputs = inputs_of(X, some, train)
             names = [str(name) for name in inputs]
             own, parts = [name for name in names if " " not in name], [name for name in names if " " in name]
-            yield FrozenEstimator(_own(kind, inputs[own], options) or _transformer(kind).fit(inputs[own])), own
+            yield FrozenEstimator(_own(kind, inputs[own], options) or _transformer(kind, inputs[own])), own
             if parts:
-                yield FrozenEstimator(_transformer("part of a date").fit(inputs[parts])), parts
+                yield FrozenEstimator(_transformer("part of a date", inputs[parts])), parts
 
 
 def _fitted_texts(X: pd.DataFrame, used: Mapping[int, _Used], train: NDArray[np.int64]) -> Iterator[tuple[Any, str]]:
@@ -302,7 +302,7 @@ def _own(kind: str, inputs: pd.DataFrame, options: Options) -> Any | None:
     return next((own for make, value in makers if make and (own := make(value, kind, inputs)) is not None), None)
 
 
-def _transformer(kind: str) -> Any:
+def _transformer(kind: str, inputs: pd.DataFrame) -> Any:
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -314,9 +314,11 @@ def _transformer(kind: str) -> Any:
             max_categories=_MAX_CATEGORIES,
             sparse_output=False,
             dtype=np.float32,
-        )
+        ).fit(inputs)
     imputer = SimpleImputer(strategy="median", add_indicator=kind != "part of a date")
-    return imputer if kind == "boolean" else make_pipeline(imputer, StandardScaler())
+    if kind == "boolean":
+        return imputer.fit(inputs)
+    return fitted_standard(make_pipeline(imputer, StandardScaler()), inputs)
 
 
 def _varies(values: Any, train: NDArray[np.int64]) -> bool:
@@ -365,7 +367,7 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
     """Return the scaler of a data set, learnt from the samples at the positions ``train``.
 
     Pixels need nothing learnt: their largest possible value becomes 1. Other features get mean 0 and standard
-    deviation 1 over the training samples; one that is constant there is only moved to 0.
+    deviation 1 over the training samples; one that is constant there is always 0.
     """
     if dataset.pixel_max is not None:
         return Scaler(scale=float(np.float32(1 / dataset.pixel_max)), offset=0.0)
@@ -375,8 +377,9 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
     for start in range(0, len(train), _N_BLOCK):
         rows = train[start : start + _N_BLOCK]
         standard.partial_fit(dataset.X[rows].reshape(len(rows), -1).astype(np.float64))
+    scale = np.where(standard.scale_ == np.sqrt(standard.var_), standard.scale_, np.inf)  # else it was constant
     dtype = np.float64 if dataset.X.dtype == np.float64 else np.float32
-    return Scaler(scale=(1 / standard.scale_).astype(dtype), offset=(-standard.mean_ / standard.scale_).astype(dtype))
+    return Scaler(scale=(1 / scale).astype(dtype), offset=(-standard.mean_ / scale).astype(dtype))
 
 
 def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:

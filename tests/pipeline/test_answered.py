@@ -107,11 +107,15 @@ def test_parquet_keeps_its_types(tmp_path):
     assert found["prediction"].to_pylist() == ["a", "b"]
     write_answered(open_table(tmp_path / "in.parquet"), ANSWERS, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("1152921504606846977,1970-01-02,")
+    for name, first in (("id", "3,p,a,0.75"), (None, "3,a,0.75")):
+        pd.DataFrame({"x": [3, 4]}, index=pd.Index(["p", "q"], name=name)).to_parquet(tmp_path / "of_pandas.parquet")
+        write_answered(open_table(tmp_path / "of_pandas.parquet"), ANSWERS, tmp_path / "out.csv")
+        assert (tmp_path / "out.csv").read_text().splitlines()[1] == first
 
 
 def test_text_can_become_parquet_and_spreadsheets_and_json_lines_text(tmp_path):
     source = tmp_path / "in.csv"
-    source.write_text("id,x\n007,1.50\n1234567890123456789,2\n")
+    source.write_text(f"id,x,note\n007,1.50,\n1234567890123456789,2,{'long' * 600_000}\n")
     write_answered(open_table(source), ANSWERS, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet").to_pydict()
     assert (found["id"], found["x"]) == (["007", "1234567890123456789"], ["1.50", "2"])

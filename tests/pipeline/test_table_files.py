@@ -2,6 +2,7 @@ import gzip
 import os
 import struct
 import zipfile
+from dataclasses import replace
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -17,6 +18,7 @@ from depthcheck.pipeline.data import delimited
 from depthcheck.pipeline.data.cells import as_samples, cells_of
 from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, read_samples
 from depthcheck.pipeline.data.sniff import sniff
+from depthcheck.pipeline.records import Column
 
 
 def written(tmp_path, content, name="any.csv"):
@@ -85,12 +87,18 @@ def test_encodings_are_told_apart(tmp_path, encoding):
     assert lines == (["any.csv: is not UTF-8; read as cp1252"] if encoding == "cp1252" else [])
 
 
-@pytest.mark.parametrize(("byte", "encoding", "letter"), [(b"\xe4", "cp1252", "ä"), (b"\x81", "latin-1", "\x81")])
-def test_letter_far_behind_tells_the_encoding_too(tmp_path, byte, encoding, letter):
-    frame, lines = read(tmp_path, b"a,b\n" + b"1,x\n" * 100_000 + b"2," + byte + b"\n")
+@pytest.mark.parametrize(("first", "known"), [(b"x", []), (b"\xe4", ["cp1252"])], ids=["ascii", "cp1252"])
+@pytest.mark.parametrize(("byte", "encoding"), [(b"\xe4", "cp1252"), (b"\x81", "latin-1")])
+def test_letter_far_behind_tells_the_encoding_too(tmp_path, first, known, byte, encoding):
+    frame, lines = read(tmp_path, b"a,b\n1," + first + b"\n" + b"1,x\n" * 100_000 + b"2," + byte + b"\n")
 
-    assert frame["b"].iloc[-1] == letter
-    assert lines == [f"any.csv: is not UTF-8; read as {encoding}"]
+    assert frame["b"].iloc[-1] == byte.decode(encoding)
+    assert lines == [f"any.csv: is not UTF-8; read as {said}" for said in dict.fromkeys([*known, encoding])]
+
+
+def test_letter_of_another_encoding_far_behind_those_of_utf_8_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"any\.csv cannot be read: .*invalid UTF8"):
+        read(tmp_path, "a,b\n1,ä\n".encode() + b"1,x\n" * 100_000 + b"2,\xe4\n")
 
 
 def test_names_are_made_unique_and_said(tmp_path):
@@ -503,6 +511,8 @@ def test_times_of_day_and_durations_are_hours_whatever_the_format(tmp_path):
             assert dataset.X["late"].tolist()[:2] == pytest.approx([13.5, 5.5 / 60])
         else:
             assert dataset.X["took"].tolist()[:2] == [30, 12]
+    with pytest.raises(ValueError, match=r"row 1 of numeric column 'at' must be a number, got '13\.30'"):
+        as_samples(pd.DataFrame({"at": ["13.30"], "late": ["13:30"]}), dataset.columns)
 
 
 def test_file_that_is_no_spreadsheet_is_refused(tmp_path):
@@ -685,6 +695,18 @@ def test_words_for_missing_among_names_are_said_and_can_be_kept(tmp_path):
     assert samples["country"].isna().sum() == 20
 
 
+def test_words_for_missing_in_other_files_are_what_they_are_in_the_training_data(tmp_path):
+    rows = "".join(f"{n % 7},{('1', '2', '-')[n % 3]},{('1', 'none', 'b')[n % 3]},{'ab'[n % 2]}\n" for n in range(60))
+    path = written(tmp_path, "x,grade,kind,y\n" + rows)
+    new = written(tmp_path, "x,grade,kind,y\n1,1,none,a\n2,-,1,b\n", "new.csv")
+    config = DataConfig(name=str(path), target="y", columns=(("grade", "categorical"),), test_file=str(new))
+    dataset = load(config, cache=tmp_path)
+
+    for samples in (as_samples(read_samples(new)[0], dataset.columns), dataset.X_test):
+        assert samples["grade"].isna().tolist() == [False, True]
+        assert samples["kind"].tolist() == ["none", "1"]
+
+
 def test_words_for_missing_among_numbers_can_be_kept_as_names_too(tmp_path):
     rows = "".join(f"{('NA', '1', '2.50', '')[n % 4]},{n % 7},{'ab'[n % 2]}\n" for n in range(60))
     path, lines = written(tmp_path, "grade,x,y\n" + rows), []
@@ -728,6 +750,35 @@ def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_tra
     pd.testing.assert_frame_equal(dataset.X_test, dataset.X)
 
 
+@pytest.mark.parametrize("sender", ["pandas", "json", "xlsx"])
+def test_a_number_beside_a_word_has_no_points_between_thousands(tmp_path, sender):
+    columns = [
+        Column(name="km", kind="numeric", form=",."),
+        Column(name="v", kind="categorical", categories=("1.234",)),
+    ]
+    if sender == "pandas":
+        samples = pd.DataFrame({"km": [1.234, "-"], "v": [1.234, "new"]})
+    elif sender == "json":
+        text = '[{"km": 1.234, "v": 1.234}, {"km": "-", "v": "new"}]'
+        samples, _ = read_samples(written(tmp_path, text, "new.json"))
+    else:
+        samples, _ = read_samples(workbook(tmp_path / "new.xlsx", [["km", "v"], [1.234, 1.234], ["-", "new"]]))
+    found = as_samples(samples, columns)
+
+    assert found["km"].iloc[0] == np.float32(1.234)
+    assert found["v"].tolist() == ["1.234", "new"]
+    assert as_samples(samples, [replace(columns[1], categories=("1.234", "x"))])["v"].tolist() == ["1.234", "new"]
+
+
+def test_points_stand_between_thousands_where_you_say_decimal_comma(tmp_path):
+    rows = "".join(f"{('1.234', '12.500', '7')[n % 3]},{n % 5}.50,{'ab'[n % 2]}\n" for n in range(60))
+    said = (("km", "decimal comma"), ("x", "decimal comma"))
+    config = DataConfig(name=str(written(tmp_path, "km,x,y\n" + rows)), target="y", columns=said)
+    X = load(config, cache=tmp_path).X
+
+    assert (X["km"][:3].tolist(), X["x"][:2].tolist()) == ([1_234, 12_500, 7], [0.5, 1.5])
+
+
 @pytest.mark.parametrize(
     ("n_rows", "masses"),
     [
@@ -747,15 +798,15 @@ def test_one_cell_that_proves_a_decimal_comma_tells_the_whole_table(tmp_path, n_
     assert load(DataConfig(name=str(path), target="y"), cache=tmp_path).X["km"][:3].tolist() == [125_000, 125_000, 999]
 
 
-@pytest.mark.parametrize(("last", "weight"), [("0.5", 12.25), ("1", 12_250)])
-def test_one_comma_among_many_points_makes_no_thousands_in_silence(tmp_path, last, weight):
-    rows = "".join(f"{n % 3};{11 + n % 2}.250;{last};{'ab'[n % 2]}\n" for n in range(60_000))
-    path = written(tmp_path, f"n;weight;at;y\n{rows}1,2;12.250;2;a\n")
+@pytest.mark.parametrize(("last", "times"), [("0.5", 1), ("1", 1_000)])
+def test_one_comma_among_many_points_makes_no_thousands_in_silence(tmp_path, last, times):
+    rows = "".join(f"{n % 3};{11 + n % 2}.250;{last};{11 + n % 40}.250;{'ab'[n % 2]}\n" for n in range(60_000))
+    path = written(tmp_path, f"n;self;at;price;y\n{rows}1,2;12.250;2;k. A.;a\n")
     lines = []
     dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path, log=lines.append)
 
-    assert dataset.X["weight"].max() == weight
-    assert any("'n' has decimal commas" in line and "points in weight" in line for line in lines)
+    assert (dataset.X["self"].max(), dataset.X["price"].max()) == (12.25 * times, 50.25 * times)
+    assert any("'n' has decimal commas" in line and "points in self" in line for line in lines)
 
 
 def test_what_proves_a_decimal_comma_need_not_be_in_a_sample(tmp_path):

@@ -179,9 +179,10 @@ def test_a_date_that_can_be_read_in_two_ways_is_read_day_first_and_said():
     assert log == [f"column 'x': dates read as day/month/year {said}"]
 
 
-def test_points_are_marks_of_thousands_where_another_column_has_decimal_commas():
+@pytest.mark.parametrize("prices", [("0,5", "1.200,75"), ("1.234,50 EUR", "8 EUR"), ("0,5 kg", "-")])
+def test_points_are_marks_of_thousands_where_another_column_has_decimal_commas(prices):
     alone, _ = column_of(cycle("1.234", "7"))
-    dataset = dataset_of({"x": cycle("1.234", "7"), "price": cycle("0,5", "1.200,75")})
+    dataset = dataset_of({"x": cycle("1.234", "7"), "price": cycle(*prices)})
 
     assert alone.form == ""
     assert dataset.X["x"][0] == 1234
@@ -293,12 +294,13 @@ def test_group_time_and_test_columns_are_no_features():
 
     grouped = dataset_of(columns, group="g")
     timed = dataset_of(columns, time="t")
+    of_years = dataset_of(columns | {"t": pd.Categorical(cycle("2024", "2023"))}, time="t")
 
     assert list(grouped.X) == ["x", "t"]
     np.testing.assert_array_equal(grouped.groups[0::3], grouped.groups[0])
     assert len(set(grouped.groups)) == 2 + columns["g"].count(None)  # a row without a group is alone
     assert list(timed.X) == ["x", "g"]
-    assert timed.times[0] - timed.times[1] == 1
+    assert timed.times[0] - timed.times[1] == of_years.times[0] - of_years.times[1] == 1
 
 
 def test_weights_are_no_feature_and_go_with_the_rows_of_each_part():
@@ -312,11 +314,13 @@ def test_weights_are_no_feature_and_go_with_the_rows_of_each_part():
     weighted = dataset_of(columns, target=target, weight="w", test_column="part")
     test = pd.DataFrame({"x": [1, 2], "w": ["3", "4,25"], "y": [None, "a"]})
     by_file = dataset_of({"x": columns["x"], "w": columns["w"]}, weight="w", test=test)
+    numbers = dataset_of({"x": columns["x"], "w": columns["w"]}, weight="w", test=test.assign(w=[1, 1.234]))
 
     assert list(weighted.X) == ["x"]
     assert weighted.weights.tolist() == [row + 0.5 for row in range(2, N) if row % 4 != 3]
     assert weighted.weights_test.tolist() == [row + 0.5 for row in range(3, N, 4)]
     assert by_file.weights_test.tolist() == [4.25]
+    assert numbers.weights_test.tolist() == pytest.approx([1.234])
     assert len({of.sha256 for of in (by_file, dataset_of({"x": columns["x"]}, test=test))}) == 2
 
 
@@ -613,10 +617,11 @@ def test_what_is_written_otherwise_is_another_name_unless_all_names_are_numbers(
 
 
 def test_rows_whose_columns_are_called_as_no_file_can_have_it_are_those_that_a_file_has():
-    dataset = dataset_of({"0": cycle(0.5, 1.5), "x": cycle(2.5, 3.5, 4.5)})
+    dataset = dataset_of({"0": cycle(0.5, 1.5), "x": cycle(2.5, 3.5, 4.5), " of OpenML": cycle(0.5, 1.5)})
 
-    new = as_samples(pd.DataFrame([[1.5, 2.5]], columns=[0, " x "]), dataset.columns)
-    assert new.to_dict("list") == {"0": [1.5], "x": [2.5]}
+    for name in (" of OpenML", "of OpenML"):
+        new = as_samples(pd.DataFrame([[1.5, 2.5, 3.5]], columns=[0, " x ", name]), dataset.columns)
+        assert new.to_dict("list") == {"0": [1.5], "x": [2.5], " of OpenML": [3.5]}
 
 
 def test_two_ways_of_writing_a_number_are_one_category():
