@@ -244,7 +244,7 @@ def run_study(
     workers
         Worker processes on this machine; one a core by default.
     scheduler
-        Address of your own Dask cluster, ``tcp://host:8786``.
+        Address of your own Dask cluster, ``tls://host:8786``.
     storage
         URL of the Optuna storage; ``DEPTHCHECK_STORAGE`` or ``optuna.db`` by default (docs/logged.md says where).
     data_folder
