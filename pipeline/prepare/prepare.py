@@ -373,11 +373,13 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
         return Scaler(scale=float(np.float32(1 / dataset.pixel_max)), offset=0.0)
     from sklearn.preprocessing import StandardScaler
 
-    standard = StandardScaler()
+    standard, varies = StandardScaler(), np.zeros(1, bool)  # what hardly varies, scikit-learn takes for constant
     for start in range(0, len(train), _N_BLOCK):
         rows = train[start : start + _N_BLOCK]
-        standard.partial_fit(dataset.X[rows].reshape(len(rows), -1).astype(np.float64))
-    scale = np.where(standard.scale_ == np.sqrt(standard.var_), standard.scale_, np.inf)  # else it was constant
+        block = dataset.X[rows].reshape(len(rows), -1).astype(np.float64)
+        standard.partial_fit(block)
+        varies = varies | (block != dataset.X[train[0]].ravel()).any(axis=0)
+    scale = np.where(varies, standard.scale_, np.inf)
     dtype = np.float64 if dataset.X.dtype == np.float64 else np.float32
     return Scaler(scale=(1 / scale).astype(dtype), offset=(-standard.mean_ / scale).astype(dtype))
 

@@ -309,7 +309,8 @@ def _scaling(scaler: Scaler) -> list[Any]:
     offset: float | NDArray[np.floating] = scaler.offset
     moved = []
     if isinstance(scale, np.ndarray) and dtype == "float64":
-        centre = (-offset / scale).astype(np.float32).astype(np.float64)
+        # What is always 0 needs no centre.
+        centre = np.divide(-offset, scale, out=np.zeros_like(scale), where=scale != 0).astype(np.float32).astype(dtype)
         moved.append(keras.layers.Rescaling(1.0, _plain(-centre), name="centre", dtype=dtype))
         offset = offset + centre * scale
     return [

@@ -111,9 +111,9 @@ def test_served_model_scales_each_feature_by_its_own_numbers(tmp_path: Path):
 
 
 def test_served_model_tells_apart_what_float32_would_merge(tmp_path: Path):
-    model, seconds = mlp(9, n_features=1), 1_700_000_000 + np.arange(20.0)[:, None]
-    scaler = Scaler(scale=np.array([0.2]), offset=np.array([-0.2 * 1_700_000_010]))
-    serving_model(model, sample_shape=(1,), scaler=scaler, objective=Objective()).save(tmp_path / "model.keras")
+    model, seconds = mlp(9, n_features=2), 1_700_000_000 + np.arange(20.0)[:, None] * [1, 0]  # the second is always 0
+    scaler = Scaler(scale=np.array([0.2, 0]), offset=np.array([-0.2 * 1_700_000_010, 0]))
+    serving_model(model, sample_shape=(2,), scaler=scaler, objective=Objective()).save(tmp_path / "model.keras")
     served = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     answers = served_outputs(served, seconds)
     np.testing.assert_allclose(answers, predict_proba(model, scaler.transform(seconds)), atol=1e-6)

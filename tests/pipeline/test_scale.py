@@ -108,14 +108,16 @@ def test_values_that_float32_would_merge_are_scaled_apart():
     np.testing.assert_allclose(parts.train.X.std(axis=0), 1, atol=1e-5)
 
 
-def test_feature_that_is_constant_in_the_training_part_is_always_0():
-    dataset = table()
+def test_feature_that_is_constant_in_the_training_part_and_no_other_is_always_0():
+    dataset = dataclasses.replace(table(), X=table().X.astype(np.float64))
     dataset.X[TRAIN, 2] = 0.1
+    dataset.X[:, 3] = 1e15 + np.arange(6) % 2  # so large that scikit-learn takes it for constant
 
     parts, _ = prepare(dataset, CUT)
 
     for part in (parts.train, parts.valid, parts.test):
         assert not part.X[:, 2].any()
+    assert np.ptp(parts.train.X[:, 3]) > 0
 
 
 def test_scaling_leaves_the_data_set_as_it_was():
