@@ -781,8 +781,6 @@ def _for_parquet(column: Any) -> Any:
     import pandas as pd
     import pyarrow as pa
 
-    from depthcheck.pipeline.data.cells import unmistakable
-
     dtype = column.dtype
     if isinstance(dtype, pd.PeriodDtype):
         return column.dt.to_timestamp()
@@ -796,7 +794,7 @@ def _for_parquet(column: Any) -> Any:
             pa.array(column, from_pandas=True)
         except (pa.ArrowException, OverflowError):
             is_held = False
-    return column if is_held else column.map(lambda cell: unmistakable(cell, str(cell)), na_action="ignore")
+    return column if is_held else column.map(str, na_action="ignore")
 
 
 def _writer(content: bytes, name: str, uri: str) -> tuple[str, Callable[[], None]]:

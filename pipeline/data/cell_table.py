@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, shown, suggestion
 from depthcheck.pipeline.data.amount import ReadingSize
-from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow, unmistakable
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow
 from depthcheck.pipeline.data.sniff import open_bytes, require_header, unique_names, unpacked_bytes
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class CellTable:
         self.names = unique_names(header, file, log)
 
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return rows (all unless named): numbers, booleans and dates as the cells have them, mixed columns as text.
+        """Return rows (all unless named): numbers, booleans and dates as the cells have them, what is mixed as text.
 
         Raises
         ------
@@ -187,8 +187,9 @@ def _column(cells: Sequence[Any], kinds: set[type]) -> Any:
         return pd.to_datetime(pd.Series(cells, dtype=object), utc=True).dt.tz_localize(None)
     if kinds == {datetime.timedelta}:  # in hours, as times of day are
         return narrow(np.array([np.nan if cell is None else cell.total_seconds() / 3600 for cell in cells]))
-    texts = [None if cell is None else unmistakable(cell, str(as_text(cell))) for cell in cells]
-    return pd.Series(texts, dtype="str")
+    # A fraction stays a number: as a text, 1.234 could be more than a thousand.
+    mixed = [cell if isinstance(cell, float) and not cell.is_integer() else as_text(cell) for cell in cells]
+    return pd.Series(mixed, dtype=object if float in map(type, mixed) else "str")
 
 
 def _are_beyond_double(cells: Sequence[Any], kinds: set[type]) -> bool:

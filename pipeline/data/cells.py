@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -129,12 +129,15 @@ class Texts:
         ``boolean`` or ``categorical`` where the type of the column says so.
     taken
         Different texts that were taken for missing: a cell of the first has the code -2, of the second -3.
+    numbers
+        Different texts that came as numbers, with a point that in a text could stand between thousands.
     """
 
     different: pd.Series[str]
     codes: NDArray[np.int64]
     stated: str = ""
     taken: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()
 
     @property
     def missing(self) -> NDArray[np.bool_]:
@@ -155,6 +158,11 @@ class Texts:
         codes = np.where(self.codes < -1, n - 2 - self.codes, self.codes)
         return Texts(pd.Series([*self.different, *self.taken], dtype="str"), codes, self.stated)
 
+    def to_read(self) -> Texts:
+        """Return the cells to be read as numbers: what came as 1.234 as 1.2340, whose point is surely a decimal one."""
+        known = self.different.isin(self.numbers)
+        return replace(self, different=self.different.where(~known, self.different + "0")) if self.numbers else self
+
     def without(self, dropped: NDArray[np.bool_]) -> Texts:
         """Return the cells with some of the different texts counted as missing."""
         if not dropped.any():
@@ -163,7 +171,11 @@ class Texts:
         positions = np.where(dropped, -1, np.cumsum(~dropped) - 1)
         positions[dropped & self.different.ne("").to_numpy(dtype=bool)] = -2 - np.arange(len(taken))
         return Texts(
-            self.different[~dropped].reset_index(drop=True), self.spread(positions, -1), self.stated, tuple(taken)
+            self.different[~dropped].reset_index(drop=True),
+            self.spread(positions, -1),
+            self.stated,
+            tuple(taken),
+            self.numbers,
         )
 
 
@@ -511,7 +523,7 @@ def is_readable(values: NDArray[np.float64]) -> bool:
 
 def _read(column: Column, cells: Texts) -> Floats:
     """Return texts as a numeric, boolean or date column has them."""
-    texts = cells.different
+    texts = cells.to_read().different
     lower = texts.str.lower()
     if column.kind == "boolean":
         values = _truths_of(lower, *column.categories)
@@ -579,16 +591,11 @@ def _as_known(cells: Cells, written: Texts, categories: Sequence[str]) -> Texts:
     Fractions are the same, too, where they are in float32: a file's may have been read as those, and lost digits. Of
     texts, which nobody has read as numbers, ``1.50`` alone may be such a category, and only where all are numbers.
     A truth value is written by each program in its own way: ``true`` of JSON is the category ``True`` of a CSV.
-    A number beside a word, ``1.2340``, is the category ``1.234`` of a text file, see :func:`unmistakable`.
     """
     new = ~written.different.isin(categories).to_numpy(dtype=bool)
     if not new.any():  # as in the data that the categories are of
         return written
-    beside_words = {unmistakable(None, category): category for category in categories}
-    known = [
-        beside_words.get(unmistakable(None, text), text) if is_new else text
-        for text, is_new in zip(written.different, new, strict=True)
-    ]
+    known = written.different.tolist()
     truths = np.flatnonzero(new & written.different.str.lower().isin(TRUTHS[0]).to_numpy(dtype=bool))
     values = read_numbers(pd.Series(categories, dtype="str"), "")
     if not isinstance(cells, Numbers):
@@ -635,16 +642,14 @@ def date_forms() -> Iterator[str]:
     yield QUARTERS
 
 
-def unmistakable(cell: Any, text: str) -> str:
-    """Return the text of an object that is no text itself, 1.234 as 1.2340: no point of it stands between thousands."""
-    return f"{text}0" if not isinstance(cell, str) and _LIKE_THOUSANDS.fullmatch(text) else text
-
-
 def _texts(column: pd.Series[Any]) -> Texts:
+    numbers: Iterator[str] = iter(())
     if column.dtype == object:
-        column = column.map(lambda cell: unmistakable(cell, str(cell)), na_action="ignore")
+        numbers = (str(cell) for cell in column if not isinstance(cell, str))
+        column = column.map(str, na_action="ignore")
     codes, found = pd.factorize(column.astype("str").str.strip())
-    return _marked(Texts(pd.Series(found, dtype="str"), codes.astype(np.int64)))
+    like_thousands = frozenset(filter(_LIKE_THOUSANDS.fullmatch, numbers))
+    return _marked(Texts(pd.Series(found, dtype="str"), codes.astype(np.int64), numbers=like_thousands))
 
 
 def _is_beyond_double(column: pd.Series[Any]) -> bool:

@@ -133,8 +133,9 @@ def numbers_in(cells: Cells, *, comma: bool = False) -> NDArray[Any] | None:
         return cells.values
     if isinstance(cells, Days) or cells.stated or _are_codes(cells.different):
         return None
-    form = number_form(cells.different, comma=comma)
-    return None if form is None else cells.spread(read_numbers(cells.different, form), np.nan)
+    texts = cells.to_read().different
+    form = number_form(texts, comma=comma)
+    return None if form is None else cells.spread(read_numbers(texts, form), np.nan)
 
 
 def _of_numbers(column: Column, numbers: NDArray[Any], what: str) -> Column:
@@ -204,7 +205,8 @@ def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
     column = replace(column, n_distinct=len(cells.different))
     if cells.stated == "categorical":
         return _of_names(column, cells, "categories")
-    some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
+    readable = cells.to_read()
+    some = readable.different[~readable.different.str.lower().isin(MISSING_AMONG_VALUES)]
     truths = _truths(cells, some)
     if truths is not None:
         return _as_boolean(column, cells, truths)
@@ -213,7 +215,7 @@ def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
         return _of_names(column, cells, f"whole numbers {which}: codes")
     form = number_form(some, comma=comma)
     if form is not None:
-        return _written(column, cells, "numeric", form, comma=comma)
+        return _written(column, readable, "numeric", form, comma=comma)
     form = date_form(some)
     if form is not None:
         return _written(column, cells, "date", form)
@@ -422,6 +424,7 @@ def _stated_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) 
     """Return a column whose decimal mark, or whose order of day and month, the user says."""
     if not isinstance(cells, Texts):
         return replace(_stated(column, cells, kind, comma=False), why="as you say; the file has types of its own")
+    cells = cells.to_read()
     some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
     read = read_numbers if kind == "numeric" else read_days
     if kind == "date":
@@ -431,6 +434,7 @@ def _stated_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) 
 
 
 def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
+    cells = cells.to_read()
     some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
     if column.kind == "boolean":
         words = sorted(set(some.str.lower()))

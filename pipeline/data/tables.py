@@ -309,7 +309,7 @@ def _cells_together(*columns: pd.Series[Any], reads: bool, comma: bool) -> Cells
     for cells in both:
         read = numbers_in(cells, comma=comma) if reads else None
         if read is None or (np.isnan(read) & ~cells.missing).any():
-            texts = cells.as_texts()
+            texts = cells.as_texts() if reads else cells.as_texts().to_read()
         else:
             texts = Numbers(read).as_texts()
         if not reads and isinstance(cells, Numbers):

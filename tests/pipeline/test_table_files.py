@@ -1,8 +1,8 @@
 import gzip
+import json
 import os
 import struct
 import zipfile
-from dataclasses import replace
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import delimited
 from depthcheck.pipeline.data.cells import as_samples, cells_of
+from depthcheck.pipeline.data.guess import guess
 from depthcheck.pipeline.data.load import DataNotFoundError, load, open_table, read_samples
 from depthcheck.pipeline.data.sniff import sniff
 from depthcheck.pipeline.records import Column
@@ -751,23 +752,19 @@ def test_a_point_that_may_stand_between_thousands_is_a_decimal_one_where_the_tra
 
 
 @pytest.mark.parametrize("sender", ["pandas", "json", "xlsx"])
-def test_a_number_beside_a_word_has_no_points_between_thousands(tmp_path, sender):
-    columns = [
-        Column(name="km", kind="numeric", form=",."),
-        Column(name="v", kind="categorical", categories=("1.234",)),
-    ]
+def test_a_number_beside_a_word_has_no_points_between_thousands_and_is_one_name(tmp_path, sender):
+    rows = [[1.234, 1.234], ["-", "1.234"], [5.125, "new"]]
     if sender == "pandas":
-        samples = pd.DataFrame({"km": [1.234, "-"], "v": [1.234, "new"]})
+        samples = pd.DataFrame(rows, columns=["km", "v"])
     elif sender == "json":
-        text = '[{"km": 1.234, "v": 1.234}, {"km": "-", "v": "new"}]'
+        text = json.dumps([{"km": km, "v": v} for km, v in rows])
         samples, _ = read_samples(written(tmp_path, text, "new.json"))
     else:
-        samples, _ = read_samples(workbook(tmp_path / "new.xlsx", [["km", "v"], [1.234, 1.234], ["-", "new"]]))
-    found = as_samples(samples, columns)
+        samples, _ = read_samples(workbook(tmp_path / "new.xlsx", [["km", "v"], *rows]))
 
-    assert found["km"].iloc[0] == np.float32(1.234)
-    assert found["v"].tolist() == ["1.234", "new"]
-    assert as_samples(samples, [replace(columns[1], categories=("1.234", "x"))])["v"].tolist() == ["1.234", "new"]
+    for km in (Column(name="km", kind="numeric", form=",."), guess("km", cells_of(samples["km"]), comma=True)):
+        assert as_samples(samples, [km])["km"].dropna().tolist() == [np.float32(1.234), 5.125]
+    assert cells_of(samples["v"]).different.tolist() == ["1.234", "new"]
 
 
 def test_points_stand_between_thousands_where_you_say_decimal_comma(tmp_path):
