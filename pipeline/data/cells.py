@@ -8,7 +8,7 @@ A form is found once, over the whole column, and kept with it. Training data and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -489,19 +489,33 @@ def other_order(form: str) -> str:
     return form[3:5] + form[2] + form[:2] + form[5:]
 
 
-def proves_comma(column: pd.Series[Any]) -> bool:
-    """Whether a column of a table is texts of numbers with a decimal comma beyond doubt.
+def tells_comma(likely: Iterable[pd.Series[Any]], columns: Iterable[pd.Series[Any]]) -> bool:
+    """Whether one of the likely columns of a table proves that its numbers have a decimal comma.
+
+    Numbers with a unit, ``0,5 mg``, do so only where no column of texts has points that are surely decimal: they may be
+    what a label says, beside what a program wrote.
+    """
+    has_unit = False
+    for unit in map(proof_of_comma, likely):
+        if unit == "":
+            return True
+        has_unit |= unit is not None
+    return has_unit and not any(map(_has_decimal_points, columns))
+
+
+def proof_of_comma(column: pd.Series[Any]) -> str | None:
+    """Return the unit of a column's numbers (or ""), if it is texts of some with a decimal comma beyond doubt, or None.
 
     Some of its cells tell whether it is numbers, and all of them what the comma is: the only one that tells may be the
     last, and all before it missing.
     """
     if not (isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")):
-        return False
+        return None
     first = [column.iloc[np.flatnonzero(column.notna())[:_N_SAMPLE]]] if len(column) > _N_SAMPLE else []
     for part in (*first, column):
         cells = cells_of(part)
         if not isinstance(cells, Texts):
-            return False
+            return None
         texts = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
         sample = texts.iloc[:_N_SAMPLE]
         unit = _unit_of(sample)
@@ -509,10 +523,20 @@ def proves_comma(column: pd.Series[Any]) -> bool:
         tells = bool(_bare_of(with_comma, unit)[0].str.fullmatch(_SURELY_COMMA).any())
         is_needed = tells or part is not column  # to read them takes longest
         if is_needed and len(texts) and not is_readable(read_numbers(sample, DECIMAL_COMMA + unit)):
-            return False
+            return None
         if tells:
-            return True
-    return False
+            return unit
+    return None
+
+
+def _has_decimal_points(column: pd.Series[Any]) -> bool:
+    """Whether a column is texts of numbers with a point that cannot stand between thousands."""
+    cells = cells_of(column)
+    if not isinstance(cells, Texts):
+        return False
+    texts = cells.different
+    pointed = texts[texts.str.contains(r"\d\.|\.\d")]
+    return is_readable(read_numbers(texts, "")) and not pointed.str.fullmatch(_LIKE_THOUSANDS).all()
 
 
 def is_readable(values: NDArray[np.float64]) -> bool:

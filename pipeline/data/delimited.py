@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
-from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow, proves_comma
+from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow, proof_of_comma
 from depthcheck.pipeline.data.columnar import PackedTexts, within
 from depthcheck.pipeline.data.sniff import (
     MISSING_WORDS,
@@ -118,13 +118,16 @@ class DelimitedFile:
         decimal = next((name for name, cells in found.items() if cells.points == "decimal"), None)
         self._has_points = decimal is not None
         frame = pd.DataFrame(self._finished(found | late), copy=False)
-        proof = next((name for name in frame if proves_comma(frame[name])), None) if in_doubt else None
+        # Where all points stay as they are written, whoever gets them knows what they are.
+        is_open = in_doubt or (decimal is not None and self.keeps_points != self.names)
+        proofs = (name for name in frame if proof_of_comma(frame[name]) is not None)
+        proof = next(proofs, None) if is_open else None
         if proof is not None:
             # A cell behind the part that was looked at first tells that these points stand between thousands; but
             # beside decimal points it may be one cell's slip.
             beside = "" if decimal is None else f" and {decimal!r} decimal points"
             meant = "stand between thousands" if decimal is None else "count as decimal"
-            self._log(f"column {proof!r} has decimal commas{beside}: points in {listed(in_doubt)} {meant}")
+            self._log(f"column {proof!r} has decimal commas{beside}: points in {listed(in_doubt) or 'all'} {meant}")
         if proof is not None and decimal is None:
             pointed = {name: _Cells(is_text=True) for name in in_doubt}
             self._fill(pointed, rows)

@@ -239,14 +239,12 @@ def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, l
     assert source.table is not None
     table, config, where = source.table(config, cache, log)
     require_columns(config, [*map(str, table.columns)], config.name)
-    comma = config.rows is not None and has_decimal_comma(table)
+    comma = has_decimal_comma(table)
     config, rows, where = _sampled(config, lambda names: table[names], config.name, where, log, comma=comma)
     if rows is not None:
         table = table.iloc[rows]
     test = _read_test(config, log)
-    return table_dataset(
-        table, config, name=config.name, source=where, test=test, rows=rows, comma=comma or None, log=log
-    )
+    return table_dataset(table, config, name=config.name, source=where, test=test, rows=rows, comma=comma, log=log)
 
 
 def own_files(config: DataConfig, folder: Path | None = None) -> list[Path]:

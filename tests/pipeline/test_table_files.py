@@ -795,15 +795,27 @@ def test_one_cell_that_proves_a_decimal_comma_tells_the_whole_table(tmp_path, n_
     assert load(DataConfig(name=str(path), target="y"), cache=tmp_path).X["km"][:3].tolist() == [125_000, 125_000, 999]
 
 
-@pytest.mark.parametrize(("last", "times"), [("0.5", 1), ("1", 1_000)])
-def test_one_comma_among_many_points_makes_no_thousands_in_silence(tmp_path, last, times):
-    rows = "".join(f"{n % 3};{11 + n % 2}.250;{last};{11 + n % 40}.250;{'ab'[n % 2]}\n" for n in range(60_000))
-    path = written(tmp_path, f"n;self;at;price;y\n{rows}1,2;12.250;2;k. A.;a\n")
+@pytest.mark.parametrize(
+    ("last", "point", "times", "where"), [("0.5", ".", 1, "self"), ("1", ".", 1_000, "self"), ("0.5", "", 1, "all")]
+)
+def test_one_comma_among_many_points_makes_no_thousands_in_silence(tmp_path, last, point, times, where):
+    rows = "".join(f"{n % 3};{11 + n % 2}{point}250;{last};{11 + n % 40}.250;{'ab'[n % 2]}\n" for n in range(60_000))
+    path = written(tmp_path, f"n;self;at;price;y\n{rows}1,2;12{point}250;2;k. A.;a\n")
     lines = []
     dataset = load(DataConfig(name=str(path), target="y"), cache=tmp_path, log=lines.append)
 
-    assert (dataset.X["self"].max(), dataset.X["price"].max()) == (12.25 * times, 50.25 * times)
-    assert any("'n' has decimal commas" in line and "points in self" in line for line in lines)
+    assert (dataset.X["self"].max(), dataset.X["price"].max()) == (12.25 * times if point else 12_250, 50.25 * times)
+    assert any("'n' has decimal commas" in line and f"points in {where}" in line for line in lines)
+
+
+@pytest.mark.parametrize(("ratio", "mass"), [("0.5", np.float32(12.345)), ("5", 12_345), ("k. A.", 12_345)])
+def test_a_comma_before_a_unit_makes_no_thousands_beside_decimal_points(tmp_path, ratio, mass):
+    rows = "".join(f"{('0,5', '1,25')[n % 2]} mg;{11 + n % 2}.345;{ratio};{'ab'[n // 2 % 2]}\n" for n in range(60))
+    path, lines = written(tmp_path, "strength;mass;ratio;y\n" + rows), []
+    X = load(DataConfig(name=str(path), target="y"), cache=tmp_path, log=lines.append).X
+
+    assert (X["strength"][1], X["mass"].max()) == (1.25, mass)
+    assert any("'strength' has decimal commas" in line for line in lines) == (ratio == "0.5")
 
 
 def test_what_proves_a_decimal_comma_need_not_be_in_a_sample(tmp_path):
