@@ -552,6 +552,8 @@ def _read(column: Column, cells: Texts) -> Floats:
     if column.kind == "boolean":
         values = _truths_of(lower, *column.categories)
     elif column.kind == "date":
+        # Programs write 20160131 with .0 in a column that has gaps.
+        texts = texts.str.replace(r"^(\d{8})\.0+$", r"\1", regex=True)
         values = read_days(texts, column.form or "ISO8601")
         if np.isnan(values).any():
             values = np.where(np.isnan(values), read_days(texts, "ISO8601"), values)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
-from depthcheck.pipeline.data.cells import WHOLE_IN_FLOAT64, listed, narrow, proof_of_comma
+from depthcheck.pipeline.data.cells import MISSING, WHOLE_IN_FLOAT64, listed, narrow, proof_of_comma
 from depthcheck.pipeline.data.columnar import PackedTexts, within
 from depthcheck.pipeline.data.sniff import (
     MISSING_WORDS,
@@ -60,8 +60,9 @@ class DelimitedFile:
         How it is read.
     names
         Of the columns, unique.
-    keeps_words
-        Columns of numbers that stay as they are written where words like ``NA`` are among them: these may be names.
+    keeps_na, keeps_words
+        Columns of numbers that stay as they are written where words for missing are among them, which may be names: any
+        of them, ``NA`` too, or such as only stand for missing where all others are numbers.
     keeps_points, keeps_zeros
         Columns of numbers that stay as they are written where each point in them may stand between thousands; or where
         a zero ends one and they may be names: how the training data are written tells, and this file alone may not.
@@ -71,6 +72,7 @@ class DelimitedFile:
         self.path, self._log = path, log
         self.layout = sniff(path, log)
         self.names = self.layout.names
+        self.keeps_na: Collection[str] = ()
         self.keeps_words: Collection[str] = ()
         self.keeps_points: Collection[str] = ()
         self.keeps_zeros: Collection[str] = ()
@@ -138,7 +140,8 @@ class DelimitedFile:
 
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
-        has_words = bool(cells.words) and name in self.keeps_words
+        of_all = name in self.keeps_words and any(word.lower() not in MISSING for word in cells.words)
+        has_words = of_all or (bool(cells.words) and name in self.keeps_na)
         is_open = cells.points == "thousands?" and name in self.keeps_points
         has_zeros = cells.ends_in_zero is True and name in self.keeps_zeros
         return cells.numbers is not None and (has_words or is_open or has_zeros)

@@ -305,7 +305,7 @@ def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tupl
             f"{n_cells} in row 1"
         )
     # The model alone knows where NA is a name, and what a point in 1.234 is.
-    _keep(table, words=table.names, points=table.names, zeros=table.names)
+    _keep(table, na=table.names, points=table.names, zeros=table.names)
     return table.read(), table
 
 
@@ -334,10 +334,17 @@ def _opened(known: DataFormat, path: Path, parts: Mapping[str, str | None], log:
     return known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
 
 
-def _keep(table: TableFile, *, words: Collection[str], points: Collection[str], zeros: Collection[str]) -> None:
+def _keep(
+    table: TableFile,
+    *,
+    na: Collection[str],
+    words: Collection[str] = (),
+    points: Collection[str],
+    zeros: Collection[str],
+) -> None:
     """Have columns of a text file read as they are written where words, such points or zeros are in their numbers."""
     if isinstance(table, DelimitedFile):
-        table.keeps_words, table.keeps_points, table.keeps_zeros = words, points, zeros
+        table.keeps_na, table.keeps_words, table.keeps_points, table.keeps_zeros = na, words, points, zeros
 
 
 def _with_na(config: DataConfig) -> list[str]:
@@ -436,7 +443,7 @@ def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Da
         table = _opened(known, path, _parts(config), log)
         names = [name for name, kind in config.columns if kind.startswith("categorical")]
         commas = [name for name, kind in config.columns if kind == "decimal comma"]
-        _keep(table, words=_with_na(config), points=[*names, *commas], zeros=names)
+        _keep(table, na=_with_na(config), points=[*names, *commas], zeros=names)
         require_columns(config, table.names, path.name)
         test = _read_test(config, log)
         comma = isinstance(table, DelimitedFile) and table.layout.comma
@@ -500,7 +507,7 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
             )
         # How the training data are written tells what a point is, and whether none or unknown is a name.
         words = [name for name in table.names if name not in (config.group, config.time, config.weight)]
-        _keep(table, words=words, points=table.names, zeros=table.names)
+        _keep(table, na=_with_na(config), words=words, points=table.names, zeros=table.names)
         return table.read()
 
 

@@ -697,15 +697,17 @@ def test_words_for_missing_among_names_are_said_and_can_be_kept(tmp_path):
 
 
 def test_words_for_missing_in_other_files_are_what_they_are_in_the_training_data(tmp_path):
-    rows = "".join(f"{n % 7},{('1', '2', '-')[n % 3]},{('1', 'none', 'b')[n % 3]},{'ab'[n % 2]}\n" for n in range(60))
-    path = written(tmp_path, "x,grade,kind,y\n" + rows)
-    new = written(tmp_path, "x,grade,kind,y\n1,1,none,a\n2,-,1,b\n", "new.csv")
+    cells = [("1", "none", "20160131.0"), ("2", "1", "20160201.0"), ("-", "b", "NA")]
+    rows = "".join(f"{n % 7},{','.join(cells[n % 3])},{'ab'[n % 2]}\n" for n in range(60))
+    path = written(tmp_path, "x,grade,kind,day,y\n" + rows)
+    new = written(tmp_path, "x,grade,kind,day,y\n1,1,none,20160201.0,a\n2,-,1,NA,b\n", "new.csv")
     config = DataConfig(name=str(path), target="y", columns=(("grade", "categorical"),), test_file=str(new))
     dataset = load(config, cache=tmp_path)
 
     for samples in (as_samples(read_samples(new)[0], dataset.columns), dataset.X_test):
         assert samples["grade"].isna().tolist() == [False, True]
         assert samples["kind"].tolist() == ["none", "1"]
+        assert samples["day"].fillna(0).tolist() == [16_832, 0]
 
 
 def test_words_for_missing_among_numbers_can_be_kept_as_names_too(tmp_path):
