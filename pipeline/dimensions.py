@@ -208,10 +208,11 @@ def _numbers(value: str, kind: str, inputs: pd.DataFrame) -> Any:
     found = usual.transform(inputs)
     knots = np.quantile(found[:, :n_columns], np.linspace(0, 1, _PIECES + 1), axis=0)
     # Not by SplineTransformer: what it holds once it is fitted are no types that can be loaded without trusting code.
-    pieces = [
-        (f"spline {at + 1}", FrozenEstimator(MinMaxScaler(clip=True).fit(knots[at : at + 2])), list(range(n_columns)))
-        for at in range(_PIECES)
-    ]
+    pieces = []
+    for at in range(_PIECES):
+        piece, is_beyond = MinMaxScaler(clip=True).fit(knots[at : at + 2]), knots[at] == knots[-1]
+        piece.scale_[is_beyond], piece.min_[is_beyond] = 0, 0  # where no training row lies
+        pieces.append((f"spline {at + 1}", FrozenEstimator(piece), list(range(n_columns))))
     return make_pipeline(usual, ColumnTransformer(pieces, remainder="passthrough").fit(found))
 
 

@@ -316,9 +316,10 @@ def _transformer(kind: str, inputs: pd.DataFrame) -> Any:
             dtype=np.float32,
         ).fit(inputs)
     imputer = SimpleImputer(strategy="median", add_indicator=kind != "part of a date")
-    if kind == "boolean":
-        return imputer.fit(inputs)
-    return fitted_standard(make_pipeline(imputer, StandardScaler()), inputs)
+    fitted = fitted_standard(make_pipeline(imputer, StandardScaler()), inputs)
+    if kind == "boolean":  # they stay 0 and 1 where they are not always the same
+        fitted[-1].mean_[:], fitted[-1].scale_[np.isfinite(fitted[-1].scale_)] = 0, 1
+    return fitted
 
 
 def _varies(values: Any, train: NDArray[np.int64]) -> bool:

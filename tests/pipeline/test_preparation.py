@@ -103,14 +103,25 @@ def test_a_number_far_beyond_the_training_part_is_moved_to_ten_standard_deviatio
     assert feature(dataset, "x")[CUT.valid].tolist() == [10.0] * 10
 
 
-@pytest.mark.parametrize("kind", ["standard", "quantile", "spline"])
-def test_a_number_that_training_rows_have_or_lack_and_no_other_is_always_0(kind):
-    late = [500.0 if row >= 40 else 7.0 if row % 3 else None for row in ROWS]
+@pytest.mark.parametrize("kind", ["standard", "quantile", "spline", "boolean"])
+def test_a_value_that_training_rows_have_or_lack_and_no_other_is_always_0(kind):
+    once, new = (False, True) if kind == "boolean" else (7.0, 500.0)
+    late = [new if row >= 40 else once if row % 3 else None for row in ROWS]
+    kind = "standard" if kind == "boolean" else kind
     parts, preparation = prepare(numbers(0.5, 1.5, once=late), CUT, (("numbers", kind),))
     of_once = [at for at, name in enumerate(preparation.feature_names) if name.startswith("once")]
 
     assert np.ptp(parts.valid.X[:, of_once[-1]]) == 0
     assert not np.vstack([parts.train.X, parts.valid.X])[:, of_once[:-1]].any()
+
+
+def test_a_piece_of_a_spline_beyond_all_training_rows_is_always_0():
+    dataset = with_x(numbers(0.5, 1.5, 2.5, 2.5), CUT.valid, 50)
+    parts, preparation = prepare(dataset, CUT, (("numbers", "spline"),))
+    last = preparation.feature_names.index("x, spline 8")
+
+    assert parts.train.X[:, last - 4].any()
+    assert not np.vstack([parts.train.X, parts.valid.X])[:, last].any()
 
 
 def test_columns_that_do_not_vary_in_the_training_part_are_left_out():
