@@ -147,7 +147,7 @@ def _as_written(columns: Sequence[Column], csv_input: io.StringIO, schema: objec
     Each column knows how to read its own: pandas alone takes the name ``None`` for missing, ``125.000`` for 125
     and names that are all ``True`` for truth values.
     """
-    are_texts = {column.name.strip() for column in columns if column.kind != "numeric" or column.form}
+    are_texts = {column.name for column in columns if column.kind != "numeric" or column.form}
     names = pd.read_csv(csv_input, nrows=0).columns  # perhaps with blanks around them
     csv_input.seek(0)
     texts = {name: str for name in names if name.strip() in are_texts}
@@ -178,7 +178,7 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
 def _require_even(data: bytes) -> None:
     """Complain about the first row with more or fewer cells than the line of names."""
     csv.field_size_limit(2**31 - 1)  # pandas has no such limit
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="replace", newline=""))
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", errors="replace", newline=""))
     rows = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
     n_names = len(next(rows, []))
     for number, row in enumerate(rows, start=1):

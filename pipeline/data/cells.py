@@ -281,12 +281,8 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
         When a column is missing or twice there, or a cell cannot be read.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
-    known = {column.name for column in wanted}
-    # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them, which
-    # those of OpenML may have, and who sends rows of them may not.
-    bare = {column.name.strip(): column.name for column in wanted}
-    names = [name if name in known else bare.get(name.strip(), name.strip()) for name in map(str, frame.columns)]
-    frame = frame.set_axis(names, axis=1)
+    # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them.
+    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
     missing = [column.name for column in wanted if column.name not in frame.columns]
     if missing:
         absent = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -295,7 +291,7 @@ def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "
             f"{where} must have the columns of the training data, {absent} missing{suggestion(missing[0], there)} "
             f"(columns: {listed(there)})"
         )
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]) & known)
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]) & {column.name for column in wanted})
     if twice:
         raise ValueError(f"column {twice[0]!r} of {where} must be there once, got it twice")
     values: dict[str, Values] = {}

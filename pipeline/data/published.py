@@ -38,7 +38,7 @@ from depthcheck.pipeline.data.fetch import (
     require_published,
 )
 from depthcheck.pipeline.data.own_arrays import parse_idx
-from depthcheck.pipeline.data.sniff import open_bytes
+from depthcheck.pipeline.data.sniff import open_bytes, unique_names
 from depthcheck.pipeline.records import Dataset
 
 if TYPE_CHECKING:
@@ -298,11 +298,12 @@ def read_openml(config: DataConfig, cache: Path, log: Callable[[str], None]) -> 
     wanted = config.name.removeprefix(OPENML).strip()
     require(bool(wanted), "data", "openml:<number or name>", config.name)
     bunch = _fetch_openml(wanted, config.name, cache / "scikit-learn", log)
-    details, targets = bunch.details, bunch.target_names
+    details, targets = bunch.details, [name.strip() for name in bunch.target_names]
+    frame = bunch.frame.set_axis(unique_names(list(map(str, bunch.frame.columns)), config.name, log), axis=1)
     if config.target is None:
         require(len(targets) == 1, "target", f"named: {config.name} has {len(targets)} of its own", listed(targets))
         config = replace(config, target=targets[0])
-    return bunch.frame, config, f"OpenML {details['id']}, {details['name']} version {details['version']}"
+    return frame, config, f"OpenML {details['id']}, {details['name']} version {details['version']}"
 
 
 def _california_housing(home: Path, log: Callable[[str], None]) -> pd.DataFrame:

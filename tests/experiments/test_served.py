@@ -39,7 +39,7 @@ COLUMNS = (
     Column(name="x", kind="numeric"),
     Column(name="on", kind="boolean", categories=("false", "true")),
     Column(name="day", kind="date", form="%d.%m.%Y"),
-    Column(name=" zip", kind="categorical", categories=("007", "7")),
+    Column(name="zip", kind="categorical", categories=("007", "7")),
 )
 
 
@@ -67,8 +67,8 @@ def test_csv_is_read_by_the_server_as_its_columns_are_written(asked):
     ]
 
 
-def test_csv_with_a_long_cell_is_answered(asked):
-    text = "fence,paved,country,km,x,on,day, zip,note\n,,,1,,,,," + "a" * 200_000
+def test_csv_with_a_long_cell_and_a_mark_of_its_encoding_is_answered(asked):
+    text = '\ufeff"note, long",fence,paved,country,km,x,on,day,zip\n' + "a" * 200_000 + ",,,,1,,,,\n"
     assert asked(text)["predictions"][0]["km"] == 1
 
 

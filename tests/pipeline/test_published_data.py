@@ -260,10 +260,10 @@ def test_california_housing_is_fetched_once_or_missed_in_one_line(tmp_path, serv
 
 ARFF = """@RELATION flowers
 @ATTRIBUTE row INTEGER
-@ATTRIBUTE petal REAL
+@ATTRIBUTE ' petal' REAL
 @ATTRIBUTE colour {red,'light blue'}
 @ATTRIBUTE grade {1,2,3}
-@ATTRIBUTE kind {daisy,rose}
+@ATTRIBUTE ' kind' {daisy,rose}
 @DATA
 1,1.5,red,1,daisy
 2,?,'light blue',2,rose
@@ -283,11 +283,11 @@ def openml(served, monkeypatch):
         (folder / path).write_text(content if isinstance(content, str) else json.dumps(content))
 
     def feature(index, name, kind):
-        flags = {"is_target": name == "kind", "is_ignore": False, "is_row_identifier": name == "row"}
+        flags = {"is_target": name == " kind", "is_ignore": False, "is_row_identifier": name == "row"}
         known = {key: str(flag).lower() for key, flag in flags.items()}
         return {"index": str(index), "name": name, "data_type": kind, "number_of_missing_values": "0", **known}
 
-    kinds = {"row": "numeric", "petal": "numeric", "colour": "nominal", "grade": "nominal", "kind": "nominal"}
+    kinds = {"row": "numeric", " petal": "numeric", "colour": "nominal", "grade": "nominal", " kind": "nominal"}
     description = {
         "id": "7", "name": "flowers", "version": "2", "format": "ARFF", "status": "active", "description": "Flowers.",
         "url": f"{address}/download/7/flowers.arff", "md5_checksum": hashlib.md5(ARFF.encode()).hexdigest(),
