@@ -170,13 +170,8 @@ class Texts:
         taken = [str(text) for text in self.different[dropped] if text]
         positions = np.where(dropped, -1, np.cumsum(~dropped) - 1)
         positions[dropped & self.different.ne("").to_numpy(dtype=bool)] = -2 - np.arange(len(taken))
-        return Texts(
-            self.different[~dropped].reset_index(drop=True),
-            self.spread(positions, -1),
-            self.stated,
-            tuple(taken),
-            self.numbers,
-        )
+        kept = self.different[~dropped].reset_index(drop=True)
+        return replace(self, different=kept, codes=self.spread(positions, -1), taken=tuple(taken))
 
 
 class CellError(ValueError):
@@ -491,12 +486,8 @@ def tells_comma(likely: Iterable[pd.Series[Any]], columns: Iterable[pd.Series[An
     Numbers with a unit, ``0,5 mg``, do so only where no column of texts has points that are surely decimal: they may be
     what a label says, beside what a program wrote.
     """
-    has_unit = False
-    for unit in map(proof_of_comma, likely):
-        if unit == "":
-            return True
-        has_unit |= unit is not None
-    return has_unit and not any(map(_has_decimal_points, columns))
+    units = {unit for column in likely if (unit := proof_of_comma(column)) is not None}
+    return "" in units or (bool(units) and not any(map(_has_decimal_points, columns)))
 
 
 def proof_of_comma(column: pd.Series[Any]) -> str | None:
@@ -528,10 +519,9 @@ def proof_of_comma(column: pd.Series[Any]) -> str | None:
 def _has_decimal_points(column: pd.Series[Any]) -> bool:
     """Whether a column is texts of numbers with a point that cannot stand between thousands."""
     cells = cells_of(column)
-    if not isinstance(cells, Texts):
-        return False
-    texts = cells.different
-    pointed = texts[texts.str.contains(r"\d\.|\.\d")]
+    texts = cells.different if isinstance(cells, Texts) else pd.Series(dtype="str")
+    texts = texts[~texts.str.lower().isin(MISSING_AMONG_VALUES)]
+    pointed = texts[texts.str.contains(".", regex=False)]
     return is_readable(read_numbers(texts, "")) and not pointed.str.fullmatch(_LIKE_THOUSANDS).all()
 
 
@@ -665,13 +655,13 @@ def date_forms() -> Iterator[str]:
 
 
 def _texts(column: pd.Series[Any]) -> Texts:
-    numbers: Iterator[str] = iter(())
+    numbers: frozenset[str] = frozenset()
     if column.dtype == object:
-        numbers = (str(cell) for cell in column if not isinstance(cell, str))
+        others = (str(cell) for cell in column if not isinstance(cell, str))
+        numbers = frozenset(filter(_LIKE_THOUSANDS.fullmatch, others))
         column = column.map(str, na_action="ignore")
     codes, found = pd.factorize(column.astype("str").str.strip())
-    like_thousands = frozenset(filter(_LIKE_THOUSANDS.fullmatch, numbers))
-    return _marked(Texts(pd.Series(found, dtype="str"), codes.astype(np.int64), numbers=like_thousands))
+    return _marked(Texts(pd.Series(found, dtype="str"), codes.astype(np.int64), numbers=numbers))
 
 
 def _is_beyond_double(column: pd.Series[Any]) -> bool:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Log = Callable[[str], None]
+_Names = Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,14 +335,7 @@ def _opened(known: DataFormat, path: Path, parts: Mapping[str, str | None], log:
     return known.table(path, log) if known.takes is None else known.table(path, log, parts[known.takes])
 
 
-def _keep(
-    table: TableFile,
-    *,
-    na: Collection[str],
-    words: Collection[str] = (),
-    points: Collection[str],
-    zeros: Collection[str],
-) -> None:
+def _keep(table: TableFile, *, na: _Names, words: _Names = (), points: _Names, zeros: _Names) -> None:
     """Have columns of a text file read as they are written where words, such points or zeros are in their numbers."""
     if isinstance(table, DelimitedFile):
         table.keeps_na, table.keeps_words, table.keeps_points, table.keeps_zeros = na, words, points, zeros

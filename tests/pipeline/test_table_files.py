@@ -812,7 +812,8 @@ def test_one_comma_among_many_points_makes_no_thousands_in_silence(tmp_path, las
 
 @pytest.mark.parametrize(("ratio", "mass"), [("0.5", np.float32(12.345)), ("5", 12_345), ("k. A.", 12_345)])
 def test_a_comma_before_a_unit_makes_no_thousands_beside_decimal_points(tmp_path, ratio, mass):
-    rows = "".join(f"{('0,5', '1,25')[n % 2]} mg;{11 + n % 2}.345;{ratio};{'ab'[n // 2 % 2]}\n" for n in range(60))
+    cells = [f"0,5 mg;11.345;{ratio}", "1,25 mg;12.345;-"]
+    rows = "".join(f"{cells[n % 2]};{'ab'[n // 2 % 2]}\n" for n in range(60))
     path, lines = written(tmp_path, "strength;mass;ratio;y\n" + rows), []
     X = load(DataConfig(name=str(path), target="y"), cache=tmp_path, log=lines.append).X
 
