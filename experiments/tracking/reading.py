@@ -225,7 +225,10 @@ def _evaluations(run: StoredRun) -> Iterator[Evaluation]:
 
 
 def study_design(uri: str, parent_run_id: str) -> dict[str, Any]:
-    """Read the design of a study, as its latest session wrote it; empty where there is none."""
+    """Read the design of a study, as its latest session wrote it; empty where there is none.
+
+    One that cannot be understood is trouble: an earlier session's may have another plan.
+    """
     return _latest_json(uri, parent_run_id, keys.DESIGN)
 
 
@@ -366,13 +369,13 @@ def example_of_run(uri: str, run: StoredRun) -> dict[str, Any] | None:
 def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
     """Read a JSON artifact from the latest session that wrote one, else from the run's first session.
 
-    What cannot be understood counts as missing.
+    What cannot be understood counts as missing, but for a design.
     """
-    api = client(uri)
+    api, understood = client(uri), json.loads if name == keys.DESIGN else _understood
     with storage(f"cannot read {name} of run {run_id} from {uri}"):
         run = get(api, run_id)
         run.require_readable(f"study {run.study or run_id!r}")
-        return next(filter(None, map(_understood, _of_sessions(api, run_id, name))), {})
+        return dict(next(filter(None, map(understood, _of_sessions(api, run_id, name))), {}))
 
 
 def _of_sessions(api: MlflowClient, run_id: str, name: str) -> Iterator[bytes]:
