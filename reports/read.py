@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from depthcheck.experiments.study.describe import fixed_in_words, tuned_in_words
 from depthcheck.experiments.tracking import keys
 from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, TrialConfig
+from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
 from depthcheck.pipeline.scores import ACCURACY, METRICS, R2, Metric
@@ -44,8 +44,6 @@ _ALIKE = {"classification": "each class in its share", "regression": "in each pa
 _SAID_OF_DATA = ("target", "sheet", "query", "weight", "rows")
 #: What the command line names of a user's own code, or of a metric.
 _OWN = ("model", "metric", "direction")
-#: A study's name, as it is derived from its definition.
-_DERIVED = re.compile(r"(.+)-[0-9a-f]{8}")
 
 
 class NothingToReportError(ValueError):
@@ -122,9 +120,11 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             Experiment.from_json(summary.study, stored["definition"]),
             question=stored["question"],
             widenings=tuple(stored["widened"]),
+            # With the whole path of a file; the definition has its name alone.
+            data=DataConfig.from_params(_texts(stored["resolved"]["data"])),
         )
         split = SplitConfig.from_params(_texts(stored["resolved"]["split"]))
-        data = _data_facts(stored["data"], DataConfig.from_params(_texts(stored["resolved"]["data"])), split)
+        data = _data_facts(stored["data"], experiment.data, split)
         metric = _metric(stored["data"])
     except KeyError as error:
         raise NothingToReportError(
@@ -189,7 +189,14 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             environment=environment,
             code_version=run.tags.get("code_version", "unknown"),
             dirty=run.tags.get("dirty", "unknown"),
-            command=command(experiment, run.params, launcher, n_trials=n_searched.total(), n_seeds=n_seeds),
+            command=command(
+                experiment,
+                run.params,
+                launcher,
+                n_trials=n_searched.total(),
+                n_seeds=max(n_seeds, len(seeds)),
+                sha256=data.sha256,
+            ),
             importances=descriptive_importances(records, design),
             references=tuple(
                 ReferenceScores(**{name: one[name] for name in ("name", "valid", "test", "seconds")})
@@ -306,21 +313,23 @@ def started_by(tags: Mapping[str, str]) -> Launcher:
 
 
 def command(
-    experiment: Experiment, params: Mapping[str, str], launcher: Launcher, *, n_trials: int, n_seeds: int
+    experiment: Experiment, params: Mapping[str, str], launcher: Launcher, *, n_trials: int, n_seeds: int, sha256: str
 ) -> str:
     """Return the line that runs the study again: as its run's ``params`` have it, else pieced together.
 
-    MLflow keeps the parameters of its first session: of trials and seeds there may be more since.
+    MLflow keeps the parameters of its first session: of trials and seeds there may be more since. A name that does not
+    end as the one that these data (``sha256``) derive is the user's own.
     """
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
     if CONFIGURATION in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get(keys.RUNS, "<run ids with commas between>")
-        return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds)
+        return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds, seed=experiment.seed or None)
+    is_derived = experiment.name.endswith(experiment.study_name(sha256)[-9:])
     if "experiment" not in given and "data" not in given:
-        found = _data_or_experiment(experiment)
+        found = _data_or_experiment(experiment, experiment.name[:-9] if is_derived else None)
         given = {**found, "epochs": str(experiment.budget.epochs), "seed": str(experiment.seed)}
     given |= {"trials": str(n_trials), "seeds": str(n_seeds)}
-    if not _DERIVED.fullmatch(experiment.name):
+    if not is_derived:
         given["study"] = experiment.name
     if experiment.widenings:
         given["widen"] = ",".join(experiment.widenings)
@@ -329,24 +338,22 @@ def command(
     return verbatim.command(launcher, "run", **noted)
 
 
-def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
-    """Return what was named: a definition of the user's own, or data and a shipped definition, known by its question.
+def _data_or_experiment(experiment: Experiment, name: str | None) -> dict[str, str]:
+    """Return what was named: a definition of the user's own, or data and a shipped definition.
 
-    A study is called as its data are where they were named, else as the file of its definition.
+    A study whose ``name`` is derived is called as its data are where they were named, else as the file of its
+    definition.
     """
-    data, own, derived = experiment.data, experiment.data.own_metric, _DERIVED.fullmatch(experiment.name)
-    of_data = slug(PurePath(data.name).stem)
-    name = derived.group(1) if derived else of_data
-    # ``init`` calls a definition as its data are called, too: that one asks its own question.
-    may_be = shipped_names() if name in (of_data, *shipped_names()) else []
-    shipped = next((one for one in may_be if _asks(one, experiment)), None)
+    data, own, of_data = experiment.data, experiment.data.own_metric, slug(PurePath(experiment.data.name).stem)
+    may_be = shipped_names() if name in (None, of_data, *shipped_names()) else []
+    shipped = next((one for one in may_be if _is_that(one, experiment)), None)
     named: dict[str, str | int | None]
     if shipped is None:
-        named = {"experiment": f"{name if derived else 'your-definition'}.toml", "rows": data.rows}
+        named = {"experiment": f"{name or 'your-definition'}.toml", "rows": data.rows}
     else:
         named = {
             "experiment": None if shipped == "any" else shipped,
-            "data": None if shipped == name != "any" else data.name,
+            "data": None if data.name in NAMES and shipped == (name or of_data) != "any" else data.name,
             **{word: getattr(data, word) for word in _SAID_OF_DATA},
             "model": experiment.model.name if experiment.model else None,
             "metric": own.name if own else data.metric,
@@ -355,13 +362,15 @@ def _data_or_experiment(experiment: Experiment) -> dict[str, str]:
     return {name: str(value) for name, value in named.items() if value}
 
 
-def _asks(shipped: str, experiment: Experiment) -> bool:
-    """Tell whether a shipped definition asks what the study does of the same levels."""
+def _is_that(shipped: str, experiment: Experiment) -> bool:
+    """Tell whether the study is of a shipped definition, but for what the command line says."""
     try:
         of = read_definition(find(shipped), data=experiment.data, model=experiment.model)
-    except ValueError:  # not each of them takes a model of the user's own
+        of = of.with_overrides(epochs=experiment.budget.epochs, seed=experiment.seed)
+        of = of.widened_as(",".join(experiment.widenings))
+    except ValueError:  # not each of them takes a model of the user's own, or tunes what was widened
         return False
-    return (of.question, of.compare) == (experiment.question, experiment.compare)
+    return (of.question, of.as_json()) == (experiment.question, experiment.as_json())
 
 
 def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign) -> tuple[Importance, ...]:

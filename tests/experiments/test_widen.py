@@ -12,7 +12,7 @@ from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.document import validated
 from depthcheck.experiments.planning.ranges import Choices, Range, can_widen, parse_widenings, widen
 from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
-from depthcheck.reports.read import command, search_ranges
+from depthcheck.reports.read import search_ranges
 
 SMALL = tomllib.loads("""
 [data]
@@ -180,11 +180,8 @@ def test_widenings_are_names_and_sides():
             parse_widenings(text)
 
 
-def test_report_knows_which_ends_are_open_and_repeats_the_widenings():
+def test_report_knows_which_ends_are_open():
     found = {(of.parameter, of.is_list): of.open_sides for of in search_ranges(EXPERIMENT)}
     assert found["dropout", False] == ("up",)
     assert found["batch_size", True] == ("up", "down")
     assert not any(name == "activation" for name, _ in found)
-    widened = EXPERIMENT.widened_as("units:up,units:up")
-    line = command(widened, {"experiment": "digits"}, "python", n_trials=10, n_seeds=5)
-    assert line == "depthcheck run --experiment digits --widen units:up,units:up"

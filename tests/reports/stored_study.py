@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import PurePath
 
 from depthcheck.experiments import tracking
 from depthcheck.pipeline.records import TrialRecord, TrialResult
@@ -17,7 +18,8 @@ def definition_of(study: StudyData, **changes):
         ends = [of.low, of.high] if of.is_list else {"low": of.low, "high": of.high, "log": of.log}
         (tune_for.setdefault(of.when[1], {}) if of.when else tune)[of.parameter] = ends
     defined = {
-        "data": facts.data.name, "split": {"valid": 0.2, "seed": 1234}, "seed": facts.seed, "epochs": facts.epochs,
+        "data": PurePath(study.records[0].config.data.name).name, "split": {"valid": 0.2, "seed": 1234},
+        "seed": facts.seed, "epochs": facts.epochs,
         "compare_share": design.compare_share, "window": 4, "pruning": "median",
         "compare": {factor.name: list(factor.levels) for factor in design.factors},
         "tune": tune, "tune_for": tune_for, "fixed": {}, "baseline": {},

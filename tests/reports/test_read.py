@@ -31,6 +31,8 @@ from depthcheck.reports.read import (
 )
 from depthcheck.reports.write import make_report
 
+SHA256 = "ab" * 32
+
 
 def small_study(name: str = "made-up-12345678", seed: int = 0) -> StudyData:
     """Return a study that is written within a second, too small for verdicts."""
@@ -216,78 +218,101 @@ def test_a_continued_study_is_read_with_its_latest_design(new_store):
     assert tracking.study_design(new_store, first.run_id) == {"question": "new"}
 
 
-def defined(name, **changes):
-    of = definition.read(definition.find("digits"))
-    budget = dataclasses.replace(of.budget, epochs=3)
-    return dataclasses.replace(of, **{"name": name, "seed": 7, "budget": budget, **changes})
+def of_shipped(shipped, name=None, *, widen="", **given):
+    """Return an experiment as a study has it; without a name of the user's it is the derived one."""
+    of = definition.read(definition.find(shipped), **given).with_overrides(epochs=3, seed=7).widened_as(widen)
+    return dataclasses.replace(of, name=name or of.study_name(SHA256))
+
+
+def of_their_own(of, file="mine", **changes):
+    """Return that of a copy of its definition in a file of the user's, with other ranges and a derived name."""
+    other = dataclasses.replace(of, name=file, **(changes or {"tune": {**of.tune, "units": Choices(values=(8, 16))}}))
+    return dataclasses.replace(other, name=other.study_name(SHA256))
+
+
+def asked_again(of, params, launcher, *, n_trials=60, n_seeds=7):
+    return command(of, params, launcher, n_trials=n_trials, n_seeds=n_seeds, sha256=SHA256)
+
+
+DIGITS, NUMBERS = of_shipped("digits"), "-P trials=60 -P epochs=3 -P seeds=7 -P seed=7"
+WIDENED, MINE = of_shipped("digits", widen="sgd.momentum:up,units:down"), of_their_own(DIGITS)
 
 
 @pytest.mark.parametrize(
     ("study", "params", "expected"),
     [
-        ("digits-0123abcd", {"experiment": "digits", "trials": "20", "seed": "auto"}, "digits -P trials=60 -P seeds=7"),
-        ("digits-0123abcd", {}, "digits -P trials=60 -P epochs=3 -P seeds=7 -P seed=7"),
-        ("mine-0123abcd", {}, "mine.toml -P trials=60 -P epochs=3 -P seeds=7 -P seed=7"),
-        ("mine", {"experiment": "digits"}, "digits -P trials=60 -P seeds=7 -P study=mine"),
-        ("mine", {"trials": "20"}, "digits -P trials=60 -P epochs=3 -P seeds=7 -P seed=7 -P study=mine"),
+        (DIGITS, {"experiment": "digits", "trials": "20", "seed": "auto"}, "digits -P trials=60 -P seeds=7"),
+        (DIGITS, {}, f"digits {NUMBERS}"),
+        (WIDENED, {}, f"digits {NUMBERS} -P widen=sgd.momentum:up,units:down"),
+        (MINE, {}, f"mine.toml {NUMBERS}"),
+        # Another study's name may end as a derived one does.
+        (of_shipped("digits", "mine-20261127"), {"trials": "20"}, f"digits {NUMBERS} -P study=mine-20261127"),
+        (of_shipped("digits", "mine"), {"experiment": "digits"}, "digits -P trials=60 -P seeds=7 -P study=mine"),
     ],
 )
 def test_command_is_the_one_that_was_typed_or_one_like_it(study, params, expected):
     """Trials and seeds are those that there are by now."""
-    found = command(defined(study), params, "mlflow run", n_trials=60, n_seeds=7)
-    assert found == f"mlflow run . -P experiment={expected}"
-
-
-def test_command_names_what_was_widened():
-    of = defined("digits-0123abcd", widenings=("sgd.momentum:up",))
-    expected = "mlflow run . -P experiment=digits -P trials=1 -P seeds=5 -P widen=sgd.momentum:up"
-    assert command(of, {"experiment": "digits"}, "mlflow run", n_trials=1, n_seeds=5) == expected
+    assert asked_again(study, params, "mlflow run") == f"mlflow run . -P experiment={expected}"
 
 
 def test_command_of_a_study_without_a_definition_of_its_own_names_the_data():
     data = DataConfig(name="my houses.xlsx", target="price", sheet="in 2024", rows=900, metric="r2")
-    anything = definition.read(definition.find("any"), data=data)
-    of = defined("my_houses-0123abcd", data=data, question=anything.question, compare=anything.compare)
-    asked = "--data 'my houses.xlsx' --target price --sheet 'in 2024' --rows 900 --metric r2"
-    numbers = "--trials 0 --epochs 3 --seeds 5 --seed 7"
-    digits = defined("digits-0123abcd", data=DataConfig(name="digits", rows=900))
-    both = defined("my_houses-0123abcd", data=data)
-    from_init = dataclasses.replace(of, question="Does another hidden layer help on my houses.csv?")
+    of, asked = (
+        of_shipped("any", data=data),
+        "--data 'my houses.xlsx' --target price --sheet 'in 2024' --rows 900 --metric r2",
+    )
+    numbers = "--trials 60 --epochs 3 --seeds 7 --seed 7"
+    from_init, copied = of_their_own(of, "my_houses", question="Does depth help?"), of_their_own(of, "my_houses")
     for study, expected in (
         (of, f"{asked} {numbers}"),
-        (dataclasses.replace(of, name="mine"), f"{asked} {numbers} --study mine"),
-        (digits, f"--experiment digits --rows 900 {numbers}"),
-        (both, f"--experiment digits {asked} {numbers}"),
+        (of_shipped("any", "mine", data=data), f"{asked} {numbers} --study mine"),
+        (of_shipped("digits", data=DataConfig(name="digits", rows=900)), f"--experiment digits --rows 900 {numbers}"),
+        (
+            of_shipped("digits", data=DataConfig(name="a/digits.csv")),
+            f"--experiment digits --data a/digits.csv {numbers}",
+        ),
+        (of_shipped("digits", data=data), f"--experiment digits {asked} {numbers}"),
         (from_init, f"--experiment my_houses.toml --rows 900 {numbers}"),
-        (dataclasses.replace(from_init, name="a"), f"--experiment your-definition.toml --rows 900 {numbers} --study a"),
+        (copied, f"--experiment my_houses.toml --rows 900 {numbers}"),
+        (
+            dataclasses.replace(copied, name="a"),
+            f"--experiment your-definition.toml --rows 900 {numbers} --study a",
+        ),
     ):
-        assert command(study, {}, "depthcheck", n_trials=0, n_seeds=5) == f"depthcheck run {expected}"
+        assert asked_again(study, {}, "depthcheck") == f"depthcheck run {expected}"
 
 
 def test_a_study_of_data_alone_is_asked_for_so_again_with_the_seeds_that_it_will_have(new_store):
-    of = small_study("people-12345678")
-    anything = definition.read(definition.find("any"), data=DataConfig(name="people.csv"))
-    searched = tuple(record for record in of.records if record.phase != "confirm")
-    data = dataclasses.replace(of.facts.data, name="people.csv")
-    facts = dataclasses.replace(of.facts, question=anything.question, data=data, seeds=())
-    compare = {name: list(levels) for name, levels in anything.compare.items()}
-    write_study(new_store, dataclasses.replace(of, facts=facts, records=searched), compare=compare)
+    data = DataConfig(name="/home/me/data/people.csv")
+    anything = definition.read(definition.find("any"), data=data)
+    of = small_study(anything.study_name(SHA256))
+    searched = [
+        dataclasses.replace(record, config=dataclasses.replace(record.config, data=data))
+        for record in of.records
+        if record.phase != "confirm"
+    ]
+    facts = dataclasses.replace(of.facts, question=anything.question, seeds=())
+    write_study(
+        new_store, dataclasses.replace(of, facts=facts, records=tuple(searched), finalists=()), **anything.as_json()
+    )
     asked = read_study(new_store, tracking.studies(new_store)[0]).facts.command
-    assert asked == f"depthcheck run --data people.csv --trials {len(searched)} --epochs 20 --seeds 2 --seed 1234"
+    expected = f"--data {data.name} --trials {len(searched)} --epochs 20 --seeds 2 --seed 1234"
+    assert asked == f"depthcheck run {expected}"
 
 
 def test_command_is_found_where_no_shipped_definition_takes_the_model(tmp_path):
     (tmp_path / "own.py").write_text("def build(input_shape, n_outputs, width):\n    pass\n", encoding="utf-8")
     model = definition.read_model("own.py:build", tmp_path)
-    of = defined("mine-0123abcd", model=model, data=DataConfig(name="mine.csv"))
-    expected = "depthcheck run --experiment mine.toml --trials 1 --epochs 3 --seeds 5 --seed 7"
-    assert command(of, {}, "depthcheck", n_trials=1, n_seeds=5) == expected
+    of = of_their_own(DIGITS, model=model, data=DataConfig(name="mine.csv"))
+    expected = "depthcheck run --experiment mine.toml --trials 60 --epochs 3 --seeds 7 --seed 7"
+    assert asked_again(of, {}, "depthcheck") == expected
 
 
 def test_command_of_chosen_configurations_is_that_of_a_comparison():
-    of = defined("pairwise-0123abcd", compare={"configuration": ("a", "b")})
-    expected = "mlflow run . -e compare -P runs=a,b -P seeds=5"
-    assert command(of, {"runs": "a,b"}, "mlflow run", n_trials=0, n_seeds=5) == expected
+    of = dataclasses.replace(DIGITS, compare={"configuration": ("a", "b")})
+    expected = "mlflow run . -e compare -P runs=a,b -P seeds=7"
+    assert asked_again(of, {"runs": "a,b"}, "mlflow run") == f"{expected} -P seed=7"
+    assert asked_again(dataclasses.replace(of, seed=0), {"runs": "a,b"}, "mlflow run") == expected
 
 
 @pytest.mark.parametrize(("metric", "folds", "region"), [("r2", False, 0.05), ("auc", True, None)])
@@ -314,7 +339,8 @@ def answers_of(study: StudyData) -> str:
 
 def test_a_range_of_all_optimizers_is_that_of_those_without_one_of_their_own():
     tune = {"learning_rate": Range(low=0.1, high=1.0)}
-    of = defined("x", compare={}, fixed={}, tune={"optimizer": Choices(values=("sgd", "adam")), **tune}, tune_for={})
+    tune["optimizer"] = Choices(values=("sgd", "adam"))
+    of = of_their_own(DIGITS, compare={}, fixed={}, tune=tune, tune_for={})
     own = dataclasses.replace(of, tune_for={"adam": {"learning_rate": Range(low=0.001, high=0.01)}})
     assert [(one.low, one.when) for one in search_ranges(of)] == [(0.1, None)]
     expected = [(0.1, ("optimizer", "sgd")), (0.001, ("optimizer", "adam"))]
