@@ -142,8 +142,8 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     launcher = started_by(run.tags)
     n_searched = Counter(trial["phase"] for trial in stored["plan"] if trial["phase"] != "confirm")
     seeds = tuple(frozen.get("seeds", ()))
-    # Of a list that was frozen before it was asked for more seeds, or for a look, the design knows more.
-    n_seeds = max(len(seeds), stored.get("seeds", 0 if frozen else experiment.budget.seeds))
+    # The list that was frozen has those of all rounds, of which the latest session may have asked for fewer, or more.
+    n_seeds = stored.get("seeds", len(seeds) if frozen else experiment.budget.seeds)
     finalists = tuple(_finalist(one) for one in frozen.get("finalists", ()))
     guess = _guess(stored["data"], metric, data)
     design = StudyDesign(

@@ -6,6 +6,7 @@ level that failed) and names what is missing; never raises on records that are v
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -87,7 +88,8 @@ def compare(
     evidence = gather(design, records, finalists, answers or {}, folds or {})
     search = None if evidence.settings is None else evidence.settings.search
     rows = tuple(finalist_row(finalist, evidence) for finalist in finalists)
-    n_confirmed = sum(r.phase == "confirm" and r.tags.get("finalist") in evidence.runs for r in records)
+    n_confirmed = Counter(r.tags.get("finalist") for r in records if r.phase == "confirm")
+    n_left = [max(design.n_seeds - n_confirmed[of.id], 0) for of in finalists] or [design.n_seeds]
     found = Comparison(
         design=design,
         part=evidence.part or (None if search is None else "valid" if design.folds or not design.has_test else "test"),
@@ -96,7 +98,7 @@ def compare(
         recommendation=recommend(rows, evidence),
         search=search,
         linear=linear,
-        n_to_confirm=max(design.n_seeds * (len(finalists) or 1) - n_confirmed, 0),
+        n_to_confirm=sum(n_left),
     )
     runs = {finalist.id: list(evidence.runs[finalist.id].values()) for finalist in finalists}
     return replace(found, checks=all_checks(found, runs))

@@ -254,9 +254,11 @@ def to_know(contrast: Contrast, comparison: Comparison) -> str:
         return "; there were too few trials to give every level some settings"
     is_planned = f"; {counted} {shown_by}, and are planned already: the same command goes on"
     if search is None:
+        had = contrast.difference.n_seeds if contrast.difference else 0
+        n_seeds = max(design.n_seeds, had)
         if comparison.n_to_confirm:
-            more -= design.n_seeds - (contrast.difference.n_seeds if contrast.difference else 0)
-        given = option(design.launcher, "seeds", design.n_seeds + more)
+            more -= n_seeds - had
+        given = option(design.launcher, "seeds", n_seeds + more)
         return is_planned if more <= 0 else f"; {counted} {shown_by}: `{given}` goes on from here"
     budget = design.trials_for(search.n_settings + more, search.n_combinations)
     if budget > _MOST_TRIALS:

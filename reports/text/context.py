@@ -215,8 +215,9 @@ def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
     for phase in _PHASES:
         of_phase = [record for record in study.records if record.phase == phase]
         states = Counter[str](record.state for record in of_phase)
-        # Runs of finalists that a longer search has replaced are none of those that are planned for its own.
-        n_former = sum(phase == "confirm" and record.tags.get("finalist") not in now for record in of_phase)
+        # Runs of finalists that a longer search has replaced, or on more seeds than now, are none that are planned.
+        runs = Counter(record.tags.get("finalist") for record in of_phase if phase == "confirm")
+        n_former = sum(max(n - study.design.n_seeds * (finalist in now), 0) for finalist, n in runs.items())
         planned = max(study.design.budgets.get(phase, 0) + n_former, len(of_phase))
         if planned:
             counts.append(PhaseCount(phase=phase, planned=planned, **states))

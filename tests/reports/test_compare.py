@@ -416,6 +416,9 @@ def test_half_the_seeds_of_chosen_configurations_ask_for_the_rest(rng):
     lost = [dataclasses.replace(r, state="failed", evaluations=()) for r in records if r not in there]
     comparison = compare(design(), [*there, *lost], finalists, answers)
     assert "`--seeds 7` goes on from here" in to_know(contrast_of(comparison, "2"), comparison)
+    # Those of one finalist beyond the seeds that were asked for last are not another's.
+    fewer = [r for r in records if r.config.model.depth != 2 or r.config.fit.seed == 1000]
+    assert compare(design(n_seeds=3), fewer, finalists, answers).n_to_confirm == 2
 
 
 def test_chosen_configurations_without_runs_are_named(rng):

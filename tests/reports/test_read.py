@@ -177,6 +177,14 @@ def test_openings_of_the_test_part_are_counted_over_studies(new_store):
     assert read_study(new_store, studies["two"]).design.earlier_test_openings == per_study
 
 
+def test_a_study_that_asks_for_fewer_seeds_than_it_has_plans_no_more_of_them(new_store):
+    of = small_study()
+    write_study(new_store, dataclasses.replace(of, design=dataclasses.replace(of.design, n_seeds=1)))
+    found = read_study(new_store, tracking.studies(new_store)[0])
+    assert (found.design.n_seeds, found.design.budgets["confirm"]) == (1, len(of.finalists))
+    assert "--seeds 2" in found.facts.command
+
+
 def test_damaged_predictions_count_as_missing(new_store, tmp_path):
     parent = write_study(new_store, small_study())
     run_id = next(r.run_id for r in tracking.trials(new_store, parent.run_id) if r.phase == "confirm")

@@ -476,10 +476,12 @@ def test_fresh_runs_of_finalists_that_were_replaced_are_not_those_that_are_plann
     study.confirm(finalists)
     others = tuple(finalist_of(study.records[number]) for number in (1, 2))
     assert not {one.id for one in others} & {one.id for one in finalists}
-    data = study.data(others)
-    design = dataclasses.replace(data.design, budgets={**data.design.budgets, "confirm": 10})
-    text = rendered(dataclasses.replace(data, design=design)).replace("\n  ", " ")
-    assert "not yet run: 10 of confirm trials" in text
+    for now, n_seeds, n_left in ((others, 5, 10), ((finalists[0], others[0]), 3, 3)):
+        data = study.data(now)
+        budgets = {**data.design.budgets, "confirm": 2 * n_seeds}
+        design = dataclasses.replace(data.design, budgets=budgets, n_seeds=n_seeds)
+        text = rendered(dataclasses.replace(data, design=design)).replace("\n  ", " ")
+        assert f"not yet run: {n_left} of confirm trials" in text
 
 
 def test_chosen_configurations_that_are_not_trained_yet_are_told():
