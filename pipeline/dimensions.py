@@ -43,7 +43,7 @@ _LEFT, _STEP = 0.01, 0.1
 #: Half of an image's height and width that a shift reaches at most, in shares.
 _SHIFT = 0.1
 #: Of the focal loss, Lin et al. (2017): what was learned well already weighs less by this power.
-_GAMMA = 2.0
+FOCAL_GAMMA = 2.0
 _CLASS_LOSSES = ("crossentropy", "focal")
 _NUMBER_LOSSES = ("squared", "absolute", "huber")
 #: Quantiles that a number's distribution is known by, and pieces that the line of numbers is cut into.
@@ -134,7 +134,7 @@ def _loss(network: Blueprint, value: str) -> None:
     if value in numbers:
         network.loss = numbers[value]()
     elif value == "focal":
-        network.loss = network.own.ClassLoss(network.n_classes, gamma=_GAMMA)
+        network.loss = network.own.ClassLoss(network.n_classes, gamma=FOCAL_GAMMA)
 
 
 def _label_smoothing(network: Blueprint, value: float) -> None:

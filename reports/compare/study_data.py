@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from depthcheck.pipeline.config import TrialConfig, require
-from depthcheck.pipeline.dimensions import DIMENSIONS
+from depthcheck.pipeline.dimensions import DIMENSIONS, FOCAL_GAMMA
 from depthcheck.pipeline.records import Predictions, TrialRecord
 from depthcheck.pipeline.scores import ACCURACY, AUC, ENOUGH_SEEDS, Metric
 from depthcheck.pipeline.verbatim import Launcher
@@ -85,6 +85,8 @@ class StudyDesign:
     dummy_score, dummy_train, dummy_test
         The score of always giving the training part's commonest answer, which is what a network that learned nothing
         gets, on the validation part; on the other two, where that is noted, else None.
+    n_classes
+        Of which there are samples; 1 where numbers are predicted.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
     min_settings
@@ -120,6 +122,7 @@ class StudyDesign:
     dummy_score: float
     dummy_train: float | None = None
     dummy_test: float | None = None
+    n_classes: int = 1
     equivalence: float = ACCURACY.equivalence
     min_settings: int = 6
     min_seeds: int = ENOUGH_SEEDS
@@ -352,14 +355,16 @@ def is_untrained(record: TrialRecord, design: StudyDesign) -> bool:
     """Whether a finished trial's best training score stayed below :attr:`StudyDesign.stuck_below`.
 
     Training scores are measured while dropout is at work: a network whose validation score is as far from the dummy
-    baseline's as is asked of the training score did learn. So did one whose training loss fell by that share, where
-    sound networks may score less than guessing.
+    baseline's as is asked of the training score did learn. So did one whose training loss lies that share below what
+    guessing costs, where sound networks may score less than guessing.
     """
     scores = [score for score in record.history.train_score if np.isfinite(score)]
     if record.state != "finished" or not scores or max(scores) >= design.stuck_below:
         return False
-    share, losses = design.metric.learned_share, record.history.train_loss
-    if may_score_below_guessing(record.config, design.metric) and min(losses) < (1 - share) * losses[0]:
+    share, loss = design.metric.learned_share, min(record.history.train_loss)
+    if may_score_below_guessing(record.config, design.metric) and loss < (1 - share) * _loss_of_guessing(
+        record, design
+    ):
         return False
     dummy, perfect = design.dummy_score, design.metric.perfect
     return valid_score(record, design) < dummy + share * (perfect - dummy)
@@ -371,6 +376,12 @@ def may_score_below_guessing(config: TrialConfig, metric: Metric) -> bool:
     AUC does not hang on how common a class is.
     """
     return config.fit.class_weight == "balanced" and metric.key != AUC.key
+
+
+def _loss_of_guessing(record: TrialRecord, design: StudyDesign) -> float:
+    """Return the training loss of what guesses best where classes weigh the same: that all are equally likely."""
+    k = design.n_classes
+    return math.log(k) * ((1 - 1 / k) ** FOCAL_GAMMA if record.config.values().get("loss") == "focal" else 1)
 
 
 def best_trial(trials: Sequence[TrialRecord], design: StudyDesign) -> TrialRecord | None:

@@ -82,7 +82,9 @@ def _guessing(comparison: Comparison) -> list[str]:
     dummy_score = design.dummy_on(comparison.part)
     if best is None or reached is None or reached.mean > dummy_score + design.equivalence:
         return []
-    if may_score_below_guessing(best.recommended.finalist.config, design.metric):
+    idle = ("never trained", "diverged", "failed", "no trials")
+    any_learned = any(row.status not in idle for question in comparison.questions for row in question.rows)
+    if any_learned and may_score_below_guessing(best.recommended.finalist.config, design.metric):
         return []
     scores = (reached.mean, dummy_score)
     ours, dummy = (with_unit(score(design.metric, value), design.metric) for value in scores)
@@ -163,8 +165,8 @@ def sentence(contrast: Contrast, question: Question, comparison: Comparison) -> 
         best = with_unit(score(metric, level.selected_score), metric)
         return (
             f"{name} **trains**, {against} never did: {level.n_finished - level.n_untrained} of "
-            f"{plural(level.n_finished, 'network')} beat the dummy baseline on the training part, the best with {best} "
-            f"of validation {metric.name}, and none of {count(reference.n_finished)} with {against}. That is a failure "
+            f"{plural(level.n_finished, 'network')} learned something, the best with {best} of validation "
+            f"{metric.name}, and none of {count(reference.n_finished)} with {against}. That is a failure "
             "of optimization there, which says nothing of what it could do."
         )
     if verdict.word == "never trained" or contrast.difference is None:

@@ -311,17 +311,40 @@ def test_network_that_predicts_well_has_trained_whatever_dropout_did_to_its_trai
     assert (row_of(comparison, "2").status, row_of(comparison, "2").n_untrained) == ("judged", 0)
 
 
-def test_network_of_classes_that_weigh_the_same_has_trained_where_its_loss_fell(rng):
+@pytest.mark.parametrize(
+    ("class_weight", "loss", "losses", "status"),
+    [
+        (None, "crossentropy", (0.52, 0.48), "never trained"),
+        # Most was learned in the first epoch, whose loss is the mean over it.
+        ("balanced", "crossentropy", (0.52, 0.48), "judged"),
+        # It began worse than guessing and ended there: ln 10 = 2.30, of the focal loss (9/10)² of it = 1.87.
+        ("balanced", "crossentropy", (2.6, 2.3), "never trained"),
+        ("balanced", "focal", (2.0, 1.86), "never trained"),
+        ("balanced", "focal", (2.0, 1.6), "judged"),
+    ],
+)
+def test_network_of_classes_that_weigh_the_same_has_trained_where_its_loss_says_so(
+    rng, class_weight, loss, losses, status
+):
     """What it learned of rare classes costs more accuracy than always giving the commonest."""
     records, _, answers = searched_only(rng)
-    fits = [dataclasses.replace(r.config.fit, class_weight="balanced") for r in records]
-    balanced = [
-        dataclasses.replace(r, config=dataclasses.replace(r.config, fit=fit))
-        for r, fit in zip(records, fits, strict=True)
+    parts = [
+        (
+            dataclasses.replace(r.config.fit, class_weight=class_weight),
+            dataclasses.replace(r.config.model, options=(("loss", loss),)),
+        )
+        for r in records
     ]
-    for trials, status in ((records, "never trained"), (balanced, "judged")):
-        comparison = compare(design(dummy_score=0.95), trials, (), answers)
-        assert {row.status for row in only_question(comparison).rows} == {status}
+    trials = [
+        dataclasses.replace(
+            r,
+            config=dataclasses.replace(r.config, fit=fit, model=model),
+            history=history((0.5, 0.6), train_loss=losses),
+        )
+        for r, (fit, model) in zip(records, parts, strict=True)
+    ]
+    comparison = compare(design(dummy_score=0.95, n_classes=10), trials, (), answers)
+    assert {row.status for row in only_question(comparison).rows} == {status}
 
 
 def test_one_trained_trial_is_enough_to_have_trained(rng):

@@ -80,7 +80,7 @@ def test_what_was_written_is_read_back(written, read):
     assert read.finalists == written.finalists
     assert read.design.factors == written.design.factors
     assert set(read.design.ranges) == set(written.design.ranges)
-    assert read.design.n_seeds == 3
+    assert (read.design.n_seeds, read.design.n_classes) == (3, 10)
     assert read.design.launcher == "depthcheck"
     assert read.design.budgets == {**written.design.budgets, "confirm": 3 * len(written.finalists)}
     assert read.facts.seeds == written.facts.seeds
