@@ -32,9 +32,10 @@ from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.prepare.prepare import require_features
-from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve
+from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.training.reference import guesses
 from depthcheck.pipeline.verbatim import LONGEST_NAME, in_markdown, one_line
 
 #: Least time between two updates of the page while the study runs.

@@ -41,6 +41,8 @@ _LEAST_DIRECTION = 1e-3
 Preparation = TablePreparation | Scaler
 #: A column that is used, and the categories that its training part has.
 _Used = tuple[Column, Sequence[str]]
+#: Takes samples and positions of rows, returns these rows' features.
+Features = Callable[[Any, NDArray[np.int64]], NDArray[Any]]
 #: Names and values of the dimensions by which columns of a table become other features than they usually do.
 Options = tuple[tuple[str, ParamValue], ...]
 
@@ -75,22 +77,29 @@ def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, P
     scale = 1.0
     if dataset.is_table:
         preparation = _fit_table(dataset, cut.train, options)
-        features: Callable[[Any, NDArray[np.int64]], NDArray[Any]] = preparation.transform_rows
+        features: Features = preparation.transform_rows
     else:
         preparation = _fit_scaler(dataset, cut.train)
         features = functools.partial(_scaled, preparation)
         if dataset.X.dtype == np.uint8 and isinstance(preparation.scale, float):
             features, scale = _flat, preparation.scale
 
+    return parts_of(dataset, cut, features, scale), preparation
+
+
+def parts_of(dataset: Dataset, cut: Cut, features: Features | None = None, scale: float = 1.0) -> Split:
+    """Return the parts; without ``features``, which make those of some rows, with their targets and weights alone."""
+
     def part(X: Any, y: NDArray[Any], rows: NDArray[np.int64], weights: NDArray[np.float64] | None) -> Part:
-        return Part(X=features(X, rows), y=y[rows], weight=None if weights is None else weights[rows], scale=scale)
+        made = np.empty((len(rows), 0), np.float32) if features is None else features(X, rows)
+        return Part(X=made, y=y[rows], weight=None if weights is None else weights[rows], scale=scale)
 
     test = None
     if cut.test is not None:
         test = part(dataset.X, dataset.y, cut.test, dataset.weights)
     elif dataset.y_test is not None:
         test = part(dataset.X_test, dataset.y_test, np.arange(len(dataset.y_test)), dataset.weights_test)
-    parts = Split(
+    return Split(
         train=part(dataset.X, dataset.y, cut.train, dataset.weights),
         valid=part(dataset.X, dataset.y, cut.valid, dataset.weights),
         test=test,
@@ -99,7 +108,6 @@ def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, P
         task=dataset.task,
         metric=dataset.metric,
     )
-    return parts, preparation
 
 
 @dataclass(frozen=True, slots=True, eq=False)

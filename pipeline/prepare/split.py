@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import SplitChoice, SplitConfig, require
 from depthcheck.pipeline.data.amount import fitting_groups
 from depthcheck.pipeline.records import Cut, Dataset
-from depthcheck.pipeline.scores import r2
 
 #: Rows in the order of time are put into so many blocks of one size: long ones, so that they hardly hang together.
 _BLOCKS = 20
@@ -145,33 +144,6 @@ def folds(dataset: Dataset, config: SplitConfig) -> list[Cut]:
     _require_both_classes(dataset, cuts)
     _require_weight(dataset, cuts)
     return cuts
-
-
-def guesses(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
-    """Return the accuracy of the training part's commonest class, or the R² of its mean, on each part.
-
-    Of folds, the mean over them. Later rows, other groups and a test file may have other classes or numbers than those
-    that train.
-    """
-    weights = dataset.weights
-
-    def guess(cut: Cut, part: str) -> float:
-        y, of_train = dataset.y[cut.train], None if weights is None else weights[cut.train]
-        rows = getattr(cut, part)
-        of, weight = (dataset.y_test, dataset.weights_test) if rows is None else (dataset.y[rows], weights)
-        assert of is not None
-        if rows is not None and weight is not None:
-            weight = weight[rows]
-        if dataset.task == "regression":
-            return r2(of, np.full(len(of), np.average(y.astype(np.float64), weights=of_train)), weight)
-        return float(np.average(of == np.bincount(y, of_train).argmax(), weights=weight))
-
-    cuts = folds(dataset, config) if config.folds else [split(dataset, config)]
-    has_test = not config.folds and (cuts[0].test is not None or dataset.y_test is not None)
-    return {
-        part: float(np.mean([guess(cut, part) for cut in cuts]))
-        for part in ("train", "valid", *(["test"] if has_test else []))
-    }
 
 
 def units_of(dataset: Dataset, rows: NDArray[np.int64] | None, config: SplitConfig) -> NDArray[np.int64] | None:

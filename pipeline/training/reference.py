@@ -22,8 +22,8 @@ import numpy as np
 from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import Objective, dummy_evaluation, objective_of
 from depthcheck.pipeline.own import OwnCodeError
-from depthcheck.pipeline.prepare.prepare import prepare, prepared
-from depthcheck.pipeline.prepare.split import folds
+from depthcheck.pipeline.prepare.prepare import parts_of, prepare, prepared
+from depthcheck.pipeline.prepare.split import folds, split
 from depthcheck.pipeline.records import Dataset, Part, Split
 from depthcheck.pipeline.scores import METRICS
 
@@ -79,6 +79,22 @@ def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, 
     return tuple(_together(name, each) for name, each in found.items() if name not in failed)
 
 
+def guesses(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
+    """Return what the training part's commonest class, or its mean, scores on each part, or the mean over folds.
+
+    Later rows, other groups and a test file may have other classes or numbers than those that train.
+    """
+    found = [
+        {
+            name: dummy_evaluation(replace(parts, valid=judged), objective_of(parts)).score
+            for name, judged in (("train", parts.train), ("valid", parts.valid), ("test", parts.test))
+            if judged is not None and (name != "test" or not config.folds)
+        }
+        for parts in _targets(dataset, config)
+    ]
+    return {name: float(np.mean([scores[name] for scores in found])) for name in found[0]}
+
+
 def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
     """Return what a user's own metric gives for guessing and for a perfect answer: ``guess`` and ``perfect``.
 
@@ -89,28 +105,14 @@ def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
     OwnCodeError
         When it cannot be used: it raises, gives no finite number, or a perfect answer scores no better than guessing.
     """
-    own, found = METRICS[dataset.metric].own, []
+    own, guessed = METRICS[dataset.metric].own, guesses(dataset, config)
     assert own is not None
-    for parts in _parts(dataset, config):
-        objective, part = objective_of(parts), parts.valid
-        truth = part.y.reshape(-1, 1) if objective.is_regression else np.eye(parts.n_classes)[part.y]
-        guessed = {"guess": part, "train": parts.train, "test": None if config.folds else parts.test}
-        found.append(
-            {
-                "perfect": objective.served.score(part.y, truth.astype(np.float64), part.weight),
-                **{
-                    name: dummy_evaluation(replace(parts, valid=judged), objective).score
-                    for name, judged in guessed.items()
-                    if judged is not None
-                },
-            }
-        )
-    scale = {name: float(np.mean([scores[name] for scores in found])) for name in found[0]}
+    perfect = float(np.mean([_perfect(parts) for parts in _targets(dataset, config)]))
+    scale = {"perfect": perfect, "guess": (guess := guessed.pop("valid")), **guessed}
     for name, score in scale.items():
         if not np.isfinite(score):
             what = {"perfect": "a perfect answer", "guess": "guessing"}.get(name, f"guessing on the {name} part")
             raise OwnCodeError(f"{own.name} must give a finite number for {what}, got {score}")
-    perfect, guess = scale["perfect"], scale["guess"]
     if perfect <= guess:
         sign = -1 if own.direction == "minimize" else 1
         raise OwnCodeError(
@@ -118,6 +120,18 @@ def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
             f"{sign * perfect:g} against {sign * guess:g}"
         )
     return scale
+
+
+def _targets(dataset: Dataset, config: SplitConfig) -> list[Split]:
+    """Return the parts without features, which to prepare takes long."""
+    return [parts_of(dataset, cut) for cut in (folds(dataset, config) if config.folds else [split(dataset, config)])]
+
+
+def _perfect(parts: Split) -> float:
+    """Return what the validation part's targets score as answers."""
+    objective, part = objective_of(parts), parts.valid
+    truth = part.y.reshape(-1, 1) if objective.is_regression else np.eye(parts.n_classes)[part.y]
+    return objective.served.score(part.y, truth.astype(np.float64), part.weight)
 
 
 def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:

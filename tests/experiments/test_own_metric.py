@@ -18,6 +18,7 @@ from depthcheck.pipeline.own import OwnCodeError, OwnMetric
 from depthcheck.pipeline.prepare.prepare import out_of_fold
 from depthcheck.pipeline.records import Cut, Dataset, Predictions
 from depthcheck.pipeline.scores import METRICS, SHIPPED_METRICS, r2
+from depthcheck.pipeline.training import reference
 from depthcheck.pipeline.training.reference import scale_of_metric
 from depthcheck.reports.compare.example_scores import (
     auc_scores,
@@ -196,7 +197,11 @@ def test_metric_that_cannot_be_used_is_one_line(metric: OwnMetric, message: str)
 
 
 @pytest.mark.parametrize("more", [{}, {"y_test": np.array([0, 1, 2, 2]), "X_test": np.zeros((4, 2), np.float32)}])
-def test_guessing_and_a_perfect_answer_are_scored_on_each_part_or_over_all_folds(more: dict):
+def test_guessing_and_a_perfect_answer_are_scored_on_each_part_or_over_all_folds(
+    more: dict, monkeypatch: pytest.MonkeyPatch
+):
+    for takes_long in ("prepare", "prepared"):
+        monkeypatch.delattr(reference, takes_long)
     data = replace(classes(), y=np.repeat([0, 1, 2], [40, 10, 10]), metric=known(own("error")), **more)
     scale = scale_of_metric(data, SplitConfig() if more else SplitConfig(folds=6))
     assert scale["perfect"] == 0

@@ -5,8 +5,9 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from depthcheck.pipeline.config import SplitChoice, SplitConfig
-from depthcheck.pipeline.prepare.split import guesses, part_sizes, resolve, split
+from depthcheck.pipeline.prepare.split import part_sizes, resolve, split
 from depthcheck.pipeline.records import Cut, Dataset
+from depthcheck.pipeline.training.reference import guesses
 
 
 def dataset_of(n_samples: int) -> Dataset:
