@@ -23,7 +23,7 @@ from depthcheck.pipeline.config import DataConfig, ParamValue, SplitConfig, Tria
 from depthcheck.pipeline.data.load import NAMES
 from depthcheck.pipeline.dimensions import CONFIGURATION, DIMENSIONS
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, METRICS, R2, Metric
+from depthcheck.pipeline.scores import METRICS, R2, Metric
 from depthcheck.pipeline.verbatim import Launcher, in_markdown
 from depthcheck.reports.compare.study_data import (
     DataFacts,
@@ -145,7 +145,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     # The list that was frozen has those of all rounds, of which the latest session may have asked for fewer, or more.
     n_seeds = stored.get("seeds", len(seeds) if frozen else experiment.budget.seeds)
     finalists = tuple(_finalist(one) for one in frozen.get("finalists", ()))
-    guess = _guess(stored["data"], metric, data)
+    guess = _guess(stored["data"], metric)
     design = StudyDesign(
         name=summary.study,
         factors=tuple(Factor.of(name, tuple(map(str, levels))) for name, levels in experiment.compare.items()),
@@ -214,7 +214,6 @@ def _texts(stored: Mapping[str, Any]) -> dict[str, str]:
 
 def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig) -> DataFacts:
     """Return what the study noted of its data, and how they were cut in words."""
-    counts = tuple(stored.get("class_counts", ()))
     column = data.group if split.method == "group" else data.time
     named = f" (column {in_markdown(column)})" if column else ""
     how = {
@@ -231,12 +230,11 @@ def _data_facts(stored: Mapping[str, Any], data: DataConfig, split: SplitConfig)
     return DataFacts(
         **{name: stored[name] for name in ("name", "sha256", "source", "task", "n_samples", "n_train", "n_test")},
         class_names=tuple(stored.get("class_names", ())),
-        class_counts=counts,
+        class_counts=tuple(stored.get("class_counts", ())),
         target=stored["target"] or "",
         target_mean=stored.get("target_mean"),
         target_sd=stored.get("target_sd"),
         n_valid=stored["n_samples"] if split.folds else stored["n_valid"],
-        majority_share=stored.get("majority_share", max(counts) / sum(counts) if counts else None),
         how=", ".join(drawn + how),
         leaks=tuple((name, words, left_out) for name, words, left_out in stored["leaks"])
         if "leaks" in stored
@@ -254,7 +252,7 @@ def _metric(stored: Mapping[str, Any]) -> Metric:
     return replace(metric, perfect=perfect, equivalence=percent, finest=percent, tolerance=percent / 10)
 
 
-def _guess(stored: Mapping[str, Any], metric: Metric, data: DataFacts) -> Mapping[str, float]:
+def _guess(stored: Mapping[str, Any], metric: Metric) -> Mapping[str, float]:
     """Return what a network that learned nothing scores on the validation part, and on others where that is noted.
 
     A study notes it before its first trial, unless it is AUC, which is the same everywhere. Where an R² of the training
@@ -262,8 +260,7 @@ def _guess(stored: Mapping[str, Any], metric: Metric, data: DataFacts) -> Mappin
     """
     if "metric_scale" in stored:
         return {"valid": stored["metric_scale"]["guess"], **stored["metric_scale"]}
-    usual = (data.majority_share or 0.0) if metric is ACCURACY else metric.dummy
-    noted = {"valid": usual, **stored.get("guess", {})}
+    noted = {"valid": metric.dummy, **stored.get("guess", {})}
     if metric is R2:  # of its own numbers a mean explains nothing
         return {"train": 0.0, **{part: guess if guess < -metric.equivalence else 0.0 for part, guess in noted.items()}}
     return noted

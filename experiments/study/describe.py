@@ -220,11 +220,7 @@ def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, ob
     if dataset.task == "regression":
         return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
-    facts |= {"class_names": list(dataset.class_names), "class_counts": counts}
-    if dataset.weights is None:
-        return facts
-    share = np.bincount(dataset.y, dataset.weights).max() / dataset.weights.sum()
-    return facts | {"majority_share": float(share)}
+    return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 
 
 def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:

@@ -218,8 +218,8 @@ class DataFacts:
         Samples of each class, those of a test part of its own left out; empty for a regression.
     target, target_mean, target_sd
         Name of the predicted column, and what numbers it has in a regression.
-    n_samples, majority_share
-        Those that are cut, without a test part of their own; share of the commonest class among them.
+    n_samples
+        Those that are cut, without a test part of their own.
     how
         How they were cut, in words: by which share and seed, the method and its column.
     leaks
@@ -239,7 +239,6 @@ class DataFacts:
     n_train: int | None = None
     n_valid: int | None = None
     n_test: int | None = None
-    majority_share: float | None = None
     how: str = ""
     leaks: tuple[tuple[str, str, bool], ...] | None = None
 

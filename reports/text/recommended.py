@@ -187,7 +187,11 @@ def _published(comparison: Comparison, context: ReportContext) -> KnownData | No
 def _beside(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:
     blocks = [
         "Validation part, single runs:",
-        table(["model", "epochs", "accuracy (%)", "loss", "images"], _origin_rows(known, context), right=range(1, 5)),
+        table(
+            ["model", "epochs", "accuracy (%)", "loss", "images"],
+            _origin_rows(known, context, comparison.design.dummy_score),
+            right=range(1, 5),
+        ),
         "Official test part of 10,000 images:",
         table(["model", "accuracy (%)", "source"], _test_rows(known, comparison), right=[1]),
     ]
@@ -195,7 +199,7 @@ def _beside(known: KnownData, comparison: Comparison, context: ReportContext) ->
     return blocks
 
 
-def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
+def _origin_rows(known: KnownData, context: ReportContext, dummy_score: float) -> list[list[str]]:
     rows = [list(known.origin)]
     baseline = context.baseline
     valid = None if baseline is None else baseline.evaluation("valid")
@@ -209,9 +213,7 @@ def _origin_rows(known: KnownData, context: ReportContext) -> list[list[str]]:
                 count(valid.n_samples),
             ]
         )
-    if context.facts.data.majority_share is not None:
-        rows.append(["always the commonest class", "–", f"{100 * context.facts.data.majority_share:.1f}", "–", "–"])
-    return rows
+    return [*rows, ["always the commonest class", "–", f"{100 * dummy_score:.1f}", "–", "–"]]
 
 
 def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:

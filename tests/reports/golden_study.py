@@ -65,7 +65,7 @@ def golden_study() -> StudyData:
             }
     data = DataFacts(
         name="fashion-mnist", sha256="ab" * 32, source="Keras's cache", class_names=CLASSES, n_train=2000, n_valid=500,
-        n_test=N_TEST, majority_share=0.1, how="share 0.2 drawn by seed 1234",
+        n_test=N_TEST, how="share 0.2 drawn by seed 1234",
     )  # fmt: skip
     return StudyData(
         design=design(

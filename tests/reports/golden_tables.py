@@ -140,7 +140,7 @@ def _facts(metric: str, *, folds: bool, references: bool) -> StudyFacts:
     if metric == "r2":
         data = replace(data, target_mean=20.123, target_sd=6.54)
     else:
-        data = replace(data, class_names=("cheap", "dear"), class_counts=(180, 120), majority_share=0.6)
+        data = replace(data, class_names=("cheap", "dear"), class_counts=(180, 120))
     known = REFERENCES[metric] if references else ()
     return facts(
         data,

@@ -239,7 +239,7 @@ class MadeUpStudy:
         )
         of_data = DataFacts(
             name="fashion-mnist", sha256="ab" * 32, source="Keras", class_names=CLASSES, class_counts=(6_000,) * 10,
-            n_samples=60_000, n_train=48_000, n_valid=N_VALID, n_test=N_TEST, majority_share=0.1,
+            n_samples=60_000, n_train=48_000, n_valid=N_VALID, n_test=N_TEST,
             how="share 0.2 drawn by seed 1234",
         )  # fmt: skip
         of_study = facts(

@@ -18,7 +18,7 @@ from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.scores import ACCURACY, AUC, R2
-from depthcheck.reports.compare.study_data import DataFacts, StudyData
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.read import (
     NothingToReportError,
     _data_facts,
@@ -383,7 +383,7 @@ def test_a_mean_that_fits_no_other_part_is_what_a_diverged_network_scores(new_st
     ],
 )
 def test_guess_is_that_of_each_part_and_an_r2_of_zero_but_for_chance(metric, stored, expected):
-    found = _guess(stored, metric, DataFacts(name="made", sha256=""))
+    found = _guess(stored, metric)
     assert tuple(map(found.get, ("train", "valid", "test"))) == expected
 
 
@@ -392,6 +392,4 @@ def test_study_notes_what_guessing_reaches_on_a_test_file():
     own = {"X_test": np.zeros((3, 1)), "y_test": y_test, "class_names": ("a", "b", "c")}
     data = Dataset(name="made", sha256="0" * 64, source="here", X=np.zeros((100, 1)), y=y, **own)
     noted = data_facts(data, SplitConfig(method="stratified"), "")
-    assert _guess(noted, ACCURACY, DataFacts(name="made", sha256="")) == pytest.approx(
-        {"train": 0.8, "valid": 0.8, "test": 1 / 3}
-    )
+    assert _guess(noted, ACCURACY) == pytest.approx({"train": 0.8, "valid": 0.8, "test": 1 / 3})

@@ -157,6 +157,13 @@ def test_what_guessing_scores_by_an_own_metric_has_the_digits_that_matter():
     assert "- **score of the dummy baseline**: −0.0475 (" in rendered(dataclasses.replace(study, design=design))
 
 
+def test_what_guessing_scores_is_one_number_throughout_a_report():
+    study = golden_study()
+    text = rendered(dataclasses.replace(study, design=dataclasses.replace(study.design, dummy_score=0.083)))
+    assert "- **score of the dummy baseline**: 8.3 % (" in text
+    assert re.search(r"\| always the commonest class +\| +– \| +8\.3 \|", text)
+
+
 def test_a_template_of_the_users_own_says_what_goes_where(whole):
     template = (
         "# Mine: {{ title }}\n\n{{ answer }}\n{% for one in figures if 'cost' in one.path %}{{ one.path }}{% endfor %}"
