@@ -191,12 +191,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
             code_version=run.tags.get("code_version", "unknown"),
             dirty=run.tags.get("dirty", "unknown"),
             command=command(
-                experiment,
-                run.params,
-                launcher,
-                n_trials=n_searched.total(),
-                n_seeds=max(n_seeds, len(seeds)),
-                sha256=data.sha256,
+                experiment, run.params, launcher, data.sha256, trials=n_searched.total(), seeds=max(n_seeds, len(seeds))
             ),
             importances=descriptive_importances(records, design),
             references=tuple(
@@ -311,7 +306,7 @@ def started_by(tags: Mapping[str, str]) -> Launcher:
 
 
 def command(
-    experiment: Experiment, params: Mapping[str, str], launcher: Launcher, *, n_trials: int, n_seeds: int, sha256: str
+    experiment: Experiment, params: Mapping[str, str], launcher: Launcher, sha256: str, *, trials: int, seeds: int
 ) -> str:
     """Return the line that runs the study again: as its run's ``params`` have it, else pieced together.
 
@@ -321,12 +316,12 @@ def command(
     given = {name: value for name, value in params.items() if value not in ("", "auto")}
     if CONFIGURATION in experiment.compare:  # configurations that the user chose, without a search
         runs = given.get(keys.RUNS, "<run ids with commas between>")
-        return verbatim.command(launcher, "compare", runs=runs, seeds=n_seeds, seed=experiment.seed or None)
+        return verbatim.command(launcher, "compare", runs=runs, seeds=seeds, seed=experiment.seed or None)
     is_derived = experiment.name.endswith(experiment.study_name(sha256)[-9:])
     if "experiment" not in given and "data" not in given:
         found = _data_or_experiment(experiment, experiment.name[:-9] if is_derived else None)
         given = {**found, "epochs": str(experiment.budget.epochs), "seed": str(experiment.seed)}
-    given |= {"trials": str(n_trials), "seeds": str(n_seeds)}
+    given |= {"trials": str(trials), "seeds": str(seeds)}
     if not is_derived:
         given["study"] = experiment.name
     if experiment.widenings:

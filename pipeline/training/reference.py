@@ -68,7 +68,9 @@ def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, 
     """
     found: dict[str, list[Reference]] = {}
     failed: dict[str, ValueError] = {}
-    for parts in _parts(dataset, config):
+    cuts = folds(dataset, config) if config.folds else []
+    # A worker that trained on a single split has it at hand.
+    for parts in (prepare(dataset, cut)[0] for cut in cuts) if cuts else [prepared(dataset, config)[0].split]:
         for name, model, train in _models(dataset, parts):
             try:
                 found.setdefault(name, []).append(_scored(name, model, parts, train))
@@ -132,14 +134,6 @@ def _perfect(parts: Split) -> float:
     objective, part = objective_of(parts), parts.valid
     truth = part.y.reshape(-1, 1) if objective.is_regression else np.eye(parts.n_classes)[part.y]
     return objective.served.score(part.y, truth.astype(np.float64), part.weight)
-
-
-def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:
-    if not config.folds:
-        yield prepared(dataset, config)[0].split  # a worker that trained on it has it at hand
-        return
-    for cut in folds(dataset, config):
-        yield prepare(dataset, cut)[0]
 
 
 def _models(dataset: Dataset, parts: Split) -> Iterator[tuple[str, Any, Part]]:

@@ -360,10 +360,8 @@ def is_untrained(record: TrialRecord, design: StudyDesign) -> bool:
     scores = [score for score in record.history.train_score if np.isfinite(score)]
     if record.state != "finished" or not scores or max(scores) >= design.stuck_below:
         return False
-    share, loss = design.metric.learned_share, min(record.history.train_loss)
-    if may_score_below_guessing(record.config, design.metric) and loss < (1 - share) * _loss_of_guessing(
-        record, design
-    ):
+    share, enough = design.metric.learned_share, _loss_of_guessing(record, design) * (1 - design.metric.learned_share)
+    if may_score_below_guessing(record.config, design.metric) and min(record.history.train_loss) < enough:
         return False
     dummy, perfect = design.dummy_score, design.metric.perfect
     return valid_score(record, design) < dummy + share * (perfect - dummy)

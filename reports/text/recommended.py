@@ -185,13 +185,10 @@ def _published(comparison: Comparison, context: ReportContext) -> KnownData | No
 
 
 def _beside(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:
+    rows = _origin_rows(known, context, comparison.design.dummy_score)
     blocks = [
         "Validation part, single runs:",
-        table(
-            ["model", "epochs", "accuracy (%)", "loss", "images"],
-            _origin_rows(known, context, comparison.design.dummy_score),
-            right=range(1, 5),
-        ),
+        table(["model", "epochs", "accuracy (%)", "loss", "images"], rows, right=range(1, 5)),
         "Official test part of 10,000 images:",
         table(["model", "accuracy (%)", "source"], _test_rows(known, comparison), right=[1]),
     ]

@@ -238,8 +238,8 @@ def of_their_own(of, file="mine", **changes):
     return dataclasses.replace(other, name=other.study_name(SHA256))
 
 
-def asked_again(of, params, launcher, *, n_trials=60, n_seeds=7):
-    return command(of, params, launcher, n_trials=n_trials, n_seeds=n_seeds, sha256=SHA256)
+def asked_again(of, params, launcher):
+    return command(of, params, launcher, SHA256, trials=60, seeds=7)
 
 
 DIGITS, NUMBERS = of_shipped("digits"), "-P trials=60 -P epochs=3 -P seeds=7 -P seed=7"
