@@ -240,10 +240,10 @@ def on_disk(location: str) -> Path | None:
 
 
 def _copied(uri: str, location: str, folder: str) -> Path:
-    from mlflow.artifacts import download_artifacts
+    from mlflow.artifacts import download_artifacts, list_artifacts
 
     there = on_disk(location)
-    if there is not None and not there.exists():
+    if not (there.exists() if there else list_artifacts(artifact_uri=location, tracking_uri=uri)):
         return Path(folder)  # an empty copy of what is gone
     path: Any = download_artifacts(artifact_uri=location, tracking_uri=uri, dst_path=folder)
     return Path(path)

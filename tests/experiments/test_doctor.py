@@ -352,6 +352,9 @@ def test_study_on_a_server_is_examined_and_repaired(server: str, tmp_path: Path)
         rf"trial 2: its model is not as it was logged: data/model.keras is missing \(in .*\) \(run {run_ids[2]}\)",
         found.what,
     )
+    shutil.rmtree(archive.parents[1])
+    (found,) = study.examine().left
+    assert "its model is not as it was logged: there are no files" in found.what
     client(server).update_run(study.run.run_id, "RUNNING")
     elsewhere = Place(uri=server, storage=f"sqlite:///{tmp_path / 'mine.db'}", folder=tmp_path / "elsewhere")
     digits = load(DIGITS.data, cache=tmp_path)
