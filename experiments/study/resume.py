@@ -2,9 +2,9 @@
 
 Where Optuna's storage has lost the study, or has an earlier state of it, it is written again from MLflow's runs, by a
 start and by the doctor: a lost or an older ``optuna.db`` loses nothing. A study's plan is a function of its definition,
-its budgets and its results, so only the budgets must be found: each session noted its plan. Every run is held against
-the plan before it is written; one that does not fit ends it. Where MLflow has lost the study nothing can be written
-again, and the start is refused.
+its budgets and its results, so only the budgets must be found, and where each ended whose last runs are lost: each
+session noted its budgets and its plan. Every run is held against the plan before it is written; one that does not fit
+ends it. Where MLflow has lost the study nothing can be written again, and the start is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.design import ConfirmRound, PlannedTrial, SearchRound
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, missing_runs
+from depthcheck.experiments.planning.space import Point
 from depthcheck.experiments.study.ledger import Ledger, require_definition, study_names
 from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.experiments.tracking import StoredRun, keys, launcher
@@ -296,7 +297,6 @@ def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> 
     for trial in ledger.trials():  # finalists are chosen, and points proposed, by how these ended
         if not trial.state.is_finished() and trial.number in records:
             ledger.tell(outcome_of(records[trial.number]))
-    budgets = _budgets(designs)
     while True:
         plan = study.plan
         for planned in plan[len(ledger.trials()) :]:
@@ -306,7 +306,7 @@ def tell_all(ledger: Ledger, uri: str, designs: Sequence[Mapping[str, Any]]) -> 
         later = [records[number] for number in sorted(records) if number >= len(plan)]
         if not later:
             return
-        _add_round(study, later, budgets)
+        _add_round(study, later, designs)
 
 
 def _budgets(designs: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -315,37 +315,47 @@ def _budgets(designs: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def _n_search(one: Mapping[str, Any]) -> int:
+    return sum(trial.get("phase") != "confirm" for trial in _plan(one))
+
+
+def _plan(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     plan = one.get("plan")
-    return sum(trial.get("phase") != "confirm" for trial in plan) if isinstance(plan, list) else 0
+    return plan if isinstance(plan, list) else []
 
 
-def _add_round(study: RecordedStudy, later: Sequence[TrialRecord], budgets: Sequence[int]) -> None:
-    """Add the round that the next run is of."""
+def _add_round(study: RecordedStudy, later: Sequence[TrialRecord], designs: Sequence[Mapping[str, Any]]) -> None:
+    """Add the round that comes next: of trials whose runs are lost, what sessions noted says which it is."""
     if FACTOR in study.experiment.compare:
         raise CannotRebuildError("its user chose the configurations; the same compare command takes up their runs")
-    if later[0].phase == "confirm":
-        study.ledger.add_round(_confirm_round(study, later))
+    first, points = len(study.plan), {finalist.id: finalist.point for finalist in study.selected}
+    noted = [trial for one in designs for trial in _plan(one) if trial["number"] >= first]
+    told = {trial["number"]: (trial["phase"], trial["seed"], trial["point"]) for trial in noted}
+    told |= {of.number: (of.phase, of.config.fit.seed, points.get(of.tags.get(tracking.FINALIST, ""))) for of in later}
+    ends = min((number for number, (phase, *_) in told.items() if phase != "confirm"), default=max(told) + 1)
+    if confirmed := {number: of[1:] for number, of in told.items() if number < ends}:
+        study.ledger.add_round(_confirm_round(study, confirmed))
         return
     so_far = max((one.trials for one in study.ledger.rounds() if isinstance(one, SearchRound)), default=0)
-    larger = [budget for budget in budgets if budget > so_far]
+    larger = [budget for budget in _budgets(designs) if budget > so_far]
     if not larger:
         raise CannotRebuildError(f"no session noted the budget that trial {later[0].number} belongs to")
     study.ledger.raise_budget(larger[0])
 
 
-def _confirm_round(study: RecordedStudy, later: Sequence[TrialRecord]) -> ConfirmRound:
-    ends = next((i for i, record in enumerate(later) if record.phase != "confirm"), len(later))
+def _confirm_round(study: RecordedStudy, confirmed: Mapping[int, tuple[int, Point | None]]) -> ConfirmRound:
+    """Return the round that has these trials: number -> seed, and whose point (None: of no finalist)."""
     seeds = {design.derive_seed(study.experiment.seed, "confirm", index): index for index in range(_MOST_SEEDS)}
-    indices = [seeds.get(record.config.fit.seed, -1) for record in later[:ends]]
+    indices = [seeds.get(seed, -1) for seed, _ in confirmed.values()]
     finalists = study.selected
     done = [run for one in study.confirm_rounds for run in one.runs]
     runs = missing_runs(finalists, max(indices) + 1, done)
-    laid_down = set(enumerate((finalist for finalist, _ in runs), len(study.plan)))
-    other = next((one for one in later[:ends] if (one.number, one.tags.get(tracking.FINALIST)) not in laid_down), None)
-    if other is not None:
+    points = {finalist.id: finalist.point for finalist in finalists}
+    laid_down = {number: points[finalist] for number, (finalist, _) in enumerate(runs, len(study.plan))}
+    others = [at for at, (_, point) in confirmed.items() if point is None or laid_down.get(at) != point]
+    if others:
         lost = [str(trial.number) for trial in study.ledger.trials() if not trial.state.is_finished()]
         why = f"; trials without a run: {', '.join(lost)} (mlflow runs restore)" if lost else ""
-        raise CannotRebuildError(f"trial {other.number} confirms what the search did not choose{why}")
+        raise CannotRebuildError(f"trial {min(others)} confirms what the search did not choose{why}")
     return ConfirmRound(finalists=finalists, runs=runs)
 
 

@@ -60,7 +60,7 @@ class Study:
         written = {
             "definition": DIGITS.as_json(),
             "data": {"sha256": SHA256, "n_valid": 288},
-            "plan": [{"phase": planned.phase} for planned in PLAN],
+            "plan": [{key: getattr(of, key) for key in ("number", "phase", "seed", "point")} for of in PLAN],
         }
         run = tracking.open_parent("mine", uri=uri, environ={}, artifacts={"design.json": written})
         ledger.set_parent_run_id(run.run_id)

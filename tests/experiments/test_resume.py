@@ -22,7 +22,7 @@ from depthcheck.experiments.planning import design
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
 from depthcheck.experiments.study.ledger import Ledger, study_names
-from depthcheck.experiments.study.resume import CannotRebuildError, _budgets, _confirm_round, recover, resumed
+from depthcheck.experiments.study.resume import CannotRebuildError, _add_round, _budgets, recover, resumed
 from depthcheck.experiments.study.running import Champion
 from depthcheck.experiments.study.session import _register
 from depthcheck.experiments.tracking import FINALIST, open_parent, read_run
@@ -135,18 +135,38 @@ def test_budget_of_a_start_that_mlflow_never_heard_of_is_known_from_the_next() -
 
 
 def test_confirmed_trials_whom_the_search_did_not_choose_say_which_runs_are_gone() -> None:
-    finalist = Finalist(id="trial-1", number=1, origin="compare", selected_score=0.5, stands_for=(), point={})
-    seed = design.derive_seed(DIGITS.seed, "confirm", 0)
-    lost = Mock(number=2, state=TrialState.RUNNING)
-    study = Mock(experiment=DIGITS, selected=(finalist,), confirm_rounds=[], plan=[None] * 20)
-    study.ledger.trials.return_value = [lost]
-    record = Mock(number=20, phase="confirm", tags={FINALIST: "trial-1"})
-    record.config.fit.seed = seed
-    assert _confirm_round(study, [record]).runs == (("trial-1", 0),)
-    record.tags = {FINALIST: "trial-2"}
+    study, runs, plan = confirmed_study(n_confirmed=1)
+    study.ledger.trials.return_value = [Mock(number=2, state=TrialState.RUNNING)]
+    _add_round(study, runs, [])
+    assert study.ledger.add_round.call_args.args[0].runs == (("trial-1", 0),)
     said = r"^trial 20 confirms what the search did not choose; trials without a run: 2 \(mlflow runs restore\)$"
-    with pytest.raises(CannotRebuildError, match=said):
-        _confirm_round(study, [record])
+    plan[0]["point"] = {"depth": 2}
+    runs[0].tags = {FINALIST: "trial-2"}
+    for left, designs in ((runs, []), (runs[1:], [{"plan": plan}])):
+        with pytest.raises(CannotRebuildError, match=said):
+            _add_round(study, left, designs)
+
+
+@pytest.mark.parametrize("lost", [{23, 24}, {20, 21, 22, 23, 24}])
+def test_round_whose_last_runs_are_lost_ends_where_a_session_noted_it(lost: set[int]) -> None:
+    study, runs, plan = confirmed_study(n_confirmed=5)
+    _add_round(study, [run for run in runs if run.number not in lost], [{"plan": plan[:5]}, {"plan": plan}])
+    assert study.ledger.add_round.call_args.args[0].runs == tuple(("trial-1", index) for index in range(5))
+    study.ledger.raise_budget.assert_not_called()
+
+
+def confirmed_study(*, n_confirmed: int) -> tuple[Mock, list[Mock], list[dict[str, object]]]:
+    """Return a study of 20 trials; runs that confirm one, and one of a later search; what a session noted of these."""
+    finalist = Finalist(id="trial-1", number=1, origin="compare", selected_score=0.5, stands_for=(), point={"depth": 1})
+    study = Mock(experiment=DIGITS, selected=(finalist,), confirm_rounds=[], plan=[None] * 20)
+    runs, plan = [], []
+    for index in range(n_confirmed + 1):
+        of = {"number": 20 + index, "phase": "confirm" if index < n_confirmed else "compare"}
+        run = Mock(**of, tags={FINALIST: "trial-1"})
+        run.config.fit.seed = design.derive_seed(DIGITS.seed, "confirm", index)
+        runs.append(run)
+        plan.append({**of, "seed": run.config.fit.seed, "point": finalist.point})
+    return study, runs, plan
 
 
 def test_who_was_taken_over_ends_no_run_of_the_other(study: Study) -> None:
