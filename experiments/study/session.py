@@ -324,7 +324,7 @@ def _train(
                 train()
                 patient(study.freeze_selection)
                 score()
-        elif patient(lambda: tracking.looks(study_run.tracking_uri, study_run.run_id)):
+        elif study.ledger.looks or patient(lambda: tracking.looks(study_run.tracking_uri, study_run.run_id)):
             patient(lambda: note_look(study, study.n_settings))
         is_more_to_train = study.freeze_finalists(chosen)
         score()
@@ -485,12 +485,10 @@ def seconds_before(study_run: StudyRun, n_workers: int) -> float:
 def note_look(study: RunningStudy, settings: int) -> tuple[int, ...]:
     """Note that the study is judged at so many settings; return all looks so far.
 
-    Optuna has them too, for where the study loses its run.
+    Optuna has them too, for where the study loses its run; an earlier copy of either store lacks the last ones.
     """
     run = study.study_run
-    looks = tracking.looks(run.tracking_uri, run.run_id)
-    if not looks or settings > looks[-1]:
-        looks = (*looks, settings)
+    looks = tuple(sorted({*tracking.looks(run.tracking_uri, run.run_id), *study.ledger.looks, settings}))
     study.ledger.note_looks(looks)
     run.log_looks(looks)
     return looks

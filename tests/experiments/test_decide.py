@@ -145,6 +145,14 @@ def test_the_same_size_is_one_look(study):
         assert note_look(study, settings) == study.ledger.looks == looks
 
 
+def test_look_that_an_earlier_copy_of_a_store_has_lost_counts(study, study_run):
+    study.ledger.note_looks((6, 9))
+    study_run.log_looks((6,))
+    assert note_look(study, 14) == study.ledger.looks == (6, 9, 14)
+    study.ledger.note_looks((6,))
+    assert note_look(study, 14) == tracking.looks(study_run.tracking_uri, study_run.run_id) == (6, 9, 14)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400)])
 def test_times_are_read(text, seconds):
     assert DURATION.convert(text, DECIDE_WITHIN, None) == seconds
