@@ -161,7 +161,8 @@ def code_version() -> CodeVersion:
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # not so where it was installed in a repository
         commit = _git("rev-parse", "HEAD").strip()
-        return CodeVersion(commit=commit, dirty=bool(_git("status", "--porcelain").strip()))
+        # A user's own data and definitions may lie in the checkout, and are none of its code.
+        return CodeVersion(commit=commit, dirty=bool(_git("status", "--porcelain", "--untracked-files=no").strip()))
     except (OSError, subprocess.SubprocessError):
         return CodeVersion()
 

@@ -89,6 +89,17 @@ def test_commit_is_not_that_of_a_repository_that_the_code_was_installed_in(tmp_p
     assert tracking.code_version() == tracking.CodeVersion()
 
 
+@pytest.mark.parametrize(("name", "dirty"), [("people.csv", False), ("open_run.py", True)])
+def test_files_of_a_user_in_the_checkout_are_no_change_of_the_code(tmp_path, monkeypatch, name, dirty) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "open_run.py").touch()
+    for words in (["init", "--quiet"], ["add", "open_run.py"], ["commit", "--quiet", "--message", "ours"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(open_run, "__file__", str(tmp_path / "open_run.py"))
+    (tmp_path / name).write_text("a,b")
+    assert tracking.code_version().dirty is dirty
+
+
 # What a trial is, there and back.
 
 
