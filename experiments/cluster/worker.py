@@ -188,7 +188,7 @@ def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Datas
     # Imported here: the coordinator imports this module too, and must never wait for TensorFlow.
     from depthcheck.pipeline.trial import judge, run_trial
 
-    run = tracking.TrialRun(study_run, run_id)
+    run, other = tracking.TrialRun(study_run, run_id), False
     try:
         model = _trained.pop(run_id, None) or tracking.load_model(study_run.tracking_uri, run_id)
     except tracking.TrackingError:
@@ -197,9 +197,8 @@ def _score(study_run: StudyRun, run_id: str, config: TrialConfig, dataset: Datas
         # the same processor with the same packages.
         again, logged = run_trial(config, dataset), tracking.trial(study_run.tracking_uri, run_id)
         model = again.model
-        if logged is not None and again.result.history.valid_loss != logged.history.valid_loss:
-            run.note(tracking.keys.SCORED_NETWORK, "another one, trained here since the trial's own was lost")
-    run.log_score(*judge(model, config, dataset))
+        other = logged is not None and again.result.history.valid_loss != logged.history.valid_loss
+    run.log_score(*judge(model, config, dataset), is_of_another=other)
 
 
 def trained_here() -> list[str]:

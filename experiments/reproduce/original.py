@@ -90,6 +90,8 @@ def find(uri: str, *, run_id: str | None, study: str | None) -> Original:
     _require_trial(run)
     config, unknown = _config_of(run)
     points = tracking.logged_points(uri, wanted)
+    if keys.SCORED_NETWORK in run.tags:  # another network's test scores are no numbers of this trial
+        points = {key: curve for key, curve in points.items() if not key.startswith(keys.test(""))}
     if not points.get("train/loss"):
         raise ValueError(f"run {wanted} must have curves to be compared with, got none: was it written to its end?")
     return Original(

@@ -120,13 +120,14 @@ class TrialRun(OpenRun):
             preparation=preparation, own=config.model.own,
         )  # fmt: skip
 
-    def log_score(self, test: Evaluation, predictions: Predictions) -> None:
-        """Add to a run that has ended what its model says of the test part, and what that is worth."""
+    def log_score(self, test: Evaluation, predictions: Predictions, *, is_of_another: bool = False) -> None:
+        """Add to a run that has ended what its model, or another, says of the test part, and what that is worth."""
         self.log_predictions(predictions)
         rows = [(key, value, 0) for key, value in score_values(test).items()]
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         # The tags go last: a run that has them has everything.
         tags = {keys.SCORED_AT: now, keys.TEST_SAMPLES: str(test.n_samples)}
+        tags |= {keys.SCORED_NETWORK: "another one, since the trial's own was lost"} if is_of_another else {}
         with storage(f"cannot write the test scores of run {self.run_id}"):
             log_batch(self._api, self.run_id, metrics=rows, tags=tags)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ from depthcheck.experiments.tracking import CodeVersion, keys, reading
 from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, FitConfig, ModelConfig, OptimizerConfig, SplitConfig, TrialConfig
-from depthcheck.pipeline.records import Evaluation, History, TrialResult
+from depthcheck.pipeline.records import Evaluation, History, Predictions, TrialResult
 from depthcheck.reports.figures.curves import draw_overlay, overlay_as_svg
 
 CONFIG = TrialConfig(
@@ -364,6 +365,17 @@ def test_trial_is_rebuilt_from_its_parameters_with_every_number_but_times(uri: s
     assert original.points["final_valid_loss"] == {0: 0.7}
     assert not set(original.points) & {keys.EPOCH_SECONDS, keys.FIT_SECONDS}
     assert (original.code, original.environments, original.n_epochs) == (CODE, [HERE], 3)
+
+
+@pytest.mark.parametrize("is_of_another", [False, True])
+def test_test_score_of_another_network_is_no_number_of_the_trial(uri: str, is_of_another: bool) -> None:
+    opened, run_id = logged_trial(uri)
+    test = Evaluation(part="test", loss=0.7, score=0.7, metric="accuracy", n_samples=2)
+    labels = np.array([0, 1])
+    said = Predictions(y=labels, predicted=labels, probability=np.array([0.5, 0.75], np.float32), unit=labels)
+    tracking.TrialRun(opened, run_id).log_score(test, said, is_of_another=is_of_another)
+    original = find(uri, run_id=run_id, study=None)
+    assert original.is_scored is (keys.test("accuracy") in original.points) is not is_of_another
 
 
 def test_pruned_trial_is_trained_as_far_as_it_went(uri: str) -> None:
