@@ -221,6 +221,7 @@ def _machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chan
         return
     if "workers" in before:  # what was noted is the machine of the coordinator
         yield Change(what="workers", before=str(before["workers"]), now="this machine", matters=True)
+        return
     was, is_now = (
         " with ".join(str(one.get(key, UNKNOWN)) for key in ("cpu", "instructions")) for one in (before, now)
     )

@@ -179,6 +179,8 @@ def _versions(environment: Mapping[str, Any]) -> str:
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
+    if "workers" in environment:  # the machine that was noted is that of the coordinator
+        return f"workers: {environment['workers']}"
     words = [str(environment[key]) for key in ("cpu", "platform") if environment.get(key)]
     cores = [f"{environment['cpus']} cores"] if environment.get("cpus") else []
     return ", ".join([*words[:1], *cores, *words[1:]])

@@ -261,7 +261,7 @@ def test_environment_that_was_not_noted_is_said_and_may_explain() -> None:
     [
         (CodeVersion(), [HERE], ["code unknown -> unknown"]),
         (replace(CODE, dirty=True), [HERE], ["working tree with changes -> with changes"]),
-        (CODE, [HERE | {"workers": "a Dask cluster"}], ["workers a Dask cluster -> this machine"]),
+        (CODE, [HERE | {"workers": "a Dask cluster", "cpu": "B"}], ["workers a Dask cluster -> this machine"]),
         (CODE, [HERE, HERE | {"cpu": "B", "cpus": 9}], ["processor B with AVX2 -> A with AVX2"]),
         (CODE, [HERE | {"packages": HERE["packages"] | {"depthcheck": "1"}}], ["depthcheck 1 -> none"]),
     ],

@@ -7,6 +7,7 @@ from depthcheck.pipeline.dimensions import DIMENSIONS, Dimension
 from depthcheck.pipeline.scores import ACCURACY, AUC, METRICS, R2
 from depthcheck.reports.compare.results import Spread
 from depthcheck.reports.text.answer import plain
+from depthcheck.reports.text.methods import _machine
 from depthcheck.reports.text.words import (
     configuration,
     duration,
@@ -55,6 +56,11 @@ def test_errors_stay_in_the_targets_unit():
     assert secondary("rmse", Spread(mean=54_321.0, sd=210.0, n=5)) == "54,321 ± 210"
     assert secondary("mae", Spread(mean=0.01234, sd=0.0005, n=5)) == "0.0123 ± 0.0005"
     assert secondary("accuracy", Spread(mean=0.91, sd=0.01, n=5)) == "91.0 ± 1.0 %"
+
+
+@pytest.mark.parametrize(("noted", "said"), [({}, "A, 2 cores"), ({"workers": "a cluster"}, "workers: a cluster")])
+def test_machine_is_that_of_whoever_trained(noted, said):
+    assert _machine({"cpu": "A", "cpus": 2, **noted}) == said
 
 
 def test_durations_are_minutes_or_hours():
