@@ -66,7 +66,7 @@ from depthcheck.pipeline.prepare.prepare import require_features
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.system import cleaning_up
-from depthcheck.pipeline.verbatim import Launcher
+from depthcheck.pipeline.verbatim import Launcher, command
 
 #: Columns of a table that are listed when a study starts; all of them stand in its artifact ``profile.txt``.
 _COLUMNS_SHOWN = 40
@@ -345,21 +345,24 @@ def _register(study: RunningStudy, console: Console) -> str | None:
     best, run = study.champion, study.study_run
     if best is None:
         return None
-    if tracking.patiently(run.tracking_uri, lambda: tracking.find_run(run.tracking_uri, best.run_id)) is None:
-        console.print(f"run {best.run_id} of the recommended model is gone from MLflow: no model is registered")
-        return None
+    patient = functools.partial(tracking.patiently, run.tracking_uri)
     description, served = champion_markdown(study.name, best), study.resolved.served
     try:
-        return tracking.patiently(
-            run.tracking_uri, lambda: tracking.register_champion(run, best.run_id, description, served)
-        )
-    except tracking.TakenOverError:
-        raise
-    except (ChangedModelError, tracking.TrackingError) as error:
-        if isinstance(error, tracking.TrackingError) and not error.lasts:
+        if patient(lambda: tracking.find_run(run.tracking_uri, best.run_id)) is not None:
+            return patient(lambda: tracking.register_champion(run, best.run_id, description, served))
+        why = f"its run {best.run_id} is gone from MLflow"
+    except ChangedModelError as error:
+        why = may_be_shown(error)
+    except tracking.TrackingError as error:
+        if not error.lasts:
             raise
-        console.print(f"no model is registered: {may_be_shown(error)}")
-        return None
+        doctor = command(tracking.launcher(), "doctor", study=study.name, fix=True)
+        why = f"{may_be_shown(error)}; {doctor} repairs what can be"
+    former = patient(lambda: tracking.read_run(run.tracking_uri, run.run_id)).tags.get(keys.CHAMPION_RUN, best.run_id)
+    if former != best.run_id:
+        why += f"; {keys.CHAMPION} still is the model of run {former}, which was recommended before"
+    console.print(f"the recommended model is not registered: {why}")
+    return None
 
 
 def _own_cluster(

@@ -187,17 +187,22 @@ def test_recommended_model_that_is_lost_is_said_and_ends_no_study(study: Study) 
     api.delete_logged_model(models[0])
     shutil.rmtree(api.get_logged_model(models[1]).artifact_location.removeprefix("file://"))
     without = study.start().run_id
-    for run_id, why in (
-        (run_ids[0], "cannot register the champion of study mine: "),
-        (run_ids[1], f"the model of run {run_ids[1]} must have the files that were logged, got others: "),
-        (without, f"cannot register the champion of study mine: run {without} has no model"),
+    doctor = "; depthcheck doctor --study mine --fix repairs what can be$"
+    former = f"; champion still is the model of run {run_ids[2]}, which was recommended before$"
+    for run_id, why, more in (
+        (run_ids[0], "cannot register the champion of study mine: ", doctor),
+        (run_ids[1], f"the model of run {run_ids[1]} must have the files that were logged, got others: ", "trial$"),
+        (without, f"cannot register the champion of study mine: run {without} has no model", doctor),
+        ("none", "its run none is gone from MLflow", former),
     ):
+        if more == former:
+            study.run.set_tags({"champion_run_id": run_ids[2]})
         said, point = io.StringIO(), PLAN[1].point or {}
         champion = Champion(finalist="trial-1", run_id=run_id, mean_score=0.5, n_seeds=1, point=point)
         ended = Mock(champion=champion, study_run=study.run)
         ended.name = "mine"
         assert _register(ended, Console(file=said, soft_wrap=True)) is None
-        assert re.match(f"no model is registered: {why}", said.getvalue())
+        assert re.match(f"the recommended model is not registered: {why}.*{more}", said.getvalue())
 
 
 def test_other_data_and_another_definition_are_refused_in_either_store(
