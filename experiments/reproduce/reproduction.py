@@ -152,8 +152,6 @@ def _notes(original: Original) -> list[str]:
     if len(original.environments) > 1:
         notes.append(f"the study's sessions ran on {len(original.environments)} machines or sets of packages; "
                      "the trial may be of any of them")  # fmt: skip
-    if original.code.dirty:
-        notes.append("the trial's working tree had changes that its commit does not have; they are not known")
     if original.unknown_params:
         listed = ", ".join(f"{key} {value}" for key, value in original.unknown_params.items())
         notes.append(f"parameters that this version does not know were left out: {listed}")
