@@ -179,8 +179,9 @@ def fitted_standard(pipeline: Any, inputs: pd.DataFrame) -> Any:
     """
     import numpy as np
 
-    found = pipeline.fit_transform(inputs)
-    pipeline[-1].scale_[np.ptp(found, axis=0) == 0] = np.inf
+    found, sd = pipeline.fit_transform(inputs), np.sqrt(pipeline[-1].var_)
+    # scikit-learn takes what hardly varies for constant, and leaves both as they are.
+    pipeline[-1].scale_ = np.where((np.ptp(found, axis=0) > 0) & (sd > 0), sd, np.inf)
     return pipeline
 
 

@@ -8,7 +8,7 @@ A form is found once, over the whole column, and kept with it. Training data and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -34,7 +34,8 @@ LARGEST = 1e37
 _NUMBER_FORMS = ("", ".,", ",.", ", ", ". ", ".'", ",'")
 DECIMAL_COMMA = ",."
 #: Numbers whose comma cannot stand between thousands.
-_SURELY_COMMA = r"[+-]?(\d{1,3}(\.\d{3})+,\d+|\d*,(\d{1,2}|\d{4,})|(0?|\d{4,}),\d+)"
+_BOTH_MARKS = r"[+-]?\d{1,3}(\.\d{3})+,\d+"
+_SURELY_COMMA = rf"{_BOTH_MARKS}|[+-]?(\d*,(\d{{1,2}}|\d{{4,}})|(0?|\d{{4,}}),\d+)"
 #: Numbers with a point that may stand between thousands.
 _LIKE_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")
 #: Times of day, 13:30 or 1:30 pm, which are numbers of hours.
@@ -156,7 +157,7 @@ class Texts:
         """Return the cells with those as texts again that were taken for missing for how they are written."""
         n = len(self.different)
         codes = np.where(self.codes < -1, n - 2 - self.codes, self.codes)
-        return Texts(pd.Series([*self.different, *self.taken], dtype="str"), codes, self.stated)
+        return replace(self, different=pd.Series([*self.different, *self.taken], dtype="str"), codes=codes, taken=())
 
     def to_read(self) -> Texts:
         """Return the cells to be read as numbers: what came as 1.234 as 1.2340, whose point is surely a decimal one."""
@@ -480,49 +481,32 @@ def other_order(form: str) -> str:
     return form[3:5] + form[2] + form[:2] + form[5:]
 
 
-def tells_comma(likely: Iterable[pd.Series[Any]], columns: Iterable[pd.Series[Any]]) -> bool:
-    """Whether one of the likely columns of a table proves that its numbers have a decimal comma.
-
-    Numbers with a unit, ``0,5 mg``, do so only where no column of texts has points that are surely decimal: they may be
-    what a label says, beside what a program wrote.
-    """
-    units = {unit for column in likely if (unit := proof_of_comma(column)) is not None}
-    return "" in units or (bool(units) and not any(map(_has_decimal_points, columns)))
-
-
-def proof_of_comma(column: pd.Series[Any]) -> str | None:
-    """Return the unit of a column's numbers (or ""), if it is texts of some with a decimal comma beyond doubt, or None.
+def proves_comma(column: pd.Series[Any]) -> bool:
+    """Whether a column of a table is texts of numbers with a decimal comma beyond doubt.
 
     Some of its cells tell whether it is numbers, and all of them what the comma is: the only one that tells may be the
-    last, and all before it missing.
+    last, and all before it missing. Beside a unit only ``1.234,5 kg`` does: ``0,5 mg`` may be what a label says, beside
+    numbers that a program wrote.
     """
     if not (isinstance(column.dtype, pd.ArrowDtype) or column.dtype in (object, "str")):
-        return None
+        return False
     first = [column.iloc[np.flatnonzero(column.notna())[:_N_SAMPLE]]] if len(column) > _N_SAMPLE else []
     for part in (*first, column):
         cells = cells_of(part)
         if not isinstance(cells, Texts):
-            return None
+            return False
         texts = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
         sample = texts.iloc[:_N_SAMPLE]
         unit = _unit_of(sample)
         with_comma = texts[texts.str.match(r"[^(]*,")]  # (1,2) may be a pair
-        tells = bool(_bare_of(with_comma, unit)[0].str.fullmatch(_SURELY_COMMA).any())
+        surely = _BOTH_MARKS if unit else _SURELY_COMMA
+        tells = bool(_bare_of(with_comma, unit)[0].str.fullmatch(surely).any())
         is_needed = tells or part is not column  # to read them takes longest
         if is_needed and len(texts) and not is_readable(read_numbers(sample, DECIMAL_COMMA + unit)):
-            return None
+            return False
         if tells:
-            return unit
-    return None
-
-
-def _has_decimal_points(column: pd.Series[Any]) -> bool:
-    """Whether a column is texts of numbers with a point that cannot stand between thousands."""
-    cells = cells_of(column)
-    texts = cells.different if isinstance(cells, Texts) else pd.Series(dtype="str")
-    texts = texts[~texts.str.lower().isin(MISSING_AMONG_VALUES)]
-    pointed = texts[texts.str.contains(".", regex=False)]
-    return is_readable(read_numbers(texts, "")) and not pointed.str.fullmatch(_LIKE_THOUSANDS).all()
+            return True
+    return False
 
 
 def is_readable(values: NDArray[np.float64]) -> bool:
@@ -686,7 +670,8 @@ def _coded(column: pd.Series[Any]) -> Texts | None:
     used = np.unique(codes[codes >= 0])
     places = np.full(len(known.different) + 1, -1, np.int64)
     places[used] = np.arange(len(used))
-    return _marked(Texts(known.different.iloc[used].reset_index(drop=True), places[codes], stated))
+    different = known.different.iloc[used].reset_index(drop=True)
+    return _marked(replace(known, different=different, codes=places[codes], stated=stated))
 
 
 def _marked(texts: Texts) -> Texts:

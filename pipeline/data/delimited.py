@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from depthcheck.pipeline.data.amount import ReadingProgress, ReadingSize
-from depthcheck.pipeline.data.cells import MISSING, WHOLE_IN_FLOAT64, listed, narrow, proof_of_comma
+from depthcheck.pipeline.data.cells import MISSING, WHOLE_IN_FLOAT64, listed, narrow, proves_comma
 from depthcheck.pipeline.data.columnar import PackedTexts, within
 from depthcheck.pipeline.data.sniff import (
     MISSING_WORDS,
@@ -122,8 +122,7 @@ class DelimitedFile:
         frame = pd.DataFrame(self._finished(found | late), copy=False)
         # Where all points stay as they are written, whoever gets them knows what they are.
         is_open = in_doubt or (decimal is not None and self.keeps_points != self.names)
-        proofs = (name for name in frame if proof_of_comma(frame[name]) is not None)
-        proof = next(proofs, None) if is_open else None
+        proof = next((name for name in frame if proves_comma(frame[name])), None) if is_open else None
         if proof is not None:
             # A cell behind the part that was looked at first tells that these points stand between thousands; but
             # beside decimal points it may be one cell's slip.

@@ -218,7 +218,7 @@ def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
         return _written(column, readable, "numeric", form, comma=comma)
     form = date_form(some)
     if form is not None:
-        return _written(column, cells, "date", form)
+        return _written(column, readable, "date", form)
     return _of_names(column, cells, "texts")
 
 

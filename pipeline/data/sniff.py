@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import codecs
 import csv
-import functools
 import gzip
 import io
 import itertools
@@ -13,7 +12,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import IO, Any
 import pandas as pd
 
 from depthcheck.pipeline.config import InWords, require
-from depthcheck.pipeline.data.cells import MISSING, MISSING_AMONG_VALUES, tells_comma
+from depthcheck.pipeline.data.cells import MISSING, MISSING_AMONG_VALUES, proves_comma
 
 _N_SAMPLE, _N_MOST = 1 << 18, 1 << 24
 _N_BLOCK = 1 << 20
@@ -106,13 +105,11 @@ def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     require_header(header, path.name)
     given, header = header, _fitted(header, rows)
     names = unique_names(header, path.name, log)
-    columns = [[row[position] for row in rows if position < len(row)] for position in range(len(names))]
-    texts = functools.partial(pd.Series, dtype="str")
-    with_comma = (column for column in columns if any("," in cell for cell in column))  # the others take time alone
+    columns = ([row[position] for row in rows if position < len(row)] for position in range(len(names)))
     return Layout(
         encoding=encoding,
         separator=separator,
-        comma=tells_comma(map(texts, with_comma), map(texts, columns)),
+        comma=_has_decimal_comma(columns),
         names=names,
         nameless=frozenset(name for name, cell in zip(names, header, strict=True) if not cell.strip()),
         has_row_names=header == ["", *given],
@@ -322,6 +319,12 @@ def _score(text: str, separator: str, is_whole: bool) -> tuple[float, float, int
     cells = [cell for row in rows[1:] or rows for cell in row]  # names may hold anything
     whole = sum(_NUMBER_LIKE.fullmatch(cell) is not None or others.isdisjoint(cell) for cell in cells) / len(cells)
     return round(even, 2), round(whole, 2), width
+
+
+def _has_decimal_comma(columns: Iterable[Sequence[str]]) -> bool:
+    """Whether one of some columns is numbers with a decimal comma beyond doubt."""
+    with_comma = (column for column in columns if any("," in cell for cell in column))  # the others take time alone
+    return any(proves_comma(pd.Series(column, dtype="str")) for column in with_comma)
 
 
 def _fitted(header: list[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -39,7 +39,7 @@ from depthcheck.pipeline.data.cells import (
     cells_of,
     listed,
     narrow,
-    tells_comma,
+    proves_comma,
     typed,
 )
 from depthcheck.pipeline.data.guess import asking, guess, numbers_in, owner_hint, taken_for_missing, without_leak
@@ -141,8 +141,7 @@ def table_dataset(
 
 def has_decimal_comma(frame: pd.DataFrame) -> bool:
     """Whether some column of a table proves that its numbers have a decimal comma."""
-    columns = [column for _, column in frame.items()]
-    return tells_comma(columns, columns)
+    return any(proves_comma(frame[column]) for column in frame.columns)
 
 
 def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:

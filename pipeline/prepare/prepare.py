@@ -388,7 +388,8 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
         block = dataset.X[rows].reshape(len(rows), -1).astype(np.float64)
         standard.partial_fit(block)
         varies = varies | (block != dataset.X[train[0]].ravel()).any(axis=0)
-    scale = np.where(varies, standard.scale_, np.inf)
+    sd = np.sqrt(standard.var_)
+    scale = np.where(varies & (sd > 0), sd, np.inf)
     dtype = np.float64 if dataset.X.dtype == np.float64 else np.float32
     return Scaler(scale=(1 / scale).astype(dtype), offset=(-standard.mean_ / scale).astype(dtype))
 

@@ -179,7 +179,7 @@ def test_a_date_that_can_be_read_in_two_ways_is_read_day_first_and_said():
     assert log == [f"column 'x': dates read as day/month/year {said}"]
 
 
-@pytest.mark.parametrize("prices", [("0,5", "1.200,75"), ("1.234,50 EUR", "8 EUR"), ("0,5 kg", "-")])
+@pytest.mark.parametrize("prices", [("0,5", "1.200,75"), ("0,5 EUR", "8 EUR"), ("1.234,5 kg", "-")])
 def test_points_are_marks_of_thousands_where_another_column_has_decimal_commas(prices):
     alone, _ = column_of(cycle("1.234", "7"))
     dataset = dataset_of({"x": cycle("1.234", "7"), "price": cycle(*prices)})
