@@ -82,9 +82,10 @@ def _guessing(comparison: Comparison) -> list[str]:
     dummy_score = design.dummy_on(comparison.part)
     if best is None or reached is None or reached.mean > dummy_score + design.equivalence:
         return []
-    idle = ("never trained", "diverged", "failed", "no trials")
-    any_learned = any(row.status not in idle for question in comparison.questions for row in question.rows)
-    if any_learned and may_score_below_guessing(best.recommended.finalist.config, design.metric):
+    statuses = {row.status for question in comparison.questions for row in question.rows} - {"no trials"}
+    # Where no level has a trial, none says that nothing was learned.
+    may_have_learned = not statuses or not statuses <= {"never trained", "diverged", "failed"}
+    if may_have_learned and may_score_below_guessing(best.recommended.finalist.config, design.metric):
         return []
     scores = (reached.mean, dummy_score)
     ours, dummy = (with_unit(score(design.metric, value), design.metric) for value in scores)

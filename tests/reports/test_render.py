@@ -130,20 +130,22 @@ def test_data_with_nothing_to_learn_are_not_called_a_failure_of_optimization():
 
 
 def test_a_network_that_guesses_is_called_so():
-    def said(dummy_score, metric="auc", class_weight=None, *, stuck=False):
+    def said(dummy_score, metric="auc", class_weight=None, *, stuck=False, but=""):
         study = golden_table(metric, folds=True)
+        records = tuple(record for record in study.records if record.phase != but)
         fits = [dataclasses.replace(one.config.fit, class_weight=class_weight) for one in study.finalists]
         finalists = tuple(
             dataclasses.replace(one, config=dataclasses.replace(one.config, fit=fit))
             for one, fit in zip(study.finalists, fits, strict=True)
         )
         design = dataclasses.replace(study.design, dummy_score=dummy_score, dummy_train=None if stuck else 0.0)
-        return rendered(dataclasses.replace(study, design=design, finalists=finalists))
+        return rendered(dataclasses.replace(study, design=design, finalists=finalists, records=records))
 
     assert "No better than guessing" not in said(0.5)
     # Where classes weigh the same, sound networks are less accurate than the commonest class.
     assert "No better than guessing" not in said(0.99, "accuracy", "balanced")
     assert "No better than guessing" in said(0.99, "accuracy", "balanced", stuck=True)
+    assert "No better than guessing" not in said(0.99, "accuracy", "balanced", but="compare")
     assert "No better than guessing" in said(0.99, "auc", "balanced")
     text = said(0.99).split("## 2.")[0].replace("\n", " ")
     assert "**No better than guessing.** The best network found has " in text
