@@ -107,7 +107,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
     NothingToReportError
         When its run has no design, or one of another version, or its finalists are lost.
     TrackingError
-        When the store cannot be read.
+        When the store cannot be read, or its run's design is damaged.
     """
     run_id = summary.run_id
     stored, frozen = tracking.study_design(uri, run_id), tracking.finalists(uri, run_id)

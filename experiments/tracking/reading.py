@@ -371,11 +371,17 @@ def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
 
     What cannot be understood counts as missing, but for a design.
     """
-    api, understood = client(uri), json.loads if name == keys.DESIGN else _understood
+    api = client(uri)
     with storage(f"cannot read {name} of run {run_id} from {uri}"):
         run = get(api, run_id)
         run.require_readable(f"study {run.study or run_id!r}")
-        return dict(next(filter(None, map(understood, _of_sessions(api, run_id, name))), {}))
+        for content in map(_understood, _of_sessions(api, run_id, name)):
+            if content:
+                return content
+            if name == keys.DESIGN:
+                what = f"{name} of run {run_id} in {uri} is damaged: the study's next start writes it again"
+                raise TrackingError(what, lasts=True)
+    return {}
 
 
 def _of_sessions(api: MlflowClient, run_id: str, name: str) -> Iterator[bytes]:

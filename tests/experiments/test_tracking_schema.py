@@ -79,7 +79,7 @@ def test_study_that_cannot_be_read_hides_no_other_and_can_be_deleted(uri, tmp_pa
     later = tracking.open_parent("later", uri=uri, environ={}, artifacts={keys.DESIGN: {"question": "?"}})
     client(uri).set_tag(later.run_id, keys.SCHEMA, "3")
     later.finish()
-    tracking.open_parent("cut", uri=uri, environ={}, artifacts={keys.DESIGN: '{"quest'})
+    cut = tracking.open_parent("cut", uri=uri, environ={}, artifacts={keys.DESIGN: '{"quest'})
 
     done = here(tmp_path, "list", "--json")
     rows = {row["study"]: (row["question"], row["n_planned"]) for row in json.loads(done.stdout)}
@@ -87,6 +87,10 @@ def test_study_that_cannot_be_read_hides_no_other_and_can_be_deleted(uri, tmp_pa
     assert [line.partition(" cannot")[0] for line in done.stderr.splitlines()] == [
         "warning: study cut", "warning: study later",
     ]  # fmt: skip
+    done = here(tmp_path, "report", "--study", "cut")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: design.json of run {cut.run_id} in ")
+    assert done.stderr.endswith(" is damaged: the study's next start writes it again\n")
     assert here(tmp_path, "list").returncode == 0
     assert here(tmp_path, "delete", "later", "--yes").returncode == 0
     assert [one.study for one in tracking.studies(uri)] == ["cut", "sound"]
