@@ -242,12 +242,12 @@ def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed"
     return check(f"enough fresh {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
 
 
-def check_confirmed(rows: Sequence[FinalistRow], n_seeds: int) -> Check:
-    """Warn where planned confirm runs are missing, crashed ones among them."""
+def check_confirmed(rows: Sequence[FinalistRow], planned: Mapping[str, int]) -> Check:
+    """Warn where planned confirm runs, of which each finalist has a number, are missing, crashed ones among them."""
     counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
-    problems = [f"{name}: {count} of {n_seeds} runs" for name, count in counts.items() if count < n_seeds]
-    problems = problems if rows else ["none was run"]
-    return check("confirm is complete", problems, f"{n_seeds} runs of every finalist")
+    problems = [f"{name}: {counts[name]} of {n} runs" for name, n in planned.items() if counts[name] < n]
+    problems, every = problems if rows else ["none was run"], " or ".join(map(str, sorted({*planned.values()})))
+    return check("confirm is complete", problems, f"{every} runs of every finalist")
 
 
 def check_test_openings(earlier: int) -> Check:
@@ -331,10 +331,12 @@ def check_drift(design: StudyDesign) -> Check | None:
     return check("parts are alike", [f"{problem} follows them only as far as its columns tell"], "")
 
 
-def all_checks(found: Comparison, runs: Mapping[str, Sequence[TrialRecord]]) -> tuple[Check, ...]:
+def all_checks(
+    found: Comparison, runs: Mapping[str, Sequence[TrialRecord]], planned: Mapping[str, int]
+) -> tuple[Check, ...]:
     """Return every check of a comparison that has none yet, in the order of the report.
 
-    ``runs`` are each finalist's on fresh seeds.
+    ``runs`` are each finalist's on fresh seeds, ``planned`` is how many there were to be.
     """
     design, search, finalists, questions = found.design, found.search, found.finalists, found.questions
     rows = [row for question in questions for row in question.rows]
@@ -350,7 +352,7 @@ def all_checks(found: Comparison, runs: Mapping[str, Sequence[TrialRecord]]) -> 
     return (
         *([] if search is None else [check_settings(search, design.min_settings)]),
         *([check_scored(search, design.folds)] if search is not None and has_networks else []),
-        check_confirmed(finalists, design.n_seeds),
+        check_confirmed(finalists, planned),
         check_seeds(finalists, design.min_seeds, design.again),
         check_judged_on_test(found.part, design.folds, is_search=search is not None),
         *([] if design.folds or not design.has_test else [check_test_openings(design.earlier_test_openings)]),

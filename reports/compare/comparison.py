@@ -88,8 +88,11 @@ def compare(
     evidence = gather(design, records, finalists, answers or {}, folds or {})
     search = None if evidence.settings is None else evidence.settings.search
     rows = tuple(finalist_row(finalist, evidence) for finalist in finalists)
-    n_confirmed = Counter(r.tags.get("finalist") for r in records if r.phase == "confirm")
-    n_left = [max(design.n_seeds - n_confirmed[of.id], 0) for of in finalists] or [design.n_seeds]
+    begun = {(r.tags.get("finalist"), r.config.fit.seed) for r in records if r.phase == "confirm"}
+    n_confirmed = Counter(name for name, _ in begun)
+    # The latest session may have asked for fewer seeds than an earlier one.
+    planned = {of.id: max(design.n_seeds, n_confirmed[of.id]) for of in finalists}
+    n_left = [n - n_confirmed[name] for name, n in planned.items()] or [design.n_seeds]
     found = Comparison(
         design=design,
         part=evidence.part or (None if search is None else "valid" if design.folds or not design.has_test else "test"),
@@ -101,7 +104,7 @@ def compare(
         n_to_confirm=sum(n_left),
     )
     runs = {finalist.id: list(evidence.runs[finalist.id].values()) for finalist in finalists}
-    return replace(found, checks=all_checks(found, runs))
+    return replace(found, checks=all_checks(found, runs, planned))
 
 
 def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation | None:

@@ -284,8 +284,8 @@ def _notes(comparison: Comparison, n_valid: int | None) -> str:
     holm = "*Holm p* is adjusted for the question's contrasts."
     if search is None:
         return prose(
-            f"{scores} *Confirmed* and *test*: mean ± standard deviation over fresh {comparison.design.again}s "
-            f"({comparison.design.n_seeds} planned). {differences} *P(better)*: how often a fresh run of the level "
+            f"{scores} *Confirmed* and *test*: mean ± standard deviation over the row's fresh "
+            f"{comparison.design.again}s. {differences} *P(better)*: how often a fresh run of the level "
             f"beats one of the reference, over all pairs of runs. {holm}"
         )
     selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"

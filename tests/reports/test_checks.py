@@ -163,8 +163,8 @@ def test_seeds_and_missing_confirm_runs():
     assert check_seeds([finalist_row(n=5)], 5).state == "pass"
     assert check_seeds([finalist_row(n=4)], 5).detail == "one has 4 of 5"
     assert check_seeds([], 5).state == "warn"
-    assert check_confirmed([finalist_row(n=5)], 10).detail == "one: 5 of 10 runs"
-    assert check_confirmed([finalist_row(n=10)], 10).state == "pass"
+    assert check_confirmed([finalist_row(n=5)], {"one": 10}).detail == "one: 5 of 10 runs"
+    assert check_confirmed([finalist_row(n=10)], {"one": 10}).state == "pass"
 
 
 def test_openings_of_the_test_part_are_shown():

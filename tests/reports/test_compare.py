@@ -265,6 +265,16 @@ def test_of_equal_finalists_the_one_that_the_search_ranked_first_is_recommended(
     assert (found.recommended.finalist.id, found.alternative.finalist.id) == ("trial-2", "trial-1")
 
 
+@pytest.mark.parametrize(("n_failed", "said"), [(0, "10 runs of every finalist"), (2, "trial-11: 8 of 10 runs")])
+def test_confirm_runs_that_crashed_are_missing_where_a_later_session_asks_for_fewer_seeds(rng, n_failed, said):
+    records, finalists, answers = whole_study(rng, n_seeds=10)
+    lost = [r.number for r in records if r.tags.get("finalist") == finalists[0].id][:n_failed]
+    left = [dataclasses.replace(r, state="failed", evaluations=()) if r.number in lost else r for r in records]
+    comparison = compare(design(n_seeds=5), left, finalists, answers)
+    assert check_of(comparison, "confirm is complete").detail == said
+    assert comparison.n_to_confirm == 0
+
+
 def test_a_search_without_fresh_seeds_has_its_verdicts_and_no_recommendation(rng):
     comparison = compare(design(), *searched_only(rng))
     assert contrast_of(comparison, "2").verdict.word == "helps"

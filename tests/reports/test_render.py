@@ -426,7 +426,7 @@ def test_every_plus_minus_says_of_how_many(whole):
     markdown = rendered(whole).replace("\n", " ")
     assert "over 5 fresh seeds (mean ± standard deviation)" in markdown
     chosen = rendered(MadeUpStudy(epochs=2).chosen()).replace("\n", " ")
-    assert "mean ± standard deviation over fresh seeds (5 planned)" in chosen
+    assert "mean ± standard deviation over the row's fresh seeds." in chosen
 
 
 def test_a_search_has_no_word_of_the_confirm_runs_of_levels(whole):
