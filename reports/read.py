@@ -153,7 +153,7 @@ def read_study(uri: str, summary: tracking.StoredRun) -> StudyData:
         dummy_score=guess["valid"],
         dummy_train=guess.get("train"),
         dummy_test=guess.get("test"),
-        n_classes=sum(n > 0 for n in data.class_counts) or 1,
+        n_classes=stored["data"].get("n_train_classes", sum(n > 0 for n in data.class_counts) or 1),
         equivalence=experiment.budget.equivalence or metric.equivalence,
         n_seeds=n_seeds,
         folds=split.folds,

@@ -86,7 +86,7 @@ class StudyDesign:
         The score of always giving the training part's commonest answer, which is what a network that learned nothing
         gets, on the validation part; on the other two, where that is noted, else None.
     n_classes
-        Of which there are samples; 1 where numbers are predicted.
+        Of which there are samples to train, the geometric mean over folds; 1 where numbers are predicted.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
     min_settings
@@ -122,7 +122,7 @@ class StudyDesign:
     dummy_score: float
     dummy_train: float | None = None
     dummy_test: float | None = None
-    n_classes: int = 1
+    n_classes: float = 1
     equivalence: float = ACCURACY.equivalence
     min_settings: int = 6
     min_seeds: int = ENOUGH_SEEDS

@@ -53,6 +53,8 @@ def write_study(uri: str, study: StudyData, *, state="FINISHED", environ=None, *
                     ),
                     "metric": study.design.metric.key,
                     "guess": {part: score for part, score in guess.items() if score is not None},
+                    # Older studies have none.
+                    **({"n_train_classes": study.design.n_classes} if study.design.n_classes > 1 else {}),
                 },
                 "plan": plan,
                 "seeds": study.design.n_seeds,
