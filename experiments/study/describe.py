@@ -32,8 +32,7 @@ from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.own import OwnModel
 from depthcheck.pipeline.prepare.prepare import require_features
-from depthcheck.pipeline.prepare.split import folds, part_sizes, resolve
-from depthcheck.pipeline.prepare.split import split as cut_once
+from depthcheck.pipeline.prepare.split import cuts, part_sizes, resolve
 from depthcheck.pipeline.records import Dataset, engines_in_words
 from depthcheck.pipeline.scores import METRICS
 from depthcheck.pipeline.training.reference import guesses
@@ -220,9 +219,8 @@ def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, ob
         facts["guess"] = guesses(dataset, split)
     if dataset.task == "regression":
         return facts | {"target_mean": float(dataset.y.mean()), "target_sd": float(dataset.y.std())}
-    cuts = folds(dataset, split) if split.folds else [cut_once(dataset, split)]
-    # By logarithm, as in what guessing costs.
-    facts["n_train_classes"] = float(np.exp(np.mean([np.log(len(np.unique(dataset.y[cut.train]))) for cut in cuts])))
+    logs = [np.log(len(np.unique(dataset.y[cut.train]))) for cut in cuts(dataset, split)]  # as in what guessing costs
+    facts["n_train_classes"] = float(np.exp(np.mean(logs)))
     counts = np.bincount(dataset.y, minlength=dataset.n_classes).tolist()
     return facts | {"class_names": list(dataset.class_names), "class_counts": counts}
 

@@ -229,7 +229,7 @@ def study_design(uri: str, parent_run_id: str) -> dict[str, Any]:
 
     One that cannot be understood is trouble: an earlier session's may have another plan.
     """
-    return _latest_json(uri, parent_run_id, keys.DESIGN)
+    return _latest_json(uri, parent_run_id, keys.DESIGN, skips_damaged=False)
 
 
 def progress(uri: str, parent_run_id: str) -> dict[str, Any]:
@@ -366,10 +366,10 @@ def example_of_run(uri: str, run: StoredRun) -> dict[str, Any] | None:
     return _understood(text)
 
 
-def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
+def _latest_json(uri: str, run_id: str, name: str, *, skips_damaged: bool = True) -> dict[str, Any]:
     """Read a JSON artifact from the latest session that wrote one, else from the run's first session.
 
-    What cannot be understood counts as missing, but for a design.
+    What cannot be understood counts as missing, or is trouble where ``skips_damaged`` is false.
     """
     api = client(uri)
     with storage(f"cannot read {name} of run {run_id} from {uri}"):
@@ -378,7 +378,7 @@ def _latest_json(uri: str, run_id: str, name: str) -> dict[str, Any]:
         for content in map(_understood, _of_sessions(api, run_id, name)):
             if content:
                 return content
-            if name == keys.DESIGN:
+            if not skips_damaged:
                 what = f"{name} of run {run_id} in {uri} is damaged: the study's next start writes it again"
                 raise TrackingError(what, lasts=True)
     return {}

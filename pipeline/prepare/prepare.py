@@ -19,7 +19,7 @@ from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitConfig, req
 from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
 from depthcheck.pipeline.dimensions import DIMENSIONS, fitted_standard
 from depthcheck.pipeline.prepare.preparation import TablePreparation, blocks, empty_features, inputs_of
-from depthcheck.pipeline.prepare.split import folds, split, units_of
+from depthcheck.pipeline.prepare.split import cuts, folds, split, units_of
 from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
 
 #: Samples that a scaler is fitted on at a time: what a step holds stays small, however many samples there are.
@@ -122,7 +122,7 @@ class Prepared:
 def require_features(dataset: Dataset, config: SplitConfig) -> None:
     """Complain where a training part of a table has nothing to learn from, before anything is fitted to it."""
     if dataset.is_table:
-        for cut in folds(dataset, config) if config.folds else [split(dataset, config)]:
+        for cut in cuts(dataset, config):
             others = [column.name for column in dataset.columns if column.kind not in ("text", "ignored")]
             if any(_varies(dataset.X[name].array, cut.train) for name in others):
                 continue  # to find the categories takes long

@@ -67,9 +67,14 @@ def resolve(choice: SplitChoice, dataset: Dataset) -> SplitConfig:
 
 def part_sizes(dataset: Dataset, config: SplitConfig) -> dict[str, int]:
     """Return how many samples train, validate and test; with folds, how many a fold trains and holds out."""
-    cut = folds(dataset, config)[0] if config.folds else split(dataset, config)
+    cut = cuts(dataset, config)[0]
     test = None if config.folds else cut.test if dataset.y_test is None else dataset.y_test
     return {"train": len(cut.train), "valid": len(cut.valid), "test": 0 if test is None else len(test)}
+
+
+def cuts(dataset: Dataset, config: SplitConfig) -> list[Cut]:
+    """Return how the rows are cut: the one cut, or that of each fold."""
+    return folds(dataset, config) if config.folds else [split(dataset, config)]
 
 
 def split(dataset: Dataset, config: SplitConfig) -> Cut:

@@ -23,7 +23,7 @@ from depthcheck.pipeline.config import SplitConfig
 from depthcheck.pipeline.metrics import Objective, dummy_evaluation, objective_of
 from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.prepare.prepare import parts_of, prepare, prepared
-from depthcheck.pipeline.prepare.split import folds, split
+from depthcheck.pipeline.prepare.split import cuts, folds
 from depthcheck.pipeline.records import Dataset, Part, Split
 from depthcheck.pipeline.scores import METRICS
 
@@ -68,9 +68,7 @@ def reference_scores(dataset: Dataset, config: SplitConfig) -> tuple[Reference, 
     """
     found: dict[str, list[Reference]] = {}
     failed: dict[str, ValueError] = {}
-    cuts = folds(dataset, config) if config.folds else []
-    # A worker that trained on a single split has it at hand.
-    for parts in (prepare(dataset, cut)[0] for cut in cuts) if cuts else [prepared(dataset, config)[0].split]:
+    for parts in _parts(dataset, config):
         for name, model, train in _models(dataset, parts):
             try:
                 found.setdefault(name, []).append(_scored(name, model, parts, train))
@@ -124,9 +122,16 @@ def scale_of_metric(dataset: Dataset, config: SplitConfig) -> dict[str, float]:
     return scale
 
 
+def _parts(dataset: Dataset, config: SplitConfig) -> Iterator[Split]:
+    if config.folds:
+        yield from (prepare(dataset, cut)[0] for cut in folds(dataset, config))
+    else:  # a worker that trained on a single cut has it at hand
+        yield prepared(dataset, config)[0].split
+
+
 def _targets(dataset: Dataset, config: SplitConfig) -> list[Split]:
     """Return the parts without features, which to prepare takes long."""
-    return [parts_of(dataset, cut) for cut in (folds(dataset, config) if config.folds else [split(dataset, config)])]
+    return [parts_of(dataset, cut) for cut in cuts(dataset, config)]
 
 
 def _perfect(parts: Split) -> float:
