@@ -63,7 +63,7 @@ bench: .venv/installed-dev  ## writes docs/performance.md (45 minutes), or anoth
 lock: .venv/installed-dev  ## pin pyproject.toml's ranges: make lock ARGS=--upgrade
 	$(COMPILE) pyproject.toml --output-file requirements.txt $(ARGS)
 	$(COMPILE) --group dev --group docs --constraints requirements.txt --output-file requirements-dev.txt $(ARGS)
-COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate \
+COMPILE = uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
 clean:  ## all that make made; never a result

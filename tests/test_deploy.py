@@ -1,4 +1,4 @@
-"""The files of deploy/: what they start can be started, and their scripts do what they say."""
+"""The files of deploy/ and the pins: what is started can be started, scripts do what they say, and all get the same."""
 
 import importlib
 import os
@@ -12,6 +12,7 @@ import click
 import dask
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from depthcheck.experiments.cluster.warm_up import cluster_of
 
@@ -133,3 +134,12 @@ def test_ssh_script_starts_scheduler_and_workers_and_ends_them(certificates, tmp
             break
         time.sleep(0.1)
     assert left == b""
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_python_gets_the_same_versions(name):
+    lines = (DEPLOY.parent / name).read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+
+    assert len(pins) > 50
+    assert [str(pin) for pin in pins if "python_full_version" in str(pin.marker)] == []
