@@ -9,7 +9,9 @@ import contextlib
 import hashlib
 import io
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 #: Definitions that belong to known data; all other data get the one for any.
 _OWN_DEFINITIONS = {"fashion-mnist": "fashion_mnist", "digits": "digits"}
+_one_at_a_time = threading.RLock()
 
 
 class Study:
@@ -156,8 +159,9 @@ class Study:
         from depthcheck.reports.figures.curves import overlay_as_svg
 
         request = ReproductionRequest(study=self.name, times=times, tracking_uri=self.tracking_uri)
-        with _in_this_process():
-            return reproduce(request, console(progress), draw=overlay_as_svg)
+        shown = console(progress)
+        with _in_this_process(shown):
+            return reproduce(request, shown, draw=overlay_as_svg)
 
     def __repr__(self) -> str:
         from depthcheck.experiments.addresses import shown
@@ -292,22 +296,24 @@ def run_study(
     named, write = _to_disk(data, target, uri)
     named = None if named is None else replace(named, sheet=sheet, query=query, weight=weight)
     asked = read_experiment(experiment, data=named, model=model, metric=metric, direction=direction, **said)
-    ending = train(
-        asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen),
-        console(progress),
-        study=study,
-        workers=workers,
-        scheduler=scheduler,
-        storage=storage or os.environ.get(STORAGE_VARIABLE),
-        data_folder=_folder(data_folder),
-        decide_within=decide_within,
-        tracking_uri=uri,
-        launcher="python",
-        before=write,
-    )
-    found = open_study(ending.study, tracking_uri=uri)
-    write_report(found)
-    return found
+    shown = console(progress)
+    with _in_this_process(shown):
+        ending = train(
+            asked.with_overrides(trials=trials, epochs=epochs, seeds=seeds, seed=seed, rows=rows).widened_as(widen),
+            shown,
+            study=study,
+            workers=workers,
+            scheduler=scheduler,
+            storage=storage or os.environ.get(STORAGE_VARIABLE),
+            data_folder=_folder(data_folder),
+            decide_within=decide_within,
+            tracking_uri=uri,
+            launcher="python",
+            before=write,
+        )
+        found = open_study(ending.study, tracking_uri=uri)
+        write_report(found)
+        return found
 
 
 def open_study(name: str | None = None, *, tracking_uri: str | None = None) -> Study:
@@ -607,7 +613,7 @@ def train(
     if decide_within is not None:
         Values(kind="float", low=0, open_low=True).check(decide_within, "decide_within, in seconds,")
     started = time.monotonic()
-    with _in_this_process(), warmed_up_for(asked.get("scheduler"), asked.get("workers")):
+    with _in_this_process(console), warmed_up_for(asked.get("scheduler"), asked.get("workers")):
         from depthcheck.experiments.study import session
         from depthcheck.experiments.study.describe import ending_lines
         from depthcheck.experiments.study.session import Deadline
@@ -628,7 +634,7 @@ def dry_run(
     """Say what the study of an experiment would be, and how long it would take; nothing is written."""
     from depthcheck.experiments.study.describe import rehearse
 
-    with _in_this_process():
+    with _in_this_process(console):
         for line in rehearse(experiment, data_folder=data_folder, workers=workers, log=console.print):
             console.print(line)
 
@@ -657,23 +663,43 @@ def _answers(uri: str, run_id: str) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def _in_this_process() -> Iterator[None]:
+def _in_this_process(console: Console) -> Iterator[None]:
     """Keep temporary files in a session's folder, and workers from running the caller's script again.
 
     A worker that is started (``spawn``) imports the main module, by its file or (``python -m``) by its name, which
     would ask for a study of its own where it has no ``if __name__ == "__main__"``. Nothing that workers are sent is
-    defined there.
+    defined there. All this holds for the process, so that one of its threads has it at a time, and the next waits.
     """
     from depthcheck.experiments.scratch import scratch
 
+    if not _one_at_a_time.acquire(blocking=False):
+        console.print("waiting for another thread of this process, which trains")
+        _one_at_a_time.acquire()
     main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None  # multiprocessing takes it for granted
     try:
-        with scratch():
+        with scratch(), _hearing_interrupts():
             yield
     finally:
         main |= hidden
+        _one_at_a_time.release()
+
+
+@contextlib.contextmanager
+def _hearing_interrupts() -> Iterator[None]:
+    """Let Ctrl-C interrupt in ``asyncio.run``, too, whose own handler waits until the task gives way."""
+    import asyncio
+
+    heard = None
+    with contextlib.suppress(RuntimeError, ValueError):  # there is no loop, or this is not the main thread
+        asyncio.get_running_loop()
+        heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if heard is not None:
+            signal.signal(signal.SIGINT, heard)
 
 
 def _to_disk(data: Any, target: Any, uri: str) -> tuple[DataConfig | None, Callable[[], None]]:

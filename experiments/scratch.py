@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from multiprocessing import current_process
 from pathlib import Path
@@ -28,6 +29,9 @@ _PREFIX = "depthcheck-session-"
 #: them once scikit-learn has imported it. They stay when a process is killed together with multiprocessing's helper.
 _SEMAPHORES, _SEMAPHORE = Path("/dev/shm"), "loky-{}"
 _of_this_process = contextlib.ExitStack()
+#: The folder is the process's, once for each that is inside: threads may come and go in any order.
+_inside: list[Path] = []
+_session, _entering = contextlib.ExitStack(), threading.Lock()
 
 
 def take() -> None:
@@ -45,13 +49,28 @@ def give_back() -> None:
 def scratch() -> Iterator[Path]:
     """Yield the session's folder, where all temporary files go inside; remove those that killed sessions left behind.
 
-    A folder that is made for this is removed at the end. A process that a session has started shares the session's.
+    A folder that is made for this is removed at the end, when the last of several threads has left. A process that a
+    session has started shares the session's.
 
     Raises
     ------
     ValueError
         When no folder can be made, or others could put one of theirs in its place.
     """
+    with _entering:
+        folder = _inside[-1] if _inside else _session.enter_context(_session_folder())
+        _inside.append(folder)
+    try:
+        yield folder
+    finally:
+        with _entering:
+            _inside.pop()
+            if not _inside:
+                _session.close()
+
+
+@contextlib.contextmanager
+def _session_folder() -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             parent = Path(tempfile.gettempdir())

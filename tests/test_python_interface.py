@@ -1,8 +1,12 @@
 """What the Python interface takes, as far as no training shows it; the rest is in end_to_end/test_notebook.py."""
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from importlib.machinery import ModuleSpec
 from multiprocessing.spawn import get_preparation_data
@@ -147,9 +151,40 @@ def test_no_worker_runs_the_script_again_however_it_was_started(started_as, monk
     main = sys.modules["__main__"]
     for name, value in started_as.items():
         monkeypatch.setattr(main, name, value, raising=False)
-    with _in_this_process():
+    with _in_this_process(api.console(progress=False)):
         assert not [key for key in get_preparation_data("a worker") if key.startswith("init_main")]
     assert started_as.items() <= vars(main).items()
+
+
+def test_second_thread_waits_until_the_first_has_trained(capsys):
+    heard = []
+
+    def train():
+        with _in_this_process(api.console(progress=True)):
+            heard.append("second")
+
+    with _in_this_process(api.console(progress=True)):
+        second = threading.Thread(target=train)
+        second.start()
+        second.join(0.3)
+        heard.append("first")
+    second.join(30)
+
+    assert heard == ["first", "second"]
+    assert "waiting for another thread of this process" in capsys.readouterr().out
+
+
+def test_interrupt_is_heard_at_once_while_asyncio_runs():
+    before = signal.getsignal(signal.SIGINT)
+
+    async def train():
+        with _in_this_process(api.console(progress=False)):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(train())
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_nothing_is_said_where_a_shell_has_closed_the_output(monkeypatch):

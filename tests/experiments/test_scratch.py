@@ -54,14 +54,28 @@ def test_temporary_files_of_a_session_lie_in_a_folder_that_its_user_alone_can_en
     assert (os.environ.get("TMPDIR"), tempfile.gettempdir()) == (before, str(shared))
 
 
+def test_folder_stays_until_the_last_of_several_threads_has_left_it(shared):
+    first, second = scratch(), scratch()
+    folder = first.__enter__()
+    assert second.__enter__() == folder
+    first.__exit__(None, None, None)
+    assert folder.exists()
+    second.__exit__(None, None, None)
+    assert (tempfile.gettempdir(), list(shared.iterdir())) == (str(shared), [])
+
+
 def test_folder_of_a_killed_session_is_removed_by_the_next_and_that_of_a_running_one_is_not(shared):
     left = killed_session()
     assert (left / "left").exists()
     with scratch() as running:
         assert set(shared.iterdir()) == {running}
-        tempfile.tempdir = str(shared)
-        with scratch() as second:
-            assert set(shared.iterdir()) == {running, second}
+        another = "from depthcheck.experiments.scratch import scratch\nwith scratch() as own: print(own)"
+        variables = os.environ | {"TMPDIR": str(shared)}
+        asked = subprocess.run(
+            [sys.executable, "-c", another], env=variables, capture_output=True, text=True, check=True
+        )
+        assert Path(asked.stdout.strip()).parent == shared
+        assert set(shared.iterdir()) == {running}
 
 
 def test_folder_stays_as_long_as_a_worker_of_a_killed_session_runs(shared):
