@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from depthcheck.experiments.addresses import shown, without_password
@@ -44,6 +45,8 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+#: How long to wait, time after time, for another process that makes the tables of a new storage.
+_SECONDS_OF_ANOTHER = (0.2, 1, 5)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _Method = Callable[Concatenate["Ledger", _P], _T]
@@ -355,7 +358,15 @@ def delete_study(storage: str, name: str) -> None:
 def _connected(url: str) -> _Storage:
     """Wait for a locked SQLite file as long as MLflow does; notice connections that a server dropped meanwhile."""
     settings = connection_settings(url, BUSY_SECONDS)
-    return _Storage(url, engine_kwargs={"connect_args": settings, "pool_pre_ping": sqlite_file(url) is None})
+    asked = {"connect_args": settings, "pool_pre_ping": sqlite_file(url) is None}
+    for seconds in _SECONDS_OF_ANOTHER:
+        try:
+            return _Storage(url, engine_kwargs=asked)
+        except DBAPIError as error:
+            if not (isinstance(error, IntegrityError) or "already exists" in str(error)):
+                raise
+            time.sleep(seconds)
+    return _Storage(url, engine_kwargs=asked)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The study in Optuna's storage: what it holds, and what it refuses."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial
 from depthcheck.experiments.study.describe import StudyEnding, ending_lines
-from depthcheck.experiments.study.ledger import Ledger
+from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.experiments.tracking import TrackingError
 
@@ -191,6 +192,14 @@ def test_stranger_in_the_study_is_noticed(storage):
     optuna.load_study(study_name="mine", storage=storage).ask()
     with pytest.raises(RuntimeError, match="a second coordinator"):
         start(ledger, 0)
+
+
+def test_new_storage_can_be_opened_by_several_at_the_same_moment(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(3):
+            (tmp_path / f"{number}.db").touch()
+            names = pool.map(study_names, [f"sqlite:///{tmp_path}/{number}.db"] * 4)
+            assert list(names) == [[]] * 4
 
 
 def test_locked_storage_is_one_line(storage, monkeypatch):
