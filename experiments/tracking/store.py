@@ -107,16 +107,19 @@ def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = Non
     Parameters
     ----------
     environ
-        ``MLFLOW_TRACKING_URI`` is read from here; without it the store is ``mlflow.db``.
+        ``MLFLOW_TRACKING_URI`` is read from here, an address or the path of an SQLite file; without it the store is
+        ``mlflow.db``.
     cwd
         What a relative path is relative to. By default the directory in which the user typed ``mlflow run``, since
         a project from a git address runs in a temporary clone, else the working directory.
     """
     uri = environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_URI
+    base = cwd or launch_directory(environ)
+    if ":" not in uri and Path(uri).suffix and not (base / uri).is_dir():
+        uri = SQLITE + uri  # the path of a database, which MLflow would take for a folder of files
     path = uri.removeprefix(SQLITE)
     if not uri.startswith(SQLITE) or path.startswith("/") or ":" in path or not path:
         return uri
-    base = cwd or launch_directory(environ)
     return f"{sqlite_address(base.resolve())}/{path.removeprefix('./')}"
 
 
