@@ -22,6 +22,7 @@ from depthcheck.cli.options import (
     folder_of,
     new_file,
     option,
+    several,
     switch,
     table,
     training,
@@ -52,7 +53,7 @@ _GOES_ON = "; the same command goes on where it stopped"
     help="A time like 30m or 2h: go on until every question is decided, or the time is over.",
 )
 @option("--epochs", type=count(), help="Epochs of each trial. [default: of the definition]")
-@option("--widen", metavar="RANGE:up|down,…", help="Ranges to search further: sgd.learning_rate:up,units:down.")
+@several("--widen", metavar="RANGE:up|down,…", help="Ranges to search further: sgd.learning_rate:up,units:down.")
 @option("--study", type=STUDY_NAME, help="A name of your own for the study.")
 @switch("--dry-run", help="Say what a new study would train, and how long; write nothing.")
 @option("--seeds", type=count(0), help="Fresh seeds for each finalist; 0 for none. [default: of the definition]")
@@ -98,7 +99,7 @@ def run(
 
 
 @click.command(epilog="Example: depthcheck compare --runs 1f0c…,9ab3… --seeds 20")
-@option("--runs", metavar="ID,ID,…", help="Run ids of trials or studies; the others are held against the first.")
+@several("--runs", metavar="ID,ID,…", help="Run ids of trials or studies; the others are held against the first.")
 @option("--seeds", type=count(), default="10", show_default=True, help="Fresh seeds of each configuration.")
 @option("--seed", type=count(0), default="0", show_default=True, help="What all seeds are derived from.")
 @training

@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import BashComplete
 
 from depthcheck.cli import commands, main, study_commands
-from depthcheck.cli.options import complain, failure_code, table
+from depthcheck.cli.options import complain, failure_code, several, table
 from depthcheck.experiments import scratch, tracking
 from depthcheck.experiments.addresses import require_address, shown, without_login, without_password
 from depthcheck.experiments.cluster import launch
@@ -185,6 +185,15 @@ def test_a_column_may_be_called_as_what_says_nothing_elsewhere():
     given = command.main(words, standalone_mode=False)
 
     assert given == {"target": "auto", "sheet": "auto", "weight": None, "rows": None, "query": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("--widen=a:up,b:up --widen=c:up", "a:up,b:up,c:up"), ("--widen= --widen=auto", None), ("", None)],
+)
+def test_an_option_with_commas_may_be_given_several_times(words, expected):
+    command = several("--widen")(click.Command("any", callback=lambda widen: widen))
+    assert command.main(words.split(), standalone_mode=False) == expected
 
 
 def test_bash_completes_the_shipped_names_beside_files():
