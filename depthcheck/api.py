@@ -236,7 +236,7 @@ def run_study(
     decide_within
         Seconds: the study adds settings until every question is decided, or this time is over.
     epochs
-        Epochs of each trial.
+        Epochs of each trial, where the definition does not compare, tune or fix them.
     seeds
         Fresh seeds for each finalist; 0 for none.
     seed

@@ -320,7 +320,8 @@ def command(
     is_derived = experiment.name.endswith(experiment.study_name(sha256)[-9:])
     if "experiment" not in given and "data" not in given:
         found = _data_or_experiment(experiment, experiment.name[:-9] if is_derived else None)
-        given = {**found, "epochs": str(experiment.budget.epochs), "seed": str(experiment.seed)}
+        given = {**found, "seed": str(experiment.seed)}
+        given |= {} if experiment.says_epochs else {"epochs": str(experiment.budget.epochs)}
     given |= {"trials": str(trials), "seeds": str(seeds)}
     if not is_derived:
         given["study"] = experiment.name

@@ -124,7 +124,7 @@ class Budget:
     trials
         Trials of baseline, compare and exploit together.
     epochs
-        Epochs of every trial.
+        Epochs of every trial; of the baseline alone where they are compared, tuned or fixed.
     compare
         Share of the trials that phase *compare* gets, in equal parts for the combinations; the rest goes to *exploit*.
         With 1 each combination gets as many as fit, and *exploit* what cannot be shared equally.

@@ -88,6 +88,11 @@ class Experiment:
         """Whether anything is tuned: where nothing is, a level is one configuration."""
         return bool(self.tune) or any(self.tune_for.values())
 
+    @property
+    def says_epochs(self) -> bool:
+        """Whether epochs are compared, tuned or fixed: those of the budget are the baseline's alone then."""
+        return "epochs" in {*self.compare, *self.tune, *self.fixed}
+
     def tuned_for(self, optimizer: str, depth: int) -> dict[str, Tuned]:
         """Return the nuisances that are active for an optimizer and a depth, by dimension."""
         merged = {**self.tune, **self.tune_for.get(optimizer, {})}
@@ -191,7 +196,17 @@ class Experiment:
         seed: int | None = None,
         rows: int | None = None,
     ) -> Experiment:
-        """Return the definition with what the command line gave in place of the file's values."""
+        """Return the definition with what the command line gave in place of the file's values.
+
+        Raises
+        ------
+        ValueError
+            When a number is none that may be, or the definition says epochs otherwise than in its budget.
+        """
+        if epochs is not None and self.says_epochs:
+            raise ValueError(
+                f"epochs must be said in the definition, which compares, tunes or fixes them, got {shown(epochs)}"
+            )
         asked: dict[str, Any] = {"trials": trials, "epochs": epochs, "seeds": seeds}
         with one_line():
             budget = replace(self.budget, **{name: n for name, n in asked.items() if n is not None})

@@ -305,9 +305,8 @@ def design_rows(
 
 def _epochs(experiment: Experiment) -> str:
     """Return how many epochs each trial has, unless they are compared, tuned or fixed as other things are."""
-    named = {*experiment.compare, *experiment.tune, *experiment.fixed}
     n_epochs = experiment.budget.epochs
-    return "" if "epochs" in named else f" of {n_epochs} epoch{'s' * (n_epochs != 1)}"
+    return "" if experiment.says_epochs else f" of {n_epochs} epoch{'s' * (n_epochs != 1)}"
 
 
 def fixed_in_words(experiment: Experiment) -> list[str]:

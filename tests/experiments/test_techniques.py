@@ -46,6 +46,16 @@ def test_what_a_definition_says_once_for_all_can_be_compared(name: str, levels: 
     assert (usual.fit.epochs, usual.fit.class_weight) == (3, None)
 
 
+@pytest.mark.parametrize("table", ["compare", "tune", "fixed"])
+def test_epochs_that_a_definition_says_otherwise_than_in_its_budget_are_changed_there_alone(table: str):
+    of = definition.parse(
+        {**DOCUMENT, table: {**DOCUMENT.get(table, {}), "epochs": 2 if table == "fixed" else [2, 5]}}, name="x"
+    )
+    with pytest.raises(ValueError, match=r"^epochs must be said in the definition, which .*, got 9$"):
+        of.with_overrides(epochs=9)
+    assert of.with_overrides(trials=20).budget.trials == 20
+
+
 @pytest.mark.parametrize(
     ("compare", "message"),
     [

@@ -253,6 +253,11 @@ WIDENED, MINE = of_shipped("digits", widen="sgd.momentum:up,units:down"), of_the
         (DIGITS, {}, f"digits {NUMBERS}"),
         (WIDENED, {}, f"digits {NUMBERS} -P widen=sgd.momentum:up,units:down"),
         (MINE, {}, f"mine.toml {NUMBERS}"),
+        (
+            of_their_own(DIGITS, fixed={**DIGITS.fixed, "epochs": 2}),
+            {},
+            f"mine.toml {NUMBERS.replace(' -P epochs=3', '')}",
+        ),
         # Another study's name may end as a derived one does.
         (of_shipped("digits", "mine-20261127"), {"trials": "20"}, f"digits {NUMBERS} -P study=mine-20261127"),
         (of_shipped("digits", "mine"), {"experiment": "digits"}, "digits -P trials=60 -P seeds=7 -P study=mine"),
