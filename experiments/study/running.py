@@ -140,8 +140,10 @@ class RecordedStudy:
 
     @property
     def n_unplanned(self) -> int:
-        """How many trials will confirm finalists that are not chosen yet."""
-        return 0 if self.confirm_rounds else design.n_to_confirm(self.experiment, self.plan)
+        """How many trials will confirm finalists that are not frozen yet: at most, or by the best so far at least."""
+        if not self.confirm_rounds:
+            return design.n_to_confirm(self.experiment, self.plan)
+        return len(self._to_confirm(self.selected))
 
     @property
     def n_expected(self) -> int:
@@ -172,9 +174,23 @@ class RecordedStudy:
 
     @property
     def selected(self) -> tuple[Finalist, ...]:
-        """Whom the search would choose by now; a trial that was pruned has no score that counts."""
+        """Whom the search would choose by now; a trial that was pruned has no score that counts.
+
+        A configuration that has been a finalist stays that one, whichever of its trials is the best by now: what it
+        has on fresh seeds is not trained again.
+        """
         searched = [one for one in self.ended if one.phase != "confirm"]
-        return choose(self.experiment, [one for one in searched if one.state in _SCORED and one.score is not None])
+        chosen = choose(self.experiment, [one for one in searched if one.state in _SCORED and one.score is not None])
+        before = [finalist for one in reversed(self.confirm_rounds) for finalist in one.finalists]
+        return tuple(
+            next((replace(old, stands_for=new.stands_for) for old in before if old.point == new.point), new)
+            for new in chosen
+        )
+
+    def _to_confirm(self, finalists: Sequence[Finalist]) -> tuple[tuple[str, int], ...]:
+        """Return which finalist is still to be trained on which fresh seed."""
+        done = [run for one in self.confirm_rounds for run in one.runs]
+        return missing_runs(finalists, self.experiment.budget.seeds, done)
 
     @property
     def champion(self) -> Champion | None:
@@ -254,8 +270,7 @@ class RunningStudy(RecordedStudy):
         """
         finalists = chosen or self.selected
         rounds = self.confirm_rounds
-        done = [run for one in rounds for run in one.runs]
-        new = ConfirmRound(finalists=finalists, runs=missing_runs(finalists, self.experiment.budget.seeds, done))
+        new = ConfirmRound(finalists=finalists, runs=self._to_confirm(finalists))
         if chosen and not new.runs:
             finalists = rounds[-1].finalists  # by now another of their runs may be their best
         frozen = self.frozen_list(finalists, [*rounds, new])

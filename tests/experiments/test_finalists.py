@@ -160,6 +160,25 @@ def test_what_was_trained_is_not_trained_again():
     assert missing_runs((one, two), 3, everything) == (("trial-1", 2), ("trial-2", 2))
 
 
+def test_configuration_that_was_confirmed_stays_its_finalist_when_a_longer_search_finds_it_again():
+    of = replace(DIGITS, compare={"optimizer": ("sgd", "adam")}, tune={}, tune_for={}, fixed={"depth": 1})
+    of = replace(of, budget=replace(of.budget, seeds=5))
+    ended = []
+    for number, optimizer, score in ((1, "sgd", 0.5), (2, "adam", 0.6), (7, "sgd", 0.8), (8, "adam", 0.4)):
+        said = {"combination": {"optimizer": optimizer}, "point": {"depth": 1, "optimizer": optimizer}}
+        noted = {"phase": "compare", "seed": number, "state": "finished", **said}
+        ended.append(create_trial(state=TrialState.COMPLETE, value=score, user_attrs=noted))
+        ended[-1].number = number
+    before = choose(of, [StudyTrial.of(trial) for trial in ended[:2]])
+    rounds = [design.ConfirmRound(finalists=before, runs=missing_runs(before, 2, []))]
+    ledger = SimpleNamespace(rounds=lambda: rounds, trials=lambda: ended)
+
+    study = RecordedStudy(ledger=ledger, experiment=of, resolved=None)
+
+    assert sorted(study.selected, key=lambda one: one.number) == list(before)
+    assert study.n_unplanned == 2 * 5 - 2 * 2  # on the seeds that are new
+
+
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
