@@ -329,6 +329,11 @@ class History:
         """Whether a loss of the last epoch is not finite."""
         return not (math.isfinite(self.train_loss[-1]) and math.isfinite(self.valid_loss[-1]))
 
+    @property
+    def compile_seconds(self) -> float:
+        """How much longer the first epoch took than the fastest: a new program is compiled, and trains it by itself."""
+        return self.seconds[0] - min(self.seconds) if self.seconds else 0.0
+
     def curves(self) -> dict[str, tuple[float, ...]]:
         """Return the four curves and the learning rate under the keys that every log uses, ``train/loss``."""
         return {
@@ -429,6 +434,11 @@ class TrialRecord:
     engine: str = "compiled"
     tags: Mapping[str, str] = field(default_factory=dict)
     artifact_uri: str = field(default="", compare=False)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training without compiling, which the first of a kind does for all that follow."""
+        return None if self.fit_seconds is None else self.fit_seconds - self.history.compile_seconds
 
     def evaluation(self, part: str) -> Evaluation | None:
         """Return the evaluation on the named part, or None where there is none."""

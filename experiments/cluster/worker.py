@@ -275,8 +275,7 @@ def _train(task: TrialTask, dataset: Dataset, run: tracking.TrialRun, on_epoch: 
         score=result.valid.score,
         scores=result.history.valid_score,
         fit_seconds=result.fit_seconds,
-        # A new program trains its first epoch by itself.
-        compile_seconds=result.history.seconds[0] - min(result.history.seconds),
+        compile_seconds=result.history.compile_seconds,
         engine=trained.engine,
     )
 

@@ -383,7 +383,7 @@ def finalist_row(finalist: FrozenFinalist, evidence: Evidence) -> FinalistRow:
         test=evidence.spread(finalist.id, "test"),
         n_diverged=sum(run.state == "diverged" for run in runs.values()),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
-        fit_seconds=mean_or_none([run.fit_seconds for run in runs.values()]),
+        fit_seconds=mean_or_none([run.seconds for run in runs.values()]),
         secondary=_secondary([run for run in runs.values() if run.state == "finished"], evidence.part),
     )
 
@@ -420,7 +420,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference 
         valid=evidence.spread(finalist.id, "valid") if finalist else None,
         test=evidence.spread(finalist.id, "test") if finalist else None,
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
-        fit_seconds=mean_or_none([record.fit_seconds for record in costed]),
+        fit_seconds=mean_or_none([record.seconds for record in costed]),
         tuned=tuned,
         tuned_valid=settings.tuned_valid(factor.name, level) if settings else None,
     )

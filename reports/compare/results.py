@@ -179,7 +179,7 @@ class LevelRow:
     finalist, valid, test
         Where the user chose configurations: the level's finalist, and its scores over fresh seeds.
     n_params, fit_seconds
-        Of the best configuration.
+        Of the best configuration, without compiling.
     """
 
     factor: str

@@ -234,9 +234,9 @@ def front_of(trials: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     """Yield seconds and scores of the finished trials of all phases but *confirm*, and of finalists, where known."""
     trials = sorted(
-        (record.fit_seconds, valid_score(record, study.design), is_untrained(record, study.design))
+        (record.seconds, valid_score(record, study.design), is_untrained(record, study.design))
         for record in study.records
-        if record.phase != "confirm" and record.state == "finished" and record.fit_seconds
+        if record.phase != "confirm" and record.state == "finished" and record.seconds
     )
     crosses = " A cross never beat the dummy baseline." if any(is_stuck for _, _, is_stuck in trials) else ""
     if not trials:
@@ -254,7 +254,7 @@ def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         alt="Score against training time",
         caption=f"Validation {study.design.metric.name} against the seconds of training, on one thread: "
         f"{plural(len(trials), 'trial')} of all phases but confirm.{confirmed}{crosses} No trial lies above and left "
-        "of the line. Seconds include compiling, and whatever else the machine did.",
+        "of the line. Seconds are without compiling, from two epochs on, and with whatever else the machine did.",
         draw=functools.partial(draw_costs, trials, finalists, study.design),
     )
 

@@ -250,7 +250,7 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
             one.phase,
             score(metric, valid.score, n_examples=valid.n_samples),
             count(one.n_params),
-            seconds(one.fit_seconds),
+            seconds(one.seconds),
             configuration(one.config),
         ]
         for one in context.top
