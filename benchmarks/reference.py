@@ -81,7 +81,7 @@ def _definition(schema: Mapping[str, Any]) -> Iterator[str]:
     for name in ("data", "split", "budget"):
         yield f"`[{name}]`:"
         yield _keys(schema["$defs"][name.capitalize()]["properties"], of_budget if name == "budget" else {})
-    said = {"fixed": "One value of each, the same in every trial."}
+    said = {"fixed": "One value of each, the same in every trial but the baseline."}
     rows = [
         (f"`[{name}]`", of.get("description", said.get(name))) for name, of in tables.items() if name in _OF_DIMENSIONS
     ]

@@ -34,7 +34,7 @@ class Factor:
 
     @classmethod
     def of(cls, name: str, levels: tuple[str, ...]) -> Factor:
-        """Make a factor with its dimension's baseline as reference (depth 1, sgd), otherwise the first level."""
+        """Make a factor with its dimension's baseline as reference (depth 1, sgd, none), otherwise the first level."""
         baseline = DIMENSIONS[name].baseline if name in DIMENSIONS else None
         is_level = baseline is not None and str(baseline) in levels
         return cls(name=name, levels=levels, reference=str(baseline) if is_level else levels[0])
