@@ -117,11 +117,12 @@ def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
 
 def several(*names: str, **how: Any) -> Callable[[_Command], _Command]:
     """Return the decorator of an option whose words have commas between them, or are given one by one."""
-
-    def joined(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> str | None:
-        return ",".join(word for word in given if word not in _NOT_GIVEN) or None
-
-    return option(*names, multiple=True, callback=joined, **how)
+    return option(
+        *names,
+        multiple=True,
+        callback=lambda ctx, param, given: ",".join(word for word in given if word not in _NOT_GIVEN) or None,
+        **how,
+    )
 
 
 def switch(*names: str, help: str) -> Callable[[_Command], _Command]:  # click's own word

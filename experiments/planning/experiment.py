@@ -198,10 +198,7 @@ class Experiment:
     ) -> Experiment:
         """Return the definition with what the command line gave in place of the file's values.
 
-        Raises
-        ------
-        ValueError
-            When a number is none that may be, or the definition says epochs otherwise than in its budget.
+        ValueError for a number that none may be, or that would change nothing but the baseline.
         """
         if epochs is not None and self.says_epochs:
             raise ValueError(
