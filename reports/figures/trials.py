@@ -254,7 +254,7 @@ def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
         alt="Score against training time",
         caption=f"Validation {study.design.metric.name} against the seconds of training, on one thread: "
         f"{plural(len(trials), 'trial')} of all phases but confirm.{confirmed}{crosses} No trial lies above and left "
-        "of the line. Seconds are without compiling, from two epochs on, and with whatever else the machine did.",
+        "of the line. Seconds, of two epochs or more, are without compiling, and with whatever else the machine did.",
         draw=functools.partial(draw_costs, trials, finalists, study.design),
     )
 

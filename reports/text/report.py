@@ -297,8 +297,8 @@ def _notes(comparison: Comparison, n_valid: int | None) -> str:
         f"{scores} *Tuned*: {_what_tuned_is(search, folds)} with its 95 % interval over {over}. *Selected*: the best "
         f"single {'cross-validated' if folds else 'validation'} "
         f"score of the level{selected}, the luckiest of its trials. {stuck}"
-        f"*Seconds*: one training of the best configuration, on one thread, without compiling "
-        f"from two epochs on. {differences} {holm}"
+        "*Seconds*: one training of the best configuration, on one thread; of two epochs or more, without compiling. "
+        f"{differences} {holm}"
     )
 
 
