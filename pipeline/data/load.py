@@ -500,8 +500,7 @@ def _read_test(config: DataConfig, log: Log) -> pd.DataFrame | None:
                 f"target must be a column of test_file {path.name} too: {listed(table.names)}; got {config.target!r}"
             )
         # How the training data are written tells what a point is, and whether none or unknown is a name.
-        words = [name for name in table.names if name not in (config.group, config.time, config.weight)]
-        _keep(table, na=_with_na(config), words=words, points=table.names, zeros=table.names)
+        _keep(table, na=_with_na(config), words=table.names, points=table.names, zeros=table.names)
         return table.read()
 
 

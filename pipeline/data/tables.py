@@ -6,9 +6,8 @@ Nothing is fitted here: what a model may know of other rows than its training pa
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -32,6 +31,7 @@ from depthcheck.pipeline.data.cells import (
     TRUTHS,
     CellError,
     Cells,
+    Days,
     Numbers,
     Texts,
     Values,
@@ -49,7 +49,6 @@ from depthcheck.pipeline.scores import Task
 
 #: Fewer rows of a class than folds of a cross-validation, and some part has none of it.
 _RARE = 5
-_FRACTION = re.compile(r"^(-?\d+)\.(\d+)$")
 _TRAIN_OR_TEST = {"train", "training", "test"}
 _DECIMALS = tuple(said for said, (kind, _) in STATED_FORMS.items() if kind == "numeric")
 #: What may be said of a column with a role: how its cells are written, but not what it is.
@@ -182,6 +181,8 @@ def _rows_as_in(places: Sequence[int] | NDArray[np.int64]) -> Iterator[None]:
 
 #: Understands a column with a role: takes that, the column's name, its cells, and the kind that it must be.
 _WrittenAs: TypeAlias = Callable[[str, str, Cells, str], Column]
+#: Reads a column with a role: takes its cells, and those of the test file where one has it, and returns as many arrays.
+_ReadFiles: TypeAlias = Callable[[Sequence[Cells]], Sequence[NDArray[Any]]]
 
 
 def _doubt(role: str, column: Column) -> str:
@@ -226,14 +227,14 @@ class _Parts:
             column = guess(name, cells, kind="ignored")
             self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
             if name == self.config.group:
-                self._tell("groups", name, series, lambda of: _groups_of(name, of, self.log))
+                self._tell("groups", name, series, lambda files: _groups_of(name, files, self.comma, self.log))
                 self._warn_of_groups(name)
             elif name == self.config.time:
-                self._tell("times", name, series, lambda of: _times_of(name, of, self._written_as))
+                self._tell("times", name, series, lambda files: _times_of(name, files, self._written_as))
             elif name == self.config.weight:
                 if self.test_file is not None and name not in self.test_file.columns:
                     raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
-                self._tell("weights", name, series, lambda of: _weights_of(name, of, self._written_as))
+                self._tell("weights", name, series, lambda files: _weights_of(name, files, self._written_as))
             return
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
@@ -263,18 +264,17 @@ class _Parts:
         """Leave out of groups, times and weights the rows of the test file that are not kept."""
         self.told |= {what: values[rows] for what, values in self.told.items() if what.endswith("_test")}
 
-    def _tell(self, what: str, name: str, series: pd.Series[Any], read: Callable[[Cells], NDArray[Any]]) -> None:
+    def _tell(self, what: str, name: str, series: pd.Series[Any], read: _ReadFiles) -> None:
         """Keep what a column says of the rows outside the test part, and of those in it, where it says so."""
-        of_test = f"{what}_test"
+        files = [cells_of(series)]
         if self.test_file is not None and name in self.test_file.columns:
-            values = read(_cells_together(series, self.test_file[name], reads=what == "groups", comma=self.comma))
-            self.told |= {what: values[: len(series)], of_test: values[len(series) :]}
-            return
-        if self.test_file is not None:
+            files.append(cells_of(self.test_file[name]))
+        elif self.test_file is not None:
             self.log(f"test file: there is no {name!r}, so that each of its rows counts as a draw of its own")
-        values = read(cells_of(series))
-        self.told |= {what: self._outside_test(values)}
-        self.told |= {} if self.marks is None else {of_test: values[self.marks]}
+        values, *of_test = read(files)
+        if self.marks is not None:
+            of_test = [values[self.marks]]
+        self.told |= {what: self._outside_test(values)} | {f"{what}_test": those for those in of_test}
 
     def _warn_of_groups(self, name: str) -> None:
         """Say that groups are on both sides of a test part: the network has seen what their rows have in common."""
@@ -293,33 +293,6 @@ class _Parts:
 
     def _outside_test(self, values: Any) -> Any:
         return values if self.marks is None else values[~self.marks]
-
-
-def _cells_together(*columns: pd.Series[Any], reads: bool, comma: bool) -> Cells:
-    """Return the cells of columns as those of one: numbers as they would be written, 12, where others are texts.
-
-    ``reads``: so are texts that all are numbers, 2.50 as the other column's 2.5. Else whoever gets them reads them, and
-    numbers have no point, which may stand between thousands there: 1.234 is 1234e-3.
-    """
-    both = [cells_of(column) for column in columns]
-    kinds = set(map(type, both))
-    if len(kinds) == 1 or Numbers not in kinds:
-        return cells_of(pd.concat(columns, ignore_index=True))
-    written = []
-    for cells in both:
-        read = numbers_in(cells, comma=comma) if reads else None
-        if read is None or (np.isnan(read) & ~cells.missing).any():
-            texts = cells.as_texts() if reads else cells.as_texts().to_read()
-        else:
-            texts = Numbers(read).as_texts()
-        if not reads and isinstance(cells, Numbers):
-            texts = replace(texts, different=texts.different.str.replace(_FRACTION, _without_point, regex=True))
-        written.append(texts.spread(texts.different.to_numpy(object), None))
-    return cells_of(pd.Series(np.concatenate(written), dtype="str"))
-
-
-def _without_point(fraction: re.Match[str]) -> str:
-    return f"{fraction[1]}{fraction[2]}e-{len(fraction[2])}"
 
 
 def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
@@ -346,40 +319,71 @@ def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
     return np.asarray(marks)
 
 
-def _groups_of(name: str, cells: Cells, log: Callable[[str], None]) -> NDArray[np.int64]:
+def _groups_of(
+    name: str, files: Sequence[Cells], comma: bool, log: Callable[[str], None]
+) -> Sequence[NDArray[np.int64]]:
     """Return the group of each row, numbered as they come; a row without one is a group of its own."""
-    values = np.maximum(cells.codes, -1) if isinstance(cells, Texts) else cells.values
-    groups = pd.factorize(values)[0].astype(np.int64)
-    alone = np.flatnonzero(cells.missing)
+    ends = np.cumsum([len(cells.missing) for cells in files])
+    groups = pd.factorize(np.concatenate(_alike(name, files, comma)))[0].astype(np.int64)
+    alone = np.flatnonzero(np.concatenate([cells.missing for cells in files]))
     if len(alone):
         log(f"group {name!r} has no value in {len(alone):,} rows: each is a group of its own")
         groups[alone] = groups.max() + 1 + np.arange(len(alone))
-    return groups
+    return np.split(groups, ends[:-1])
 
 
-def _times_of(name: str, cells: Cells, written_as: _WrittenAs) -> NDArray[np.float64]:
+def _alike(name: str, files: Sequence[Cells], comma: bool) -> list[NDArray[Any]]:
+    """Return what the rows of one group have alike: of two files, what the first one's cells are read as in both.
+
+    That is names where some cell is read as nothing else.
+    """
+    first = files[0]
+    if len(files) == 1:
+        return [np.maximum(first.codes, -1) if isinstance(first, Texts) else first.values]
+    column = replace(guess(name, first, comma=comma), is_double=True)
+    if column.kind != "ignored":
+        with suppress(CellError):
+            values = [np.asarray(typed(column, cells)) for cells in files]
+            if all((cells.missing | pd.notna(read)).all() for cells, read in zip(files, values, strict=True)):
+                return values
+    names = guess(name, first, kind="categorical")
+    return [np.asarray(typed(names, cells)) for cells in files]
+
+
+def _times_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list[NDArray[np.float64]]:
     """Return when each row was recorded: days since 1970, or the numbers that the column has."""
-    if isinstance(cells, Texts):
-        is_date = numbers_in(replace(cells, stated="")) is None  # OpenML has years as categories, too
-        column = written_as("time", name, cells, "date" if is_date else "numeric")
-        column = replace(column, is_double=column.is_double or column.kind == "numeric")
-        times = np.asarray(typed(column, cells), dtype=np.float64)
-    else:
-        times = np.asarray(cells.values, dtype=np.float64)
-    unknown = np.flatnonzero(~np.isfinite(times))
-    if len(unknown):
-        raise CellError(f"time column {name!r} must have a value in every row, got none in ", int(unknown[0]))
-    return times
+    first = files[0]
+    if isinstance(first, Texts):
+        is_date = numbers_in(replace(first, stated="")) is None  # OpenML has years as categories, too
+    else:  # 20160131 is a number, unless a test file has it as another date
+        is_date = isinstance(first, Days) or (not isinstance(files[-1], Numbers) and guess(name, first).kind == "date")
+    column = written_as("time", name, first, "date" if is_date else "numeric")
+    is_double = column.is_double or not (is_date and isinstance(first, Texts))
+    must = f"time column {name!r} must have a value in every row"
+    return _numbers_of(replace(column, is_double=is_double), files, must, at_least=-np.inf)
 
 
-def _weights_of(name: str, cells: Cells, written_as: _WrittenAs) -> NDArray[np.float64]:
+def _weights_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list[NDArray[np.float64]]:
     """Return what each row weighs: finite numbers of at least 0."""
-    weights = np.asarray(typed(written_as("weight", name, cells, "numeric"), cells), dtype=np.float64)
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(wrong):
-        got = "none" if np.isnan(weights[wrong[0]]) else f"{weights[wrong[0]]:g}"
-        raise CellError(f"weight {name!r} must be a number of at least 0 in every row, got {got} in ", int(wrong[0]))
-    return weights
+    must = f"weight {name!r} must be a number of at least 0 in every row"
+    return _numbers_of(written_as("weight", name, files[0], "numeric"), files, must, at_least=0)
+
+
+def _numbers_of(column: Column, files: Sequence[Cells], must: str, *, at_least: float) -> list[NDArray[np.float64]]:
+    """Return the numbers that a column has in the training data and in a test file, whose rows count behind those."""
+    found = []
+    for n_before, cells in zip((0, len(files[0].missing)), files, strict=False):
+        try:
+            found.append(np.asarray(typed(column, cells), dtype=np.float64))
+            wrong = np.flatnonzero(~(found[-1] >= at_least))
+            if len(wrong):
+                row, texts = int(wrong[0]), cells.as_texts().with_na()
+                number, code = found[-1][row], int(texts.codes[row])
+                text = "none" if code < 0 else repr(str(texts.different.iloc[code]))
+                raise CellError(f"{must}, got {text if np.isnan(number) else f'{number:g}'} in ", row)
+        except CellError as trouble:
+            raise CellError(trouble.before, trouble.position + n_before, trouble.behind) from None
+    return found
 
 
 def _dataset(

@@ -499,10 +499,41 @@ def test_a_complaint_names_the_row_of_the_file_though_rows_above_it_are_left_out
         table_dataset(frame, config, name="t.csv", source="here", rows=rows)
 
 
-def test_a_complaint_about_a_test_file_counts_its_own_rows():
-    test = pd.DataFrame({"x": [0.5] * 3, "w": [1, 1, -2], "y": ["a", None, "b"]})
-    with pytest.raises(ValueError, match=r"^test file: weight 'w' must .*, got -2 in row 3$"):
-        dataset_of({"x": [0.5, 1.5] * (N // 2), "w": [1] * N}, test=test, weight="w")
+@pytest.mark.parametrize(
+    ("role", "column", "cells", "message"),
+    [
+        ("weight", [1] * N, [1, 1, -2], "weight 'v' must .*, got -2 in row 3"),
+        ("weight", ["1", *["2,5"] * (N - 1)], ["1.5", "none", "1"], "weight 'v' must .*, got 'none' in row 2"),
+        ("time", ["07.05.2022"] * N, ["2024-03-01"] * 2 + ["03/01/24"], "row 3 of .* a date, got '03/01/24'"),
+    ],
+)
+def test_a_complaint_about_a_test_file_counts_its_own_rows(role, column, cells, message):
+    test = pd.DataFrame({"x": [0.5] * 3, "v": cells, "y": ["a", None, "b"]})
+    with pytest.raises(ValueError, match=f"^test file: {message}$"):
+        dataset_of({"x": [0.5, 1.5] * (N // 2), "v": column}, test=test, **{role: "v"})
+
+
+DAYS = [f"{1 + row % 28:02}.05.2022" for row in range(N)]
+HALVES = [f"{row},5" for row in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("role", "column", "cells", "told"),
+    [
+        ("time", DAYS, ["2022-05-07", "2024-03-01"], [19_119, 19_783]),
+        ("time", DAYS, pd.to_datetime(["2022-05-07", "2024-03-01"]), [19_119, 19_783]),
+        ("time", [20220500 + row % 28 + 1 for row in range(N)], ["2022-05-07", "2024-03-01"], [19_119, 19_783]),
+        ("weight", HALVES, ["0.5", "1.25"], [0.5, 1.25]),
+        ("group", HALVES, ["2.5", "1.25"], [2, N]),
+        ("group", DAYS, ["2022-05-07", "2024-03-01"], [6, 28]),
+        ("group", [f"{row:04}" for row in range(N)], [7, 7777], [7, N]),
+    ],
+)
+def test_columns_with_a_role_are_read_in_a_test_file_as_features_are(role, column, cells, told):
+    test = pd.DataFrame({"x": [0.5] * 2, "v": cells, "y": ["a", "b"]})
+    dataset = dataset_of({"x": [0.5, 1.5] * (N // 2), "v": column}, test=test, **{role: "v"})
+
+    assert getattr(dataset, f"{role}s_test").tolist() == told
 
 
 def test_the_frame_that_was_given_stays_as_it_was():
