@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from depthcheck.cli.options import (
     storage,
     switch,
 )
-from depthcheck.experiments.addresses import may_be_shown, mlflow_pages, run_page
+from depthcheck.experiments.addresses import is_server, may_be_shown, mlflow_pages, run_page, shown
 from depthcheck.pipeline import verbatim
 from depthcheck.pipeline.system import INTERRUPTED, kind_of, user_path
 from depthcheck.pipeline.verbatim import one_line
@@ -230,7 +231,9 @@ def delete(name: str, yes: bool, storage: str | None) -> int:
             tracking.delete_study(uri, name, run_id)
         if is_stored:
             delete_study(place.storage, name)
-    print(f"study {name} was deleted; mlflow gc frees what its files take on the disk")
+    at = shlex.quote(shown(uri))
+    free = "mlflow gc, on the server" if is_server(uri) else f"mlflow gc --backend-store-uri {at} --tracking-uri {at}"
+    print(f"study {name} was deleted; what removes its files, and those of all else that was deleted there: {free}")
     return 0
 
 

@@ -16,7 +16,7 @@ from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
-from depthcheck.experiments.tracking.runs import NO_SUCH_ID, below, find_run, search
+from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun, all_pages, below, find_run, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, require_there, storage
 from depthcheck.experiments.tracking.study_run import StudyRun, shortened
 from depthcheck.pipeline.system import silent_imports
@@ -134,23 +134,34 @@ def describe_champion(uri: str, study: str, markdown: str) -> bool:
 
 
 def delete_study(uri: str, study: str, run_id: str) -> None:
-    """Delete a study's run, all runs below it, and its registered model; MLflow keeps runs until ``mlflow gc``.
+    """Delete a study's run, all runs below it, their models and its registered model; ``mlflow gc`` frees their files.
 
-    Versions of a model of that name that other runs made stay.
+    Versions of a model of that name that other runs made stay, and so do the models of a run that has a version left.
     """
     api = client(uri)
     with storage(f"cannot delete study {study} from {uri}"):
-        children = list(search(api, below(run_id)))
-        versions, ours = _versions(api, study), {run.run_id for run in children}
+        runs = [*search(api, below(run_id), deleted_too=True), get(api, run_id)]
+        versions, ours = _versions(api, study), {run.run_id for run in runs}
         own = [one.version for one in versions if one.run_id in ours]
         if own and len(own) == len(versions):
             api.delete_registered_model(study)
         else:
             for version in own:
                 api.delete_model_version(study, version)
-        for run in children:
-            api.delete_run(run.run_id)
-        api.delete_run(run_id)
+        left = all_pages(lambda token: api.search_model_versions(page_token=token))
+        used = {part for one in left for part in (one.run_id, *str(one.source).split("/"))}
+        for run in runs:
+            for model in _models(api, run):
+                if used.isdisjoint((run.run_id, model.model_id)):
+                    api.delete_logged_model(model.model_id)
+            if not run.is_deleted:
+                api.delete_run(run.run_id)
+
+
+def _models(api: MlflowClient, run: StoredRun) -> list[LoggedModel]:
+    """Return all models that a run has made."""
+    made, where = f"source_run_id = '{run.run_id}'", [run.experiment_id]
+    return list(all_pages(lambda token: api.search_logged_models(where, filter_string=made, page_token=token)))
 
 
 def require_free(uri: str, study: str) -> None:

@@ -158,14 +158,14 @@ def search(
 
     view = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
     if experiment_ids is None:
-        there = _all_pages(lambda token: api.search_experiments(view, page_token=token))
+        there = all_pages(lambda token: api.search_experiments(view, page_token=token))
         experiment_ids = [experiment.experiment_id for experiment in there]
     searched = list(experiment_ids)
-    found = _all_pages(lambda token: api.search_runs(searched, condition, view, max_results=_PAGE, page_token=token))
+    found = all_pages(lambda token: api.search_runs(searched, condition, view, max_results=_PAGE, page_token=token))
     yield from map(_stored, found)
 
 
-def _all_pages(ask: Callable[[str | None], PagedList[_T]]) -> Iterator[_T]:
+def all_pages(ask: Callable[[str | None], PagedList[_T]]) -> Iterator[_T]:
     """Yield what a search finds, page after page."""
     page = ask(None)
     yield from page

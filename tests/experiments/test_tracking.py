@@ -796,6 +796,24 @@ def test_registered_model_of_a_study_goes_with_it_without_its_alias_too(
     assert not api.search_registered_models()
 
 
+def test_models_of_a_study_go_with_it_but_for_those_that_another_registered_model_has(
+    uri: str, study: tracking.StudyRun, registered: Callable[[str, str], None]
+) -> None:
+    api = client(uri)
+    registered("of others", run_trial(study, 0))
+    (kept,) = api.search_logged_models([study.experiment_id])
+    stranger = api.create_run(study.experiment_id).info.run_id
+    deleted = run_trial(study, 1)
+    api.delete_run(deleted)  # by hand, before
+    made = [
+        api.create_logged_model(study.experiment_id, name="model", source_run_id=run_id).model_id
+        for run_id in (run_trial(study, 2), deleted, study.run_id, stranger)
+    ]
+    tracking.delete_study(uri, study.study, study.run_id)
+    assert {one.model_id for one in api.search_logged_models([study.experiment_id])} == {kept.model_id, made[-1]}
+    assert [one.name for one in api.search_model_versions()] == ["of others"]
+
+
 def test_environment_names_the_store_again_after_a_version_was_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
