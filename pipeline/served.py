@@ -12,8 +12,9 @@ import functools
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,12 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     """Return the model; the name is MLflow's."""
     model = ServedModel(Path(data_path))
     server: Any = sys.modules.get("mlflow.pyfunc.scoring_server")  # there where it is what loads us
-    if server is not None and not hasattr(server.invocations, "__wrapped__"):
-        server.invocations = _checked(server.invocations)
-    if server is not None and model._preparation is not None:
-        server.parse_csv_input = functools.partial(_as_written, model._preparation.columns)
+    columns = () if model._preparation is None else model._preparation.columns
+    if server is not None:
+        mlflows = getattr(server.invocations, "__wrapped__", server.invocations)
+        server.invocations = _checked(mlflows, {column.name for column in columns if column.kind != "ignored"})
+    if server is not None and columns:
+        server.parse_csv_input = functools.partial(_as_written, columns)
     return model
 
 
@@ -154,12 +157,14 @@ def _as_written(columns: Sequence[Column], csv_input: io.StringIO, schema: objec
     return pd.read_csv(csv_input, dtype=texts, keep_default_na=False, na_values=[""])
 
 
-def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(answer: Callable[..., Any], names: Set[str]) -> Callable[..., Any]:
     """Return MLflow's function that answers a request, with the requests refused that it would misread or die of.
 
     It reads CSV by pandas, which takes the first cell of a row that has one too many for the row's name, and moves the
     others below the wrong columns; and the cells that a row lacks count as missing. Nothing in the table that we get
-    tells.
+    tells. Nor does pandas find out what stands between cells.
+
+    ``names``: of the columns that are wanted.
     """
     from mlflow.exceptions import MlflowException
 
@@ -167,7 +172,7 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
     def checked(data: Any, content_type: str | None, *more: Any, **named: Any) -> Any:
         try:
             if (content_type or "").partition(";")[0].strip() == "text/csv":
-                _require_even(data if isinstance(data, bytes) else str(data).encode())
+                data = _with_commas(data.decode("utf-8-sig") if isinstance(data, bytes) else str(data), names)
             return answer(data, content_type or "", *more, **named)
         except (ValueError, RecursionError, csv.Error) as error:  # of numbers and of lists that are too long for Python
             raise MlflowException.invalid_parameter_value(f"the request cannot be read: {error}") from error
@@ -175,12 +180,27 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _require_even(data: bytes) -> None:
-    """Complain about the first row with more or fewer cells than the line of names."""
+def _with_commas(text: str, names: Set[str]) -> str:
+    """Return CSV, cut by whatever mark its line of names has most of some names by, with commas in that one's place.
+
+    Raises
+    ------
+    ValueError
+        Naming the first row with more or fewer cells than the line of names.
+    """
     csv.field_size_limit(2**31 - 1)  # pandas has no such limit
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", errors="replace", newline=""))
-    rows = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
-    n_names = len(next(rows, []))
-    for number, row in enumerate(rows, start=1):
+    text = re.sub(r"\Asep=.\r?\n", "", text)  # as spreadsheets announce the mark
+
+    def cut(mark: str) -> Iterator[list[str]]:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+        return (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
+
+    mark = max(",;\t|", key=lambda mark: len(names & {name.strip() for name in next(cut(mark), [])}))
+    written = io.StringIO()
+    writer, n_names = csv.writer(written), len(next(cut(mark), []))
+    for number, row in enumerate(cut(mark)):
         if len(row) != n_names:
             raise ValueError(f"row {number:,} must have {n_names} cells, as the line of names has, got {len(row)}")
+        if mark != ",":
+            writer.writerow(row)
+    return written.getvalue() or text

@@ -67,6 +67,21 @@ def test_csv_is_read_by_the_server_as_its_columns_are_written(asked):
     ]
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff", "sep=;\r\n"])
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_csv_that_is_not_cut_by_commas_is_read_as_a_file_is(asked, mark, start):
+    rows = asked(
+        start
+        + "fence;country; km;x;on;day;zip;paved;a, b\r\n"
+        'None;NA;1.250,5;2.5;1;01.02.2024;007;True;"say ""x"";y"\r\n\r\n;;7;;;;;;'.replace(";", mark)
+    )["predictions"]
+
+    assert [list(row.values()) for row in rows] == [
+        ["None", "True", "NA", 1250.5, 2.5, 1, 19_754, "007"],
+        [None, None, None, 7, None, None, None, None],
+    ]
+
+
 def test_csv_with_a_long_cell_and_a_mark_of_its_encoding_is_answered(asked):
     text = '\ufeff"note, long",fence,paved,country,km,x,on,day,zip\n' + "a" * 200_000 + ",,,,1,,,,\n"
     assert asked(text)["predictions"][0]["km"] == 1
@@ -89,6 +104,7 @@ def test_answers_are_labelled_as_the_rows_that_they_answer(monkeypatch):
     [
         ("", "No columns to parse"),
         ("a,b\n1,2,3\n", "row 1 must have 2 cells, as the line of names has, got 3"),
+        ("fence;on\n1;2\n1,2\n", "row 2 must have 2 cells, as the line of names has, got 1"),
         ("a,b\n1,2\n\n1\n", "row 2 must have 2 cells, as the line of names has, got 1"),
     ],
 )
