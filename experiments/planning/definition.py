@@ -449,7 +449,7 @@ def starter_toml(dataset: Dataset, config: DataConfig, *, path: str, command: st
             "seed = 1234",
         ],
         _data_lines(dataset, config, path),
-        _column_lines(dataset.columns),
+        _column_lines(dataset.columns, config),
         _split_lines(dataset),
         _design_lines(METRICS[dataset.metric].equivalence),
     ]
@@ -500,11 +500,16 @@ def _target_words(dataset: Dataset) -> str:
     return _short(f"{dataset.n_classes} classes: {shown}{more}{rare}")
 
 
-def _column_lines(columns: Sequence[Column]) -> list[str]:
+def _column_lines(columns: Sequence[Column], config: DataConfig) -> list[str]:
     if not columns:
         return []
-    lines = ["[data.columns]  # " + ", ".join(COLUMN_KINDS)]
-    return lines + [f"# {_key(column.name)} = {_text(column.kind)}  # {_column_words(column)}" for column in columns]
+    said = {config.group, config.time, config.weight, config.test_column}  # what these are cannot be told otherwise
+    lines = (
+        f"# {_key(column.name)} = {_text(column.kind)}  # {_column_words(column)}"
+        for column in columns
+        if column.name not in said
+    )
+    return ["[data.columns]  # " + ", ".join(COLUMN_KINDS), *lines]
 
 
 def _column_words(column: Column) -> str:

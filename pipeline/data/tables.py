@@ -436,7 +436,9 @@ def _check_names(frame: pd.DataFrame, config: DataConfig, name: str) -> None:
     require_columns(config, [str(column) for column in frame.columns], name)
     owner: dict[str, str] = {}
     allowed = {(column, said) for role, column in _roles(config).items() for said in _SAID_OF_ROLE.get(role, ())}
-    stated = (("columns", column) for column, said in config.columns if (column, said) not in allowed)
+    stated = (
+        ("a column of [data.columns]", column) for column, said in config.columns if (column, said) not in allowed
+    )
     for role, column in [*_roles(config).items(), *stated]:
         if owner.setdefault(column, role) != role:
             raise ValueError(f"{role} must be another column than {owner[column]}, got {column!r} for both")

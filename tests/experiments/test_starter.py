@@ -90,6 +90,7 @@ def test_named_columns_are_written_as_given(key):
     config = DataConfig(name="people.csv", target="y", **{key: column})
 
     assert definition.parse(tomllib.loads(starter(config)), name="people").data == config
+    assert (column in dict(uncommented(starter(config)).data.columns)) == (key in ("sheet", "query"))
 
 
 def test_auc_is_offered_for_two_classes_alone():

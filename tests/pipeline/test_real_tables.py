@@ -299,7 +299,9 @@ def test_times_and_weights_that_can_be_read_in_two_ways_are_said_and_can_be_told
     ("role", "kind"), [("weight", "day first"), ("time", "numeric"), ("group", "decimal comma"), ("weight", "ignored")]
 )
 def test_what_a_column_with_a_role_is_cannot_be_told(role, kind):
-    with pytest.raises(ValueError, match=f"columns must be another column than {role}, got 'x' for both"):
+    with pytest.raises(
+        ValueError, match=rf"a column of \[data\.columns\] must be another column than {role}, got 'x' for both"
+    ):
         understood([str(row) for row in range(N)], kind=kind, **{role: "x"})
 
 

@@ -383,7 +383,10 @@ FEATURES = {"x": cycle(0.5, 1.5, 2.5), "colour": cycle("red", "blue", "green")}
         ({"target": cycle(None)}, "target 'y' must be of two different values or more, got no value at all"),
         ({"target": [f"t{row}" for row in range(N)]}, "target 'y' must be a number or a class that several rows share"),
         ({"config": {"columns": (("colr", "numeric"),)}}, "got 'colr'; did you mean 'colour'?"),
-        ({"config": {"columns": (("y", "numeric"),)}}, "columns must be another column than target, got 'y' for both"),
+        (
+            {"config": {"columns": (("y", "numeric"),)}},
+            "a column of [data.columns] must be another column than target, got 'y' for both",
+        ),
         (
             {"config": {"columns": (("colour", "numeric"),)}},
             f"row 1 of numeric column 'colour' must be a number, got 'red' (and {N - 1} more such cells)",
