@@ -382,7 +382,10 @@ def descriptive_importances(records: Sequence[TrialRecord], design: StudyDesign)
         Importance(
             method=method,
             n_trials=len(trials),
-            shares=tuple(sorted(((name, float(of)) for name, of in shares.items()), key=lambda pair: -pair[1])),
+            # Optuna adds up in another order in each process: the last digit is not to tell which comes first.
+            shares=tuple(
+                sorted(((name, round(float(of), 6)) for name, of in shares.items()), key=lambda one: (-one[1], one[0]))
+            ),
             has_hidden=bool(hidden),
         )
         for method, shares in found.items()

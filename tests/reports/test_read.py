@@ -18,6 +18,7 @@ from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline.config import DataConfig, SplitConfig
 from depthcheck.pipeline.records import Dataset
 from depthcheck.pipeline.scores import ACCURACY, AUC, R2
+from depthcheck.reports import read as reader
 from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.read import (
     NothingToReportError,
@@ -115,6 +116,14 @@ def test_importances_are_named_by_their_method(read):
     assert {one.has_hidden for one in read.facts.importances} == {True}
     flat = MadeUpStudy(depths=(0,), optimizers=("sgd",), common_settings=20, epochs=1).run(n_exploit=0).data()
     assert {one.has_hidden for one in descriptive_importances(flat.records, flat.design)} == {False}
+
+
+def test_importances_that_differ_in_their_last_digit_stand_in_one_order(read, monkeypatch):
+    for one, other in ((0.1, 0.1 + 1e-16), (0.1 + 1e-16, 0.1)):
+        shares = {"units": 0.8, "optimizer": one, "depth": other}
+        monkeypatch.setattr(reader, "importances", lambda *_, of=shares, **__: {"PED-ANOVA": of})
+        (found,) = descriptive_importances(read.records, read.design)
+        assert [name for name, _ in found.shares] == ["units", "depth", "optimizer"]
 
 
 @pytest.mark.parametrize(
