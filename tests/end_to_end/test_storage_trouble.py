@@ -17,12 +17,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import chaos
 import pandas as pd
 import pytest
 from conftest import Folder, wait_for
 from mounts import fill, locked, mounted, needs_mounts, read_only
 from servers import Postgres, mlflow_server, postgres
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import ProgrammingError
 
 from depthcheck.experiments import lock
 from depthcheck.experiments.places import Place
@@ -56,8 +58,13 @@ class Served(Folder):
 
 
 def n_told(folder: Folder) -> int:
-    with contextlib.suppress(ValueError, KeyError):  # no study yet
-        return sum(trial.state.is_finished() for trial in folder.study().trials)
+    """Return how many trials have ended. SQL alone: Optuna's own objects would take the study's processor from it."""
+    if folder.storage.startswith("sqlite"):
+        return chaos.n_told(folder.path)
+    with contextlib.suppress(ProgrammingError):  # no study yet
+        engine = create_engine(folder.storage, poolclass=NullPool)
+        with engine.connect() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM trials WHERE state != 'RUNNING'").scalar_one())
     return 0
 
 
@@ -379,7 +386,7 @@ def stop_between_writes(process, database):
 
 
 @pytest.mark.slow
-def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(folder, tiny, undisturbed, uri):
+def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(folder, here, tiny, undisturbed, uri):
     """Two hosts share the tracking server and the file of the study's storage, but no folder of their own."""
     with (
         mlflow_server(folder.path / "server", uri) as server,
@@ -400,5 +407,5 @@ def test_study_in_a_shared_file_is_taken_from_a_coordinator_that_fell_silent(fol
         assert re.fullmatch(r"error: study .* was taken over by process .*, while this process .* was away", line)
         assert two.fingerprint() == undisturbed.fingerprint()
         assert "RUNNING" not in Counter(run.status for run in search(client(server.uri), ""))
-        code, output = two.doctor()
-        assert code == 0, output
+        done = here(two.path, "doctor", HOME=str(two.home), MLFLOW_TRACKING_URI=two.uri, **dict(settings))
+        assert done.returncode == 0, done
