@@ -168,7 +168,7 @@ class Desk:
         run, other = (record.run_id for record in of_table.data.records[:2])
         known = {"digits": of_digits.name, "table": of_table.name, "run": run, "other": other, "port": port}
         known["folder"] = str(Path(of_table.data.records[0].config.data.name).parent)
-        #: What has been typed in, in full.
+        #: What has been typed in, in full; in which order options stood does not matter.
         self.done: list[list[str]] = []
         self._instead = {pattern: text.format(**known) for pattern, text in INSTEAD.items()}
 
@@ -268,9 +268,9 @@ def type_in(
             return
         if not code:
             words = [*words[:1], *desk.completed(words[2 if words[0] == "python" else 1 :])]
-        if words in desk.done and words[1] != "serve":
+        if sorted(words) in desk.done and words[1] != "serve":
             return
-        desk.done.append(words)
+        desk.done.append(sorted(words))
         if words[0] == "python":
             monkeypatch.setattr("sys.argv", words[1:])
             runpy.run_module(words[1], run_name="__main__")
