@@ -3,11 +3,13 @@
 import fcntl
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from folder import ROOT, Folder
+
+from depthcheck.experiments.cluster.warm_up import warmed_up
 
 __all__ = ["ROOT", "Folder", "wait_for"]
 
@@ -81,6 +83,15 @@ def undisturbed(common_folder: Path, home: Path, tiny: str) -> Folder:
             assert code == 0, output
             whole.touch()
     return folder
+
+
+@pytest.fixture(scope="module")
+def warm(home: Path) -> Iterator[None]:
+    """Keep the process that workers are forked from between commands that tests run ``here``: it takes 5 s to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        with warmed_up():
+            yield
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float = 600) -> None:

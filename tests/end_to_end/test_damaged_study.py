@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -112,19 +113,28 @@ def test_trial_of_a_stranger_is_named(hurt):
     assert found.repair is None
 
 
-@pytest.fixture
-def doctor(hurt: Hurt, here) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs the doctor; what it returns: exit code, and all that was said."""
+def command(name: str, hurt: Hurt, here: Callable[..., Any]) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs a command; what it returns: exit code, and all that was said."""
 
     def run(*words: str) -> tuple[int, str]:
-        done = here(hurt.path, "doctor", *words, HOME=str(hurt.home))
+        done = here(hurt.path, name, *words, HOME=str(hurt.home))
         return done.returncode, done.stdout + done.stderr
 
     return run
 
 
+@pytest.fixture
+def doctor(hurt: Hurt, here) -> Callable[..., tuple[int, str]]:
+    return command("doctor", hurt, here)
+
+
+@pytest.fixture
+def run(hurt: Hurt, here, warm) -> Callable[..., tuple[int, str]]:
+    return command("run", hurt, here)
+
+
 def test_study_goes_on_after_much_damage_and_is_written_again_from_mlflow_with_all_its_rounds(
-    hurt, undisturbed, doctor, tiny
+    hurt, undisturbed, doctor, run, tiny
 ):
     """One scenario instead of two, since each start of a study takes ten seconds."""
     run_ids = [record.run_id for record in hurt.records()]
@@ -140,7 +150,7 @@ def test_study_goes_on_after_much_damage_and_is_written_again_from_mlflow_with_a
     code, output = doctor()
     assert (code, "clean: everything agrees" in output) == (0, True), output
 
-    code, output = hurt.run("--experiment", tiny, "--workers", "1", "--trials", "11", "--seeds", "2")
+    code, output = run("--experiment", tiny, "--workers", "1", "--trials", "11", "--seeds", "2")
     assert code == 0, output
     assert f"continues: {len(run_ids)} of " in output
     assert [record.run_id for record in hurt.records()][: len(run_ids)] == run_ids
@@ -152,7 +162,7 @@ def test_study_goes_on_after_much_damage_and_is_written_again_from_mlflow_with_a
     assert hurt.study().user_attrs == attributes
 
 
-def test_study_without_its_run_gets_another_one_and_goes_on_even_where_no_report_can_be_written(hurt, tiny):
+def test_study_without_its_run_gets_another_one_and_goes_on_even_where_no_report_can_be_written(hurt, run, tiny):
     run_ids = [record.run_id for record in hurt.records()]
     purge(hurt, hurt.parent)
     name = hurt.study().study_name
@@ -162,7 +172,7 @@ def test_study_without_its_run_gets_another_one_and_goes_on_even_where_no_report
     ]
     shutil.rmtree(hurt.path / "reports")
     (hurt.path / "reports").touch()
-    code, output = hurt.run("--experiment", tiny, "--workers", "1")
+    code, output = run("--experiment", tiny, "--workers", "1")
     assert code == 1, output
     assert "error: output must be a folder that can be written to" in output
     assert "the report was not written; try again: depthcheck report --run " in output
@@ -170,13 +180,15 @@ def test_study_without_its_run_gets_another_one_and_goes_on_even_where_no_report
     assert hurt.examine().left == ()
 
 
-def test_same_command_takes_over_what_optuna_has_lost_and_scores_a_network_without_a_score(hurt, undisturbed, tiny):
+def test_same_command_takes_over_what_optuna_has_lost_and_scores_a_network_without_a_score(
+    hurt, undisturbed, run, tiny
+):
     hurt.client.delete_tag(hurt.run_of(2), "test_samples")
     (found,) = hurt.examine(fix=True).left
     assert found.what.endswith("networks of the search have no score on the test part: trial 2")
     parent, n_trials, name = hurt.parent, len(hurt.study().trials), hurt.name
     (hurt.path / "optuna.db").unlink()
-    code, output = hurt.run("--experiment", tiny, "--workers", "1")
+    code, output = run("--experiment", tiny, "--workers", "1")
     assert code == 0, output
     assert (
         f"{n_trials} more, which have ended in MLflow (run {parent}), are taken over, and not trained again" in output
@@ -263,7 +275,8 @@ def test_mlflow_run_examines_and_repairs(hurt):
     assert sessions[0].info.status == "FINISHED"
 
 
-def test_study_whose_data_have_no_test_part_is_healthy(folder):
+@pytest.mark.usefixtures("warm", "tracking_database")
+def test_study_whose_data_have_no_test_part_is_healthy(folder, here):
     rows = [f"{x},{x % 7},{'yes' if x % 5 > 2 else 'no'}" for x in range(300)]
     (folder.path / "table.csv").write_text("\n".join(["a,b,y", *rows]))
     path = folder.path / "without.toml"
@@ -287,7 +300,6 @@ def test_study_whose_data_have_no_test_part_is_healthy(folder):
         activation = "relu"
         units = 8
         """)
-    code, output = folder.run("--experiment", str(path), "--workers", "2")
-    assert code == 0, output
-    code, output = folder.doctor()
-    assert code == 0, output
+    for words in (("run", "--experiment", str(path), "--workers", "1"), ("doctor",)):
+        done = here(folder.path, *words, HOME=str(folder.home))
+        assert done.returncode == 0, done

@@ -8,8 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import psutil
@@ -39,11 +41,11 @@ def store(folder: Folder, undisturbed: Folder) -> Folder:
     return folder
 
 
-def start(folder: Folder, *words: str, **variables: str) -> subprocess.Popen[str]:
+def start(folder: Folder) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "depthcheck", "reproduce", *words],
+        [sys.executable, "-m", "depthcheck", "reproduce"],
         cwd=folder.path,
-        env={**folder.environment(), **variables},
+        env=folder.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -51,10 +53,15 @@ def start(folder: Folder, *words: str, **variables: str) -> subprocess.Popen[str
     )
 
 
-def reproduce(folder: Folder, *words: str, **variables: str) -> tuple[int, str]:
-    process = start(folder, *words, **variables)
-    output, _ = process.communicate(timeout=600)
-    return process.returncode, output
+@pytest.fixture
+def reproduce(here: Callable[..., Any], warm: None) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs the command in this process; what it returns: exit code, and all that was said."""
+
+    def run(folder: Folder, *words: str, **variables: str) -> tuple[int, str]:
+        done = here(folder.path, "reproduce", *words, HOME=str(folder.home), **variables)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
 
 
 def study_of(folder: Folder) -> tracking.StoredRun:
@@ -67,7 +74,7 @@ def below(folder: Folder, run_id: str) -> list:
     return client.search_runs(["0", "1"], f"tags.`mlflow.parentRunId` = '{run_id}'")
 
 
-def test_champion_is_reproduced_bit_by_bit_as_often_as_asked(store):
+def test_champion_is_reproduced_bit_by_bit_as_often_as_asked(store, reproduce):
     study = study_of(store)
     champion = tracking.best_run(store.uri, study.run_id)
     before = tracking.trials(store.uri, study.run_id)
@@ -98,7 +105,7 @@ def test_champion_is_reproduced_bit_by_bit_as_often_as_asked(store):
     assert tracking.trials(store.uri, study.run_id) == before
 
 
-def test_number_that_was_changed_in_the_log_is_found_with_its_epoch(store):
+def test_number_that_was_changed_in_the_log_is_found_with_its_epoch(store, reproduce):
     trial = next(t for t in tracking.trials(store.uri, study_of(store).run_id) if t.phase == "compare")
     with closing(sqlite3.connect(store.path / "mlflow.db")) as database:
         where = "where run_uuid = ? and key = 'valid/accuracy' and step = 2"
@@ -119,7 +126,9 @@ def test_number_that_was_changed_in_the_log_is_found_with_its_epoch(store):
     assert again["test/accuracy"] == {0: trial.evaluation("test").score}
 
 
-def test_store_behind_a_server_is_enough_and_a_pruned_trial_is_trained_as_far_as_it_went(store, tmp_path_factory):
+def test_store_behind_a_server_is_enough_and_a_pruned_trial_is_trained_as_far_as_it_went(
+    store, reproduce, tmp_path_factory
+):
     trial = next(t for t in tracking.trials(store.uri, study_of(store).run_id) if t.phase == "compare")
     prune(store, trial)
     elsewhere = Folder(path=tmp_path_factory.mktemp("elsewhere"), home=store.home)
