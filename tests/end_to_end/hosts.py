@@ -190,14 +190,14 @@ class Hosts:
         """Start workers on a host of their own; return the address of one once all are there."""
         words = (self.address, "--name", name, "--nworkers", str(n_workers), *words)
         self._processes[name] = self._start("worker", words, name, **variables)
-        wait_for(lambda: len(self.workers(name)) == n_workers)
-        return self.workers(name)[0]
 
-    def workers(self, host: str) -> list[str]:
-        """Return the addresses of the workers of a host."""
-        with Client(self.address, set_as_default=False) as client:
+        def workers() -> list[str]:
             found = client.scheduler_info(n_workers=-1)["workers"]
-        return [address for address, info in found.items() if re.fullmatch(rf"{host}(-\d+)?", info["name"])]
+            return [address for address, info in found.items() if re.fullmatch(rf"{name}(-\d+)?", info["name"])]
+
+        with Client(self.address, set_as_default=False) as client:
+            wait_for(lambda: len(workers()) == n_workers)
+            return workers()[0]
 
     def kill(self, name: str) -> None:
         """End all processes of a host at once."""

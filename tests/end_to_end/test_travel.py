@@ -106,9 +106,15 @@ def test_study_of_own_table_model_and_metric_equals_the_local_one_and_who_cannot
     assert code == 0, output
     cluster.start("a", "--nthreads", "2", "--memory-limit", "2049 MiB")
     bad = {
-        cluster.start("no-tensorflow", PYTHONPATH=without(cluster.home("x"), "tensorflow")): "must be able to import",
-        cluster.start("small", "--memory-limit", "300 MiB"): "its memory must be 2,048 MiB or more, got 300 MiB",
-        cluster.start("old", PYTHONPATH=with_version(cluster.home("y"), "keras", "3.1.0")): "keras must be 3.",
+        cluster.start(
+            "no-tensorflow", "--no-nanny", PYTHONPATH=without(cluster.home("x"), "tensorflow")
+        ): "must be able to import",
+        cluster.start(
+            "small", "--no-nanny", "--memory-limit", "300 MiB"
+        ): "its memory must be 2,048 MiB or more, got 300 MiB",
+        cluster.start(
+            "old", "--no-nanny", PYTHONPATH=with_version(cluster.home("y"), "keras", "3.1.0")
+        ): "keras must be 3.",
     }
     code, output = folder.run("--experiment", "mine.toml", "--scheduler", cluster.address)
     assert code == 0, output
@@ -122,7 +128,7 @@ def test_study_of_own_table_model_and_metric_equals_the_local_one_and_who_cannot
 
 
 def test_without_a_good_worker_the_start_is_refused_and_nothing_written(cluster, table, folder):
-    address = cluster.start("old", PYTHONPATH=with_version(cluster.home("y"), "tensorflow", "2.1.0"))
+    address = cluster.start("old", "--no-nanny", PYTHONPATH=with_version(cluster.home("y"), "tensorflow", "2.1.0"))
     before = set(folder.path.iterdir())
     # The address is Dask's own setting this time.
     os.environ["DASK_SCHEDULER_ADDRESS"] = cluster.address
@@ -144,7 +150,7 @@ def test_who_comes_later_gets_the_data_and_waiting_trials_and_nobody_gets_them_t
         cluster.kill("a")
         wait_for(lambda: not admission.n_admitted(client))
         waiting = client.submit(os.getenv, "HOME", pure=False)
-        cluster.start("bad", "--memory-limit", "300 MiB")
+        cluster.start("bad", "--no-nanny", "--memory-limit", "300 MiB")
         cluster.start("b", n_workers=2)
         assert waiting.result(timeout=300) == str(cluster.home("b"))
         wait_for(lambda: admission.n_admitted(client) == 2)
@@ -236,9 +242,9 @@ def test_worker_whose_memory_is_full_begins_anew_and_where_nobody_is_left_it_is_
 
 def test_trials_take_a_gpu_where_workers_offer_one(cluster, table, tmp_path):
     dataset, said = load(table, cache=tmp_path / "cache"), []
-    plain = cluster.start("plain")
-    cluster.start("half", "--resources", "GPU=0.5")
-    cluster.start("whole", "--resources", "GPU=1")
+    plain = cluster.start("plain", "--no-nanny")  # which restarts a worker, and takes as long to start as one
+    cluster.start("half", "--no-nanny", "--resources", "GPU=0.5")
+    cluster.start("whole", "--no-nanny", "--resources", "GPU=1")
     with launch.connected(cluster.address, table, dataset, said.append) as client:
         assert client.asks["GPU"] == 0.5
         assert admission.n_admitted(client) == 2
