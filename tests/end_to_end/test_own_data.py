@@ -125,13 +125,6 @@ class Shop:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the project to its end."""
-        command = [sys.executable, "-m", "depthcheck", *words]
-        return subprocess.run(
-            command, cwd=self.path, env=self.environment(), capture_output=True, text=True, check=False, timeout=600
-        )
-
 
 @pytest.fixture
 def command(shop, here) -> Callable[..., subprocess.CompletedProcess[str]]:
@@ -208,7 +201,7 @@ def test_study_warns_at_its_end_of_data_that_changed_while_it_ran(shop):
 @pytest.mark.slow
 def test_predict_answers_for_a_file_and_names_what_is_wrong_with_another(shop, command):
     folder, _ = shop
-    done = folder.run("predict", "--input", "new.csv", "--output", "answers.csv")
+    done = command("predict", "--input", "new.csv", "--output", "answers.csv")
     assert done.returncode == 0, done.stderr
     answers = pd.read_csv(folder.path / "answers.csv")
     assert len(answers) == 7
@@ -254,15 +247,15 @@ def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(sho
 
 
 @pytest.mark.slow
-def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctrl_c(shop, tmp_path):
+def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctrl_c(shop, command, tmp_path):
     folder, _ = shop
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "depthcheck", "serve", "--port", port]
+    words = [sys.executable, "-m", "depthcheck", "serve", "--port", port]
     environment = {**folder.environment(), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        command, cwd=folder.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        words, cwd=folder.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     ) as server:  # fmt: skip
         try:
@@ -271,7 +264,7 @@ def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctr
             assert server.stdout.readline() == said
             status, text = ask(f"http://127.0.0.1:{port}", (folder.path / "new.csv").read_text(), "text/csv")
             shifted, why = ask(f"http://127.0.0.1:{port}", f"{NAMES}30,red,yes,2024-01-01,\n", "text/csv")
-            second = folder.run("serve", "--port", port)
+            second = command("serve", "--port", port)
             children = psutil.Process(server.pid).children(recursive=True)
             os.killpg(server.pid, signal.SIGINT)  # as a terminal sends it
             rest, _ = server.communicate(timeout=60)
@@ -309,7 +302,7 @@ def test_doctor_and_reproduction_know_tables_and_folds(shop, command):
     moved = folder.path / "elsewhere"
     moved.mkdir()
     (folder.path / PEOPLE).rename(moved / PEOPLE)
-    done = folder.run("reproduce", "--data-folder", "elsewhere")
+    done = command("reproduce", "--data-folder", "elsewhere")
     (moved / PEOPLE).rename(folder.path / PEOPLE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "reproduced: bit-equal, every number of every epoch" in done.stdout
