@@ -11,7 +11,8 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import ROOT, wait_for
+from conftest import ROOT
+from distributed import Client
 from optuna.trial import TrialState
 
 from depthcheck.experiments import tracking
@@ -136,7 +137,8 @@ def test_users_own_cluster_runs_the_same_study(undisturbed, folder, tiny, tmp_pa
         address = next(found[0] for line in scheduler.stderr if (found := re.findall(r"tcp://127.0.0.1:\d+", line)))
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"]
         processes.append(subprocess.Popen(worker, cwd=elsewhere, env=environment, stderr=subprocess.DEVNULL))
-        wait_for(lambda: _has_worker(address))
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=600)
         # The same scheduler, under an address that is not of this machine alone.
         code, output = folder.run("--experiment", tiny, "--scheduler", address.replace("127.0.0.1", "0.0.0.0"))
         assert code == 0, output
@@ -148,13 +150,6 @@ def test_users_own_cluster_runs_the_same_study(undisturbed, folder, tiny, tmp_pa
             process.wait()
         scheduler.stderr.close()
     assert folder.fingerprint() == undisturbed.fingerprint()
-
-
-def _has_worker(address: str) -> bool:
-    from distributed import Client
-
-    with Client(address, set_as_default=False) as client:
-        return bool(client.scheduler_info()["workers"])
 
 
 @pytest.mark.usefixtures("tracking_database")
@@ -203,9 +198,11 @@ def test_mlflow_run_is_the_parent_and_more_trials_extend_whatever_the_order_of_f
 
 
 @pytest.mark.usefixtures("tracking_database")
-def test_study_that_goes_on_until_it_is_decided_stops_when_its_time_is_over(folder, tiny):
-    code, output = folder.run("--experiment", tiny, "--workers", "1", "--trials", "5", "--decide-within", "8s")
-    assert code == 0, output
+def test_study_that_goes_on_until_it_is_decided_stops_when_its_time_is_over(folder, here, tiny):
+    words = ("run", "--experiment", tiny, "--workers", "1", "--trials", "5", "--decide-within", "8s")
+    done = here(folder.path, *words, HOME=str(folder.home))
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     looks = tracking.looks(folder.uri, folder.study().user_attrs["parent_run_id"])
     settings = {trial.user_attrs["seed"] for trial in folder.study().trials if trial.user_attrs["phase"] == "compare"}
     assert looks == () or looks[-1] == len(settings) >= 6
