@@ -394,7 +394,7 @@ def _store(tracking_uri: str | None) -> str:
 
     if not tracking_uri:
         return tracking.tracking_uri()
-    return tracking.tracking_uri({"MLFLOW_TRACKING_URI": tracking_uri}, Path.cwd())
+    return tracking.tracking_uri({"MLFLOW_TRACKING_URI": str(tracking_uri)}, Path.cwd())
 
 
 def _folder(data_folder: str | Path | None) -> Path | None:
@@ -672,18 +672,18 @@ def _in_this_process(console: Console) -> Iterator[None]:
     """
     from depthcheck.experiments.scratch import scratch
 
-    if not _one_at_a_time.acquire(blocking=False):
-        console.print("waiting for another thread of this process, which trains")
-        _one_at_a_time.acquire()
-    main = vars(sys.modules["__main__"])
-    hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None  # multiprocessing takes it for granted
-    try:
-        with scratch(), _hearing_interrupts():
-            yield
-    finally:
-        main |= hidden
-        _one_at_a_time.release()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_hearing_interrupts())
+        if not _one_at_a_time.acquire(blocking=False):
+            console.print("waiting for another thread of this process, which trains")
+            _one_at_a_time.acquire()
+        stack.callback(_one_at_a_time.release)
+        main = vars(sys.modules["__main__"])
+        hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+        main["__spec__"] = None  # multiprocessing takes it for granted
+        stack.callback(main.update, hidden)
+        stack.enter_context(scratch())
+        yield
 
 
 @contextlib.contextmanager
@@ -694,7 +694,8 @@ def _hearing_interrupts() -> Iterator[None]:
     heard = None
     with contextlib.suppress(RuntimeError, ValueError):  # there is no loop, or this is not the main thread
         asyncio.get_running_loop()
-        heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

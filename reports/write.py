@@ -282,7 +282,7 @@ def numbers(comparison: Comparison) -> dict[str, pd.DataFrame]:
         | {name: getattr(row, name) for name in ("n_diverged", "n_pruned", "n_untrained")}
         | {"configuration": None if row.best is None else plain(configuration(row.best, without=row.factor))}
         | _spread("valid", row.valid) | _spread("test", row.test)
-        | {"n_params": row.n_params, "fit_seconds": row.fit_seconds}
+        | {"n_params": row.n_params, "seconds": row.seconds}
         for question in comparison.questions for row in question.rows
     ]  # fmt: skip
     best = comparison.recommendation
@@ -290,7 +290,7 @@ def numbers(comparison: Comparison) -> dict[str, pd.DataFrame]:
         {"finalist": row.finalist.id, "is_recommended": best is not None and row is best.recommended,
          "configuration": plain(configuration(row.finalist.config)), "selected_score": row.finalist.selected_score}
         | _spread("valid", row.valid) | _spread("test", row.test)
-        | {"n_params": row.n_params, "fit_seconds": row.fit_seconds}
+        | {"n_params": row.n_params, "seconds": row.seconds}
         for row in sorted(comparison.finalists, key=lambda row: best is None or row is not best.recommended)
     ]  # fmt: skip
     tables = {"levels": levels, "contrasts": answers(comparison)["contrasts"], "finalists": finalists}

@@ -187,6 +187,18 @@ def test_interrupt_is_heard_at_once_while_asyncio_runs():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_interrupt_that_is_ignored_stays_so_while_asyncio_runs():
+    async def train():
+        with _in_this_process(api.console(progress=False)):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        asyncio.run(train())
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_nothing_is_said_where_a_shell_has_closed_the_output(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     api.console(progress=True).print("no one hears this")

@@ -116,13 +116,19 @@ def option(*names: str, **how: Any) -> Callable[[_Command], _Command]:
 
 
 def several(*names: str, **how: Any) -> Callable[[_Command], _Command]:
-    """Return the decorator of an option whose words have commas between them, or are given one by one."""
-    return option(
-        *names,
-        multiple=True,
-        callback=lambda ctx, param, given: ",".join(word for word in given if word not in _NOT_GIVEN) or None,
-        **how,
-    )
+    """Return the decorator of an option whose words have commas between them, and which may be given again.
+
+    What was given before counts once: of a report's snippets each repeats how the study was widened.
+    """
+
+    def joined(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> str | None:
+        words: list[str] = []
+        for text in given:
+            before = (*words, *_NOT_GIVEN)
+            words += [word for word in text.split(",") if word not in before]
+        return ",".join(words) or None
+
+    return option(*names, multiple=True, callback=joined, **how)
 
 
 def switch(*names: str, help: str) -> Callable[[_Command], _Command]:  # click's own word

@@ -143,7 +143,8 @@ class RecordedStudy:
         """How many trials will confirm finalists that are not frozen yet: at most, or by the best so far at least."""
         if not self.confirm_rounds:
             return design.n_to_confirm(self.experiment, self.plan)
-        return len(self._to_confirm(self.selected))
+        chosen = [one for one in self.confirm_rounds[-1].finalists if one.origin == "chosen"]
+        return len(self._to_confirm(chosen or self.selected))
 
     @property
     def n_expected(self) -> int:
@@ -183,7 +184,14 @@ class RecordedStudy:
         chosen = choose(self.experiment, [one for one in searched if one.state in _SCORED and one.score is not None])
         before = [finalist for one in reversed(self.confirm_rounds) for finalist in one.finalists]
         return tuple(
-            next((replace(old, stands_for=new.stands_for) for old in before if old.point == new.point), new)
+            next(
+                (
+                    replace(new, id=old.id, number=old.number, origin=old.origin)
+                    for old in before
+                    if old.point == new.point
+                ),
+                new,
+            )
             for new in chosen
         )
 
@@ -275,6 +283,8 @@ class RunningStudy(RecordedStudy):
             finalists = rounds[-1].finalists  # by now another of their runs may be their best
         frozen = self.frozen_list(finalists, [*rounds, new])
         patiently(self.study_run.tracking_uri, lambda: self.study_run.log_finalists(frozen))
-        if new.runs:
+        # A longer search may choose again whom an earlier round confirmed: a round without runs says who counts.
+        ids, known = {one.id for one in finalists}, {name for one in rounds for name, _ in one.runs}
+        if new.runs or (rounds and ids <= known and ids != {one.id for one in rounds[-1].finalists}):
             self.ledger.add_round(new)
         return bool(new.runs)

@@ -22,6 +22,7 @@ import psutil  # type: ignore[import-untyped]
 
 from depthcheck.experiments.addresses import may_be_shown, shown, sqlite_address
 from depthcheck.experiments.tracking import reach
+from depthcheck.pipeline.system import user_path
 from depthcheck.pipeline.verbatim import Launcher
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def tracking_uri(environ: Mapping[str, str] = os.environ, cwd: Path | None = Non
     uri = environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_URI
     base = cwd or launch_directory(environ)
     if ":" not in uri and Path(uri).suffix and not (base / uri).is_dir():
-        uri = SQLITE + uri  # the path of a database, which MLflow would take for a folder of files
+        return sqlite_address(base.resolve() / user_path(uri, "tracking_uri"))  # MLflow would take it for a folder
     path = uri.removeprefix(SQLITE)
     if not uri.startswith(SQLITE) or path.startswith("/") or ":" in path or not path:
         return uri

@@ -216,7 +216,7 @@ def settings_of(
             n_incomplete=len(found) - len(rows),
             n_unscored=n_unscored,
             n_without_examples=sum(record.evaluation(part) is not None for record in unscored),
-            seconds=float(np.mean([sum(record.fit_seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
+            seconds=float(np.mean([sum(record.seconds or 0.0 for record in row) for row in rows])) if rows else 0.0,
         ),
     )
 
@@ -383,7 +383,7 @@ def finalist_row(finalist: FrozenFinalist, evidence: Evidence) -> FinalistRow:
         test=evidence.spread(finalist.id, "test"),
         n_diverged=sum(run.state == "diverged" for run in runs.values()),
         n_params=next((run.n_params for run in runs.values() if run.n_params is not None), None),
-        fit_seconds=mean_or_none([run.seconds for run in runs.values()]),
+        seconds=mean_or_none([run.seconds for run in runs.values()]),
         secondary=_secondary([run for run in runs.values() if run.state == "finished"], evidence.part),
     )
 
@@ -420,7 +420,7 @@ def level_row(factor: Factor, level: str, evidence: Evidence, tuned: Difference 
         valid=evidence.spread(finalist.id, "valid") if finalist else None,
         test=evidence.spread(finalist.id, "test") if finalist else None,
         n_params=next((record.n_params for record in costed if record.n_params is not None), None),
-        fit_seconds=mean_or_none([record.seconds for record in costed]),
+        seconds=mean_or_none([record.seconds for record in costed]),
         tuned=tuned,
         tuned_valid=settings.tuned_valid(factor.name, level) if settings else None,
     )

@@ -178,7 +178,7 @@ class LevelRow:
         The configuration with the best validation score, and that score.
     finalist, valid, test
         Where the user chose configurations: the level's finalist, and its scores over fresh seeds.
-    n_params, fit_seconds
+    n_params, seconds
         Of the best configuration, without compiling.
     """
 
@@ -197,7 +197,7 @@ class LevelRow:
     valid: Spread | None
     test: Spread | None
     n_params: int | None
-    fit_seconds: float | None
+    seconds: float | None
     tuned: Difference | None = None
     tuned_valid: float | None = None
 
@@ -226,7 +226,7 @@ class FinalistRow:
     test: Spread | None
     n_diverged: int
     n_params: int | None
-    fit_seconds: float | None
+    seconds: float | None
     secondary: Mapping[str, Spread] = field(default_factory=dict)
 
 

@@ -242,9 +242,9 @@ def costs(study: StudyData, comparison: Comparison) -> Iterator[Drawing]:
     if not trials:
         return
     finalists = [
-        (row.finalist.id, row.fit_seconds, row.valid.mean)
+        (row.finalist.id, row.seconds, row.valid.mean)
         for row in comparison.finalists
-        if row.fit_seconds and row.valid is not None
+        if row.seconds and row.valid is not None
     ]
     n_finalists = len(finalists)
     squares = plural(n_finalists, "square") + (" is a finalist" if n_finalists == 1 else " are the finalists")

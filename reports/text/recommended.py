@@ -86,7 +86,7 @@ def _facts(of: Recommendation, comparison: Comparison, n_valid: int | None) -> s
     lines += [
         [f"fresh {comparison.design.again}s", *(str(row.valid.n) if row.valid else "0" for row in rows)],
         ["parameters", *(count(row.n_params) for row in rows)],
-        ["seconds of training", *(seconds(row.fit_seconds) for row in rows)],
+        ["seconds of training", *(seconds(row.seconds) for row in rows)],
     ]
     return table(["", "recommended", *(["best alternative"] if len(rows) > 1 else [])], lines)
 
@@ -238,7 +238,7 @@ def _references(comparison: Comparison, context: ReportContext) -> list[str]:
     if of is not None:
         means = [spread(metric, of.valid), *([] if design.folds else [spread(metric, of.test)])]
         name = f"**recommended**: {configuration(of.finalist.config)}"
-        rows.append([name, *means, seconds(of.fit_seconds)])
+        rows.append([name, *means, seconds(of.seconds)])
     unit = f" ({metric.score_unit})" if metric.score_unit else ""
     parts = [f"cross-validated {metric.name}"] if design.folds else [f"validation {metric.name}", "test"]
     header = ["model", *(f"{part}{unit}" for part in parts), "seconds"]

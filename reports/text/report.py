@@ -282,11 +282,12 @@ def _notes(comparison: Comparison, n_valid: int | None) -> str:
         f"Differences are of {of}{f' in {metric.unit}' if metric.unit else '' if folds else f' in {metric.name}'}."
     )
     holm = "*Holm p* is adjusted for the question's contrasts."
+    cost = "*Seconds*: one training of the best configuration, on one thread; of two epochs or more, without compiling."
     if search is None:
         return prose(
             f"{scores} *Confirmed* and *test*: mean ± standard deviation over the row's fresh "
             f"{comparison.design.again}s. {differences} *P(better)*: how often a fresh run of the level "
-            f"beats one of the reference, over all pairs of runs. {holm}"
+            f"beats one of the reference, over all pairs of runs. {cost} {holm}"
         )
     selected = "" if n_valid is None or folds else f" on {count(n_valid)} examples"
     over = "settings, training seeds"
@@ -297,8 +298,7 @@ def _notes(comparison: Comparison, n_valid: int | None) -> str:
         f"{scores} *Tuned*: {_what_tuned_is(search, folds)} with its 95 % interval over {over}. *Selected*: the best "
         f"single {'cross-validated' if folds else 'validation'} "
         f"score of the level{selected}, the luckiest of its trials. {stuck}"
-        "*Seconds*: one training of the best configuration, on one thread; of two epochs or more, without compiling. "
-        f"{differences} {holm}"
+        f"{cost} {differences} {holm}"
     )
 
 
@@ -322,7 +322,7 @@ def _search(question: Question, comparison: Comparison, n_valid: int | None) -> 
             score(metric, row.selected_score, n_examples=n_valid),
             configuration(row.best, without=question.factor.name) if row.best else "–",
             count(row.n_params),
-            seconds(row.fit_seconds),
+            seconds(row.seconds),
         ]
         for row in question.rows
     ]
@@ -356,7 +356,7 @@ def _confirmed(question: Question, comparison: Comparison) -> str:
             spread(metric, row.valid),
             *([] if comparison.design.folds else [spread(metric, row.test)]),
             count(row.n_params),
-            seconds(row.fit_seconds),
+            seconds(row.seconds),
         ]
         for row in question.rows
     ]

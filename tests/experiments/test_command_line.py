@@ -189,7 +189,12 @@ def test_a_column_may_be_called_as_what_says_nothing_elsewhere():
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("--widen=a:up,b:up --widen=c:up", "a:up,b:up,c:up"), ("--widen= --widen=auto", None), ("", None)],
+    [
+        ("--widen=a:up,b:up --widen=c:up", "a:up,b:up,c:up"),
+        ("--widen=a:up,a:up --widen=a:up,c:up", "a:up,a:up,c:up"),
+        ("--widen= --widen=auto", None),
+        ("", None),
+    ],
 )
 def test_an_option_with_commas_may_be_given_several_times(words, expected):
     command = several("--widen")(click.Command("any", callback=lambda widen: widen))

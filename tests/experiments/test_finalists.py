@@ -8,7 +8,8 @@ from optuna.trial import TrialState, create_trial
 
 from depthcheck.experiments.planning import definition, design
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial, choose, frozen_hash, missing_runs
-from depthcheck.experiments.study.running import RecordedStudy
+from depthcheck.experiments.study.running import RecordedStudy, RunningStudy
+from depthcheck.pipeline.config import SplitConfig
 
 DIGITS = definition.read(definition.find("digits"))
 
@@ -160,23 +161,65 @@ def test_what_was_trained_is_not_trained_again():
     assert missing_runs((one, two), 3, everything) == (("trial-1", 2), ("trial-2", 2))
 
 
+def told(number, optimizer, score, **said):
+    point = {
+        "depth": 1,
+        "units": 8,
+        "activation": "relu",
+        "optimizer": optimizer,
+        "learning_rate": 0.1,
+        "batch_size": 8,
+    }
+    combination = {"combination": {"optimizer": optimizer}, "point": point}
+    noted = {"phase": "compare", "seed": number, "state": "finished", **combination, **said}
+    trial = create_trial(state=TrialState.COMPLETE, value=score, user_attrs=noted)
+    trial.number = number
+    return trial
+
+
 def test_configuration_that_was_confirmed_stays_its_finalist_when_a_longer_search_finds_it_again():
     of = replace(DIGITS, compare={"optimizer": ("sgd", "adam")}, tune={}, tune_for={}, fixed={"depth": 1})
     of = replace(of, budget=replace(of.budget, seeds=5))
-    ended = []
-    for number, optimizer, score in ((1, "sgd", 0.5), (2, "adam", 0.6), (7, "sgd", 0.8), (8, "adam", 0.4)):
-        said = {"combination": {"optimizer": optimizer}, "point": {"depth": 1, "optimizer": optimizer}}
-        noted = {"phase": "compare", "seed": number, "state": "finished", **said}
-        ended.append(create_trial(state=TrialState.COMPLETE, value=score, user_attrs=noted))
-        ended[-1].number = number
+    ended = [told(1, "sgd", 0.5), told(2, "adam", 0.6), told(7, "sgd", 0.8), told(8, "adam", 0.4)]
     before = choose(of, [StudyTrial.of(trial) for trial in ended[:2]])
     rounds = [design.ConfirmRound(finalists=before, runs=missing_runs(before, 2, []))]
     ledger = SimpleNamespace(rounds=lambda: rounds, trials=lambda: ended)
 
     study = RecordedStudy(ledger=ledger, experiment=of, resolved=None)
 
-    assert sorted(study.selected, key=lambda one: one.number) == list(before)
+    assert {one.id: one.selected_score for one in study.selected} == {"trial-1": 0.8, "trial-2": 0.6}
     assert study.n_unplanned == 2 * 5 - 2 * 2  # on the seeds that are new
+
+
+def test_runs_of_chosen_configurations_on_more_seeds_are_counted():
+    of = replace(DIGITS, budget=replace(DIGITS.budget, seeds=5))
+    chosen = [replace(one, origin="chosen") for one in choose(DIGITS, searched({1: 0.9, 4: 0.8}))]
+    rounds = [design.ConfirmRound(finalists=tuple(chosen), runs=missing_runs(chosen, 2, []))]
+    ledger = SimpleNamespace(rounds=lambda: rounds, trials=list)
+
+    assert RecordedStudy(ledger=ledger, experiment=of, resolved=None).n_unplanned == len(chosen) * 3
+
+
+def test_finalists_of_an_earlier_round_that_are_chosen_again_are_those_of_the_champion():
+    of = replace(DIGITS, compare={"optimizer": ("sgd", "adam")}, tune={}, tune_for={}, fixed={"depth": 1})
+    ended = [told(1, "sgd", 0.9), told(2, "adam", 0.6)]
+    first = choose(of, [StudyTrial.of(trial) for trial in ended])
+    second = tuple(
+        replace(one, id=f"trial-{number}", point={**one.point, "units": 9}) for number, one in enumerate(first, 11)
+    )
+    rounds = [design.ConfirmRound(finalists=those, runs=missing_runs(those, 1, [])) for those in (first, second)]
+    for number, finalist in enumerate((*first, *second), 20):
+        ended.append(told(number, "sgd", 0.7, phase="confirm", finalist=finalist.id, run_id=f"run-{number}"))
+    ledger = SimpleNamespace(rounds=lambda: rounds, trials=lambda: ended, add_round=rounds.append)
+    logged = SimpleNamespace(tracking_uri="sqlite:///none.db", log_finalists=lambda frozen: None)
+    resolved = SimpleNamespace(data_sha256="0" * 64, split=SplitConfig())
+    of = replace(of, budget=replace(of.budget, seeds=1))
+    study = RunningStudy(ledger=ledger, experiment=of, resolved=resolved, study_run=logged)
+
+    assert not study.freeze_finalists()
+    assert study.champion.finalist in {one.id for one in first}
+    assert not study.freeze_finalists()
+    assert len(rounds) == 3
 
 
 @pytest.mark.parametrize(

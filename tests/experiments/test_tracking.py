@@ -523,6 +523,8 @@ def test_store_is_found_where_mlflow_run_was_typed(tmp_path: Path, empty_store: 
         ("sqlite:////else/own.db", "sqlite:////else/own.db"),
         ("sub/own.db", "sqlite:////home/me/sub/own.db"),
         ("/else/own.db", "sqlite:////else/own.db"),
+        ("runs 100%41/a?b.db", "sqlite:////home/me/runs 100%2541/a%3Fb.db"),
+        ("~/own.db", f"sqlite:///{Path.home()}/own.db"),
         ("./mlruns", "./mlruns"),
         ("databricks", "databricks"),
         ("http://server:5000", "http://server:5000"),

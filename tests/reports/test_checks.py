@@ -45,7 +45,7 @@ ROW = LevelRow(
     valid=None,
     test=None,
     n_params=None,
-    fit_seconds=None,
+    seconds=None,
 )
 
 
@@ -68,7 +68,7 @@ def finalist_row(of=None, n=5, n_diverged=0):
         test=None,
         n_diverged=n_diverged,
         n_params=10,
-        fit_seconds=1.0,
+        seconds=1.0,
     )
 
 

@@ -96,8 +96,8 @@ def test_seconds_of_a_level_are_without_what_its_first_network_took_to_compile(r
     first = dataclasses.replace(history(), seconds=(1.75, 0.25))
     records = [dataclasses.replace(one, history=first) if one.config.model.depth == 2 else one for one in records]
     comparison = compare(design(), records, *rest)
-    assert (row_of(comparison, "2").fit_seconds, row_of(comparison, "1").fit_seconds) == (0.5, 2.0)
-    assert {row.fit_seconds for row in comparison.finalists if row.finalist.config.model.depth == 2} == {0.5}
+    assert (row_of(comparison, "2").seconds, row_of(comparison, "1").seconds) == (0.5, 2.0)
+    assert {row.seconds for row in comparison.finalists if row.finalist.config.model.depth == 2} == {0.5}
 
 
 def test_exploit_baseline_and_confirm_never_enter_a_table(rng):
