@@ -503,7 +503,7 @@ def _target_words(dataset: Dataset) -> str:
 def _column_lines(columns: Sequence[Column], config: DataConfig) -> list[str]:
     if not columns:
         return []
-    said = {config.group, config.time, config.weight, config.test_column}  # what these are cannot be told otherwise
+    said = {config.group, config.time, config.weight, config.test_column}  # of these the kind is not to be told
     lines = (
         f"# {_key(column.name)} = {_text(column.kind)}  # {_column_words(column)}"
         for column in columns

@@ -16,7 +16,7 @@ from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
 from depthcheck.experiments.tracking.reading import studies
-from depthcheck.experiments.tracking.runs import NO_SUCH_ID, StoredRun, all_pages, below, find_run, get, search
+from depthcheck.experiments.tracking.runs import NO_SUCH_ID, all_pages, below, find_run, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, require_there, storage
 from depthcheck.experiments.tracking.study_run import StudyRun, shortened
 from depthcheck.pipeline.system import silent_imports
@@ -143,25 +143,23 @@ def delete_study(uri: str, study: str, run_id: str) -> None:
         runs = [*search(api, below(run_id), deleted_too=True), get(api, run_id)]
         versions, ours = _versions(api, study), {run.run_id for run in runs}
         own = [one.version for one in versions if one.run_id in ours]
+        where = sorted({run.experiment_id for run in runs})
+        made = all_pages(lambda token: api.search_logged_models(where, page_token=token))
+        models = [model for model in made if model.source_run_id in ours]
+        there = list(all_pages(lambda token: api.search_model_versions(page_token=token))) if models else []
+        left = [one for one in there if one.name != study or one.version not in own]
+        used = {part for one in left for part in (one.run_id, *str(one.source).split("/"))}
         if own and len(own) == len(versions):
             api.delete_registered_model(study)
         else:
             for version in own:
                 api.delete_model_version(study, version)
-        left = all_pages(lambda token: api.search_model_versions(page_token=token))
-        used = {part for one in left for part in (one.run_id, *str(one.source).split("/"))}
+        for model in models:
+            if used.isdisjoint((model.source_run_id, model.model_id)):
+                api.delete_logged_model(model.model_id)
         for run in runs:
-            for model in _models(api, run):
-                if used.isdisjoint((run.run_id, model.model_id)):
-                    api.delete_logged_model(model.model_id)
             if not run.is_deleted:
                 api.delete_run(run.run_id)
-
-
-def _models(api: MlflowClient, run: StoredRun) -> list[LoggedModel]:
-    """Return all models that a run has made."""
-    made, where = f"source_run_id = '{run.run_id}'", [run.experiment_id]
-    return list(all_pages(lambda token: api.search_logged_models(where, filter_string=made, page_token=token)))
 
 
 def require_free(uri: str, study: str) -> None:

@@ -28,6 +28,7 @@ from depthcheck.pipeline.config import (
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
+    MISSING_AMONG_VALUES,
     TRUTHS,
     CellError,
     Cells,
@@ -39,6 +40,7 @@ from depthcheck.pipeline.data.cells import (
     cells_of,
     listed,
     narrow,
+    needs_double,
     proves_comma,
     typed,
 )
@@ -323,6 +325,12 @@ def _groups_of(
     name: str, files: Sequence[Cells], comma: bool, log: Callable[[str], None]
 ) -> Sequence[NDArray[np.int64]]:
     """Return the group of each row, numbered as they come; a row without one is a group of its own."""
+    if not isinstance(files[0], Texts):  # whose words for missing are missing numbers by now
+        words = MISSING_AMONG_VALUES
+        files = [
+            cells.without(cells.different.str.lower().isin(words).to_numpy(bool)) if isinstance(cells, Texts) else cells
+            for cells in files
+        ]
     ends = np.cumsum([len(cells.missing) for cells in files])
     groups = pd.factorize(np.concatenate(_alike(name, files, comma)))[0].astype(np.int64)
     alone = np.flatnonzero(np.concatenate([cells.missing for cells in files]))
@@ -333,21 +341,38 @@ def _groups_of(
 
 
 def _alike(name: str, files: Sequence[Cells], comma: bool) -> list[NDArray[Any]]:
-    """Return what the rows of one group have alike: of two files, what the first one's cells are read as in both.
+    """Return what the rows of one group have alike: the first file's cells, as without another one.
 
-    That is names where some cell is read as nothing else.
+    A test file's cell is of the group that is written so, or that alone has its value as the first file's are read.
     """
-    first = files[0]
-    if len(files) == 1:
-        return [np.maximum(first.codes, -1) if isinstance(first, Texts) else first.values]
-    column = replace(guess(name, first, comma=comma), is_double=True)
-    if column.kind != "ignored":
+    first, *others = files
+    own = np.maximum(first.codes, -1) if isinstance(first, Texts) else first.values
+    if not others:
+        return [own]
+    (codes, known), (test_codes, asked) = map(_different, files)
+    at = np.full(len(asked.missing), -1)
+    if isinstance(known, Texts) and isinstance(asked, Texts):
+        at = pd.Index(known.different).get_indexer(pd.Index(asked.different))
+    if (at < 0).any():
+        column = guess(name, first, comma=comma)
+        column = guess(name, first, kind="categorical") if column.kind == "ignored" else column
         with suppress(CellError):
-            values = [np.asarray(typed(column, cells)) for cells in files]
-            if all((cells.missing | pd.notna(read)).all() for cells, read in zip(files, values, strict=True)):
-                return values
-    names = guess(name, first, kind="categorical")
-    return [np.asarray(typed(names, cells)) for cells in files]
+            values, of_test = (pd.Series(np.asarray(typed(column, cells))) for cells in (known, asked))
+            once = values[values.notna() & ~values.duplicated(keep=False)]
+            found = pd.Index(once).get_indexer(pd.Index(of_test))
+            at = np.where((at < 0) & (found >= 0), np.append(once.index, -1)[found], at)
+    at = np.where(at < 0, len(known.missing) + np.arange(len(at)), at)
+    both = [codes, np.append(at, -1)[test_codes]]
+    # A missing text is counted, and a missing number is not: groups of data that were read before keep theirs.
+    return both if isinstance(first, Texts) else [np.where(part < 0, np.nan, part) for part in both]
+
+
+def _different(cells: Cells) -> tuple[NDArray[np.int64], Cells]:
+    """Return the position of each cell among the different ones, -1 where missing, and those."""
+    if isinstance(cells, Texts):
+        return np.maximum(cells.codes, -1), replace(cells, codes=np.arange(len(cells.different)))
+    codes, values = pd.factorize(np.where(cells.missing, np.nan, cells.values))
+    return codes.astype(np.int64), type(cells)(values)
 
 
 def _times_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list[NDArray[np.float64]]:
@@ -357,10 +382,15 @@ def _times_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list
         is_date = numbers_in(replace(first, stated="")) is None  # OpenML has years as categories, too
     else:  # 20160131 is a number, unless a test file has it as another date
         is_date = isinstance(first, Days) or (not isinstance(files[-1], Numbers) and guess(name, first).kind == "date")
-    column = written_as("time", name, first, "date" if is_date else "numeric")
-    is_double = column.is_double or not (is_date and isinstance(first, Texts))
+    if is_date or isinstance(first, Texts):
+        column = written_as("time", name, first, "date" if is_date else "numeric")
+    else:
+        column = guess(name, first, kind="numeric")
     must = f"time column {name!r} must have a value in every row"
-    return _numbers_of(replace(column, is_double=is_double), files, must, at_least=-np.inf)
+    times = _numbers_of(replace(column, is_double=True), files, must, at_least=-np.inf)
+    if is_date and isinstance(first, Texts) and not needs_double(np.concatenate(times)):
+        times = [part.astype(np.float32).astype(np.float64) for part in times]
+    return times
 
 
 def _weights_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list[NDArray[np.float64]]:

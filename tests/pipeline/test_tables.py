@@ -530,6 +530,9 @@ HALVES = [f"{row},5" for row in range(N)]
         ("group", HALVES, ["2.5", "1.25"], [2, N]),
         ("group", DAYS, ["2022-05-07", "2024-03-01"], [6, 28]),
         ("group", [f"{row:04}" for row in range(N)], [7, 7777], [7, N]),
+        ("group", [row / 10 for row in range(N)], ["0.1", "0.20"], [1, 2]),
+        ("group", list(range(N)), ["1", "-"], [1, N]),
+        ("time", DAYS, ["2022-05-07", "2022-05-07 13:01"], [19_119, 19_119 + 781 / 1440]),
     ],
 )
 def test_columns_with_a_role_are_read_in_a_test_file_as_features_are(role, column, cells, told):
@@ -537,6 +540,16 @@ def test_columns_with_a_role_are_read_in_a_test_file_as_features_are(role, colum
     dataset = dataset_of({"x": [0.5, 1.5] * (N // 2), "v": column}, test=test, **{role: "v"})
 
     assert getattr(dataset, f"{role}s_test").tolist() == told
+
+
+@pytest.mark.parametrize("names", [("3.1", "3.10", "4.1", "4.2"), ("1k", "1000", "5", "5%"), ("Y", "n", "N", "-")])
+def test_groups_that_train_are_the_same_with_a_test_file(names):
+    test = pd.DataFrame({"x": [0.5, 1.5], "v": [names[1], "elsewhere"], "y": ["a", "b"]})
+    frame = {"x": [0.5, 1.5] * (N // 2), "v": cycle(*names)}
+    dataset = dataset_of(frame, test=test, group="v")
+
+    assert dataset.groups.tolist() == dataset_of(frame, group="v").groups.tolist() == cycle(0, 1, 2, 3)
+    assert dataset.groups_test.tolist() == [1, 4]
 
 
 def test_the_frame_that_was_given_stays_as_it_was():
