@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def _definition(schema: Mapping[str, Any]) -> Iterator[str]:
         (tables if "$ref" in of else top)[name] = of
     yield "At the top of the file:"
     yield _keys(top)
-    of_budget = _attributes(str(document.Budget.__doc__))
+    of_budget = _attributes(inspect.getdoc(document.Budget) or "")
     for name in ("data", "split", "budget"):
         yield f"`[{name}]`:"
         yield _keys(schema["$defs"][name.capitalize()]["properties"], of_budget if name == "budget" else {})
@@ -96,7 +97,7 @@ def _keys(properties: Mapping[str, Any], said: Mapping[str, str] = {}) -> str:
 
 def _attributes(docstring: str) -> dict[str, str]:
     """Return what a numpydoc docstring says of each attribute."""
-    found = re.findall(r"^    (\w+)\n((?:        .*\n?|\n)+)", docstring, flags=re.MULTILINE)
+    found = re.findall(r"^(\w+)\n((?:    .*\n?|\n)+)", docstring, flags=re.MULTILINE)
     return {name: " ".join(text.split()).replace("``", "`") for name, text in found}
 
 

@@ -18,6 +18,7 @@ def bare(monkeypatch):
     for module, names in ((os, ("sched_getaffinity", "geteuid", "O_DIRECTORY")), (signal, ("pthread_sigmask",))):
         for name in names:
             monkeypatch.delattr(module, name)
+    monkeypatch.setattr(os, "process_cpu_count", os.cpu_count, raising=False)  # of Python 3.13, which asks the first
 
 
 def test_system_that_lacks_much_still_has_cores_and_users_and_threads(bare):
