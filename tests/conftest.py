@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from depthcheck.pipeline.data.load import DataNotFoundError, load
 from depthcheck.pipeline.data.published import FASHION_FILES
 from depthcheck.pipeline.dimensions import DIMENSIONS
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.system import cleaning_up
 from tests.end_to_end.servers import mlflow_server
 from tests.others import shared_by_all
 
@@ -112,6 +114,22 @@ def server(uri: str, tmp_path: Path) -> Iterator[str]:
         yield started.uri
 
 
+@contextlib.contextmanager
+def _at_most(*, seconds: int) -> Iterator[None]:
+    """Raise TimeoutError where what is done inside takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture
 def here(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -124,11 +142,17 @@ def here(
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()
-        with contextlib.chdir(folder):
+        heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        hook = sys.unraisablehook
+        with contextlib.chdir(folder), _at_most(seconds=600):
             try:
                 code = main(words)
-            finally:
-                give_back()  # as at the end of a process of its own
+            finally:  # as at the end of a process of its own
+                cleaning_up()
+                for number, handler in heard.items():
+                    signal.signal(number, handler)
+                sys.unraisablehook = hook
+                give_back()
         out, err = capfd.readouterr()
         return subprocess.CompletedProcess(words, code, out, err)
 

@@ -124,8 +124,12 @@ def several(*names: str, **how: Any) -> Callable[[_Command], _Command]:
     def joined(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> str | None:
         words: list[str] = []
         for text in given:
-            before = (*words, *_NOT_GIVEN)
-            words += [word for word in text.split(",") if word not in before]
+            before = list(words)
+            for word in text.split(","):
+                if word in before:
+                    before.remove(word)
+                elif word not in _NOT_GIVEN:
+                    words.append(word)
         return ",".join(words) or None
 
     return option(*names, multiple=True, callback=joined, **how)

@@ -232,7 +232,7 @@ class _Parts:
                 self._tell("groups", name, series, lambda files: _groups_of(name, files, self.comma, self.log))
                 self._warn_of_groups(name)
             elif name == self.config.time:
-                self._tell("times", name, series, lambda files: _times_of(name, files, self._written_as))
+                self._tell("times", name, series, lambda files: _times_of(name, files, self.comma, self._written_as))
             elif name == self.config.weight:
                 if self.test_file is not None and name not in self.test_file.columns:
                     raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
@@ -353,14 +353,17 @@ def _alike(name: str, files: Sequence[Cells], comma: bool) -> list[NDArray[Any]]
     at = np.full(len(asked.missing), -1)
     if isinstance(known, Texts) and isinstance(asked, Texts):
         at = pd.Index(known.different).get_indexer(pd.Index(asked.different))
-    if (at < 0).any():
-        column = guess(name, first, comma=comma)
-        column = guess(name, first, kind="categorical") if column.kind == "ignored" else column
-        with suppress(CellError):
+    is_single = any(isinstance(cells, Numbers) and cells.values.dtype == np.float32 for cells in files)
+    for kind in (None, "categorical") if (at < 0).any() else ():
+        column = replace(guess(name, first, kind=kind, comma=comma), is_double=not is_single)
+        if column.kind == "ignored":
+            continue
+        with suppress(CellError):  # where a cell cannot be read so, all are names
             values, of_test = (pd.Series(np.asarray(typed(column, cells))) for cells in (known, asked))
             once = values[values.notna() & ~values.duplicated(keep=False)]
             found = pd.Index(once).get_indexer(pd.Index(of_test))
             at = np.where((at < 0) & (found >= 0), np.append(once.index, -1)[found], at)
+            break
     at = np.where(at < 0, len(known.missing) + np.arange(len(at)), at)
     both = [codes, np.append(at, -1)[test_codes]]
     # A missing text is counted, and a missing number is not: groups of data that were read before keep theirs.
@@ -375,7 +378,7 @@ def _different(cells: Cells) -> tuple[NDArray[np.int64], Cells]:
     return codes.astype(np.int64), type(cells)(values)
 
 
-def _times_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list[NDArray[np.float64]]:
+def _times_of(name: str, files: Sequence[Cells], comma: bool, written_as: _WrittenAs) -> list[NDArray[np.float64]]:
     """Return when each row was recorded: days since 1970, or the numbers that the column has."""
     first = files[0]
     if isinstance(first, Texts):
@@ -385,7 +388,7 @@ def _times_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list
     if is_date or isinstance(first, Texts):
         column = written_as("time", name, first, "date" if is_date else "numeric")
     else:
-        column = guess(name, first, kind="numeric")
+        column = guess(name, first, kind="numeric", comma=comma)
     must = f"time column {name!r} must have a value in every row"
     times = _numbers_of(replace(column, is_double=True), files, must, at_least=-np.inf)
     if is_date and isinstance(first, Texts) and not needs_double(np.concatenate(times)):

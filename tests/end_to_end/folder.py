@@ -33,7 +33,8 @@ class Folder:
         return f"sqlite:///{self.path / 'optuna.db'}"
 
     def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+        ours = ("MLFLOW", "KERAS_HOME")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and "depthcheck-session-" not in v}
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
     def start(self, *words: str) -> subprocess.Popen[str]:

@@ -1,7 +1,6 @@
 """A study on a cluster: with TLS, PostgreSQL, an MLflow server before it, and hosts that come and go."""
 
 import base64
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -115,12 +114,12 @@ def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machi
             database.restart()
             n_before = n_told(served)
             wait_for(lambda: n_told(served) >= n_before + 3 or process.poll() is not None)
+            assert process.poll() is None, "the study ended before all that was to disturb it"
             tracking.kill()
             first.join_again()
             tracking.start()
             output, _ = process.communicate(timeout=300)
-            sys.stdout.write(output)
-            assert process.returncode == 0
+            assert process.returncode == 0, output
             examined = here(at.path, "doctor", HOME=str(at.home), MLFLOW_TRACKING_URI=served.uri, **settings)
             assert examined.returncode == 0, examined
             assert len(served.study().trials) == 30

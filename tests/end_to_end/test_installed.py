@@ -134,7 +134,7 @@ def test_command_runs_reports_reproduces_and_predicts(installed, tiny):
     pixels = pd.DataFrame([[0.0] * 64] * 2)
     pixels.to_csv(installed.folder / "new.csv", index=False)
     # In one process, since each imports MLflow and the rest for seconds.
-    several = [["report"], ["reproduce"], ["predict", "--input", "new.csv", "--output", "answers.csv"]]
+    several = [["predict", "--input", "new.csv", "--output", "answers.csv"], ["report"], ["reproduce"]]
     said = installed.run(
         "python", "-c", f"from depthcheck.cli import main\nassert [*map(main, {several})] == [0, 0, 0]"
     )

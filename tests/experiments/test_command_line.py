@@ -192,6 +192,7 @@ def test_a_column_may_be_called_as_what_says_nothing_elsewhere():
     [
         ("--widen=a:up,b:up --widen=c:up", "a:up,b:up,c:up"),
         ("--widen=a:up,a:up --widen=a:up,c:up", "a:up,a:up,c:up"),
+        ("--widen=a:up,c:up --widen=a:up,a:up", "a:up,c:up,a:up"),
         ("--widen= --widen=auto", None),
         ("", None),
     ],
