@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
@@ -59,13 +60,10 @@ def _program(batch_size: int) -> tf.types.experimental.PolymorphicFunction:
     return tf.function(train, jit_compile=True, autograph=False)
 
 
-def _seconds(call, rounds: int) -> list[float]:
-    found = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return found
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -87,7 +85,7 @@ def main() -> None:
 
         same = zip(at_once(), zip(*in_turns(), strict=True), strict=True)
         assert all(np.allclose(one.numpy(), np.stack([w.numpy() for w in others]), atol=1e-3) for one, others in same)
-        pairs = [(_seconds(in_turns, 1)[0], _seconds(at_once, 1)[0]) for _ in range(_ROUNDS)]
+        pairs = [(_seconds(in_turns), _seconds(at_once)) for _ in range(_ROUNDS)]
         ratios = sorted(once / turns for turns, once in pairs)
         seconds = median(turns for turns, _ in pairs)
         print(
