@@ -302,7 +302,10 @@ class Coordinator:
             return outcome_of(ended)
         tracking.close_stale(study.tracking_uri, study.run_id, task.number, note=INTERRUPTED_NOTE)
         run = start_run(task)
-        run.fail(_DIED)
+        try:
+            run.fail(_DIED)
+        except tracking.TakenOverError:  # the worker was cut off, and has ended the trial meanwhile
+            return self._died(task)
         return Outcome(number=task.number, run_id=run.run_id, state="failed", failure=_DIED)
 
     def _stop_if_all_fail(self) -> None:

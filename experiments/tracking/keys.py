@@ -48,6 +48,8 @@ TRAINED_ON = "trained_on"
 #: Which network was scored on the test part, where that is not the one of the curves.
 SCORED_NETWORK = "scored_network"
 FAILURE = "failure"
+#: Of an attempt that was closed as KILLED. Whoever trained it may come back and write another status over that one.
+CLOSED = "closed"
 FINALIST = "finalist"
 FINALISTS_SHA256 = "finalists_sha256"
 CONFIRM_SEEDS = "confirm_seeds"

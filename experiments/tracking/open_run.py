@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.runs import Curves, RunEnd, get
+from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get
 from depthcheck.experiments.tracking.store import TakenOverError, client, log_batch, storage
 from depthcheck.pipeline.records import Dataset
 
@@ -77,16 +77,18 @@ class OpenRun:
                     self._seen.add((key, epoch))
                     self._rows.append((key, float(value), epoch))
 
-    def _end(self, status: RunEnd, tags: Mapping[str, str]) -> None:
-        """Write what is left of the curves, and the tags, and end the run, unless somebody else has.
+    def _end(self, status: RunEnd, tags: Mapping[str, str]) -> StoredRun:
+        """Write what is left of the curves, and the tags, and end the run, unless somebody has; return it as it was.
 
         A worker that was cut off for a while goes on with a trial that another one has been given meanwhile.
         """
         with storage(f"cannot end run {self.run_id}"):
-            if get(self._api, self.run_id).status != "RUNNING":
+            run = get(self._api, self.run_id)
+            if run.status != "RUNNING":
                 raise TakenOverError(f"run {self.run_id} was ended by somebody else")
             log_batch(self._api, self.run_id, metrics=self._rows, tags=tags)
             self._api.set_terminated(self.run_id, status)
+        return run
 
 
 def log_artifacts(api: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:

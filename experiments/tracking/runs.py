@@ -279,7 +279,7 @@ def _stored(run: Run) -> StoredRun:
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
         name=run.info.run_name or run.info.run_id,
-        status=run.info.status,
+        status="KILLED" if run.data.tags.get(keys.CLOSED) == "true" else run.info.status,
         is_deleted=run.info.lifecycle_stage == "deleted",
         started=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
         end_time=run.info.end_time,

@@ -326,8 +326,11 @@ def end_run(uri: str, run_id: str, status: RunEnd, tags: Mapping[str, str]) -> N
     """Give a run the status of one that has ended; one that had ended before keeps its time."""
     api = client(uri)
     with storage(f"cannot end run {run_id} in {uri}"):
+        run, is_closed = get(api, run_id), status == "KILLED"
+        if is_closed or keys.CLOSED in run.tags:
+            tags = {**tags, keys.CLOSED: str(is_closed).lower()}
         log_batch(api, run_id, tags=tags)
-        api.set_terminated(run_id, status, get(api, run_id).end_time)
+        api.set_terminated(run_id, status, run.end_time)
 
 
 def put_right(uri: str, run_id: str, tags: Mapping[str, str], values: Mapping[str, float]) -> None:

@@ -24,9 +24,10 @@ import psutil  # type: ignore[import-untyped]
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import log_model, on_disk
 from depthcheck.experiments.tracking.open_run import Artifact, OpenRun, code_version, log_artifacts, source_tags
+from depthcheck.experiments.tracking.reading import attempts
 from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
-from depthcheck.experiments.tracking.store import client, launched_run, log_batch, storage
-from depthcheck.experiments.tracking.study_run import StudyRun
+from depthcheck.experiments.tracking.store import TakenOverError, client, launched_run, log_batch, storage
+from depthcheck.experiments.tracking.study_run import StudyRun, end_run
 from depthcheck.pipeline.config import ParamValue, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialResult
 
@@ -138,6 +139,21 @@ class TrialRun(OpenRun):
         with storage(f"cannot write the failure of run {self.run_id}"):
             self._api.log_text(self.run_id, traceback_text, keys.TRACEBACK)
         self._end("FAILED", {keys.STATE: "failed", keys.FAILURE: lines[-1], keys.NOTE: note})
+
+    def _end(self, status: RunEnd, tags: Mapping[str, str]) -> StoredRun:
+        """End the run, and close it where another of the same trial has ended, or somebody has closed this one.
+
+        Whether that is so is asked once more when the end is written: a process that was stopped between asking and
+        writing, or before it created its run, would end a trial that another worker has ended meanwhile. Of two that
+        end at once both may be closed, and the trial is run again.
+        """
+        run, study = super()._end(status, tags), self.study
+        runs = attempts(study.tracking_uri, study.experiment_id, study.run_id, run.number)
+        if any(other.status == "KILLED" if other.run_id == self.run_id else other.counts for other in runs):
+            note = "Closed: this worker was cut off for a while, and another one has run the trial."
+            end_run(study.tracking_uri, self.run_id, "KILLED", {keys.NOTE: note})
+            raise TakenOverError(f"trial {run.number} was ended by somebody else than run {self.run_id}")
+        return run
 
 
 def start_trial(

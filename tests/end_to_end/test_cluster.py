@@ -121,7 +121,7 @@ def test_study_on_a_cluster_whose_hosts_and_servers_go_away_is_that_of_one_machi
             output, _ = process.communicate(timeout=300)
             assert process.returncode == 0, output
             examined = here(at.path, "doctor", HOME=str(at.home), MLFLOW_TRACKING_URI=served.uri, **settings)
-            assert examined.returncode == 0, examined
+            assert examined.returncode == 0, examined.stdout
             assert len(served.study().trials) == 30
             assert served.fingerprint() == alone.fingerprint()
             runs = list(search(client(served.uri), ""))

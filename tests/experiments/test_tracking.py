@@ -21,6 +21,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys, open_run, reading, runs
@@ -316,8 +317,47 @@ def test_attempt_that_another_worker_took_over_ends_nothing(study: tracking.Stud
     assert [(run.run_id, run.status) for run in found] == [(cut_off.run_id, "KILLED"), (second, "FINISHED")]
 
 
+@pytest.mark.parametrize("is_killed_then", [False, True])
+@pytest.mark.parametrize("failure", [None, "it came back, and failed"])
+def test_attempt_that_was_stopped_as_it_ended_ends_nothing(study, monkeypatch, failure, is_killed_then) -> None:
+    cut_off, write = tracking.start_trial(study, number=0, phase="compare", config=CONFIG), MlflowClient.set_terminated
+    meanwhile: list[str] = []
+
+    def stopped(api: MlflowClient, run_id: str, status: str | None = None, end_time: int | None = None) -> None:
+        monkeypatch.setattr(MlflowClient, "set_terminated", write)
+        tracking.close_stale(study.tracking_uri, study.run_id, 0)
+        meanwhile.append(run_trial(study, 0))
+        api.set_terminated(run_id, status, end_time)
+        if is_killed_then:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", stopped)
+    with pytest.raises(KeyboardInterrupt if is_killed_then else tracking.TakenOverError):
+        cut_off.finish(result(history(4))) if failure is None else cut_off.fail(failure)
+
+    found = tracking.attempts(study.tracking_uri, study.experiment_id, study.run_id, 0)
+    assert [(run.run_id, run.status) for run in found] == [(cut_off.run_id, "KILLED"), (meanwhile[0], "FINISHED")]
+    if not is_killed_then:  # in MLflow's own pages, too
+        assert client(study.tracking_uri).get_run(cut_off.run_id).info.status == "KILLED"
+
+
+def test_attempt_that_was_stopped_before_its_run_was_made_ends_nothing(study: tracking.StudyRun) -> None:
+    first = run_trial(study, 0)
+    late = tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
+
+    with pytest.raises(tracking.TakenOverError, match=f"trial 0 was ended by somebody else than run {late.run_id}"):
+        late.finish(result(history(4)))
+
+    found = tracking.attempts(study.tracking_uri, study.experiment_id, study.run_id, 0)
+    assert [(run.run_id, run.status) for run in found] == [(first, "FINISHED"), (late.run_id, "KILLED")]
+
+
 def test_trial_that_ended_twice_counts_once(study: tracking.StudyRun) -> None:
-    first, _second = run_trial(study, 0), run_trial(study, 0)
+    first, second = run_trial(study, 0), tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
+    with pytest.raises(tracking.TakenOverError):
+        second.finish(result(history(4)))
+    tracking.end_run(study.tracking_uri, second.run_id, "FINISHED", {})
+    assert all(run.counts for run in tracking.attempts(study.tracking_uri, study.experiment_id, study.run_id, 0))
 
     assert [record.run_id for record in tracking.trials(study.tracking_uri, study.run_id)] == [first]
 
