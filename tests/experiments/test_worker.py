@@ -12,8 +12,9 @@ import pytest
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.cluster import worker
-from depthcheck.experiments.cluster.worker import TrialTask, run_task, score_network, trained_here
+from depthcheck.experiments.cluster.worker import TrialTask, run_task, score_network, start_run, trained_here
 from depthcheck.experiments.planning import definition, design, space
+from depthcheck.experiments.study import coordinator as coordination
 from depthcheck.experiments.study.coordinator import Coordinator
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline import trial
@@ -84,14 +85,23 @@ def test_model_that_diverges_on_all_rows_is_the_first_folds_and_says_so(uri, tmp
     assert told == [None, "the first fold"]
 
 
-def test_trial_that_had_ended_when_its_worker_died_stays_as_it_ended(uri) -> None:
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_trial_that_had_ended_when_its_worker_died_stays_as_it_ended(uri, monkeypatch, comes_back) -> None:
+    def start(task: TrialTask) -> tracking.TrialRun:
+        monkeypatch.setattr(coordination, "start_run", start_run)
+        run = start_run(task)
+        start_run(task).fail("by the worker, which was cut off")
+        return run
+
+    if comes_back:
+        monkeypatch.setattr(coordination, "start_run", start)
     parent = tracking.open_parent("mine", uri=uri, environ={})
     config = space.to_config(DIGITS, PLAN[1].point, seed=1, data_sha256="ab" * 32, split=SplitConfig())
     task = TrialTask(study_run=parent, number=1, phase="compare", combination={}, config=config)
     coordinator = object.__new__(Coordinator)
     coordinator._study = Mock()
     died = coordinator._died(task)
-    assert died.failure.startswith("its worker died each time")
+    assert died.failure.startswith("by the worker" if comes_back else "its worker died each time")
     assert coordinator._died(task) == died
 
 
