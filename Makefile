@@ -35,9 +35,10 @@ run: .venv/installed  ## the main job: make run TRIALS=50 ARGS="-P epochs=5"
 report: .venv/installed  ## the latest study's report: make report ARGS="--study NAME"
 	.venv/bin/python -m depthcheck report $(ARGS)
 
-# Jobs are for language models, and leave files in /dev/shm.
+# The store is where a study writes to. Jobs are for language models, and leave files in /dev/shm.
 ui: .venv/installed  ## browse the results on http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/python -m mlflow ui --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db) $(ARGS)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/python -m mlflow ui --backend-store-uri "$$($(STORE))" $(ARGS)
+STORE = .venv/bin/python -c "from depthcheck.experiments.tracking.store import tracking_uri; print(tracking_uri())"
 
 # A file is tested as a whole by one process, since its tests share what is slow to make; the longest come first.
 test: .venv/installed-dev  ## the tests, or some: make test ARGS="tests/reports -k figures"
