@@ -275,11 +275,12 @@ def _as_logged(value: float) -> float:
 def _stored(run: Run) -> StoredRun:
     outputs = run.outputs.model_outputs if run.outputs is not None else []
     last = max(outputs, key=lambda output: output.step, default=None)
+    has_ended = run.info.status in ("FINISHED", "FAILED")  # where closing it was cut short, it is RUNNING yet
     return StoredRun(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
         name=run.info.run_name or run.info.run_id,
-        status="KILLED" if run.data.tags.get(keys.CLOSED) == "true" else run.info.status,
+        status="KILLED" if has_ended and run.data.tags.get(keys.CLOSED) == "true" else run.info.status,
         is_deleted=run.info.lifecycle_stage == "deleted",
         started=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
         end_time=run.info.end_time,

@@ -265,8 +265,20 @@ def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, s
         # An experiment's name may be a path, to anywhere.
         called = keys.fitted(name, r"[^\w. -]|^[. ]+|[. ]+$", _LONGEST_NAME)
         location = None if folder is None else (folder / "mlruns" / called).as_uri()
-        experiment_id = api.create_experiment(name, location) if found is None else found.experiment_id
+        experiment_id = _create_experiment(api, name, location) if found is None else found.experiment_id
     return str(api.create_run(experiment_id, run_name=study).info.run_id)
+
+
+def _create_experiment(api: MlflowClient, name: str, location: str | None) -> str:
+    """Create an MLflow experiment, unless another study that starts just now is faster; return its id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(api.create_experiment(name, location))
+    except MlflowException:
+        if (found := api.get_experiment_by_name(name)) is None:
+            raise
+        return str(found.experiment_id)
 
 
 def close_stale(
@@ -323,11 +335,14 @@ def restore_experiment(uri: str, experiment_id: str) -> None:
 
 
 def end_run(uri: str, run_id: str, status: RunEnd, tags: Mapping[str, str]) -> None:
-    """Give a run the status of one that has ended; one that had ended before keeps its time."""
+    """Give a run the status of one that has ended; one that had ended before keeps its time.
+
+    A trial's that is closed stays so whatever its worker writes; a study's goes on with the next session.
+    """
     api = client(uri)
     with storage(f"cannot end run {run_id} in {uri}"):
         run, is_closed = get(api, run_id), status == "KILLED"
-        if is_closed or keys.CLOSED in run.tags:
+        if (is_closed and run.number >= 0) or keys.CLOSED in run.tags:
             tags = {**tags, keys.CLOSED: str(is_closed).lower()}
         log_batch(api, run_id, tags=tags)
         api.set_terminated(run_id, status, run.end_time)

@@ -352,6 +352,28 @@ def test_attempt_that_was_stopped_before_its_run_was_made_ends_nothing(study: tr
     assert [(run.run_id, run.status) for run in found] == [(first, "FINISHED"), (late.run_id, "KILLED")]
 
 
+def test_attempt_of_which_the_closing_was_cut_short_is_closed_yet_and_ends_nothing(study, monkeypatch) -> None:
+    cut_off, write = tracking.start_trial(study, number=0, phase="compare", config=CONFIG), MlflowClient.set_terminated
+    monkeypatch.setattr(MlflowClient, "set_terminated", Mock(side_effect=ConnectionError("the server was restarted")))
+    with pytest.raises(tracking.TrackingError):
+        tracking.close_stale(study.tracking_uri, study.run_id, 0)
+    monkeypatch.setattr(MlflowClient, "set_terminated", write)
+
+    given = study.tracking_uri, study.experiment_id, study.run_id, 0
+    assert [run.status for run in tracking.attempts(*given)] == ["RUNNING"]
+    with pytest.raises(tracking.TakenOverError):
+        cut_off.finish(result(history(4)))
+    assert [run.status for run in tracking.attempts(*given)] == ["KILLED"]
+
+
+def test_study_whose_run_was_closed_is_running_again_when_it_goes_on(study: tracking.StudyRun) -> None:
+    tracking.end_run(study.tracking_uri, study.run_id, "KILLED", {})
+    again = tracking.open_parent(study.study, uri=study.tracking_uri, parent_run_id=study.run_id, environ={})
+    assert tracking.read_run(study.tracking_uri, study.run_id).status == "RUNNING"
+    again.finish()
+    assert tracking.read_run(study.tracking_uri, study.run_id).status == "FINISHED"
+
+
 def test_trial_that_ended_twice_counts_once(study: tracking.StudyRun) -> None:
     first, second = run_trial(study, 0), tracking.start_trial(study, number=0, phase="compare", config=CONFIG)
     with pytest.raises(tracking.TakenOverError):
@@ -399,6 +421,21 @@ def test_studies_are_listed_by_name_and_the_latest_first(uri: str, monkeypatch: 
 
 
 # The study's own run.
+
+
+def test_two_studies_that_make_their_experiment_at_once_both_begin(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = MlflowClient.get_experiment_by_name
+
+    def stopped(api: MlflowClient, name: str) -> None:
+        monkeypatch.setattr(MlflowClient, "get_experiment_by_name", ask)
+        tracking.open_parent("the other", uri=uri, environ={})
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", stopped)
+    study = tracking.open_parent("mine", uri=uri, environ={})
+    assert {(run.study, run.experiment_id) for run in tracking.studies(uri)} == {
+        ("mine", study.experiment_id),
+        ("the other", study.experiment_id),
+    }
 
 
 def test_new_study_is_described_and_finished(uri: str) -> None:

@@ -16,6 +16,7 @@ from depthcheck.experiments.cluster.worker import TrialTask, run_task, score_net
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.study import coordinator as coordination
 from depthcheck.experiments.study.coordinator import Coordinator
+from depthcheck.experiments.tracking import reach, trial_run
 from depthcheck.experiments.tracking.store import client
 from depthcheck.pipeline import trial
 from depthcheck.pipeline.config import SplitConfig
@@ -103,6 +104,31 @@ def test_trial_that_had_ended_when_its_worker_died_stays_as_it_ended(uri, monkey
     died = coordinator._died(task)
     assert died.failure.startswith("by the worker" if comes_back else "its worker died each time")
     assert coordinator._died(task) == died
+
+
+def test_second_end_of_which_the_server_went_away_is_taken_back(uri, monkeypatch) -> None:
+    parent, was = tracking.open_parent("mine", uri=uri, environ={}), tracking.attempts
+    config = space.to_config(DIGITS, PLAN[1].point, seed=1, data_sha256="ab" * 32, split=SplitConfig())
+    task = TrialTask(study_run=parent, number=1, phase="compare", combination={}, config=config)
+    others: list[tracking.TrialRun] = []
+
+    def train(task: TrialTask, _dataset, run: tracking.TrialRun, _on_epoch) -> None:
+        others.append(start_run(task))
+        others[0].fail("the other worker's")
+        monkeypatch.setattr(trial_run, "attempts", Mock(side_effect=tracking.TrackingError("the server went away")))
+        run.fail("ours")
+
+    def comes_back(_address) -> bool:
+        monkeypatch.setattr(trial_run, "attempts", was)
+        return True
+
+    monkeypatch.setattr(worker, "_train", train)
+    monkeypatch.setattr(worker, "load_once", Mock())
+    monkeypatch.setattr(reach, "comes_back", comes_back)
+    assert run_task(task).run_id == others[0].run_id
+    found = was(uri, parent.experiment_id, parent.run_id, 1)
+    assert {run.run_id: run.counts for run in found} == {run.run_id: run.run_id == others[0].run_id for run in found}
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(
