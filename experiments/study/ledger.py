@@ -62,7 +62,7 @@ def _stored(action: str) -> Callable[[_Method[_P, _T]], _Method[_P, _T]]:
         @functools.wraps(method)
         def patient(self: Ledger, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
             def attempt() -> _T:
-                with stored(f"{action} in Optuna's storage", StorageInternalError):
+                with stored(f"{action} in Optuna's storage", StorageInternalError), _still_there(self):
                     self.lock.keep()
                     return method(self, *args, **kwargs)
 
@@ -71,6 +71,18 @@ def _stored(action: str) -> Callable[[_Method[_P, _T]], _Method[_P, _T]]:
         return patient
 
     return decorate
+
+
+@contextlib.contextmanager
+def _still_there(ledger: Ledger) -> Iterator[None]:
+    """Say it where somebody has deleted the study, in Optuna's dashboard for one; Optuna raises a bare KeyError."""
+    try:
+        yield
+    except KeyError as error:
+        if error.args != (models.NOT_FOUND_MSG,):
+            raise
+        what = f"study {ledger.name!r} was deleted in Optuna's storage"
+        raise TrackingError(f"{what}: the next start writes it again from MLflow", lasts=True) from error
 
 
 class _Storage(RDBStorage):
@@ -351,7 +363,11 @@ def study_names(storage: str) -> list[str]:
 
 def delete_study(storage: str, name: str) -> None:
     """Delete a study with all its trials."""
-    with stored(f"cannot delete study {name} in Optuna's storage", StorageInternalError), _released(storage) as opened:
+    with (
+        stored(f"cannot delete study {name} in Optuna's storage", StorageInternalError),
+        contextlib.suppress(KeyError),  # another process was faster
+        _released(storage) as opened,
+    ):
         optuna.delete_study(study_name=name, storage=opened)
 
 

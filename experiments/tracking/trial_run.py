@@ -280,7 +280,8 @@ def start_reproduction(
     with storage(f"cannot open a run for the reproduction of {original.run_id}"):
         launched = launched_run(environ)
         run_id = launched if launched is not None and get(api, launched).is_new else None
-        run_id = run_id or api.create_run(original.experiment_id, run_name=name).info.run_id
+        # With its tags at once: one that a kill, or a request that came twice, leaves behind can be told and closed.
+        run_id = run_id or api.create_run(original.experiment_id, run_name=name, tags=tags).info.run_id
         api.update_run(run_id, status="RUNNING", name=name)
         run = get(api, run_id)
         new = {key: value for key, value in params.items() if key not in run.params}

@@ -14,7 +14,7 @@ from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial
 from depthcheck.experiments.study.describe import StudyEnding, ending_lines
-from depthcheck.experiments.study.ledger import Ledger, study_names
+from depthcheck.experiments.study.ledger import Ledger, delete_study, study_names
 from depthcheck.experiments.study.running import RecordedStudy
 from depthcheck.experiments.tracking import TrackingError
 
@@ -245,3 +245,14 @@ def test_step_of_which_the_answer_was_lost_is_taken_once(storage, monkeypatch):
 def test_missing_driver_says_how_to_get_it():
     with pytest.raises(ValueError, match=r"\(No module named 'pg8000'; for PostgreSQL: pip install"):
         opened("postgresql+pg8000://me@127.0.0.1:1/optuna")
+
+
+def test_study_that_is_deleted_in_optuna_while_it_runs_is_one_line(storage):
+    ledger = opened(storage)
+    start(ledger, 0)
+    for _ in range(2):  # again, by somebody who was asked before
+        delete_study(storage, "mine")
+    steps = [ledger.trials, ledger.rounds, lambda: ledger.tell(ended(0)), lambda: start(ledger, 1)]
+    for step in [*steps, lambda: ledger.raise_budget(20), lambda: ledger.set_parent_run_id("r")]:
+        with pytest.raises(TrackingError, match=r"^study 'mine' was deleted in Optuna's storage: the next start"):
+            step()

@@ -572,11 +572,12 @@ def test_reproduction_whose_process_was_killed_is_closed_and_no_other(
     _, run_id = logged_trial(uri)
     program = f"""
 import sys, time
+from mlflow import MlflowClient
 from depthcheck.experiments import tracking
 from depthcheck.experiments.reproduce.original import find
 original = find({uri!r}, run_id={run_id!r}, study=None)
-print(tracking.start_reproduction({uri!r}, original.run, params={{}}, description="", environ={{}}).run_id, flush=True)
-time.sleep(600)
+MlflowClient.update_run = lambda _api, run_id, **_: print(run_id, flush=True) or time.sleep(600)
+tracking.start_reproduction({uri!r}, original.run, params={{}}, description="", environ={{}})
 """
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
