@@ -309,12 +309,18 @@ def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
 
 
 def close_unborn(study: StudyRun) -> None:
-    """Close the runs of starts that were killed before the study knew its run: of its name, without a trial."""
+    """Close the runs of starts that were killed before the study knew its run: of its name, without a trial.
+
+    One with another origin is left alone: on a server, somebody else may have begun the same study just now.
+    """
     api = client(study.tracking_uri)
     with storage(f"cannot close runs that were left by killed starts of study {study.study}"):
+        ours = get(api, study.run_id).tags.get(keys.ORIGIN)
         for run in search(api, "attributes.status = 'RUNNING'", [study.experiment_id]):
             run_id = run.run_id
             if run.name != study.study or run_id == study.run_id or keys.PARENT_RUN in run.tags:
+                continue
+            if run.tags.get(keys.ORIGIN, ours) != ours:
                 continue
             if not any(search(api, below(run_id), [study.experiment_id])):
                 note = "Interrupted: its process ended before the first trial. The study has another run."

@@ -423,6 +423,16 @@ def test_studies_are_listed_by_name_and_the_latest_first(uri: str, monkeypatch: 
 # The study's own run.
 
 
+def test_start_of_the_same_study_elsewhere_is_not_taken_for_one_that_was_killed(uri: str) -> None:
+    ours = [tracking.open_parent("mine", uri=uri, origin="here-1", environ={}) for _ in range(2)]
+    theirs = tracking.open_parent("mine", uri=uri, origin="there-2", environ={})
+    early = client(uri).create_run(theirs.experiment_id, run_name="mine").info.run_id
+    tracking.close_unborn(ours[1])
+    told = [tracking.read_run(uri, run_id) for run_id in (ours[0].run_id, early, ours[1].run_id, theirs.run_id)]
+    assert [run.status for run in told] == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
+    assert [run.phase for run in told] == ["session", "session", "study", "study"]
+
+
 def test_two_studies_that_make_their_experiment_at_once_both_begin(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = MlflowClient.get_experiment_by_name
 
