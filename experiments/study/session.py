@@ -211,7 +211,7 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
             )
         page = StudyPage(study, dataset, parts)
         with _ends_well(client, page, console):
-            recover(ledger, study.study_run)
+            _begin(study, dataset)
             console.print(_announcement(study, place.storage))
             address = _train(study, client, request=request, dataset=dataset, page=page, noted=noted, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
@@ -394,7 +394,7 @@ def _open_parent(
     resolved = study.resolved.noted(experiment.data)
     # Of their machines nothing is known.
     elsewhere = {"workers": "a Dask cluster"} if cluster_of(request.scheduler, request.workers) else {}
-    study_run = tracking.open_parent(
+    return tracking.open_parent(
         study.name,
         uri=request.tracking_uri,
         launcher=request.launcher,
@@ -414,11 +414,16 @@ def _open_parent(
             keys.PROFILE: "\n".join(profile_lines(dataset)) + "\n",
         },
     )
-    ledger.set_parent_run_id(study_run.run_id)
-    if not study_run.continued:
-        tracking.close_unborn(study_run)
-    study_run.log_dataset(dataset)
-    return study_run
+
+
+def _begin(study: RunningStudy, dataset: Dataset) -> None:
+    """Have Optuna know the study's run, and leave nothing open of sessions before."""
+    run = study.study_run
+    study.ledger.set_parent_run_id(run.run_id)
+    if not run.continued:
+        tracking.close_unborn(run)
+    run.log_dataset(dataset)
+    recover(study.ledger, run)
 
 
 def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping[str, float] | None) -> dict[str, Any]:

@@ -5,8 +5,9 @@ Nothing that was written is deleted.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from depthcheck.experiments.tracking.open_run import (
 from depthcheck.experiments.tracking.reading import running_trials
 from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, find_run, get, read_run, search
 from depthcheck.experiments.tracking.store import (
+    TrackingError,
     client,
     hinted,
     launched_run,
@@ -187,10 +189,17 @@ def open_parent(
     if parent_run_id is not None:
         started = "mlflow run" if launched else launcher
         back = f"{command(started, 'doctor', study=study, fix=True)} brings it back"
-    with hinted("'active' state", back), storage(f"cannot open the run of study {study} in {uri}"):
+    what = f"the run of study {study} in {uri}"
+    with hinted("'active' state", back), storage(f"cannot open {what}"):
         if parent_run_id is not None:
             get(api, parent_run_id).require_readable(f"study {study!r}")
         run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
+    session = launched if launched not in (None, run_id) else None
+    with (
+        _closed_if_interrupted(uri, run_id, session, study),
+        hinted("'active' state", back),
+        storage(f"cannot open {what}"),
+    ):
         api.update_run(run_id, status="RUNNING", name=study)
         run = get(api, run_id)
         shared = {
@@ -207,25 +216,38 @@ def open_parent(
         }
         new = {key: value for key, value in (params or {}).items() if key not in run.params}
         log_batch(api, run_id, params=new, tags={**shared, **own})
-        session = launched if launched not in (None, run_id) else None
         _close_sessions(api, run, keep=session)
         if session is not None:
             # The run that ``mlflow run`` has made for a study that continues becomes a child of the study's.
             api.update_run(session, name=f"continued {datetime.now().astimezone():%Y-%m-%d %H:%M}")
             own = {keys.PARENT_RUN: run_id, keys.PHASE: keys.PHASE_SESSION, keys.STATE: keys.RUNNING}
             log_batch(api, session, tags={**shared, **own})
-    opened = StudyRun(
-        tracking_uri=uri,
-        experiment_id=run.experiment_id,
-        run_id=run_id,
-        study=study,
-        session_run_id=session,
-        continued=parent_run_id is not None,
-        shared_tags=shared,
-    )
-    log = opened.log_of_session if opened.continued else opened.log_artifacts
-    log(artifacts or {})
+        opened = StudyRun(
+            tracking_uri=uri,
+            experiment_id=run.experiment_id,
+            run_id=run_id,
+            study=study,
+            session_run_id=session,
+            continued=parent_run_id is not None,
+            shared_tags=shared,
+        )
+        log = opened.log_of_session if opened.continued else opened.log_artifacts
+        log(artifacts or {})
     return opened
+
+
+@contextlib.contextmanager
+def _closed_if_interrupted(uri: str, run_id: str, session_run_id: str | None, study: str) -> Iterator[None]:
+    """Leave no run RUNNING where the user stops a session that is not in its own hands yet."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(TrackingError):
+            stopped = StudyRun(
+                tracking_uri=uri, experiment_id="", run_id=run_id, study=study, session_run_id=session_run_id
+            )
+            stopped.finish("KILLED")
+        raise
 
 
 def require_new(run_id: str | None, study: str, uri: str) -> None:
@@ -309,23 +331,23 @@ def withdrawn(uri: str, parent_run_id: str) -> set[tuple[int, str]]:
 
 
 def close_unborn(study: StudyRun) -> None:
-    """Close the runs of starts that were killed before the study knew its run: of its name, without a trial.
+    """Close the runs of starts that were stopped before the study knew its run: of its name, without a trial.
 
     One with another origin is left alone: on a server, somebody else may have begun the same study just now.
     """
     api = client(study.tracking_uri)
     with storage(f"cannot close runs that were left by killed starts of study {study.study}"):
         ours = get(api, study.run_id).tags.get(keys.ORIGIN)
-        for run in search(api, "attributes.status = 'RUNNING'", [study.experiment_id]):
-            run_id = run.run_id
-            if run.name != study.study or run_id == study.run_id or keys.PARENT_RUN in run.tags:
+        for run in search(api, "attributes.status != 'FINISHED'", [study.experiment_id]):
+            run_id, is_start = run.run_id, run.status == "RUNNING" or run.phase == keys.PHASE_STUDY
+            if run.name != study.study or run_id == study.run_id or keys.PARENT_RUN in run.tags or not is_start:
                 continue
             if run.tags.get(keys.ORIGIN, ours) != ours:
                 continue
             if not any(search(api, below(run_id), [study.experiment_id])):
                 note = "Interrupted: its process ended before the first trial. The study has another run."
                 log_batch(api, run_id, tags={keys.NOTE: note, keys.PHASE: keys.PHASE_SESSION})
-                api.set_terminated(run_id, "KILLED")
+                api.set_terminated(run_id, "KILLED", run.end_time)
 
 
 def restore_run(uri: str, run_id: str) -> None:

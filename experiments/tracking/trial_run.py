@@ -26,7 +26,14 @@ from depthcheck.experiments.tracking.model import log_model, on_disk
 from depthcheck.experiments.tracking.open_run import Artifact, OpenRun, code_version, log_artifacts, source_tags
 from depthcheck.experiments.tracking.reading import attempts
 from depthcheck.experiments.tracking.runs import Curves, RunEnd, StoredRun, get, search
-from depthcheck.experiments.tracking.store import TakenOverError, client, launched_run, log_batch, storage
+from depthcheck.experiments.tracking.store import (
+    TakenOverError,
+    TrackingError,
+    client,
+    launched_run,
+    log_batch,
+    storage,
+)
 from depthcheck.experiments.tracking.study_run import StudyRun, end_run
 from depthcheck.pipeline.config import ParamValue, TrialConfig
 from depthcheck.pipeline.records import Evaluation, Predictions, TrialResult
@@ -277,25 +284,31 @@ def start_reproduction(
         keys.PROCESS: _process(os.getpid()),
         keys.NOTE: description,
     }
-    with storage(f"cannot open a run for the reproduction of {original.run_id}"):
-        launched = launched_run(environ)
-        run_id = launched if launched is not None and get(api, launched).is_new else None
-        # With its tags at once: one that a kill, or a request that came twice, leaves behind can be told and closed.
-        run_id = run_id or api.create_run(original.experiment_id, run_name=name, tags=tags).info.run_id
-        api.update_run(run_id, status="RUNNING", name=name)
-        run = get(api, run_id)
-        new = {key: value for key, value in params.items() if key not in run.params}
-        log_batch(api, run_id, params=new, tags={**source_tags(run.tags, environ), **tags})
+    try:
+        with storage(f"cannot open a run for the reproduction of {original.run_id}"):
+            launched = launched_run(environ)
+            run_id = launched if launched is not None and get(api, launched).is_new else None
+            # With its tags at once: one that a kill, or a request that came twice, leaves can be told and closed.
+            run_id = run_id or api.create_run(original.experiment_id, run_name=name, tags=tags).info.run_id
+            api.update_run(run_id, status="RUNNING", name=name)
+            run = get(api, run_id)
+            new = {key: value for key, value in params.items() if key not in run.params}
+            log_batch(api, run_id, params=new, tags={**source_tags(run.tags, environ), **tags})
+    except KeyboardInterrupt:  # which may come when the run is there already
+        with contextlib.suppress(TrackingError):
+            close_stale_reproductions(uri, ours_too=True)
+        raise
     return ReproductionRun(uri, run_id, run.experiment_id)
 
 
-def close_stale_reproductions(uri: str) -> None:
-    """Close as KILLED the reproductions whose process on this machine was killed."""
+def close_stale_reproductions(uri: str, *, ours_too: bool = False) -> None:
+    """Close as KILLED the reproductions whose process on this machine was killed, and where asked this process's."""
     api = client(uri)
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_REPRODUCTION}' and attributes.status = 'RUNNING'"
     with storage(f"cannot close interrupted reproductions in {uri}"):
         for run in list(search(api, condition)):
-            if _is_dead(run.tags.get(keys.PROCESS, "")):
+            process = run.tags.get(keys.PROCESS, "")
+            if _is_dead(process) or (ours_too and process == _process(os.getpid())):
                 note = f"Interrupted: its process ended. (Seen {datetime.now().astimezone():%Y-%m-%d %H:%M}.)"
                 log_batch(api, run.run_id, tags={keys.STATE: "interrupted", keys.NOTE: note})
                 api.set_terminated(run.run_id, "KILLED")

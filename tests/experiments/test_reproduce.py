@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -18,6 +19,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 from rich.console import Console
 
 from depthcheck.experiments import tracking
@@ -564,6 +566,23 @@ def test_run_of_mlflow_run_becomes_the_reproduction_and_keeps_its_parameters(uri
     assert run.run_id == launched
     assert made.data.tags[keys.PARENT_RUN] == run_id
     assert (made.data.params["data"], made.data.params["optimizer"]) == ("auto", "sgd")
+
+
+@pytest.mark.parametrize("step", ["create_run", "update_run", "log_batch"])
+def test_reproduction_that_is_interrupted_as_its_run_is_made_leaves_none_open(uri: str, monkeypatch, step: str) -> None:
+    _, run_id = logged_trial(uri)
+    original, write = find(uri, run_id=run_id, study=None), getattr(MlflowClient, step)
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(MlflowClient, step, write)
+        write(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.start_reproduction(uri, original.run, params={}, description="", environ={})
+    (run,) = client(uri).search_runs(["0", "1"], f"tags.reproduced_run_id = '{run_id}'")
+    assert (run.info.status, run.data.tags["state"]) == ("KILLED", "interrupted")
 
 
 def test_reproduction_whose_process_was_killed_is_closed_and_no_other(

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -16,11 +17,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 from test_doctor import DIGITS, PLAN, SHA256, Study
 
+from depthcheck.experiments import tracking
 from depthcheck.experiments.lock import Lock
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.planning import design
 from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import Finalist
+from depthcheck.experiments.study import session
 from depthcheck.experiments.study.ledger import Ledger, study_names
 from depthcheck.experiments.study.resume import CannotRebuildError, _add_round, _budgets, recover, resumed
 from depthcheck.experiments.study.running import Champion
@@ -225,3 +228,24 @@ def test_study_of_data_that_have_changed_says_whose_they_were(uri: str, data: Da
     assert said.startswith(f"the data have changed since study {old}: SHA-256 was {SHA256}, is {'cd' * 32} (")
     assert (ledger.trials(), ledger.parent_run_id) == ([], None)
     assert resume(place, data, name=old)[1] == ""
+
+
+@pytest.mark.parametrize("step", ["close_unborn", "close_stale"])
+def test_session_that_is_interrupted_before_its_first_trial_leaves_no_run_open(
+    study: Study, data: Dataset, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    was = getattr(tracking, step)
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.setattr(tracking, step, was)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, step, interrupted)
+    monkeypatch.setattr(session, "_embedded", lambda _: contextlib.nullcontext(SimpleNamespace(cluster=None)))
+    name = "mine" if step == "close_stale" else "new"
+    request = session.StudyRequest(experiment=DIGITS, tracking_uri=study.place.uri, study=name)
+    monkeypatch.setattr(session, "load", lambda *_, **__: data)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(request, Console(quiet=True))
+    found = {of.study: (of.status, of.state) for of in tracking.studies(study.place.uri)}
+    assert found == dict.fromkeys(["mine", name], ("KILLED", "interrupted"))

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -431,6 +432,32 @@ def test_start_of_the_same_study_elsewhere_is_not_taken_for_one_that_was_killed(
     told = [tracking.read_run(uri, run_id) for run_id in (ours[0].run_id, early, ours[1].run_id, theirs.run_id)]
     assert [run.status for run in told] == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
     assert [run.phase for run in told] == ["session", "session", "study", "study"]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("step", ["update_run", "log_batch", "log_text"])
+def test_session_that_is_interrupted_as_it_opens_the_studys_run_leaves_it_closed(
+    uri: str, monkeypatch: pytest.MonkeyPatch, step: str, goes_on: bool
+) -> None:
+    before = tracking.open_parent("mine", uri=uri, environ={}).run_id if goes_on else None
+    given: dict[str, Any] = {"uri": uri, "environ": {}, "artifacts": {"notes.txt": "read me"}}
+    write = getattr(MlflowClient, step)
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(MlflowClient, step, write)
+        write(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.open_parent("mine", **given, parent_run_id=before)
+    (run,) = client(uri).search_runs([str(at) for at in range(3)])
+    assert (run.info.status, run.data.tags["state"]) == ("KILLED", "interrupted")
+
+    again = tracking.open_parent("mine", **given, parent_run_id=before)
+    if not goes_on:
+        tracking.close_unborn(again)
+    assert [(of.run_id, of.status) for of in tracking.studies(uri)] == [(again.run_id, "RUNNING")]
 
 
 def test_two_studies_that_make_their_experiment_at_once_both_begin(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
