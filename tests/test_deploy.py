@@ -15,6 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from depthcheck.experiments.cluster.warm_up import cluster_of
+from tests.end_to_end.servers import free_port
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 PROGRAMS = {
@@ -103,7 +104,7 @@ def test_ssh_script_starts_scheduler_and_workers_and_ends_them(certificates, tmp
     """With an ssh that stays here."""
     (tmp_path / "ssh").write_text('#!/bin/sh\nshift 2\nexec sh -c "exec $*"\n')
     (tmp_path / "ssh").chmod(0o755)
-    port = "18786"
+    port = str(free_port())
     paths = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = subprocess.Popen(
         [DEPLOY / "ssh.sh", certificates, "2", "first", "second"],
@@ -115,16 +116,16 @@ def test_ssh_script_starts_scheduler_and_workers_and_ends_them(certificates, tmp
         "folder = sys.argv[1]\n"
         "tls = Security(tls_ca_file=folder + '/ca.pem', tls_client_cert=folder + '/cert.pem', "
         "tls_client_key=folder + '/key.pem', require_encryption=True)\n"
-        "client = Client(sys.argv[2], security=tls, timeout=60)\n"
-        "client.wait_for_workers(4, timeout=60)\n"
+        "client = Client(sys.argv[2], security=tls, timeout=300)\n"
+        "client.wait_for_workers(4, timeout=300)\n"
         "print(sum(client.run(lambda: 1).values()))\n"
     )
     try:
         asked = [sys.executable, "-c", ask, certificates, f"tls://127.0.0.1:{port}"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=200)
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=900)
         assert done.stdout == "4\n", done.stderr
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -167,12 +167,15 @@ def test_second_thread_waits_until_the_first_has_trained(capsys):
     with _in_this_process(api.console(progress=True)):
         second = threading.Thread(target=train)
         second.start()
-        second.join(0.3)
+        said, end = "", time.monotonic() + 60
+        while "waiting for another thread of this process" not in said and time.monotonic() < end:
+            said += capsys.readouterr().out
+            time.sleep(0.01)
         heard.append("first")
-    second.join(30)
+    second.join(60)
 
     assert heard == ["first", "second"]
-    assert "waiting for another thread of this process" in capsys.readouterr().out
+    assert "waiting for another thread of this process" in said
 
 
 @pytest.mark.parametrize(("handler", "is_heard"), [(signal.default_int_handler, True), (signal.SIG_IGN, False)])

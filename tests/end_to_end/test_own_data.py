@@ -7,7 +7,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import pytest
 from chaos import n_told
 from conftest import Folder, wait_for
 from mlflow import MlflowClient
+from servers import free_port
 
 from depthcheck.experiments import tracking
 from depthcheck.experiments.addresses import sqlite_address
@@ -249,9 +249,7 @@ def test_champion_whose_class_names_were_swapped_is_neither_asked_nor_served(sho
 @pytest.mark.slow
 def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctrl_c(shop, command, tmp_path):
     folder, _ = shop
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     words = [sys.executable, "-m", "depthcheck", "serve", "--port", port]
     environment = {**folder.environment(), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
@@ -267,7 +265,7 @@ def test_serve_answers_with_a_copy_that_was_checked_and_leaves_nothing_after_ctr
             second = command("serve", "--port", port)
             children = psutil.Process(server.pid).children(recursive=True)
             os.killpg(server.pid, signal.SIGINT)  # as a terminal sends it
-            rest, _ = server.communicate(timeout=60)
+            rest, _ = server.communicate(timeout=300)
         finally:
             server.kill()
     assert status == 200, text
@@ -313,9 +311,7 @@ def served(shop) -> Iterator[str]:
     """The champion behind MLflow's own server, where the file of the user's own model is gone."""
     folder, _ = shop
     (folder.path / "own code.py").unlink()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     study = tracking.studies(folder.uri)[0].study
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{study}@champion",
                "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
@@ -335,7 +331,7 @@ def served(shop) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def ask(address: str, body: str, kind: str) -> tuple[int, str]:

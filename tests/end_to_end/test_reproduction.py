@@ -173,13 +173,13 @@ def test_interrupted_reproduction_leaves_no_run_open_and_no_process(store):
     wait_for(lambda: bool(below(store, champion)))
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
 
     assert process.returncode == 130, output
     assert "interrupted; nothing was found out, and the same command begins anew" in output
     (run,) = below(store, champion)
     assert (run.info.status, run.data.tags["state"]) == ("KILLED", "interrupted")
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
 
 

@@ -76,7 +76,7 @@ def start_until(folder: Folder, command: list[str], n_ended: int) -> subprocess.
 
 def ends_in_one_line(process: subprocess.Popen[str], *, code: int = 1) -> str:
     """Return the line with which the process says what the trouble is, the only one beside those of the study."""
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == code, output
     assert "Traceback" not in output
     own = re.compile(

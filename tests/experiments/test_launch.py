@@ -22,6 +22,7 @@ from depthcheck.experiments.cluster.worker import bound_memory
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.training.program_cache import programs_folder
+from tests.end_to_end.servers import free_port
 from tests.others import as_nobody, shared_by_all
 
 pytestmark = pytest.mark.slow
@@ -242,9 +243,7 @@ def test_scheduler_is_open_that_speaks_to_other_machines_without_tls(address, is
 
 
 def test_scheduler_that_goes_away_is_one_line():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     address = f"tcp://127.0.0.1:{port}"
     words = ["--host", "127.0.0.1", "--port", port, "--no-dashboard"]
     scheduler = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", *words])
