@@ -32,6 +32,7 @@ from depthcheck.experiments.tracking.store import (
     hinted,
     launched_run,
     log_batch,
+    require_at_hand,
     storage,
     store_directory,
     tracking_uri,
@@ -243,6 +244,7 @@ def _closed_if_interrupted(uri: str, run_id: str, session_run_id: str | None, st
         yield
     except KeyboardInterrupt:
         with contextlib.suppress(TrackingError):
+            require_at_hand(uri)
             stopped = StudyRun(
                 tracking_uri=uri, experiment_id="", run_id=run_id, study=study, session_run_id=session_run_id
             )

@@ -32,6 +32,7 @@ from depthcheck.experiments.tracking.store import (
     client,
     launched_run,
     log_batch,
+    require_at_hand,
     storage,
 )
 from depthcheck.experiments.tracking.study_run import StudyRun, end_run
@@ -296,6 +297,7 @@ def start_reproduction(
             log_batch(api, run_id, params=new, tags={**source_tags(run.tags, environ), **tags})
     except KeyboardInterrupt:  # which may come when the run is there already
         with contextlib.suppress(TrackingError):
+            require_at_hand(uri)
             close_stale_reproductions(uri, ours_too=True)
         raise
     return ReproductionRun(uri, run_id, run.experiment_id)
