@@ -380,6 +380,7 @@ def score_networks(study: RunningStudy, client: Client, progress: StudyProgress)
         while waiting or running:
             # One for each worker: of what waits on a worker that dies, Dask says that it died of it.
             while waiting and len(running) < max(n_admitted(client), 1):
+                study.ledger.require_ours()  # else another session has scored it: a network meets the test part once
                 record = next((one for one in waiting if free and has.get(one.run_id) == free), waiting[0])
                 waiting.remove(record)
                 # Where the data lie may have changed since the network was trained.

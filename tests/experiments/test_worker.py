@@ -106,6 +106,18 @@ def test_trial_that_had_ended_when_its_worker_died_stays_as_it_ended(uri, monkey
     assert coordinator._died(task) == died
 
 
+def test_coordinator_that_slept_has_no_network_scored_a_second_time(monkeypatch) -> None:
+    record = Mock(phase="compare", state="finished", evaluation=Mock(return_value=None))
+    monkeypatch.setattr(tracking, "trials", lambda *_: [record])
+    monkeypatch.setattr(coordination, "as_completed", Mock())
+    study, client = Mock(), Mock(cluster=None, asks={})
+    client.scheduler_info.return_value = {"workers": {}}
+    study.ledger.require_ours.side_effect = tracking.TakenOverError("by another")
+    with pytest.raises(tracking.TakenOverError):
+        coordination.score_networks(study, client, Mock())
+    client.submit.assert_not_called()
+
+
 def test_second_end_of_which_the_server_went_away_is_taken_back(uri, monkeypatch) -> None:
     parent, was = tracking.open_parent("mine", uri=uri, environ={}), tracking.attempts
     config = space.to_config(DIGITS, PLAN[1].point, seed=1, data_sha256="ab" * 32, split=SplitConfig())
