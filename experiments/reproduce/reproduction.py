@@ -22,6 +22,7 @@ from depthcheck.experiments.reproduce.deviations import Change, Deviation, Repro
 from depthcheck.experiments.reproduce.original import REPRODUCTION_TOPIC, Original, find, train_again
 from depthcheck.experiments.study.progress import LiveBar, duration
 from depthcheck.experiments.tracking import Curves, ReproductionRun, keys
+from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.records import Dataset
 
@@ -228,7 +229,9 @@ def _ends_well(client: Client, run: ReproductionRun) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         launch.kill_workers(client)
-        run.end("KILLED", state="interrupted", description="Interrupted before there was a result.")
+        with contextlib.suppress(tracking.TrackingError):  # a store that is away is not waited for
+            require_at_hand(run.tracking_uri)
+            run.end("KILLED", state="interrupted", description="Interrupted before there was a result.")
         raise
     except Exception as error:
         with contextlib.suppress(tracking.TrackingError):

@@ -623,3 +623,12 @@ def test_no_run_is_left_running_whatever_ends_the_training() -> None:
     with pytest.raises(IndexError), _ends_well(Mock(cluster=None), run):
         raise IndexError("no repetition")
     assert run.end.call_args.args == ("FAILED",)
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_interrupt_ends_a_reproduction_whose_run_cannot_be_ended(uri: str, is_away: bool) -> None:
+    run = Mock(tracking_uri="http://127.0.0.1:9" if is_away else uri)
+    run.end.side_effect = tracking.TakenOverError("by somebody else")
+    with pytest.raises(KeyboardInterrupt), _ends_well(Mock(cluster=None), run):
+        raise KeyboardInterrupt
+    assert run.end.called != is_away
