@@ -256,11 +256,11 @@ def _versions(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
     """Look for registered models whose files are not those that were logged."""
     can_be_made = bool(optuna.resolved.served)
     for version in mlflow.champion.versions:
-        if version.model.trouble is None:
+        if version.trouble is None:
             continue
         has_source = can_be_made and _has_model(version.run_id, mlflow)
         yield Finding(
-            what=f"models:/{optuna.name}/{version.version}: {version.model.trouble} (run {version.run_id})",
+            what=f"models:/{optuna.name}/{version.version}: {version.trouble} (run {version.run_id})",
             advice="a new version is made from its run's model and takes the alias over; this one stays"
             if has_source
             else "its run has no model that it could be made from again, until that is repaired",

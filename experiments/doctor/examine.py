@@ -50,9 +50,6 @@ def lines(examination: Examination, *, fix: bool) -> list[str]:
     if one.n_open:
         begun = "1 trial was begun and has" if one.n_open == 1 else f"{one.n_open} trials were begun and have"
         text.append(f"  {begun} not ended: the next start of the study trains {'it' if one.n_open == 1 else 'them'}")
-    if one.n_unchecked:
-        models = "1 model was" if one.n_unchecked == 1 else f"{one.n_unchecked} models were"
-        text.append(f"  {models} logged without hashes: it is not known whether the files are the same")
     if not one.left:
         text.append("  clean: everything agrees" + (" now" if one.repaired else ""))
     if repairable and not fix:
@@ -77,8 +74,6 @@ class Examination:
         Trials that have ended in Optuna, and in MLflow.
     n_open
         Trials that were begun and have not ended; the next start trains them.
-    n_unchecked
-        Models that were logged before their hashes were, so that nobody can know whether their files are the same.
     repaired, left
         Disagreements that are no more, and those that are.
     """
@@ -88,7 +83,6 @@ class Examination:
     n_in_optuna: int
     n_in_mlflow: int
     n_open: int
-    n_unchecked: int
     repaired: tuple[Finding, ...]
     left: tuple[Finding, ...]
 
@@ -171,7 +165,6 @@ def examine(place: Place, study: str, *, fix: bool, say: Callable[[str], None] =
         n_in_optuna=sum(trial.state is not None for trial in trials),
         n_in_mlflow=len({run.number for run in examined.mlflow.runs.values() if run.counts}),
         n_open=sum(trial.state is None for trial in trials),
-        n_unchecked=examined.mlflow.n_unchecked,
         repaired=tuple(one for one in repaired if one not in found),
         left=tuple(_with_reason(one, failed, fix=fix) for one in found),
     )

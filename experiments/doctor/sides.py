@@ -15,7 +15,7 @@ from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.running import Champion, RecordedStudy, Resolved, best_of
 from depthcheck.experiments.tracking import Curves, StoredRun, keys, runs, test_predictions
-from depthcheck.experiments.tracking.model import ModelState, model_state
+from depthcheck.experiments.tracking.model import files_trouble
 from depthcheck.experiments.tracking.reading import example_of_run, frozen_finalists, study_designs, trial_curves
 from depthcheck.experiments.tracking.registry import StoredChampion, answers_trouble, stored_champion
 from depthcheck.experiments.tracking.runs import RunEnd
@@ -197,8 +197,6 @@ class MlflowSide:
     curves, models, predictions
         By run id: the points of its curves, what is wrong with its model or the stored example (nothing: not in it),
         whether its predictions on the test part can be read.
-    n_unchecked
-        Logged and registered models without hashes to check them by.
     answers
         What is wrong with the champion's answer to the stored example, or None.
     finalists
@@ -220,7 +218,6 @@ class MlflowSide:
     finalists: Mapping[str, Any] | None = None
     designs: tuple[Mapping[str, Any], ...] = ()
     champion: StoredChampion = field(default_factory=StoredChampion)
-    n_unchecked: int = 0
     answers: str | None = None
 
 
@@ -254,8 +251,6 @@ def mlflow_side(uri: str, name: str, optuna: OptunaSide | None) -> MlflowSide:
             stray = runs.find_run(uri, trial.run_id)
             trials |= {stray.run_id: stray} if stray else {}
     champion = stored_champion(uri, name)
-    contents = _contents(uri, optuna, trials)
-    contents["n_unchecked"] += sum(not version.model.is_checked for version in champion.versions)
     at = parent.run_id if parent is not None and not parent.is_deleted else None
     return MlflowSide(
         uri=uri,
@@ -269,7 +264,7 @@ def mlflow_side(uri: str, name: str, optuna: OptunaSide | None) -> MlflowSide:
         designs=tuple(study_designs(uri, at)) if at else (),
         champion=champion,
         answers=_answers(uri, optuna, trials, champion),
-        **contents,
+        **_contents(uri, optuna, trials),
     )
 
 
@@ -279,16 +274,14 @@ def _contents(uri: str, optuna: OptunaSide | None, runs: Mapping[str, StoredRun]
     readable = {run_id: trial for run_id, trial in trials.items() if not runs[run_id].is_deleted}
     trained = [run_id for run_id, trial in readable.items() if trial.state in TRAINED]
     evaluated = [run_id for run_id in trained if met_test_part(readable[run_id], runs[run_id])]
-    states = {
-        run_id: model_state(uri, model_id) for run_id in trained if (model_id := runs[run_id].model_id) is not None
-    }
     damaged = [run_id for run_id in trained if example_of_run(uri, runs[run_id]) == {}]
     troubles = dict.fromkeys(damaged, f"{keys.EXAMPLE}, what its model said of a few samples, is not as it was")
-    troubles |= {run_id: state.trouble for run_id, state in states.items() if state.trouble}
+    logged = {run_id: model_id for run_id in trained if (model_id := runs[run_id].model_id) is not None}
+    found = {run_id: files_trouble(uri, model_id) for run_id, model_id in logged.items()}
+    troubles |= {run_id: trouble for run_id, trouble in found.items() if trouble}
     return {
         "curves": trial_curves(uri, trained, metric=optuna.resolved.metric) if optuna else {},
         "models": troubles,
-        "n_unchecked": sum(not state.is_checked for state in states.values()),
         "predictions": frozenset(test_predictions(uri, [runs[run_id] for run_id in evaluated])),
     }
 
@@ -301,7 +294,7 @@ def _answers(
         return None
     run = runs.get(optuna.champion.run_id)
     version = next((one for one in registered.versions if one.version == registered.version), None)
-    if run is None or version is None or version.run_id != run.run_id or version.model != ModelState():
+    if run is None or version is None or version.run_id != run.run_id or version.trouble:
         return None
     example = example_of_run(uri, run)
     if not example:

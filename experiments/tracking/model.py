@@ -14,10 +14,8 @@ import hashlib
 import json
 import shutil
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,14 +56,6 @@ _TRAVELS = (
     "__init__.py", "served.py", "config.py", "own.py", "records.py", "scores.py",
     "data/__init__.py", "data/cells.py", "prepare/__init__.py", "prepare/preparation.py",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelState:
-    """What is wrong with a logged model, in words, or None; and whether there were hashes to tell by."""
-
-    trouble: str | None = None
-    is_checked: bool = True
 
 
 class ChangedModelError(ValueError):
@@ -154,13 +144,13 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
     noted = None if model is None else noted_hashes(model)
     if noted is None and not trust:
         raise ChangedModelError(
-            f"{what} must have hashes to be checked against, got none: it was logged elsewhere, or before they were "
-            "kept; a model is a program, and trust=true runs this one as it is"
+            f"{what} must have hashes to be checked against, got none: it was logged elsewhere; a model is a program, "
+            "and trust=true runs this one as it is"
         )
     # In the session's folder: a server may be killed, and the next session then removes its copy.
     with scratch() as session, TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder:
         copy = _copied(uri, location, folder)
-        if noted is None and not says_how(copy):
+        if noted is None and not ((mlmodel := copy / "MLmodel").is_file() and mlmodel.stat().st_size):
             raise ChangedModelError(
                 f"{what} must have an MLmodel file that says how to load it, got none or an empty one"
             )
@@ -186,18 +176,8 @@ def model_is_gone(uri: str, run: StoredRun) -> bool:
         return True
 
 
-def says_how(folder: Path) -> bool:
-    """Tell whether a model's folder has the file that MLflow begins with."""
-    file = folder / "MLmodel"
-    return file.is_file() and file.stat().st_size > 0
-
-
-def model_state(uri: str, model_id: str) -> ModelState:
-    """Hold the files of a logged model against the hashes that were noted with it.
-
-    Where none were, it is only looked whether its files are there, and on this machine's disk its archive is opened.
-    TensorFlow is not needed: a Keras model is a zip archive.
-    """
+def files_trouble(uri: str, model_id: str) -> str | None:
+    """Hold the files of a logged model against the hashes noted with it; say what is wrong, or return None."""
     from mlflow.exceptions import MlflowException
 
     with storage(f"cannot read model {model_id} from {uri}"):
@@ -205,31 +185,14 @@ def model_state(uri: str, model_id: str) -> ModelState:
             model = client(uri).get_logged_model(model_id)
         except MlflowException as error:
             if error.error_code in NO_SUCH_ID:
-                return ModelState(trouble=f"its model {model_id} was deleted in MLflow")
+                return f"its model {model_id} was deleted in MLflow"
             raise
         noted = noted_hashes(model)
+        if noted is None:
+            return f"its model {model_id} has lost the hashes of its files"
         with at_hand(uri, model.artifact_location) as folder:
-            if noted is None:
-                return ModelState(trouble=_trouble_without_hashes(folder), is_checked=False)
             found = difference(noted, hashes(folder))
-            if found is None:
-                return ModelState()
-            return ModelState(trouble=f"its model is not as it was logged: {found} (in {model.artifact_location})")
-
-
-def _trouble_without_hashes(folder: Path) -> str | None:
-    archives = sorted(folder.rglob("*.keras"))
-    if not says_how(folder) or not archives:
-        return f"its model has no files in {folder}"
-    for archive in archives:
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                damaged = opened.testzip()
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-            return f"its model cannot be opened: {archive} ({error})"
-        if damaged is not None:
-            return f"its model is damaged: {damaged} in {archive}"
-    return None
+    return found and f"its model is not as it was logged: {found} (in {model.artifact_location})"
 
 
 def on_disk(location: str) -> Path | None:
@@ -322,7 +285,7 @@ def load_model(uri: str, run_id: str) -> Any:
     Raises
     ------
     TrackingError
-        When the run has no model, or its files are not those that were logged (of an old one: that is not known).
+        When the run has no model, or its files are not those that were logged.
     """
     api = client(uri)
     with storage(f"cannot load the model of run {run_id}", Exception):  # Keras meets damaged files with its own
@@ -370,7 +333,7 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
     trained = api.get_logged_model(model_id)
     with (
         TemporaryDirectory() as scratch,
-        checked_copy(f"the model of run {run_id}", uri, trained.artifact_location, trained, trust=True) as source,
+        checked_copy(f"the model of run {run_id}", uri, trained.artifact_location, trained, trust=False) as source,
     ):
         data, package = Path(scratch) / "data", Path(scratch) / _PACKAGE
         _write_data(source, data, facts)
@@ -392,10 +355,7 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
                 signature=_signature(facts),
                 pip_requirements=_requirements(_PRODUCT_REQUIRED),
             )
-        if noted_hashes(trained) is None:  # of what nobody can check, hashes would say that it was
-            api.log_model_artifacts(logged.model_id, str(path))
-        else:
-            log_files(api, logged, path)
+        log_files(api, logged, path)
     api.finalize_logged_model(logged.model_id, "READY")
     return str(logged.model_id)
 

@@ -14,7 +14,7 @@ import numpy as np
 from depthcheck.experiments.addresses import shown, without_login
 from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.model import LOGGED, ModelState, checked_copy, log_product, model_state
+from depthcheck.experiments.tracking.model import LOGGED, checked_copy, files_trouble, log_product
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, all_pages, below, find_run, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, require_there, storage
@@ -37,12 +37,12 @@ _ADDRESS = re.compile(r"models:/(?P<name>[^@]+?)(?:@(?P<alias>[^/@]+)|/(?P<versi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVersion:
-    """A version of a registered model."""
+    """A version of a registered model; ``trouble`` is what is wrong with its files, where they were logged here."""
 
     version: str
     run_id: str
     description: str
-    model: ModelState
+    trouble: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +188,12 @@ def stored_champion(uri: str, study: str) -> StoredChampion:
     for one in versions:
         if keys.REPLACED_BY not in one.tags:
             source = str(one.source)
-            state = ModelState(is_checked=False)
-            if source.startswith(LOGGED):
-                state = model_state(uri, source.removeprefix("models:/"))
             found.append(
                 StoredVersion(
-                    version=str(one.version), run_id=one.run_id or "", description=one.description or "", model=state
+                    version=str(one.version),
+                    run_id=one.run_id or "",
+                    description=one.description or "",
+                    trouble=files_trouble(uri, source.removeprefix("models:/")) if source.startswith(LOGGED) else None,
                 )
             )
     run_id = next((one.run_id for one in versions if str(one.version) == alias), None)

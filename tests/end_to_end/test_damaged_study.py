@@ -25,7 +25,6 @@ from damages import (
     purge,
     replace_finalists,
     swap_class_names,
-    truncate_model,
 )
 
 from depthcheck.experiments.doctor.examine import examine, lines, studies
@@ -94,16 +93,14 @@ def test_champion_that_answers_otherwise_is_found_even_where_its_hashes_were_wri
     assert re.search("@champion does not answer as it did: .* its classes are", found.what), found.what
 
 
-def test_models_from_before_there_were_hashes_are_said_to_be_unchecked(hurt):
+def test_models_that_lost_their_hashes_are_damaged(hurt):
     hurt.sql("mlflow.db", "DELETE FROM logged_model_tags WHERE tag_key = 'files_sha256'",
              "DELETE FROM tags WHERE key = 'example_sha256'")  # fmt: skip
-    found = hurt.examine()
-    assert found.left == ()
-    text = lines(found, fix=False)
-    assert "  12 models were logged without hashes: it is not known whether the files are the same" in text
-    truncate_model(hurt, 2)
-    (found,) = hurt.examine().left
-    assert "trial 2: its model cannot be opened" in found.what
+    found = hurt.examine().left
+    assert [bool(re.search("its model m-.* has lost the hashes of its files", one.what)) for one in found] == [
+        True
+    ] * 12
+    assert all(one.repair is not None or "until that is repaired" in one.advice for one in found)
 
 
 def test_trial_of_a_stranger_is_named(hurt):
