@@ -26,24 +26,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Insert,
-    MetaData,
-    NullPool,
-    String,
-    Table,
-    Update,
-    create_engine,
-    insert,
-    make_url,
-    select,
-    text,
-    update,
-)
+import sqlalchemy as sql
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from depthcheck.experiments.places import Place
@@ -74,12 +57,12 @@ _HOLDER = """
 #: How often a lease was renewed that was given back.
 _FREE = -1
 #: A table of our own in Optuna's database, since its own attributes cannot be exchanged in one step.
-_LEASES = Table(
+_LEASES = sql.Table(
     "depthcheck_leases",
-    MetaData(),
-    Column("study", String(512), primary_key=True),
-    Column("holder", String(512), nullable=False),
-    Column("renewed", BigInteger, nullable=False),
+    sql.MetaData(),
+    sql.Column("study", sql.String(512), primary_key=True),
+    sql.Column("holder", sql.String(512), nullable=False),
+    sql.Column("renewed", sql.BigInteger, nullable=False),
 )
 
 
@@ -277,7 +260,7 @@ def _held_in_storage(
 class _StoredLock(ABC):
     """A lock of a study in a database, on connections of its own."""
 
-    def __init__(self, engine: Engine, study: str, holder: Holder) -> None:
+    def __init__(self, engine: sql.Engine, study: str, holder: Holder) -> None:
         self._engine, self._study, self._holder = engine, study, holder
         self._own = holder.as_json()
         self._was_ours, self._taken_over, self._is_over = False, "", False
@@ -318,7 +301,7 @@ class _StoredLock(ABC):
         """Return who has the lock, or had it last, and how often that was renewed."""
         with self._engine.connect() as connection:
             found = connection.execute(
-                select(_LEASES.c.holder, _LEASES.c.renewed).where(_LEASES.c.study == self._study)
+                sql.select(_LEASES.c.holder, _LEASES.c.renewed).where(_LEASES.c.study == self._study)
             ).first()
         return None if found is None else (found[0], found[1])
 
@@ -328,21 +311,21 @@ class _StoredLock(ABC):
         with contextlib.suppress(IntegrityError, OperationalError, ProgrammingError):
             _LEASES.create(self._engine, checkfirst=True)
         with contextlib.suppress(IntegrityError):
-            self._execute(insert(_LEASES).values(study=self._study, holder=self._own, renewed=0))
+            self._execute(sql.insert(_LEASES).values(study=self._study, holder=self._own, renewed=0))
             return True
         return False
 
     def _replaces(self, row: tuple[str, int]) -> bool:
         """Write ourselves in place of what was read, unless that has changed meanwhile; tell whether it has not."""
         unchanged = (_LEASES.c.study == self._study) & (_LEASES.c.holder == row[0]) & (_LEASES.c.renewed == row[1])
-        return self._execute(update(_LEASES).where(unchanged).values(holder=self._own, renewed=row[1] + 1)) == 1
+        return self._execute(sql.update(_LEASES).where(unchanged).values(holder=self._own, renewed=row[1] + 1)) == 1
 
     def _release(self) -> None:
         if self._was_ours:
             ours = (_LEASES.c.study == self._study) & (_LEASES.c.holder == self._own)
-            self._execute(update(_LEASES).where(ours).values(renewed=_FREE))
+            self._execute(sql.update(_LEASES).where(ours).values(renewed=_FREE))
 
-    def _execute(self, statement: Insert | Update) -> int:
+    def _execute(self, statement: sql.Insert | sql.Update) -> int:
         """Return how many rows it met."""
         with self._engine.connect() as connection:
             return connection.execute(statement).rowcount
@@ -356,16 +339,16 @@ class _ServerLock(_StoredLock):
 
     def __init__(self, storage: str, study: str, holder: Holder) -> None:
         name = f"depthcheck on {holder.host}, process {holder.process}"[:_LONGEST_NAME]
-        options = " ".join([*make_url(storage).normalized_query.get("options", ()), _KEEPALIVE])
-        engine = create_engine(
+        options = " ".join([*sql.make_url(storage).normalized_query.get("options", ()), _KEEPALIVE])
+        engine = sql.create_engine(
             storage,
-            poolclass=NullPool,
+            poolclass=sql.NullPool,
             isolation_level="AUTOCOMMIT",  # an open transaction would hold back the server's own cleaning
             connect_args={**connection_settings(storage), "application_name": name, "options": options},
         )
         super().__init__(engine, study, holder)
         self._key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], signed=True)
-        self._connection: Connection | None = None
+        self._connection: sql.Connection | None = None
         # Our connection's process in the server, and when it began.
         self._self: tuple[Any, ...] | None = None
 
@@ -385,7 +368,7 @@ class _ServerLock(_StoredLock):
             self._connection, self._was_ours = connection, True
             stack.pop_all()
 
-    def _take(self, connection: Connection) -> None:
+    def _take(self, connection: sql.Connection) -> None:
         if self._try_lock(connection):
             return
         holder = self._ask(connection, _HOLDER)
@@ -407,11 +390,11 @@ class _ServerLock(_StoredLock):
             if row is not None and self._replaces(row):
                 return
 
-    def _try_lock(self, connection: Connection) -> bool:
+    def _try_lock(self, connection: sql.Connection) -> bool:
         return bool((self._ask(connection, "SELECT pg_try_advisory_lock(:key)") or [False])[0])
 
-    def _ask(self, connection: Connection, question: str) -> tuple[Any, ...] | None:
-        row = connection.execute(text(question), {"key": self._key} if ":key" in question else {}).first()
+    def _ask(self, connection: sql.Connection, question: str) -> tuple[Any, ...] | None:
+        row = connection.execute(sql.text(question), {"key": self._key} if ":key" in question else {}).first()
         return None if row is None else tuple(row)
 
     def _drop(self) -> None:
@@ -433,8 +416,8 @@ class _Lease(_StoredLock):
     def __init__(
         self, storage: str, study: str, holder: Holder, before: Holder | None, say: Callable[[str], None]
     ) -> None:
-        engine = create_engine(
-            storage, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=connection_settings(storage)
+        engine = sql.create_engine(
+            storage, poolclass=sql.NullPool, isolation_level="AUTOCOMMIT", connect_args=connection_settings(storage)
         )
         super().__init__(engine, study, holder)
         self._file = sqlite_file(storage)

@@ -110,9 +110,18 @@ def _target(value: object) -> str:
     return _text(value)
 
 
-def _words(choices: Sequence[str] = ()) -> Any:
-    """Return the type of a text; which words are known is checked by the record that it goes to."""
-    return Annotated[str, Checked(_text, {"enum": list(choices)} if choices else {"type": "string"})]
+def _words(choices: Sequence[str] = ()) -> Checked:
+    """Return the annotation of a text; which words are known is checked by the record that it goes to."""
+    return Checked(_text, {"enum": list(choices)} if choices else {"type": "string"})
+
+
+def _choice(*choices: str) -> Checked:
+    return Checked.by(Values(kind="choice", choices=choices))
+
+
+def _key(annotation: Checked | WithJsonSchema, description: str) -> Any:
+    """Return the type of a key: how its value is checked, and what editors say of it."""
+    return Annotated[Any, annotation, Field(description=description)]
 
 
 @model(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -145,7 +154,7 @@ class Budget:
     compare: Annotated[float, Checked(_share, {"type": "number", "minimum": 0, "maximum": 1})] = 1.0
     window: Annotated[int, _whole(1)] = 4
     seeds: Annotated[int, _whole(0)] = 5
-    pruning: Annotated[str, Checked.by(Values(kind="choice", choices=("median", "none")))] = "median"
+    pruning: Annotated[str, _choice("median", "none")] = "median"
     equivalence: Annotated[float, Checked.by(Values(kind="float", low=0, open_low=True))] | None = None
 
 
@@ -231,79 +240,57 @@ def _adapter(dimensions: tuple[Dimension, ...]) -> TypeAdapter[dict[str, Any]]:
     one_value = {one.name: Annotated[Any, Checked.by(one)] for one in dimensions}
     tuned = {one.name: _tuned(one) for one in dimensions}
     own = {name: _table(f"Tune {name}", {key: tuned[key] for key in own_dimensions(name)}) for name in OPTIMIZERS}
-    size = Annotated[Any, WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
-    size_or_none = Annotated[Any, WithJsonSchema({"type": "number", "minimum": 0})]
+    size = WithJsonSchema({"type": "number", "exclusiveMinimum": 0})
     split = _table(
         "Split",
         {
-            "valid": Annotated[size, Field(description="A share of the samples, or their number.")],
-            "test": Annotated[
-                size_or_none, Field(description="Set aside where the data have no test part of their own.")
-            ],
-            "seed": Annotated[int, _whole(0, _LARGEST_SPLIT_SEED), Field(description="What the parts are drawn by.")],
-            "method": Annotated[
-                str,
-                Checked.by(Values(kind="choice", choices=SPLIT_METHODS)),
-                Field(description="How the samples are shared out; own: the data's own validation part."),
-            ],
-            "folds": Annotated[
-                Any,
+            "valid": _key(size, "A share of the samples, or their number."),
+            "test": _key(
+                WithJsonSchema({"type": "number", "minimum": 0}),
+                "Set aside where the data have no test part of their own.",
+            ),
+            "seed": _key(_whole(0, _LARGEST_SPLIT_SEED), "What the parts are drawn by."),
+            "method": _key(
+                _choice(*SPLIT_METHODS), "How the samples are shared out; own: the data's own validation part."
+            ),
+            "folds": _key(
                 WithJsonSchema({"type": "integer", "minimum": 0}),
-                Field(description="Folds of a cross-validation; 0 for none. [default: 5 below 2,000 samples]"),
-            ],
+                "Folds of a cross-validation; 0 for none. [default: 5 below 2,000 samples]",
+            ),
         },
     )
+    metric = {"anyOf": [{"enum": list(SHIPPED_METRICS)}, {"type": "string", "pattern": r"\.py:\w+$"}]}
     data = _table(
         "Data",
         {
-            "name": Annotated[
-                _words(), Field(description="A known name, the path of a file or folder, or an address.")
+            "name": _key(_words(), "A known name, the path of a file or folder, or an address."),
+            "sheet": _key(_words(), "The sheet of a spreadsheet. [default: the first]"),
+            "query": _key(_words(), "A table's name or a SELECT, of a database."),
+            "target": _key(Checked(_target, {"type": "string"}), "The column of a table that is to be predicted."),
+            "task": _key(_words(TASKS), "What the target is taken for. [default: by its values]"),
+            "metric": _key(Checked(_text, metric), "The score that decides, or one of your own: my_metrics.py:score."),
+            "direction": _key(_choice(*DIRECTIONS), "Whether more or less of a metric of your own is better."),
+            "group": _key(_words(), "A column whose rows of one value stay in one part."),
+            "time": _key(_words(), "A column of times: the latest rows validate and test."),
+            "weight": _key(_words(), "A column of what each row weighs, in loss and scores."),
+            "test_file": _key(_words(), "A file whose rows are the test part."),
+            "test_column": _key(_words(), "A column of true and false: the test part."),
+            "rows": _key(_whole(2, LARGEST_SEED), "Draw so many rows and read no others."),
+            "columns": Annotated[
+                dict[str, Annotated[str, _words(COLUMN_KINDS)]], Field(description="What a column is.")
             ],
-            "sheet": Annotated[_words(), Field(description="The sheet of a spreadsheet. [default: the first]")],
-            "query": Annotated[_words(), Field(description="A table's name or a SELECT, of a database.")],
-            "target": Annotated[
-                str,
-                Checked(_target, {"type": "string"}),
-                Field(description="The column of a table that is to be predicted."),
-            ],
-            "task": Annotated[
-                _words(TASKS), Field(description="What the target is taken for. [default: by its values]")
-            ],
-            "metric": Annotated[
-                str,
-                Checked(
-                    _text, {"anyOf": [{"enum": list(SHIPPED_METRICS)}, {"type": "string", "pattern": r"\.py:\w+$"}]}
-                ),
-                Field(description="The score that decides, or one of your own: my_metrics.py:score."),
-            ],
-            "direction": Annotated[
-                str,
-                Checked.by(Values(kind="choice", choices=DIRECTIONS)),
-                Field(description="Whether more or less of a metric of your own is better."),
-            ],
-            "group": Annotated[_words(), Field(description="A column whose rows of one value stay in one part.")],
-            "time": Annotated[_words(), Field(description="A column of times: the latest rows validate and test.")],
-            "weight": Annotated[_words(), Field(description="A column of what each row weighs, in loss and scores.")],
-            "test_file": Annotated[_words(), Field(description="A file whose rows are the test part.")],
-            "test_column": Annotated[_words(), Field(description="A column of true and false: the test part.")],
-            "rows": Annotated[int, _whole(2, LARGEST_SEED), Field(description="Draw so many rows and read no others.")],
-            "columns": Annotated[dict[str, _words(COLUMN_KINDS)], Field(description="What a column is.")],  # type: ignore[misc]
-            "class_weight": Annotated[
-                str,
-                Checked.by(Values(kind="choice", choices=("balanced",))),
-                Field(description="Each class weighs the same in the loss; as a dimension it can be compared."),
-            ],
+            "class_weight": _key(
+                _choice("balanced"), "Each class weighs the same in the loss; as a dimension it can be compared."
+            ),
         },
     )
     return TypeAdapter(
         _table(
             "Definition",
             {
-                "question": Annotated[_words(), Field(description="What the study shall answer: the report's title.")],
+                "question": _key(_words(), "What the study shall answer: the report's title."),
                 "seed": Annotated[int, _whole(0, LARGEST_SEED), Field(json_schema_extra=seed)],
-                "model": Annotated[
-                    _words(), Field(description="A model of your own: my_models.py:build, a file and a function.")
-                ],
+                "model": _key(_words(), "A model of your own: my_models.py:build, a file and a function."),
                 "data": data,
                 "split": Annotated[split, AfterValidator(_split_choice)],
                 "budget": Required[Budget],
