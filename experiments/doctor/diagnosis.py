@@ -9,16 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from depthcheck.experiments.addresses import shown
-from depthcheck.experiments.doctor.sides import (
-    PLACES,
-    TRAINED,
-    Finding,
-    MlflowSide,
-    OptunaSide,
-    Repair,
-    met_test_part,
-    model_trouble,
-)
+from depthcheck.experiments.doctor.sides import PLACES, TRAINED, Finding, MlflowSide, OptunaSide, Repair, met_test_part
 from depthcheck.experiments.planning.finalists import StudyTrial
 from depthcheck.experiments.reproduce.deviations import same
 from depthcheck.experiments.tracking import StoredRun, keys, launcher
@@ -270,7 +261,7 @@ def _versions(optuna: OptunaSide, mlflow: MlflowSide) -> Iterator[Finding]:
 
 def _has_model(run_id: str, mlflow: MlflowSide) -> bool:
     run = mlflow.runs.get(run_id)
-    return run is not None and model_trouble(run, mlflow) is None
+    return run is not None and mlflow.model_trouble(run) is None
 
 
 def _trials(optuna: OptunaSide, mlflow: MlflowSide, *, may_close: bool) -> Iterator[Finding]:
@@ -436,7 +427,7 @@ def _curves(trial: StudyTrial, run: StoredRun, optuna: OptunaSide, mlflow: Mlflo
 
 
 def _artifacts(trial: StudyTrial, run: StoredRun, mlflow: MlflowSide) -> Iterator[Finding]:
-    trouble = model_trouble(run, mlflow)
+    trouble = mlflow.model_trouble(run)
     if trouble is not None:
         yield Finding(
             what=f"trial {trial.number}: {trouble} (run {run.run_id})",

@@ -14,16 +14,7 @@ from depthcheck.experiments import places, tracking
 from depthcheck.experiments.cluster import launch
 from depthcheck.experiments.cluster.worker import outcome_of
 from depthcheck.experiments.doctor.diagnosis import diagnose
-from depthcheck.experiments.doctor.sides import (
-    TRAINED,
-    Finding,
-    MlflowSide,
-    OptunaSide,
-    Repair,
-    mlflow_side,
-    model_trouble,
-    optuna_side,
-)
+from depthcheck.experiments.doctor.sides import Finding, MlflowSide, OptunaSide, Repair, mlflow_side, optuna_side
 from depthcheck.experiments.lock import Lock, held, lock_file, may_run_elsewhere
 from depthcheck.experiments.places import Place
 from depthcheck.experiments.reproduce.original import find, write_model_again
@@ -272,7 +263,7 @@ def repair(study: ExaminedStudy, action: Repair) -> None:
         case "register champion" if optuna is not None:
             _register_champion(study, optuna)
         case "train trials with damaged models again" if optuna is not None:
-            _remake_models(uri, study.study_run, _damaged_models(optuna, study.mlflow))
+            _remake_models(uri, study.study_run, study.mlflow.damaged_models(optuna.trials))
         case "replace version" if optuna is not None:
             tracking.replace_version(study.study_run, target, optuna.resolved.served)
         case _:
@@ -301,13 +292,6 @@ def _write_to_optuna(study: ExaminedStudy, action: Repair) -> None:
             if study.ledger.looks:
                 parent.log_looks(study.ledger.looks)
             study.ledger.set_parent_run_id(parent.run_id)
-
-
-def _damaged_models(optuna: OptunaSide, mlflow: MlflowSide) -> list[str]:
-    """Return the runs of trials whose models are not as they were logged."""
-    trained = [trial for trial in optuna.trials if trial.state in TRAINED]
-    runs = [run for trial in trained if (run := mlflow.runs.get(trial.run_id)) and not run.is_deleted]
-    return [run.run_id for run in runs if model_trouble(run, mlflow) is not None]
 
 
 def _register_champion(study: ExaminedStudy, optuna: OptunaSide) -> None:

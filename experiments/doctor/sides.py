@@ -6,7 +6,7 @@ Where they do not, there is a finding, and perhaps a repair.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -220,15 +220,20 @@ class MlflowSide:
     champion: StoredChampion = field(default_factory=StoredChampion)
     answers: str | None = None
 
+    def model_trouble(self, run: StoredRun) -> str | None:
+        """Tell in words what is wrong with the model of a run that should have one, or return None."""
+        return "it has no model" if run.model_id is None else self.models.get(run.run_id)
+
+    def damaged_models(self, trials: Sequence[StudyTrial]) -> list[str]:
+        """Return the runs of trials whose models are not as they were logged."""
+        trained = [trial for trial in trials if trial.state in TRAINED]
+        runs = [run for trial in trained if (run := self.runs.get(trial.run_id)) and not run.is_deleted]
+        return [run.run_id for run in runs if self.model_trouble(run) is not None]
+
 
 def met_test_part(trial: StudyTrial, run: StoredRun) -> bool:
     """Tell whether a trial's network was evaluated on the test part: confirmed, or scored after the search."""
     return trial.state in TRAINED and (trial.phase == "confirm" or keys.TEST_SAMPLES in run.tags)
-
-
-def model_trouble(run: StoredRun, mlflow: MlflowSide) -> str | None:
-    """Tell in words what is wrong with the model of a run that should have one, or return None."""
-    return "it has no model" if run.model_id is None else mlflow.models.get(run.run_id)
 
 
 def mlflow_side(uri: str, name: str, optuna: OptunaSide | None) -> MlflowSide:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from depthcheck.experiments.planning.finalists import FACTOR, StudyTrial
 from depthcheck.experiments.planning.ranges import Range, Tuned
 from depthcheck.experiments.study.progress import duration
 from depthcheck.experiments.study.running import Champion, RecordedStudy, RunningStudy, best_of
-from depthcheck.experiments.tracking import StudyRun
+from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.runs import RunEnd
 from depthcheck.experiments.tracking.store import require_at_hand
 from depthcheck.pipeline.config import ParamValue, SplitConfig
@@ -59,12 +60,12 @@ def rehearse(
     check_fits(experiment, dataset)
     split = resolve(experiment.split, dataset)
     design.check_plan(experiment, split)
-    parts = parts_in_words(dataset, split, part_sizes(dataset, split))
+    facts = data_facts(dataset, split)
     require_features(dataset, split)
     plan = design.plan(experiment, [design.SearchRound(trials=experiment.budget.trials)])
     to_confirm = design.n_to_confirm(experiment, plan)
     phases = ", ".join(f"{phase} {n}" for phase, n in Counter(trial.phase for trial in plan).items())
-    rows = design_rows(experiment, dataset, (), len(plan), parts)
+    rows = design_rows(experiment, dataset, (), len(plan), facts["parts"])
     yield "\n".join(f"{name:<14}{one_line(text)}" for name, text in rows if name in _SHOWN)
     yield f"{'trainings':<14}{len(plan) + to_confirm}: {phases}" + (f", {to_confirm} on fresh seeds" * (to_confirm > 0))
     first = [trial for trial in plan if trial.phase == "compare"][: len(design.combinations(experiment))] or plan[:1]
@@ -92,7 +93,7 @@ class StudyPage:
     Parameters
     ----------
     parts
-        How the data are cut (:func:`parts_in_words`).
+        How the data are cut, as :func:`data_facts` says it.
     """
 
     def __init__(self, study: RunningStudy, dataset: Dataset, parts: str) -> None:
@@ -109,7 +110,7 @@ class StudyPage:
     def note(self) -> None:
         """Write the description and the best trial so far."""
         study_run, trials = self._study.study_run, self._study.ended
-        study_run.describe(study_markdown(self._study, self._dataset, self._parts))
+        study_run.set_tags({keys.NOTE: study_markdown(self._study, self._dataset, self._parts)})
         note_best(study_run, trials, self._dataset.metric)
 
     def note_now_and_then(self) -> None:
@@ -194,13 +195,10 @@ def ending_lines(ending: StudyEnding, *, seconds: float) -> str:
     return "\n".join([*lines, f"  more          the same command with {more}"])
 
 
-def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, object]:
-    """Return what a study notes of its data, in JSON's types, so that a report need not read them.
-
-    ``parts`` says how the data are cut (:func:`parts_in_words`).
-    """
+def data_facts(dataset: Dataset, split: SplitConfig) -> dict[str, Any]:
+    """Return what a study notes of its data, in JSON's types, so that a report need not read them."""
     sizes = part_sizes(dataset, split)
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "name": dataset.name,
         "sha256": dataset.sha256,
         "source": dataset.source,
@@ -211,7 +209,7 @@ def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, ob
         "n_train": sizes["train"],
         "n_valid": sizes["valid"],
         "n_test": sizes["test"] or None,
-        "parts": parts,
+        "parts": _parts_in_words(dataset, split, sizes),
         "is_table": dataset.is_table,
         **({"leaks": leaks_of(dataset.columns)} if dataset.is_table else {}),
     }
@@ -228,7 +226,7 @@ def data_facts(dataset: Dataset, split: SplitConfig, parts: str) -> dict[str, ob
 def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     """Return the description of a study's run, while it goes on and when it has ended.
 
-    ``parts`` says how the data are cut (:func:`parts_in_words`).
+    ``parts`` says how the data are cut, as :func:`data_facts` does.
     """
     experiment, n_planned, trials = study.experiment, len(study.plan), study.ended
     lines = [f"**{in_markdown(experiment.question, None)}**" if experiment.question else f"**Study {study.name}**", ""]
@@ -257,7 +255,7 @@ def study_markdown(study: RecordedStudy, dataset: Dataset, parts: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int]) -> str:
+def _parts_in_words(dataset: Dataset, split: SplitConfig, sizes: Mapping[str, int]) -> str:
     """Return how a data set is cut: ``48,000 train, 12,000 valid, 10,000 test``, or its folds."""
     words = {
         "stratified": "stratified",

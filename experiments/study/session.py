@@ -36,30 +36,17 @@ from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
 from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, Finalist
-from depthcheck.experiments.study.coordinator import (
-    Coordinator,
-    score_networks,
-    submit_references,
-    wait_for_references,
-)
-from depthcheck.experiments.study.describe import (
-    StudyEnding,
-    StudyPage,
-    champion_markdown,
-    data_facts,
-    parts_in_words,
-    study_markdown,
-)
+from depthcheck.experiments.study.coordinator import Coordinator, score_networks, submit_references, wait_for_references
+from depthcheck.experiments.study.describe import StudyEnding, StudyPage, champion_markdown, data_facts, study_markdown
 from depthcheck.experiments.study.progress import Ahead, StudyProgress, duration
 from depthcheck.experiments.study.resume import recover, resumed, usable
 from depthcheck.experiments.study.running import RecordedStudy, Resolved, RunningStudy, best_of
 from depthcheck.experiments.tracking import StudyRun, keys
 from depthcheck.experiments.tracking.model import ChangedModelError
-from depthcheck.experiments.tracking.open_run import Artifact
 from depthcheck.experiments.tracking.reach import watched, write_ahead
 from depthcheck.experiments.tracking.store import client as store_client
 from depthcheck.experiments.tracking.store import require_usable
-from depthcheck.pipeline.config import DataConfig, InWords, require
+from depthcheck.pipeline.config import InWords, require
 from depthcheck.pipeline.data.load import load
 from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.prepare import require_features
@@ -173,19 +160,20 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
     split = resolve(experiment.split, dataset)
     if not request.chosen:
         design.check_plan(experiment, split)
-    parts = parts_in_words(dataset, split, part_sizes(dataset, split))
+    facts = data_facts(dataset, split)
     require_features(dataset, split)
     own = [one.name for one in (experiment.model, experiment.data.own_metric) if one is not None]
-    scale = None
     if own:
         console.print(f"trying {' and '.join(own)} once")
         at = request.chosen[0].point if request.chosen else design.first_point(experiment)
         config = space.to_config(experiment, at, seed=0, data_sha256=dataset.sha256, split=split)
-        scale = launch.try_elsewhere(config, dataset)
+        if (scale := launch.try_elsewhere(config, dataset)) is not None:
+            facts["metric_scale"] = scale
     name = request.study or experiment.study_name(dataset.sha256)
+    elsewhere = launch.connected(address, experiment.data, dataset, console.print) if address else None
     with (
         watched((uri, place.storage), console.print),
-        _own_cluster(address, experiment.data, dataset, console) as cluster,
+        elsewhere or contextlib.nullcontext() as cluster,
         resumed(place, name, experiment, dataset, is_search=not request.chosen, console=console) as ledger,
         contextlib.nullcontext(cluster) if cluster else _embedded(request) as client,
     ):
@@ -201,19 +189,18 @@ def run(request: StudyRequest, console: Console) -> StudyEnding:
             resolved = Resolved.by(dataset, split)
             ledger.note_resolved(resolved.noted(experiment.data))
             recorded = RecordedStudy(ledger=ledger, experiment=experiment, resolved=resolved)
-            noted = functools.partial(_as_noted, dataset=dataset, parts=parts, scale=scale)
             study = RunningStudy(
                 ledger=ledger,
                 experiment=experiment,
                 resolved=resolved,
-                study_run=_open_parent(recorded, dataset, request, parts=parts, noted=noted(recorded)),
+                study_run=_open_parent(recorded, dataset, request, facts),
                 data_folder=str(request.data_folder) if request.data_folder else None,
             )
-        page = StudyPage(study, dataset, parts)
+        page = StudyPage(study, dataset, facts["parts"])
         with _ends_well(client, page, console):
             _begin(study, dataset)
             console.print(_announcement(study, place.storage))
-            address = _train(study, client, request=request, dataset=dataset, page=page, noted=noted, console=console)
+            address = _train(study, client, request=request, dataset=dataset, page=page, facts=facts, console=console)
     if warning := changed_since(files, dataset, experiment.data, request.data_folder):
         console.print(warning)
     return StudyEnding(
@@ -267,7 +254,7 @@ def _train(
     request: StudyRequest,
     dataset: Dataset,
     page: StudyPage,
-    noted: Callable[[RecordedStudy], Artifact],
+    facts: Mapping[str, Any],
     console: Console,
 ) -> str | None:
     """Search, freeze the finalists, score all networks and confirm; return the champion's address, None without one."""
@@ -320,7 +307,7 @@ def _train(
                 console=console,
             ):
                 # Neither reports nor who writes Optuna's storage again would know of the larger budget otherwise.
-                patient(lambda: study_run.log_of_session({keys.DESIGN: noted(study)}))
+                patient(lambda: study_run.log_of_session({keys.DESIGN: _as_noted(study, facts)}))
                 train()
                 patient(study.freeze_selection)
                 score()
@@ -365,13 +352,6 @@ def _register(study: RunningStudy, console: Console) -> str | None:
     return None
 
 
-def _own_cluster(
-    address: str | None, data: DataConfig, dataset: Dataset, console: Console
-) -> contextlib.AbstractContextManager[Client | None]:
-    """Yield the user's own cluster, or None where there is none."""
-    return contextlib.nullcontext() if address is None else launch.connected(address, data, dataset, console.print)
-
-
 @contextlib.contextmanager
 def _embedded(request: StudyRequest) -> Iterator[Client]:
     """Yield new workers. While they start, MLflow is imported and makes its database, which waits for the disk."""
@@ -383,12 +363,7 @@ def _embedded(request: StudyRequest) -> Iterator[Client]:
 
 
 def _open_parent(
-    study: RecordedStudy,
-    dataset: Dataset,
-    request: StudyRequest,
-    *,
-    parts: str,
-    noted: Artifact,
+    study: RecordedStudy, dataset: Dataset, request: StudyRequest, facts: Mapping[str, Any]
 ) -> tracking.StudyRun:
     experiment, ledger = study.experiment, study.ledger
     resolved = study.resolved.noted(experiment.data)
@@ -399,7 +374,7 @@ def _open_parent(
         uri=request.tracking_uri,
         launcher=request.launcher,
         parent_run_id=ledger.parent_run_id,
-        description=study_markdown(study, dataset, parts),
+        description=study_markdown(study, dataset, facts["parts"]),
         params={
             **experiment.as_params(),
             **{"data.name" if key == "data" else f"data.{key}": text for key, text in resolved["data"].items()},
@@ -409,7 +384,7 @@ def _open_parent(
         },
         origin=ledger.lock.origin,
         artifacts={
-            keys.DESIGN: noted,
+            keys.DESIGN: _as_noted(study, facts),
             keys.ENVIRONMENT: {**tracking.environment(), **elsewhere},
             keys.PROFILE: "\n".join(profile_lines(dataset)) + "\n",
         },
@@ -426,7 +401,7 @@ def _begin(study: RunningStudy, dataset: Dataset) -> None:
     recover(study.ledger, run)
 
 
-def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping[str, float] | None) -> dict[str, Any]:
+def _as_noted(study: RecordedStudy, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a session notes of the study: its definition, how its data were understood, its budgets and plan."""
     experiment = study.experiment
     return {
@@ -434,8 +409,7 @@ def _as_noted(study: RecordedStudy, dataset: Dataset, parts: str, scale: Mapping
         "definition": experiment.as_json(),
         "widened": list(experiment.widenings),
         "resolved": study.resolved.noted(experiment.data),
-        "data": data_facts(dataset, study.resolved.split, parts)
-        | ({} if scale is None else {"metric_scale": dict(scale)}),
+        "data": dict(facts),
         "seeds": experiment.budget.seeds,
         "budgets": [one.trials for one in study.ledger.rounds() if isinstance(one, design.SearchRound)],
         "plan": [

@@ -75,16 +75,3 @@ from depthcheck.experiments.tracking.trial_run import (
     start_trial,
     whole_trial_values,
 )
-
-__all__ = [
-    "FINALIST", "CodeVersion", "Curves", "NotAsLoggedError", "ReproductionRun", "StoredRun", "StudyRun",
-    "TakenOverError", "TrackingError", "TrialRun", "artifact_link", "attempts", "best_run", "champion_address",
-    "close_stale", "close_stale_reproductions", "close_unborn", "code_version", "delete_study", "describe_champion",
-    "diagnostics", "end_run", "environment", "finalists", "find_run", "finished_trial", "is_there", "join_study",
-    "latest", "launch_directory", "launched_run", "launcher", "load_model", "log_report", "logged_points", "looks",
-    "model_is_gone", "no_study", "note_answer", "open_parent", "patiently", "predict", "progress", "read_run",
-    "references", "register_champion", "replace_version", "require_free", "require_new", "require_there", "runs_link",
-    "score_values", "serve", "session_environments", "start_reproduction", "start_trial", "studies", "study_design",
-    "study_environment", "study_of", "test_openings", "test_predictions", "tracking_uri", "trial", "trials",
-    "whole_trial_values", "withdrawn",
-]  # fmt: skip

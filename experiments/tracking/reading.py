@@ -17,17 +17,7 @@ import numpy as np
 
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import on_disk
-from depthcheck.experiments.tracking.runs import (
-    Curves,
-    StoredRun,
-    below,
-    curves,
-    get,
-    read_run,
-    search,
-    started,
-    study_runs,
-)
+from depthcheck.experiments.tracking.runs import Curves, StoredRun, below, curves, get, read_run, search, study_runs
 from depthcheck.experiments.tracking.store import TrackingError, client, launcher, storage
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.records import Evaluation, History, Phase, Predictions, TrialRecord, TrialState
@@ -73,7 +63,7 @@ def attempts(uri: str, experiment_id: str, parent_run_id: str, number: int) -> l
     """List the runs of the trial of that number, the earliest first, however they ended, or have not: one question."""
     condition = f"{below(parent_run_id)} and tags.{keys.TRIAL_NUMBER} = '{number}'"
     with storage(f"cannot read the runs of trial {number} of {parent_run_id} from {uri}"):
-        return sorted(search(client(uri), condition, [experiment_id]), key=started)
+        return sorted(search(client(uri), condition, [experiment_id]), key=lambda run: run.started)
 
 
 def best_run(uri: str, run_id: str) -> str:
@@ -142,7 +132,7 @@ def _records(uri: str, parent_run_id: str, condition: str) -> list[TrialRecord]:
     api = client(uri)
     with storage(f"cannot read the trials of {parent_run_id} from {uri}"):
         first: dict[int, StoredRun] = {}
-        for run in sorted(children(api, parent_run_id, condition), key=started):
+        for run in sorted(children(api, parent_run_id, condition), key=lambda run: run.started):
             if run.counts:
                 first.setdefault(run.number, run)
         return _read(api, [first[number] for number in sorted(first)])

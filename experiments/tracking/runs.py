@@ -111,13 +111,7 @@ class StoredRun:
         return self.tags.get(keys.SCHEMA, "0")
 
     def require_readable(self, what: str = "") -> None:
-        """Complain about a run that a newer version wrote.
-
-        Parameters
-        ----------
-        what
-            Names it in the message, ``study 'mine'``; by default its run.
-        """
+        """Complain about a run that a newer version wrote; ``what`` names it, ``study 'mine'``, in place of its id."""
         found = self.schema_version
         if not found.isdecimal() or int(found) > int(keys.SCHEMA_VERSION):
             raise ValueError(
@@ -179,23 +173,18 @@ def study_runs(uri: str, *, deleted_too: bool = True) -> list[StoredRun]:
     condition = f"tags.{keys.PHASE} = '{keys.PHASE_STUDY}'"
     with storage(f"cannot read the studies in {uri}"):
         found = list(search(client(uri), condition, deleted_too=deleted_too))
-    return sorted(found, key=started, reverse=True)
+    return sorted(found, key=lambda run: run.started, reverse=True)
 
 
 def runs_below(uri: str, parent_run_id: str) -> list[StoredRun]:
     """Read the runs below a run, deleted ones included, the earliest first; the run itself need not be there."""
     with storage(f"cannot read the runs below {parent_run_id} in {uri}"):
-        return sorted(search(client(uri), below(parent_run_id), deleted_too=True), key=started)
+        return sorted(search(client(uri), below(parent_run_id), deleted_too=True), key=lambda run: run.started)
 
 
 def below(parent_run_id: str) -> str:
     """Return the condition of being below a run."""
     return f"tags.`{keys.PARENT_RUN}` = '{parent_run_id}'"
-
-
-def started(run: StoredRun) -> datetime:
-    """Return when a run began: runs are put in this order."""
-    return run.started
 
 
 def is_deleted_experiment(uri: str, experiment_id: str) -> bool:
@@ -205,13 +194,7 @@ def is_deleted_experiment(uri: str, experiment_id: str) -> bool:
 
 
 def curves(api: MlflowClient, run_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, dict[int, float]]]:
-    """Read metrics of runs, by run.
-
-    Returns
-    -------
-    dict
-        Each run with each metric, empty where it has no points.
-    """
+    """Read metrics of runs: each run with each metric, empty where it has no points."""
     found: dict[str, dict[str, dict[int, float]]] = {run_id: defaultdict(dict) for run_id in run_ids}
     for start in range(0, len(run_ids), MAX_BULK_RUNS):
         for name in names:

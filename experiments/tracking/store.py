@@ -179,10 +179,11 @@ def no_study(uri: str) -> str:
 
 
 @contextmanager
-def storage(action: str, *more: type[Exception]) -> Iterator[None]:
+def storage(action: str, *more: type[Exception], sign: str | None = None, hint: str = "") -> Iterator[None]:
     """Turn whatever the store raises inside into one :class:`TrackingError` that says what was being done.
 
-    Trouble with a store are the errors of MLflow, databases, connections and files, and those that ``more`` names.
+    Trouble with a store are the errors of MLflow, databases, connections and files, and those that ``more`` names. A
+    ``hint`` is added to trouble of which the text has that ``sign``.
     """
     load_mlflow()  # before anything else of it is imported: our settings must come first
     from mlflow.exceptions import MlflowException
@@ -193,7 +194,10 @@ def storage(action: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (*errors, *more) as error:
-        raise TrackingError(f"{action}: {reason(error)}", lasts=_lasts(error)) from _hushed(error)
+        why = reason(error)
+        if sign is not None and sign in why:
+            why = f"{why.rstrip('.')}: {hint}"
+        raise TrackingError(f"{action}: {why}", lasts=_lasts(error)) from _hushed(error)
 
 
 def _hushed(error: BaseException) -> BaseException:
@@ -203,17 +207,6 @@ def _hushed(error: BaseException) -> BaseException:
         cause.args = tuple(may_be_shown(arg) if isinstance(arg, str) else arg for arg in cause.args)
         cause = cause.__cause__ or cause.__context__
     return error
-
-
-@contextmanager
-def hinted(sign: str, hint: str) -> Iterator[None]:
-    """Add what helps to trouble of which the text has a sign."""
-    try:
-        yield
-    except TrackingError as error:
-        if sign not in str(error):
-            raise
-        raise TrackingError(f"{str(error).rstrip('.')}: {hint}", lasts=error.lasts) from error
 
 
 def _lasts(error: BaseException) -> bool:

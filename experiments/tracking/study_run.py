@@ -6,6 +6,7 @@ Nothing that was written is deleted.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,20 +17,12 @@ from urllib.parse import quote
 
 from depthcheck.experiments.addresses import is_server, shown, without_login
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.open_run import (
-    Artifact,
-    CodeVersion,
-    code_version,
-    log_artifacts,
-    log_dataset,
-    source_tags,
-)
+from depthcheck.experiments.tracking.open_run import Artifact, code_version, log_artifacts, log_dataset, source_tags
 from depthcheck.experiments.tracking.reading import running_trials
 from depthcheck.experiments.tracking.runs import RunEnd, StoredRun, below, find_run, get, read_run, search
 from depthcheck.experiments.tracking.store import (
     TrackingError,
     client,
-    hinted,
     launched_run,
     log_batch,
     require_at_hand,
@@ -80,10 +73,6 @@ class StudyRun:
     session_run_id: str | None = None
     continued: bool = False
     shared_tags: Mapping[str, str] = field(default_factory=dict)
-
-    def describe(self, markdown: str) -> None:
-        """Replace the description at the top of the study's page."""
-        self.set_tags({keys.NOTE: markdown})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the parent run."""
@@ -146,7 +135,6 @@ def open_parent(
     params: Mapping[str, ParamValue] | None = None,
     origin: str = "",
     artifacts: Mapping[str, Artifact] | None = None,
-    code: CodeVersion | None = None,
     launcher: Launcher = "depthcheck",
     environ: Mapping[str, str] = os.environ,
 ) -> StudyRun:
@@ -169,8 +157,6 @@ def open_parent(
         Where the session's lock is, as :class:`depthcheck.experiments.lock.Holder` calls it.
     artifacts
         Those of a continued study go into a folder ``sessions/<time in UTC>``.
-    code
-        By default the version of the checkout that this package is in.
     launcher
         What starts the study, where that is not ``mlflow run``; MLflow shows it as the source of its runs.
 
@@ -190,22 +176,20 @@ def open_parent(
     if parent_run_id is not None:
         started = "mlflow run" if launched else launcher
         back = f"{command(started, 'doctor', study=study, fix=True)} brings it back"
-    what = f"the run of study {study} in {uri}"
-    with hinted("'active' state", back), storage(f"cannot open {what}"):
+    opening = functools.partial(
+        storage, f"cannot open the run of study {study} in {uri}", sign="'active' state", hint=back
+    )
+    with opening():
         if parent_run_id is not None:
             get(api, parent_run_id).require_readable(f"study {study!r}")
         run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
     session = launched if launched not in (None, run_id) else None
-    with (
-        _closed_if_interrupted(uri, run_id, session, study),
-        hinted("'active' state", back),
-        storage(f"cannot open {what}"),
-    ):
+    with _closed_if_interrupted(uri, run_id, session, study), opening():
         api.update_run(run_id, status="RUNNING", name=study)
         run = get(api, run_id)
         shared = {
             keys.STUDY: study,
-            **(code or code_version()).tags(),
+            **code_version().tags(),
             keys.SCHEMA: keys.SCHEMA_VERSION,
             **source_tags(run.tags, environ, launcher),
         }

@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import numpy as np
 import psutil
@@ -339,7 +339,8 @@ def logged_trial(
     uri: str, *, study: str = "one", phase: str = "compare", config: TrialConfig = CONFIG, state: str = "finished"
 ) -> tuple[tracking.StudyRun, str]:
     """Log a study of one trial that has ended; return the study's run and the trial's."""
-    opened = tracking.open_parent(study, uri=uri, environ={}, artifacts={keys.ENVIRONMENT: HERE}, code=CODE)
+    with patch("depthcheck.experiments.tracking.study_run.code_version", lambda: CODE):
+        opened = tracking.open_parent(study, uri=uri, environ={}, artifacts={keys.ENVIRONMENT: HERE})
     run = tracking.start_trial(opened, number=0, phase=phase, config=config)
     columns = ("train_loss", "train_score", "valid_loss", "valid_score", "learning_rate", "seconds")
     history = History(**dict.fromkeys(columns, (0.1 + 0.2, 1 / 3, 0.7)))

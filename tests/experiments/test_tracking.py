@@ -475,7 +475,9 @@ def test_two_studies_that_make_their_experiment_at_once_both_begin(uri: str, mon
     }
 
 
-def test_new_study_is_described_and_finished(uri: str) -> None:
+def test_new_study_is_described_and_finished(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = tracking.CodeVersion(commit="abc", dirty=True)
+    monkeypatch.setattr("depthcheck.experiments.tracking.study_run.code_version", lambda: code)
     study = tracking.open_parent(
         "digits-1",
         uri=uri,
@@ -483,9 +485,8 @@ def test_new_study_is_described_and_finished(uri: str) -> None:
         description="# first",
         params={"trials": 50},
         artifacts={"design.json": {"trials": 50}, "notes/readme.txt": "read me"},
-        code=tracking.CodeVersion(commit="abc", dirty=True),
     )
-    study.describe("# second")
+    study.set_tags({keys.NOTE: "# second"})
     study.log_best(number=3, run_id="r", score=0.875, metric="accuracy", trials_done=4)
     study.finish("KILLED")
 

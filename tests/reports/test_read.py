@@ -405,7 +405,7 @@ def test_study_notes_what_guessing_reaches_on_a_test_file():
     y, y_test = np.repeat([0, 1, 2], [80, 10, 10]), np.array([0, 1, 2])
     own = {"X_test": np.zeros((3, 1)), "y_test": y_test, "class_names": ("a", "b", "c")}
     data = Dataset(name="made", sha256="0" * 64, source="here", X=np.zeros((100, 1)), y=y, **own)
-    noted = data_facts(data, SplitConfig(method="stratified"), "")
+    noted = data_facts(data, SplitConfig(method="stratified"))
     assert _guess(noted, ACCURACY) == pytest.approx({"train": 0.8, "valid": 0.8, "test": 1 / 3})
 
 
@@ -416,7 +416,7 @@ def test_classes_are_those_that_have_rows_to_train(new_store, split, expected):
     y, late = np.repeat([0, 1, 2], [50, 40, 10]), (np.arange(100) >= 40).astype(np.int64)
     own = {"times": np.arange(100.0), "groups": late, "class_names": ("a", "b", "c")}
     data = Dataset(name="made", sha256="0" * 64, source="here", X=np.zeros((100, 1)), y=y, **own)
-    n = data_facts(data, split, "")["n_train_classes"]
+    n = data_facts(data, split)["n_train_classes"]
     of = small_study()
     write_study(new_store, dataclasses.replace(of, design=dataclasses.replace(of.design, n_classes=n)))
     assert n == pytest.approx(expected)
