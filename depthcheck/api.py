@@ -155,13 +155,12 @@ class Study:
         progress
             Whether to say what happens.
         """
-        from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, reproduce
+        from depthcheck.experiments.reproduce.reproduction import reproduce
         from depthcheck.reports.figures.curves import overlay_as_svg
 
-        request = ReproductionRequest(study=self.name, times=times, tracking_uri=self.tracking_uri)
         shown = console(progress)
         with _in_this_process(shown):
-            return reproduce(request, shown, draw=overlay_as_svg)
+            return reproduce(self.tracking_uri, shown, study=self.name, times=times, draw=overlay_as_svg)
 
     def __repr__(self) -> str:
         from depthcheck.experiments.addresses import shown

@@ -251,19 +251,15 @@ def reproduce(run_id: str | None, study: str | None, times: int, data_folder: st
     from depthcheck import api
     from depthcheck.experiments import tracking
     from depthcheck.experiments.reproduce import deviations as words
-    from depthcheck.experiments.reproduce.reproduction import ReproductionRequest
     from depthcheck.experiments.reproduce.reproduction import reproduce as train_again
     from depthcheck.reports.figures.curves import overlay_as_svg
 
-    request = ReproductionRequest(
-        run_id=run_id,
-        study=study,
-        times=times,
-        data_folder=folder_of(data_folder, tracking.launch_directory()),
-        tracking_uri=tracking.tracking_uri(),
-    )
+    uri, folder = tracking.tracking_uri(), folder_of(data_folder, tracking.launch_directory())
+    shown = api.console(progress=not as_json)
     try:
-        ending = train_again(request, api.console(progress=not as_json), draw=overlay_as_svg)
+        ending = train_again(
+            uri, shown, run_id=run_id, study=study, times=times, data_folder=folder, draw=overlay_as_svg
+        )
     except KeyboardInterrupt:
         print("interrupted; nothing was found out, and the same command begins anew", file=sys.stderr)
         return INTERRUPTED

@@ -69,20 +69,6 @@ class ReproductionProgress(LiveBar):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReproductionRequest:
-    """Which trial to reproduce: a run's, or the best of a study, or (both None) of the latest; and how often."""
-
-    run_id: str | None = None
-    study: str | None = None
-    times: int = 1
-    data_folder: Path | None = None
-    tracking_uri: str
-
-    def __post_init__(self) -> None:
-        whole(self.times, "times")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReproductionEnding:
     """What came out, and where it is."""
 
@@ -93,9 +79,16 @@ class ReproductionEnding:
 
 
 def reproduce(
-    request: ReproductionRequest, console: Console, *, draw: Callable[[Mapping[str, Any]], str]
+    uri: str,
+    console: Console,
+    *,
+    run_id: str | None = None,
+    study: str | None = None,
+    times: int = 1,
+    data_folder: Path | None = None,
+    draw: Callable[[Mapping[str, Any]], str],
 ) -> ReproductionEnding:
-    """Train a logged trial again and compare.
+    """Train a logged trial again, so many times, and compare: a run's, or the best of a study, or of the latest.
 
     Parameters
     ----------
@@ -111,22 +104,21 @@ def reproduce(
     KeyboardInterrupt
         When the user stops it: no run is left RUNNING.
     """
-    uri = request.tracking_uri
-    original = find(uri, run_id=request.run_id, study=request.study)
-    dataset = _dataset(original, request.data_folder, console)
+    whole(times, "times")
+    original = find(uri, run_id=run_id, study=study)
+    dataset = _dataset(original, data_folder, console)
     environment = tracking.environment()
     found = differences(original.code, original.environments, tracking.code_version(), environment)
     notes = _notes(original)
     tracking.close_stale_reproductions(uri)
-    console.print(_announcement(original, found, notes, request.times))
-    n_workers = min(request.times, launch.n_cores())
-    with launch.embedded(n_workers, places.program_cache()) as client:
+    console.print(_announcement(original, found, notes, times))
+    with launch.embedded(min(times, launch.n_cores()), places.program_cache()) as client:
         run = tracking.start_reproduction(
             uri, original.run, params=original.config.to_params(), description="Training again."
         )
         with _ends_well(client, run):
             run.log_dataset(dataset)
-            repetitions = _train(original, request, client, run, console)
+            repetitions = _train(original, client, run, console, times=times, data_folder=data_folder)
             finding = ReproductionFinding(
                 original=original,
                 differences=found,
@@ -177,13 +169,13 @@ def _announcement(original: Original, found: list[Change], notes: list[str], tim
 
 
 def _train(
-    original: Original, request: ReproductionRequest, client: Client, run: ReproductionRun, console: Console
+    original: Original, client: Client, run: ReproductionRun, console: Console, *, times: int, data_folder: Path | None
 ) -> list[Curves]:
     """Train all repetitions; the first one's numbers are logged while they come."""
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
     client.subscribe_topic(REPRODUCTION_TOPIC, lambda event: arrived.put(event[1]))
-    folder = None if request.data_folder is None else str(request.data_folder)
-    progress = ReproductionProgress(console, times=request.times, epochs=original.n_epochs)
+    folder = None if data_folder is None else str(data_folder)
+    progress = ReproductionProgress(console, times=times, epochs=original.n_epochs)
     futures = [
         client.submit(
             train_again,
@@ -195,7 +187,7 @@ def _train(
             data_folder=folder,
             pure=False,
         )
-        for number in range(request.times)
+        for number in range(times)
     ]
     with progress:
         while not all(future.done() for future in futures) or not arrived.empty():

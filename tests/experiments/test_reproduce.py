@@ -32,7 +32,7 @@ from depthcheck.experiments.reproduce.deviations import (
     spread,
 )
 from depthcheck.experiments.reproduce.original import find
-from depthcheck.experiments.reproduce.reproduction import ReproductionRequest, _ends_well, reproduce
+from depthcheck.experiments.reproduce.reproduction import _ends_well, reproduce
 from depthcheck.experiments.tracking import CodeVersion, keys, reading
 from depthcheck.experiments.tracking.open_run import processor
 from depthcheck.experiments.tracking.store import client
@@ -517,9 +517,8 @@ def test_other_data_or_none_is_refused_before_anything_is_written(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     before = len(client(uri).search_runs(["0", "1"]))
-    request = ReproductionRequest(run_id=run_id, data_folder=Path(folder) if folder else None, tracking_uri=uri)
     with pytest.raises(ValueError, match=answer):
-        reproduce(request, Console(quiet=True), draw=str)
+        reproduce(uri, Console(quiet=True), run_id=run_id, data_folder=Path(folder) if folder else None, draw=str)
     assert len(client(uri).search_runs(["0", "1"])) == before
 
 
