@@ -20,8 +20,8 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 T = TypeVar("T")
-#: Bounds each step of apt-get and dpkg-deb.
-_STEP_SECONDS = 300
+#: Bounds each step of apt-get and dpkg-deb, and how long a server may say nothing.
+_STEP_SECONDS, _SILENCE_SECONDS = 300, 20.0
 #: What each place is called, what has to be done first, if anything, and the folder to read then; in order.
 Places = Iterator[tuple[str, Callable[[], None] | None, Path]]
 
@@ -96,15 +96,13 @@ def find(
     raise DataNotFoundError("\n".join([f"{name} was not found. Tried, in this order:", *troubles, remedies]))
 
 
-def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silence_seconds: float = 20) -> None:
+def fetch_file(url: str, target: Path, check: Callable[[Path], object]) -> None:
     """Download one file and keep it as ``target`` if it is the published one.
 
     Parameters
     ----------
     check
         Raises where the file that it is given is not the published one; it has its name, but not its place yet.
-    silence_seconds
-        A server that says nothing for so long ends the attempt.
 
     Raises
     ------
@@ -114,7 +112,7 @@ def fetch_file(url: str, target: Path, check: Callable[[Path], object], *, silen
     with _workplace(target) as work:
         try:
             with (
-                urllib.request.urlopen(url, timeout=silence_seconds) as answer,
+                urllib.request.urlopen(url, timeout=_SILENCE_SECONDS) as answer,
                 (work / target.name).open("wb") as file,
             ):
                 shutil.copyfileobj(answer, file)

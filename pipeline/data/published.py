@@ -99,26 +99,14 @@ _TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 def load_fashion_mnist(config: DataConfig, folder: Path | None, cache: Path, log: Callable[[str], None]) -> Dataset:
-    """Return Fashion-MNIST; the parameters are those of :attr:`depthcheck.pipeline.data.load.DataSource.arrays`.
-
-    Raises
-    ------
-    DataNotFoundError
-        Naming each place, what was wrong there, and the remedies.
-    """
+    """Return Fashion-MNIST; the parameters are those of :attr:`depthcheck.pipeline.data.load.DataSource.arrays`."""
     places = _fashion_places(cache, log)
     arrays, source = find("fashion-mnist", folder, places, _read_fashion, remedies=_FASHION_REMEDIES, log=log)
     return known_pictures(config, source, arrays, class_names=CLASS_NAMES, pixel_max=255, log=log)
 
 
 def load_keras_file(config: DataConfig, folder: Path | None, cache: Path, log: Callable[[str], None]) -> Dataset:
-    """Return what :data:`KERAS_FILES` names: MNIST, CIFAR-10 or CIFAR-100 (fine classes); else like Fashion-MNIST.
-
-    Raises
-    ------
-    DataNotFoundError
-        Naming each place, what was wrong there, and the remedies.
-    """
+    """Return what :data:`KERAS_FILES` names: MNIST, CIFAR-10 or CIFAR-100 (fine classes); else like Fashion-MNIST."""
     file = KERAS_FILES[config.name]
     remedies = (
         "Either of these helps:\n  a network: then the next start downloads it\n"
@@ -157,10 +145,7 @@ def _keras_places(name: str, cache: Path, log: Callable[[str], None]) -> Places:
 
 def _download_fashion(target: Path) -> None:
     for name, sha256 in FASHION_FILES.items():
-
-        def check(file: Path, sha256: str = sha256) -> None:
-            _read_verified(file.with_suffix(""), sha256)
-
+        check = partial(_read_verified, sha256=sha256)
         fetch_file(f"{FASHION_URL}/{name}.gz", target / f"{name}.gz", check)
 
 
@@ -172,17 +157,17 @@ def _read_fashion(folder: Path) -> tuple[NDArray[np.uint8], ...]:
 
 
 def _read_verified(path: Path, sha256: str) -> bytes:
-    compressed = path.with_name(path.name + ".gz")
-    if path.is_file():
-        data = path.read_bytes()
-    elif compressed.is_file():
-        with open_bytes(compressed) as file:
-            data = file.read()
-    else:
+    """Return the content of a file, or of the packed one of its name, if it is what was published."""
+    compressed = path.with_name(f"{path.name}.gz")
+    found = next((file for file in (path, compressed) if file.is_file()), None)
+    if found is None:
         raise FileNotFoundError(f"there is neither {path.name} nor {compressed.name}")
+    with open_bytes(found) as file:
+        data = file.read()
     got = hashlib.sha256(data).hexdigest()
     if got != sha256:
-        raise DataNotFoundError(f"{path.name} is not the published file: its SHA-256 must be {sha256}, got {got}")
+        name = path.name.removesuffix(".gz")
+        raise DataNotFoundError(f"{name} is not the published file: its SHA-256 must be {sha256}, got {got}")
     return data
 
 
