@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,35 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import WITH_NA, DataConfig, require, suggestion
-from depthcheck.pipeline.data import published
+from depthcheck.pipeline.data import cell_table, own_arrays, published
 from depthcheck.pipeline.data.amount import ProgressLine, ReadingSize, drawing_columns, drawn_rows, require_room
 from depthcheck.pipeline.data.arrays import OwnArrays, array_dataset
-from depthcheck.pipeline.data.cell_table import (
-    POSTGRESQL,
-    JsonFile,
-    SpreadsheetFile,
-    SqliteFile,
-    json_size,
-    open_postgresql,
-    read_postgresql,
-    spreadsheet_size,
-    sqlite_size,
-)
 from depthcheck.pipeline.data.cells import cells_of, listed
 from depthcheck.pipeline.data.columnar import ColumnarFile, columnar_size
 from depthcheck.pipeline.data.delimited import DelimitedFile, delimited_size
 from depthcheck.pipeline.data.fetch import DataNotFoundError, fetched, is_address
-from depthcheck.pipeline.data.own_arrays import (
-    find_idx_files,
-    has_images,
-    idx_size,
-    image_size,
-    npz_size,
-    read_idx_folder,
-    read_image_folder,
-    read_npz,
-    read_x,
-)
 from depthcheck.pipeline.data.sniff import PACKED
 from depthcheck.pipeline.data.tables import has_decimal_comma, require_columns, table_dataset, task_of
 from depthcheck.pipeline.records import Dataset
@@ -94,7 +73,7 @@ SOURCES = {
     "digits": DataSource(arrays=published.load_digits),
     **{name: DataSource(table=published.read_table) for name in published.TABLES},
     published.OPENML: DataSource(table=published.read_openml),
-    POSTGRESQL: DataSource(table=read_postgresql, takes="query", rest="//user@host/database"),
+    cell_table.POSTGRESQL: DataSource(table=cell_table.read_postgresql, takes="query", rest="//user@host/database"),
 }
 #: What has a name: a view, to which a source that is added later belongs.
 NAMES = SOURCES.keys()
@@ -155,6 +134,7 @@ class DataFormat:
 #: Fewer lines that are alike are told one by one; of the first of more, so much is repeated.
 _MANY_LINES, _SHOWN = 3, 60
 _QUOTED = re.compile("'[^']*'")
+_DIFFERING = re.compile(r"'[^']*'|[\d.,]+")
 _CSV = DataFormat(
     name="CSV, TSV",
     suffixes=(".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *PACKED),
@@ -162,24 +142,33 @@ _CSV = DataFormat(
     size=delimited_size,
 )
 _COLUMNAR = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
-_SQLITE = (".db", ".sqlite", ".sqlite3")
 _JSON = tuple(name + packed for name in (".jsonl", ".ndjson", ".json") for packed in ("", *PACKED))
-_SHEETS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 #: The first that fits is taken.
 FORMATS = [
-    DataFormat(name="JSON, JSON Lines", suffixes=_JSON, table=JsonFile, size=json_size),
+    DataFormat(name="JSON, JSON Lines", suffixes=_JSON, table=cell_table.JsonFile, size=cell_table.json_size),
     _CSV,
     DataFormat(name="Parquet, Feather", suffixes=_COLUMNAR, table=ColumnarFile, size=columnar_size),
-    DataFormat(name="a spreadsheet", suffixes=_SHEETS, table=SpreadsheetFile, takes="sheet", size=spreadsheet_size),
-    DataFormat(name="SQLite", suffixes=_SQLITE, table=SqliteFile, takes="query", size=sqlite_size),
-    DataFormat(name="an NPZ file", suffixes=(".npz",), arrays=read_npz, samples=read_x, size=npz_size),
     DataFormat(
-        name="four IDX files", in_folder=lambda path: bool(find_idx_files(path)), arrays=read_idx_folder, size=idx_size
+        name="a spreadsheet", suffixes=(".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"), table=cell_table.SpreadsheetFile,
+        takes="sheet", size=cell_table.spreadsheet_size,
     ),
     DataFormat(
-        name="a subfolder of images for each class", in_folder=has_images, arrays=read_image_folder, size=image_size
+        name="SQLite", suffixes=(".db", ".sqlite", ".sqlite3"), table=cell_table.SqliteFile, takes="query",
+        size=cell_table.sqlite_size,
     ),
-]
+    DataFormat(
+        name="an NPZ file", suffixes=(".npz",), arrays=own_arrays.read_npz, samples=own_arrays.read_x,
+        size=own_arrays.npz_size,
+    ),
+    DataFormat(
+        name="four IDX files", in_folder=lambda path: bool(own_arrays.find_idx_files(path)),
+        arrays=own_arrays.read_idx_folder, size=own_arrays.idx_size,
+    ),
+    DataFormat(
+        name="a subfolder of images for each class", in_folder=own_arrays.has_images,
+        arrays=own_arrays.read_image_folder, size=own_arrays.image_size,
+    ),
+]  # fmt: skip
 
 
 def load(
@@ -213,11 +202,8 @@ def load(
     ValueError
         When no data set has this name, or it is not as it must be.
     """
-    lines = _SimilarLines(log)
-    try:
-        return _loaded(config, folder, cache, lines, looks_at_size=looks_at_size)
-    finally:
-        lines.finish()
+    with similar_told_once(log) as tell:
+        return _loaded(config, folder, cache, tell, looks_at_size=looks_at_size)
 
 
 def _loaded(config: DataConfig, folder: Path | None, cache: Path, log: Log, *, looks_at_size: bool) -> Dataset:
@@ -286,28 +272,24 @@ def read_samples(
     """
     if isinstance(source, str):
         _refuse_parts({"sheet": sheet}, None, source)
-        answer = open_postgresql(source, query, log)
+        answer = cell_table.open_postgresql(source, query, log)
         return answer.read(), answer
     _require_file(source)
     with reading(source, "input"):
-        return _samples(source, sheet, query, log)
-
-
-def _samples(path: Path, sheet: str | None, query: str | None, log: Log) -> tuple[Any, TableFile | None]:
-    read = next((known.samples for known in FORMATS if known.samples and known.fits(path)), None)
-    if read is not None:
-        _refuse_parts({"sheet": sheet, "query": query}, None, path.name)
-        return read(path), None
-    table = open_table(path, log, sheet=sheet, query=query)
-    if isinstance(table, DelimitedFile) and table.layout.has_row_names:
-        n_cells = len(table.names)
-        raise ValueError(
-            f"{path.name} must have as many cells in each row as names in its first line, which are {n_cells - 1}, got "
-            f"{n_cells} in row 1"
-        )
-    # The model alone knows where NA is a name, and what a point in 1.234 is.
-    _keep(table, na=table.names, points=table.names, zeros=table.names)
-    return table.read(), table
+        read = next((known.samples for known in FORMATS if known.samples and known.fits(source)), None)
+        if read is not None:
+            _refuse_parts({"sheet": sheet, "query": query}, None, source.name)
+            return read(source), None
+        table = open_table(source, log, sheet=sheet, query=query)
+        if isinstance(table, DelimitedFile) and table.layout.has_row_names:
+            n_cells = len(table.names)
+            raise ValueError(
+                f"{source.name} must have as many cells in each row as names in its first line, which are "
+                f"{n_cells - 1}, got {n_cells} in row 1"
+            )
+        # The model alone knows where NA is a name, and what a point in 1.234 is.
+        _keep(table, na=table.names, points=table.names, zeros=table.names)
+        return table.read(), table
 
 
 def open_table(
@@ -361,35 +343,29 @@ def _refuse_parts(parts: Mapping[str, str | None], takes: str | None, what: str)
             raise ValueError(f"{word} must be left out: {what} takes none, got {part!r}")
 
 
-class _SimilarLines:
-    """Tells lines that stay lines, whatever a file or a column is called, and of many that are alike the first one.
+@contextmanager
+def similar_told_once(log: Log) -> Iterator[Log]:
+    """Yield whom to tell lines: each is one line, whatever a file or a column is called; of many alike, the first.
 
-    Lines are alike where they differ in numbers and quoted names; up to three are told.
+    Lines are alike where they differ in numbers and quoted names. At the end up to two others of a kind are told, of
+    more how many there are.
     """
+    kinds: dict[str, list[str]] = {}
 
-    def __init__(self, log: Log) -> None:
-        self._log, self._later = log, dict[str, list[str]]()
+    def tell(line: str) -> None:
+        alike = [] if isinstance(line, ProgressLine) else kinds.setdefault(_DIFFERING.sub("", line), [])
+        if not alike:
+            log(one_line(line))
+        alike.append(line)
 
-    def __call__(self, line: str) -> None:
-        """Tell a line, or keep it for later."""
-        if isinstance(line, ProgressLine):
-            self._log(one_line(line))
-            return
-        key = re.sub(r"[\d.,]+", "", _QUOTED.sub("", line))
-        if key not in self._later:
-            self._log(one_line(line))
-        self._later.setdefault(key, []).append(line)
-
-    def finish(self) -> None:
-        """Tell what was kept: two lines more, or one for all others of a kind."""
-        for first, *others in self._later.values():
-            if len(others) < _MANY_LINES:
-                for line in others:
-                    self._log(one_line(line))
-                continue
+    try:
+        yield tell
+    finally:
+        for first, *others in kinds.values():
             names = [next((name for name in _QUOTED.findall(line) if name not in first), "…") for line in others]
-            self._log(one_line(f"… and {len(others):,} more lines like “{one_line(first, _SHOWN)}”: {listed(names)}"))
-        self._later.clear()
+            in_one = f"… and {len(others):,} more lines like “{one_line(first, _SHOWN)}”: {listed(names)}"
+            for line in others if len(others) < _MANY_LINES else [in_one]:
+                log(one_line(line))
 
 
 def _source_of(name: str) -> DataSource | None:

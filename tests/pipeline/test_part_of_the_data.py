@@ -19,7 +19,7 @@ from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import amount
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.delimited import delimited_size
-from depthcheck.pipeline.data.load import _SimilarLines, load
+from depthcheck.pipeline.data.load import load, similar_told_once
 from depthcheck.pipeline.system import available_memory
 
 N = 1_000
@@ -251,9 +251,10 @@ def test_memory_that_is_left_is_no_more_than_the_container_has(tmp_path, monkeyp
 
 def test_long_reading_says_how_far_it_has_come_ever_more_rarely():
     lines, now = [], iter(range(0, 1_000, 1))
-    progress = ReadingProgress("big.csv", 1e9, _SimilarLines(lines.append), clock=lambda: float(next(now)))
-    for step in range(1, 20):
-        progress.reached(step * 5e7)
+    with similar_told_once(lines.append) as tell:
+        progress = ReadingProgress("big.csv", 1e9, tell, clock=lambda: float(next(now)))
+        for step in range(1, 20):
+            progress.reached(step * 5e7)
     assert lines == [f"big.csv: {5 * s}% read after {s} s" for s in (2, 4, 8, 16)]
     short = ReadingProgress("small.csv", 1e5, lines.append, clock=lambda: float(next(now)) * 9)
     short.reached(5e4)
