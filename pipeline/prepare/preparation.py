@@ -9,7 +9,7 @@ import functools
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,15 @@ class TablePreparation:
         return self.transform_rows(samples, np.arange(len(samples)))
 
     def transform_rows(self, samples: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features of some rows, in their order; written block by block, each row once."""
-        features = empty_features(len(rows), self.n_features)
+        """Return the features of some rows, in their order."""
         by_name = {column.name: column for column in self.columns}
         used = dict(enumerate(zip((by_name[name] for name in self.used), self.categories, strict=True)))
-        for block in blocks(len(rows), self.n_features):
-            found = self.transformer.transform(inputs_of(samples, used, rows[block]))
-            np.clip(found, -_FARTHEST, _FARTHEST, out=features[block])
-        return features
+        transform = self.transformer.transform
+        return by_block(
+            lambda some: np.clip(transform(inputs_of(samples, used, some)), -_FARTHEST, _FARTHEST),
+            rows,
+            self.n_features,
+        )
 
     def save(self, folder: Path) -> None:
         """Write what :func:`load_preparation` reads: the columns as JSON, the transformer as skops, without code."""
@@ -105,15 +106,7 @@ def _files_of(preparation: TablePreparation) -> dict[str, bytes]:
 
 
 def load_preparation(folder: Path) -> TablePreparation:
-    """Return what was saved in a folder; nothing of it is run as code.
-
-    Raises
-    ------
-    OSError
-        When the folder holds no preparation.
-    skops.io.exceptions.UntrustedTypesFoundException
-        When the file holds a type that scikit-learn's own fitted transformers do not.
-    """
+    """Return what was saved in a folder; nothing of it is run as code, and types that are not scikit-learn's raise."""
     import skops.io
 
     schema = json.loads((folder / _SCHEMA).read_text(encoding="utf-8"))
@@ -122,12 +115,24 @@ def load_preparation(folder: Path) -> TablePreparation:
     return TablePreparation(columns=columns, transformer=transformer, **_with_tuples(schema))
 
 
-def empty_features(n_rows: int, n_features: int, dtype: type[np.generic] = np.float32) -> NDArray[Any]:
-    """Return an array to fill whose start TensorFlow likes: such a one can be a tensor without being copied."""
-    n_bytes = n_rows * n_features * np.dtype(dtype).itemsize
+def by_block(
+    features: Callable[[NDArray[np.int64]], NDArray[Any]],
+    rows: NDArray[np.int64],
+    n_features: int,
+    dtype: type[np.generic] = np.float32,
+) -> NDArray[Any]:
+    """Return the features of rows, made a few rows at a time: each is written once, and no copy stands beside all.
+
+    The array begins where TensorFlow likes it: such a one can be a tensor without being copied.
+    """
+    n_bytes = len(rows) * n_features * np.dtype(dtype).itemsize
     raw = np.empty(n_bytes + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + n_bytes].view(dtype).reshape(n_rows, n_features)
+    first = -raw.ctypes.data % _ALIGNMENT
+    found = raw[first : first + n_bytes].view(dtype).reshape(len(rows), n_features)
+    step = max(_FEWEST, _N_CELLS // max(1, n_features))
+    for start in range(0, len(rows), step):
+        found[start : start + step] = features(rows[start : start + step])
+    return found
 
 
 def inputs_of(
@@ -158,13 +163,6 @@ def inputs_of(
                 angle = np.float32(2 * math.pi) * (numbers / np.float32(period) % 1)
                 inputs[f"{position} {part} sine"], inputs[f"{position} {part} cosine"] = np.sin(angle), np.cos(angle)
     return pd.DataFrame(inputs, index=range(len(rows)), copy=False)
-
-
-def blocks(n_rows: int, n_features: int) -> Iterator[slice]:
-    """Yield slices of rows, each small enough to stand beside the whole."""
-    step = max(_FEWEST, _N_CELLS // max(1, n_features))
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))
 
 
 def _with_tuples(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitConfig, require
 from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
 from depthcheck.pipeline.dimensions import DIMENSIONS, fitted_standard
-from depthcheck.pipeline.prepare.preparation import TablePreparation, blocks, empty_features, inputs_of
+from depthcheck.pipeline.prepare.preparation import TablePreparation, by_block, inputs_of
 from depthcheck.pipeline.prepare.split import cuts, folds, split, units_of
 from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
 
@@ -59,19 +59,8 @@ def options_of_features(model: ModelConfig) -> Options:
 def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, Preparation]:
     """Return the parts ready for training, each written once, and the fitted preparation beside them.
 
-    Parameters
-    ----------
-    dataset
-        A table, or arrays of any shape and number type, which are only scaled; read, never changed.
-    cut
-        Which samples train: what is fitted sees those and no others.
-    options
-        How a table's columns become other features than they usually do (:func:`options_of_features`).
-
-    Raises
-    ------
-    ValueError
-        When no column of a table has two different values in the training part.
+    What is fitted sees the samples that train and no others; arrays are only scaled. ``options`` say how a table's
+    columns become other features than they usually do (:func:`options_of_features`).
     """
     preparation: Preparation
     scale = 1.0
@@ -80,10 +69,10 @@ def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, P
         features: Features = preparation.transform_rows
     else:
         preparation = _fit_scaler(dataset, cut.train)
-        features = functools.partial(_scaled, preparation)
+        features = functools.partial(_of_samples, preparation.transform, np.float32)
         if dataset.X.dtype == np.uint8 and isinstance(preparation.scale, float):
-            features, scale = _flat, preparation.scale
-
+            flat = functools.partial(_of_samples, lambda some: some.reshape(len(some), -1), np.uint8)
+            features, scale = flat, preparation.scale
     return parts_of(dataset, cut, features, scale), preparation
 
 
@@ -394,26 +383,13 @@ def _fit_scaler(dataset: Dataset, train: NDArray[np.int64]) -> Scaler:
     return Scaler(scale=(1 / scale).astype(dtype), offset=(-standard.mean_ / scale).astype(dtype))
 
 
-def _scaled(scaler: Scaler, X: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return some samples flat and scaled, a block at a time; each is written once."""
-    return _filled(X, rows, np.float32, scaler.transform)
-
-
-def _flat(X: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the pixels of some samples, flat."""
-    return _filled(X, rows, np.uint8, lambda some: some.reshape(len(some), -1))
-
-
-def _filled(
+def _of_samples(
+    transform: Callable[[NDArray[Any]], NDArray[Any]],
+    dtype: type[np.generic],
     X: NDArray[np.generic],
     rows: NDArray[np.int64],
-    dtype: type[np.generic],
-    features: Callable[[NDArray[np.generic]], NDArray[np.generic]],
 ) -> NDArray[Any]:
-    found = empty_features(len(rows), int(np.prod(X.shape[1:])), dtype)
-    for block in blocks(*found.shape):
-        found[block] = features(X[rows[block]])
-    return found
+    return by_block(lambda some: transform(X[some]), rows, int(np.prod(X.shape[1:])), dtype)
 
 
 def _without_test(dataset: Dataset) -> Dataset:
