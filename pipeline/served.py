@@ -46,13 +46,19 @@ def load_keras(path: Path, own: OwnModel | None) -> Any:
             return keras.models.load_model(path, custom_objects=defined, compile=False, safe_mode=False)
 
 
+def in_steps(model: Any, samples: Callable[[slice], NDArray[Any]], n_samples: int) -> NDArray[np.float32]:
+    """Return what a model gives for all samples, ``(n_samples, n_outputs)``, some at a time."""
+    chunks = [
+        np.asarray(model(samples(slice(start, start + _CHUNK)), training=False))
+        for start in range(0, n_samples, _CHUNK)
+    ]
+    return np.concatenate(chunks) if chunks else np.empty((0, model.output_shape[-1]), np.float32)
+
+
 class ServedModel:
     """Answers for raw samples; what MLflow calls ``predict`` on.
 
-    Parameters
-    ----------
-    folder
-        Holds ``served.json``, ``model.keras`` and, for a table, ``preparation/``.
+    Its folder holds ``served.json``, ``model.keras`` and, for a table, ``preparation/``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,27 +71,18 @@ class ServedModel:
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a sample, labelled as it is: ``prediction`` and, for classes, ``probability_<class>``.
 
-        Parameters
-        ----------
-        model_input
-            A table with the original columns, in any order, others beside them; or pixels or features as an array
-            ``(n, *sample_shape)``, or flat.
-        params
-            None; MLflow's interface has it.
-
-        Raises
-        ------
-        MlflowException
-            When a column is missing, a cell cannot be understood, the shape is another, or the network's answer is no
-            number. A server answers 400 then.
+        Samples are a table with the original columns, in any order, others beside them; or pixels or features as an
+        array ``(n, *sample_shape)``, or flat. What cannot be understood, and an answer that is no number, is an
+        MlflowException, which a server answers with 400. ``params`` is of MLflow's interface.
         """
         try:
-            outputs = _finite(self._outputs(self._features(model_input)), "the network's answer to sample")
+            features = self._features(model_input)
+            outputs = in_steps(self._model, features.__getitem__, len(features))
+            answers = self._answers(_finite(outputs, "the network's answer to sample"))
         except ValueError as error:
             from mlflow.exceptions import MlflowException
 
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        answers = self._answers(outputs)
         return answers.set_axis(model_input.index) if isinstance(model_input, pd.DataFrame) else answers
 
     def _features(self, model_input: Any) -> NDArray[Any]:
@@ -93,13 +90,6 @@ class ServedModel:
             frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
             return np.asarray(self._preparation.transform(as_samples(frame, self._preparation.columns)))
         return _as_array(model_input, tuple(self.facts["sample_shape"]), self._model.inputs[0].dtype)
-
-    def _outputs(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        chunks = [
-            np.asarray(self._model(features[start : start + _CHUNK], training=False))
-            for start in range(0, len(features), _CHUNK)
-        ]
-        return np.concatenate(chunks) if chunks else np.empty((0, self._model.output_shape[-1]), np.float32)
 
     def _answers(self, outputs: NDArray[np.float32]) -> pd.DataFrame:
         if self.facts["task"] == "regression":

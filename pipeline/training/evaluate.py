@@ -16,9 +16,8 @@ from depthcheck.pipeline.metrics import Objective, left_out
 from depthcheck.pipeline.own import OwnCodeError
 from depthcheck.pipeline.records import Evaluation, Part, PartName, Predictions
 from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.served import in_steps
 
-#: Samples a step: enough to make the overhead of a step vanish, few enough to bound memory.
-_CHUNK = 4096
 #: Samples of the training part that are looked at, always its first ones.
 _N_SAMPLES = 256
 #: A unit is saturated on a sample where its activation's slope is below this share of the greatest slope it can have.
@@ -28,14 +27,7 @@ _FLAT = 0.05
 def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objective) -> Evaluation:
     """Return the mean loss and the scores of ``model`` on ``part``, by the rows' weights; classes have none here.
 
-    Parameters
-    ----------
-    model
-        Gives logits or standardized numbers; what it was trained by plays no part.
-    part
-        Prepared samples, as for training; at least one.
-    objective
-        The score, and the standardization of a regression's targets.
+    The model gives logits or standardized numbers; what loss it was trained by plays no part.
     """
     return evaluation_of(outputs_of(model, part), part, name, objective)
 
@@ -48,18 +40,12 @@ def evaluation_of(outputs: NDArray[np.float32], part: Part, name: PartName, obje
 
 def served_outputs(model: keras.Model, samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return what a model gives for ``samples``, ``(n, n_outputs)``; of a serving model probabilities or numbers."""
-    return _outputs(model, lambda rows: samples[rows], len(samples))
+    return in_steps(model, samples.__getitem__, len(samples))
 
 
 def outputs_of(model: keras.Model, part: Part) -> NDArray[np.float32]:
     """Return what a network gives for the samples of a part, ``(n, n_outputs)``."""
-    return _outputs(model, part.features, len(part))
-
-
-def _outputs(model: keras.Model, samples: Callable[[slice], NDArray[Any]], n_samples: int) -> NDArray[np.float32]:
-    starts = range(0, n_samples, _CHUNK)
-    chunks = [model(samples(slice(start, start + _CHUNK)), training=False).numpy() for start in starts]
-    return np.concatenate(chunks) if chunks else np.empty((0, model.output_shape[-1]), np.float32)
+    return in_steps(model, part.features, len(part))
 
 
 def predictions(
@@ -83,14 +69,7 @@ def judge_outputs(
 ) -> tuple[Evaluation, Predictions]:
     """Return evaluation and predictions of the test part from a serving model's outputs for it.
 
-    Parameters
-    ----------
-    y
-        ``(n,)`` the truth.
-    outputs
-        As :func:`served_outputs` gives them.
-    objective
-        The score; of a regression, also the standardization in which its loss is told.
+    The loss of a regression is told in the standardization of ``objective``.
     """
     if objective.is_regression:
         # The model has put its numbers into the target's own unit already.
@@ -106,13 +85,6 @@ def judge_outputs(
 
 def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> dict[str, float]:
     """Return gradient norms and saturation by layer, cheap enough for every epoch: one batch forward and backward.
-
-    Parameters
-    ----------
-    model
-        A compiled model of :func:`depthcheck.pipeline.training.build.build`; nothing of it is changed.
-    objective
-        How its targets become those of the loss.
 
     Returns
     -------

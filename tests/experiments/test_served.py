@@ -91,7 +91,7 @@ def test_answers_are_labelled_as_the_rows_that_they_answer(monkeypatch):
     rows = pd.DataFrame({"x": [1, 2]}, index=["b", "a"])
     model = object.__new__(served.ServedModel)
     model.facts = {"task": "regression"}
-    model._features = model._outputs = np.asarray
+    model._features, model._model = np.asarray, lambda features, training: features
     assert model.predict(rows)["prediction"].to_dict() == {"b": 1, "a": 2}
 
     earlier = SimpleNamespace(predict=lambda samples: model.predict(samples).reset_index(drop=True))
