@@ -32,19 +32,9 @@ class OwnCodeError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCode:
-    """A function of a user's file.
+    """A function of a user's file: its name without folders, the function's, and the text.
 
-    Attributes
-    ----------
-    file, function
-        The file's name without its folders, and the function's.
-    source
-        The text of the file.
-
-    Raises
-    ------
-    OwnCodeError
-        When the file is no Python, has no such function, or the function takes any number of arguments.
+    An OwnCodeError where the file is no Python, has no such function, or the function takes any number of arguments.
     """
 
     file: str
@@ -95,17 +85,11 @@ class OwnCode:
         return {of.arg: default for of, default in zip(named, given, strict=True)}
 
     def namespace(self) -> dict[str, Any]:
-        """Run the file and return what it defines.
-
-        Raises
-        ------
-        OwnCodeError
-            When the file raises.
-        """
+        """Run the file and return what it defines."""
         shown = f"{self.file} ({self.sha256[:8]})"  # another text of the same name has lines of its own
         linecache.cache[shown] = (len(self.source), None, self.source.splitlines(keepends=True), shown)
         found: dict[str, Any] = {"__name__": self.file.removesuffix(".py"), "__file__": shown}
-        with _Told(self.file, shown):
+        with _told(self.file, shown):
             exec(compile(self.source, shown, "exec"), found)
         return found
 
@@ -129,19 +113,13 @@ class OwnModel(OwnCode):
         function = self.namespace()[self.function]
         shapes = {"input_shape": input_shape, "n_outputs": n_outputs}
         taken = {name: shapes[name] for name in SHAPES if name in self.arguments()}
-        with _Told(self.file, function.__code__.co_filename):
+        with _told(self.file, function.__code__.co_filename):
             return function(**taken, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnMetric(OwnCode):
-    """A function of targets and what was said of them that returns one number.
-
-    Attributes
-    ----------
-    direction
-        ``maximize`` or ``minimize``.
-    """
+    """A function of targets and what was said of them that returns one number, to ``maximize`` or to ``minimize``."""
 
     direction: str
     kind: ClassVar[str] = "metric"
@@ -173,20 +151,11 @@ class OwnMetric(OwnCode):
     def score(self, y: Any, said: Any, weight: Any = None) -> float:
         """Return what the function returns, or minus that where less is better: more is better.
 
-        Parameters
-        ----------
-        y, said, weight
-            ``(n,)``; probabilities ``(n, n_classes)`` or numbers ``(n,)``; ``(n,)`` or None. The function cannot change
-            them.
-
-        Raises
-        ------
-        OwnCodeError
-            When it raises, or returns no number.
+        ``said`` are probabilities ``(n, n_classes)`` or numbers ``(n,)``. The function can change nothing of ours.
         """
         function = _defined(self)[self.function]
         weights = {} if weight is None else {"sample_weight": weight.copy()}
-        with _Told(self.file, function.__code__.co_filename):
+        with _told(self.file, function.__code__.co_filename):
             given = function(y.copy(), said.copy(), **weights)
             try:
                 found = float(given)
@@ -214,21 +183,18 @@ def settings_kept() -> Iterator[None]:
             getattr(config, f"set_{name}")(value)
 
 
-class _Told:
+@contextmanager
+def _told(file: str, shown: str) -> Iterator[None]:
     """Turn what the user's file raises into one line that names the line."""
-
-    def __init__(self, file: str, shown: str) -> None:
-        self._file, self._shown = file, shown
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, OwnCodeError):
-            return
-        lines = [frame.lineno for frame in traceback.extract_tb(trace) if frame.filename == self._shown]
+    try:
+        yield
+    except OwnCodeError:
+        raise
+    except Exception as error:
+        trace = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in trace if frame.filename == shown]
         said = " ".join(str(error).split())
-        at = f"{self._file}:{lines[-1]}" if lines else self._file
+        at = f"{file}:{lines[-1]}" if lines else file
         raise OwnCodeError(f"{at}: {type(error).__name__}: {said}"[:500]) from error
 
 
