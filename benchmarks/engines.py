@@ -187,7 +187,7 @@ def _trained_by_keras(config: TrialConfig, dataset: Dataset, split: Split) -> tu
 
     from depthcheck.pipeline.metrics import objective_of, training_weights
     from depthcheck.pipeline.training.evaluate import evaluate
-    from depthcheck.pipeline.training.fit import permutations
+    from depthcheck.pipeline.training.fit import orders_of
 
     model, objective, fit = _model(config, dataset, split), objective_of(split), config.fit
     model.run_eagerly = True  # to trace takes longer than these few steps
@@ -205,7 +205,7 @@ def _trained_by_keras(config: TrialConfig, dataset: Dataset, split: Split) -> tu
 
     callbacks = [keras.callbacks.LambdaCallback(on_train_batch_begin=set_rate)] if model.plan.rate else []
     train, valid, ends = [], [], []
-    for order in permutations(fit.seed, len(X), fit.epochs):
+    for order in orders_of(np.random.default_rng((fit.seed, len(X))), len(X), fit.epochs):
         curve = model.fit(
             X[order], y[order], batch_size=fit.batch_size, shuffle=False, verbose=0, callbacks=callbacks,
             sample_weight=None if weights is None else weights[order],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -157,14 +157,8 @@ def fit_whole(
 ) -> None:
     """Train ``model`` in place on a split without a validation part, by the program of the folds of the same data.
 
-    Parameters
-    ----------
-    n_epochs
-        Of those that ``config`` plans; the learning rate follows its schedule as if all were to come.
-    folds
-        Those of the same data.
-    capacity
-        See :func:`fit_folds`.
+    Of the epochs that ``config`` plans it trains ``n_epochs``; the learning rate follows its schedule as if all were to
+    come.
     """
     room = max(len(fold.valid) for fold in folds)
     run = _Run(model, split, config, n_splits=len(folds), capacity=capacity, room=room, programs=_programs)
@@ -230,13 +224,13 @@ class _Run:
         self.most_epochs = max(1, min(config.epochs, _MOST_NUMBERS // numbers))
         # Another fold's training of the same model, which begins from the same values.
         values = self.program.values_of(model) if alike is None else alike.state.values
-        self.state: _State = _State(0, values, _orders(config.seed, len(split.train)))
+        self.state: _State = _State(0, values, np.random.default_rng((config.seed, len(split.train))))
 
     def train(self, n_epochs: int) -> list[Epoch]:
         """Go on for so many epochs."""
         start, n_traces, before, train = time.perf_counter(), self.program.n_traces, self.state, self._split.train
         rng = copy.deepcopy(before.rng)
-        orders = np.stack([_permutation(rng, len(train)) for _ in range(n_epochs)])
+        orders = orders_of(rng, len(train), n_epochs)
         rates = None if self._rates is None else self._rates[before.n_epochs : before.n_epochs + n_epochs]
         done = self.program.run(
             before.values,
@@ -302,19 +296,9 @@ def _rates(model: keras.Model, n_samples: int, config: FitConfig) -> NDArray[np.
     return np.asarray(rates, np.float32).reshape(config.epochs, n_steps)
 
 
-def permutations(seed: int, n_samples: int, epochs: int) -> Iterator[NDArray[np.int32]]:
-    """Yield the order of samples, ``(n_samples,)`` int32, of one epoch after another."""
-    rng = _orders(seed, n_samples)
-    for _ in range(epochs):
-        yield _permutation(rng, n_samples)
-
-
-def _orders(seed: int, n_samples: int) -> np.random.Generator:
-    return np.random.default_rng((seed, n_samples))
-
-
-def _permutation(rng: np.random.Generator, n_samples: int) -> NDArray[np.int32]:
-    return rng.permutation(n_samples).astype(np.int32)
+def orders_of(rng: np.random.Generator, n_samples: int, n_epochs: int) -> NDArray[np.int32]:
+    """Return the orders of samples of the next epochs, ``(n_epochs, n_samples)``."""
+    return np.stack([rng.permutation(n_samples).astype(np.int32) for _ in range(n_epochs)])
 
 
 def _train_score(objective: Objective, part: Part, order: NDArray[np.int32], loss: float, kept: NDArray[Any]) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -228,9 +227,6 @@ class TrainingProgram:
             # for this function; another one is compiled anew, and given the same values.
             renew(folder)
             self._run = self._compiled()
-            return self._run_again(given, folder)
-
-    def _run_again(self, given: tuple[Any, ...], folder: Path) -> tuple[Any, ...]:
         try:
             return self._run(*given)  # type: ignore[no-any-return]
         except tf.errors.OpError as error:
@@ -241,16 +237,13 @@ class TrainingProgram:
     def _compiled(self) -> Any:
         return tf.function(self._epochs, jit_compile=True, autograph=False)
 
-    def _fill_in(self, values: Values) -> None:
-        for variable, value in zip(self._variables.values(), values, strict=True):
-            variable.value.assign(value)
-
     def _epochs(
         self, values: Values, given: tf.Tensor, X: tf.Tensor, y: tf.Tensor, orders: tf.Tensor, *more: Any
     ) -> tuple[Any, ...]:
         n_epochs, some, size, valid, weights, rates = more
         self.n_traces += 1
-        self._fill_in(values)
+        for variable, value in zip(self._variables.values(), values, strict=True):
+            variable.value.assign(value)
         for number, (holder, name) in enumerate(self._settings):
             setattr(holder, name, _Given(given[number]))
         n_outputs, self._scale = self._model.output_shape[-1], given[-1]
