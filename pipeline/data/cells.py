@@ -7,6 +7,7 @@ A form is found once, over the whole column, and kept with it. Training data and
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -145,6 +146,11 @@ class Texts:
         """Which cells have no value, ``(n,)``."""
         return self.codes < 0
 
+    @property
+    def are_words(self) -> NDArray[np.bool_]:
+        """Which different texts stand for a missing value where the others are numbers, dates or truth values."""
+        return self.different.str.lower().isin(MISSING_AMONG_VALUES).to_numpy(dtype=bool)
+
     def as_texts(self) -> Texts:
         """Return the cells themselves."""
         return self
@@ -190,10 +196,19 @@ class CellError(ValueError):
         return f"{self.before}row {self.position + 1:,}{self.behind}"
 
 
+_Reader: TypeAlias = "Callable[[pd.Series[str], str], NDArray[np.float64]]"
 Cells: TypeAlias = Numbers | Days | Texts
 Floats: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
 #: A typed column: float32 (float64 where the column needs it) with NaN where missing, or pandas categories of text.
 Values: TypeAlias = "Floats | pd.Categorical"
+
+
+def different(cells: Cells) -> tuple[NDArray[np.int64], Cells]:
+    """Return the position of each cell among the different ones, -1 where missing, and those."""
+    if isinstance(cells, Texts):
+        return np.maximum(cells.codes, -1), replace(cells, codes=np.arange(len(cells.different)))
+    codes, values = pd.factorize(np.where(cells.missing, np.nan, cells.values))
+    return codes.astype(np.int64), type(cells)(values)
 
 
 def cells_of(column: pd.Series[Any]) -> Cells:
@@ -232,10 +247,7 @@ def typed(column: Column, cells: Cells) -> Values:
         return _categorical(cells.as_texts())
     if column.kind == "categorical":
         texts = cells.as_texts()
-        if column.form == WITH_NA:
-            texts = texts.with_na()
-        else:
-            texts = texts.without(_words_among(texts.different, column.categories))
+        texts = texts.with_na() if column.form == WITH_NA else texts.without(_words_among(texts, column.categories))
         return _categorical(_as_known(cells, texts, column.categories))
     if isinstance(cells, Texts):
         return _read(column, cells)
@@ -251,9 +263,9 @@ def typed(column: Column, cells: Cells) -> Values:
     return _as_floats(column, cells.values)
 
 
-def _words_among(texts: pd.Series[str], categories: Sequence[str]) -> NDArray[np.bool_]:
+def _words_among(texts: Texts, categories: Sequence[str]) -> NDArray[np.bool_]:
     """Return which texts stand for a missing value where all categories are numbers, none of them one of those."""
-    words = (texts.str.lower().isin(MISSING_AMONG_VALUES) & ~texts.isin(categories)).to_numpy(dtype=bool)
+    words = texts.are_words & ~texts.different.isin(categories).to_numpy(dtype=bool)
     if not words.any() or np.isfinite(read_numbers(pd.Series(categories, dtype="str"), "")).all():
         return words
     return np.zeros(len(words), bool)
@@ -262,19 +274,8 @@ def _words_among(texts: pd.Series[str], categories: Sequence[str]) -> NDArray[np
 def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "input") -> pd.DataFrame:
     """Return raw rows, of any types and with their columns in any order, as the typed table that was trained on.
 
-    Parameters
-    ----------
-    frame
-        The rows; columns that nobody asks for are left out, cells may be texts.
-    columns
-        What the training data have; ignored ones are not needed.
-    where
-        What a complaint calls the rows.
-
-    Raises
-    ------
-    ValueError
-        When a column is missing or twice there, or a cell cannot be read.
+    Columns that nobody asks for are left out; one that is missing or twice there, or a cell that cannot be read, is a
+    ValueError, which calls the rows as ``where`` says.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
     # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them.
@@ -301,18 +302,20 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_N_LISTED]) + (f", … ({len(names):,} in all)" if len(names) > _N_LISTED else "")
 
 
+def _by_block(read: _Reader) -> _Reader:
+    """Read texts a block at a time: every step of it makes a copy, and a whole column's would be too many."""
+
+    @functools.wraps(read)
+    def read_blocks(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
+        starts = range(0, max(1, len(texts)), _N_BLOCK)
+        return np.concatenate([read(texts.iloc[start : start + _N_BLOCK], form) for start in starts])
+
+    return read_blocks
+
+
+@_by_block
 def read_numbers(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the numbers that texts hold, ``(n,)``, NaN where a text is none in that form."""
-    return _by_block(texts, lambda block: _numbers_of(block, form))
-
-
-def _by_block(texts: pd.Series[str], read: Callable[[pd.Series[str]], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Read texts a block at a time: every step of it makes a copy, and a whole column's would be too many."""
-    starts = range(0, max(1, len(texts)), _N_BLOCK)
-    return np.concatenate([read(texts.iloc[start : start + _N_BLOCK]) for start in starts])
-
-
-def _numbers_of(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     if not form:
         return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
     if form == CLOCK:
@@ -362,12 +365,9 @@ def _unit_of(texts: pd.Series[str]) -> str:
     return "" if unit in _SCALES or re.fullmatch(_CURRENCY, unit) else unit
 
 
+@_by_block
 def read_days(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     """Return the days since 1970 that texts hold, ``(n,)``, NaN where a text is no date of that form."""
-    return _by_block(texts, lambda block: _days_of(block, form))
-
-
-def _days_of(texts: pd.Series[str], form: str) -> NDArray[np.float64]:
     if form == QUARTERS:
         found = texts.str.extract(r"^(?:(\d{4})[ \-/]?Q([1-4])|Q([1-4])[ \-/]?(\d{4}))$", flags=re.IGNORECASE)
         months = found[1].fillna(found[2]).astype("float64") * 3 - 2
@@ -423,35 +423,32 @@ def number_form(texts: pd.Series[str], *, comma: bool) -> str | None:
 
 
 def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
-    """Return the form in which most of a column's different texts are numbers, be they many or few.
+    """Return the form in which most of a column's different texts are numbers, be they many or few."""
+    unit = _unit_of(texts.iloc[:_N_SAMPLE])
+    known = (DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
+    return _best_form([*(form + unit for form in known if form or not unit), CLOCK], texts, read_numbers)
+
+
+def _best_form(forms: Sequence[str], texts: pd.Series[str], read: _Reader) -> str:
+    """Return the form that reads most of some texts, the first of several.
 
     Looked for in a sample, and where that one does not read every text, in all of them: the only cell that tells may be
-    the last one. Where no form reads enough of the sample, none is that of numbers, and the others need not be read.
+    the last one. Where no form reads enough of the sample, none is that of the texts, and the others need not be read.
     """
     sample = texts.iloc[:_N_SAMPLE]
-    unit = _unit_of(sample)
-    known = (DECIMAL_COMMA, *_NUMBER_FORMS) if comma else _NUMBER_FORMS
-    forms = [*(form + unit for form in known if form or not unit), CLOCK]
 
     def n_read(form: str, some: pd.Series[str]) -> int:
-        return int(np.isfinite(read_numbers(some, form)).sum())
+        return int(np.isfinite(read(some, form)).sum())
 
-    # max returns the first of equals: their order decides what can be read in two ways.
     form = max(forms, key=lambda form: n_read(form, sample))
-    if len(texts) == len(sample) or n_read(form, sample) < len(sample) - _N_OTHERS:
-        return form
-    if n_read(form, texts) == len(texts):
+    if len(texts) == len(sample) or n_read(form, sample) < len(sample) - _N_OTHERS or n_read(form, texts) == len(texts):
         return form
     return max(forms, key=lambda form: n_read(form, texts))
 
 
 def date_form(texts: pd.Series[str]) -> str | None:
-    """Return the form in which different texts are dates, or None; the day before the month where both would do.
-
-    As with numbers, the only cell that tells may be the last one: in steps of a quarter of an hour the first thousand
-    moments are days up to the eleventh.
-    """
-    first, sample = texts.iloc[:20], texts.iloc[:_N_SAMPLE]
+    """Return the form in which different texts are dates, or None; the day before the month where both would do."""
+    first = texts.iloc[:20]
     if not first.str.contains(r"\d", regex=True).mean() > 1 / 2:
         return None
     has_names, has_clock = first.str.contains("[A-Za-z]{3}").any(), first.str.contains(":").any()
@@ -461,16 +458,9 @@ def date_form(texts: pd.Series[str]) -> str | None:
         if (has_names or not re.search("%[bB]", form)) and (has_clock or not re.search("%[HI]", form))
     ]
     likely = [form for form in possible if np.isfinite(read_days(first, form)).mean() > 1 / 2]
-
-    def n_read(form: str, some: pd.Series[str]) -> int:
-        return int(np.isfinite(read_days(some, form)).sum())
-
-    form = max(likely, key=lambda form: n_read(form, sample), default=None)
-    if form is None or n_read(form, sample) < len(sample) - _N_OTHERS:
+    if not likely:
         return None
-    if n_read(form, texts) == len(texts):
-        return form
-    form = max(likely, key=lambda form: n_read(form, texts))
+    form = _best_form(likely, texts, read_days)
     return form if is_readable(read_days(texts, form)) else None
 
 
@@ -495,7 +485,7 @@ def proves_comma(column: pd.Series[Any]) -> bool:
         cells = cells_of(part)
         if not isinstance(cells, Texts):
             return False
-        texts = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
+        texts = cells.different[~cells.are_words]
         sample = texts.iloc[:_N_SAMPLE]
         unit = _unit_of(sample)
         with_comma = texts[texts.str.match(r"[^(]*,")]  # (1,2) may be a pair
