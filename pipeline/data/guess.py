@@ -20,7 +20,6 @@ from depthcheck.pipeline.config import STATED_FORMS, WITH_NA
 from depthcheck.pipeline.data.cells import (
     CLOCK,
     DECIMAL_COMMA,
-    MISSING_AMONG_VALUES,
     QUARTERS,
     TRUTHS,
     YEARS,
@@ -77,19 +76,9 @@ _FEWEST_OF_A_CLASS = 5
 
 
 def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = False) -> Column:
-    """Return what a column is.
+    """Return what a column is; where the user says its kind, its cells must be able to be that.
 
-    Parameters
-    ----------
-    kind
-        One of :data:`depthcheck.pipeline.config.COLUMN_KINDS` where the user says what it is; None: guessed.
-    comma
-        Whether the table is known to write a decimal comma: then 1.234 is more than a thousand.
-
-    Raises
-    ------
-    ValueError
-        When the cells cannot be of the kind that the user says.
+    ``comma``: the table is known to write a decimal comma, so that 1.234 is more than a thousand.
     """
     n_missing = int(np.count_nonzero(cells.missing))
     plain = Column(name=name, kind="ignored", n_missing=n_missing, examples=_examples(cells))
@@ -206,7 +195,7 @@ def _of_texts(column: Column, cells: Texts, comma: bool) -> Column:
     if cells.stated == "categorical":
         return _of_names(column, cells, "categories")
     readable = cells.to_read()
-    some = readable.different[~readable.different.str.lower().isin(MISSING_AMONG_VALUES)]
+    some = readable.different[~readable.are_words]
     truths = _truths(cells, some)
     if truths is not None:
         return _as_boolean(column, cells, truths)
@@ -243,15 +232,14 @@ def _as_boolean(column: Column, cells: Texts, truths: tuple[str, str]) -> Column
     values = typed(replace(column, kind="boolean"), cells)
     present = np.unique(values[~np.isnan(values)])
     n_missing = int(np.isnan(values).sum())
-    usual = cells.different[cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
-    why = f"{truths[0]} and {truths[1]}" + _missing_words([*cells.taken, *usual])
+    why = f"{truths[0]} and {truths[1]}" + _missing_words([*cells.taken, *cells.different[cells.are_words]])
     return replace(column, kind="boolean", why=why, n_distinct=len(present), n_missing=n_missing)
 
 
 def _written(column: Column, cells: Texts, kind: str, form: str, *, comma: bool = False) -> Column:
     """Return a column of texts that are numbers or dates, with what else is in it counted as missing."""
     values = (read_numbers if kind == "numeric" else read_days)(cells.different, form)
-    usual = cells.different.str.lower().isin(MISSING_AMONG_VALUES).to_numpy(dtype=bool)
+    usual = cells.are_words
     others = (*column.missing_texts, *cells.different[np.isnan(values) & ~usual])  # those found among numbers first
     numbers = cells.spread(values, np.nan)
     words = [*cells.taken, *cells.different[np.isnan(values) & usual]]
@@ -335,7 +323,8 @@ def _spelt(form: str) -> str:
 def _of_names(column: Column, cells: Texts, what: str) -> Column:
     n_present = len(cells.missing) - column.n_missing
     is_free = column.n_distinct > max(_FREE_TEXT, n_present / 2) and cells.stated != "categorical"
-    its_words = "say text to learn from its words" if _are_sentences(cells.different) else ""
+    is_prose = cells.different.head(_FIRST).str.count(r"\s+").mean() >= _BLANKS
+    its_words = "say text to learn from its words" if is_prose else ""
     words = _words_among_numbers(cells) if is_free or column.n_distinct == n_present else ""
     if words:
         return replace(column, why=words, asks=("words",))
@@ -358,11 +347,6 @@ def taken_for_missing(cells: Cells) -> str:
     n_cells = int(np.count_nonzero(cells.codes < -1))
     words = ", ".join(map(repr, taken))
     return f"; {n_cells:,} cells count as missing for what they say: {words} (if that is a name, say '{WITH_NA}')"
-
-
-def _are_sentences(texts: pd.Series[str]) -> bool:
-    """Whether texts are of so many words that they are written for a reader."""
-    return bool(texts.head(_FIRST).str.count(r"\s+").mean() >= _BLANKS)
 
 
 def _words_among_numbers(cells: Texts) -> str:
@@ -393,7 +377,12 @@ def _stated(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
             n_distinct=len(categories),
         )  # fmt: skip
     if kind in STATED_FORMS:
-        return _stated_form(column, cells, *STATED_FORMS[kind])
+        kind, forms = STATED_FORMS[kind]
+        if isinstance(cells, Texts):
+            found = _stated_of_texts(replace(column, kind=kind), cells, False, forms)
+        else:
+            found = replace(_stated(column, cells, kind, False), why="as you say; the file has types of its own")
+        return found
     column = replace(column, kind=kind, why="as you say")
     if kind == "text":
         texts = cells.as_texts()
@@ -420,37 +409,29 @@ def _stated(column: Column, cells: Cells, kind: str, comma: bool) -> Column:
     )
 
 
-def _stated_form(column: Column, cells: Cells, kind: str, forms: Sequence[str]) -> Column:
-    """Return a column whose decimal mark, or whose order of day and month, the user says."""
-    if not isinstance(cells, Texts):
-        return replace(_stated(column, cells, kind, comma=False), why="as you say; the file has types of its own")
+def _stated_of_texts(column: Column, cells: Texts, comma: bool, forms: Sequence[str] = ()) -> Column:
+    """Return a column whose kind the user says, and perhaps its decimal mark, or the order of day and month."""
     cells = cells.to_read()
-    some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
-    read = read_numbers if kind == "numeric" else read_days
-    if kind == "date":
-        forms = [form for form in date_forms() if form.startswith(tuple(forms))]
-    form = max(forms, key=lambda form: int(np.isfinite(read(some, form)).sum()))
-    return _as_stated(_written(replace(column, kind=kind), cells, kind, form), kind)
-
-
-def _stated_of_texts(column: Column, cells: Texts, comma: bool) -> Column:
-    cells = cells.to_read()
-    some = cells.different[~cells.different.str.lower().isin(MISSING_AMONG_VALUES)]
-    if column.kind == "boolean":
+    some = cells.different[~cells.are_words]
+    form: str | None
+    if forms:
+        read = read_numbers if column.kind == "numeric" else read_days
+        if column.kind == "date":
+            forms = [form for form in date_forms() if form.startswith(tuple(forms))]
+        form = max(forms, key=lambda form: int(np.isfinite(read(some, form)).sum()))
+    elif column.kind == "boolean":
         words = sorted(set(some.str.lower()))
         if len(words) != 2:
             raise ValueError(f"column {column.name!r} must have two different values to be boolean, got {len(words)}")
         return replace(column, categories=tuple(words))
-    form = number_form(some, comma=comma) if column.kind == "numeric" else date_form(some)
+    else:
+        form = number_form(some, comma=comma) if column.kind == "numeric" else date_form(some)
     if form is None and column.kind == "numeric" and _words_among_numbers(cells):  # which asked for this
         form = likeliest_form(some, comma=comma)
     if form is None:  # typed() will name the first cell that is none
         return replace(column, form="" if column.kind == "numeric" else "ISO8601")
-    return _as_stated(_written(column, cells, column.kind, form, comma=comma), column.kind)
-
-
-def _as_stated(found: Column, kind: str) -> Column:
-    return replace(found, kind=kind, why="as you say" + _counted_as_missing(found.missing_texts), asks=())
+    found = _written(column, cells, column.kind, form, comma=comma)
+    return replace(found, kind=column.kind, why="as you say" + _counted_as_missing(found.missing_texts), asks=())
 
 
 def _examples(cells: Cells) -> tuple[str, ...]:
@@ -471,14 +452,7 @@ def _examples(cells: Cells) -> tuple[str, ...]:
 def without_leak(column: Column, values: Values, answers: NDArray[np.float64], task: str) -> Column:
     """Return a column with what is to be said where it gives the target away; a copy of that is left out.
 
-    Parameters
-    ----------
-    values
-        ``(n,)`` a typed column.
-    answers
-        ``(n,)`` the target: labels from 0 up, or numbers; none missing.
-    task
-        ``classification`` or ``regression``.
+    ``answers`` are the target's labels from 0 up, or its numbers; none is missing.
     """
     if len(answers) < _FEWEST:
         return column
