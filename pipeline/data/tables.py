@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,6 @@ from depthcheck.pipeline.config import (
 from depthcheck.pipeline.data.amount import ReadingProgress
 from depthcheck.pipeline.data.arrays import are_classes
 from depthcheck.pipeline.data.cells import (
-    MISSING_AMONG_VALUES,
     TRUTHS,
     CellError,
     Cells,
@@ -38,6 +37,7 @@ from depthcheck.pipeline.data.cells import (
     Values,
     as_samples,
     cells_of,
+    different,
     listed,
     narrow,
     needs_double,
@@ -146,13 +146,7 @@ def has_decimal_comma(frame: pd.DataFrame) -> bool:
 
 
 def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:
-    """Complain about a column that a table has not, before any row of it is read.
-
-    Raises
-    ------
-    ValueError
-        With the columns that there are, and the nearest one.
-    """
+    """Complain about a column that a table has not, before any row of it is read."""
     if config.target is None:
         raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
     targets = [part.strip() for part in config.target.split(",")]
@@ -181,12 +175,6 @@ def _rows_as_in(places: Sequence[int] | NDArray[np.int64]) -> Iterator[None]:
         raise CellError(f"test file: {wrong.before}", beyond, wrong.behind) from None
 
 
-#: Understands a column with a role: takes that, the column's name, its cells, and the kind that it must be.
-_WrittenAs: TypeAlias = Callable[[str, str, Cells, str], Column]
-#: Reads a column with a role: takes its cells, and those of the test file where one has it, and returns as many arrays.
-_ReadFiles: TypeAlias = Callable[[Sequence[Cells]], Sequence[NDArray[Any]]]
-
-
 def _doubt(role: str, column: Column) -> str:
     """Return what to say of a column with a role where its cells can be two things, or some count as missing."""
     return f"{role} {column.name!r}: {column.why.removeprefix('as you say; ')}"
@@ -210,6 +198,12 @@ class _Parts:
         self.config, self.target, self.answers, self.comma, self.log = config, target, answers, comma, log
         self.marks, self.test_file, self.places = marks, test_file, places
         self.stated = dict(config.columns)
+        self.roles = {
+            config.group: "tells which rows belong together",
+            config.time: "tells when a row was recorded",
+            config.weight: "tells how much a row weighs",
+            config.test_column: "marks the test part",
+        }
         self.columns: list[Column] = []
         self.train: dict[str, Values] = {}
         self.test: dict[str, Values] = {}
@@ -219,24 +213,11 @@ class _Parts:
     def add(self, name: str, series: pd.Series[Any]) -> None:
         """Understand a column and keep what it gives."""
         cells = cells_of(series)
-        roles = {
-            self.config.group: "tells which rows belong together",
-            self.config.time: "tells when a row was recorded",
-            self.config.weight: "tells how much a row weighs",
-            self.config.test_column: "marks the test part",
-        }
-        if name in roles:
+        if name in self.roles:
             column = guess(name, cells, kind="ignored")
-            self.columns.append(replace(column, why=f"{roles[name]}: no feature"))
-            if name == self.config.group:
-                self._tell("groups", name, series, lambda files: _groups_of(name, files, self.comma, self.log))
-                self._warn_of_groups(name)
-            elif name == self.config.time:
-                self._tell("times", name, series, lambda files: _times_of(name, files, self.comma, self._written_as))
-            elif name == self.config.weight:
-                if self.test_file is not None and name not in self.test_file.columns:
-                    raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
-                self._tell("weights", name, series, lambda files: _weights_of(name, files, self._written_as))
+            self.columns.append(replace(column, why=f"{self.roles[name]}: no feature"))
+            if name != self.config.test_column:
+                self._tell(name, cells)
             return
         del series
         column = guess(name, cells, kind=self.stated.get(name), comma=self.comma)
@@ -266,24 +247,65 @@ class _Parts:
         """Leave out of groups, times and weights the rows of the test file that are not kept."""
         self.told |= {what: values[rows] for what, values in self.told.items() if what.endswith("_test")}
 
-    def _tell(self, what: str, name: str, series: pd.Series[Any], read: _ReadFiles) -> None:
+    def _tell(self, name: str, cells: Cells) -> None:
         """Keep what a column says of the rows outside the test part, and of those in it, where it says so."""
-        files = [cells_of(series)]
+        what, read = {
+            self.config.group: ("groups", self._groups_of),
+            self.config.time: ("times", self._times_of),
+            self.config.weight: ("weights", self._weights_of),
+        }[name]
+        files = [cells]
         if self.test_file is not None and name in self.test_file.columns:
             files.append(cells_of(self.test_file[name]))
+        elif self.test_file is not None and what == "weights":
+            raise ValueError(f"test file must have the weight {name!r}: its rows are weighed in the score too")
         elif self.test_file is not None:
             self.log(f"test file: there is no {name!r}, so that each of its rows counts as a draw of its own")
-        values, *of_test = read(files)
+        values, *of_test = read(name, files)
         if self.marks is not None:
             of_test = [values[self.marks]]
         self.told |= {what: self._outside_test(values)} | {f"{what}_test": those for those in of_test}
-
-    def _warn_of_groups(self, name: str) -> None:
-        """Say that groups are on both sides of a test part: the network has seen what their rows have in common."""
+        # Groups on both sides of a test part: the network has seen what their rows have in common.
         there = np.unique(self.told.get("groups_test", ()))
-        n_known = int(np.isin(there, self.told["groups"]).sum())
+        n_known = int(np.isin(there, self.told["groups"]).sum()) if what == "groups" else 0
         if n_known:
             self.log(f"group {name!r}: {n_known:,} of {len(there):,} groups of the test part have rows that train, too")
+
+    def _groups_of(self, name: str, files: Sequence[Cells]) -> Sequence[NDArray[np.int64]]:
+        """Return the group of each row, numbered as they come; a row without one is a group of its own."""
+        if not isinstance(files[0], Texts):  # whose words for missing are missing numbers by now
+            files = [cells.without(cells.are_words) if isinstance(cells, Texts) else cells for cells in files]
+        ends = np.cumsum([len(cells.missing) for cells in files])
+        groups = pd.factorize(np.concatenate(_alike(name, files, self.comma)))[0].astype(np.int64)
+        alone = np.flatnonzero(np.concatenate([cells.missing for cells in files]))
+        if len(alone):
+            self.log(f"group {name!r} has no value in {len(alone):,} rows: each is a group of its own")
+            groups[alone] = groups.max() + 1 + np.arange(len(alone))
+        return np.split(groups, ends[:-1])
+
+    def _times_of(self, name: str, files: Sequence[Cells]) -> list[NDArray[np.float64]]:
+        """Return when each row was recorded: days since 1970, or the numbers that the column has."""
+        first = files[0]
+        if isinstance(first, Texts):
+            is_date = numbers_in(replace(first, stated="")) is None  # OpenML has years as categories, too
+        else:  # 20160131 is a number, unless a test file has it as another date
+            is_date = isinstance(first, Days) or (
+                not isinstance(files[-1], Numbers) and guess(name, first).kind == "date"
+            )
+        if is_date or isinstance(first, Texts):
+            column = self._written_as("time", name, first, "date" if is_date else "numeric")
+        else:
+            column = guess(name, first, kind="numeric", comma=self.comma)
+        must = f"time column {name!r} must have a value in every row"
+        times = _numbers_of(replace(column, is_double=True), files, must, at_least=-np.inf)
+        if is_date and isinstance(first, Texts) and not needs_double(np.concatenate(times)):
+            times = [part.astype(np.float32).astype(np.float64) for part in times]
+        return times
+
+    def _weights_of(self, name: str, files: Sequence[Cells]) -> list[NDArray[np.float64]]:
+        """Return what each row weighs: finite numbers of at least 0."""
+        must = f"weight {name!r} must be a number of at least 0 in every row"
+        return _numbers_of(self._written_as("weight", name, files[0], "numeric"), files, must, at_least=0)
 
     def _counts_all_rows(self, cells: Cells) -> bool:
         """Whether whole numbers count the rows of the table that these are a sample of; some of it may have gone."""
@@ -321,25 +343,6 @@ def _marks_of(name: str, column: pd.Series[Any]) -> NDArray[np.bool_]:
     return np.asarray(marks)
 
 
-def _groups_of(
-    name: str, files: Sequence[Cells], comma: bool, log: Callable[[str], None]
-) -> Sequence[NDArray[np.int64]]:
-    """Return the group of each row, numbered as they come; a row without one is a group of its own."""
-    if not isinstance(files[0], Texts):  # whose words for missing are missing numbers by now
-        words = MISSING_AMONG_VALUES
-        files = [
-            cells.without(cells.different.str.lower().isin(words).to_numpy(bool)) if isinstance(cells, Texts) else cells
-            for cells in files
-        ]
-    ends = np.cumsum([len(cells.missing) for cells in files])
-    groups = pd.factorize(np.concatenate(_alike(name, files, comma)))[0].astype(np.int64)
-    alone = np.flatnonzero(np.concatenate([cells.missing for cells in files]))
-    if len(alone):
-        log(f"group {name!r} has no value in {len(alone):,} rows: each is a group of its own")
-        groups[alone] = groups.max() + 1 + np.arange(len(alone))
-    return np.split(groups, ends[:-1])
-
-
 def _alike(name: str, files: Sequence[Cells], comma: bool) -> list[NDArray[Any]]:
     """Return what the rows of one group have alike: the first file's cells, as without another one.
 
@@ -349,7 +352,7 @@ def _alike(name: str, files: Sequence[Cells], comma: bool) -> list[NDArray[Any]]
     own = np.maximum(first.codes, -1) if isinstance(first, Texts) else first.values
     if not others:
         return [own]
-    (codes, known), (test_codes, asked) = map(_different, files)
+    (codes, known), (test_codes, asked) = map(different, files)
     at = np.full(len(asked.missing), -1)
     if isinstance(known, Texts) and isinstance(asked, Texts):
         at = pd.Index(known.different).get_indexer(pd.Index(asked.different))
@@ -368,38 +371,6 @@ def _alike(name: str, files: Sequence[Cells], comma: bool) -> list[NDArray[Any]]
     both = [codes, np.append(at, -1)[test_codes]]
     # A missing text is counted, and a missing number is not: groups of data that were read before keep theirs.
     return both if isinstance(first, Texts) else [np.where(part < 0, np.nan, part) for part in both]
-
-
-def _different(cells: Cells) -> tuple[NDArray[np.int64], Cells]:
-    """Return the position of each cell among the different ones, -1 where missing, and those."""
-    if isinstance(cells, Texts):
-        return np.maximum(cells.codes, -1), replace(cells, codes=np.arange(len(cells.different)))
-    codes, values = pd.factorize(np.where(cells.missing, np.nan, cells.values))
-    return codes.astype(np.int64), type(cells)(values)
-
-
-def _times_of(name: str, files: Sequence[Cells], comma: bool, written_as: _WrittenAs) -> list[NDArray[np.float64]]:
-    """Return when each row was recorded: days since 1970, or the numbers that the column has."""
-    first = files[0]
-    if isinstance(first, Texts):
-        is_date = numbers_in(replace(first, stated="")) is None  # OpenML has years as categories, too
-    else:  # 20160131 is a number, unless a test file has it as another date
-        is_date = isinstance(first, Days) or (not isinstance(files[-1], Numbers) and guess(name, first).kind == "date")
-    if is_date or isinstance(first, Texts):
-        column = written_as("time", name, first, "date" if is_date else "numeric")
-    else:
-        column = guess(name, first, kind="numeric", comma=comma)
-    must = f"time column {name!r} must have a value in every row"
-    times = _numbers_of(replace(column, is_double=True), files, must, at_least=-np.inf)
-    if is_date and isinstance(first, Texts) and not needs_double(np.concatenate(times)):
-        times = [part.astype(np.float32).astype(np.float64) for part in times]
-    return times
-
-
-def _weights_of(name: str, files: Sequence[Cells], written_as: _WrittenAs) -> list[NDArray[np.float64]]:
-    """Return what each row weighs: finite numbers of at least 0."""
-    must = f"weight {name!r} must be a number of at least 0 in every row"
-    return _numbers_of(written_as("weight", name, files[0], "numeric"), files, must, at_least=0)
 
 
 def _numbers_of(column: Column, files: Sequence[Cells], must: str, *, at_least: float) -> list[NDArray[np.float64]]:
@@ -437,12 +408,11 @@ def _dataset(
         unknown = [] if y_test is None else [target.classes[label] for label in np.setdiff1d(y_test, y)]
         require(not unknown, "classes of the test part", "those of the other rows", unknown[:3])
         _warn_of_classes(target, y, parts.log)
-    X = pd.DataFrame(parts.train, index=range(len(y)), copy=False)
-    return Dataset(
+    dataset = Dataset(
         name=name,
-        sha256=_digest(parts, X, y, X_test, y_test),
+        sha256="",
         source=source,
-        X=X,
+        X=pd.DataFrame(parts.train, index=range(len(y)), copy=False),
         y=y,
         X_test=X_test,
         y_test=y_test,
@@ -453,6 +423,7 @@ def _dataset(
         columns=tuple(parts.columns),
         **parts.told,
     )
+    return replace(dataset, sha256=_digest(dataset))
 
 
 def _roles(config: DataConfig) -> dict[str, str]:
@@ -502,9 +473,7 @@ def _why_none(columns: Iterable[Column]) -> InWords:
     return InWords("none (" + "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "") + ")")
 
 
-def _digest(
-    parts: _Parts, X: pd.DataFrame, y: NDArray[Any], X_test: pd.DataFrame | None, y_test: NDArray[Any] | None
-) -> str:
+def _digest(dataset: Dataset) -> str:
     """Return the SHA-256 over what was understood, the same on every machine."""
     sha256 = hashlib.sha256()
 
@@ -512,8 +481,8 @@ def _digest(
         sha256.update(f"{what}\0{values.dtype.str}{values.shape}\0".encode())
         sha256.update(np.ascontiguousarray(values).data)
 
-    for table in (X,) if X_test is None else (X, X_test):
-        for column in parts.columns:
+    for table in (dataset.X,) if dataset.X_test is None else (dataset.X, dataset.X_test):
+        for column in dataset.columns:
             sha256.update(f"{column.name}\0{column.kind}\0".encode())
             if column.kind in ("categorical", "text"):
                 values = table[column.name].array
@@ -524,9 +493,9 @@ def _digest(
                 # One NaN and one zero: their bits differ from one way of computing them to another.
                 plain = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers + 0)
                 take("cells", plain.astype(numbers.dtype.newbyteorder("<")))
-    sha256.update(f"{parts.target.column.name}\0{parts.target.classes}\0".encode())
-    told = ("groups", "times", "weights", "groups_test", "times_test", "weights_test")
-    for what, array in ({"y": y, "y_test": y_test} | {what: parts.told.get(what) for what in told}).items():
+    sha256.update(f"{dataset.target}\0{dataset.class_names}\0".encode())
+    for what in ("y", "y_test", "groups", "times", "weights", "groups_test", "times_test", "weights_test"):
+        array = getattr(dataset, what)
         if array is not None:
             take(what, array.astype(array.dtype.newbyteorder("<")))
     return sha256.hexdigest()
