@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import WITH_NA, DataConfig, require
-from depthcheck.pipeline.data.cells import Texts, cells_of
+from depthcheck.pipeline.data.cells import Texts, cells_of, different
 from depthcheck.pipeline.scores import Task
 from depthcheck.pipeline.system import available_memory
 
@@ -23,17 +22,8 @@ _PATIENCE = 2.0
 _MANY = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingSize:
-    """What reading takes, as far as a look at the data tells.
-
-    Attributes
-    ----------
-    n_bytes
-        Of memory, at the peak.
-    n_rows
-        Of a table that can be read in part; else 0.
-    """
+class ReadingSize(NamedTuple):
+    """What reading takes: bytes of memory at the peak, and the rows of a table that can be read in part, else 0."""
 
     n_bytes: float
     n_rows: float = 0
@@ -43,11 +33,6 @@ def require_room(path: Path, size: ReadingSize, *, rows: int | None = None, take
     """Return how many bytes data take, or complain where they are more than is left of the memory.
 
     ``rows`` are all that will be read, ``taken`` what others read will take by then.
-
-    Raises
-    ------
-    ValueError
-        With both figures, and what helps.
     """
     share = min(1.0, rows / size.n_rows) if rows and size.n_rows else 1.0
     wanted, room = size.n_bytes * share, max(available_memory() - taken, 0)
@@ -107,19 +92,8 @@ def drawing_columns(config: DataConfig) -> list[str]:
 def drawn_rows(columns: pd.DataFrame, config: DataConfig, task: Task) -> tuple[NDArray[np.int64], str] | None:
     """Return which rows of a table to read, rising, and the words for how they were drawn; None for all.
 
-    They are as many of each class as is its share, or whole groups.
-
-    Parameters
-    ----------
-    columns
-        Those that :func:`drawing_columns` names, all rows of them.
-    task
-        What is to be learned.
-
-    Raises
-    ------
-    ValueError
-        When not even the smallest group fits.
+    They are as many of each class as is its share, or whole groups, of which the smallest must fit. ``columns`` are
+    those that :func:`drawing_columns` names, all rows of them.
     """
     assert config.rows is not None
     stated = dict(config.columns)
@@ -132,7 +106,10 @@ def drawn_rows(columns: pd.DataFrame, config: DataConfig, task: Task) -> tuple[N
         groups = codes[config.group][has_answer]
         alone = groups < 0  # as in a split: a row without a group is one of its own
         groups[alone] = groups.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
-        drawn, how = _whole_groups(groups, config.rows, rng), "whole groups"
+        sizes = np.bincount(groups)
+        smallest = sizes[sizes > 0].min()  # a number may be that of a group without an answer
+        require(config.rows >= smallest, "rows", f"at least those of the smallest group, {smallest}", config.rows)
+        drawn, how = np.flatnonzero(fitting_groups(sizes, config.rows, rng)[groups]), "whole groups"
     else:
         is_classes = task == "classification"
         strata = codes[str(config.target)] * is_classes
@@ -161,13 +138,6 @@ def sample_words(n_drawn: int, n_all: int, how: str, config: DataConfig) -> str:
     return f"a sample of {n_drawn:,} of {n_all:,} rows, {how}, drawn by seed {config.rows_seed}"
 
 
-def _whole_groups(groups: NDArray[np.int64], n_wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    sizes = np.bincount(groups)
-    smallest = sizes[sizes > 0].min()  # a number may be that of a group without an answer
-    require(n_wanted >= smallest, "rows", f"at least those of the smallest group, {smallest}", n_wanted)
-    return np.flatnonzero(fitting_groups(sizes, n_wanted, rng)[groups])
-
-
 def fitting_groups(sizes: NDArray[np.int64], n_rows: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return which groups of these sizes, looked at in random order, have room among so many rows together."""
     chosen, n_left = np.zeros(len(sizes), bool), n_rows
@@ -181,6 +151,4 @@ def fitting_groups(sizes: NDArray[np.int64], n_rows: int, rng: np.random.Generat
 def _codes(column: pd.Series[Any], *, with_na: bool) -> NDArray[np.int64]:
     """Return a number for each different cell, -1 where missing; ``with_na``: no text stands for a missing one."""
     cells = cells_of(column)
-    if isinstance(cells, Texts):
-        return np.maximum((cells.with_na() if with_na else cells).codes, -1)
-    return np.asarray(pd.factorize(np.where(cells.missing, np.nan, cells.values))[0], np.int64)
+    return different(cells.with_na() if with_na and isinstance(cells, Texts) else cells)[0]
