@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import csv as arrow_csv
 from pyarrow import feather
 
 from depthcheck.pipeline.data.cell_table import CellTable
 from depthcheck.pipeline.data.columnar import PARQUET, ColumnarFile
 from depthcheck.pipeline.data.delimited import DelimitedFile
 from depthcheck.pipeline.data.load import TableFile
-from depthcheck.pipeline.data.sniff import Layout, full_encoding, open_bytes
+from depthcheck.pipeline.data.sniff import Layout, full_encoding, open_bytes, unique_names
 
 
 def write_answered(table: TableFile, answers: pd.DataFrame, output: Path) -> None:
@@ -33,17 +32,12 @@ def write_answered(table: TableFile, answers: pd.DataFrame, output: Path) -> Non
     table
         What :func:`depthcheck.pipeline.data.load.read_samples` has read: a database is not asked a second time.
     answers
-        ``(n_rows, n_columns)``, a row for each of its rows, in their order. A column that the table has already gets a
-        number behind its name.
+        A row for each of its rows, in their order. A column that the table has already gets a number behind its name.
     output
         The new file, ``.csv`` or ``.parquet``.
-
-    Raises
-    ------
-    ValueError
-        When the file's rows are not as many as the answers.
     """
-    answers = answers.set_axis(_free_names([*map(str, answers.columns)], table.names), axis=1)
+    names = unique_names([*table.names, *map(str, answers.columns)], "", lambda _line: None)
+    answers = answers.set_axis(names[len(table.names) :], axis=1)
     if isinstance(table, DelimitedFile) and output.suffix == ".csv":
         _copy_text(table.path, table.layout, answers, output)
         return
@@ -62,23 +56,8 @@ def write_answered(table: TableFile, answers: pd.DataFrame, output: Path) -> Non
 
 
 def _rows_as_they_are(table: TableFile) -> pa.Table:
-    if isinstance(table, DelimitedFile):
-        source, layout = table.path, table.layout
-        names = dict.fromkeys(layout.names, pa.string())
-        with open_bytes(source) as file:
-            whole = file.read().decode(full_encoding(source, layout, lambda _line: None))
-        return arrow_csv.read_csv(
-            pa.BufferReader(whole.encode()),
-            read_options=arrow_csv.ReadOptions(
-                column_names=layout.names, skip_rows=layout.n_skip, block_size=table.n_block
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=layout.separator, quote_char=layout.quote, newlines_in_values=True
-            ),
-            convert_options=arrow_csv.ConvertOptions(column_types=names, strings_can_be_null=False),
-        )
-    if isinstance(table, CellTable):
-        return pa.Table.from_pandas(table.as_written(), preserve_index=False)
+    if isinstance(table, DelimitedFile | CellTable):
+        return table.as_written()
     if not isinstance(table, ColumnarFile):
         return pa.Table.from_pandas(table.read(), preserve_index=False)
     if table.path.suffix.lower() in PARQUET:
@@ -132,12 +111,3 @@ def _records(text: TextIO, layout: Layout) -> Iterator[tuple[str, list[str]]]:
     for cells in csv.reader(remembered(), delimiter=layout.separator, quotechar=layout.quote):
         yield "".join(lines), cells
         lines.clear()
-
-
-def _free_names(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Return names that the table has not: an input may have a column called ``prediction`` already."""
-    free: list[str] = []
-    for name in names:
-        numbered = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(1)))
-        free.append(next(new for new in numbered if new not in {*free, *taken}))
-    return free

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.config import DataConfig, shown, suggestion
@@ -56,14 +57,9 @@ _Merged = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 
 
 class CellTable:
-    """A table that is in memory as it came; its ``names`` are unique.
+    """A table that is in memory as it came, its cells by column, None where there is no value.
 
-    Parameters
-    ----------
-    header, columns
-        The columns' names as they stand, and the cells of each; None where there is no value.
-    file
-        What lines and complaints call the table.
+    ``header`` has the names as they stand, which become unique; ``file`` is what lines and complaints call the table.
     """
 
     def __init__(
@@ -73,13 +69,7 @@ class CellTable:
         self.names = unique_names(header, file, log)
 
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return rows (all unless named): numbers, booleans and dates as the cells have them, what is mixed as text.
-
-        Raises
-        ------
-        ValueError
-            When there are none.
-        """
+        """Return rows: numbers, booleans and dates as the cells have them, what is mixed as text."""
         found = {}
         for name, cells in zip(self.names, self._columns, strict=True):
             if columns is not None and name not in columns:
@@ -95,10 +85,10 @@ class CellTable:
             raise ValueError(f"{self._file} must have rows of numbers, text, booleans or dates, got none")
         return frame if rows is None else frame.iloc[rows].reset_index(drop=True)
 
-    def as_written(self) -> pd.DataFrame:
+    def as_written(self) -> pa.Table:
         """Return all rows as text: whole numbers without a decimal mark, dates in ISO form, None for empty cells."""
         columns = {name: list(map(as_text, cells)) for name, cells in zip(self.names, self._columns, strict=True)}
-        return pd.DataFrame(columns, dtype="str")
+        return pa.Table.from_pandas(pd.DataFrame(columns, dtype="str"), preserve_index=False)
 
 
 def json_size(path: Path) -> ReadingSize:
@@ -222,13 +212,7 @@ def sqlite_size(path: Path) -> ReadingSize:
 
 
 class SqliteFile(CellTable):
-    """A table or a query of a SQLite database, which is read at once.
-
-    Parameters
-    ----------
-    query
-        A table's name, or a ``SELECT``; None where the database has one table.
-    """
+    """A table of a SQLite database, the only one unless named, or what it answers to a ``SELECT``, read at once."""
 
     def __init__(self, path: Path, log: Callable[[str], None], query: str | None = None) -> None:
         from sqlalchemy import create_engine
@@ -248,13 +232,7 @@ def read_postgresql(
 
 
 def open_postgresql(address: str, query: str | None, log: Callable[[str], None]) -> CellTable:
-    """Return what PostgreSQL answers.
-
-    Raises
-    ------
-    ValueError
-        When the address cannot be understood, nobody answers there, or the table or the query is none.
-    """
+    """Return what PostgreSQL answers; complain of an address that is none, of silence, and of a query that is none."""
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -323,15 +301,10 @@ def spreadsheet_size(path: Path) -> ReadingSize:
 
 
 class SpreadsheetFile(CellTable):
-    """A sheet; its names cannot be read alone, so that all is read at once.
+    """A sheet, the first unless named; its names cannot be read alone, so that all is read at once.
 
     Merged cells hold their value in each of the rows that they span; above the data they are names of two levels,
     ``2019.Q1``.
-
-    Parameters
-    ----------
-    sheet
-        Which one; None: the first.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None], sheet: str | None = None) -> None:
@@ -438,26 +411,20 @@ def _without_far_cells(path: Path, log: Callable[[str], None]) -> Path | IO[byte
 
 def _ends(archive: zipfile.ZipFile, name: str) -> tuple[float, float] | tuple[()]:
     """Return the row and the column at which cells begin that are not of the table, in a sheet that has such cells."""
-    rows: set[bytes] = set()
-    columns: set[bytes] = set()
+    rows: set[int] = set()
+    columns: set[int] = set()
     rest = b""
-    if name.endswith(".bin"):
-        places: tuple[set[int], set[int]] = set(), set()
-        for row, column, _, _ in _binary_cells(archive.read(name)):
-            places[0].add(row)
-            places[1].add(column)
-        return _first_far(*places)
     with archive.open(name) as file:
+        if name.endswith(".bin"):
+            for row, column, _, _ in _binary_cells(file.read()):
+                rows.add(row)
+                columns.add(column)
         while block := file.read(_N_BLOCK):
             whole, bracket, rest = (rest + block).rpartition(b"<")
             rest = bracket + rest
             found = _CELL.findall(whole)
-            columns.update(column for column, _ in found)
-            rows.update(row for _, row in found)
-    return _first_far(map(int, rows), map(_number, columns))
-
-
-def _first_far(rows: Iterable[int], columns: Iterable[int]) -> tuple[float, float] | tuple[()]:
+            columns.update(map(_number, {column for column, _ in found}))
+            rows.update({int(row) for _, row in found})
     ends = _after_gap(rows, _GAPS["row"]), _after_gap(columns, _GAPS["column"])
     return () if ends == (math.inf, math.inf) else ends
 

@@ -95,17 +95,7 @@ class DelimitedFile:
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows: float32 or float64 where a column is numbers for certain, else text.
 
-        Parameters
-        ----------
-        rows
-            Positions, rising, of the rows that are wanted; None for all. The others are read and forgotten.
-        columns
-            Those that are wanted; None for all.
-
-        Raises
-        ------
-        ValueError
-            Naming the row that has another number of cells than the header.
+        Rows that are not wanted are read and forgotten.
         """
         found = {name: _Cells() for name in (self.names if columns is None else columns)}
         n_rows = self._fill(found, rows)
@@ -136,6 +126,11 @@ class DelimitedFile:
                 frame[name] = values
         pa.default_memory_pool().release_unused()
         return frame
+
+    def as_written(self) -> pa.Table:
+        """Return all rows as text, empty where a cell is."""
+        texts = pa.Table.from_batches(self._batches(self.names))
+        return pa.table({name: pc.fill_null(texts[name], "") for name in self.names})
 
     def _stays(self, name: str, cells: _Cells) -> bool:
         """Whether numbers are wanted as they are written."""
