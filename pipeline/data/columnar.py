@@ -125,18 +125,7 @@ class ColumnarFile:
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows, each column as the file's own type says.
 
-        Parameters
-        ----------
-        rows
-            Positions, rising, of the rows that are wanted; None for all. Of a column no more is held than these, and
-            one group of rows of the file.
-        columns
-            Those that are wanted; None for all.
-
-        Raises
-        ------
-        ValueError
-            When there are none, or the file is damaged.
+        Of a column no more is held than the rows that are wanted, and one group of rows of the file.
         """
         found: dict[str, Any] = {}
         wanted = {name: self._places[name] for name in (self.names if columns is None else columns)}
@@ -153,8 +142,11 @@ class ColumnarFile:
                 if plain:
                     whole = self._read_field(field, rows)
                     for name, place in plain:
-                        values = _member(whole, place.members)
-                        found[name] = _categories(values) if field in self._categories else _plain(values)
+                        values = pc.struct_field(whole, list(place.members)) if place.members else whole
+                        if field in self._categories:  # names, as pandas or the file itself says
+                            found[name] = values.to_pandas(integer_object_nulls=True).astype("category")
+                        else:
+                            found[name] = _plain(values)
         except (pa.ArrowInvalid, OSError) as trouble:
             raise ValueError(f"{self.path.name} cannot be read: {str(trouble).splitlines()[0]}") from None
         frame = pd.DataFrame(found, copy=False)
@@ -163,21 +155,15 @@ class ColumnarFile:
         return frame
 
     def _read_field(self, position: int, rows: NDArray[np.int64] | None) -> pa.ChunkedArray:
-        if rows is not None:
-            return self._some_of(position, rows)
-        if not self._is_parquet:
-            options = pa.ipc.IpcReadOptions(included_fields=[position])
-            return pa.ipc.open_file(pa.memory_map(str(self.path)), options=options).read_all().column(0)
-        with pq.ParquetFile(self.path, memory_map=True) as file:
-            return file.reader.read_column(position)  # the place among the top-level fields, nested or not
-
-    def _some_of(self, position: int, rows: NDArray[np.int64]) -> pa.ChunkedArray:
-        """Return some rows of a top-level field, one group of the file after another."""
+        """Return a top-level field, or some rows of it, one group of the file after another."""
+        if rows is None and self._is_parquet:
+            with pq.ParquetFile(self.path, memory_map=True) as file:
+                return file.reader.read_column(position)  # the place among the top-level fields, nested or not
         kept, n_rows = [], 0
         for group in self._groups(position):
-            kept.append(group.take(within(rows, n_rows, len(group))))
+            kept += (group if rows is None else group.take(within(rows, n_rows, len(group)))).chunks
             n_rows += len(group)
-        return pa.chunked_array([chunk for group in kept for chunk in group.chunks], self._schema.field(position).type)
+        return pa.chunked_array(kept, self._schema.field(position).type)
 
     def _groups(self, position: int) -> Iterator[pa.ChunkedArray]:
         if self._is_parquet:
@@ -236,11 +222,6 @@ def _places(name: str, place: _Place) -> Iterator[tuple[str, _Place]]:
         yield from _places(f"{name}.{member.name}", below)
 
 
-def _member(values: pa.ChunkedArray, members: tuple[int, ...]) -> pa.ChunkedArray:
-    """Return what lies below the members of a structure; missing where the structure is."""
-    return pc.struct_field(values, list(members)) if members else values
-
-
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of the values themselves: of a dictionary, of runs, of a type that builds on another."""
     while True:
@@ -255,12 +236,6 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 def _is_plain(kind: pa.DataType) -> bool:
     """Whether values are numbers, text, booleans, dates or times."""
     return any(test(_plain_type(kind)) for test in (*_NUMBERS, *_TEXTS, *_DATES, pa.types.is_boolean, pa.types.is_null))
-
-
-def _categories(values: pa.ChunkedArray) -> Any:
-    """Return what pandas has written as categories, or the file has as a dictionary: they are names."""
-    found: pd.Series[Any] = values.to_pandas(integer_object_nulls=True).astype("category")
-    return found
 
 
 def _plain(values: pa.ChunkedArray) -> Any:
