@@ -87,7 +87,10 @@ class TableFile(Protocol):
         """Names of the columns, unique."""
 
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return rows, at rising positions; cells are numbers, booleans, dates, or text with None where missing."""
+        """Return rows and columns, all unless named; cells are numbers, booleans, dates, or text, None where missing.
+
+        ``rows`` are rising positions. What cannot be read, and a table without rows, is a ValueError in one line.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,18 +260,9 @@ def read_samples(
 ) -> tuple[Any, TableFile | None]:
     """Return samples without their targets being known: a table's rows and that table, or ``X`` of an NPZ file.
 
-    Parameters
-    ----------
-    source
-        A file, or the address of a PostgreSQL database.
-    sheet, query
-        The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
-
-    Raises
-    ------
-    ValueError
-        When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
-        R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
+    ``source`` is a file, or the address of a PostgreSQL database. Rows with a cell more than the first line has names
+    are refused: R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted
+    rows.
     """
     if isinstance(source, str):
         _refuse_parts({"sheet": sheet}, None, source)
@@ -299,13 +293,6 @@ def open_table(
 
     Its suffix tells the format; what no table's suffix is known of is taken for CSV. ``log`` is told of every guess,
     ``sheet`` is that of a spreadsheet, ``query`` what a database is asked.
-
-    Raises
-    ------
-    DataNotFoundError
-        When there is no such file.
-    ValueError
-        When it is damaged, empty or has no names of columns; or has no sheets, or takes no query.
     """
     _require_file(path)
     return _opened(_table_format(path), path, {"sheet": sheet, "query": query}, log)
@@ -395,7 +382,13 @@ def _load_own(config: DataConfig, path: Path, log: Log, *, looks_at_size: bool) 
         known = _format_of(path)
         if looks_at_size and config.query is None:  # what a query gives is known to the database alone
             require_room(path, known.size(path), rows=config.rows, taken=_room_of_test(config))
-        return _read_own(config, path, known, log)
+        source = f"{'folder' if path.is_dir() else 'file'} {path}"
+        if known.table is not None:
+            return _table_of(config, _opened(known, path, _parts(config), log), path, source, log)
+        assert known.arrays is not None
+        _refuse_parts(_parts(config), None, path.name)
+        _refuse_columns(config, path.name)
+        return array_dataset(config, known.arrays(path, log), name=path.name, source=source, log=log)
 
 
 def _room_of_test(config: DataConfig) -> float:
@@ -407,28 +400,21 @@ def _room_of_test(config: DataConfig) -> float:
         return require_room(path, _table_format(path).size(path))
 
 
-def _read_own(config: DataConfig, path: Path, known: DataFormat, log: Log) -> Dataset:
-    source = f"{'folder' if path.is_dir() else 'file'} {path}"
-    if known.table is not None:
-        table = _opened(known, path, _parts(config), log)
-        names = [name for name, kind in config.columns if kind.startswith("categorical")]
-        commas = [name for name, kind in config.columns if kind == "decimal comma"]
-        _keep(table, na=_with_na(config), points=[*names, *commas], zeros=names)
-        require_columns(config, table.names, path.name)
-        test = _read_test(config, log)
-        comma = isinstance(table, DelimitedFile) and table.layout.comma
-        config, rows, source = _sampled(
-            config, lambda names: table.read(columns=names), path.name, source, log, comma=comma
-        )
-        return table_dataset(
-            table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows,
-            comma=table.comma if isinstance(table, DelimitedFile) else None,  # which reading has told
-            log=log,
-        )  # fmt: skip
-    assert known.arrays is not None
-    _refuse_parts(_parts(config), None, path.name)
-    _refuse_columns(config, path.name)
-    return array_dataset(config, known.arrays(path, log), name=path.name, source=source, log=log)
+def _table_of(config: DataConfig, table: TableFile, path: Path, source: str, log: Log) -> Dataset:
+    names = [name for name, kind in config.columns if kind.startswith("categorical")]
+    commas = [name for name, kind in config.columns if kind == "decimal comma"]
+    _keep(table, na=_with_na(config), points=[*names, *commas], zeros=names)
+    require_columns(config, table.names, path.name)
+    test = _read_test(config, log)
+    comma = isinstance(table, DelimitedFile) and table.layout.comma
+    config, rows, source = _sampled(
+        config, lambda names: table.read(columns=names), path.name, source, log, comma=comma
+    )
+    return table_dataset(
+        table.read(rows=rows), config, name=path.name, source=source, test=test, rows=rows,
+        comma=table.comma if isinstance(table, DelimitedFile) else None,  # which reading has told
+        log=log,
+    )  # fmt: skip
 
 
 def _sampled(
