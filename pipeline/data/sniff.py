@@ -77,10 +77,7 @@ class Layout:
 def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     """Return how a text file is to be read, from its first 256 KB, or more where its names alone take these.
 
-    Raises
-    ------
-    ValueError
-        When it is empty, is no text, or has no line of names.
+    One that is empty, is no text, or has no line of names is refused.
     """
     with open_bytes(path) as file:
         data = part = file.read(_N_SAMPLE)
@@ -143,11 +140,6 @@ def require_header(cells: Sequence[str], file: str) -> None:
     """Complain when the first line looks like data: a file's columns must have names.
 
     Names that are numbers are fine when they count or sort columns (``0``, ``1``, ``2``; ``2019``, ``2018``).
-
-    Raises
-    ------
-    ValueError
-        With the first cells, and what helps.
     """
     numbers = [cell.strip() for cell in cells if _NUMBER.fullmatch(cell.strip())]
     if len(numbers) * 4 < len(cells) or not numbers:
@@ -164,13 +156,7 @@ def require_header(cells: Sequence[str], file: str) -> None:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for its uncompressed bytes.
-
-    Raises
-    ------
-    ValueError
-        When an archive is damaged or has not exactly one file.
-    """
+    """Open a file for its uncompressed bytes; complain where it is damaged, or an archive of several."""
     try:
         unpack = PACKED.get(path.suffix.lower())
         with path.open("rb") if unpack is None else unpack(path) as file:
@@ -214,11 +200,7 @@ def full_encoding(path: Path, layout: Layout, log: Callable[[str], None]) -> str
         return layout.encoding
     if layout.encoding == "ascii" and _is_utf8(path):
         return "utf-8"
-    used: set[int] = set()
-    with open_bytes(path) as file:
-        while block := file.read(_N_BLOCK):
-            used |= _NOT_IN_CP1252 & set(block)
-    encoding = "latin-1" if used else "cp1252"
+    encoding = "latin-1" if any(_NOT_IN_CP1252 & set(block) for block in _blocks(path)) else "cp1252"
     if encoding != layout.encoding:
         log(f"{path.name}: is not UTF-8; read as {encoding}")
     return encoding
@@ -234,22 +216,22 @@ def first_line_of_width(path: Path, encoding: str, layout: Layout, width: int) -
 def ends_in_quote(path: Path, quote: str) -> bool:
     """Whether a file ends in a quote, but for line breaks and blanks."""
     end = b""
-    with open_bytes(path) as file:
-        while block := file.read(_N_BLOCK):
-            end = (end + block)[-_N_BLOCK:]
+    for block in _blocks(path):
+        end = (end + block)[-_N_BLOCK:]
     return end.replace(b"\0", b"").rstrip().endswith(quote.encode())
 
 
 def _is_utf8(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        with open_bytes(path) as file:
-            while block := file.read(_N_BLOCK):
-                decoder.decode(block)
-        decoder.decode(b"", final=True)
+        return all(text is not None for text in codecs.iterdecode(_blocks(path), "utf-8"))
     except UnicodeDecodeError:
         return False
-    return True
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with open_bytes(path) as file:
+        while block := file.read(_N_BLOCK):
+            yield block
 
 
 def _encoding(data: bytes, is_whole: bool, file: str) -> str:
