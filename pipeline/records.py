@@ -138,21 +138,15 @@ class Dataset:
 
     def __post_init__(self) -> None:
         require(len(self.X) > 0, f"number of samples of {self.name}", "at least 1", len(self.X))
-        for name, column in (
-            ("y", self.y), ("is_valid", self.is_valid), ("groups", self.groups), ("times", self.times),
-            ("weights", self.weights),
-        ):  # fmt: skip
-            _require_shape(name, column, (len(self.X),))
+        for name in ("y", "is_valid", "groups", "times", "weights"):
+            _require_shape(name, getattr(self, name), (len(self.X),))
         require(self.metric in metrics_of(self.task), f"metric of {self.task}", "one that it can have", self.metric)
         require((self.X_test is None) == (self.y_test is None), "X_test and y_test", "both given or both None", "one")
         if self.X_test is not None:
             shape = self.X_test.shape[1:]
             require(shape == self.X.shape[1:], "sample shape of X_test", str(self.X.shape[1:]), shape)
-            for name, column in (
-                ("y_test", self.y_test), ("groups_test", self.groups_test), ("times_test", self.times_test),
-                ("weights_test", self.weights_test),
-            ):  # fmt: skip
-                _require_shape(name, column, (len(self.X_test),))
+            for name in ("y_test", "groups_test", "times_test", "weights_test"):
+                _require_shape(name, getattr(self, name), (len(self.X_test),))
         if self.task == "regression":
             require(bool(np.isfinite(self.y).all()), "targets", "finite numbers", "one that is not")
             return
