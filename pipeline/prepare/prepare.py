@@ -19,7 +19,7 @@ from depthcheck.pipeline.config import ModelConfig, ParamValue, SplitConfig, req
 from depthcheck.pipeline.data.cells import as_samples, cells_of, typed
 from depthcheck.pipeline.dimensions import DIMENSIONS, fitted_standard
 from depthcheck.pipeline.prepare.preparation import TablePreparation, by_block, inputs_of
-from depthcheck.pipeline.prepare.split import cuts, folds, split, units_of
+from depthcheck.pipeline.prepare.split import cuts, units_of
 from depthcheck.pipeline.records import Column, Cut, Dataset, Part, Predictions, Scaler, Split
 
 #: Samples that a scaler is fitted on at a time: what a step holds stays small, however many samples there are.
@@ -127,11 +127,8 @@ def prepared(dataset: Dataset, config: SplitConfig, options: Options = ()) -> tu
 
     Each fold has a preparation of its own, fitted on what trains there. Folds have no test part.
     """
-    if not config.folds:
-        cut = split(dataset, config)
-        return (Prepared(cut, *prepare(dataset, cut, options)),)
-    own = _without_test(dataset)
-    return tuple(Prepared(cut, *prepare(own, cut, options)) for cut in folds(dataset, config))
+    own = _without_test(dataset) if config.folds else dataset
+    return tuple(Prepared(cut, *prepare(own, cut, options)) for cut in cuts(dataset, config))
 
 
 @functools.lru_cache(maxsize=1)
