@@ -32,7 +32,7 @@ from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.figures import all_drawings
 from depthcheck.reports.figures.style import picture
 from depthcheck.reports.text.answer import answer, answers, plain, verdicts
-from depthcheck.reports.text.context import Drawing, context_of
+from depthcheck.reports.text.context import Drawing, recommended_runs
 from depthcheck.reports.text.report import check_template, render, sections
 from depthcheck.reports.text.words import configuration
 
@@ -126,7 +126,7 @@ def make_report(study: StudyData, comparison: Comparison | None = None, template
     """
     comparison = comparison or compare_study(study)
     drawings = all_drawings(study, comparison)
-    texts = sections(comparison, context_of(study, comparison, drawings))
+    texts = sections(comparison, study, drawings)
     return Report(
         markdown=render(texts, drawings, template),
         appendix=render(texts, drawings, of="appendix"),
@@ -237,8 +237,7 @@ def _page(uri: str, report: Report, study: StudyData, *, is_registered: bool) ->
 
 def _was_registered(uri: str, report: Report, study: StudyData) -> bool:
     """Tell whether the recommended model was registered: a study may have more runs since, or been stopped before."""
-    of = report.comparison.recommendation
-    runs = () if of is None else study.confirm_runs(of.recommended.finalist.id)
+    runs = recommended_runs(study, report.comparison)
     noted = tracking.read_run(uri, study.facts.run_id).tags.get(keys.CHAMPION_RUN)
     return noted in {run.run_id for run in runs}
 

@@ -325,6 +325,11 @@ class StudyData:
         ended = (r for r in self.records if r.phase == "confirm" and r.state in ("finished", "diverged"))
         return sorted((r for r in ended if r.tags.get("finalist") == finalist), key=lambda record: record.number)
 
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The different numbers of epochs, at most, that the trials have, the baseline's left out."""
+        return tuple(sorted({record.config.fit.epochs for record in self.records if record.phase != "baseline"}))
+
 
 def level_of(config: TrialConfig, factor: Factor) -> str | None:
     """Return the factor's level that a configuration has, or None (depth 0 has no activation).

@@ -1,20 +1,20 @@
-"""What the report says beside a Comparison, computed into small frozen records before any text is written. Pure."""
+"""What the report says beside a Comparison: what became of the trials, and how the recommended model errs. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from depthcheck.pipeline.records import OUTPUTS, Predictions, TrialRecord, engines_in_words
+from depthcheck.pipeline.records import OUTPUTS, Predictions, TrialRecord
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import StudyData, StudyFacts, valid_score
+from depthcheck.reports.compare.study_data import StudyData, valid_score
 from depthcheck.reports.text.words import count, plural
 
 _PHASES = ("baseline", "compare", "exploit", "confirm")
@@ -59,93 +59,36 @@ class Drawing:
         return f"figures/{self.name}.svg"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportContext:
-    """All that the text needs beside the Comparison.
+def best_singles(study: StudyData) -> list[TrialRecord]:
+    """Return the search's trials with the best single validation scores, the best first."""
+    scored = [r for r in study.records if r.phase != "confirm" and r.state == "finished" and r.evaluation("valid")]
+    return sorted(scored, key=lambda record: (-valid_score(record, study.design), record.number))[:_TOP]
 
-    Attributes
-    ----------
-    phases
-        Those that have a trial, laid down or run.
-    baseline, top
-        Trial 0, the known network, where it ended; the search's trials with the best single validation scores.
-    class_errors, target_errors
-        Tables of the recommended model's errors, where its predictions are known: by class, the worst first, or by
-        quarter of the target.
-    champion_runs
-        Run ids of the recommended model's confirm runs.
-    errors_over
-        What the tables of errors are the mean over.
-    failures
-        Reasons of failed trials, the commonest first, and how many had each.
-    first_layer_gradient
-        Finalist -> gradient norm of its first hidden layer as a share of its output layer's, geometric mean over epochs
-        and runs; for those with hidden layers.
-    epochs, stops_early
-        Different numbers of epochs, at most, that the trials have, the baseline's left out; and whether any trial ends
-        with early stopping.
-    engines
-        How many trials were not trained by compiled epochs, and why; empty where all were.
+
+def baseline_of(study: StudyData) -> TrialRecord | None:
+    """Return the known network, where it has a score."""
+    return next((r for r in study.records if r.phase == "baseline" and r.evaluation("valid")), None)
+
+
+def recommended_runs(study: StudyData, comparison: Comparison) -> list[TrialRecord]:
+    """Return the recommended model's runs on fresh seeds; none where no model is recommended."""
+    of = comparison.recommendation
+    return [] if of is None else study.confirm_runs(of.recommended.finalist.id)
+
+
+def first_layer_gradient(study: StudyData, finalist: str | None) -> float | None:
+    """Return the gradient norm of a finalist's first hidden layer as a share of its output layer's.
+
+    That is the geometric mean over epochs and runs; None where it was not logged, or there is no hidden layer.
     """
-
-    facts: StudyFacts
-    phases: tuple[PhaseCount, ...]
-    baseline: TrialRecord | None = None
-    top: tuple[TrialRecord, ...] = ()
-    class_errors: Sequence[Sequence[str]] = ()
-    target_errors: Sequence[Sequence[str]] = ()
-    champion_runs: tuple[str, ...] = ()
-    errors_over: str = ""
-    failures: tuple[tuple[str, int], ...] = ()
-    figures: tuple[Drawing, ...] = ()
-    first_layer_gradient: Mapping[str, float] = field(default_factory=dict)
-    epochs: tuple[int, ...] = ()
-    stops_early: bool = False
-    engines: str = ""
-
-
-def context_of(study: StudyData, comparison: Comparison, figures: Sequence[Drawing] = ()) -> ReportContext:
-    """Return the context of a study that was read and compared."""
-    scored = [record for record in study.records if record.phase != "confirm" and record.evaluation("valid")]
-    best = sorted(
-        (record for record in scored if record.state == "finished"),
-        key=lambda record: (-valid_score(record, study.design), record.number),
-    )
-    recommended = comparison.recommendation.recommended.finalist.id if comparison.recommendation else None
-    runs = study.confirm_runs(recommended) if recommended else []
-    is_regression = study.facts.data.task == "regression"
-    reasons = Counter(record.failure or "unknown" for record in study.records if record.state == "failed")
-    return ReportContext(
-        facts=study.facts,
-        phases=_phases(study),
-        baseline=next((record for record in scored if record.phase == "baseline"), None),
-        top=tuple(best[:_TOP]),
-        class_errors=() if is_regression else _class_errors(study, runs),
-        target_errors=_target_errors(study, runs) if is_regression else (),
-        champion_runs=tuple(run.run_id for run in runs),
-        errors_over=over_runs(study, runs),
-        failures=tuple(reasons.most_common()),
-        figures=tuple(figures),
-        first_layer_gradient=_first_layer_gradients(study),
-        epochs=tuple(sorted({r.config.fit.epochs for r in study.records if r.phase != "baseline"})),
-        stops_early=any(bool(r.config.values().get("early_stopping")) for r in study.records),
-        engines=engines_in_words([record.engine for record in study.records]),
-    )
-
-
-def _first_layer_gradients(study: StudyData) -> dict[str, float]:
-    found = {}
-    for finalist in study.finalists:
-        logs = []
-        for run in study.confirm_runs(finalist.id):
-            curves = study.diagnostics.get(run.run_id, {})
-            first, *outputs = (curves.get(f"gradient_norm/{layer}", {}) for layer in ("hidden_1", *OUTPUTS))
-            last = next(filter(None, outputs), {})
-            both = [(first[epoch], last[epoch]) for epoch in first.keys() & last.keys()]
-            logs += [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
-        if logs:
-            found[finalist.id] = math.exp(sum(logs) / len(logs))
-    return found
+    logs = []
+    for run in study.confirm_runs(finalist or ""):
+        curves = study.diagnostics.get(run.run_id, {})
+        first, *outputs = (curves.get(f"gradient_norm/{layer}", {}) for layer in ("hidden_1", *OUTPUTS))
+        last = next(filter(None, outputs), {})
+        both = [(first[epoch], last[epoch]) for epoch in first.keys() & last.keys()]
+        logs += [math.log(a / b) for a, b in both if 0 < a < math.inf and 0 < b < math.inf]
+    return math.exp(sum(logs) / len(logs)) if logs else None
 
 
 def _predicted(study: StudyData, runs: Sequence[TrialRecord]) -> list[Predictions]:
@@ -176,8 +119,11 @@ def confusion(study: StudyData, runs: Sequence[TrialRecord]) -> tuple[NDArray[np
     return table, (*known, *map(str, range(len(known), n_classes))), len(predictions)
 
 
-def _class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
-    """Return each true class, its examples, how often runs were wrong, and what they most often took it for."""
+def class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
+    """Return each true class, its examples, how often runs were wrong, and what they most often took it for.
+
+    The worst comes first.
+    """
     found = confusion(study, runs)
     if found is None:
         return []
@@ -191,7 +137,7 @@ def _class_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[st
     return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 
 
-def _target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
+def target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[str]]:
     """Return each quarter of the true values, its examples, and RMSE, MAE and mean error of the runs."""
     predictions = _predicted(study, runs)
     if not predictions or len(predictions[0].y) < _FEWEST_IN_QUARTERS:
@@ -210,7 +156,8 @@ def _target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[s
     ]
 
 
-def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
+def phases_of(study: StudyData) -> list[PhaseCount]:
+    """Return the phases that have a trial, laid down or run."""
     counts, now = [], {finalist.id for finalist in study.finalists}
     for phase in _PHASES:
         of_phase = [record for record in study.records if record.phase == phase]
@@ -221,4 +168,4 @@ def _phases(study: StudyData) -> tuple[PhaseCount, ...]:
         planned = max(study.design.budgets.get(phase, 0) + n_former, len(of_phase))
         if planned:
             counts.append(PhaseCount(phase=phase, planned=planned, **states))
-    return tuple(counts)
+    return counts

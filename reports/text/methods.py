@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from depthcheck.pipeline.records import engines_in_words
 from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.pipeline.verbatim import in_code, in_markdown
 from depthcheck.reports.compare.results import Comparison
-from depthcheck.reports.compare.study_data import DataFacts, StudyDesign
-from depthcheck.reports.text.context import ReportContext
+from depthcheck.reports.compare.study_data import DataFacts, StudyData, StudyDesign
+from depthcheck.reports.text.context import (
+    baseline_of,
+    best_singles,
+    class_errors,
+    over_runs,
+    phases_of,
+    recommended_runs,
+    target_errors,
+)
 from depthcheck.reports.text.words import (
     bullets,
     configuration,
@@ -29,20 +39,20 @@ _MOST_CLASSES = 8
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow")
 
 
-def design(comparison: Comparison, context: ReportContext) -> list[str]:
+def design(comparison: Comparison, study: StudyData) -> list[str]:
     """Return the design as a list, the phases as a table, and what failed."""
     header = ["phase", "planned", "finished", "diverged", "pruned", "failed"]
-    phases = [[of.phase, *(count(getattr(of, name)) for name in header[1:])] for of in context.phases]
+    phases = [[of.phase, *(count(getattr(of, name)) for name in header[1:])] for of in phases_of(study)]
     return [
-        bullets(f"**{name}**: {text}" for name, text in _rows(comparison, context) if text),
+        bullets(f"**{name}**: {text}" for name, text in _rows(comparison, study) if text),
         "Trials by phase, and what became of those that have ended:",
         table(header, phases, right=range(1, 6)),
-        _failures(context),
-        prose(" ".join(_told(comparison, context))),
+        _failures(study),
+        prose(" ".join(_told(comparison, study))),
     ]
 
 
-def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
+def _told(comparison: Comparison, study: StudyData) -> Iterator[str]:
     """Return what each phase of the study is for."""
     again = comparison.design.again
     told = {
@@ -53,7 +63,7 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
         "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
         f"again, on fresh {again}s: section 2 rests on it.",
     }
-    phases = {of.phase for of in context.phases}
+    phases = {of.phase for of in phases_of(study)}
     if comparison.search is None and not comparison.questions:
         told["compare"] = "*Compare* trains settings that were laid down beforehand; there are no levels to compare."
         told["confirm"] = f"*Confirm* trains the best network of the search again, on fresh {again}s."
@@ -73,18 +83,20 @@ def _told(comparison: Comparison, context: ReportContext) -> Iterator[str]:
     yield from (text for phase, text in told.items() if phase in phases)
 
 
-def _epochs(comparison: Comparison, context: ReportContext) -> str:
+def _epochs(comparison: Comparison, study: StudyData) -> str:
     """Return how many epochs there are and which one counts; both may be a part of what is compared, tuned or fixed."""
-    facts, compared = context.facts, [factor.name for factor in comparison.design.factors]
+    facts, compared = study.facts, [factor.name for factor in comparison.design.factors]
     own = next((of for of in (compared, _names(facts.tuned), _names(facts.fixed)) if "epochs" in of), None)
-    number = f"{context.epochs[0] if context.epochs else facts.epochs or '?'} in every trial"
-    if len(context.epochs) > 1 or (own is not None and not context.epochs):
+    epochs, baseline = study.epochs, baseline_of(study)
+    number = f"{epochs[0] if epochs else facts.epochs or '?'} in every trial"
+    if len(epochs) > 1 or (own is not None and not epochs):
         number = f"as many as the {'level' if own is compared else 'setting'} says"
-        number += f", {context.epochs[0]} to {context.epochs[-1]}" if context.epochs else ""
-    first = None if context.baseline is None else context.baseline.config.fit.epochs
-    if first is not None and context.epochs and context.epochs != (first,):
+        number += f", {epochs[0]} to {epochs[-1]}" if epochs else ""
+    first = None if baseline is None else baseline.config.fit.epochs
+    if first is not None and epochs and epochs != (first,):
         number += f", but {first} in the baseline"
-    if not context.stops_early and "early_stopping" not in (*compared, *_names(facts.tuned)):
+    stops_early = any(record.config.values().get("early_stopping") for record in study.records)
+    if not stops_early and "early_stopping" not in (*compared, *_names(facts.tuned)):
         return f"{number}; the last one counts"
     return f"{number} at most; with early stopping the one of the lowest validation loss counts, without it the last"
 
@@ -94,8 +106,8 @@ def _names(said: Sequence[str]) -> list[str]:
     return [text.split(" ")[0] for text in said]
 
 
-def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str, str]]:
-    facts, data, of = context.facts, context.facts.data, comparison.design
+def _rows(comparison: Comparison, study: StudyData) -> Iterator[tuple[str, str]]:
+    facts, data, of = study.facts, study.facts.data, comparison.design
     yield "data", in_markdown(f"{data.name}{f' ({data.source})' if data.source else ''}", None)
     yield "target", _target(data)
     unit = " in percent; a point is a percentage point" if of.metric.score_unit else ""
@@ -108,8 +120,8 @@ def _rows(comparison: Comparison, context: ReportContext) -> Iterator[tuple[str,
     )
     yield "tuned", in_markdown("; ".join(facts.tuned), None)
     yield "fixed", in_markdown("; ".join(facts.fixed), None)
-    yield "epochs", _epochs(comparison, context)
-    yield "engine", context.engines
+    yield "epochs", _epochs(comparison, study)
+    yield "engine", engines_in_words([record.engine for record in study.records])
     again = "setting" if comparison.search else of.again
     asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
@@ -125,9 +137,9 @@ def _dummy(of: StudyDesign) -> str:
     return valid if valid == test else f"{valid} on the validation part, {test} on the test part"
 
 
-def provenance(comparison: Comparison, context: ReportContext) -> list[str]:
+def provenance(comparison: Comparison, study: StudyData) -> list[str]:
     """Return what a study can be told apart and made again by: names, hashes, seeds, versions, the machine."""
-    facts, of = context.facts, comparison.design
+    facts, of = study.facts, comparison.design
     dirty = {"true": ", with uncommitted changes", "false": ""}.get(facts.dirty, "")
     rows = {
         "study": f"`{of.name}`, its run `{facts.run_id}`",
@@ -137,7 +149,7 @@ def provenance(comparison: Comparison, context: ReportContext) -> list[str]:
         "seed of the study": "" if facts.seed is None else str(facts.seed),
         f"fresh seeds{', one a repeat' if of.folds else ''}": ", ".join(map(str, facts.seeds)),
         "SHA-256 of the finalists": facts.finalists_sha256 and f"`{facts.finalists_sha256}`",
-        "runs of the recommended model": ", ".join(f"`{run}`" for run in context.champion_runs),
+        "runs of the recommended model": ", ".join(f"`{run.run_id}`" for run in recommended_runs(study, comparison)),
         "versions": _versions(facts.environment),
         "machine": _machine(facts.environment),
     }
@@ -186,27 +198,29 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return ", ".join([*words[:1], *cores, *words[1:]])
 
 
-def _failures(context: ReportContext) -> str:
-    if not context.failures:
+def _failures(study: StudyData) -> str:
+    """Return the reasons of failed trials, the commonest first."""
+    reasons = Counter(record.failure or "unknown" for record in study.records if record.state == "failed").most_common()
+    if not reasons:
         return ""
-    shown = "; ".join(f"{plural(n, 'trial')}: {in_markdown(reason, None)}" for reason, n in context.failures[:3])
-    more = f"; and {plural(len(context.failures) - 3, 'other reason')}" if len(context.failures) > 3 else ""
+    shown = "; ".join(f"{plural(n, 'trial')}: {in_markdown(reason, None)}" for reason, n in reasons[:3])
+    more = f"; and {plural(len(reasons) - 3, 'other reason')}" if len(reasons) > 3 else ""
     return prose(f"Reasons of the failed trials: {shown}{more}.")
 
 
-def appendix(comparison: Comparison, context: ReportContext) -> list[str]:
+def appendix(comparison: Comparison, study: StudyData) -> list[str]:
     """Return importances, the exploit phase, the top ten, and errors by class; what there is of them."""
     blocks = [
-        *_importances(context),
-        *_exploit(comparison, context),
-        *_top(comparison, context),
-        *_errors(comparison, context),
+        *_importances(study),
+        *_exploit(comparison, study),
+        *_top(comparison, study),
+        *_errors(comparison, study),
     ]
     return blocks or ["Nothing has been run yet."]
 
 
-def _importances(context: ReportContext) -> list[str]:
-    found = context.facts.importances
+def _importances(study: StudyData) -> list[str]:
+    found = study.facts.importances
     if not found:
         return []
     names = [name for name, _ in found[0].shares]
@@ -223,8 +237,8 @@ def _importances(context: ReportContext) -> list[str]:
     return ["### Importances (Optuna)", table(header, rows, right=range(1, 1 + len(found))), prose(text)]
 
 
-def _exploit(comparison: Comparison, context: ReportContext) -> list[str]:
-    phase = next((of for of in context.phases if of.phase == "exploit" and of.ended), None)
+def _exploit(comparison: Comparison, study: StudyData) -> list[str]:
+    phase = next((of for of in phases_of(study) if of.phase == "exploit" and of.ended), None)
     if phase is None:
         return []
     text = (
@@ -240,10 +254,10 @@ def _exploit(comparison: Comparison, context: ReportContext) -> list[str]:
     return ["### Phase exploit", prose(text)]
 
 
-def _top(comparison: Comparison, context: ReportContext) -> list[str]:
-    if not context.top:
+def _top(comparison: Comparison, study: StudyData) -> list[str]:
+    best, metric = best_singles(study), comparison.design.metric
+    if not best:
         return []
-    metric = comparison.design.metric
     rows = [
         [
             str(one.number),
@@ -253,7 +267,7 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
             seconds(one.seconds),
             configuration(one.config),
         ]
-        for one in context.top
+        for one in best
         if (valid := one.evaluation("valid"))
     ]
     header = ["trial", "phase", "validation", "parameters", "seconds", "configuration"]
@@ -262,21 +276,23 @@ def _top(comparison: Comparison, context: ReportContext) -> list[str]:
     return [title, table(header, rows, right=[0, 2, 3, 4]), text]
 
 
-def _errors(comparison: Comparison, context: ReportContext) -> Iterator[str]:
+def _errors(comparison: Comparison, study: StudyData) -> Iterator[str]:
     """Yield the recommended model's errors, by class or by quarter of the target, where its predictions are known."""
-    of = comparison.recommendation
-    if of is None or not (context.class_errors or context.target_errors):
+    of, runs = comparison.recommendation, recommended_runs(study, comparison)
+    is_regression = study.facts.data.task == "regression"
+    errors = target_errors(study, runs) if is_regression else class_errors(study, runs)
+    if of is None or not errors:
         return
     where = "the rows that each fold held out" if comparison.design.folds else "the test part"
-    text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; {context.errors_over}."
-    if context.class_errors:
+    text = f"Of {of.recommended.finalist.id}, the recommended model, on {where}; {over_runs(study, runs)}."
+    if not is_regression:
         header = ["class", "examples", "errors (%)", "most often taken for"]
-        yield from ("### Errors by class", table(header, context.class_errors, right=[1, 2]), prose(text))
-    if context.target_errors:
-        header = [in_markdown(context.facts.data.target) or "target", "examples", "RMSE", "MAE", "mean error"]
+        yield from ("### Errors by class", table(header, errors, right=[1, 2]), prose(text))
+    else:
+        header = [in_markdown(study.facts.data.target) or "target", "examples", "RMSE", "MAE", "mean error"]
         text += (
             " *Mean error* is predicted minus true: above zero for small values and below for large ones means that "
             "predictions keep to the middle."
         )
-        rows = table(header, context.target_errors, right=range(1, 5))
+        rows = table(header, errors, right=range(1, 5))
         yield from ("### Errors by quarter of the target", rows, prose(text))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
-from depthcheck.reports.text.context import ReportContext
+from depthcheck.reports.compare.study_data import StudyData
+from depthcheck.reports.text.context import baseline_of
 from depthcheck.reports.text.words import (
     configuration,
     count,
@@ -29,7 +30,7 @@ from depthcheck.reports.text.words import (
 _SPELLED = {"rmse": "RMSE", "mae": "MAE", "auc": "AUC", "r2": "R²"}
 
 
-def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
+def recommended(comparison: Comparison, study: StudyData) -> list[str]:
     """Return what is recommended, the best alternative, and what untuned references reach."""
     of = comparison.recommendation
     if of is None:
@@ -41,10 +42,10 @@ def recommended(comparison: Comparison, context: ReportContext) -> list[str]:
         chosen += f", of those with at least {_enough(comparison)}"
     blocks = [
         prose(f"**Recommended: {of.recommended.finalist.id}**, {chosen}."),
-        _facts(of, comparison, context.facts.data.n_valid),
+        _facts(of, comparison, study.facts.data.n_valid),
     ]
-    blocks += [prose(_alternative(of, comparison)), prose(against_references(comparison, context))]
-    return [*blocks, _beyond_belief(of, _published(comparison, context))]
+    blocks += [prose(_alternative(of, comparison)), prose(against_references(comparison, study))]
+    return [*blocks, _beyond_belief(of, _published(comparison, study))]
 
 
 def _beyond_belief(of: Recommendation, published: KnownData | None) -> str:
@@ -169,23 +170,23 @@ KNOWN: Mapping[str, KnownData] = {
 }
 
 
-def known(comparison: Comparison, context: ReportContext) -> list[str]:
+def known(comparison: Comparison, study: StudyData) -> list[str]:
     """Return what scikit-learn's models reach on the same split, and what others published on these data."""
-    blocks = _references(comparison, context)
-    published = _published(comparison, context)
+    blocks = _references(comparison, study)
+    published = _published(comparison, study)
     if published is not None:
-        return blocks + _beside(published, comparison, context)
-    what = f"{in_markdown(context.facts.data.name)} by {comparison.design.metric.name}"
+        return blocks + _beside(published, comparison, study)
+    what = f"{in_markdown(study.facts.data.name)} by {comparison.design.metric.name}"
     return blocks or [prose(f"Nothing published is on file for {what}.")]
 
 
-def _published(comparison: Comparison, context: ReportContext) -> KnownData | None:
+def _published(comparison: Comparison, study: StudyData) -> KnownData | None:
     """Return what others published on these data; all of it are accuracies."""
-    return KNOWN.get(context.facts.data.name) if comparison.design.metric is ACCURACY else None
+    return KNOWN.get(study.facts.data.name) if comparison.design.metric is ACCURACY else None
 
 
-def _beside(known: KnownData, comparison: Comparison, context: ReportContext) -> list[str]:
-    rows = _origin_rows(known, context, comparison.design.dummy_score)
+def _beside(known: KnownData, comparison: Comparison, study: StudyData) -> list[str]:
+    rows = _origin_rows(known, study, comparison.design.dummy_score)
     blocks = [
         "Validation part, single runs:",
         table(["model", "epochs", "accuracy (%)", "loss", "images"], rows, right=range(1, 5)),
@@ -196,9 +197,9 @@ def _beside(known: KnownData, comparison: Comparison, context: ReportContext) ->
     return blocks
 
 
-def _origin_rows(known: KnownData, context: ReportContext, dummy_score: float) -> list[list[str]]:
+def _origin_rows(known: KnownData, study: StudyData, dummy_score: float) -> list[list[str]]:
     rows = [list(known.origin)]
-    baseline = context.baseline
+    baseline = baseline_of(study)
     valid = None if baseline is None else baseline.evaluation("valid")
     if baseline is not None and valid is not None:
         rows.append(
@@ -223,9 +224,9 @@ def _test_rows(known: KnownData, comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def _references(comparison: Comparison, context: ReportContext) -> list[str]:
+def _references(comparison: Comparison, study: StudyData) -> list[str]:
     """Return the references' scores and the recommended network's; nothing where no reference was fitted."""
-    references = context.facts.references
+    references = study.facts.references
     if not references:
         return []
     design, metric = comparison.design, comparison.design.metric
@@ -250,12 +251,12 @@ def _references(comparison: Comparison, context: ReportContext) -> list[str]:
     return ["Against scikit-learn on the same split:", table(header, rows, right=range(1, len(header))), prose(text)]
 
 
-def against_references(comparison: Comparison, context: ReportContext) -> str:
+def against_references(comparison: Comparison, study: StudyData) -> str:
     """Return whether a reference does better than the recommended network, or as well; empty without references."""
     of, design, metric = comparison.recommendation, comparison.design, comparison.design.metric
     on_test = comparison.part == "test"
     mine = None if of is None else of.recommended.test if on_test else of.recommended.valid
-    found = [(one.test if on_test else one.valid, one) for one in context.facts.references]
+    found = [(one.test if on_test else one.valid, one) for one in study.facts.references]
     known = [(value, one) for value, one in found if value is not None]
     if mine is None or not known:
         return ""

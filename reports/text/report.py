@@ -12,8 +12,9 @@ from jinja2.sandbox import SandboxedEnvironment
 from depthcheck.pipeline.dimensions import CONFIGURATION
 from depthcheck.pipeline.verbatim import command, in_markdown, one_line
 from depthcheck.reports.compare.results import Comparison, LevelRow, Question, Search
+from depthcheck.reports.compare.study_data import StudyData
 from depthcheck.reports.text.answer import answer, told
-from depthcheck.reports.text.context import Drawing, ReportContext
+from depthcheck.reports.text.context import Drawing, first_layer_gradient, phases_of
 from depthcheck.reports.text.methods import appendix, design, provenance
 from depthcheck.reports.text.recommended import known, recommended
 from depthcheck.reports.text.words import (
@@ -54,23 +55,23 @@ _BITS = (
 )
 
 
-def sections(comparison: Comparison, context: ReportContext) -> dict[str, str]:
+def sections(comparison: Comparison, study: StudyData, figures: Sequence[Drawing] = ()) -> dict[str, str]:
     """Return the sections' texts by the names that a template calls them by, :data:`TEXTS`."""
-    n_valid = context.facts.data.n_valid
+    n_valid = study.facts.data.n_valid
     tables = [block for question in comparison.questions for block in _factor(question, comparison, n_valid)]
     blocks = {
-        "title": [in_markdown(context.facts.question, None) or f"Study {comparison.design.name}"],
-        "byline": [prose(_byline(comparison, context))],
-        "answer": _answer(comparison, context),
-        "recommended": recommended(comparison, context),
+        "title": [in_markdown(study.facts.question, None) or f"Study {comparison.design.name}"],
+        "byline": [prose(_byline(comparison, study))],
+        "answer": _answer(comparison, study, figures),
+        "recommended": recommended(comparison, study),
         "results": [*tables, _notes(comparison, n_valid) if tables else "Nothing was compared."],
-        "design": design(comparison, context),
+        "design": design(comparison, study),
         "checks": _checks(comparison),
-        "reproduce": _reproduce(comparison, context),
-        "known": known(comparison, context),
+        "reproduce": _reproduce(comparison, study),
+        "known": known(comparison, study),
         "passed": [bullets(f"{of.name}: {of.detail}" for of in comparison.checks if of.state == "pass")],
-        "appendix": appendix(comparison, context),
-        "provenance": provenance(comparison, context),
+        "appendix": appendix(comparison, study),
+        "provenance": provenance(comparison, study),
     }
     return {name: "\n\n".join(filter(None, texts)) for name, texts in blocks.items()}
 
@@ -128,25 +129,25 @@ def render(
         raise ValueError(f"template must render, got {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
-def _byline(comparison: Comparison, context: ReportContext) -> str:
-    ended = sum(count.ended for count in context.phases)
+def _byline(comparison: Comparison, study: StudyData) -> str:
+    ended = sum(count.ended for count in phases_of(study))
     n_warnings = len(comparison.warnings)
     trust = f"{plural(n_warnings, 'doubt')} in section 5" if n_warnings else "no doubt in section 5"
     return (
-        f"Study {comparison.design.name} on {in_markdown(context.facts.data.name)}: {plural(ended, 'trial')}, {trust}. "
+        f"Study {comparison.design.name} on {in_markdown(study.facts.data.name)}: {plural(ended, 'trial')}, {trust}. "
         "All else is in the [appendix](appendix.md)."
     )
 
 
-def _answer(comparison: Comparison, context: ReportContext) -> list[str]:
+def _answer(comparison: Comparison, study: StudyData, figures: Sequence[Drawing]) -> list[str]:
     first, *others = answer(comparison)
     return [
         prose(first),
         prose(_meanings(comparison)),
         *map(prose, others),
-        prose(_why_stuck(comparison, context)),
-        prose(_scope(comparison, context)),
-        _missing(comparison, context),
+        prose(_why_stuck(comparison, study, figures)),
+        prose(_scope(comparison, study)),
+        _missing(comparison, study),
     ]
 
 
@@ -164,18 +165,18 @@ def _meanings(comparison: Comparison) -> str:
     return " ".join(text for words, text in meanings.items() if given.intersection(words))
 
 
-def _why_stuck(comparison: Comparison, context: ReportContext) -> str:
+def _why_stuck(comparison: Comparison, study: StudyData, figures: Sequence[Drawing]) -> str:
     """Return how little gradient reaches the first layer of the levels that never trained, where that was logged."""
     rows = [row for question in comparison.questions for row in question.rows if row.status == "never trained"]
-    known = {row.finalist: row for row in rows if row.finalist in context.first_layer_gradient}
+    of_finalists = {row.finalist: row.where for row in rows}
     words = [
-        f"{_percent(context.first_layer_gradient[finalist])} for {row.where} ({finalist})"
-        for finalist, row in known.items()
-        if finalist is not None
+        f"{_percent(share)} for {where} ({finalist})"
+        for finalist, where in of_finalists.items()
+        if (share := first_layer_gradient(study, finalist)) is not None
     ]
     if not words:
         return ""
-    drawn = [at for at, figure in enumerate(context.figures, start=1) if "gradients" in figure.path]
+    drawn = [at for at, figure in enumerate(figures, start=1) if "gradients" in figure.path]
     figure = f" (figure {drawn[0]}, in the appendix)" if drawn else ""
     return (
         "Why they stand still: the gradient of the first hidden layer's weights, as a share of the output layer's, is "
@@ -187,15 +188,15 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share >= 1e-4 else f"{share:.0e}"
 
 
-def _scope(comparison: Comparison, context: ReportContext) -> str:
+def _scope(comparison: Comparison, study: StudyData) -> str:
     if not comparison.questions:
         return ""
-    epochs = context.epochs or tuple(filter(None, [context.facts.epochs]))
+    epochs = study.epochs or tuple(filter(None, [study.facts.epochs]))
     # Where they differ they are a part of the levels, or of what is searched.
     trained = f" and {plural(epochs[0], 'epoch')} of training" if len(epochs) == 1 else ""
     search = comparison.search
     ranges = "the ranges searched" if search is not None else "these configurations"
-    holds = f"This holds for {in_markdown(context.facts.data.name)}, {ranges}{trained}."
+    holds = f"This holds for {in_markdown(study.facts.data.name)}, {ranges}{trained}."
     if search is None or not any(question.curves for question in comparison.questions):
         return holds
     judged = "its score on the test part counts"
@@ -226,18 +227,18 @@ def _looks(comparison: Comparison) -> str:
     )
 
 
-def _missing(comparison: Comparison, context: ReportContext) -> str:
+def _missing(comparison: Comparison, study: StudyData) -> str:
     """Return what a reader might look for in vain."""
     items = [in_markdown(text, None) for question in comparison.questions for text in question.missing]
     if len(items) > _MOST_MISSING:
         items = [*items[:_MOST_MISSING], f"and {len(items) - _MOST_MISSING} more levels; the tables below have each"]
-    left = {of.phase: of.planned - of.ended for of in context.phases if of.ended < of.planned}
+    left = {of.phase: of.planned - of.ended for of in phases_of(study) if of.ended < of.planned}
     if left:
         items.append("not yet run: " + enumeration([f"{count(n)} of {phase}" for phase, n in left.items()]) + " trials")
-    if context.facts.state == "running":
+    if study.facts.state == "running":
         items.append("the study is running, or its process was killed: these are its results so far")
-    elif context.facts.state in ("failed", "interrupted"):
-        items.append(f"its last session was {context.facts.state}; the same command goes on with it")
+    elif study.facts.state in ("failed", "interrupted"):
+        items.append(f"its last session was {study.facts.state}; the same command goes on with it")
     has_test = (comparison.part != "valid" and comparison.design.has_test) or bool(comparison.design.folds)
     search = comparison.search
     if search is not None and search.n_to_score and has_test:
@@ -401,8 +402,8 @@ def _checks(comparison: Comparison) -> list[str]:
     ]
 
 
-def _reproduce(comparison: Comparison, context: ReportContext) -> list[str]:
-    facts, design = context.facts, comparison.design
+def _reproduce(comparison: Comparison, study: StudyData) -> list[str]:
+    facts, design = study.facts, comparison.design
     commands = []
     if facts.command:
         commands = [one_line(facts.command), command(design.launcher, "report", study=design.name)]

@@ -19,7 +19,6 @@ from depthcheck.reports.compare.comparison import compare_study
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import Factor, ReferenceScores, StudyData, StudyDesign
 from depthcheck.reports.text.answer import answer, as_table, plain, sentence, verdicts
-from depthcheck.reports.text.context import context_of
 from depthcheck.reports.text.report import TEXTS, check_template, render, sections
 from depthcheck.reports.text.words import WIDTH
 from depthcheck.reports.write import make_report, numbers
@@ -53,7 +52,7 @@ compared = compare_study
 def rendered(study: StudyData) -> str:
     """Return the report and its appendix."""
     comparison = compared(study)
-    texts = sections(comparison, context_of(study, comparison))
+    texts = sections(comparison, study)
     return f"{render(texts, ())}\n{render(texts, (), of='appendix')}"
 
 
@@ -199,7 +198,7 @@ def test_a_template_that_cannot_be_used_is_one_line(template, complaint):
 
 
 def test_a_template_may_use_every_text(whole):
-    assert tuple(sections(compared(whole), context_of(whole, compared(whole)))) == TEXTS
+    assert tuple(sections(compared(whole), whole)) == TEXTS
     check_template("{{ " + " ~ ".join(TEXTS) + " }}{% for one in figures %}{{ one.path }}{% endfor %}")
 
 
