@@ -14,8 +14,8 @@ from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import TrialRecord, engines_in_words
 from depthcheck.pipeline.scores import ACCURACY, R2, Metric
-from depthcheck.pipeline.verbatim import Launcher, in_markdown, option
-from depthcheck.reports.compare.results import Check, Comparison, Difference, FinalistRow, LevelRow, Question, Search
+from depthcheck.pipeline.verbatim import in_markdown, option
+from depthcheck.reports.compare.results import Check, Comparison, Difference, FinalistRow, LevelRow, Search
 from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
 from depthcheck.reports.text.words import plural
 
@@ -144,38 +144,27 @@ WIDE_REGION = 0.25
 _DRIFT = -0.5
 
 
-def check_edges(
-    configs: Mapping[str, TrialConfig],
-    ranges: Sequence[SearchRange],
-    widenings: Sequence[str] = (),
-    *,
-    in_lists: Collection[str] | None = None,
-    launcher: Launcher = "depthcheck",
-) -> Check:
+def check_edges(configs: Mapping[str, TrialConfig], design: StudyDesign, in_lists: Collection[str]) -> Check:
     """Warn where a value lies at an end of its range, and say how that is widened: the optimum may lie beyond.
 
     Parameters
     ----------
     configs
         The finalists, and the best configuration of each level, by name.
-    widenings
-        Those that the study had already; the same command needs them again.
     in_lists
-        Names of those that are looked for at the ends of lists too; None for all. Of a list's three values two are
-        its ends: by luck alone, the best of most levels lies at one.
-    launcher
-        What started the study.
+        Names of those that are looked for at the ends of lists too. Of a list's three values two are its ends: by luck
+        alone, the best of most levels lies at one.
     """
     at: dict[str, list[str]] = {}
     for name, config in configs.items():
-        for searched in ranges:
-            if not searched.applies_to(config) or (searched.is_list and in_lists is not None and name not in in_lists):
+        for searched in design.ranges:
+            if not searched.applies_to(config) or (searched.is_list and name not in in_lists):
                 continue
             values = _numbers(config.to_params().get(searched.parameter))
             sides = {_side_reached(value, searched) for value in values}
             reached = [side for side in searched.open_sides if side in sides]
             for side in reached:
-                names = at.setdefault(_at_edge(config, searched, side, widenings, launcher), [])
+                names = at.setdefault(_at_edge(config, searched, side, design), [])
                 if name not in names:
                     names.append(name)
     return check(
@@ -185,17 +174,15 @@ def check_edges(
     )
 
 
-def _at_edge(
-    config: TrialConfig, searched: SearchRange, side: str, widenings: Sequence[str], launcher: Launcher
-) -> str:
+def _at_edge(config: TrialConfig, searched: SearchRange, side: str, design: StudyDesign) -> str:
     name = searched.parameter
-    asked = ",".join([*widenings, f"{parameter(name, config.optimizer.name)}:{side}"])
+    asked = ",".join([*design.widenings, f"{parameter(name, config.optimizer.name)}:{side}"])
     whose = f"{searched.when[1]}'s" if searched.when else "its"
     value = config.to_params()[name]
     return (
         f"{name} {f'{value:.2g}' if isinstance(value, float) else value} is at the "
         f"{'upper' if side == 'up' else 'lower'} end of {whose} {'list' if searched.is_list else 'range'}: "
-        f"`{option(launcher, 'widen', asked)}`"
+        f"`{option(design.launcher, 'widen', asked)}`"
     )
 
 
@@ -347,7 +334,6 @@ def all_checks(
         differences["the best alternative"] = found.recommendation.difference
     are_alike = design.split_method in ("group", "time") or any(of.drawn != "examples" for of in differences.values())
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
-    in_lists = [row.finalist.id for row in finalists]
     has_networks = any(row.n_finished for row in rows)
     return (
         *([] if search is None else [check_settings(search, design.min_settings)]),
@@ -362,17 +348,11 @@ def all_checks(
         check_divergence(rows, finalists),
         check_failures(rows),
         check_budgets(searched),
-        check_edges(
-            _at_their_best(rows, finalists),
-            design.ranges,
-            design.widenings,
-            in_lists=in_lists,
-            launcher=design.launcher,
-        ),
+        check_edges(_at_their_best(rows, finalists), design, [row.finalist.id for row in finalists]),
         check_still_improving(runs, design.equivalence, design.metric),
         check_overfitting(runs),
         check_region(finalists, design),
-        *filter(None, [check_drift(design), check_linear(questions, found.linear, found.part, design)]),
+        *filter(None, [check_drift(design), check_linear(found)]),
     )
 
 
@@ -410,30 +390,29 @@ def linear_model(references: Sequence[ReferenceScores]) -> ReferenceScores | Non
     return next((one for one in references if one.name.startswith(_LINEAR)), None)
 
 
-def linear_score(linear: ReferenceScores | None, part: str | None) -> float | None:
-    """Return its score on the part that judges; with cross-validation, the mean over folds."""
-    if linear is None:
+def against_linear(found: Comparison) -> tuple[str, float, Difference] | None:
+    """Return the name of the linear model, its score on the part that judges, and that of tuned depth 0.
+
+    None where one of them is unknown. With cross-validation scores are means over folds.
+    """
+    rows = (row for question in found.questions for row in question.rows if question.factor.name == "depth")
+    tuned = next((row.tuned for row in rows if row.level == "0"), None)
+    if found.linear is None or tuned is None:
         return None
-    return linear.valid if part == "valid" else linear.test
+    score = found.linear.valid if found.part == "valid" else found.linear.test
+    return None if score is None else (found.linear.name, score, tuned)
 
 
-def depth_0(questions: Sequence[Question]) -> LevelRow | None:
-    """Return the row of depth 0, where it is a level and was judged as tuned."""
-    rows = (row for question in questions for row in question.rows if question.factor.name == "depth")
-    return next((row for row in rows if row.level == "0" and row.tuned is not None), None)
-
-
-def check_linear(
-    questions: Sequence[Question], linear: ReferenceScores | None, part: str | None, design: StudyDesign
-) -> Check | None:
+def check_linear(found: Comparison) -> Check | None:
     """Warn where tuned depth 0 stays clearly behind scikit-learn's linear model; None where either is unknown."""
-    row, score = depth_0(questions), linear_score(linear, part)
-    if row is None or row.tuned is None or linear is None or score is None:
+    both = against_linear(found)
+    if both is None:
         return None
-    metric, gap, problems = design.metric, score - row.tuned.estimate, []
-    if gap > max(_LEAST_GAP if metric.own is None else 0.0, 2 * design.equivalence):
+    (linear, score, tuned), metric, problems = both, found.design.metric, []
+    gap = score - tuned.estimate
+    if gap > max(_LEAST_GAP if metric.own is None else 0.0, 2 * found.design.equivalence):
         problems.append(
-            f"tuned depth 0 stays {metric.text(gap, signed=False)} below scikit-learn's {linear.name}: it was not "
+            f"tuned depth 0 stays {metric.text(gap, signed=False)} below scikit-learn's {linear}: it was not "
             "trained well, and where it hurts, that may be a failure of training (see its ranges and epochs)"
         )
-    return check("depth 0 is a linear model", problems, f"tuned depth 0 keeps up with scikit-learn's {linear.name}")
+    return check("depth 0 is a linear model", problems, f"tuned depth 0 keeps up with scikit-learn's {linear}")

@@ -134,8 +134,8 @@ def _question(factor: Factor, evidence: Evidence) -> Question:
     against = {curve.level: curve.differences[at] for curve in curves if curve.differences}
     differences = [
         None
-        if "failed" in (row.status, reference.status)
-        else against.get(row.level) or _difference(row, reference, evidence)
+        if "failed" in (row.status, reference.status) or _same(row, reference)
+        else against.get(row.level) or evidence.difference(row.finalist, reference.finalist)
         for row in others
     ]
     error = SIGNIFICANCE if evidence.settings is None else error_of_look(evidence.design.looks)
@@ -146,34 +146,20 @@ def _question(factor: Factor, evidence: Evidence) -> Question:
         factor=factor,
         rows=rows,
         contrasts=tuple(
-            _contrast(row, reference, difference, p_holm, evidence)
+            Contrast(
+                factor=row.factor,
+                level=row.level,
+                reference=reference.level,
+                difference=difference,
+                p_holm=p_holm,
+                p_better=evidence.p_better(row.finalist, reference.finalist) if not _same(row, reference) else None,
+                verdict=_verdict(row, reference, difference, p_holm, evidence),
+            )
             for row, difference, p_holm in zip(others, differences, adjusted, strict=True)
         ),
         best_level=max(ordered, key=lambda row: row.valid_mean or 0.0).level if ordered else None,
         missing=tuple(text for row in rows if (text := _missing(row, evidence.design))),
         curves=() if reference.status == "failed" else tuple(of for of in curves if of.level not in failed),
-    )
-
-
-def _difference(row: LevelRow, reference: LevelRow, evidence: Evidence) -> Difference | None:
-    """Level minus reference of chosen configurations; None where there is no pair, or both are one configuration."""
-    if row.finalist is None or reference.finalist is None or _same(row, reference):
-        return None
-    return evidence.difference(row.finalist, reference.finalist)
-
-
-def _contrast(
-    row: LevelRow, reference: LevelRow, difference: Difference | None, p_holm: float | None, evidence: Evidence
-) -> Contrast:
-    chosen = evidence.settings is None and not _same(row, reference)
-    return Contrast(
-        factor=row.factor,
-        level=row.level,
-        reference=reference.level,
-        difference=difference,
-        p_holm=p_holm,
-        p_better=evidence.p_better(row.finalist, reference.finalist) if chosen else None,
-        verdict=_verdict(row, reference, difference, p_holm, evidence),
     )
 
 
@@ -183,23 +169,21 @@ def _verdict(
     design = evidence.design
     for level in (row, reference):
         if level.status == "never trained":
-            return Verdict(
-                word="never trained",
-                because=f"{level.factor} {level.level} never beat the dummy baseline on the training part: "
-                f"{_why_stuck(evidence)}",
-            )
-    if evidence.settings is None and _same(row, reference):
-        return Verdict(
-            word="practically equal",
-            because="the best of both levels is the same configuration: no difference by construction",
-        )
+            because = f"{level.factor} {level.level} never beat the dummy baseline on the training part: "
+            return Verdict(word="never trained", because=because + _why_stuck(evidence))
+    if _same(row, reference):
+        because = "the best of both levels is the same configuration: no difference by construction"
+        return Verdict(word="practically equal", because=because)
     failed = [level.level for level in (row, reference) if level.status == "failed"]
     if failed and (evidence.judged is not None or evidence.settings is None):
         because = f"every trial of {row.factor} {' and '.join(failed)} failed"
         return Verdict(word="not enough evidence", because=because)
     if difference is not None:
         levels = next(factor.levels for factor in design.factors if factor.name == row.factor)
-        return _decide(difference, p_holm, design, len(levels) - 1)
+        equivalence, enough = design.equivalence, design.enough(difference.again)
+        verdict = decide(difference, p_holm, equivalence=equivalence, enough=enough, metric=design.metric)
+        error = error_of_look(design.looks) if difference.again == "setting" else SIGNIFICANCE
+        return advise(verdict, difference, equivalence=equivalence, error=error, n_contrasts=len(levels) - 1)
     if evidence.settings is not None:
         return _unjudged(evidence.settings.search, evidence)
     missing = [level.level for level in (row, reference) if not level.valid]
@@ -235,15 +219,8 @@ def _why_stuck(evidence: Evidence) -> str:
     return "nor did any other trial of the study, so that it is open whether these data have anything to learn"
 
 
-def _decide(difference: Difference, p_holm: float | None, design: StudyDesign, n_contrasts: int) -> Verdict:
-    enough = design.enough(difference.again)
-    verdict = decide(difference, p_holm, equivalence=design.equivalence, enough=enough, metric=design.metric)
-    error = error_of_look(design.looks) if difference.again == "setting" else SIGNIFICANCE
-    return advise(verdict, difference, equivalence=design.equivalence, error=error, n_contrasts=n_contrasts)
-
-
 def _same(row: LevelRow, reference: LevelRow) -> bool:
-    """Whether two chosen configurations are one."""
+    """Whether two levels, whose finalists the user or a search without settings chose, are one configuration."""
     if row.best is None or reference.best is None or row.finalist is None or reference.finalist is None:
         return False
     return without_seed(row.best) == without_seed(reference.best)

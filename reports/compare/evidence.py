@@ -276,13 +276,17 @@ class Evidence:
         scores = list(self.scores(finalist, part).values())
         return spread_of(scores) if scores else None
 
-    def difference(self, a: str, b: str) -> Difference | None:
+    def difference(self, a: str | None, b: str | None) -> Difference | None:
         """Return A minus B over the seeds that both have, or None where there is none.
 
         Seeds and examples where every run has its predictions, or repeats and folds; else from the scores alone.
         """
+        if a is None or b is None:
+            return None
         scores_a, scores_b = self.scores(a, self.part), self.scores(b, self.part)
-        seeds = sorted(seed for seed in scores_a.keys() & scores_b.keys() if self._are_pairs(a, b, seed))
+        pairs = {seed: (self.runs[a][seed], self.runs[b][seed]) for seed in scores_a.keys() & scores_b.keys()}
+        # Both must have been cut alike: with folds, each seed has a partition of its own.
+        seeds = sorted(seed for seed, (one, other) in pairs.items() if one.config.split == other.config.split)
         if not seeds:
             return None
         means = [np.array([scores[seed] for seed in seeds]) for scores in (scores_a, scores_b)]
@@ -300,10 +304,6 @@ class Evidence:
         if is_whole:
             return difference_by_units(pair[0], pair[1], self.units, pseudo_observations=metric.pseudo_observations)
         return difference_of_means(*means, n_examples=n_examples, is_share=metric.is_share)
-
-    def _are_pairs(self, a: str, b: str, seed: int) -> bool:
-        """Whether both runs of a seed were cut alike: with folds, each seed has a partition of its own."""
-        return self.runs[a][seed].config.split == self.runs[b][seed].config.split
 
     @staticmethod
     def _table(runs: Sequence[TrialRecord], row: Callable[[TrialRecord], NDArray[Any] | None]) -> NDArray[Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 from depthcheck.pipeline.dimensions import CONFIGURATION, told_apart
 from depthcheck.pipeline.scores import Metric
 from depthcheck.pipeline.verbatim import in_markdown, option
-from depthcheck.reports.compare.checks import depth_0, linear_score
+from depthcheck.reports.compare.checks import against_linear
 from depthcheck.reports.compare.results import Comparison, Contrast, Difference, LevelRow, Question
 from depthcheck.reports.compare.study_data import StudyDesign, may_score_below_guessing
 from depthcheck.reports.text.words import (
@@ -128,17 +128,15 @@ def _is_reference_best(question: Question) -> bool:
 
 def _against_linear(comparison: Comparison) -> list[str]:
     """Say what scikit-learn's linear model reaches, so that a depth 0 that was tuned badly is seen."""
-    row, linear = depth_0(comparison.questions), comparison.linear
-    reached = linear_score(linear, comparison.part)
-    if row is None or row.tuned is None or linear is None or reached is None:
+    both, metric = against_linear(comparison), comparison.design.metric
+    if both is None:
         return []
-    metric = comparison.design.metric
+    linear, reached, tuned = both
     # As many digits for both: what is known of the tuned score's.
     theirs, ours = (
-        with_unit(score(metric, value, half_width=row.tuned.half_width), metric)
-        for value in (reached, row.tuned.estimate)
+        with_unit(score(metric, value, half_width=tuned.half_width), metric) for value in (reached, tuned.estimate)
     )
-    return [f"scikit-learn's linear model ({linear.name}) reaches {theirs} on the same split, depth 0 tuned {ours}."]
+    return [f"scikit-learn's linear model ({linear}) reaches {theirs} on the same split, depth 0 tuned {ours}."]
 
 
 def _headline(question: Question) -> Contrast:

@@ -96,15 +96,15 @@ RATE = SearchRange(parameter="learning_rate", low=1e-4, high=1e-1, log=True, whe
     ],
 )
 def test_edge_of_a_range_is_told_where_the_range_applies(of, state):
-    assert check_edges({"one": of}, [RATE]).state == state
+    assert check_edges({"one": of}, design(ranges=[RATE]), ()).state == state
 
 
 def test_edge_is_looked_for_in_each_layer_and_not_where_there_is_no_number():
     units = SearchRange(parameter="units", low=8, high=128)
-    assert check_edges({"one": config(2, units=8)}, [units]).state == "warn"
-    assert check_edges({"one": config(0)}, [units]).state == "pass"
+    assert check_edges({"one": config(2, units=8)}, design(ranges=[units]), ()).state == "warn"
+    assert check_edges({"one": config(0)}, design(ranges=[units]), ()).state == "pass"
     activation = SearchRange(parameter="activation", low=0, high=1)
-    assert check_edges({"one": config()}, [activation]).state == "pass"
+    assert check_edges({"one": config()}, design(ranges=[activation]), ()).state == "pass"
 
 
 def test_still_improving_is_a_late_gain_that_matters():
