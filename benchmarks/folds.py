@@ -27,7 +27,7 @@ from sklearn.model_selection import GroupKFold
 
 from benchmarks.dependent import members
 from depthcheck.pipeline.records import Predictions
-from depthcheck.pipeline.scores import METRICS
+from depthcheck.pipeline.scores import ENOUGH_SETTINGS, METRICS
 from depthcheck.reports.compare import difference
 from depthcheck.reports.compare.difference import (
     degrees_of_freedom,
@@ -38,7 +38,6 @@ from depthcheck.reports.compare.difference import (
 )
 from depthcheck.reports.compare.example_scores import Units, difference_by_units, example_scores, judged_examples
 from depthcheck.reports.compare.results import Difference
-from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.compare.verdict import decide
 
 Array = NDArray[np.float64]
@@ -239,13 +238,12 @@ def needed(found: Sequence[Difference]) -> float:
 def row(of: Scenario, n_studies: int, shared: Sequence[float], rng: np.random.Generator) -> str:
     """Return the verdicts of the report, how often intervals cover what is true on average, and how wide they are."""
     metric, words, real = METRICS[of.metric], Counter[str](), truth(of, rng)
-    enough = StudyDesign.__dataclass_fields__["min_settings"].default
     found: list[list[Difference]] = []
     for _ in range(n_studies):
         one = study(of, rng)
         ours, *others = judge(of, one, (REPORT, 0.0, *shared), by_groups=True)
         by_rows = judge(of, one, (REPORT,), by_groups=False) if of.n_groups else []
-        words[decide(ours, ours.p, equivalence=metric.equivalence, enough=enough, metric=metric).word] += 1
+        words[decide(ours, ours.p, equivalence=metric.equivalence, enough=ENOUGH_SETTINGS, metric=metric).word] += 1
         found.append([ours, *others, *by_rows])
     ours, none, *others = map(list, zip(*found, strict=True))
     said = [f"{100 * words[word] / n_studies:.1f} %" for word in WORDS]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.landscape import dimensions, inside
-from depthcheck.pipeline.scores import METRICS, Metric
+from depthcheck.pipeline.scores import ENOUGH_SETTINGS, METRICS, Metric
 from depthcheck.reports.compare.difference import (
     degrees_of_freedom,
     paired_difference,
@@ -40,7 +40,6 @@ from depthcheck.reports.compare.difference import (
 )
 from depthcheck.reports.compare.example_scores import auc_scores, r2_scores
 from depthcheck.reports.compare.results import Difference
-from depthcheck.reports.compare.study_data import StudyDesign
 from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, decide, nominal_errors
 
 Array = NDArray[np.float64]
@@ -51,7 +50,6 @@ SEED_SD, FRESH_SEEDS = 0.002, 5
 BUDGETS = (6, 8, 12, 20, 40)
 #: True differences to be found, in regions of practical equivalence: of accuracy and AUC 0.3, 1 and 2 points.
 EFFECTS = (0.0, 1.0, 10 / 3, 20 / 3)
-MIN_SETTINGS = StudyDesign.__dataclass_fields__["min_settings"].default
 WORDS = ("helps", "hurts", "practically equal", "inconclusive")
 
 
@@ -255,7 +253,7 @@ def words(differences: Sequence[Difference], metric: Metric, error: float = SIGN
     """Give the verdicts on one question's contrasts."""
     adjusted = adjust([difference.p for difference in differences], error)
     return [
-        decide(difference, p, equivalence=metric.equivalence, enough=MIN_SETTINGS, metric=metric).word
+        decide(difference, p, equivalence=metric.equivalence, enough=ENOUGH_SETTINGS, metric=metric).word
         for difference, p in zip(differences, adjusted, strict=True)
     ]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Task = Literal["classification", "regression"]
 #: Paired fresh seeds, or repeats, under which no verdict is given.
 ENOUGH_SEEDS = 5
+#: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
+ENOUGH_SETTINGS = 6
 _MOST_DECIMALS = 12
 
 
@@ -243,12 +245,12 @@ METRICS = {metric.key: metric for metric in (ACCURACY, AUC, R2)}
 SHIPPED_METRICS = tuple(METRICS)
 
 
-def by_mean(scores: Mapping[str, Sequence[float]], enough: int = ENOUGH_SEEDS) -> list[str]:
+def by_mean(scores: Mapping[str, Sequence[float]]) -> list[str]:
     """Return the names of finalists by the mean score of their fresh runs, the best first; equals stay in their order.
 
-    Whoever has few runs may have been lucky: only those with ``enough``, or with as many as the fullest, take part.
+    Whoever has few runs may have been lucky: only those with enough, or with as many as the fullest, take part.
     """
-    enough = min(enough, max(map(len, scores.values()), default=0))
+    enough = min(ENOUGH_SEEDS, max(map(len, scores.values()), default=0))
     means = {name: math.fsum(of) / len(of) for name, of in scores.items() if of and len(of) >= enough}
     return sorted(means, key=lambda name: -means[name])
 

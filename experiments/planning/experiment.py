@@ -18,8 +18,6 @@ from depthcheck.pipeline.dimensions import DIMENSIONS, active, know_own, paramet
 from depthcheck.pipeline.own import OwnModel
 
 SCHEMA_VERSION = 2
-#: Settings at every combination of levels under which no verdict is given (docs/search-simulations.md).
-ENOUGH_SETTINGS = 6
 
 #: The notebook's network, which every study trains first unless its definition names another.
 NOTEBOOK_BASELINE: Mapping[str, ParamValue] = MappingProxyType(

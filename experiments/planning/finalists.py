@@ -127,7 +127,7 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
     if experiment.is_tuned:
         trials = [trial for trial in trials if trial.state != "diverged"] or trials
     compared = [trial for trial in trials if trial.phase == "compare"]
-    best = _best([trial for trial in trials if trial.phase in ("compare", "exploit")])
+    best = highest([trial for trial in trials if trial.phase in ("compare", "exploit")])
     if best is None:
         return ()
     if not experiment.is_tuned:
@@ -135,7 +135,7 @@ def choose(experiment: Experiment, trials: Sequence[StudyTrial]) -> tuple[Finali
             best_there.number
             for factor, levels in experiment.compare.items()
             for level in levels
-            if (best_there := _best([trial for trial in compared if trial.combination[factor] == level]))
+            if (best_there := highest([trial for trial in compared if trial.combination[factor] == level]))
         }
         return tuple(
             _finalist(trial, _stands_for(trial, compared)) for trial in compared if trial.number in numbers
@@ -179,18 +179,13 @@ def _stands_for(trial: StudyTrial, compared: Sequence[StudyTrial]) -> tuple[tupl
     return tuple(
         (factor, str(level))
         for factor, level in trial.combination.items()
-        if _best([other for other in compared if other.combination[factor] == level]) == trial
+        if highest([other for other in compared if other.combination[factor] == level]) == trial
     )
 
 
-def _best(trials: Sequence[StudyTrial]) -> StudyTrial | None:
-    """Return the trial with the highest score of those that did not diverge, or of all where every one did."""
-    return highest([trial for trial in trials if trial.state != "diverged"] or trials)
-
-
 def highest(trials: Sequence[StudyTrial]) -> StudyTrial | None:
-    """Return the trial with the highest score, the first of equals."""
-    return max(trials, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
+    """Return the trial with the highest score, the first of equals; one that diverged is below all that did not."""
+    return max(trials, key=lambda of: (of.state != "diverged", of.score or 0.0, -of.number), default=None)
 
 
 def _finalist(trial: StudyTrial, pairs: tuple[tuple[str, str], ...]) -> Finalist:

@@ -183,16 +183,10 @@ class RecordedStudy:
         searched = [one for one in self.ended if one.phase != "confirm"]
         chosen = choose(self.experiment, [one for one in searched if one.state in _SCORED and one.score is not None])
         before = [finalist for one in reversed(self.confirm_rounds) for finalist in one.finalists]
+        known = [next((old for old in before if old.point == new.point), new) for new in chosen]
         return tuple(
-            next(
-                (
-                    replace(new, id=old.id, number=old.number, origin=old.origin)
-                    for old in before
-                    if old.point == new.point
-                ),
-                new,
-            )
-            for new in chosen
+            replace(new, id=old.id, number=old.number, origin=old.origin)
+            for new, old in zip(chosen, known, strict=True)
         )
 
     def _to_confirm(self, finalists: Sequence[Finalist]) -> tuple[tuple[str, int], ...]:

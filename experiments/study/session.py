@@ -34,7 +34,7 @@ from depthcheck.experiments.cluster.travel import changed_since, require_same, s
 from depthcheck.experiments.cluster.warm_up import cluster_of
 from depthcheck.experiments.planning import design, space
 from depthcheck.experiments.planning.definition import check_fits
-from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.planning.finalists import FACTOR, Finalist
 from depthcheck.experiments.study.coordinator import Coordinator, score_networks, submit_references, wait_for_references
 from depthcheck.experiments.study.describe import StudyEnding, StudyPage, champion_markdown, data_facts, study_markdown
@@ -52,6 +52,7 @@ from depthcheck.pipeline.data.profile import profile_lines
 from depthcheck.pipeline.prepare.prepare import require_features
 from depthcheck.pipeline.prepare.split import part_sizes, resolve
 from depthcheck.pipeline.records import Dataset
+from depthcheck.pipeline.scores import ENOUGH_SETTINGS
 from depthcheck.pipeline.system import cleaning_up
 from depthcheck.pipeline.verbatim import Launcher, command
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from depthcheck.pipeline.config import TrialConfig
 from depthcheck.pipeline.dimensions import parameter
 from depthcheck.pipeline.records import TrialRecord, engines_in_words
-from depthcheck.pipeline.scores import ACCURACY, R2, Metric
+from depthcheck.pipeline.scores import ACCURACY, ENOUGH_SEEDS, ENOUGH_SETTINGS, R2, Metric
 from depthcheck.pipeline.verbatim import in_markdown, option
 from depthcheck.reports.compare.results import Check, Comparison, Difference, FinalistRow, LevelRow, Search
 from depthcheck.reports.compare.study_data import ReferenceScores, SearchRange, StudyDesign
@@ -198,10 +198,10 @@ def check_budgets(factors: Mapping[str, Sequence[LevelRow]]) -> Check:
     return check("equal budgets", problems, "the levels of each factor got the same number of trials, within a tenth")
 
 
-def check_settings(search: Search, enough: int) -> Check:
+def check_settings(search: Search) -> Check:
     """Warn where fewer settings were trained at all levels than a verdict asks for, or some are not complete."""
-    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {enough}"
-    problems = [every] if search.n_settings < enough else []
+    every = f"{search.n_settings} at every combination of levels, and a verdict asks for {ENOUGH_SETTINGS}"
+    problems = [every] if search.n_settings < ENOUGH_SETTINGS else []
     if search.n_incomplete:
         left_out = "is not complete and is" if search.n_incomplete == 1 else "are not complete and are"
         problems.append(f"{plural(search.n_incomplete, 'setting')} {left_out} left out")
@@ -221,12 +221,12 @@ def check_scored(search: Search, folds: int = 0) -> Check:
     return check("every network is scored", problems, scored)
 
 
-def check_seeds(rows: Sequence[FinalistRow], min_seeds: int, again: str = "seed") -> Check:
+def check_seeds(rows: Sequence[FinalistRow], again: str = "seed") -> Check:
     """Warn where a finalist has fewer fresh seeds (or repeats) than a verdict asks for."""
     counts = {row.finalist.id: row.valid.n if row.valid else 0 for row in rows}
-    problems = [f"{name} has {count} of {min_seeds}" for name, count in counts.items() if count < min_seeds]
+    problems = [f"{name} has {n} of {ENOUGH_SEEDS}" for name, n in counts.items() if n < ENOUGH_SEEDS]
     problems = problems if rows else [f"no finalist was trained again on fresh {again}s"]
-    return check(f"enough fresh {again}s", problems, f"every finalist has at least {min_seeds} fresh {again}s")
+    return check(f"enough fresh {again}s", problems, f"every finalist has at least {ENOUGH_SEEDS} fresh {again}s")
 
 
 def check_confirmed(rows: Sequence[FinalistRow], planned: Mapping[str, int]) -> Check:
@@ -336,10 +336,10 @@ def all_checks(
     searched = {q.factor.name: q.rows for q in questions if any(row.n_trials for row in q.rows)}
     has_networks = any(row.n_finished for row in rows)
     return (
-        *([] if search is None else [check_settings(search, design.min_settings)]),
+        *([] if search is None else [check_settings(search)]),
         *([check_scored(search, design.folds)] if search is not None and has_networks else []),
         check_confirmed(finalists, planned),
-        check_seeds(finalists, design.min_seeds, design.again),
+        check_seeds(finalists, design.again),
         check_judged_on_test(found.part, design.folds, is_search=search is not None),
         *([] if design.folds or not design.has_test else [check_test_openings(design.earlier_test_openings)]),
         check_predictions(differences),

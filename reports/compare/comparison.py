@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthcheck.pipeline.records import TrialRecord
-from depthcheck.pipeline.scores import by_mean
+from depthcheck.pipeline.scores import ENOUGH_SEEDS, ENOUGH_SETTINGS, by_mean
 from depthcheck.reports.compare.checks import NO_EXAMPLES, all_checks, check_engine, check_leaks, linear_model
 from depthcheck.reports.compare.evidence import Evidence, finalist_row, gather, level_row
 from depthcheck.reports.compare.example_scores import ExampleScores, fold_scores, judged_examples
@@ -38,7 +38,15 @@ from depthcheck.reports.compare.study_data import (
     is_untrained,
     without_seed,
 )
-from depthcheck.reports.compare.verdict import SIGNIFICANCE, adjust, advise, decide, error_of_look, not_enough
+from depthcheck.reports.compare.verdict import (
+    SIGNIFICANCE,
+    adjust,
+    advise,
+    decide,
+    enough_of,
+    error_of_look,
+    not_enough,
+)
 
 
 def compare_study(study: StudyData) -> Comparison:
@@ -113,9 +121,9 @@ def recommend(rows: Sequence[FinalistRow], evidence: Evidence) -> Recommendation
     By the rule that the registry's champion is chosen by (:func:`depthcheck.pipeline.scores.by_mean`). Both are chosen
     on the validation part; the test part only says what they differ by.
     """
-    design, of = evidence.design, {row.finalist.id: row for row in rows if row.valid}
+    of = {row.finalist.id: row for row in rows if row.valid}
     scores = {name: list(evidence.scores(name, "valid").values()) for name in of}
-    ordered = [of[name] for name in by_mean(scores, design.min_seeds)]
+    ordered = [of[name] for name in by_mean(scores)]
     if not ordered:
         return None
     best, alternative = ordered[0], ordered[1] if len(ordered) > 1 else None
@@ -180,7 +188,7 @@ def _verdict(
         return Verdict(word="not enough evidence", because=because)
     if difference is not None:
         levels = next(factor.levels for factor in design.factors if factor.name == row.factor)
-        equivalence, enough = design.equivalence, design.enough(difference.again)
+        equivalence, enough = design.equivalence, enough_of(difference.again)
         verdict = decide(difference, p_holm, equivalence=equivalence, enough=enough, metric=design.metric)
         error = error_of_look(design.looks) if difference.again == "setting" else SIGNIFICANCE
         return advise(verdict, difference, equivalence=equivalence, error=error, n_contrasts=len(levels) - 1)
@@ -189,12 +197,12 @@ def _verdict(
     missing = [level.level for level in (row, reference) if not level.valid]
     no_pair = f"no {design.again} is shared"
     because = f"no confirmed run of {row.factor} {' and '.join(missing)}" if missing else no_pair
-    return Verdict(word="not enough evidence", because=because, more=design.min_seeds)
+    return Verdict(word="not enough evidence", because=because, more=ENOUGH_SEEDS)
 
 
 def _unjudged(search: Search, evidence: Evidence) -> Verdict:
     """Give the verdict where the search cannot carry an interval."""
-    enough, n = evidence.design.min_settings, search.n_to_score or search.n_without_examples
+    n = search.n_to_score or search.n_without_examples
     networks = "1 network of the search has" if n == 1 else f"{n} networks of the search have"
     because = "the part that judges has a single example"
     states = {record.state for record in evidence.records if record.phase == "compare"}
@@ -202,8 +210,8 @@ def _unjudged(search: Search, evidence: Evidence) -> Verdict:
         because = "every trial of the search diverged or failed"
     elif not (evidence.design.folds or evidence.design.has_test):
         because = "there is no test part, by which levels are judged"
-    elif search.n_settings < enough:
-        return not_enough(search.n_settings, "setting", enough)
+    elif search.n_settings < ENOUGH_SETTINGS:
+        return not_enough(search.n_settings, "setting", ENOUGH_SETTINGS)
     elif search.n_to_score:
         because = f"{networks} not been scored on the test part yet"
     elif n:

@@ -29,7 +29,7 @@ number of independent ones that tell as much (Zwiers and von Storch 1995).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -172,15 +172,8 @@ def fold_scores(metric: str, predictions: Predictions) -> NDArray[np.float64] | 
 
 
 def _of_fold(predictions: Predictions, here: NDArray[np.bool_]) -> Predictions:
-    positive, weight = predictions.positive, predictions.weight
-    return Predictions(
-        y=predictions.y[here],
-        predicted=predictions.predicted[here],
-        probability=predictions.probability[here],
-        positive=None if positive is None else positive[here],
-        weight=None if weight is None else weight[here],
-        scores=None if predictions.scores is None else predictions.scores[here],
-    )
+    columns: dict[str, Any] = {column.name: getattr(predictions, column.name) for column in fields(predictions)}
+    return Predictions(**{name: values[here] for name, values in columns.items() if values is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from depthcheck.pipeline.config import TrialConfig, require
 from depthcheck.pipeline.dimensions import DIMENSIONS, FOCAL_GAMMA
 from depthcheck.pipeline.records import Predictions, TrialRecord
-from depthcheck.pipeline.scores import ACCURACY, AUC, ENOUGH_SEEDS, Metric
+from depthcheck.pipeline.scores import ACCURACY, AUC, Metric
 from depthcheck.pipeline.verbatim import Launcher
 
 
@@ -89,11 +89,9 @@ class StudyDesign:
         Of which there are samples to train, the geometric mean over folds; 1 where numbers are predicted.
     equivalence
         Half the width of the region of practical equivalence, in the metric's scale: 0.003 is 0.3 points of accuracy.
-    min_settings
-        Settings under which a level gets no verdict (docs/comparison.md says by which simulation).
-    min_seeds, n_seeds
-        Paired seeds under which no verdict is given, and those planned. With folds, each seed is a repeat of the
-        cross-validation, with a partition of its own.
+    n_seeds
+        Paired seeds that are planned. With folds, each seed is a repeat of the cross-validation, with a partition of
+        its own.
     folds, has_test, split_method
         Of a cross-validation, else 0; whether there is a test part; one of
         :data:`depthcheck.pipeline.config.SPLIT_METHODS`.
@@ -124,8 +122,6 @@ class StudyDesign:
     dummy_test: float | None = None
     n_classes: float = 1
     equivalence: float = ACCURACY.equivalence
-    min_settings: int = 6
-    min_seeds: int = ENOUGH_SEEDS
     n_seeds: int = 5
     folds: int = 0
     has_test: bool = True
@@ -157,10 +153,6 @@ class StudyDesign:
     def dummy_on(self, part: str | None) -> float:
         """Return the score of the dummy baseline on a part."""
         return self.dummy_test if part == "test" and self.dummy_test is not None else self.dummy_score
-
-    def enough(self, again: str) -> int:
-        """Return how many *settings* a verdict asks for, or how many seeds or repeats."""
-        return self.min_settings if again == "setting" else self.min_seeds
 
     def trials_for(self, n_settings: int, n_combinations: int) -> int:
         """Return the budget of trials that gives so many settings, each at all combinations of levels.

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from depthcheck.pipeline.scores import Metric
+from depthcheck.pipeline.scores import ENOUGH_SEEDS, ENOUGH_SETTINGS, Metric
 from depthcheck.reports.compare.difference import SEARCHED, degrees_of_freedom, satterthwaite
 from depthcheck.reports.compare.results import FEWEST_UNITS, Difference, Verdict
 
@@ -119,6 +119,11 @@ def advise(
         cannot = f"more {difference.again}s cannot settle it, more {examples} can"
         return replace(verdict, because=f"{verdict.because}; {cannot}")
     return replace(verdict, more=max(needed - difference.n_seeds, 1), effect=effect)
+
+
+def enough_of(again: str) -> int:
+    """Return how many *settings* a verdict asks for, or how many seeds or repeats."""
+    return ENOUGH_SETTINGS if again == "setting" else ENOUGH_SEEDS
 
 
 def not_enough(n: int, again: str, enough: int) -> Verdict:

@@ -23,23 +23,6 @@ _FEWEST_IN_QUARTERS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseCount:
-    """Trials of a phase: laid down, and how those that have ended did."""
-
-    phase: str
-    planned: int
-    finished: int = 0
-    diverged: int = 0
-    pruned: int = 0
-    failed: int = 0
-
-    @property
-    def ended(self) -> int:
-        """Trials that have ended."""
-        return self.finished + self.diverged + self.pruned + self.failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
     """A figure that is ready to be drawn: the name of its file without ending, and what returns matplotlib's figure.
 
@@ -156,16 +139,16 @@ def target_errors(study: StudyData, runs: Sequence[TrialRecord]) -> list[list[st
     ]
 
 
-def phases_of(study: StudyData) -> list[PhaseCount]:
-    """Return the phases that have a trial, laid down or run."""
-    counts, now = [], {finalist.id for finalist in study.finalists}
+def phases_of(study: StudyData) -> dict[str, Counter[str]]:
+    """Return the trials of each phase that has any: *planned*, *ended*, and by what became of them."""
+    counts, now = {}, {finalist.id for finalist in study.finalists}
     for phase in _PHASES:
         of_phase = [record for record in study.records if record.phase == phase]
-        states = Counter[str](record.state for record in of_phase)
         # Runs of finalists that a longer search has replaced, or on more seeds than now, are none that are planned.
         runs = Counter(record.tags.get("finalist") for record in of_phase if phase == "confirm")
         n_former = sum(max(n - study.design.n_seeds * (finalist in now), 0) for finalist, n in runs.items())
         planned = max(study.design.budgets.get(phase, 0) + n_former, len(of_phase))
         if planned:
-            counts.append(PhaseCount(phase=phase, planned=planned, **states))
+            states = Counter[str](record.state for record in of_phase)
+            counts[phase] = states + Counter(planned=planned, ended=len(of_phase))
     return counts

@@ -11,6 +11,7 @@ from depthcheck.pipeline.scores import ACCURACY
 from depthcheck.pipeline.verbatim import in_code, in_markdown
 from depthcheck.reports.compare.results import Comparison
 from depthcheck.reports.compare.study_data import DataFacts, StudyData, StudyDesign
+from depthcheck.reports.compare.verdict import enough_of
 from depthcheck.reports.text.context import (
     baseline_of,
     best_singles,
@@ -42,7 +43,7 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "optuna", "mlflow")
 def design(comparison: Comparison, study: StudyData) -> list[str]:
     """Return the design as a list, the phases as a table, and what failed."""
     header = ["phase", "planned", "finished", "diverged", "pruned", "failed"]
-    phases = [[of.phase, *(count(getattr(of, name)) for name in header[1:])] for of in phases_of(study)]
+    phases = [[phase, *(count(of[name]) for name in header[1:])] for phase, of in phases_of(study).items()]
     return [
         bullets(f"**{name}**: {text}" for name, text in _rows(comparison, study) if text),
         "Trials by phase, and what became of those that have ended:",
@@ -63,7 +64,7 @@ def _told(comparison: Comparison, study: StudyData) -> Iterator[str]:
         "confirm": "*Confirm* trains the best network of the search and the best of another combination of levels "
         f"again, on fresh {again}s: section 2 rests on it.",
     }
-    phases = {of.phase for of in phases_of(study)}
+    phases = phases_of(study)
     if comparison.search is None and not comparison.questions:
         told["compare"] = "*Compare* trains settings that were laid down beforehand; there are no levels to compare."
         told["confirm"] = f"*Confirm* trains the best network of the search again, on fresh {again}s."
@@ -123,7 +124,7 @@ def _rows(comparison: Comparison, study: StudyData) -> Iterator[tuple[str, str]]
     yield "epochs", _epochs(comparison, study)
     yield "engine", engines_in_words([record.engine for record in study.records])
     again = "setting" if comparison.search else of.again
-    asked = plural(of.enough(again), again if again == "setting" else f"paired {again}")
+    asked = plural(enough_of(again), again if again == "setting" else f"paired {again}")
     yield "practically equal", f"within {of.metric.region(of.equivalence)} either way; a verdict asks for {asked}"
     yield "score of the dummy baseline", f"{_dummy(of)} ({of.metric.dummy_is})"
 
@@ -238,12 +239,12 @@ def _importances(study: StudyData) -> list[str]:
 
 
 def _exploit(comparison: Comparison, study: StudyData) -> list[str]:
-    phase = next((of for of in phases_of(study) if of.phase == "exploit" and of.ended), None)
-    if phase is None:
+    of = phases_of(study).get("exploit", Counter())
+    if not of["ended"]:
         return []
     text = (
-        f"{plural(phase.ended, 'trial')} of an adaptive search (TPE, warm-started with all trials before): "
-        f"{phase.finished} finished, {phase.pruned} pruned, {phase.diverged} diverged, {phase.failed} failed. "
+        f"{plural(of['ended'], 'trial')} of an adaptive search (TPE, warm-started with all trials before): "
+        f"{of['finished']} finished, {of['pruned']} pruned, {of['diverged']} diverged, {of['failed']} failed. "
     )
     row = next((row for row in comparison.finalists if row.finalist.origin == "exploit"), None)
     if row is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthcheck.pipeline.scores import ACCURACY
+from depthcheck.pipeline.scores import ACCURACY, ENOUGH_SEEDS
 from depthcheck.pipeline.verbatim import in_markdown
 from depthcheck.reports.compare.results import Comparison, FinalistRow, Recommendation, Spread
 from depthcheck.reports.compare.study_data import StudyData
@@ -91,7 +91,7 @@ def _facts(of: Recommendation, comparison: Comparison, n_valid: int | None) -> s
 
 def _enough(comparison: Comparison) -> int:
     """Return how many fresh runs a finalist needs to take part."""
-    return min(comparison.design.min_seeds, max((row.valid.n for row in comparison.finalists if row.valid), default=0))
+    return min(ENOUGH_SEEDS, max((row.valid.n for row in comparison.finalists if row.valid), default=0))
 
 
 def _left_out(comparison: Comparison) -> list[FinalistRow]:

@@ -130,7 +130,7 @@ def render(
 
 
 def _byline(comparison: Comparison, study: StudyData) -> str:
-    ended = sum(count.ended for count in phases_of(study))
+    ended = sum(of["ended"] for of in phases_of(study).values())
     n_warnings = len(comparison.warnings)
     trust = f"{plural(n_warnings, 'doubt')} in section 5" if n_warnings else "no doubt in section 5"
     return (
@@ -232,7 +232,7 @@ def _missing(comparison: Comparison, study: StudyData) -> str:
     items = [in_markdown(text, None) for question in comparison.questions for text in question.missing]
     if len(items) > _MOST_MISSING:
         items = [*items[:_MOST_MISSING], f"and {len(items) - _MOST_MISSING} more levels; the tables below have each"]
-    left = {of.phase: of.planned - of.ended for of in phases_of(study) if of.ended < of.planned}
+    left = {phase: of["planned"] - of["ended"] for phase, of in phases_of(study).items() if of["ended"] < of["planned"]}
     if left:
         items.append("not yet run: " + enumeration([f"{count(n)} of {phase}" for phase, n in left.items()]) + " trials")
     if study.facts.state == "running":

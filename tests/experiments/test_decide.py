@@ -12,13 +12,12 @@ from depthcheck.cli.options import DURATION
 from depthcheck.experiments import tracking
 from depthcheck.experiments.planning import definition
 from depthcheck.experiments.planning.design import plan
-from depthcheck.experiments.planning.experiment import ENOUGH_SETTINGS, Experiment
+from depthcheck.experiments.planning.experiment import Experiment
 from depthcheck.experiments.study.ledger import Ledger
 from depthcheck.experiments.study.running import Resolved, RunningStudy
 from depthcheck.experiments.study.session import Deadline, StudyRequest, goes_on, note_look, seconds_before
 from depthcheck.experiments.tracking import StudyRun, open_parent
 from depthcheck.pipeline.config import SplitConfig
-from depthcheck.reports.compare.study_data import StudyDesign
 
 DIGITS = definition.read(definition.find("digits"))
 N_CELLS = 6
@@ -134,10 +133,6 @@ def test_what_no_settings_decide_is_refused(change, lacking):
 
 def test_empty_name_and_no_workers_are_not_given():
     StudyRequest(experiment=DIGITS, tracking_uri="", study="", workers=0)
-
-
-def test_studies_and_reports_ask_for_the_same_number_of_settings():
-    assert StudyDesign.__dataclass_fields__["min_settings"].default == ENOUGH_SETTINGS
 
 
 def test_the_same_size_is_one_look(study):

@@ -160,9 +160,9 @@ def test_budgets_are_of_trials_that_ran():
 
 
 def test_seeds_and_missing_confirm_runs():
-    assert check_seeds([finalist_row(n=5)], 5).state == "pass"
-    assert check_seeds([finalist_row(n=4)], 5).detail == "one has 4 of 5"
-    assert check_seeds([], 5).state == "warn"
+    assert check_seeds([finalist_row(n=5)]).state == "pass"
+    assert check_seeds([finalist_row(n=4)]).detail == "one has 4 of 5"
+    assert check_seeds([]).state == "warn"
     assert check_confirmed([finalist_row(n=5)], {"one": 10}).detail == "one: 5 of 10 runs"
     assert check_confirmed([finalist_row(n=10)], {"one": 10}).state == "pass"
 
@@ -193,12 +193,10 @@ def test_missing_predictions_are_told():
 
 
 def test_few_or_incomplete_settings_are_warned_of():
-    assert check_settings(search(), 6).state == "pass"
-    assert check_settings(search(n_settings=5), 6).detail == (
-        "5 at every combination of levels, and a verdict asks for 6"
-    )
-    assert check_settings(search(n_incomplete=1), 6).detail == "1 setting is not complete and is left out"
-    assert check_settings(search(n_incomplete=2), 6).detail == "2 settings are not complete and are left out"
+    assert check_settings(search()).state == "pass"
+    assert check_settings(search(n_settings=5)).detail == ("5 at every combination of levels, and a verdict asks for 6")
+    assert check_settings(search(n_incomplete=1)).detail == "1 setting is not complete and is left out"
+    assert check_settings(search(n_incomplete=2)).detail == "2 settings are not complete and are left out"
 
 
 def test_networks_without_a_score_are_warned_of():
