@@ -32,9 +32,19 @@ class OwnCodeError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCode:
-    """A function of a user's file: its name without folders, the function's, and the text.
+    """A function of a user's file.
 
-    An OwnCodeError where the file is no Python, has no such function, or the function takes any number of arguments.
+    Attributes
+    ----------
+    file, function
+        The file's name without its folders, and the function's.
+    source
+        The text of the file.
+
+    Raises
+    ------
+    OwnCodeError
+        When the file is no Python, has no such function, or the function takes any number of arguments.
     """
 
     file: str
@@ -85,7 +95,13 @@ class OwnCode:
         return {of.arg: default for of, default in zip(named, given, strict=True)}
 
     def namespace(self) -> dict[str, Any]:
-        """Run the file and return what it defines."""
+        """Run the file and return what it defines.
+
+        Raises
+        ------
+        OwnCodeError
+            When the file raises.
+        """
         shown = f"{self.file} ({self.sha256[:8]})"  # another text of the same name has lines of its own
         linecache.cache[shown] = (len(self.source), None, self.source.splitlines(keepends=True), shown)
         found: dict[str, Any] = {"__name__": self.file.removesuffix(".py"), "__file__": shown}
@@ -119,7 +135,13 @@ class OwnModel(OwnCode):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnMetric(OwnCode):
-    """A function of targets and what was said of them that returns one number, to ``maximize`` or to ``minimize``."""
+    """A function of targets and what was said of them that returns one number.
+
+    Attributes
+    ----------
+    direction
+        ``maximize`` or ``minimize``.
+    """
 
     direction: str
     kind: ClassVar[str] = "metric"
@@ -151,7 +173,16 @@ class OwnMetric(OwnCode):
     def score(self, y: Any, said: Any, weight: Any = None) -> float:
         """Return what the function returns, or minus that where less is better: more is better.
 
-        ``said`` are probabilities ``(n, n_classes)`` or numbers ``(n,)``. The function can change nothing of ours.
+        Parameters
+        ----------
+        y, said, weight
+            ``(n,)``; probabilities ``(n, n_classes)`` or numbers ``(n,)``; ``(n,)`` or None. The function cannot change
+            them.
+
+        Raises
+        ------
+        OwnCodeError
+            When it raises, or returns no number.
         """
         function = _defined(self)[self.function]
         weights = {} if weight is None else {"sample_weight": weight.copy()}

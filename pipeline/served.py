@@ -58,7 +58,10 @@ def in_steps(model: Any, samples: Callable[[slice], NDArray[Any]], n_samples: in
 class ServedModel:
     """Answers for raw samples; what MLflow calls ``predict`` on.
 
-    Its folder holds ``served.json``, ``model.keras`` and, for a table, ``preparation/``.
+    Parameters
+    ----------
+    folder
+        Holds ``served.json``, ``model.keras`` and, for a table, ``preparation/``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,9 +74,19 @@ class ServedModel:
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a sample, labelled as it is: ``prediction`` and, for classes, ``probability_<class>``.
 
-        Samples are a table with the original columns, in any order, others beside them; or pixels or features as an
-        array ``(n, *sample_shape)``, or flat. What cannot be understood, and an answer that is no number, is an
-        MlflowException, which a server answers with 400. ``params`` is of MLflow's interface.
+        Parameters
+        ----------
+        model_input
+            A table with the original columns, in any order, others beside them; or pixels or features as an array
+            ``(n, *sample_shape)``, or flat.
+        params
+            None; MLflow's interface has it.
+
+        Raises
+        ------
+        MlflowException
+            When a column is missing, a cell cannot be understood, the shape is another, or the network's answer is no
+            number. A server answers 400 then.
         """
         try:
             features = self._features(model_input)

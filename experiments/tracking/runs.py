@@ -111,7 +111,13 @@ class StoredRun:
         return self.tags.get(keys.SCHEMA, "0")
 
     def require_readable(self, what: str = "") -> None:
-        """Complain about a run that a newer version wrote; ``what`` names it, ``study 'mine'``, in place of its id."""
+        """Complain about a run that a newer version wrote.
+
+        Parameters
+        ----------
+        what
+            Names it in the message, ``study 'mine'``; by default its run.
+        """
         found = self.schema_version
         if not found.isdecimal() or int(found) > int(keys.SCHEMA_VERSION):
             raise ValueError(
@@ -194,7 +200,13 @@ def is_deleted_experiment(uri: str, experiment_id: str) -> bool:
 
 
 def curves(api: MlflowClient, run_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, dict[int, float]]]:
-    """Read metrics of runs: each run with each metric, empty where it has no points."""
+    """Read metrics of runs, by run.
+
+    Returns
+    -------
+    dict
+        Each run with each metric, empty where it has no points.
+    """
     found: dict[str, dict[str, dict[int, float]]] = {run_id: defaultdict(dict) for run_id in run_ids}
     for start in range(0, len(run_ids), MAX_BULK_RUNS):
         for name in names:

@@ -23,7 +23,15 @@ _MANY = 1_000_000
 
 
 class ReadingSize(NamedTuple):
-    """What reading takes: bytes of memory at the peak, and the rows of a table that can be read in part, else 0."""
+    """What reading takes, as far as a look at the data tells.
+
+    Attributes
+    ----------
+    n_bytes
+        Of memory, at the peak.
+    n_rows
+        Of a table that can be read in part; else 0.
+    """
 
     n_bytes: float
     n_rows: float = 0
@@ -33,6 +41,11 @@ def require_room(path: Path, size: ReadingSize, *, rows: int | None = None, take
     """Return how many bytes data take, or complain where they are more than is left of the memory.
 
     ``rows`` are all that will be read, ``taken`` what others read will take by then.
+
+    Raises
+    ------
+    ValueError
+        With both figures, and what helps.
     """
     share = min(1.0, rows / size.n_rows) if rows and size.n_rows else 1.0
     wanted, room = size.n_bytes * share, max(available_memory() - taken, 0)
@@ -92,8 +105,19 @@ def drawing_columns(config: DataConfig) -> list[str]:
 def drawn_rows(columns: pd.DataFrame, config: DataConfig, task: Task) -> tuple[NDArray[np.int64], str] | None:
     """Return which rows of a table to read, rising, and the words for how they were drawn; None for all.
 
-    They are as many of each class as is its share, or whole groups, of which the smallest must fit. ``columns`` are
-    those that :func:`drawing_columns` names, all rows of them.
+    They are as many of each class as is its share, or whole groups.
+
+    Parameters
+    ----------
+    columns
+        Those that :func:`drawing_columns` names, all rows of them.
+    task
+        What is to be learned.
+
+    Raises
+    ------
+    ValueError
+        When not even the smallest group fits.
     """
     assert config.rows is not None
     stated = dict(config.columns)

@@ -32,9 +32,15 @@ def write_answered(table: TableFile, answers: pd.DataFrame, output: Path) -> Non
     table
         What :func:`depthcheck.pipeline.data.load.read_samples` has read: a database is not asked a second time.
     answers
-        A row for each of its rows, in their order. A column that the table has already gets a number behind its name.
+        ``(n_rows, n_columns)``, a row for each of its rows, in their order. A column that the table has already gets a
+        number behind its name.
     output
         The new file, ``.csv`` or ``.parquet``.
+
+    Raises
+    ------
+    ValueError
+        When the file's rows are not as many as the answers.
     """
     names = unique_names([*table.names, *map(str, answers.columns)], "", lambda _line: None)
     answers = answers.set_axis(names[len(table.names) :], axis=1)

@@ -57,9 +57,14 @@ _Merged = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 
 
 class CellTable:
-    """A table that is in memory as it came, its cells by column, None where there is no value.
+    """A table that is in memory as it came; its ``names`` are unique.
 
-    ``header`` has the names as they stand, which become unique; ``file`` is what lines and complaints call the table.
+    Parameters
+    ----------
+    header, columns
+        The columns' names as they stand, and the cells of each; None where there is no value.
+    file
+        What lines and complaints call the table.
     """
 
     def __init__(
@@ -69,7 +74,13 @@ class CellTable:
         self.names = unique_names(header, file, log)
 
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return rows: numbers, booleans and dates as the cells have them, what is mixed as text."""
+        """Return rows (all unless named): numbers, booleans and dates as the cells have them, what is mixed as text.
+
+        Raises
+        ------
+        ValueError
+            When there are none.
+        """
         found = {}
         for name, cells in zip(self.names, self._columns, strict=True):
             if columns is not None and name not in columns:
@@ -212,7 +223,13 @@ def sqlite_size(path: Path) -> ReadingSize:
 
 
 class SqliteFile(CellTable):
-    """A table of a SQLite database, the only one unless named, or what it answers to a ``SELECT``, read at once."""
+    """A table or a query of a SQLite database, which is read at once.
+
+    Parameters
+    ----------
+    query
+        A table's name, or a ``SELECT``; None where the database has one table.
+    """
 
     def __init__(self, path: Path, log: Callable[[str], None], query: str | None = None) -> None:
         from sqlalchemy import create_engine
@@ -232,7 +249,13 @@ def read_postgresql(
 
 
 def open_postgresql(address: str, query: str | None, log: Callable[[str], None]) -> CellTable:
-    """Return what PostgreSQL answers; complain of an address that is none, of silence, and of a query that is none."""
+    """Return what PostgreSQL answers.
+
+    Raises
+    ------
+    ValueError
+        When the address cannot be understood, nobody answers there, or the table or the query is none.
+    """
     from sqlalchemy import create_engine, make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -301,10 +324,15 @@ def spreadsheet_size(path: Path) -> ReadingSize:
 
 
 class SpreadsheetFile(CellTable):
-    """A sheet, the first unless named; its names cannot be read alone, so that all is read at once.
+    """A sheet; its names cannot be read alone, so that all is read at once.
 
     Merged cells hold their value in each of the rows that they span; above the data they are names of two levels,
     ``2019.Q1``.
+
+    Parameters
+    ----------
+    sheet
+        Which one; None: the first.
     """
 
     def __init__(self, path: Path, log: Callable[[str], None], sheet: str | None = None) -> None:

@@ -274,8 +274,19 @@ def _words_among(texts: Texts, categories: Sequence[str]) -> NDArray[np.bool_]:
 def as_samples(frame: pd.DataFrame, columns: Sequence[Column], *, where: str = "input") -> pd.DataFrame:
     """Return raw rows, of any types and with their columns in any order, as the typed table that was trained on.
 
-    Columns that nobody asks for are left out; one that is missing or twice there, or a cell that cannot be read, is a
-    ValueError, which calls the rows as ``where`` says.
+    Parameters
+    ----------
+    frame
+        The rows; columns that nobody asks for are left out, cells may be texts.
+    columns
+        What the training data have; ignored ones are not needed.
+    where
+        What a complaint calls the rows.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing or twice there, or a cell cannot be read.
     """
     wanted = [column for column in columns if column.kind != "ignored"]
     # As a file's are read: texts, in Parquet also those of a DataFrame without names, and no blanks around them.

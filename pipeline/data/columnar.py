@@ -125,7 +125,18 @@ class ColumnarFile:
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows, each column as the file's own type says.
 
-        Of a column no more is held than the rows that are wanted, and one group of rows of the file.
+        Parameters
+        ----------
+        rows
+            Positions, rising, of the rows that are wanted; None for all. Of a column no more is held than these, and
+            one group of rows of the file.
+        columns
+            Those that are wanted; None for all.
+
+        Raises
+        ------
+        ValueError
+            When there are none, or the file is damaged.
         """
         found: dict[str, Any] = {}
         wanted = {name: self._places[name] for name in (self.names if columns is None else columns)}

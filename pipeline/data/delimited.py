@@ -95,7 +95,17 @@ class DelimitedFile:
     def read(self, *, rows: NDArray[np.int64] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows: float32 or float64 where a column is numbers for certain, else text.
 
-        Rows that are not wanted are read and forgotten.
+        Parameters
+        ----------
+        rows
+            Positions, rising, of the rows that are wanted; None for all. The others are read and forgotten.
+        columns
+            Those that are wanted; None for all.
+
+        Raises
+        ------
+        ValueError
+            Naming the row that has another number of cells than the header.
         """
         found = {name: _Cells() for name in (self.names if columns is None else columns)}
         n_rows = self._fill(found, rows)

@@ -76,9 +76,19 @@ _FEWEST_OF_A_CLASS = 5
 
 
 def guess(name: str, cells: Cells, *, kind: str | None = None, comma: bool = False) -> Column:
-    """Return what a column is; where the user says its kind, its cells must be able to be that.
+    """Return what a column is.
 
-    ``comma``: the table is known to write a decimal comma, so that 1.234 is more than a thousand.
+    Parameters
+    ----------
+    kind
+        One of :data:`depthcheck.pipeline.config.COLUMN_KINDS` where the user says what it is; None: guessed.
+    comma
+        Whether the table is known to write a decimal comma: then 1.234 is more than a thousand.
+
+    Raises
+    ------
+    ValueError
+        When the cells cannot be of the kind that the user says.
     """
     n_missing = int(np.count_nonzero(cells.missing))
     plain = Column(name=name, kind="ignored", n_missing=n_missing, examples=_examples(cells))
@@ -452,7 +462,14 @@ def _examples(cells: Cells) -> tuple[str, ...]:
 def without_leak(column: Column, values: Values, answers: NDArray[np.float64], task: str) -> Column:
     """Return a column with what is to be said where it gives the target away; a copy of that is left out.
 
-    ``answers`` are the target's labels from 0 up, or its numbers; none is missing.
+    Parameters
+    ----------
+    values
+        ``(n,)`` a typed column.
+    answers
+        ``(n,)`` the target: labels from 0 up, or numbers; none missing.
+    task
+        ``classification`` or ``regression``.
     """
     if len(answers) < _FEWEST:
         return column

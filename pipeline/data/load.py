@@ -260,9 +260,18 @@ def read_samples(
 ) -> tuple[Any, TableFile | None]:
     """Return samples without their targets being known: a table's rows and that table, or ``X`` of an NPZ file.
 
-    ``source`` is a file, or the address of a PostgreSQL database. Rows with a cell more than the first line has names
-    are refused: R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted
-    rows.
+    Parameters
+    ----------
+    source
+        A file, or the address of a PostgreSQL database.
+    sheet, query
+        The sheet of a spreadsheet; a table's name or a ``SELECT`` of a database.
+
+    Raises
+    ------
+    ValueError
+        When the file is not there, or cannot be read; or when its rows have a cell more than its first line has names:
+        R writes the rows' names so, but whoever lost a name sends the same, and would get answers to shifted rows.
     """
     if isinstance(source, str):
         _refuse_parts({"sheet": sheet}, None, source)
@@ -293,6 +302,13 @@ def open_table(
 
     Its suffix tells the format; what no table's suffix is known of is taken for CSV. ``log`` is told of every guess,
     ``sheet`` is that of a spreadsheet, ``query`` what a database is asked.
+
+    Raises
+    ------
+    DataNotFoundError
+        When there is no such file.
+    ValueError
+        When it is damaged, empty or has no names of columns; or has no sheets, or takes no query.
     """
     _require_file(path)
     return _opened(_table_format(path), path, {"sheet": sheet, "query": query}, log)

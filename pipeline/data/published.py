@@ -99,14 +99,26 @@ _TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 def load_fashion_mnist(config: DataConfig, folder: Path | None, cache: Path, log: Callable[[str], None]) -> Dataset:
-    """Return Fashion-MNIST; the parameters are those of :attr:`depthcheck.pipeline.data.load.DataSource.arrays`."""
+    """Return Fashion-MNIST; the parameters are those of :attr:`depthcheck.pipeline.data.load.DataSource.arrays`.
+
+    Raises
+    ------
+    DataNotFoundError
+        Naming each place, what was wrong there, and the remedies.
+    """
     places = _fashion_places(cache, log)
     arrays, source = find("fashion-mnist", folder, places, _read_fashion, remedies=_FASHION_REMEDIES, log=log)
     return known_pictures(config, source, arrays, class_names=CLASS_NAMES, pixel_max=255, log=log)
 
 
 def load_keras_file(config: DataConfig, folder: Path | None, cache: Path, log: Callable[[str], None]) -> Dataset:
-    """Return what :data:`KERAS_FILES` names: MNIST, CIFAR-10 or CIFAR-100 (fine classes); else like Fashion-MNIST."""
+    """Return what :data:`KERAS_FILES` names: MNIST, CIFAR-10 or CIFAR-100 (fine classes); else like Fashion-MNIST.
+
+    Raises
+    ------
+    DataNotFoundError
+        Naming each place, what was wrong there, and the remedies.
+    """
     file = KERAS_FILES[config.name]
     remedies = (
         "Either of these helps:\n  a network: then the next start downloads it\n"

@@ -77,7 +77,10 @@ class Layout:
 def sniff(path: Path, log: Callable[[str], None]) -> Layout:
     """Return how a text file is to be read, from its first 256 KB, or more where its names alone take these.
 
-    One that is empty, is no text, or has no line of names is refused.
+    Raises
+    ------
+    ValueError
+        When it is empty, is no text, or has no line of names.
     """
     with open_bytes(path) as file:
         data = part = file.read(_N_SAMPLE)
@@ -140,6 +143,11 @@ def require_header(cells: Sequence[str], file: str) -> None:
     """Complain when the first line looks like data: a file's columns must have names.
 
     Names that are numbers are fine when they count or sort columns (``0``, ``1``, ``2``; ``2019``, ``2018``).
+
+    Raises
+    ------
+    ValueError
+        With the first cells, and what helps.
     """
     numbers = [cell.strip() for cell in cells if _NUMBER.fullmatch(cell.strip())]
     if len(numbers) * 4 < len(cells) or not numbers:
@@ -156,7 +164,13 @@ def require_header(cells: Sequence[str], file: str) -> None:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for its uncompressed bytes; complain where it is damaged, or an archive of several."""
+    """Open a file for its uncompressed bytes.
+
+    Raises
+    ------
+    ValueError
+        When an archive is damaged or has not exactly one file.
+    """
     try:
         unpack = PACKED.get(path.suffix.lower())
         with path.open("rb") if unpack is None else unpack(path) as file:

@@ -146,7 +146,13 @@ def has_decimal_comma(frame: pd.DataFrame) -> bool:
 
 
 def require_columns(config: DataConfig, names: Sequence[str], where: str) -> None:
-    """Complain about a column that a table has not, before any row of it is read."""
+    """Complain about a column that a table has not, before any row of it is read.
+
+    Raises
+    ------
+    ValueError
+        With the columns that there are, and the nearest one.
+    """
     if config.target is None:
         raise ValueError(f"target must be one of the columns of {where}: {listed(names)}; got none")
     targets = [part.strip() for part in config.target.split(",")]

@@ -106,7 +106,15 @@ def _files_of(preparation: TablePreparation) -> dict[str, bytes]:
 
 
 def load_preparation(folder: Path) -> TablePreparation:
-    """Return what was saved in a folder; nothing of it is run as code, and types that are not scikit-learn's raise."""
+    """Return what was saved in a folder; nothing of it is run as code.
+
+    Raises
+    ------
+    OSError
+        When the folder holds no preparation.
+    skops.io.exceptions.UntrustedTypesFoundException
+        When the file holds a type that scikit-learn's own fitted transformers do not.
+    """
     import skops.io
 
     schema = json.loads((folder / _SCHEMA).read_text(encoding="utf-8"))

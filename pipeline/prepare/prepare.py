@@ -59,8 +59,19 @@ def options_of_features(model: ModelConfig) -> Options:
 def prepare(dataset: Dataset, cut: Cut, options: Options = ()) -> tuple[Split, Preparation]:
     """Return the parts ready for training, each written once, and the fitted preparation beside them.
 
-    What is fitted sees the samples that train and no others; arrays are only scaled. ``options`` say how a table's
-    columns become other features than they usually do (:func:`options_of_features`).
+    Parameters
+    ----------
+    dataset
+        A table, or arrays of any shape and number type, which are only scaled; read, never changed.
+    cut
+        Which samples train: what is fitted sees those and no others.
+    options
+        How a table's columns become other features than they usually do (:func:`options_of_features`).
+
+    Raises
+    ------
+    ValueError
+        When no column of a table has two different values in the training part.
     """
     preparation: Preparation
     scale = 1.0

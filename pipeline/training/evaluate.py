@@ -27,7 +27,14 @@ _FLAT = 0.05
 def evaluate(model: keras.Model, part: Part, name: PartName, objective: Objective) -> Evaluation:
     """Return the mean loss and the scores of ``model`` on ``part``, by the rows' weights; classes have none here.
 
-    The model gives logits or standardized numbers; what loss it was trained by plays no part.
+    Parameters
+    ----------
+    model
+        Gives logits or standardized numbers; what it was trained by plays no part.
+    part
+        Prepared samples, as for training; at least one.
+    objective
+        The score, and the standardization of a regression's targets.
     """
     return evaluation_of(outputs_of(model, part), part, name, objective)
 
@@ -69,7 +76,14 @@ def judge_outputs(
 ) -> tuple[Evaluation, Predictions]:
     """Return evaluation and predictions of the test part from a serving model's outputs for it.
 
-    The loss of a regression is told in the standardization of ``objective``.
+    Parameters
+    ----------
+    y
+        ``(n,)`` the truth.
+    outputs
+        As :func:`served_outputs` gives them.
+    objective
+        The score; of a regression, also the standardization in which its loss is told.
     """
     if objective.is_regression:
         # The model has put its numbers into the target's own unit already.
@@ -85,6 +99,13 @@ def judge_outputs(
 
 def layer_diagnostics(model: keras.Model, part: Part, objective: Objective) -> dict[str, float]:
     """Return gradient norms and saturation by layer, cheap enough for every epoch: one batch forward and backward.
+
+    Parameters
+    ----------
+    model
+        A compiled model of :func:`depthcheck.pipeline.training.build.build`; nothing of it is changed.
+    objective
+        How its targets become those of the loss.
 
     Returns
     -------

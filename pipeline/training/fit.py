@@ -157,8 +157,14 @@ def fit_whole(
 ) -> None:
     """Train ``model`` in place on a split without a validation part, by the program of the folds of the same data.
 
-    Of the epochs that ``config`` plans it trains ``n_epochs``; the learning rate follows its schedule as if all were to
-    come.
+    Parameters
+    ----------
+    n_epochs
+        Of those that ``config`` plans; the learning rate follows its schedule as if all were to come.
+    folds
+        Those of the same data.
+    capacity
+        See :func:`fit_folds`.
     """
     room = max(len(fold.valid) for fold in folds)
     run = _Run(model, split, config, n_splits=len(folds), capacity=capacity, room=room, programs=_programs)
