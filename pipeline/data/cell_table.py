@@ -5,7 +5,6 @@ A database, SQLite or PostgreSQL, is never written to. Spreadsheets are Excel's 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import io
@@ -217,9 +216,9 @@ def as_text(cell: Any) -> str | None:
     return str(cell)
 
 
-def sqlite_size(path: Path) -> ReadingSize:
-    """Return what reading a database may take: a query of all that it holds."""
-    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * path.stat().st_size)
+def objects_size(path: Path) -> ReadingSize:
+    """Return what reading a file may take whose cells become objects of Python's: of a database all that it holds."""
+    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * unpacked_bytes(path))
 
 
 class SqliteFile(CellTable):
@@ -314,13 +313,6 @@ def _select(connection: Connection, query: str | None, where: str, log: Callable
     key = inspector.get_pk_constraint(query)["constrained_columns"] if query in inspector.get_table_names() else []
     order = f" ORDER BY {', '.join(map(quote, key))}" if key else ""
     return f"SELECT * FROM {quote(query)}{order}"
-
-
-def spreadsheet_size(path: Path) -> ReadingSize:
-    """Return what reading a spreadsheet takes, of what it is unpacked."""
-    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return ReadingSize(n_bytes=OBJECTS_PER_BYTE * sum(member.file_size for member in archive.infolist()))
-    return ReadingSize(n_bytes=OBJECTS_PER_BYTE * path.stat().st_size)
 
 
 class SpreadsheetFile(CellTable):

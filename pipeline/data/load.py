@@ -153,11 +153,11 @@ FORMATS = [
     DataFormat(name="Parquet, Feather", suffixes=_COLUMNAR, table=ColumnarFile, size=columnar_size),
     DataFormat(
         name="a spreadsheet", suffixes=(".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"), table=cell_table.SpreadsheetFile,
-        takes="sheet", size=cell_table.spreadsheet_size,
+        takes="sheet", size=cell_table.objects_size,
     ),
     DataFormat(
         name="SQLite", suffixes=(".db", ".sqlite", ".sqlite3"), table=cell_table.SqliteFile, takes="query",
-        size=cell_table.sqlite_size,
+        size=cell_table.objects_size,
     ),
     DataFormat(
         name="an NPZ file", suffixes=(".npz",), arrays=own_arrays.read_npz, samples=own_arrays.read_x,

@@ -196,7 +196,7 @@ def unpacked_bytes(path: Path) -> float:
     """Return the length of a file's content, of a packed one as far as its beginning tells."""
     n_bytes, suffix = path.stat().st_size, path.suffix.lower()
     try:
-        if suffix == ".zip":
+        if zipfile.is_zipfile(path):  # spreadsheets are archives, too
             with zipfile.ZipFile(path) as archive:
                 return sum(member.file_size for member in archive.infolist())
         if suffix in PACKED:
