@@ -110,16 +110,6 @@ def difference(noted: Mapping[str, str], found: Mapping[str, str]) -> str | None
 
 
 @contextmanager
-def at_hand(uri: str, location: str) -> Iterator[Path]:
-    """Yield a model's folder to look into: itself where it lies on this machine's disk, else a copy for the moment."""
-    if (there := on_disk(location)) is not None:
-        yield there
-    else:
-        with TemporaryDirectory(prefix="depthcheck-model-") as folder:
-            yield _copied(uri, location, folder)
-
-
-@contextmanager
 def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, *, trust: bool) -> Iterator[Path]:
     """Yield a private copy of a model's folder whose files are those that were logged, and no others.
 
@@ -144,8 +134,8 @@ def checked_copy(what: str, uri: str, location: str, model: LoggedModel | None, 
     noted = None if model is None else noted_hashes(model)
     if noted is None and not trust:
         raise ChangedModelError(
-            f"{what} must have hashes to be checked against, got none: it was logged elsewhere; a model is a program, "
-            "and trust=true runs this one as it is"
+            f"{what} must have hashes to be checked against, got none: it was logged elsewhere, or they were lost; a "
+            "model is a program, and trust=true runs this one as it is"
         )
     # In the session's folder: a server may be killed, and the next session then removes its copy.
     with scratch() as session, TemporaryDirectory(dir=session, ignore_cleanup_errors=True) as folder:
@@ -190,8 +180,9 @@ def files_trouble(uri: str, model_id: str) -> str | None:
         noted = noted_hashes(model)
         if noted is None:
             return f"its model {model_id} has lost the hashes of its files"
-        with at_hand(uri, model.artifact_location) as folder:
-            found = difference(noted, hashes(folder))
+        with TemporaryDirectory(prefix="depthcheck-model-") as folder:
+            there = on_disk(model.artifact_location) or _copied(uri, model.artifact_location, folder)
+            found = difference(noted, hashes(there))
     return found and f"its model is not as it was logged: {found} (in {model.artifact_location})"
 
 
