@@ -141,7 +141,6 @@ class StudyDesign:
         require(len(set(names)) == len(names), "factors", "named once each", names)
         require(math.isfinite(self.dummy_score), "dummy_score", "a finite score", self.dummy_score)
         require(self.equivalence > 0, "equivalence", "above 0", self.equivalence)
-        require(self.min_seeds >= 2, "min_seeds", "at least 2", self.min_seeds)
         require(self.n_seeds >= 0, "n_seeds", "at least 0", self.n_seeds)
 
     @property
