@@ -31,7 +31,7 @@ def test_dry_run_says_what_it_would_train_and_leaves_nothing(tmp_path, monkeypat
     )
     assert "trainings     13: baseline 1, compare 8, 4 on fresh seeds" in said
     assert re.search(
-        r"time +about \d+ \w+ of training on 2 workers, by timing 4 of them briefly just now; nothing was written\n"
+        r"time +about [\w ]+ of training on 2 workers, by timing 4 of them briefly just now; nothing was written\n"
         r" +that is of a new study, without what deciding may add; trials that have ended are not trained again",
         said,
     )
