@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shlex
 import time
@@ -129,7 +130,15 @@ class StudyPage:
         self._study.ledger.require_ours()  # else whatever is RUNNING is somebody else's
         study_run = self._study.study_run
         tracking.close_stale(study_run.tracking_uri, study_run.run_id)
-        self.note()
+        try:
+            self.note()
+        except tracking.TakenOverError:
+            raise
+        except tracking.TrackingError as error:
+            if error.lasts:  # Optuna's study was deleted meanwhile, for one: its run ends all the same
+                with contextlib.suppress(tracking.TrackingError):
+                    study_run.finish(status)
+            raise
         study_run.finish(status)
 
 

@@ -313,7 +313,8 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
     OSError
         When the run has no model, or it lacks its preparation.
     ChangedModelError
-        When the model's files are not those that were logged: nothing of them is passed on under new hashes.
+        When the model's files are not those that were logged, or it has lost its hashes: nothing of them is passed on
+        under new ones.
     """
     import mlflow.pyfunc
 
@@ -322,6 +323,11 @@ def log_product(uri: str, experiment_id: str, run_id: str, facts: Mapping[str, A
     if model_id is None:
         raise FileNotFoundError(f"run {run_id} has no model")
     trained = api.get_logged_model(model_id)
+    if noted_hashes(trained) is None:
+        raise ChangedModelError(
+            f"the model of run {run_id} must have hashes to be checked against, got none: they were lost; "
+            f"{command(launcher(), 'doctor', fix=True)} makes it again from its trial"
+        )
     with (
         TemporaryDirectory() as scratch,
         checked_copy(f"the model of run {run_id}", uri, trained.artifact_location, trained, trust=False) as source,

@@ -14,7 +14,7 @@ import numpy as np
 from depthcheck.experiments.addresses import shown, without_login
 from depthcheck.experiments.scratch import environment
 from depthcheck.experiments.tracking import keys
-from depthcheck.experiments.tracking.model import LOGGED, checked_copy, files_trouble, log_product
+from depthcheck.experiments.tracking.model import LOGGED, ChangedModelError, checked_copy, files_trouble, log_product
 from depthcheck.experiments.tracking.reading import studies
 from depthcheck.experiments.tracking.runs import NO_SUCH_ID, all_pages, below, find_run, get, search
 from depthcheck.experiments.tracking.store import TrackingError, client, load_mlflow, require_there, storage
@@ -264,7 +264,7 @@ def loaded(uri: str, address: str, *, trust: bool = False) -> Iterator[PyFuncMod
     address
         ``models:/<name>@champion`` or ``models:/<name>/<version>``.
     trust
-        Whether to load a model that has no hashes: one from elsewhere, or from before they were kept.
+        Whether to load a model that has no hashes: one from elsewhere, or that has lost them.
 
     Raises
     ------
@@ -329,6 +329,8 @@ def answers_trouble(uri: str, address: str, example: Mapping[str, Any], facts: M
     samples: Any = example["samples"] if facts["is_table"] else np.asarray(example["samples"])
     try:
         answers = predict(uri, address, samples)
+    except ChangedModelError:  # whose files are others is told of the version; of one from elsewhere nobody can know
+        return None
     except (ValueError, TrackingError) as error:
         return str(error)
     outputs = np.asarray(example["outputs"])

@@ -182,7 +182,7 @@ def open_parent(
     with opening():
         if parent_run_id is not None:
             get(api, parent_run_id).require_readable(f"study {study!r}")
-        run_id = parent_run_id or launched or _create_run(api, study, uri, environ)
+        run_id = parent_run_id or launched or _create_run(api, study, uri, environ, origin)
     session = launched if launched not in (None, run_id) else None
     with _closed_if_interrupted(uri, run_id, session, study), opening():
         api.update_run(run_id, status="RUNNING", name=study)
@@ -263,7 +263,7 @@ def _close_sessions(api: MlflowClient, parent: StoredRun, keep: str | None) -> N
             api.set_terminated(session.run_id, "KILLED")
 
 
-def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str]) -> str:
+def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, str], origin: str) -> str:
     experiment_id = environ.get("MLFLOW_EXPERIMENT_ID")
     if not experiment_id:
         name = environ.get("MLFLOW_EXPERIMENT_NAME") or keys.DEFAULT_EXPERIMENT
@@ -274,7 +274,9 @@ def _create_run(api: MlflowClient, study: str, uri: str, environ: Mapping[str, s
         called = keys.fitted(name, r"[^\w. -]|^[. ]+|[. ]+$", _LONGEST_NAME)
         location = None if folder is None else (folder / "mlruns" / called).as_uri()
         experiment_id = _create_experiment(api, name, location) if found is None else found.experiment_id
-    return str(api.create_run(experiment_id, run_name=study).info.run_id)
+    # With its origin at once: somebody else who begins the same study just now leaves it alone by that (close_unborn).
+    tags = {keys.ORIGIN: origin} if origin else None
+    return str(api.create_run(experiment_id, run_name=study, tags=tags).info.run_id)
 
 
 def _create_experiment(api: MlflowClient, name: str, location: str | None) -> str:

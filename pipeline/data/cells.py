@@ -428,9 +428,13 @@ def needs_double(numbers: NDArray[Any]) -> bool:
 
 def number_form(texts: pd.Series[str], *, comma: bool) -> str | None:
     """Return the form in which different texts are numbers, or None; ``comma``: 1.234 is more than a thousand here."""
-    form = likeliest_form(texts, comma=comma)
-    n_others = int(np.isnan(read_numbers(texts.iloc[:_N_SAMPLE], form)).sum())
-    return form if n_others <= _N_OTHERS and is_readable(read_numbers(texts, form)) else None
+    return _if_readable(likeliest_form(texts, comma=comma), texts, read_numbers)
+
+
+def _if_readable(form: str, texts: pd.Series[str], read: _Reader) -> str | None:
+    """Return a form that reads nearly all texts, else None; where a sample tells, the others are not read."""
+    n_others = int(np.isnan(read(texts.iloc[:_N_SAMPLE], form)).sum())
+    return form if n_others <= _N_OTHERS and is_readable(read(texts, form)) else None
 
 
 def likeliest_form(texts: pd.Series[str], *, comma: bool) -> str:
@@ -471,8 +475,7 @@ def date_form(texts: pd.Series[str]) -> str | None:
     likely = [form for form in possible if np.isfinite(read_days(first, form)).mean() > 1 / 2]
     if not likely:
         return None
-    form = _best_form(likely, texts, read_days)
-    return form if is_readable(read_days(texts, form)) else None
+    return _if_readable(_best_form(likely, texts, read_days), texts, read_days)
 
 
 def other_order(form: str) -> str:

@@ -196,7 +196,9 @@ def unpacked_bytes(path: Path) -> float:
     """Return the length of a file's content, of a packed one as far as its beginning tells."""
     n_bytes, suffix = path.stat().st_size, path.suffix.lower()
     try:
-        if zipfile.is_zipfile(path):  # spreadsheets are archives, too
+        with path.open("rb") as file:  # by its beginning: a database may hold an archive, at its end for one
+            is_archive = suffix == ".zip" or file.read(4) == b"PK\3\4"  # spreadsheets are archives, too
+        if is_archive:
             with zipfile.ZipFile(path) as archive:
                 return sum(member.file_size for member in archive.infolist())
         if suffix in PACKED:

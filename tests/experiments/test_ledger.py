@@ -4,6 +4,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -13,10 +14,10 @@ from sqlalchemy import event
 from depthcheck.experiments.cluster.worker import Outcome
 from depthcheck.experiments.planning import definition, design, space
 from depthcheck.experiments.planning.finalists import Finalist, StudyTrial
-from depthcheck.experiments.study.describe import StudyEnding, ending_lines
+from depthcheck.experiments.study.describe import StudyEnding, StudyPage, ending_lines
 from depthcheck.experiments.study.ledger import Ledger, delete_study, study_names
 from depthcheck.experiments.study.running import RecordedStudy
-from depthcheck.experiments.tracking import TrackingError
+from depthcheck.experiments.tracking import TakenOverError, TrackingError
 
 DIGITS = definition.read(definition.find("digits"))
 
@@ -256,3 +257,15 @@ def test_study_that_is_deleted_in_optuna_while_it_runs_is_one_line(storage):
     for step in [*steps, lambda: ledger.raise_budget(20), lambda: ledger.set_parent_run_id("r")]:
         with pytest.raises(TrackingError, match=r"^study 'mine' was deleted in Optuna's storage: the next start"):
             step()
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"), [(TrackingError("deleted", lasts=True), True), (TakenOverError("by"), False)]
+)
+def test_run_of_a_study_that_is_deleted_in_optuna_ends(monkeypatch, error, ends):
+    study = Mock()
+    monkeypatch.setattr("depthcheck.experiments.tracking.close_stale", Mock())
+    monkeypatch.setattr(StudyPage, "note", Mock(side_effect=error))
+    with pytest.raises(TrackingError):
+        StudyPage(study, Mock(), "").close("FAILED")
+    assert study.study_run.finish.called is ends

@@ -12,7 +12,7 @@ import pytest
 from depthcheck.experiments import tracking
 from depthcheck.experiments.tracking import keys
 from depthcheck.experiments.tracking.model import ChangedModelError, checked_copy, difference, hashes, log_files
-from depthcheck.experiments.tracking.registry import loaded, predict
+from depthcheck.experiments.tracking.registry import answers_trouble, loaded, predict
 from depthcheck.experiments.tracking.store import client
 
 
@@ -117,6 +117,8 @@ def test_version_that_was_registered_from_elsewhere_needs_trust(uri: str, model:
 
     with pytest.raises(ChangedModelError, match="must have hashes to be checked against"):
         predict(uri, address, [[1]])
+    example, facts = {"samples": [[1]], "outputs": [[1]]}, {"is_table": False, "task": "regression", "class_names": []}
+    assert answers_trouble(uri, address, example, facts) is None  # nobody can know
 
 
 def test_tag_that_cannot_be_read_is_no_way_round_the_check(uri: str, model: Any) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import gzip
+import io
 import sqlite3
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,7 @@ from depthcheck.pipeline import system
 from depthcheck.pipeline.config import DataConfig
 from depthcheck.pipeline.data import amount
 from depthcheck.pipeline.data.amount import ReadingProgress
+from depthcheck.pipeline.data.cell_table import objects_size
 from depthcheck.pipeline.data.delimited import delimited_size
 from depthcheck.pipeline.data.load import load, similar_told_once
 from depthcheck.pipeline.system import available_memory
@@ -214,6 +217,17 @@ def test_query_is_asked_of_a_database_larger_than_memory(tmp_path):
         load(DataConfig(name=str(tmp_path / "t.db"), target="y"), cache=tmp_path)
     few = DataConfig(name=str(tmp_path / "t.db"), target="y", query="SELECT * FROM t LIMIT 40")
     assert len(load(few, cache=tmp_path).y) == 40
+
+
+def test_database_that_holds_an_archive_is_not_measured_as_one(tmp_path):
+    path, held = tmp_path / "t.db", io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("a.txt", "a")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE files (content BLOB)")
+        database.execute("INSERT INTO files VALUES (?)", [held.getvalue()])
+    assert zipfile.is_zipfile(path)  # by its end
+    assert objects_size(path).n_bytes > path.stat().st_size
 
 
 VERSION_1 = ("limit_in_bytes", "usage_in_bytes", "total_")
