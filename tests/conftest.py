@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,24 @@ def no_default_store() -> Iterator[None]:
     yield
     if "mlflow" in sys.modules:
         sys.modules["mlflow"].set_tracking_uri(None)
+
+
+@pytest.fixture
+def interrupt_behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Press Ctrl-C once, behind the next call of a method of MLflow's client."""
+    from mlflow import MlflowClient  # most tests do without
+
+    def set_up(step: str) -> None:
+        write = getattr(MlflowClient, step)
+
+        def interrupted(*args: Any, **kwargs: Any) -> None:
+            monkeypatch.setattr(MlflowClient, step, write)
+            write(*args, **kwargs)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(MlflowClient, step, interrupted)
+
+    return set_up
 
 
 @pytest.fixture(scope="session")

@@ -133,18 +133,14 @@ def _attempt(task: TrialTask, own: list[str]) -> Outcome:
     uri = study.tracking_uri
     # Of a trial that is new, too: Dask runs a task once more whose result was lost with the worker that held it.
     earlier = tracking.attempts(uri, study.experiment_id, study.run_id, task.number)
-    ended = [run.run_id for run in earlier if run.counts]
-    # A second end of ours, where the server went away before it could be asked for another's, or the end taken back.
-    left = [run_id for run_id in ended if run_id in own and len(ended) > 1]
-    done = next((tracking.trial(uri, run_id) for run_id in ended if run_id not in left), None)
-    if done is None:
-        left = [run.run_id for run in earlier if run.status == "RUNNING"]
-        if own and own[-1] not in left:
-            raise tracking.TakenOverError(f"run {own[-1]} of trial {task.number} was ended by somebody else")
-    for run_id in left:
-        tracking.end_run(uri, run_id, "KILLED", {tracking.keys.NOTE: INTERRUPTED_NOTE})
+    done = next((tracking.trial(uri, run.run_id) for run in earlier if run.counts), None)
     if done is not None:
         return outcome_of(done)
+    left = [run.run_id for run in earlier if run.status == "RUNNING"]
+    if own and own[-1] not in left:
+        raise tracking.TakenOverError(f"run {own[-1]} of trial {task.number} was ended by somebody else")
+    for run_id in left:
+        tracking.end_run(uri, run_id, "KILLED", {tracking.keys.NOTE: INTERRUPTED_NOTE})
     dataset = load_once(task.config.data, task.data_folder, task.config.data_sha256)
     run = start_run(task)
     own.append(run.run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import shlex
 import time
@@ -132,12 +131,9 @@ class StudyPage:
         tracking.close_stale(study_run.tracking_uri, study_run.run_id)
         try:
             self.note()
-        except tracking.TakenOverError:
-            raise
         except tracking.TrackingError as error:
-            if error.lasts:  # Optuna's study was deleted meanwhile, for one: its run ends all the same
-                with contextlib.suppress(tracking.TrackingError):
-                    study_run.finish(status)
+            if error.lasts and not isinstance(error, tracking.TakenOverError):  # Optuna's study was deleted, for one
+                study_run.finish(status)
             raise
         study_run.finish(status)
 

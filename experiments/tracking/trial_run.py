@@ -32,6 +32,7 @@ from depthcheck.experiments.tracking.store import (
     client,
     launched_run,
     log_batch,
+    patiently,
     require_at_hand,
     storage,
 )
@@ -149,19 +150,26 @@ class TrialRun(OpenRun):
         self._end("FAILED", {keys.STATE: "failed", keys.FAILURE: lines[-1], keys.NOTE: note})
 
     def _end(self, status: RunEnd, tags: Mapping[str, str]) -> StoredRun:
-        """End the run, and close it where another of the same trial has ended, or somebody has closed this one.
+        """End the run, and ask once more whether the trial was somebody else's by then.
 
-        Whether that is so is asked once more when the end is written: a process that was stopped between asking and
-        writing, or before it created its run, would end a trial that another worker has ended meanwhile. Of two that
-        end at once both may be closed, and the trial is run again.
+        A process that was stopped between asking and writing, or before it created its run, would end a trial that
+        another worker has ended meanwhile.
         """
-        run, study = super()._end(status, tags), self.study
-        runs = attempts(study.tracking_uri, study.experiment_id, study.run_id, run.number)
+        run = super()._end(status, tags)
+        patiently(self.study.tracking_uri, lambda: self._give_way(run.number))
+        return run
+
+    def _give_way(self, number: int) -> None:
+        """Close the run where another of the same trial has ended, or somebody has closed this one.
+
+        Of two that end at once both may be closed, and the trial is run again.
+        """
+        study = self.study
+        runs = attempts(study.tracking_uri, study.experiment_id, study.run_id, number)
         if any(other.status == "KILLED" if other.run_id == self.run_id else other.counts for other in runs):
             note = "Closed: this worker was cut off for a while, and another one has run the trial."
             end_run(study.tracking_uri, self.run_id, "KILLED", {keys.NOTE: note})
-            raise TakenOverError(f"trial {run.number} was ended by somebody else than run {self.run_id}")
-        return run
+            raise TakenOverError(f"trial {number} was ended by somebody else than run {self.run_id}")
 
 
 def start_trial(

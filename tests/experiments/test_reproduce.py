@@ -11,7 +11,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock, patch
 
 import numpy as np
@@ -19,7 +18,6 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow import MlflowClient
 from rich.console import Console
 
 from depthcheck.experiments import tracking
@@ -569,16 +567,12 @@ def test_run_of_mlflow_run_becomes_the_reproduction_and_keeps_its_parameters(uri
 
 
 @pytest.mark.parametrize("step", ["create_run", "update_run", "log_batch"])
-def test_reproduction_that_is_interrupted_as_its_run_is_made_leaves_none_open(uri: str, monkeypatch, step: str) -> None:
+def test_reproduction_that_is_interrupted_as_its_run_is_made_leaves_none_open(
+    uri: str, interrupt_behind, step: str
+) -> None:
     _, run_id = logged_trial(uri)
-    original, write = find(uri, run_id=run_id, study=None), getattr(MlflowClient, step)
-
-    def interrupted(*args: Any, **kwargs: Any) -> None:
-        monkeypatch.setattr(MlflowClient, step, write)
-        write(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(MlflowClient, step, interrupted)
+    original = find(uri, run_id=run_id, study=None)
+    interrupt_behind(step)
     with pytest.raises(KeyboardInterrupt):
         tracking.start_reproduction(uri, original.run, params={}, description="", environ={})
     (run,) = client(uri).search_runs(["0", "1"], f"tags.reproduced_run_id = '{run_id}'")

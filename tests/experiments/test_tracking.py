@@ -437,18 +437,11 @@ def test_start_of_the_same_study_elsewhere_is_not_taken_for_one_that_was_killed(
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("step", ["update_run", "log_batch", "log_text"])
 def test_session_that_is_interrupted_as_it_opens_the_studys_run_leaves_it_closed(
-    uri: str, monkeypatch: pytest.MonkeyPatch, step: str, goes_on: bool
+    uri: str, interrupt_behind: Callable[[str], None], step: str, goes_on: bool
 ) -> None:
     before = tracking.open_parent("mine", uri=uri, environ={}).run_id if goes_on else None
     given: dict[str, Any] = {"uri": uri, "environ": {}, "artifacts": {"notes.txt": "read me"}}
-    write = getattr(MlflowClient, step)
-
-    def interrupted(*args: Any, **kwargs: Any) -> None:
-        monkeypatch.setattr(MlflowClient, step, write)
-        write(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(MlflowClient, step, interrupted)
+    interrupt_behind(step)
     with pytest.raises(KeyboardInterrupt):
         tracking.open_parent("mine", **given, parent_run_id=before)
     (run,) = client(uri).search_runs([str(at) for at in range(3)])

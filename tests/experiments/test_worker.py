@@ -137,7 +137,9 @@ def test_second_end_of_which_the_server_went_away_is_taken_back(uri, monkeypatch
     monkeypatch.setattr(worker, "_train", train)
     monkeypatch.setattr(worker, "load_once", Mock())
     monkeypatch.setattr(reach, "comes_back", comes_back)
-    assert run_task(task).run_id == others[0].run_id
+    with pytest.raises(tracking.TakenOverError, match="trial 1 was ended by somebody else"):
+        run_task(task)
+    assert run_task(task).run_id == others[0].run_id  # to whom the coordinator gives it again
     found = was(uri, parent.experiment_id, parent.run_id, 1)
     assert {run.run_id: run.counts for run in found} == {run.run_id: run.run_id == others[0].run_id for run in found}
     assert len(found) == 2
